@@ -1,0 +1,62 @@
+//! `small-etl load`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report};
+use crate::config::Settings;
+use crate::data_access::postgres::Database;
+use crate::domain::{Location, LoadReport, LoadStatus};
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Request};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  small-etl load assets.csv --dataset asset\n  small-etl load s3://my-bucket/incoming/trades/1.csv --json")]
+pub(super) struct LoadArguments {
+    /// Files on this machine or objects in S3
+    #[arg(required = true, value_name = "FILE|s3://BUCKET/KEY")]
+    files: Vec<String>,
+    /// The dataset, where the path does not tell
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Print the answer of the ingest function instead of a report
+    #[arg(long)]
+    json: bool,
+}
+
+const SHOWN_REJECTS: i64 = 10;
+
+pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result<u8> {
+    let context = crate::context::context(settings)?;
+    let database = Database::new(&settings.database()?)?;
+    let mut reports = Vec::new();
+    for file in &arguments.files {
+        let location = Location::parse(file).map_err(Error::configuration)?;
+        let request = Request { dataset: arguments.dataset.clone(), ..Request::new(location) };
+        let load = pipeline::run(&context, &database, &request);
+        let report = report::with_progress_bar(&request.progress, load).await?;
+        if !arguments.json {
+            let rejects = match report.load_id {
+                Some(load) if report.counts.is_some() => database.rejects(load, SHOWN_REJECTS).await?,
+                _ => Vec::new(),
+            };
+            print(&report::loaded(&report, &rejects))?;
+            if report.status == LoadStatus::Skipped {
+                print(&format!("  name the dataset with --dataset: {}\n", context.datasets.names().join(", ")))?;
+            }
+        }
+        reports.push(report);
+    }
+    if arguments.json {
+        print(&format!("{}\n", json!({ "loads": reports })))?;
+    }
+    Ok(reports.iter().map(exit_code).max().unwrap_or(DONE))
+}
+
+fn exit_code(report: &LoadReport) -> u8 {
+    match report.status {
+        LoadStatus::Loaded | LoadStatus::Duplicate => DONE,
+        LoadStatus::Failed | LoadStatus::Superseded => FILE_UNUSABLE,
+        LoadStatus::InProgress | LoadStatus::Skipped => NOT_DONE,
+    }
+}

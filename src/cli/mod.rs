@@ -1,0 +1,172 @@
+//! The command line `small-etl`: arguments in, tables or JSON out.
+
+mod load;
+mod report;
+mod validate;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anstream::{eprintln, stdout};
+use anstyle::{AnsiColor, Style};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::Settings;
+use crate::data_access::postgres::Database;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sample::{self, SampleOptions};
+
+/// Everything went well.
+const DONE: u8 = 0;
+/// `validate` found rows that would be rejected.
+const ROWS_REJECTED: u8 = 1;
+/// The file as a whole is unusable.
+const FILE_UNUSABLE: u8 = 2;
+/// Settings, connection or machine failed, or another worker has the file.
+const NOT_DONE: u8 = 3;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// Loads CSV files from S3 or from this machine into Postgres: every row checked, none lost, none twice, each bad one
+/// explained.
+#[derive(Debug, Parser)]
+#[command(name = "small-etl", version, after_long_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  small-etl validate trades.csv --dataset trade --rejects bad.csv
+  DATABASE_URL=postgres://me@localhost/etl small-etl migrate
+  DATABASE_URL=postgres://me@localhost/etl small-etl load assets.csv --dataset asset
+  small-etl load s3://my-bucket/incoming/trades/2025-12-22.csv --json
+  small-etl completions bash > /etc/bash_completion.d/small-etl
+
+Exit codes:
+  0  done
+  1  validate: some rows would be rejected
+  2  the file as a whole is unusable
+  3  settings, connection or machine failed, or another worker has the file
+
+Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see README.md.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the schema of the database to the version that this program needs
+    Migrate {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Load files into Postgres; a file that was loaded before is left alone
+    Load(load::LoadArguments),
+    /// Check a file without a database
+    Validate(validate::ValidateArguments),
+    /// Print a sample file; the same seed makes the same bytes
+    Sample {
+        /// What to make
+        dataset: SampleDataset,
+        /// Records
+        #[arg(long, default_value_t = 1000)]
+        rows: u64,
+        /// Accounts that trades may belong to
+        #[arg(long, default_value_t = 100)]
+        accounts: u64,
+        /// Where the random numbers start
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Break every so-manieth record; 0 breaks none
+        #[arg(long, default_value_t = 0)]
+        broken_every: u64,
+        /// Write to this file instead of standard output
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SampleDataset {
+    Asset,
+    Trade,
+}
+
+/// Runs the command line of this process.
+pub async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    ExitCode::from(match run(arguments.command).await {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed.
+            eprintln!("{ERROR}error{ERROR:#}: {}", error.chain());
+            if matches!(error.kind(), ErrorKind::File(_)) { FILE_UNUSABLE } else { NOT_DONE }
+        }
+    })
+}
+
+async fn run(command: Command) -> Result<u8> {
+    match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "small-etl", &mut std::io::stdout());
+            Ok(DONE)
+        }
+        Command::Sample { dataset, rows, accounts, seed, broken_every, output } => {
+            let options = SampleOptions { rows, accounts, seed, broken_every };
+            write_sample(dataset, options, output).map_err(|error| Error::system("write the sample", error))?;
+            Ok(DONE)
+        }
+        Command::Migrate { json } => migrate(&start()?, json).await,
+        Command::Load(arguments) => load::run(&start()?, arguments).await,
+        Command::Validate(arguments) => validate::run(&start()?, arguments).await,
+    }
+}
+
+fn start() -> Result<Settings> {
+    let settings = Settings::read()?;
+    // On a terminal the report says it all; `RUST_LOG=info` shows the steps.
+    crate::context::start_logging(settings.log.format, "off");
+    Ok(settings)
+}
+
+fn write_sample(dataset: SampleDataset, options: SampleOptions, output: Option<PathBuf>) -> std::io::Result<()> {
+    let out: Box<dyn Write> = match output {
+        Some(path) => Box::new(std::fs::File::create(path)?),
+        None => Box::new(std::io::stdout()),
+    };
+    let mut out = std::io::BufWriter::new(out);
+    match dataset {
+        SampleDataset::Asset => sample::assets(&mut out, options)?,
+        SampleDataset::Trade => sample::trades(&mut out, options)?,
+    }
+    out.flush()
+}
+
+async fn migrate(settings: &Settings, json: bool) -> Result<u8> {
+    let database = Database::new(&settings.database()?)?;
+    let applied = database.migrate(settings.migrations.path.as_deref()).await?;
+    if json {
+        print(&format!("{}\n", serde_json::json!({ "applied": applied })))?;
+    } else if applied.is_empty() {
+        print("the schema is current\n")?;
+    } else {
+        for migration in applied {
+            print(&format!("applied V{} {}\n", migration.version, migration.name))?;
+        }
+    }
+    Ok(DONE)
+}
+
+/// Writes to standard output; colours only where they are seen.
+fn print(text: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::system("write to standard output", error))
+}

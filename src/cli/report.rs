@@ -1,0 +1,135 @@
+//! Tables for people, and the progress bar.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use crate::domain::{Counts, LoadReport, LoadStatus, Progress, Violation};
+use crate::error::{Error, Result};
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DULL: Style = AnsiColor::BrightBlack.on_default();
+
+/// The report of one load: how it ended, counts, first rejects, statistics, speed.
+#[must_use]
+pub fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
+    let style = if matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate) { GOOD } else { BAD };
+    let key = report.key.as_deref().unwrap_or_default();
+    let mut text = format!("{style}{}{style:#} {key}", report.status.name());
+    if let Some(load) = report.load_id {
+        let _ = write!(text, " {DULL}(load {load}, dataset {}){DULL:#}", report.dataset.as_deref().unwrap_or("none"));
+    }
+    if let Some(reason) = &report.reason {
+        let _ = write!(text, ": {reason}");
+    }
+    text.push('\n');
+    if let Some(error) = &report.error {
+        let _ = writeln!(text, "  {error}");
+    }
+    if let Some(counts) = &report.counts {
+        text.push_str(&counts_table(counts));
+        #[expect(clippy::cast_precision_loss, reason = "a speed for people needs no more than 53 bits")]
+        let speed = counts.read as f64 * 1000.0 / report.elapsed_ms.max(1) as f64;
+        let _ = writeln!(text, "{DULL}{} ms, {speed:.0} rows/s{DULL:#}", report.elapsed_ms);
+    }
+    text.push_str(&violations(key, rejects, report.counts.map_or(0, |counts| counts.rejected)));
+    text.push_str(&statistics(&report.statistics));
+    text
+}
+
+fn counts_table(counts: &Counts) -> String {
+    let columns = [
+        ("read", counts.read),
+        ("inserted", counts.inserted),
+        ("updated", counts.updated),
+        ("unchanged", counts.unchanged),
+        ("stale", counts.stale),
+        ("parked", counts.parked),
+        ("rejected", counts.rejected),
+        ("withheld", counts.withheld),
+        ("warnings", counts.warnings),
+        ("released", counts.released),
+    ];
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.map(|(name, _)| name)).add_row(columns.map(|(_, count)| count.to_string()));
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n")
+}
+
+/// One line for each violation, and how many rejected records there are beyond those shown.
+#[must_use]
+pub fn violations(file: &str, shown: &[Violation], rejected: i64) -> String {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let mut text = String::new();
+    for violation in shown {
+        let _ = writeln!(text, "  {}", violation.describe(name));
+    }
+    let records = shown.chunk_by(|one, next| one.record == next.record).count();
+    let more = rejected - i64::try_from(records).unwrap_or(i64::MAX);
+    if !shown.is_empty() && more > 0 {
+        let _ = writeln!(text, "  {DULL}and {more} more rejected records{DULL:#}");
+    }
+    text
+}
+
+/// The statistics, one line each.
+#[must_use]
+pub fn statistics(statistics: &Value) -> String {
+    let mut text = String::new();
+    for (name, value) in statistics.as_object().into_iter().flatten() {
+        let shown = match value {
+            Value::Object(groups) => {
+                let groups: Vec<String> = groups.iter().map(|(group, value)| format!("{group} {}", plain(value))).collect();
+                groups.join(", ")
+            }
+            Value::Array(items) if items.is_empty() => continue,
+            Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+            other => plain(other),
+        };
+        let _ = writeln!(text, "  {DULL}{name}:{DULL:#} {shown}");
+    }
+    text
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+/// Shows how far `work` is, on a terminal only.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let template = ProgressStyle::with_template("{spinner} {msg:>10} {wide_bar} {human_pos}/{human_len} rows {per_sec}")
+        .map_err(|error| Error::system("prepare the progress bar", error))?;
+    let bar = ProgressBar::no_length().with_style(template);
+    let watch = async {
+        loop {
+            let (message, position, total) = match progress.total() {
+                0 => ("checking", progress.staged(), progress.staged()),
+                total => ("loading", progress.committed(), total),
+            };
+            bar.set_message(message);
+            bar.set_length(total.unsigned_abs());
+            bar.set_position(position.unsigned_abs());
+            bar.tick();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = watch => unreachable!("the watch never ends by itself"),
+    };
+    bar.finish_and_clear();
+    outcome
+}

@@ -1,0 +1,350 @@
+//! Settings, read once when a program starts.
+//!
+//! Layers, the later wins: `config/default.toml`, `config/<SMALL_ETL_ENV>.toml`, `DATABASE_URL`, and variables such as
+//! `SMALL_ETL__LOAD__BATCH_SIZE`. The files are compiled in; one of the same name in the working folder replaces it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::config::{Config, Environment, File, FileFormat};
+use include_dir::{Dir, include_dir};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::data_access::duckdb::StageOptions;
+use crate::data_access::postgres::{ClaimTerms, DatabaseOptions, TlsMode};
+use crate::domain::Datasets;
+use crate::domain::expression::unknown;
+use crate::error::{Error, ErrorKind, Result};
+
+static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
+static DATASET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/datasets");
+const PREFIX: &str = "SMALL_ETL";
+
+/// Every key there is, as `section.key`. A key that is not here is refused with the nearest that is.
+const KEYS: &[&str] = &[
+    "database.root_certificates",
+    "database.tls",
+    "database.url",
+    "datasets.path",
+    "load.batch_size",
+    "load.connections",
+    "load.lease_seconds",
+    "load.max_reject_rate",
+    "load.max_rejects",
+    "log.format",
+    "migrations.path",
+    "pipeline.extractor",
+    "pipeline.loader",
+    "pipeline.validator",
+    "stage.memory_limit_mb",
+    "stage.temp_folder",
+    "stage.threads",
+];
+
+/// All settings. Secrets do not print.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Settings {
+    /// How to reach Postgres.
+    #[serde(default)]
+    pub database: DatabaseSettings,
+    /// How a file is loaded.
+    pub load: LoadSettings,
+    /// The staging database.
+    pub stage: StageSettings,
+    /// Where further definitions lie.
+    #[serde(default)]
+    pub datasets: PathSetting,
+    /// Where further migrations lie.
+    #[serde(default)]
+    pub migrations: PathSetting,
+    /// Which parts a file runs through.
+    pub pipeline: PipelineSettings,
+    /// How the program logs.
+    pub log: LogSettings,
+}
+
+/// Section `database`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct DatabaseSettings {
+    /// The URL with its password.
+    pub url: Option<SecretString>,
+    /// How the connection is protected.
+    pub tls: Option<TlsMode>,
+    /// The authorities to trust instead of the system's.
+    pub root_certificates: Option<PathBuf>,
+}
+
+/// Section `load`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LoadSettings {
+    /// Records in one transaction.
+    pub batch_size: i32,
+    /// Connections of one process.
+    pub connections: usize,
+    /// How long a claim holds without a sign of life, in seconds.
+    pub lease_seconds: u64,
+    /// More rejects than this fail the file.
+    pub max_rejects: Option<i64>,
+    /// A greater share of rejects than this fails the file.
+    pub max_reject_rate: Option<f64>,
+}
+
+/// Section `stage`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct StageSettings {
+    /// Memory of the staging database in megabytes.
+    pub memory_limit_mb: u32,
+    /// Threads of one query.
+    pub threads: u32,
+    /// The folder for everything temporary.
+    pub temp_folder: Option<PathBuf>,
+}
+
+/// A section with the single key `path`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct PathSetting {
+    /// A folder.
+    pub path: Option<PathBuf>,
+}
+
+/// Section `pipeline`: a name for each part.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PipelineSettings {
+    /// Who reads the file.
+    pub extractor: String,
+    /// Who checks its rows.
+    pub validator: String,
+    /// Who writes them.
+    pub loader: String,
+}
+
+/// Section `log`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LogSettings {
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object, for machines.
+    Json,
+    /// Text, for people.
+    Text,
+}
+
+impl Settings {
+    /// Reads all layers from this process's working folder and environment.
+    ///
+    /// # Errors
+    /// `Configuration`, naming the unknown key and the nearest known one, or the value that does not fit.
+    pub fn read() -> Result<Self> {
+        Self::from_variables(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
+    }
+
+    /// Reads all layers with these environment variables.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let variables: BTreeMap<String, String> = variables.into_iter().collect();
+        let environment = variables.get("SMALL_ETL_ENV").map_or("dev", String::as_str);
+        let known = ["dev", "prod", "test"];
+        if !known.contains(&environment) {
+            return Err(Error::configuration(format!("SMALL_ETL_ENV: {}", unknown("environment", environment, &known))));
+        }
+        let mut builder = Config::builder();
+        for name in ["default", environment] {
+            builder = builder.add_source(File::from_str(&layer(&format!("{name}.toml"))?, FileFormat::Toml));
+        }
+        let url = variables.get("DATABASE_URL").cloned();
+        let unreadable = |error| Error::with_source(ErrorKind::Configuration, "read the settings", error);
+        let own = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").try_parsing(true).source(Some(
+            variables.into_iter().filter(|(name, _)| name.starts_with("SMALL_ETL__")).collect(),
+        ));
+        let config = builder
+            .add_source(Config::builder().set_default("database.url", url).map_err(unreadable)?.build().map_err(unreadable)?)
+            .add_source(own)
+            .build()
+            .map_err(unreadable)?;
+        refuse_unknown_keys(&config)?;
+        let settings: Self = config.try_deserialize().map_err(unreadable)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<()> {
+        let LoadSettings { batch_size, connections, lease_seconds, max_rejects, max_reject_rate } = self.load;
+        let rules = [
+            ("load.batch_size", batch_size >= 1, "at least 1"),
+            ("load.connections", (1..10).contains(&connections), "1 to 9"),
+            ("load.lease_seconds", lease_seconds >= 1, "at least 1"),
+            ("load.max_rejects", max_rejects.is_none_or(|most| most >= 0), "at least 0"),
+            ("load.max_reject_rate", max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),
+            ("stage.memory_limit_mb", self.stage.memory_limit_mb >= 16, "at least 16"),
+            ("stage.threads", self.stage.threads >= 1, "at least 1"),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            None => Ok(()),
+            Some((key, _, bounds)) => Err(Error::configuration(format!("{key} must be {bounds}"))),
+        }
+    }
+
+    /// How to reach Postgres.
+    ///
+    /// # Errors
+    /// `Configuration` when no URL is set.
+    pub fn database(&self) -> Result<DatabaseOptions> {
+        let url = self.database.url.clone().ok_or_else(|| {
+            Error::configuration("no database is set; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        })?;
+        Ok(DatabaseOptions {
+            url,
+            tls: self.database.tls,
+            root_certificates: self.database.root_certificates.clone(),
+            connections: self.load.connections,
+            lease: self.lease(),
+        })
+    }
+
+    /// What a first claim freezes.
+    #[must_use]
+    pub fn claim_terms(&self) -> ClaimTerms {
+        ClaimTerms {
+            batch_size: self.load.batch_size,
+            max_rejects: self.load.max_rejects,
+            max_reject_rate: self.load.max_reject_rate,
+            lease: self.lease(),
+        }
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(self.load.lease_seconds)
+    }
+
+    /// How much a staging database may use.
+    #[must_use]
+    pub fn stage(&self) -> StageOptions {
+        StageOptions {
+            memory_limit_mb: self.stage.memory_limit_mb,
+            threads: self.stage.threads,
+            temp_folder: self.stage.temp_folder.clone(),
+        }
+    }
+
+    /// The datasets that are compiled in, and those of `datasets.path`.
+    ///
+    /// # Errors
+    /// `Configuration` with file and line of a wrong definition.
+    pub fn datasets(&self) -> Result<Datasets> {
+        let mut files: BTreeMap<String, String> = DATASET_FILES
+            .files()
+            .filter_map(|file| Some((file.path().display().to_string(), file.contents_utf8()?.to_owned())))
+            .collect();
+        if let Some(folder) = &self.datasets.path {
+            let unreadable = |error| {
+                Error::with_source(ErrorKind::Configuration, format!("datasets.path {}: cannot be read", folder.display()), error)
+            };
+            for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+                let path = entry.map_err(unreadable)?.path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    files.insert(name, std::fs::read_to_string(&path).map_err(unreadable)?);
+                }
+            }
+        }
+        Datasets::parse(files.iter().map(|(name, text)| (name.as_str(), text.as_str()))).map_err(Error::configuration)
+    }
+}
+
+/// The text of one file of settings: that of the working folder, or the one compiled in.
+fn layer(name: &str) -> Result<String> {
+    let path = PathBuf::from("config").join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let file = CONFIG_FILES.get_file(name).and_then(|file| file.contents_utf8());
+            Ok(file.unwrap_or_default().to_owned())
+        }
+        Err(error) => Err(Error::with_source(ErrorKind::Configuration, format!("read {}", path.display()), error)),
+    }
+}
+
+fn refuse_unknown_keys(config: &Config) -> Result<()> {
+    let tree: Value = config.clone().try_deserialize().map_err(|error| Error::with_source(ErrorKind::Configuration, "read the settings", error))?;
+    for (section, keys) in tree.as_object().into_iter().flatten() {
+        let Value::Object(keys) = keys else {
+            return Err(Error::configuration(format!("settings: {}", unknown("key", section, KEYS))));
+        };
+        for key in keys.keys() {
+            let name = format!("{section}.{key}");
+            if !KEYS.contains(&name.as_str()) {
+                return Err(Error::configuration(format!("settings: {}", unknown("key", &name, KEYS))));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings> {
+        Settings::from_variables(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    }
+
+    #[test]
+    fn a_variable_wins_over_the_files() {
+        let settings = read(&[("SMALL_ETL_ENV", "prod"), ("SMALL_ETL__LOAD__BATCH_SIZE", "7")]).unwrap();
+        assert_eq!((settings.load.batch_size, settings.load.connections), (7, 2));
+        assert_eq!(settings.log.format, LogFormat::Json);
+        assert_eq!(read(&[]).unwrap().log.format, LogFormat::Text);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest() {
+        let error = read(&[("SMALL_ETL__LOAD__BATCH_SICE", "7")]).unwrap_err();
+        assert_eq!(error.to_string(), r#"settings: unknown key "load.batch_sice"; did you mean "load.batch_size"?"#);
+        assert!(read(&[("SMALL_ETL_ENV", "production")]).unwrap_err().to_string().contains("did you mean \"prod\""));
+    }
+
+    #[test]
+    fn every_key_in_the_default_file_is_known_and_every_known_key_is_there() {
+        let text = include_str!("../config/default.toml");
+        let mut section = String::new();
+        let mut keys: Vec<String> = Vec::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']').into();
+            } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {
+                keys.push(format!("{section}.{key}"));
+            }
+        }
+        keys.sort();
+        assert_eq!(keys, KEYS);
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let settings = read(&[("DATABASE_URL", "postgres://u:canary@h/d")]).unwrap();
+        assert!(settings.database().is_ok());
+        assert!(!format!("{settings:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_refused() {
+        let error = read(&[("SMALL_ETL__LOAD__CONNECTIONS", "10")]).unwrap_err();
+        assert_eq!(error.to_string(), "load.connections must be 1 to 9");
+    }
+
+    #[test]
+    fn without_a_database_the_error_says_what_to_set() {
+        assert!(read(&[]).unwrap().database().unwrap_err().to_string().contains("DATABASE_URL"));
+    }
+}

@@ -1,0 +1,374 @@
+//! Splits CSV (RFC 4180) into records as it streams, and knows where each one stands.
+//!
+//! The state machine is `csv-core`. What it does not tell is added here: the bytes and the physical line of a record, an
+//! open quote at the end of the file, and which carriage return belongs to a line end.
+
+use std::io::{self, Read};
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+
+/// A longer record is taken for a quote that was never closed.
+const LONGEST_RECORD: usize = 64 * 1024 * 1024;
+const BUFFER: usize = 256 * 1024;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// One record: its fields without quotes, and the place where it stands.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The record's own bytes, without its line end.
+    pub raw: &'a [u8],
+    /// Bytes of the (unpacked) file before the record.
+    pub offset: u64,
+    /// The physical line where it begins, from 1.
+    pub line: i64,
+    text: &'a [u8],
+    ends: &'a [usize],
+}
+
+impl<'a> Record<'a> {
+    /// How many fields it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether it has no field. A record that was read has at least one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The fields, in the order of the file.
+    pub fn fields(&self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.ends.len()).map(|index| self.field(index))
+    }
+
+    /// The field at `index`.
+    ///
+    /// # Panics
+    /// When there are not that many.
+    #[must_use]
+    pub fn field(&self, index: usize) -> &'a [u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.text[start..self.ends[index]]
+    }
+}
+
+/// Why a file cannot be split any further.
+#[derive(Debug)]
+pub enum SplitError {
+    /// Reading failed.
+    Read(io::Error),
+    /// A quote was opened on this line and never closed.
+    OpenQuote(i64),
+    /// The record that begins on this line does not end.
+    TooLong(i64),
+}
+
+impl From<io::Error> for SplitError {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// The records of a file, the header being the first.
+pub struct Records<R> {
+    source: R,
+    parser: Reader,
+    buffer: Vec<u8>,
+    /// Where the present record begins in `buffer`, how far it is parsed, and how far the buffer is filled.
+    begin: usize,
+    parsed: usize,
+    filled: usize,
+    at_end: bool,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    /// Bytes of the file before `begin`, and the line on which `begin` stands.
+    offset: u64,
+    line: i64,
+}
+
+impl<R: Read> Records<R> {
+    /// Begins to split `source`; a byte order mark is skipped.
+    ///
+    /// # Errors
+    /// What `source` answers to the first read.
+    pub fn new(source: R) -> io::Result<Self> {
+        // A lone CR is content, so the line end is LF alone and a CR before it is taken off here.
+        let parser = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
+        let mut records = Self {
+            source,
+            parser,
+            buffer: vec![0; BUFFER],
+            begin: 0,
+            parsed: 0,
+            filled: 0,
+            at_end: false,
+            text: vec![0; 4096],
+            ends: vec![0; 64],
+            offset: 0,
+            line: 1,
+        };
+        while records.filled < BYTE_ORDER_MARK.len() && !records.at_end {
+            records.fill()?;
+        }
+        if records.buffer[..records.filled].starts_with(BYTE_ORDER_MARK) {
+            records.advance(BYTE_ORDER_MARK.len());
+            records.parsed = records.begin;
+        }
+        Ok(records)
+    }
+
+    /// The next record that is no blank line, or `None` at the end.
+    ///
+    /// # Errors
+    /// [`SplitError`]; after it the rest of the file has no meaning.
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, SplitError> {
+        loop {
+            let Some((text_length, fields)) = self.parse_record()? else { return Ok(None) };
+            let record = self.begin..self.parsed;
+            let raw = &self.buffer[record.clone()];
+            let line_end = match raw {
+                [.., b'\r', b'\n'] => 2,
+                [.., b'\n'] => 1,
+                _ => 0,
+            };
+            let length = raw.len() - line_end;
+            let (offset, line) = (self.offset, self.line);
+            self.advance(record.len());
+            if length == 0 {
+                continue;
+            }
+            if line_end == 2 {
+                // The parser took this CR for the last character of the last field.
+                self.ends[fields - 1] -= 1;
+            }
+            return Ok(Some(Record {
+                raw: &self.buffer[record.start..record.start + length],
+                offset,
+                line,
+                text: &self.text[..text_length],
+                ends: &self.ends[..fields],
+            }));
+        }
+    }
+
+    /// Parses up to the end of the present record; returns the length of its text and the number of its fields.
+    fn parse_record(&mut self) -> Result<Option<(usize, usize)>, SplitError> {
+        let (mut text_length, mut fields) = (0, 0);
+        loop {
+            if fields == 0 && text_length == 0 {
+                self.skip_blank_lines();
+            }
+            if self.parsed == self.filled && !self.at_end {
+                if self.parsed - self.begin > LONGEST_RECORD {
+                    return Err(SplitError::TooLong(self.line));
+                }
+                self.fill()?;
+                continue;
+            }
+            let ended = self.parsed == self.filled;
+            if ended && self.begin == self.filled {
+                return Ok(None);
+            }
+            // At the end of the file one more LF closes the last record, unless a quote is open.
+            let input = if ended { &b"\n"[..] } else { &self.buffer[self.parsed..self.filled] };
+            let (result, consumed, written, ends) =
+                self.parser.read_record(input, &mut self.text[text_length..], &mut self.ends[fields..]);
+            if !ended {
+                self.parsed += consumed;
+            }
+            text_length += written;
+            fields += ends;
+            match result {
+                ReadRecordResult::Record => return Ok(Some((text_length, fields))),
+                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::InputEmpty if ended => {
+                    let raw = &self.buffer[self.begin..self.filled];
+                    return Err(SplitError::OpenQuote(self.line + lines_before_open_quote(raw)));
+                }
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Line feeds between records belong to neither.
+    fn skip_blank_lines(&mut self) {
+        if self.parsed != self.begin {
+            return;
+        }
+        let blank = self.buffer[self.begin..self.filled].iter().take_while(|byte| **byte == b'\n').count();
+        self.advance(blank);
+        self.parsed = self.begin;
+    }
+
+    /// Moves the beginning over `length` bytes of the buffer.
+    fn advance(&mut self, length: usize) {
+        let passed = &self.buffer[self.begin..self.begin + length];
+        let line_feeds = passed.iter().filter(|byte| **byte == b'\n').count();
+        self.line += i64::try_from(line_feeds).unwrap_or(i64::MAX);
+        self.offset += length as u64;
+        self.begin += length;
+    }
+
+    /// Reads more behind what is there; the present record stays whole in the buffer.
+    fn fill(&mut self) -> io::Result<()> {
+        if self.filled == self.buffer.len() {
+            self.buffer.copy_within(self.begin..self.filled, 0);
+            self.parsed -= self.begin;
+            self.filled -= self.begin;
+            self.begin = 0;
+            if self.filled > self.buffer.len() / 2 {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+        let length = loop {
+            match self.source.read(&mut self.buffer[self.filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        };
+        self.at_end = length == 0;
+        self.filled += length;
+        Ok(())
+    }
+}
+
+/// How many line feeds stand before the quote that is open at the end of `raw`.
+fn lines_before_open_quote(raw: &[u8]) -> i64 {
+    enum State {
+        FieldStart,
+        Unquoted,
+        Quoted,
+        QuoteInQuoted,
+    }
+    let (mut line, mut opened, mut state) = (0, 0, State::FieldStart);
+    for byte in raw {
+        state = match (state, byte) {
+            (State::FieldStart, b'"') => {
+                opened = line;
+                State::Quoted
+            }
+            (State::Quoted, b'"') => State::QuoteInQuoted,
+            (State::Quoted, _) | (State::QuoteInQuoted, b'"') => State::Quoted,
+            (_, b',') => State::FieldStart,
+            _ => State::Unquoted,
+        };
+        line += i64::from(*byte == b'\n');
+    }
+    opened
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Hands out one byte at a time, as the worst network would.
+    struct Trickle<'a>(&'a [u8]);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
+            buffer[0] = *first;
+            self.0 = rest;
+            Ok(1)
+        }
+    }
+
+    type Split = Vec<(i64, u64, String, Vec<String>)>;
+
+    fn split(text: &[u8]) -> Result<Split, SplitError> {
+        let mut records = Records::new(Trickle(text))?;
+        let mut all = Vec::new();
+        while let Some(record) = records.next()? {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            all.push((record.line, record.offset, text(record.raw), record.fields().map(text).collect()));
+        }
+        Ok(all)
+    }
+
+    fn fields(text: &str) -> Vec<Vec<String>> {
+        split(text.as_bytes()).unwrap().into_iter().map(|record| record.3).collect()
+    }
+
+    #[test]
+    fn lines_end_with_lf_or_crlf_or_both_mixed() {
+        assert_eq!(fields("a,b\r\n1,2\n3,4\r\n5,6"), [["a", "b"], ["1", "2"], ["3", "4"], ["5", "6"]]);
+    }
+
+    #[test]
+    fn a_cr_without_lf_is_content() {
+        assert_eq!(fields("a\rb,c\n\"x\r\",y\n1,z\r"), [["a\rb", "c"], ["x\r", "y"], ["1", "z\r"]]);
+        assert_eq!(fields("1,\"x\r\"\r\n"), [["1", "x\r"]]);
+    }
+
+    #[test]
+    fn a_record_knows_its_physical_line_and_its_bytes() {
+        let text = "\u{feff}a,b\r\n\r\n\"x\r\ny\",2\n\n\n3,\"q\"\"\"\n";
+        let records = split(text.as_bytes()).unwrap();
+        let places: Vec<_> = records.iter().map(|(line, offset, raw, _)| (*line, *offset, raw.as_str())).collect();
+        assert_eq!(places, [(1, 3, "a,b"), (3, 10, "\"x\r\ny\",2"), (7, 21, "3,\"q\"\"\"")]);
+        assert_eq!(records[2].3, ["3", "q\""]);
+    }
+
+    #[test]
+    fn an_open_quote_names_the_line_where_it_opened() {
+        for (text, line) in [
+            ("a,b\n1,\"x\n2,y\n", 2),
+            ("a,b\n1,2\n\"x\ny\",\"z\nw", 4),
+            ("a,b\n\"1\"\"\n\",\"", 3),
+            ("\"", 1),
+        ] {
+            match split(text.as_bytes()) {
+                Err(SplitError::OpenQuote(found)) => assert_eq!(found, line, "{text:?}"),
+                other => panic!("{text:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_cell_may_be_larger_than_the_buffer() {
+        let long = "x".repeat(3 * BUFFER);
+        let records = split(format!("a,b\n1,\"{long}\"\n2,y\n").as_bytes()).unwrap();
+        assert_eq!((records[1].3[1].len(), records[2].0), (long.len(), 3));
+    }
+
+    #[test]
+    fn blank_lines_alone_are_no_records() {
+        assert!(split(b"\n\r\n\n").unwrap().is_empty());
+        assert!(split(b"").unwrap().is_empty());
+    }
+
+    proptest! {
+        /// What the `csv` crate writes is read back, and the byte ranges cut the very records out of the file.
+        #[test]
+        fn what_is_written_is_read_back(
+            rows in prop::collection::vec(prop::collection::vec("[a,\"\r\n é]{0,6}", 3), 1..20),
+            crlf in any::<bool>(),
+        ) {
+            let terminator = if crlf { ::csv::Terminator::CRLF } else { ::csv::Terminator::Any(b'\n') };
+            let mut writer = ::csv::WriterBuilder::new()
+                .terminator(terminator)
+                .quote_style(::csv::QuoteStyle::Always)
+                .from_writer(Vec::new());
+            for row in &rows {
+                writer.write_record(row).unwrap();
+            }
+            let text = writer.into_inner().unwrap();
+            let records = split(&text).unwrap();
+            let mut line = 1;
+            for (record, row) in records.iter().zip(&rows) {
+                prop_assert_eq!(&record.3, row);
+                prop_assert_eq!(record.0, line);
+                let start = usize::try_from(record.1).unwrap();
+                prop_assert_eq!(&text[start..start + record.2.len()], record.2.as_bytes());
+                line += i64::try_from(record.2.matches('\n').count()).unwrap() + 1;
+            }
+            prop_assert_eq!(records.len(), rows.len());
+        }
+    }
+}

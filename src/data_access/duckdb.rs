@@ -1,0 +1,238 @@
+//! The staging database of one file: `DuckDB` in memory, spilling to a folder of its own that goes when it goes.
+//!
+//! The calls block; callers on an async runtime put them on a blocking thread.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::duckdb::{Appender, Config, Connection};
+use arrow::record_batch::RecordBatch;
+use tempfile::TempDir;
+
+use crate::domain::Progress;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much a staging database may use.
+#[derive(Clone, Debug)]
+pub struct StageOptions {
+    /// Memory in megabytes, beyond which tables go to the temporary folder.
+    pub memory_limit_mb: u32,
+    /// Threads for one query.
+    pub threads: u32,
+    /// The folder for everything temporary; the system's where none is set.
+    pub temp_folder: Option<PathBuf>,
+}
+
+/// The staging database of one file, and a copy of the file's plain bytes from which raw records are cut.
+pub struct Stage {
+    connection: Mutex<Connection>,
+    folder: TempDir,
+    progress: Arc<Progress>,
+    cancelled: AtomicBool,
+}
+
+impl Stage {
+    /// Opens an empty database that reaches neither the network nor any file outside its own folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when the temporary folder cannot be written.
+    pub fn open(options: &StageOptions, progress: Arc<Progress>) -> Result<Self> {
+        let parent = options.temp_folder.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::Builder::new()
+            .prefix("small-etl-")
+            .tempdir_in(&parent)
+            .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
+        let connection = open_locked_down(options, folder.path()).map_err(|error| database_error("open the staging database", &error))?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+            folder,
+            progress,
+            cancelled: AtomicBool::new(false),
+        })
+    }
+
+    /// Runs statements that return nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
+    pub fn execute(&self, sql: &str) -> Result<()> {
+        self.session()?.execute_batch(sql).map_err(|error| database_error("run a statement in the staging database", &error))
+    }
+
+    /// Runs a query and returns its whole result.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
+    pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        let session = self.session()?;
+        let run = || session.prepare(sql)?.stream_arrow([])?.collect::<::duckdb::Result<Vec<_>>>();
+        run().map_err(|error| database_error("query the staging database", &error))
+    }
+
+    /// Appends record batches to a table, as many as `write` hands to the [`StageWriter`].
+    ///
+    /// # Errors
+    /// What `write` returns, or [`ErrorKind::System`].
+    pub fn append<T>(&self, tables: [&str; 2], write: impl FnOnce([StageWriter<'_>; 2]) -> Result<T>) -> Result<T> {
+        let sessions = [self.session()?, self.session()?];
+        let open = |index: usize| -> Result<StageWriter<'_>> {
+            let appender = sessions[index].appender(tables[index]).map_err(|error| database_error("append to the staging database", &error))?;
+            Ok(StageWriter(appender))
+        };
+        write([open(0)?, open(1)?])
+    }
+
+    /// Where the plain bytes of the file are kept.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.folder.path().join("records.csv")
+    }
+
+    /// Opens the kept bytes to cut raw records from them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when nothing was kept.
+    pub fn open_spool(&self) -> Result<Spool> {
+        let file = File::open(self.spool()).map_err(|error| Error::system("open the copy of the file", error))?;
+        Ok(Spool(file))
+    }
+
+    /// How far this file is.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Asks whoever fills the stage to stop; its result is no longer wanted.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody called [`Stage::cancel`].
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    fn session(&self) -> Result<Connection> {
+        // A connection is only cloned under the lock, so that a panic elsewhere leaves nothing half done in it.
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.try_clone().map_err(|error| database_error("open a session of the staging database", &error))
+    }
+}
+
+fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<Connection> {
+    let path = folder.to_string_lossy();
+    let config = Config::default()
+        .with("home_directory", &path)?
+        .with("temp_directory", &path)?
+        .with("extension_directory", &path)?
+        .with("autoinstall_known_extensions", "false")?
+        .with("autoload_known_extensions", "false")?
+        .max_memory(&format!("{}MB", options.memory_limit_mb))?
+        .threads(i64::from(options.threads))?;
+    let connection = Connection::open_in_memory_with_flags(config)?;
+    connection.execute_batch("set enable_external_access = false; set lock_configuration = true;")?;
+    Ok(connection)
+}
+
+/// Appends to one table of the stage.
+pub struct StageWriter<'a>(Appender<'a>);
+
+impl StageWriter<'_> {
+    /// Appends rows; the columns are those of the table, in its order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`].
+    pub fn write(&mut self, rows: RecordBatch) -> Result<()> {
+        self.0.append_record_batch(rows).map_err(|error| database_error("append to the staging database", &error))
+    }
+
+    /// Writes what is still buffered. A writer that is dropped instead may lose its last rows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`].
+    pub fn finish(mut self) -> Result<()> {
+        self.0.flush().map_err(|error| database_error("append to the staging database", &error))
+    }
+}
+
+/// The plain bytes of the file.
+pub struct Spool(File);
+
+impl Spool {
+    /// The bytes of one record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when the copy is shorter than it should be.
+    pub fn cut(&mut self, offset: i64, length: i64) -> Result<Vec<u8>> {
+        let mut cut = || -> std::io::Result<Vec<u8>> {
+            self.0.seek(SeekFrom::Start(offset.unsigned_abs()))?;
+            let mut raw = vec![0; usize::try_from(length).unwrap_or(0)];
+            self.0.read_exact(&mut raw)?;
+            Ok(raw)
+        };
+        cut().map_err(|error| Error::system("read a record back from the copy of the file", error))
+    }
+}
+
+/// `DuckDB` puts cells into its messages, so that only what comes before the first of them is kept.
+fn database_error(step: &str, error: &::duckdb::Error) -> Error {
+    let text = error.to_string();
+    let class = text.split(':').next().unwrap_or_default().to_owned();
+    tracing::debug!(step, class, "the staging database refused");
+    Error::system(step, ClassOnly(class))
+}
+
+#[derive(Debug)]
+struct ClassOnly(String);
+
+impl std::fmt::Display for ClassOnly {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "duckdb: {}", self.0)
+    }
+}
+
+impl std::error::Error for ClassOnly {}
+
+/// A join handle that panicked or was cancelled.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Error::with_source(ErrorKind::System, "a blocking step panicked", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage() -> Stage {
+        Stage::open(&StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: None }, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn the_stage_reaches_no_file_and_its_limits_are_fixed() {
+        let stage = stage();
+        assert!(stage.query("select * from read_csv('/etc/passwd')").is_err());
+        assert!(stage.execute("set memory_limit = '1GB'").is_err());
+        assert!(stage.execute("install httpfs").is_err());
+    }
+
+    #[test]
+    fn the_folder_goes_with_the_stage() {
+        let stage = stage();
+        let folder = stage.folder.path().to_owned();
+        assert!(folder.exists());
+        drop(stage);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn an_error_carries_no_cell() {
+        let error = stage().query("select cast('canary' as integer)").unwrap_err();
+        assert!(!error.chain().contains("canary"), "{}", error.chain());
+    }
+}

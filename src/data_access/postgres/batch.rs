@@ -1,0 +1,252 @@
+//! One batch, one transaction: rows, rejects, parked rows and the checkpoint commit together or not at all.
+
+use std::pin::pin;
+
+use arrow::record_batch::RecordBatch;
+use tokio_postgres::Transaction;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::encode::{Cell, Cells, postgres_type};
+use super::ledger::{Claim, renew};
+use super::{Database, query_error};
+use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Violation};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a batch brings.
+#[derive(Debug)]
+pub struct BatchRows {
+    /// Which batch.
+    pub batch: BatchNumber,
+    /// Its first and last record, both included.
+    pub records: (i64, i64),
+    /// Accepted rows: the record number, then the dataset's columns in their order.
+    pub accepted: Vec<RecordBatch>,
+    /// Every violation of its rejected records, in the order of the file.
+    pub violations: Vec<Violation>,
+    /// How many records those are.
+    pub rejected: i64,
+    /// Violations of severity warning on its accepted rows.
+    pub warnings: i64,
+}
+
+impl Database {
+    /// Writes one batch. A batch that is already committed is left alone.
+    ///
+    /// # Errors
+    /// `LeaseLost` when another worker took over; `Connection` when the batch may be tried again as a whole.
+    pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, rows: &BatchRows) -> Result<Counts> {
+        let step = format!("write batch {}", rows.batch);
+        let failed = |error| query_error(&step, error);
+        let mut connection = self.connection().await?;
+        let statements = UpsertStatements::new(dataset, &claim.dataset_version);
+        // Made outside of the transaction, once a connection: a temporary table in each would swell the catalogue.
+        connection.batch_execute(&statements.create_stage).await.map_err(failed)?;
+        let transaction = connection.transaction().await.map_err(failed)?;
+        // The commit before this attempt may have succeeded although its answer was lost.
+        let statement = "select 1 from etl.load_batch where load_id = $1 and batch = $2";
+        if transaction.query_opt(statement, &[&claim.load_id.0, &rows.batch.0]).await.map_err(failed)?.is_some() {
+            return Ok(Counts::default());
+        }
+        copy_rows(&transaction, dataset, &statements.copy, &rows.accepted).await?;
+        let upsert = transaction.prepare_cached(&statements.upsert).await.map_err(failed)?;
+        let parameters: &[&(dyn ToSql + Sync)] =
+            if dataset.reference.is_some() { &[&claim.load_id.0] } else { &[] };
+        let row = transaction.query_one(&upsert, parameters).await.map_err(failed)?;
+        let (planned, inserted, updated): (i64, i64, i64) = (row.get("planned"), row.get("inserted"), row.get("updated"));
+        if planned != inserted + updated {
+            // Another file wrote one of these rows since the look-up. It has committed by now, so a second look sees it.
+            return Err(Error::new(ErrorKind::Connection, format!("{step}: a row was written by another load meanwhile")));
+        }
+        let counts = Counts {
+            read: rows.records.1 - rows.records.0 + 1,
+            inserted,
+            updated,
+            unchanged: row.get("unchanged"),
+            stale: row.get("stale"),
+            parked: row.get("parked"),
+            rejected: rows.rejected,
+            warnings: rows.warnings + row.get::<_, i64>("disagreements"),
+            ..Counts::default()
+        };
+        copy_rejects(&transaction, claim.load_id, &rows.violations).await?;
+        transaction
+            .execute(
+                "insert into etl.load_batch (load_id, batch, first_record, last_record, \
+                     inserted, updated, unchanged, stale, parked, rejected, warnings) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                &[
+                    &claim.load_id.0, &rows.batch.0, &rows.records.0, &rows.records.1, &counts.inserted, &counts.updated,
+                    &counts.unchanged, &counts.stale, &counts.parked, &counts.rejected, &counts.warnings,
+                ],
+            )
+            .await
+            .map_err(failed)?;
+        renew(&transaction, claim).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(counts)
+    }
+}
+
+async fn copy_rows(transaction: &Transaction<'_>, dataset: &Dataset, copy: &str, accepted: &[RecordBatch]) -> Result<()> {
+    let failed = |error| query_error("copy rows to Postgres", error);
+    let mut types = vec![Type::INT8];
+    types.extend(dataset.columns.iter().map(|column| postgres_type(column.kind)));
+    let sink = transaction.copy_in(copy).await.map_err(failed)?;
+    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+    for rows in accepted {
+        let columns = Cells::columns(rows)?;
+        for row in 0..rows.num_rows() {
+            let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect::<Result<_>>()?;
+            let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as _).collect();
+            writer.as_mut().write(&cells).await.map_err(failed)?;
+        }
+    }
+    writer.finish().await.map(|_| ()).map_err(failed)
+}
+
+/// Copies violations to `etl.reject`.
+pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, violations: &[Violation]) -> Result<()> {
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let failed = |error| query_error("keep the rejects", error);
+    let copy = "copy etl.reject (load_id, record, line, \"column\", rule, message, value, raw) from stdin binary";
+    let types =
+        [Type::INT8, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::BYTEA];
+    let sink = transaction.copy_in(copy).await.map_err(failed)?;
+    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+    for violation in violations {
+        let Violation { record, line, column, rule, message, value, raw } = violation;
+        writer.as_mut().write(&[&load.0, &record.0, &line.0, column, rule, message, value, raw]).await.map_err(failed)?;
+    }
+    writer.finish().await.map(|_| ()).map_err(failed)
+}
+
+/// The statements that bring the rows of one dataset into its table.
+struct UpsertStatements {
+    create_stage: String,
+    copy: String,
+    upsert: String,
+}
+
+impl UpsertStatements {
+    fn new(dataset: &Dataset, dataset_version: &str) -> Self {
+        // An older load that goes on may have been claimed under other columns.
+        let stage = format!("pg_temp.stage_{}_{dataset_version}", dataset.name);
+        let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+        let typed: Vec<String> =
+            dataset.columns.iter().map(|column| format!("{} {}", column.name, postgres_type(column.kind).name())).collect();
+        let list = columns.join(", ");
+        Self {
+            create_stage: format!(
+                "set client_min_messages = warning; \
+                 create temporary table if not exists {} (record bigint, {}) on commit delete rows",
+                stage.trim_start_matches("pg_temp."),
+                typed.join(", ")
+            ),
+            copy: format!("copy {stage} (record, {list}) from stdin binary"),
+            upsert: upsert(dataset, &stage, "s.record", ""),
+        }
+    }
+}
+
+/// Decides for each row of `source` what it is, and writes those that are new or changed.
+///
+/// A row that the table already has is neither written nor locked. The statement ends with the counts of one batch;
+/// [`super::parked`] puts an ending of its own behind the same decision.
+fn upsert(dataset: &Dataset, source: &str, record: &str, prefix: &str) -> String {
+    let decision = decide(dataset, source, record, Tie::File);
+    let park = dataset.reference.as_ref().map_or(String::new(), |reference| {
+        let columns: Vec<String> = dataset.columns.iter().map(|column| format!("c.{}", column.name)).collect();
+        format!(
+            ", held as ( \
+                 insert into etl.parked (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content) \
+                 select $1, c.record, '{}', c.{}, '{}', c.{}, c.{}, to_jsonb(x) \
+                 from candidate c cross join lateral (select {}) as x where c.plan = 'parked')",
+            dataset.name, dataset.key, reference.dataset, reference.column, dataset.version, columns.join(", "),
+        )
+    });
+    format!(
+        "{prefix}{decision}{park} \
+         select count(*) filter (where plan in ('new', 'changed')) as planned, \
+             (select count(*) from written where inserted) as inserted, \
+             (select count(*) from written where not inserted) as updated, \
+             count(*) filter (where plan = 'unchanged') as unchanged, \
+             count(*) filter (where plan = 'stale') as stale, \
+             count(*) filter (where plan = 'parked') as parked, \
+             coalesce(sum(disagreements) filter (where plan <> 'parked'), 0)::bigint as disagreements \
+         from candidate"
+    )
+}
+
+/// Which row wins where both have the same version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// The file's.
+    File,
+    /// The table's.
+    Table,
+}
+
+/// `with candidate as (…), written as (…)`: what each row of `source` is, and the writing of those that need it.
+pub(super) fn decide(dataset: &Dataset, source: &str, record: &str, tie: Tie) -> String {
+    let Dataset { table, key, version, .. } = dataset;
+    let names = |prefix: &str| {
+        let columns: Vec<String> = dataset.columns.iter().map(|column| format!("{prefix}{}", column.name)).collect();
+        columns.join(", ")
+    };
+    let (orphan, disagreements, join) = dataset.reference.as_ref().map_or(
+        ("false".into(), "0".into(), String::new()),
+        |reference| {
+            let differing: Vec<String> = reference
+                .agreements
+                .iter()
+                .map(|agreement| format!("(r.{} is distinct from s.{})::int", agreement.equals, agreement.column))
+                .collect();
+            (
+                format!("s.{0} is not null and r.{1} is null", reference.column, reference.key),
+                if differing.is_empty() { "0".into() } else { differing.join(" + ") },
+                format!("left join public.{} r on r.{} = s.{}", reference.table, reference.key, reference.column),
+            )
+        },
+    );
+    let settled: Vec<String> = dataset
+        .columns
+        .iter()
+        .filter(|column| column.name != *key)
+        .map(|column| format!("{0} = excluded.{0}", column.name))
+        .collect();
+    let newer = match tie {
+        Tie::File => ">",
+        Tie::Table => ">=",
+    };
+    let not_newer = match tie {
+        Tie::File => "<=",
+        Tie::Table => "<",
+    };
+    format!(
+        "with candidate as materialized ( \
+             select {record} as record, {columns}, \
+                 case when {orphan} then 'parked' \
+                      when t.{key} is null then 'new' \
+                      when ({there}) is not distinct from ({here}) then 'unchanged' \
+                      when t.{version} {newer} s.{version} then 'stale' \
+                      else 'changed' end as plan, \
+                 {disagreements} as disagreements \
+             from {source} s left join public.{table} t on t.{key} = s.{key} {join} \
+         ), written as ( \
+             insert into public.{table} as t ({list}) \
+             select {list} from candidate where plan in ('new', 'changed') order by {key} \
+             on conflict ({key}) do update set {settled} \
+             where t.{version} {not_newer} excluded.{version} and ({there}) is distinct from ({excluded}) \
+             returning t.{key} as key, (t.xmax = 0) as inserted \
+         )",
+        columns = names("s."),
+        there = names("t."),
+        here = names("s."),
+        excluded = names("excluded."),
+        list = names(""),
+        settled = settled.join(", "),
+    )
+}

@@ -1,0 +1,94 @@
+//! The schema's migrations: compiled in, applied one worker at a time.
+
+use std::path::Path;
+
+use refinery::{Migration, Runner};
+use tokio_postgres::Client;
+
+use super::{Database, query_error};
+use crate::error::{Error, ErrorKind, Result};
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// Any number will do, as long as it is always the same.
+const ADVISORY_LOCK: i64 = 7_364_155_201;
+
+/// A migration that is part of the schema now.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct AppliedMigration {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub name: String,
+}
+
+impl Database {
+    /// Applies the migrations that are missing, those in `more` included, and returns them.
+    ///
+    /// A second worker waits for the first and then finds nothing to do.
+    ///
+    /// # Errors
+    /// `Connection` when the lock is not free in time, `System` when a migration fails; it is then rolled back.
+    pub async fn migrate(&self, more: Option<&Path>) -> Result<Vec<AppliedMigration>> {
+        let mut migrations = embedded::migrations::runner().get_migrations().clone();
+        if let Some(folder) = more {
+            let place = format!("migrations.path {}", folder.display());
+            let found = refinery::load_sql_migrations(folder)
+                .map_err(|error| Error::with_source(ErrorKind::Configuration, format!("{place}: cannot be read"), error))?;
+            migrations.extend(found);
+        }
+        let runner = Runner::new(&migrations);
+        // A connection of its own: the lock and the limits of this session must not reach the pool.
+        let (mut client, connection) =
+            self.config.connect(self.connector.clone()).await.map_err(|error| self.connect_error(error))?;
+        let driver = tokio::spawn(connection);
+        let outcome = apply_under_lock(&runner, &mut client).await;
+        drop(client);
+        driver.await.map_err(|error| Error::system("drive the connection", error))?.ok();
+        outcome
+    }
+
+    /// Refuses to work on a schema that is older than this program.
+    pub(super) async fn check_schema(&self) -> Result<()> {
+        let needed = embedded::migrations::runner().get_migrations().iter().map(Migration::version).max();
+        let statement = "select max(version) from refinery_schema_history";
+        let row = self.connection().await?.query_one(statement, &[]).await;
+        let found: Option<i32> = row.map_err(|error| query_error("read the schema's version", error))?.get(0);
+        if found < needed {
+            return Err(Error::configuration(format!(
+                "the schema has version {}, this program needs {}; run `small-etl migrate` or invoke the migrate function",
+                found.unwrap_or_default(),
+                needed.unwrap_or_default(),
+            )));
+        }
+        Ok(())
+    }
+}
+
+async fn apply_under_lock(runner: &Runner, client: &mut Client) -> Result<Vec<AppliedMigration>> {
+    let failed = |error| query_error("take the migration lock", error);
+    client.batch_execute("set timezone = 'UTC'; set lock_timeout = '60s'").await.map_err(failed)?;
+    client.execute("select pg_advisory_lock($1)", &[&ADVISORY_LOCK]).await.map_err(failed)?;
+    let report = runner.run_async(client).await.map_err(migration_error)?;
+    // Ending the session gives the lock back.
+    Ok(report
+        .applied_migrations()
+        .iter()
+        .map(|migration| AppliedMigration { version: i64::from(migration.version()), name: migration.name().to_owned() })
+        .collect())
+}
+
+fn migration_error(error: refinery::Error) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(inner) = cause {
+        if let Some(server) = inner.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error) {
+            // A migration's error speaks of the schema, not of cells, and is useless without its text.
+            let step = format!("apply the migrations: {} (SQLSTATE {})", server.message(), server.code().code());
+            return Error::new(ErrorKind::System, step);
+        }
+        cause = inner.source();
+    }
+    Error::system("apply the migrations", error)
+}

@@ -1,0 +1,204 @@
+//! Postgres: a small pool of verified connections, and the ledger, the batches and the migrations on top of it.
+
+mod batch;
+mod encode;
+mod ledger;
+mod migrate;
+mod parked;
+mod tls;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+
+pub use batch::BatchRows;
+pub use ledger::{Claim, Claimed, ClaimTerms};
+pub use migrate::AppliedMigration;
+pub use tls::TlsMode;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How to reach Postgres and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// `postgres://user:password@host:port/database`, or the `key=value` form.
+    pub url: SecretString,
+    /// Overrides `sslmode` in the URL; without either `verify-full`, on localhost `disable`.
+    pub tls: Option<TlsMode>,
+    /// A PEM file of the authorities to trust instead of the system's.
+    pub root_certificates: Option<PathBuf>,
+    /// Connections of this process.
+    pub connections: usize,
+    /// How long a claim holds without a sign of life. A transaction that idles for half of it is ended by the server.
+    pub lease: Duration,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A database whose connections outlive a call, and are checked before each use.
+pub struct Database {
+    pool: Pool,
+    config: tokio_postgres::Config,
+    connector: postgres_native_tls::MakeTlsConnector,
+    schema_checked: OnceCell<()>,
+}
+
+impl Database {
+    /// Prepares a pool; the first connection is made on first use.
+    ///
+    /// # Errors
+    /// `Configuration` for an unreadable URL or certificate file.
+    pub fn new(options: &DatabaseOptions) -> Result<Self> {
+        let (url, url_mode) = tls::split_sslmode(options.url.expose_secret())?;
+        // The parser's own message may quote the URL, and so the password.
+        let mut config = tokio_postgres::Config::from_str(&url).map_err(|_| {
+            Error::configuration(
+                "database.url (or DATABASE_URL) is no Postgres URL; write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+            )
+        })?;
+        let mode = options.tls.or(url_mode).unwrap_or_else(|| {
+            if config.get_hosts().iter().all(is_local) { TlsMode::Disable } else { TlsMode::VerifyFull }
+        });
+        config
+            .ssl_mode(if mode == TlsMode::Disable { SslMode::Disable } else { SslMode::Require })
+            .application_name("small-etl")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .keepalives_idle(SILENCE_TIMEOUT)
+            .tcp_user_timeout(SILENCE_TIMEOUT);
+        let connector = tls::connector(mode, options.root_certificates.as_deref())?;
+        let manager = Manager::from_config(
+            config.clone(),
+            connector.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Verified },
+        );
+        let limits = session_limits(options.lease);
+        let pool = Pool::builder(manager)
+            .max_size(options.connections)
+            .runtime(Runtime::Tokio1)
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            // A frozen sandbox wakes with dead sockets: the check must not wait for them.
+            .recycle_timeout(Some(CHECK_TIMEOUT))
+            .post_create(Hook::async_fn(move |client, _| {
+                let limits = limits.clone();
+                Box::pin(async move {
+                    client.batch_execute(&limits).await.map_err(deadpool_postgres::HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|error| Error::system("prepare the connection pool", error))?;
+        Ok(Self { pool, config, connector, schema_checked: OnceCell::new() })
+    }
+
+    /// How many connections there may be at once.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.pool.status().max_size
+    }
+
+    /// A connection that answered a moment ago.
+    async fn connection(&self) -> Result<Object> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => self.connect_error(error),
+            other => Error::with_source(ErrorKind::Connection, "get a connection to Postgres", other),
+        })
+    }
+
+    fn connect_error(&self, error: tokio_postgres::Error) -> Error {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.clone(),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => "localhost".into(),
+        };
+        query_error(&format!("connect to Postgres at {host}"), error)
+    }
+}
+
+/// Limits are set with statements, since proxies refuse the startup options.
+fn session_limits(lease: Duration) -> String {
+    let idle = lease / 2;
+    format!(
+        "set timezone = 'UTC'; set statement_timeout = {}; set lock_timeout = {}; \
+         set idle_in_transaction_session_timeout = {}",
+        STATEMENT_TIMEOUT.as_millis(),
+        LOCK_TIMEOUT.as_millis(),
+        idle.as_millis(),
+    )
+}
+
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    }
+}
+
+/// The only place where a Postgres error gets its kind. The server's text is left out: its details hold cells.
+fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
+    let Some(server) = error.as_db_error() else {
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            if inner.is::<native_tls::Error>() {
+                let advice = format!("{step}: TLS failed; check database.root_certificates and the host's name");
+                return Error::with_source(ErrorKind::Configuration, advice, error);
+            }
+            cause = inner.source();
+        }
+        return Error::with_source(ErrorKind::Connection, step, error);
+    };
+    let code = server.code();
+    let kind = match code.code() {
+        "40001" | "40P01" | "53300" | "55P03" | "25P03" | "25006" => ErrorKind::Connection,
+        other if other.starts_with("08") || other.starts_with("57P0") => ErrorKind::Connection,
+        other if other.starts_with("28") || other.starts_with("3D") => {
+            return Error::configuration(format!("{step}: {} (SQLSTATE {other})", server.message()));
+        }
+        _ if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME => {
+            return Error::configuration(format!("{step}: the schema is missing; run `small-etl migrate` first (SQLSTATE {})", code.code()));
+        }
+        _ if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            return Error::configuration(format!("{step}: the role lacks a privilege; use small_etl_ingest or the owner (SQLSTATE {})", code.code()));
+        }
+        _ => ErrorKind::System,
+    };
+    let state = ServerError {
+        code: code.code().to_owned(),
+        table: server.table().map(String::from),
+        constraint: server.constraint().map(String::from),
+    };
+    Error::with_source(kind, step, state)
+}
+
+/// What may be told of a server's error.
+#[derive(Debug)]
+struct ServerError {
+    code: String,
+    table: Option<String>,
+    constraint: Option<String>,
+}
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Postgres answered SQLSTATE {}", self.code)?;
+        if let Some(table) = &self.table {
+            write!(f, " on table {table}")?;
+        }
+        if let Some(constraint) = &self.constraint {
+            write!(f, ", constraint {constraint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ServerError {}

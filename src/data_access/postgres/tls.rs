@@ -1,0 +1,99 @@
+//! TLS to Postgres: `disable`, `require`, `verify-full`. There is no mode that falls back to plain text by itself.
+
+use std::path::Path;
+
+use native_tls::{Certificate, TlsConnector};
+use postgres_native_tls::MakeTlsConnector;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::error::{Error, Result};
+
+/// How a connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// Plain text.
+    Disable,
+    /// Encrypted, but the server is not checked.
+    Require,
+    /// Encrypted, and the server's certificate must come from a trusted authority and name the host.
+    VerifyFull,
+}
+
+/// Takes `sslmode` out of a URL or of `key=value` pairs, since the driver knows fewer modes than people write.
+pub(super) fn split_sslmode(url: &str) -> Result<(String, Option<TlsMode>)> {
+    let (rest, mode) = match Url::parse(url) {
+        Ok(mut parsed) if matches!(parsed.scheme(), "postgres" | "postgresql") => {
+            let (modes, others): (Vec<_>, Vec<_>) =
+                parsed.query_pairs().into_owned().partition(|(name, _)| name == "sslmode");
+            parsed.set_query(None);
+            if !others.is_empty() {
+                parsed.query_pairs_mut().extend_pairs(others);
+            }
+            (parsed.to_string(), modes.into_iter().next().map(|(_, value)| value))
+        }
+        _ => {
+            let (modes, others): (Vec<_>, Vec<_>) =
+                url.split_whitespace().partition(|pair| pair.starts_with("sslmode="));
+            (others.join(" "), modes.first().map(|pair| pair["sslmode=".len()..].to_owned()))
+        }
+    };
+    let mode = match mode.as_deref() {
+        None => None,
+        Some("disable") => Some(TlsMode::Disable),
+        Some("require") => Some(TlsMode::Require),
+        Some("verify-full") => Some(TlsMode::VerifyFull),
+        Some(other) => {
+            return Err(Error::configuration(format!(
+                "sslmode={other} in the database URL may end in an unchecked connection; write disable, require or verify-full"
+            )));
+        }
+    };
+    Ok((rest, mode))
+}
+
+/// A connector for `mode` that trusts the authorities in `roots`, or else the system's.
+pub(super) fn connector(mode: TlsMode, roots: Option<&Path>) -> Result<MakeTlsConnector> {
+    let mut builder = TlsConnector::builder();
+    if mode == TlsMode::Require {
+        builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+    }
+    if let Some(path) = roots {
+        let place = format!("database.root_certificates {}", path.display());
+        let pem = std::fs::read(path).map_err(|error| {
+            Error::with_source(crate::error::ErrorKind::Configuration, format!("{place}: cannot be read"), error)
+        })?;
+        let authorities = Certificate::stack_from_pem(&pem).unwrap_or_default();
+        if authorities.is_empty() {
+            return Err(Error::configuration(format!("{place}: holds no PEM certificate")));
+        }
+        builder.disable_built_in_roots(true);
+        for authority in authorities {
+            builder.add_root_certificate(authority);
+        }
+    }
+    let connector = builder.build().map_err(|error| Error::system("prepare TLS", error))?;
+    Ok(MakeTlsConnector::new(connector))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sslmode_is_taken_out_of_either_form() {
+        let (rest, mode) = split_sslmode("postgres://u:p@h:1/d?sslmode=verify-full&application_name=x").unwrap();
+        assert_eq!((rest.as_str(), mode), ("postgres://u:p@h:1/d?application_name=x", Some(TlsMode::VerifyFull)));
+        let (rest, mode) = split_sslmode("host=h sslmode=require user=u").unwrap();
+        assert_eq!((rest.as_str(), mode), ("host=h user=u", Some(TlsMode::Require)));
+        assert_eq!(split_sslmode("host=/tmp user=u").unwrap().1, None);
+    }
+
+    #[test]
+    fn a_mode_that_falls_back_silently_is_refused() {
+        for mode in ["prefer", "allow", "verify-ca"] {
+            assert!(split_sslmode(&format!("postgres://h/d?sslmode={mode}")).is_err(), "{mode}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Objects in S3: which version there is, and its body as a stream that survives a broken connection.
+
+use std::io::{self, Read};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::{Buf, Bytes};
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+
+use crate::domain::{ObjectKey, ObjectVersion};
+use crate::error::{Error, ErrorKind, Reason, Result};
+
+/// First attempt and three retries.
+const ATTEMPTS: u32 = 4;
+
+/// A client for S3, made on first use and kept between calls.
+///
+/// Region, credentials and `AWS_ENDPOINT_URL(_S3)` come from where every AWS program takes them.
+#[derive(Default)]
+pub struct ObjectStore {
+    client: OnceCell<Client>,
+}
+
+impl ObjectStore {
+    /// The version that `key` has now, or the version that is asked for.
+    ///
+    /// # Errors
+    /// `File(NotFound)` and `File(Forbidden)` for the object, `Connection` where a retry may help.
+    pub async fn head(&self, bucket: &str, key: &ObjectKey, version_id: Option<&str>) -> Result<ObjectVersion> {
+        let request = self.client().await.head_object().bucket(bucket).key(key.as_str());
+        let head = request
+            .set_version_id(version_id.map(String::from))
+            .send()
+            .await
+            .map_err(|error| object_error(bucket, key, error))?;
+        let version_id = head.version_id().filter(|id| *id != "null").map(String::from);
+        let etag = head.e_tag().map(unquoted).unwrap_or_default();
+        Ok(ObjectVersion {
+            bucket: bucket.to_owned(),
+            key: key.clone(),
+            version: version_id.clone().unwrap_or(etag),
+            version_id,
+            size: head.content_length().and_then(|length| u64::try_from(length).ok()),
+            sequencer: None,
+        })
+    }
+
+    /// The body of exactly that version. Reading blocks, so it belongs on a blocking thread of the runtime.
+    pub async fn body(&self, object: &ObjectVersion) -> ObjectBody {
+        ObjectBody {
+            client: self.client().await.clone(),
+            runtime: Handle::current(),
+            object: object.clone(),
+            stream: None,
+            chunk: Bytes::new(),
+            position: 0,
+            failures: 0,
+        }
+    }
+
+    async fn client(&self) -> &Client {
+        self.client
+            .get_or_init(|| async {
+                let shared = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+                let own_endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
+                let config = aws_sdk_s3::config::Builder::from(&shared)
+                    .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+                    .force_path_style(own_endpoint);
+                Client::from_conf(config.build())
+            })
+            .await
+    }
+}
+
+/// The quotes of an `ETag` are HTTP's; events leave them out.
+fn unquoted(etag: &str) -> String {
+    etag.trim_matches('"').to_owned()
+}
+
+/// Reads one object version; a body that breaks off is asked for again from where it broke.
+///
+/// Its I/O errors hold an [`Error`], which [`into_error`] takes out again.
+pub struct ObjectBody {
+    client: Client,
+    runtime: Handle,
+    object: ObjectVersion,
+    stream: Option<ByteStream>,
+    chunk: Bytes,
+    position: u64,
+    failures: u32,
+}
+
+impl ObjectBody {
+    async fn open(&self) -> Result<ByteStream> {
+        let ObjectVersion { bucket, key, version, version_id, .. } = &self.object;
+        let mut request = self.client.get_object().bucket(bucket).key(key.as_str());
+        request = match version_id {
+            Some(id) => request.version_id(id),
+            None if version.is_empty() => request,
+            None => request.if_match(format!("\"{version}\"")),
+        };
+        if self.position > 0 {
+            request = request.range(format!("bytes={}-", self.position));
+        }
+        let response = request.send().await.map_err(|error| object_error(bucket, key, error))?;
+        Ok(response.body)
+    }
+
+    async fn next_chunk(&mut self) -> Result<Bytes> {
+        loop {
+            let stream = match &mut self.stream {
+                Some(stream) => stream,
+                None => self.stream.insert(self.open().await?),
+            };
+            let broken = match stream.next().await {
+                Some(Ok(chunk)) => {
+                    self.position += chunk.len() as u64;
+                    self.failures = 0;
+                    return Ok(chunk);
+                }
+                None if self.object.size.is_none_or(|size| self.position >= size) => return Ok(Bytes::new()),
+                None => Error::new(ErrorKind::Connection, "the body ended before its length"),
+                Some(Err(error)) => Error::with_source(ErrorKind::Connection, "the body broke off", error),
+            };
+            self.failures += 1;
+            self.stream = None;
+            if self.failures >= ATTEMPTS {
+                return Err(broken);
+            }
+            tracing::warn!(position = self.position, "an object's body broke off; asking for the rest");
+        }
+    }
+}
+
+impl Read for ObjectBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty() {
+            let runtime = self.runtime.clone();
+            self.chunk = runtime.block_on(self.next_chunk()).map_err(io::Error::other)?;
+        }
+        let length = self.chunk.len().min(buffer.len());
+        self.chunk.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}
+
+/// The [`Error`] inside an I/O error, or none when the bytes themselves are at fault.
+#[must_use]
+pub fn into_error(error: io::Error) -> Option<Error> {
+    error.into_inner()?.downcast::<Error>().ok().map(|error| *error)
+}
+
+fn object_error<E>(bucket: &str, key: &ObjectKey, error: SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let object = format!("s3://{bucket}/{key}");
+    match status {
+        Some(404) => Error::file(Reason::NotFound, format!("{object}: there is no such object, or no such version")),
+        Some(403) => Error::file(
+            Reason::Forbidden,
+            format!("{object}: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket"),
+        ),
+        Some(412) => Error::file(Reason::Superseded, format!("{object}: the object was replaced before it was read")),
+        Some(400..=499) if !matches!(status, Some(408 | 429)) => {
+            let code = error.code().unwrap_or("unknown").to_owned();
+            Error::new(ErrorKind::System, format!("{object}: S3 refused the request with {code}"))
+        }
+        _ => Error::with_source(ErrorKind::Connection, format!("{object}: S3 cannot be reached"), error),
+    }
+}

@@ -1,0 +1,276 @@
+//! A column of a dataset: its type, what its cells may look like as text, and which values it allows.
+
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+use serde::Deserialize;
+
+use super::dataset::Severity;
+use super::violation::quoted;
+
+/// A cell that begins with this byte holds escaped text: its bytes were not UTF-8, or it had a NUL itself.
+pub const UNPRINTABLE: char = '\0';
+
+/// The type of a column, in the file and in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `text` or `varchar`: loaded exactly as it stands.
+    Text,
+    /// `integer`: 32 bits.
+    Integer,
+    /// `bigint`: 64 bits.
+    BigInt,
+    /// `numeric(precision, scale)`.
+    Decimal {
+        /// Digits in all, at most 28.
+        precision: u8,
+        /// Digits after the point.
+        scale: u8,
+    },
+    /// `timestamptz`, always UTC, to the microsecond.
+    Timestamp,
+}
+
+impl ColumnType {
+    /// The rule that a cell breaks which is no value of this type.
+    #[must_use]
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer | Self::BigInt => "integer",
+            Self::Decimal { .. } => "decimal",
+            Self::Timestamp => "timestamp",
+        }
+    }
+
+    /// The regular expression that a whole cell must match before it is cast; none for text.
+    #[must_use]
+    pub fn lexical_form(self) -> Option<String> {
+        match self {
+            Self::Text => None,
+            Self::Integer | Self::BigInt => Some("-?[0-9]+".into()),
+            Self::Decimal { precision, scale } => {
+                let whole = precision - scale;
+                let fraction = if scale == 0 { "0+".into() } else { format!("[0-9]{{1,{scale}}}0*") };
+                Some(format!(r"-?[0-9]{{1,{whole}}}(\.{fraction})?"))
+            }
+            Self::Timestamp => Some(
+                r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z?".into(),
+            ),
+        }
+    }
+
+    /// Why `cell`, which is no value of this type, is none, and what to write instead.
+    #[must_use]
+    pub fn explain(self, cell: &str) -> String {
+        let digits = cell.strip_prefix('-').unwrap_or(cell);
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let shown = quoted(cell);
+        match self {
+            Self::Text => format!("{shown} is no text"),
+            Self::Integer | Self::BigInt if is_number(digits) => {
+                let bits = if self == Self::Integer { 32 } else { 64 };
+                format!("{shown} does not fit into {bits} bits")
+            }
+            Self::Integer | Self::BigInt => {
+                format!("{shown} is no whole number; write digits only, with a leading - where it is negative")
+            }
+            Self::Decimal { precision, scale } => match digits.split_once('.').unwrap_or((digits, "0")) {
+                (whole, fraction) if !is_number(whole) || !is_number(fraction) => {
+                    format!("{shown} is no decimal number; write digits, and at most one point between them")
+                }
+                (whole, _) if whole.len() > usize::from(precision - scale) => {
+                    format!("{shown} has more than {} digits before the point", precision - scale)
+                }
+                _ => format!("{shown} has more than {scale} decimals; round it at its source"),
+            },
+            Self::Timestamp => {
+                let has_offset = cell.rfind(['+', '-']).is_some_and(|at| at > "YYYY-MM-DD".len());
+                if has_offset {
+                    format!("{shown} has an offset; write the time in UTC, with Z or nothing behind it")
+                } else if cell.is_char_boundary(10)
+                    && NaiveDate::parse_from_str(&cell[..cell.len().min(10)], "%Y-%m-%d").is_err()
+                    && cell.len() > 10
+                    && cell.as_bytes()[..10].iter().filter(|byte| byte.is_ascii_digit()).count() == 8
+                {
+                    format!("{shown} has a date that does not exist")
+                } else {
+                    format!("{shown} is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999")
+                }
+            }
+        }
+    }
+}
+
+/// A bound or an allowed value as it stands in the definition: `0`, `"0.01"`, `1.5`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Literal {
+    /// A whole number.
+    Integer(i64),
+    /// Anything else, as text.
+    Text(String),
+}
+
+impl std::fmt::Display for Literal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Integer(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// What a cell must fulfil besides its type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Constraint {
+    /// At least that many characters.
+    MinLength(u32),
+    /// At most that many characters.
+    MaxLength(u32),
+    /// Not less than.
+    Min(Literal),
+    /// Greater than.
+    Above(Literal),
+    /// Not more than.
+    Max(Literal),
+    /// Less than.
+    Below(Literal),
+    /// One of these.
+    Allowed(Vec<Literal>),
+    /// The whole cell matches this regular expression.
+    Pattern(String),
+}
+
+impl Constraint {
+    /// The rule's id.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::MinLength(_) => "min_length",
+            Self::MaxLength(_) => "max_length",
+            Self::Min(_) => "min",
+            Self::Above(_) => "above",
+            Self::Max(_) => "max",
+            Self::Below(_) => "below",
+            Self::Allowed(_) => "allowed",
+            Self::Pattern(_) => "pattern",
+        }
+    }
+
+    /// What is wrong with `cell`, which breaks this constraint.
+    #[must_use]
+    pub fn explain(&self, cell: &str) -> String {
+        let shown = quoted(cell);
+        match self {
+            Self::MinLength(length) => format!("{shown} has fewer than {length} characters"),
+            Self::MaxLength(length) => {
+                format!("{shown} has {} characters, more than {length}", cell.chars().count())
+            }
+            Self::Min(bound) => format!("{shown} is less than {bound}"),
+            Self::Above(bound) => format!("{shown} is not greater than {bound}"),
+            Self::Max(bound) => format!("{shown} is greater than {bound}"),
+            Self::Below(bound) => format!("{shown} is not less than {bound}"),
+            Self::Allowed(values) => {
+                let values: Vec<String> = values.iter().map(Literal::to_string).collect();
+                format!("{shown} is none of {}", values.join(" "))
+            }
+            Self::Pattern(pattern) => format!("{shown} does not match {pattern}"),
+        }
+    }
+
+    /// Checks that the constraint can apply to a column of this type.
+    ///
+    /// # Errors
+    /// A message that says which value does not fit.
+    pub fn check(&self, kind: ColumnType) -> Result<(), String> {
+        let text_only = matches!(self, Self::MinLength(_) | Self::MaxLength(_) | Self::Pattern(_));
+        if text_only && kind != ColumnType::Text {
+            return Err(format!("{} applies to text only", self.rule()));
+        }
+        let literals: &[Literal] = match self {
+            Self::Min(bound) | Self::Above(bound) | Self::Max(bound) | Self::Below(bound) => {
+                std::slice::from_ref(bound)
+            }
+            Self::Allowed(values) => values,
+            Self::MinLength(_) | Self::MaxLength(_) | Self::Pattern(_) => &[],
+        };
+        for literal in literals {
+            let text = literal.to_string();
+            let fits = match kind {
+                ColumnType::Text => true,
+                ColumnType::Integer => text.parse::<i32>().is_ok(),
+                ColumnType::BigInt => text.parse::<i64>().is_ok(),
+                ColumnType::Decimal { .. } => text.parse::<Decimal>().is_ok(),
+                ColumnType::Timestamp => {
+                    chrono::NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f").is_ok()
+                }
+            };
+            if !fits {
+                return Err(format!("{} {text:?} is no value of type {}", self.rule(), kind.rule()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A column that is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Its name, in the header and in the table.
+    pub name: String,
+    /// Its type.
+    pub kind: ColumnType,
+    /// Whether a null is a reject.
+    pub required: bool,
+    /// What its values must fulfil, each with its severity.
+    pub constraints: Vec<(Constraint, Severity)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MONEY: ColumnType = ColumnType::Decimal { precision: 20, scale: 2 };
+
+    #[test]
+    fn a_decimal_that_is_none_is_told_why() {
+        assert_eq!(MONEY.explain("15.555"), r#""15.555" has more than 2 decimals; round it at its source"#);
+        assert!(MONEY.explain("1,000.00").contains("no decimal number"));
+        assert!(MONEY.explain("1e2").contains("no decimal number"));
+        assert!(MONEY.explain(".5").contains("no decimal number"));
+        assert!(MONEY.explain("1234567890123456789").contains("more than 18 digits"));
+    }
+
+    #[test]
+    fn an_integer_that_is_none_is_told_why() {
+        assert!(ColumnType::Integer.explain("100.7").contains("no whole number"));
+        assert!(ColumnType::Integer.explain("2147483648").contains("32 bits"));
+        assert!(ColumnType::BigInt.explain("9223372036854775808").contains("64 bits"));
+    }
+
+    #[test]
+    fn a_timestamp_that_is_none_is_told_why() {
+        let explain = |cell| ColumnType::Timestamp.explain(cell);
+        assert!(explain("2025-12-22T10:30:00+08:00").contains("has an offset"));
+        assert!(explain("2025-02-30T10:30:00").contains("does not exist"));
+        assert!(explain("2025-12-22").contains("no timestamp"));
+        assert!(explain("2025-12-22T24:00:00").contains("no timestamp"));
+        assert!(explain("0000-01-01T00:00:00").contains("years 0001 to 9999"));
+        assert!(explain("日本語日本語").contains("no timestamp"));
+    }
+
+    #[test]
+    fn a_decimal_without_a_scale_allows_only_zeros_behind_the_point() {
+        let whole = ColumnType::Decimal { precision: 5, scale: 0 };
+        assert_eq!(whole.lexical_form().as_deref(), Some(r"-?[0-9]{1,5}(\.0+)?"));
+        assert_eq!(MONEY.lexical_form().as_deref(), Some(r"-?[0-9]{1,18}(\.[0-9]{1,2}0*)?"));
+    }
+
+    #[test]
+    fn a_bound_of_the_wrong_type_is_refused() {
+        let bound = Constraint::Min(Literal::Text("zero".into()));
+        assert!(bound.check(MONEY).is_err());
+        assert!(Constraint::MaxLength(3).check(ColumnType::Integer).is_err());
+        assert!(Constraint::Min(Literal::Integer(0)).check(MONEY).is_ok());
+    }
+}

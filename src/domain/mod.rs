@@ -1,0 +1,16 @@
+//! Datasets, columns, rules, violations and the ledger's arithmetic. Pure: no I/O, no async.
+
+pub mod column;
+pub mod dataset;
+pub mod expression;
+pub mod object;
+pub mod outcome;
+pub mod progress;
+pub mod violation;
+
+pub use column::{Column, ColumnType};
+pub use dataset::{Dataset, Datasets, Reference, RowRule, Severity};
+pub use object::{Location, ObjectKey, ObjectVersion};
+pub use outcome::{BatchNumber, Counts, LoadId, LoadReport, LoadStatus};
+pub use progress::Progress;
+pub use violation::{LineNumber, RecordNumber, Violation};

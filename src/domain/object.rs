@@ -1,0 +1,143 @@
+//! Where a file lies and which version of it is meant.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The key of an object inside its bucket, decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for ObjectKey {
+    fn from(key: T) -> Self {
+        Self(key.into())
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A file that somebody asks for, before anything is known of it but what the event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// An object in S3. What the event did not say is looked up.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// The decoded key.
+        key: ObjectKey,
+        /// The version id, where the bucket has versions.
+        version_id: Option<String>,
+        /// The `ETag` without its quotes, where the event names it.
+        etag: Option<String>,
+        /// The size in bytes, where the event names it.
+        size: Option<u64>,
+        /// S3's sequencer: orders the events of one key.
+        sequencer: Option<String>,
+    },
+    /// A file on this machine.
+    File(PathBuf),
+}
+
+impl Location {
+    /// The newest version of an object, of which no more is known than its name.
+    pub fn s3(bucket: impl Into<String>, key: impl Into<ObjectKey>) -> Self {
+        Self::S3 {
+            bucket: bucket.into(),
+            key: key.into(),
+            version_id: None,
+            etag: None,
+            size: None,
+            sequencer: None,
+        }
+    }
+
+    /// Reads `s3://BUCKET/KEY`, or else a path.
+    ///
+    /// # Errors
+    /// A message when the text begins with `s3://` and has no bucket or no key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix("s3://") else {
+            return Ok(Self::File(PathBuf::from(text)));
+        };
+        match rest.split_once('/') {
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::s3(bucket, key)),
+            _ => Err(format!("{text:?} is no object: write s3://BUCKET/KEY")),
+        }
+    }
+
+    /// The bucket, or `file` for a file on this machine.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        match self {
+            Self::S3 { bucket, .. } => bucket,
+            Self::File(_) => LOCAL_BUCKET,
+        }
+    }
+
+    /// The key, or the path of a file on this machine.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::S3 { key, .. } => key.clone(),
+            Self::File(path) => ObjectKey(path.to_string_lossy().into_owned()),
+        }
+    }
+}
+
+/// The bucket that stands in the ledger for files on this machine.
+pub const LOCAL_BUCKET: &str = "file";
+
+/// One immutable content: what the ledger claims and what the extractor must read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// The bucket, or [`LOCAL_BUCKET`].
+    pub bucket: String,
+    /// The decoded key, or the absolute path.
+    pub key: ObjectKey,
+    /// The version id, else the `ETag`, else the SHA-256 of a local file; empty where none is known.
+    pub version: String,
+    /// The version id alone, by which the object is read.
+    pub version_id: Option<String>,
+    /// The size in bytes, where known.
+    pub size: Option<u64>,
+    /// S3's sequencer, where the event had one.
+    pub sequencer: Option<String>,
+}
+
+impl ObjectVersion {
+    /// Whether this is a file on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.bucket == LOCAL_BUCKET
+    }
+
+    /// A name for people: the path, or `s3://BUCKET/KEY`.
+    #[must_use]
+    pub fn display_name(&self) -> String {
+        if self.is_local() { self.key.to_string() } else { format!("s3://{}/{}", self.bucket, self.key) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_s3_address_has_a_bucket_and_a_key() {
+        assert_eq!(Location::parse("s3://b/a/c.csv"), Ok(Location::s3("b", "a/c.csv")));
+        assert_eq!(Location::parse("trades.csv"), Ok(Location::File("trades.csv".into())));
+        assert!(Location::parse("s3://b").is_err());
+        assert!(Location::parse("s3:///key").is_err());
+    }
+}

@@ -1,0 +1,210 @@
+//! Where records end up, and the arithmetic that proves that none was lost.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::Add;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// The identity of a load: the primary key of `etl.load`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct LoadId(pub i64);
+
+impl fmt::Display for LoadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The position of a batch in its load, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchNumber(pub i32);
+
+impl BatchNumber {
+    /// The batches of a file of `read` records, `size` records each.
+    pub fn all(read: i64, size: i32) -> impl Iterator<Item = Self> {
+        let batches = read.unsigned_abs().div_ceil(size.unsigned_abs().into());
+        (0..i32::try_from(batches).unwrap_or(i32::MAX)).map(Self)
+    }
+
+    /// The first and last record of this batch, both included.
+    #[must_use]
+    pub fn records(self, read: i64, size: i32) -> (i64, i64) {
+        let first = i64::from(self.0) * i64::from(size) + 1;
+        (first, read.min(first + i64::from(size) - 1))
+    }
+}
+
+impl fmt::Display for BatchNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How many records ended where. `read` is the sum of the other seven; `warnings` and `released` stand beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Records in the file.
+    pub read: i64,
+    /// Rows that were new.
+    pub inserted: i64,
+    /// Rows that changed.
+    pub updated: i64,
+    /// Rows that the table already had, untouched.
+    pub unchanged: i64,
+    /// Rows of which the table has a newer state.
+    pub stale: i64,
+    /// Rows that wait for their reference.
+    pub parked: i64,
+    /// Records that broke a rule of severity error.
+    pub rejected: i64,
+    /// Records of a file that ended before they had an outcome.
+    pub withheld: i64,
+    /// Violations of severity warning.
+    pub warnings: i64,
+    /// Rows of earlier loads that this load freed.
+    pub released: i64,
+}
+
+impl Counts {
+    /// Whether every record read has exactly one outcome.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.read
+            == self.inserted
+                + self.updated
+                + self.unchanged
+                + self.stale
+                + self.parked
+                + self.rejected
+                + self.withheld
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            read: self.read + other.read,
+            inserted: self.inserted + other.inserted,
+            updated: self.updated + other.updated,
+            unchanged: self.unchanged + other.unchanged,
+            stale: self.stale + other.stale,
+            parked: self.parked + other.parked,
+            rejected: self.rejected + other.rejected,
+            withheld: self.withheld + other.withheld,
+            warnings: self.warnings + other.warnings,
+            released: self.released + other.released,
+        }
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), Add::add)
+    }
+}
+
+/// How a request for one file ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadStatus {
+    /// Every record has its outcome.
+    Loaded,
+    /// The file as a whole could not be loaded; `reason` says why.
+    Failed,
+    /// The object was replaced before it was read; the newer one has an event of its own.
+    Superseded,
+    /// This version was finished before; nothing was written.
+    Duplicate,
+    /// Another worker is loading this version; nothing was written.
+    InProgress,
+    /// No dataset claims the key, or the event carries no file.
+    Skipped,
+}
+
+impl LoadStatus {
+    /// The name in the ledger and in the answer.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Failed => "failed",
+            Self::Superseded => "superseded",
+            Self::Duplicate => "duplicate",
+            Self::InProgress => "in_progress",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One entry of `loads` in the answer of `ingest`. What is unknown is null.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadReport {
+    /// The row of `etl.load`.
+    pub load_id: Option<LoadId>,
+    /// The bucket, or `file`.
+    pub bucket: Option<String>,
+    /// The decoded key, or the absolute path.
+    pub key: Option<String>,
+    /// The version id, else the `ETag`, else the SHA-256 of a local file.
+    pub version: Option<String>,
+    /// The dataset that claims the key.
+    pub dataset: Option<String>,
+    /// How it ended.
+    pub status: LoadStatus,
+    /// Why it failed or was skipped.
+    pub reason: Option<String>,
+    /// How many workers have held the load, this one included.
+    pub attempt: Option<i32>,
+    /// How many records ended where.
+    #[serde(flatten, serialize_with = "counts_or_nulls")]
+    pub counts: Option<Counts>,
+    /// Where the rejects file lies.
+    pub rejects_key: Option<String>,
+    /// Milliseconds from request to answer.
+    pub elapsed_ms: u64,
+    /// What the dataset computes over its accepted rows.
+    pub statistics: Value,
+    /// What was wrong with the file as a whole, for people; not a part of the answer.
+    #[serde(skip)]
+    pub error: Option<String>,
+}
+
+/// Unknown counts stand in the answer as nulls, so that its fields are always the same.
+fn counts_or_nulls<S: Serializer>(counts: &Option<Counts>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(counts) = counts else {
+        const NAMES: [&str; 10] = [
+            "read", "inserted", "updated", "unchanged", "stale", "parked", "rejected", "withheld", "warnings",
+            "released",
+        ];
+        return serializer.collect_map(NAMES.map(|name| (name, ())));
+    };
+    counts.serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_cover_every_record_once() {
+        for (read, size) in [(0, 10), (1, 10), (10, 10), (11, 10), (25, 7)] {
+            let covered: i64 = BatchNumber::all(read, size)
+                .map(|batch| batch.records(read, size))
+                .map(|(first, last)| last - first + 1)
+                .sum();
+            assert_eq!(covered, read, "{read} records in batches of {size}");
+        }
+    }
+
+    #[test]
+    fn a_lost_record_breaks_the_balance() {
+        let counts = Counts { read: 3, inserted: 1, rejected: 1, ..Counts::default() };
+        assert!(!counts.is_balanced());
+        assert!((counts + Counts { withheld: 1, ..Counts::default() }).is_balanced());
+    }
+}

@@ -1,0 +1,90 @@
+//! What is wrong with a row, and where it stands.
+
+use std::fmt;
+
+/// The position of a record in its file; 1 is the first after the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordNumber(pub i64);
+
+/// A physical line of a file; the header stands on line 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LineNumber(pub i64);
+
+impl fmt::Display for RecordNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for LineNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One broken rule of severity error on one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which record of the file.
+    pub record: RecordNumber,
+    /// The physical line where the record begins.
+    pub line: LineNumber,
+    /// The column, or none for a record that has no columns to speak of.
+    pub column: Option<String>,
+    /// The rule's id, such as `decimal` or `lot_size`.
+    pub rule: String,
+    /// What is wrong and what to do, without the place.
+    pub message: String,
+    /// The cell as it stands in the file; unprintable bytes are escaped.
+    pub value: Option<String>,
+    /// The record's own bytes, without its line end.
+    pub raw: Vec<u8>,
+}
+
+impl Violation {
+    /// The whole message: place, column, what is wrong, rule.
+    #[must_use]
+    pub fn describe(&self, file: &str) -> String {
+        let column = self.column.as_ref().map_or(String::new(), |name| format!("column {name}: "));
+        format!("{file} line {}: {column}{} (rule {})", self.line, self.message, self.rule)
+    }
+}
+
+/// A cell for a message: in quotes, and cut after 40 characters.
+#[must_use]
+pub fn quoted(value: &str) -> String {
+    const SHOWN: usize = 40;
+    let mut shown: String = value.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if value.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    format!("\"{shown}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_where_what_and_which_rule() {
+        let violation = Violation {
+            record: RecordNumber(4),
+            line: LineNumber(5),
+            column: Some("traded_price".into()),
+            rule: "decimal".into(),
+            message: format!("{} has more than 2 decimals", quoted("15.555")),
+            value: Some("15.555".into()),
+            raw: b"15.555".to_vec(),
+        };
+        assert_eq!(
+            violation.describe("trades.csv"),
+            r#"trades.csv line 5: column traded_price: "15.555" has more than 2 decimals (rule decimal)"#
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_cut_and_a_control_character_escaped() {
+        assert_eq!(quoted("a\nb"), r#""a\nb""#);
+        assert_eq!(quoted(&"x".repeat(50)), format!("\"{}…\"", "x".repeat(40)));
+    }
+}

@@ -1,0 +1,192 @@
+//! One error type for the whole system: a kind, what was being done, and the source.
+//!
+//! Bad rows are data and travel in results; an [`Error`] means that a file or the system failed.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, and so what happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// S3 or Postgres is unreachable, throttles, or asks to try again. The step is repeated.
+    Connection,
+    /// The file as a whole cannot be loaded. The load ends `failed` with this reason; nobody retries.
+    File(Reason),
+    /// Another worker holds the lease now. This one must stop without writing.
+    LeaseLost,
+    /// Settings, a dataset definition, arguments or an event are wrong. A person must mend them.
+    Configuration,
+    /// The schema, disk, memory or this program failed.
+    System,
+}
+
+impl ErrorKind {
+    /// Whether the same step may succeed when it is repeated.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        self == Self::Connection
+    }
+
+    /// The name that a program sees, for example as the Lambda error type.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::File(_) => "file",
+            Self::LeaseLost => "lease_lost",
+            Self::Configuration => "configuration",
+            Self::System => "system",
+        }
+    }
+}
+
+/// Why a whole file failed: `etl.load.reason` and `reason` in the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The object has no bytes.
+    Empty,
+    /// The header lacks a column of the dataset.
+    MissingColumn,
+    /// The header names a column twice.
+    DuplicateColumn,
+    /// The bytes are no CSV: an open quote, a broken archive, a header that is not UTF-8.
+    Malformed,
+    /// There is no such object.
+    NotFound,
+    /// The object may not be read.
+    Forbidden,
+    /// More rows are bad than the thresholds allow.
+    TooManyRejects,
+    /// The object was replaced before it was read.
+    Superseded,
+}
+
+impl Reason {
+    /// The name in the ledger and in the answer.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::MissingColumn => "missing_column",
+            Self::DuplicateColumn => "duplicate_column",
+            Self::Malformed => "malformed",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::TooManyRejects => "too_many_rejects",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// An error with its kind, the step that failed, and its cause.
+///
+/// `Display` says the step alone; the cause is in [`StdError::source`]. [`Error::chain`] joins them.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    step: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with no cause beneath it. `step` says what was wrong, where, and what to do.
+    pub fn new(kind: ErrorKind, step: impl Into<String>) -> Self {
+        Self { kind, step: step.into(), source: None }
+    }
+
+    /// An error that `source` caused while `step` was being done.
+    pub fn with_source(
+        kind: ErrorKind,
+        step: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { kind, step: step.into(), source: Some(source.into()) }
+    }
+
+    /// The file as a whole is unusable.
+    pub fn file(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::File(reason), message)
+    }
+
+    /// Something that a person configured is wrong.
+    pub fn configuration(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Configuration, message)
+    }
+
+    /// This program or its machine failed.
+    pub fn system(
+        step: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::with_source(ErrorKind::System, step, source)
+    }
+
+    /// What kind of error this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the step may be repeated.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind.is_retryable()
+    }
+
+    /// The step and every cause beneath it, on one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.step.clone();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let next = error.to_string();
+            if !text.ends_with(&next) {
+                text.push_str(": ");
+                text.push_str(&next);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.step)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_connection_errors_are_retried() {
+        let kinds = [
+            ErrorKind::File(Reason::Empty),
+            ErrorKind::LeaseLost,
+            ErrorKind::Configuration,
+            ErrorKind::System,
+        ];
+        assert!(ErrorKind::Connection.is_retryable());
+        assert!(kinds.into_iter().all(|kind| !kind.is_retryable()));
+    }
+
+    #[test]
+    fn the_chain_names_every_cause_once() {
+        let inner = Error::system("write the temporary file", std::io::Error::other("disk full"));
+        let outer = Error::system("stage the file", inner);
+        assert_eq!(outer.chain(), "stage the file: write the temporary file: disk full");
+        assert_eq!(outer.to_string(), "stage the file");
+    }
+}

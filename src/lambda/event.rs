@@ -1,0 +1,277 @@
+//! Every event shape that may start a load, turned into requests.
+//!
+//! The shape is told by its discriminating fields first and parsed afterwards: trying one type after the other would
+//! say nothing useful when all of them fail.
+
+use aws_lambda_events::event::eventbridge::EventBridgeEvent;
+use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
+use aws_lambda_events::event::sqs::SqsEvent;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::Location;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What an event asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Files, to be answered with a report each.
+    Files(Vec<Asked>),
+    /// Messages of a queue, to be answered with the ids of those that must come again.
+    Queue(Vec<Message>),
+}
+
+/// One file that is asked for, or the reason why there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// Load this file.
+    Load {
+        /// Where it lies.
+        location: Location,
+        /// The dataset, where the event names one.
+        dataset: Option<String>,
+    },
+    /// Nothing to load.
+    Skip(&'static str),
+}
+
+/// A message of a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Its id.
+    pub id: String,
+    /// What it asks for; or the reason why it cannot be read.
+    pub asked: Result<Vec<Asked>, String>,
+}
+
+const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
+    {\"detail-type\": \"Object Created\", …}, either of them in SQS {\"Records\": [{\"eventSource\": \"aws:sqs\", …}]}, \
+    s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, and \
+    {\"bucket\": …, \"key\": …}";
+
+/// Reads an event of any known shape.
+///
+/// # Errors
+/// `Configuration`, listing the known shapes.
+pub fn parse(event: Value) -> Result<Event> {
+    let source = event.pointer("/Records/0/eventSource").and_then(Value::as_str);
+    if source != Some("aws:sqs") {
+        return files(event).map(Event::Files);
+    }
+    let queue: SqsEvent = serde_json::from_value(event).map_err(|error| unreadable("the SQS event", error))?;
+    let messages = queue.records.into_iter().map(|message| Message {
+        id: message.message_id.unwrap_or_default(),
+        asked: serde_json::from_str(message.body.as_deref().unwrap_or_default())
+            .map_err(|error| unreadable("the body of the SQS message", error))
+            .and_then(files)
+            .map_err(|error| error.chain()),
+    });
+    Ok(Event::Queue(messages.collect()))
+}
+
+fn files(event: Value) -> Result<Vec<Asked>> {
+    if event.get("Event").and_then(Value::as_str) == Some("s3:TestEvent") {
+        return Ok(vec![Asked::Skip("s3:TestEvent carries no file")]);
+    }
+    if event.pointer("/Records/0/eventSource").and_then(Value::as_str) == Some("aws:s3") {
+        let event: S3Event = serde_json::from_value(event).map_err(|error| unreadable("the S3 notification", error))?;
+        return event.records.into_iter().map(notified).collect();
+    }
+    match event.get("detail-type").and_then(Value::as_str) {
+        Some("Object Created") => {
+            let event: EventBridgeEvent<ObjectCreated> =
+                serde_json::from_value(event).map_err(|error| unreadable("the EventBridge event", error))?;
+            return Ok(vec![event.detail.into()]);
+        }
+        Some("Scheduled Event") => {
+            let detail = event.get("detail").cloned().unwrap_or_default();
+            return direct(detail).map(|asked| vec![asked]);
+        }
+        _ => {}
+    }
+    if event.get("bucket").is_some() || event.get("key").is_some() {
+        return direct(event).map(|asked| vec![asked]);
+    }
+    Err(Error::configuration(format!("an event of no known shape; {SHAPES}")))
+}
+
+fn unreadable(what: &str, error: serde_json::Error) -> Error {
+    Error::with_source(ErrorKind::Configuration, format!("{what} cannot be read"), error)
+}
+
+/// Keys of notifications are URL-encoded as in a form; the crate's own field for the decoded key is never filled.
+fn notified(record: S3EventRecord) -> Result<Asked> {
+    if !record.event_name.as_deref().unwrap_or_default().starts_with("ObjectCreated:") {
+        return Ok(Asked::Skip("the notification tells of no new object"));
+    }
+    let (bucket, object) = (record.s3.bucket.name, record.s3.object);
+    let (Some(bucket), Some(key)) = (bucket, object.key) else {
+        return Err(Error::configuration("the S3 notification names no bucket or no key"));
+    };
+    let key = percent_decode_str(&key.replace('+', " "))
+        .decode_utf8()
+        .map_err(|error| Error::with_source(ErrorKind::Configuration, "the key in the S3 notification is not UTF-8", error))?
+        .into_owned();
+    Ok(Asked::Load {
+        location: Location::S3 {
+            bucket,
+            key: key.into(),
+            version_id: object.version_id,
+            etag: object.e_tag,
+            size: object.size.and_then(|size| u64::try_from(size).ok()),
+            sequencer: object.sequencer,
+        },
+        dataset: None,
+    })
+}
+
+/// `detail` of an EventBridge event `Object Created`. Its key is not encoded.
+#[derive(Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ObjectCreated {
+    bucket: CreatedIn,
+    object: CreatedObject,
+}
+
+#[derive(Deserialize, serde::Serialize)]
+struct CreatedIn {
+    name: String,
+}
+
+#[derive(Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct CreatedObject {
+    key: String,
+    size: Option<u64>,
+    etag: Option<String>,
+    version_id: Option<String>,
+    sequencer: Option<String>,
+}
+
+impl From<ObjectCreated> for Asked {
+    fn from(ObjectCreated { bucket, object }: ObjectCreated) -> Self {
+        Self::Load {
+            location: Location::S3 {
+                bucket: bucket.name,
+                key: object.key.into(),
+                version_id: object.version_id,
+                etag: object.etag,
+                size: object.size,
+                sequencer: object.sequencer,
+            },
+            dataset: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Direct {
+    bucket: String,
+    key: String,
+    version_id: Option<String>,
+    dataset: Option<String>,
+}
+
+fn direct(event: Value) -> Result<Asked> {
+    let direct: Direct = serde_json::from_value(event).map_err(|error| {
+        Error::with_source(
+            ErrorKind::Configuration,
+            "a direct request takes {\"bucket\": …, \"key\": …, \"version_id\": …, \"dataset\": …}, the last two may be missing",
+            error,
+        )
+    })?;
+    Ok(Asked::Load {
+        location: Location::S3 {
+            bucket: direct.bucket,
+            key: direct.key.into(),
+            version_id: direct.version_id,
+            etag: None,
+            size: None,
+            sequencer: None,
+        },
+        dataset: direct.dataset,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fixture(name: &str) -> Value {
+        let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    fn only(event: Value) -> Asked {
+        match parse(event).unwrap() {
+            Event::Files(mut asked) if asked.len() == 1 => asked.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn location(asked: Asked) -> Location {
+        match asked {
+            Asked::Load { location, .. } => location,
+            Asked::Skip(reason) => panic!("{reason}"),
+        }
+    }
+
+    #[test]
+    fn a_notification_names_version_size_and_sequencer() {
+        let Location::S3 { bucket, key, version_id, etag, size, sequencer } = location(only(fixture("s3-put"))) else { panic!() };
+        assert_eq!((bucket.as_str(), key.as_str()), ("small-etl-demo", "incoming/assets/assets.csv"));
+        assert_eq!((version_id, size), (None, Some(1024)));
+        assert!(etag.is_some() && sequencer.is_some());
+    }
+
+    #[test]
+    fn the_key_of_a_notification_is_decoded() {
+        assert_eq!(location(only(fixture("s3-put-encoded-key"))).key().as_str(), "incoming/trades/交易 1+1.csv");
+    }
+
+    #[test]
+    fn the_key_of_an_eventbridge_event_is_taken_as_it_stands() {
+        assert_eq!(location(only(fixture("eventbridge-object-created"))).key().as_str(), "incoming/trades/a+b%20c.csv");
+    }
+
+    #[test]
+    fn each_message_of_a_queue_holds_an_event_of_its_own() {
+        let Event::Queue(messages) = parse(fixture("sqs")).unwrap() else { panic!() };
+        assert_eq!(messages.len(), 2);
+        assert!(messages.iter().all(|message| matches!(message.asked.as_deref(), Ok([Asked::Load { .. }]))));
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_does_not_hide_the_others() {
+        let body = json!({"bucket": "b", "key": "k"}).to_string();
+        let message = |id: &str, body: &str| json!({"eventSource": "aws:sqs", "messageId": id, "body": body, "attributes": {}, "messageAttributes": {}});
+        let event = json!({"Records": [message("1", "no json"), message("2", &body)]});
+        let Event::Queue(messages) = parse(event).unwrap() else { panic!() };
+        assert!(messages[0].asked.is_err() && messages[1].asked.is_ok());
+    }
+
+    #[test]
+    fn a_schedule_and_a_direct_request_name_one_file() {
+        assert_eq!(location(only(fixture("schedule"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
+        assert_eq!(location(only(fixture("direct"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
+    }
+
+    #[test]
+    fn an_event_without_a_file_is_skipped() {
+        assert_eq!(only(fixture("s3-test-event")), Asked::Skip("s3:TestEvent carries no file"));
+        let mut removed = fixture("s3-put");
+        removed["Records"][0]["eventName"] = json!("ObjectRemoved:Delete");
+        assert!(matches!(only(removed), Asked::Skip(_)));
+    }
+
+    #[test]
+    fn an_event_of_no_known_shape_is_answered_with_the_known_ones() {
+        let error = parse(json!({"hello": 1})).unwrap_err();
+        assert!(error.to_string().contains("Object Created") && error.to_string().contains("aws:sqs"));
+        assert!(parse(json!({"bucket": "b", "kye": "k"})).unwrap_err().chain().contains("kye"));
+    }
+}

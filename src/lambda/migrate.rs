@@ -1,0 +1,18 @@
+//! `migrate`: brings the schema to the version that `ingest` needs.
+
+use serde_json::{Value, json};
+
+use crate::config::Settings;
+use crate::data_access::postgres::Database;
+use crate::error::Result;
+
+/// Applies the missing migrations and answers `{"applied": [{"version": …, "name": …}]}`.
+///
+/// # Errors
+/// `Configuration`, `Connection`, or `System` when a migration fails; it is then rolled back.
+pub async fn call(settings: &Settings) -> Result<Value> {
+    let database = Database::new(&settings.database()?)?;
+    let applied = database.migrate(settings.migrations.path.as_deref()).await?;
+    tracing::info!(applied = applied.len(), "the schema is current");
+    Ok(json!({ "applied": applied }))
+}

@@ -1,0 +1,30 @@
+//! Small ETL: a file in S3 becomes rows in Postgres. Every row is checked, none is lost, none comes twice, each bad one is explained.
+//!
+//! Layers, from the outside in; each imports only from those to its right:
+//!
+//! ```text
+//! bin -> lambda | cli -> (config, context) -> pipeline -> services -> data_access -> domain
+//! ```
+//!
+//! `error` is a leaf that all may use. What must always hold:
+//!
+//! - nothing is written before the whole file is validated;
+//! - rows, rejects and checkpoint of a batch commit in one transaction, or not at all;
+//! - no transaction of a load commits without the load's fencing token;
+//! - every record read has exactly one outcome, and a constraint of the ledger proves the sum;
+//! - no cell's value and no secret is logged.
+//!
+//! What is absent: threads of our own, `unsafe`, mocks, and vendor names outside of `data_access`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod cli;
+pub mod config;
+pub mod context;
+pub mod data_access;
+pub mod domain;
+pub mod error;
+pub mod lambda;
+pub mod pipeline;
+pub mod sample;
+pub mod services;

@@ -1,0 +1,322 @@
+//! One file from its place to the ledger: identify, claim, extract, validate, load, finish.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::{Stream, stream};
+use serde_json::Value;
+use tracing::Instrument;
+
+use crate::data_access::duckdb::{Stage, StageOptions};
+use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Database};
+use crate::domain::{Counts, Dataset, Datasets, Location, LoadReport, LoadStatus, ObjectVersion, Progress, Violation};
+use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::services::load::retrying;
+use crate::services::{Extracted, Extractor, LoadWork, Loader, Validated, Validator, analyse, rejects};
+
+/// What outlives one file: definitions, settings, parts, and the pool of connections.
+pub struct Context {
+    /// The datasets of this program.
+    pub datasets: Arc<Datasets>,
+    /// What a first claim freezes.
+    pub terms: ClaimTerms,
+    /// How much a staging database may use.
+    pub stage: StageOptions,
+    /// Reads files.
+    pub extractor: Arc<dyn Extractor>,
+    /// Checks rows.
+    pub validator: Arc<dyn Validator>,
+    /// Writes rows.
+    pub loader: Arc<dyn Loader>,
+}
+
+/// One file that somebody wants.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where it lies.
+    pub location: Location,
+    /// The dataset, where its key does not tell.
+    pub dataset: Option<String>,
+    /// Counts how far the file is.
+    pub progress: Arc<Progress>,
+}
+
+impl Request {
+    /// A request for a file whose key tells its dataset.
+    #[must_use]
+    pub fn new(location: Location) -> Self {
+        Self { location, dataset: None, progress: Arc::default() }
+    }
+}
+
+/// Loads one file, or says why not. The file's own faults are in the report.
+///
+/// # Errors
+/// `Connection` after all retries, `LeaseLost`, `Configuration`, `System`: the file is then neither loaded nor failed, and may be asked for again.
+pub async fn run(context: &Context, database: &Database, request: &Request) -> Result<LoadReport> {
+    let (bucket, key) = (request.location.bucket().to_owned(), request.location.key());
+    let span = tracing::info_span!("load", bucket, key = key.as_str(), dataset = tracing::field::Empty, load_id = tracing::field::Empty);
+    let started = Instant::now();
+    let outcome = run_in_span(context, database, request).instrument(span.clone()).await;
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| match outcome {
+        Ok(mut report) => {
+            report.elapsed_ms = elapsed_ms;
+            let counts = report.counts.unwrap_or_default();
+            tracing::info!(
+                status = report.status.name(), reason = report.reason, elapsed_ms, read = counts.read, inserted = counts.inserted,
+                updated = counts.updated, unchanged = counts.unchanged, stale = counts.stale, parked = counts.parked,
+                rejected = counts.rejected, withheld = counts.withheld, warnings = counts.warnings, "file ended"
+            );
+            Ok(report)
+        }
+        Err(error) => {
+            tracing::error!(kind = error.kind().name(), error = %error.chain(), elapsed_ms, "file not loaded");
+            Err(error)
+        }
+    })
+}
+
+async fn run_in_span(context: &Context, database: &Database, request: &Request) -> Result<LoadReport> {
+    let Some(dataset) = choose_dataset(&context.datasets, request)? else {
+        return Ok(LoadReport {
+            bucket: Some(request.location.bucket().to_owned()),
+            key: Some(request.location.key().to_string()),
+            ..skipped("no dataset claims this key")
+        });
+    };
+    tracing::Span::current().record("dataset", &dataset.name);
+    let (object, missing) = match context.extractor.identify(&request.location).await {
+        Ok(object) => (object, None),
+        Err(error) if matches!(error.kind(), ErrorKind::File(_)) && matches!(request.location, Location::S3 { .. }) => {
+            (unidentified(&request.location), Some(error))
+        }
+        Err(error) => return Err(error),
+    };
+    let claimed = retrying(|| database.claim(&object, &dataset.name, &context.datasets, &context.terms)).await?;
+    let report = |status, load_id, attempt| LoadReport {
+        load_id: Some(load_id),
+        bucket: Some(object.bucket.clone()),
+        key: Some(object.key.to_string()),
+        version: Some(object.version.clone()),
+        dataset: Some(dataset.name.clone()),
+        attempt: Some(attempt),
+        ..empty_report(status)
+    };
+    let claim = match claimed {
+        Claimed::Finished { load_id, attempt, reason } => {
+            return Ok(LoadReport { reason, ..report(LoadStatus::Duplicate, load_id, attempt) });
+        }
+        Claimed::Held { load_id, attempt } => return Ok(report(LoadStatus::InProgress, load_id, attempt)),
+        Claimed::Taken(claim) => claim,
+    };
+    tracing::Span::current().record("load_id", claim.load_id.0);
+    let work = FileWork { context, database, claim: &claim, object: &object };
+    let outcome = match missing {
+        Some(error) => work.fail(error, 0, stream::empty()).await,
+        None => work.load(&dataset.name, &request.progress).await,
+    };
+    match outcome {
+        Ok(ending) => Ok(LoadReport {
+            reason: ending.reason.map(|reason| reason.name().to_owned()),
+            counts: Some(ending.counts),
+            statistics: ending.statistics,
+            error: ending.error,
+            ..report(ending.status, claim.load_id, claim.attempt)
+        }),
+        Err(error) => {
+            if error.kind() != ErrorKind::LeaseLost {
+                // Best effort: where even this fails, the lease ends by itself.
+                if let Err(error) = database.give_back_lease(&claim).await {
+                    tracing::warn!(error = %error.chain(), "the lease could not be given back");
+                }
+            }
+            Err(error)
+        }
+    }
+}
+
+/// How the load of a claimed file ended.
+struct Ending {
+    status: LoadStatus,
+    reason: Option<Reason>,
+    error: Option<String>,
+    counts: Counts,
+    statistics: Value,
+}
+
+/// A file that this worker has claimed.
+struct FileWork<'a> {
+    context: &'a Context,
+    database: &'a Database,
+    claim: &'a Claim,
+    object: &'a ObjectVersion,
+}
+
+impl FileWork<'_> {
+    async fn load(&self, dataset: &str, progress: &Arc<Progress>) -> Result<Ending> {
+        let datasets = self.datasets_in_force().await?;
+        let definition = datasets.get(dataset).map_err(Error::configuration)?;
+        let stage = Arc::new(Stage::open(&self.context.stage, Arc::clone(progress))?);
+        let staging = stage_and_validate(self.context, self.object, definition, &stage);
+        let staged = tokio::select! {
+            staged = staging => staged,
+            lost = self.keep_lease() => { stage.cancel(); return Err(lost) }
+        };
+        let (extracted, validated) = match staged {
+            Ok(staged) => staged,
+            Err(error) => return self.fail(error, progress.staged(), stream::empty()).await,
+        };
+        if let Some(error) = self.over_threshold(&extracted, validated) {
+            let rejects = rejects::all(definition, &stage, &extracted, self.claim.terms.batch_size);
+            return self.fail(error, extracted.read, rejects).await;
+        }
+        progress.set_total(extracted.read);
+        let statistics = analyse::analyse(definition, &stage, &extracted).await?;
+        let (claim, read) = (self.claim.clone(), extracted.read);
+        let work = LoadWork { claim, datasets: Arc::clone(&datasets), dataset: dataset.to_owned(), stage, extracted };
+        self.context.loader.load(self.database, &work).await?;
+        let counts = retrying(|| self.database.finish(self.claim, read, &statistics)).await?;
+        Ok(Ending { status: LoadStatus::Loaded, reason: None, error: None, counts, statistics })
+    }
+
+    /// A load that goes on runs under the definitions of its first claim, not under those of this program.
+    async fn datasets_in_force(&self) -> Result<Arc<Datasets>> {
+        if self.claim.dataset_version == self.context.datasets.version() {
+            return Ok(Arc::clone(&self.context.datasets));
+        }
+        let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
+        let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        Datasets::parse(files).map(Arc::new).map_err(Error::configuration)
+    }
+
+    /// Renews the lease while the file is staged; returns only when it is lost.
+    async fn keep_lease(&self) -> Error {
+        loop {
+            tokio::time::sleep(self.claim.terms.lease / 3).await;
+            if let Err(error) = retrying(|| self.database.renew_lease(self.claim)).await {
+                return error;
+            }
+        }
+    }
+
+    fn over_threshold(&self, extracted: &Extracted, validated: Validated) -> Option<Error> {
+        let (rejected, read) = (validated.rejected, extracted.read);
+        let terms = &self.claim.terms;
+        let limit = match (terms.max_rejects, terms.max_reject_rate) {
+            (Some(most), _) if rejected > most => format!("load.max_rejects = {most}"),
+            #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+            (_, Some(rate)) if rejected as f64 > rate * read as f64 => format!("load.max_reject_rate = {rate}"),
+            _ => return None,
+        };
+        let file = self.object.display_name();
+        Some(Error::file(Reason::TooManyRejects, format!("{file}: {rejected} of {read} records are rejected, more than {limit} allows; nothing was loaded")))
+    }
+
+    /// Ends the load where the file is at fault; any other error passes through.
+    async fn fail(&self, error: Error, read: i64, rejects: impl Stream<Item = Result<Vec<Violation>>>) -> Result<Ending> {
+        let ErrorKind::File(reason) = error.kind() else { return Err(error) };
+        let message = error.chain();
+        let counts = self.database.fail(self.claim, reason, &message, read, rejects).await?;
+        let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
+        tracing::warn!(reason = reason.name(), error = message, "the file as a whole cannot be loaded");
+        Ok(Ending { status, reason: Some(reason), error: Some(message), counts, statistics: Value::Null })
+    }
+}
+
+async fn stage_and_validate(
+    context: &Context,
+    object: &ObjectVersion,
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+) -> Result<(Extracted, Validated)> {
+    let extracted = retrying(|| context.extractor.extract(object, dataset, stage)).await?;
+    let validated = context.validator.validate(dataset, stage).await?;
+    Ok((extracted, validated))
+}
+
+/// A file that was checked without a database.
+pub struct CheckedFile {
+    /// Its name for people.
+    pub name: String,
+    /// The dataset it was checked against.
+    pub dataset: Dataset,
+    /// What is known of the file.
+    pub extracted: Extracted,
+    /// How its rows fared.
+    pub validated: Validated,
+    /// What the dataset computes over its accepted rows.
+    pub statistics: Value,
+    stage: Arc<Stage>,
+}
+
+impl CheckedFile {
+    /// All violations in the order of the file, in chunks of bounded size.
+    pub fn violations(&self) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
+        const RECORDS_IN_A_CHUNK: i32 = 10_000;
+        rejects::all(&self.dataset, &self.stage, &self.extracted, RECORDS_IN_A_CHUNK)
+    }
+}
+
+/// Checks a file against its dataset; nothing is written anywhere.
+///
+/// # Errors
+/// `File` when the file as a whole is unusable, `Configuration` when no dataset claims it, `Connection`, `System`.
+pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFile> {
+    let dataset = choose_dataset(&context.datasets, request)?.ok_or_else(|| {
+        let key = request.location.key();
+        Error::configuration(format!("{key}: no dataset claims this path; name one of {}", context.datasets.names().join(", ")))
+    })?;
+    let object = context.extractor.identify(&request.location).await?;
+    let stage = Arc::new(Stage::open(&context.stage, Arc::clone(&request.progress))?);
+    let (extracted, validated) = stage_and_validate(context, &object, dataset, &stage).await?;
+    let statistics = analyse::analyse(dataset, &stage, &extracted).await?;
+    Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
+}
+
+fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> Result<Option<&'a Dataset>> {
+    match &request.dataset {
+        Some(name) => datasets.get(name).map(Some).map_err(Error::configuration),
+        None => Ok(datasets.claiming(request.location.key().as_str())),
+    }
+}
+
+/// What the ledger knows of an object that cannot be read.
+fn unidentified(location: &Location) -> ObjectVersion {
+    let (version, sequencer) = match location {
+        Location::S3 { version_id, etag, sequencer, .. } => (version_id.clone().or_else(|| etag.clone()), sequencer.clone()),
+        Location::File(_) => (None, None),
+    };
+    ObjectVersion {
+        bucket: location.bucket().to_owned(),
+        key: location.key(),
+        version: version.unwrap_or_default(),
+        version_id: None,
+        size: None,
+        sequencer,
+    }
+}
+
+/// The report for something that is no file of ours.
+#[must_use]
+pub fn skipped(reason: &str) -> LoadReport {
+    LoadReport { reason: Some(reason.to_owned()), ..empty_report(LoadStatus::Skipped) }
+}
+
+fn empty_report(status: LoadStatus) -> LoadReport {
+    LoadReport {
+        load_id: None,
+        bucket: None,
+        key: None,
+        version: None,
+        dataset: None,
+        status,
+        reason: None,
+        attempt: None,
+        counts: None,
+        rejects_key: None,
+        elapsed_ms: 0,
+        statistics: Value::Null,
+        error: None,
+    }
+}

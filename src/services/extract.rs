@@ -1,0 +1,360 @@
+//! Extract: CSV from S3 or from this machine, packed or not, into the stage as text.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Builder, StringBuilder};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::{Extracted, Extractor};
+use crate::data_access::archive::{Tee, unpacked};
+use crate::data_access::csv::{Record, Records, SplitError};
+use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::s3::{ObjectStore, into_error};
+use crate::domain::column::UNPRINTABLE;
+use crate::domain::expression::nearest;
+use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::{Dataset, Location, ObjectVersion};
+use crate::error::{Error, ErrorKind, Reason, Result};
+
+/// `_check` in table `violation` for a record with too many or too few fields; `_detail` says how many.
+pub(super) const FIELD_COUNT: i32 = -1;
+
+const ROWS_IN_A_CHUNK: usize = 8 * 1024;
+const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
+
+/// The part `s3_csv`.
+#[derive(Default)]
+pub struct CsvExtractor {
+    store: ObjectStore,
+}
+
+#[async_trait]
+impl Extractor for CsvExtractor {
+    async fn identify(&self, location: &Location) -> Result<ObjectVersion> {
+        match location {
+            Location::File(path) => {
+                let path = path.clone();
+                blocking(move || identify_file(&path)).await
+            }
+            Location::S3 { bucket, key, version_id, etag, size, sequencer } => {
+                let mut object = match version_id.clone().or_else(|| etag.clone()) {
+                    Some(version) => ObjectVersion {
+                        bucket: bucket.clone(),
+                        key: key.clone(),
+                        version,
+                        version_id: version_id.clone(),
+                        size: *size,
+                        sequencer: None,
+                    },
+                    None => self.store.head(bucket, key, None).await?,
+                };
+                object.sequencer.clone_from(sequencer);
+                Ok(object)
+            }
+        }
+    }
+
+    async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
+        let (name, dataset, stage) = (object.display_name(), dataset.clone(), Arc::clone(stage));
+        if object.is_local() {
+            let path = PathBuf::from(object.key.as_str());
+            return blocking(move || {
+                let file = File::open(&path).map_err(|error| file_error(&path, error))?;
+                stage_file(file, &name, &dataset, &stage)
+            })
+            .await;
+        }
+        let body = self.store.body(object).await;
+        blocking(move || stage_file(body, &name, &dataset, &stage)).await
+    }
+}
+
+fn identify_file(path: &Path) -> Result<ObjectVersion> {
+    let failed = |error| file_error(path, error);
+    let absolute = path.canonicalize().map_err(failed)?;
+    let mut file = File::open(&absolute).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1024 * 1024];
+    let mut size = 0;
+    loop {
+        let length = file.read(&mut buffer).map_err(failed)?;
+        if length == 0 {
+            break;
+        }
+        hash.update(&buffer[..length]);
+        size += length as u64;
+    }
+    let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(ObjectVersion {
+        bucket: LOCAL_BUCKET.into(),
+        key: absolute.to_string_lossy().into_owned().into(),
+        version,
+        version_id: None,
+        size: Some(size),
+        sequencer: None,
+    })
+}
+
+fn file_error(path: &Path, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::File(Reason::NotFound),
+        std::io::ErrorKind::PermissionDenied => ErrorKind::File(Reason::Forbidden),
+        _ => ErrorKind::System,
+    };
+    Error::with_source(kind, format!("{}: cannot be read", path.display()), error)
+}
+
+/// Streams `source` into the stage; `name` is the file's, for messages.
+fn stage_file(source: impl Read, name: &str, dataset: &Dataset, stage: &Stage) -> Result<Extracted> {
+    let spool = File::create(stage.spool()).map_err(|error| Error::system("keep a copy of the file", error))?;
+    let mut spool = BufWriter::with_capacity(1024 * 1024, spool);
+    let empty = || Error::file(Reason::Empty, format!("{name}: the file is empty; not even a header is there"));
+    let extracted = {
+        let Some(plain) = unpacked(source).map_err(|error| read_error(name, error))? else { return Err(empty()) };
+        let mut records = Records::new(Tee::new(plain, &mut spool)).map_err(|error| read_error(name, error))?;
+        let Some(header) = records.next().map_err(|error| split_error(name, error))? else { return Err(empty()) };
+        let header = Header::read(name, &header, dataset)?;
+        create_tables(dataset, stage)?;
+        let read = stage_records(&mut records, &header, dataset, name, stage)?;
+        Extracted { read, header: header.raw, width: header.width, extra_columns: header.extra }
+    };
+    spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
+    Ok(extracted)
+}
+
+/// Where each column of the dataset stands in the file.
+struct Header {
+    raw: Vec<u8>,
+    width: usize,
+    positions: Vec<usize>,
+    extra: Vec<String>,
+}
+
+impl Header {
+    fn read(file: &str, record: &Record<'_>, dataset: &Dataset) -> Result<Self> {
+        let place = format!("{file} line {}", record.line);
+        let mut names: Vec<&str> = Vec::new();
+        for field in record.fields() {
+            let name = std::str::from_utf8(field).map_err(|_| {
+                Error::file(Reason::Malformed, format!("{place}: the header is not UTF-8; save the file as UTF-8"))
+            })?;
+            if names.contains(&name) && (dataset.column(name).is_some() || dataset.ignored.iter().any(|column| column == name)) {
+                return Err(Error::file(Reason::DuplicateColumn, format!("{place}: the header names column {name} twice; remove or rename one")));
+            }
+            names.push(name);
+        }
+        let mut positions = Vec::new();
+        let mut missing = Vec::new();
+        for column in &dataset.columns {
+            match names.iter().position(|name| *name == column.name) {
+                Some(position) => positions.push(position),
+                None => missing.push(column.name.as_str()),
+            }
+        }
+        if positions.is_empty() {
+            let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(Error::file(
+                Reason::MissingColumn,
+                format!("{place}: none of the columns of dataset {} is named; is the header missing? it needs {}", dataset.name, columns.join(", ")),
+            ));
+        }
+        if !missing.is_empty() {
+            let likely: Vec<String> = missing
+                .iter()
+                .map(|column| match nearest(column, &names) {
+                    Some(near) if dataset.column(near).is_none() => format!("{column} (is it {near:?}?)"),
+                    _ => (*column).to_owned(),
+                })
+                .collect();
+            return Err(Error::file(Reason::MissingColumn, format!("{place}: the header lacks column {}; add it", likely.join(", "))));
+        }
+        let extra = names
+            .iter()
+            .filter(|name| dataset.column(name).is_none() && !dataset.ignored.iter().any(|column| column == *name) && !name.starts_with('_'))
+            .map(|name| (*name).to_owned())
+            .collect();
+        Ok(Self { raw: record.raw.to_vec(), width: names.len(), positions, extra })
+    }
+}
+
+/// `staged` holds the records that have the header's width; `violation` every broken rule.
+fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
+    let columns: Vec<String> = dataset.columns.iter().map(|column| format!("\"{}.raw\" varchar", column.name)).collect();
+    stage.execute(&format!(
+        "create or replace table staged (_record bigint, _line bigint, _offset bigint, _length bigint, {}); \
+         create or replace table violation (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _value varchar, _detail bigint)",
+        columns.join(", ")
+    ))
+}
+
+fn stage_records<R: Read>(records: &mut Records<R>, header: &Header, dataset: &Dataset, name: &str, stage: &Stage) -> Result<i64> {
+    stage.append(["staged", "violation"], |[mut staged, mut violations]| {
+        let mut chunk = Chunk::new(dataset);
+        let mut malformed = Malformed::default();
+        let mut read = 0;
+        while let Some(record) = records.next().map_err(|error| split_error(name, error))? {
+            read += 1;
+            stage.progress().set_staged(read);
+            if record.len() == header.width {
+                chunk.push(read, &record, &header.positions, dataset);
+            } else {
+                malformed.push(read, &record);
+            }
+            if chunk.is_full() {
+                staged.write(chunk.take()?)?;
+                if stage.is_cancelled() {
+                    return Err(Error::new(ErrorKind::LeaseLost, "staging was cancelled"));
+                }
+            }
+            if malformed.records.len() == ROWS_IN_A_CHUNK {
+                violations.write(std::mem::take(&mut malformed).into_rows()?)?;
+            }
+        }
+        staged.write(chunk.take()?)?;
+        violations.write(malformed.into_rows()?)?;
+        staged.finish()?;
+        violations.finish()?;
+        Ok(read)
+    })
+}
+
+/// Rows on their way into `staged`.
+struct Chunk {
+    places: [Int64Builder; 4],
+    columns: Vec<StringBuilder>,
+    names: Vec<String>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn new(dataset: &Dataset) -> Self {
+        Self {
+            places: Default::default(),
+            columns: dataset.columns.iter().map(|_| StringBuilder::new()).collect(),
+            names: dataset.columns.iter().map(|column| format!("{}.raw", column.name)).collect(),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    fn push(&mut self, number: i64, record: &Record<'_>, positions: &[usize], dataset: &Dataset) {
+        push_place(&mut self.places, number, record);
+        for (column, position) in self.columns.iter_mut().zip(positions) {
+            let cell = record.field(*position);
+            match std::str::from_utf8(cell) {
+                Ok(text) if dataset.null_values.iter().any(|null| null == text) => column.append_null(),
+                Ok(text) if !cell.contains(&0) => column.append_value(text),
+                _ => column.append_value(escaped(cell)),
+            }
+        }
+        self.rows += 1;
+        self.bytes += record.raw.len();
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= ROWS_IN_A_CHUNK || self.bytes >= BYTES_IN_A_CHUNK
+    }
+
+    fn take(&mut self) -> Result<RecordBatch> {
+        (self.rows, self.bytes) = (0, 0);
+        let places = ["_record", "_line", "_offset", "_length"].into_iter().zip(&mut self.places);
+        let places = places.map(|(name, place)| (name, Arc::new(place.finish()) as ArrayRef));
+        let columns = self.names.iter().map(String::as_str).zip(&mut self.columns);
+        let columns = columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef));
+        rows(places.chain(columns))
+    }
+}
+
+fn push_place(places: &mut [Int64Builder; 4], number: i64, record: &Record<'_>) {
+    let length = i64::try_from(record.raw.len()).unwrap_or(i64::MAX);
+    let offset = i64::try_from(record.offset).unwrap_or(i64::MAX);
+    for (place, value) in places.iter_mut().zip([number, record.line, offset, length]) {
+        place.append_value(value);
+    }
+}
+
+fn rows<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
+    let columns = columns.map(|(name, column)| (name, column, true));
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(|error| Error::system("build rows for the staging database", error))
+}
+
+/// Records whose number of fields is wrong: their place and how many fields there were.
+#[derive(Default)]
+struct Malformed {
+    records: Vec<i64>,
+    places: [Int64Builder; 4],
+    fields: Vec<i64>,
+}
+
+impl Malformed {
+    fn push(&mut self, number: i64, record: &Record<'_>) {
+        self.records.push(number);
+        push_place(&mut self.places, number, record);
+        self.fields.push(i64::try_from(record.len()).unwrap_or(i64::MAX));
+    }
+
+    fn into_rows(mut self) -> Result<RecordBatch> {
+        use arrow::array::{Int32Array, Int64Array, StringArray};
+        let count = self.fields.len();
+        let places = ["_record", "_line", "_offset", "_length"].into_iter().zip(&mut self.places);
+        let places = places.map(|(name, place)| (name, Arc::new(place.finish()) as ArrayRef));
+        let rest: [(&str, ArrayRef); 3] = [
+            ("_check", Arc::new(Int32Array::from(vec![FIELD_COUNT; count]))),
+            ("_value", Arc::new(StringArray::new_null(count))),
+            ("_detail", Arc::new(Int64Array::from(self.fields))),
+        ];
+        rows(places.chain(rest))
+    }
+}
+
+/// A cell that no text column can hold: marked, then escaped so that a person can read it.
+fn escaped(cell: &[u8]) -> String {
+    let mut text = String::from(UNPRINTABLE);
+    for chunk in cell.utf8_chunks() {
+        text.extend(chunk.valid().chars().flat_map(|character| match character {
+            '\0' => "\\x00".chars().collect::<Vec<_>>(),
+            other => vec![other],
+        }));
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// An I/O error is either the transport's, and then an [`Error`] lies inside, or the archive is broken.
+fn read_error(file: &str, error: std::io::Error) -> Error {
+    let kind = error.kind();
+    let text = error.to_string();
+    match into_error(error) {
+        Some(error) => error,
+        None if matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::PermissionDenied) => {
+            Error::new(ErrorKind::System, format!("{file}: {text} while reading; the temporary folder may be full"))
+        }
+        None => Error::file(Reason::Malformed, format!("{file}: the archive is broken or cut off ({text}); send it again")),
+    }
+}
+
+fn split_error(file: &str, error: SplitError) -> Error {
+    let malformed = |message: String| Error::file(Reason::Malformed, message);
+    match error {
+        SplitError::Read(error) => read_error(file, error),
+        SplitError::OpenQuote(line) => malformed(format!("{file} line {line}: a quote is opened here and never closed; close it, or double it if it is content")),
+        SplitError::TooLong(line) => malformed(format!("{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_escaped() {
+        assert_eq!(escaped(b"a\xff\xfe\xc3\xa9"), "\0a\\xff\\xfeé");
+        assert_eq!(escaped(b"a\0b"), "\0a\\x00b");
+    }
+}

@@ -1,0 +1,117 @@
+//! Load: batches of accepted rows, several at once, each with its rejects and its checkpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+
+use super::validate::{count, violations};
+use super::{LoadWork, Loader};
+use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::postgres::{BatchRows, Database};
+use crate::domain::{BatchNumber, Counts, Dataset};
+use crate::error::{Error, Result};
+
+/// The part `postgresql`.
+pub struct PostgresLoader;
+
+/// Repeats a step that failed on its connection: three times, each after a longer and slightly random pause.
+///
+/// # Errors
+/// The last error of `step`.
+pub async fn retrying<T, F: Future<Output = Result<T>>>(step: impl FnMut() -> F) -> Result<T> {
+    let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(3).with_jitter();
+    step.retry(pauses)
+        .when(Error::is_retryable)
+        .notify(|error, pause| tracing::warn!(error = %error.chain(), ?pause, "trying again"))
+        .await
+}
+
+#[async_trait]
+impl Loader for PostgresLoader {
+    async fn load(&self, database: &Database, work: &LoadWork) -> Result<()> {
+        let dataset = work.datasets.get(&work.dataset).map_err(Error::configuration)?;
+        let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
+        let done = retrying(|| database.committed_batches(work.claim.load_id)).await?;
+        let (committed, open): (Vec<_>, Vec<_>) = BatchNumber::all(read, size).partition(|batch| done.contains(batch));
+        for batch in &committed {
+            work.count_committed(*batch);
+        }
+        let writes = open.into_iter().map(|batch| write_batch(database, work, dataset, batch));
+        let mut writes = stream::iter(writes).buffer_unordered(database.connections());
+        let mut parked = !committed.is_empty();
+        while let Some(counts) = writes.try_next().await? {
+            parked |= counts.parked > 0;
+        }
+        release(database, work, dataset, parked).await
+    }
+}
+
+fn write_batch<'a>(database: &'a Database, work: &'a LoadWork, dataset: &'a Dataset, batch: BatchNumber) -> BoxFuture<'a, Result<Counts>> {
+    let write = async move {
+        let rows = read_batch(work, dataset, batch).await?;
+        let counts = retrying(|| database.write_batch(&work.claim, dataset, &rows)).await?;
+        work.count_committed(batch);
+        Ok(counts)
+    };
+    write.boxed()
+}
+
+impl LoadWork {
+    fn count_committed(&self, batch: BatchNumber) {
+        let (first, last) = batch.records(self.extracted.read, self.claim.terms.batch_size);
+        self.stage.progress().add_committed(last - first + 1);
+    }
+}
+
+async fn read_batch(work: &LoadWork, dataset: &Dataset, batch: BatchNumber) -> Result<BatchRows> {
+    let records = batch.records(work.extracted.read, work.claim.terms.batch_size);
+    let (stage, extracted, dataset) = (Arc::clone(&work.stage), work.extracted.clone(), dataset.clone());
+    blocking(move || {
+        let (first, last) = records;
+        let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+        let range = format!("_record between {first} and {last}");
+        let violations = violations(&dataset, &stage, &extracted, first, last)?;
+        Ok(BatchRows {
+            batch,
+            records,
+            accepted: stage.query(&format!("select _record, {} from checked where _ok and {range} order by _record", columns.join(", ")))?,
+            rejected: i64::try_from(violations.chunk_by(|one, next| one.record == next.record).count()).unwrap_or(i64::MAX),
+            warnings: warnings(&stage, &range)?,
+            violations,
+        })
+    })
+    .await
+}
+
+fn warnings(stage: &Stage, range: &str) -> Result<i64> {
+    count(stage, &format!("select coalesce(sum(_warnings), 0)::bigint from checked where _ok and {range}"))
+}
+
+/// Frees what waits for the rows of this file, and what this file parked whose reference came meanwhile. Freed rows may in turn be what
+/// others wait for.
+async fn release(database: &Database, work: &LoadWork, dataset: &Dataset, parked: bool) -> Result<()> {
+    if parked {
+        while retrying(|| database.release_parked(&work.claim, dataset, Some(work.claim.load_id))).await? > 0 {}
+    }
+    let mut arrived = vec![dataset.name.as_str()];
+    while let Some(name) = arrived.pop() {
+        for waiting in work.datasets.referring_to(name) {
+            let mut released = 0;
+            loop {
+                let more = retrying(|| database.release_parked(&work.claim, waiting, None)).await?;
+                released += more;
+                if more == 0 {
+                    break;
+                }
+            }
+            if released > 0 && waiting.name != name {
+                arrived.push(&waiting.name);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! One verb each: extract, validate, load, analyse, migrate.
+//!
+//! The first three are reached through traits and chosen by name, so that more sources, rules and sinks can come.
+
+pub mod analyse;
+pub mod extract;
+pub mod load;
+pub mod rejects;
+pub mod validate;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::data_access::duckdb::Stage;
+use crate::data_access::postgres::{Claim, Database};
+use crate::domain::expression::unknown;
+use crate::domain::{Dataset, Datasets, Location, ObjectVersion};
+use crate::error::{Error, Result};
+
+/// Reads a file into the stage.
+#[async_trait]
+pub trait Extractor: Send + Sync {
+    /// Says which version of the file is meant, without reading its content into the stage.
+    ///
+    /// # Errors
+    /// `File(NotFound)` or `File(Forbidden)`, `Connection`.
+    async fn identify(&self, location: &Location) -> Result<ObjectVersion>;
+
+    /// Reads exactly that version into the stage, every declared column as text, and keeps [`Stage::progress`] current.
+    ///
+    /// # Errors
+    /// `File` when the file as a whole is unusable, `Connection`, `System`.
+    async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted>;
+}
+
+/// What is known of a file once it lies in the stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extracted {
+    /// Records after the header, good or bad.
+    pub read: i64,
+    /// The header's own bytes, without its line end.
+    pub header: Vec<u8>,
+    /// How many columns the header names.
+    pub width: usize,
+    /// Columns that the dataset does not declare, in the order of the file.
+    pub extra_columns: Vec<String>,
+}
+
+/// Checks the staged rows and decides which are accepted.
+#[async_trait]
+pub trait Validator: Send + Sync {
+    /// Leaves the stage with the tables `checked` and `violation`; bad rows are data, not errors.
+    ///
+    /// # Errors
+    /// `System` when the staging database fails.
+    async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Validated>;
+}
+
+/// How the rows of a file fared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Validated {
+    /// Rows without a violation of severity error.
+    pub accepted: i64,
+    /// Records with at least one.
+    pub rejected: i64,
+    /// Violations of severity warning on accepted rows.
+    pub warnings: i64,
+}
+
+/// Writes the accepted rows of a validated file, and its rejects, in batches that commit with their checkpoints.
+#[async_trait]
+pub trait Loader: Send + Sync {
+    /// Writes the batches that are not committed yet, then frees the parked rows that can go.
+    ///
+    /// # Errors
+    /// `LeaseLost`, `Connection` after all retries, `System`.
+    async fn load(&self, database: &Database, work: &LoadWork) -> Result<()>;
+}
+
+/// Everything that a loader needs of one file.
+#[derive(Clone)]
+pub struct LoadWork {
+    /// The claim under which it writes.
+    pub claim: Claim,
+    /// The datasets in force for this load.
+    pub datasets: Arc<Datasets>,
+    /// The name of this file's dataset.
+    pub dataset: String,
+    /// The file's staging database, validated.
+    pub stage: Arc<Stage>,
+    /// What the extractor said of the file.
+    pub extracted: Extracted,
+}
+
+/// The extractor of that name.
+///
+/// # Errors
+/// `Configuration` with the nearest known name.
+pub fn extractor(name: &str) -> Result<Arc<dyn Extractor>> {
+    match name {
+        "s3_csv" => Ok(Arc::new(extract::CsvExtractor::default())),
+        _ => Err(Error::configuration(format!("pipeline.extractor: {}", unknown("extractor", name, &["s3_csv"])))),
+    }
+}
+
+/// The validator of that name.
+///
+/// # Errors
+/// `Configuration` with the nearest known name.
+pub fn validator(name: &str) -> Result<Arc<dyn Validator>> {
+    match name {
+        "duckdb" => Ok(Arc::new(validate::DuckDbValidator)),
+        _ => Err(Error::configuration(format!("pipeline.validator: {}", unknown("validator", name, &["duckdb"])))),
+    }
+}
+
+/// The loader of that name.
+///
+/// # Errors
+/// `Configuration` with the nearest known name.
+pub fn loader(name: &str) -> Result<Arc<dyn Loader>> {
+    match name {
+        "postgresql" => Ok(Arc::new(load::PostgresLoader)),
+        _ => Err(Error::configuration(format!("pipeline.loader: {}", unknown("loader", name, &["postgresql"])))),
+    }
+}
