@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -61,18 +62,24 @@ impl ObjectStore {
         }
     }
 
-    async fn client(&self) -> &Client {
-        self.client
-            .get_or_init(|| async {
-                let shared = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
-                let own_endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
-                let config = aws_sdk_s3::config::Builder::from(&shared)
-                    .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-                    .force_path_style(own_endpoint);
-                Client::from_conf(config.build())
-            })
-            .await
+    /// A store behind an endpoint that the caller knows, such as a server in a test.
+    #[must_use]
+    pub fn with_config(shared: &SdkConfig) -> Self {
+        Self { client: OnceCell::new_with(Some(client(shared))) }
     }
+
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(|| async { client(&aws_config::load_defaults(BehaviorVersion::latest()).await) }).await
+    }
+}
+
+fn client(shared: &SdkConfig) -> Client {
+    // Only AWS itself is sure to answer to a bucket's name as a host.
+    let own_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let config = aws_sdk_s3::config::Builder::from(shared)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .force_path_style(own_endpoint);
+    Client::from_conf(config.build())
 }
 
 /// The quotes of an `ETag` are HTTP's; events leave them out.

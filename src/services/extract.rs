@@ -33,6 +33,14 @@ pub struct CsvExtractor {
     store: ObjectStore,
 }
 
+impl CsvExtractor {
+    /// Reads from `store` instead of from where the environment points.
+    #[must_use]
+    pub fn new(store: ObjectStore) -> Self {
+        Self { store }
+    }
+}
+
 #[async_trait]
 impl Extractor for CsvExtractor {
     async fn identify(&self, location: &Location) -> Result<ObjectVersion> {

@@ -1,1 +1,18 @@
-fn main(){}
+//! Integration tests: one binary, a module for each behaviour, on a real Postgres and a real S3 server over HTTP.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines, missing_docs, unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+mod command_line;
+mod contract;
+mod dataset;
+mod functions;
+mod hostile;
+mod house;
+mod ledger;
+mod memory;
+mod migrations;
+mod tls;

@@ -50,6 +50,7 @@ pub struct Database {
     pool: Pool,
     config: tokio_postgres::Config,
     connector: postgres_native_tls::MakeTlsConnector,
+    tls: TlsMode,
     schema_checked: OnceCell<()>,
 }
 
@@ -96,7 +97,13 @@ impl Database {
             }))
             .build()
             .map_err(|error| Error::system("prepare the connection pool", error))?;
-        Ok(Self { pool, config, connector, schema_checked: OnceCell::new() })
+        Ok(Self { pool, config, connector, tls: mode, schema_checked: OnceCell::new() })
+    }
+
+    /// How connections are protected.
+    #[must_use]
+    pub fn tls_mode(&self) -> TlsMode {
+        self.tls
     }
 
     /// How many connections there may be at once.

@@ -1,0 +1,146 @@
+//! The command line, as a person or a script runs it.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::contract::{ASSETS, TRADES};
+use crate::support::Scratch;
+use crate::world::{World, empty_database, query};
+
+fn small_etl(scratch: &Scratch, variables: &[(String, String)], arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_small-etl"))
+        .args(arguments)
+        .current_dir(scratch.path())
+        .env_remove("DATABASE_URL")
+        .envs(variables.iter().cloned())
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("exit {}\n{}{}", output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn validate_needs_no_database_and_its_exit_code_tells() {
+    let scratch = Scratch::new("cli");
+    fs::write(scratch.path().join("good.csv"), ASSETS).unwrap();
+    fs::write(scratch.path().join("bad.csv"), ASSETS.replace("305000.00", "305000.001").replace(",2,500000.00", ",9,500000.00")).unwrap();
+    fs::write(scratch.path().join("open.csv"), ASSETS.replace("10000000003", "\"10000000003")).unwrap();
+    let run = |file: &str| {
+        let output = small_etl(&scratch, &[], &["validate", file, "--dataset", "asset"]);
+        text(&output).replace(&fs::canonicalize(scratch.path()).unwrap().display().to_string(), "…")
+    };
+    assert_snapshot!(run("good.csv"), @r"
+    exit 0
+    …/good.csv: 4 records, 4 accepted, 0 rejected, 0 warnings (dataset asset)
+      by_account_type: 1 1, 2 2, 3 1
+      cash: 930000.00
+      total_asset: 2490000.00
+      newest: 2025-12-22T14:30:00Z
+    ");
+    assert_snapshot!(run("bad.csv"), @r#"
+    exit 1
+    …/bad.csv: 4 records, 2 accepted, 2 rejected, 0 warnings (dataset asset)
+      bad.csv line 2: column total_asset: "305000.001" has more than 2 decimals; round it at its source (rule decimal)
+      bad.csv line 3: column account_type: "9" is none of 1 2 3 5 6 7 11 (rule allowed)
+      by_account_type: 1 1, 3 1
+      cash: 330000.00
+      total_asset: 835000.00
+      newest: 2025-12-22T14:20:00Z
+    "#);
+    assert_snapshot!(run("open.csv"), @r"
+    exit 2
+    error: …/open.csv line 4: a quote is opened here and never closed; close it, or double it if it is content
+    ");
+}
+
+#[test]
+fn validate_writes_the_rejected_records_with_their_own_bytes() {
+    let scratch = Scratch::new("cli");
+    fs::write(scratch.path().join("bad.csv"), ASSETS.replace("305000.00", "305000.001").replace("10000000002", "\"1000\r\n2\"").replace("1350000.00", "1")).unwrap();
+    let output = small_etl(&scratch, &[], &["validate", "bad.csv", "--dataset", "asset", "--rejects", "rejects.csv", "--json", "--limit", "1"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["status"], &report["rejected"]), (&Value::from("rejects"), &Value::from(2)));
+    assert_eq!(report["rejects"].as_array().unwrap().len(), 1);
+    assert_snapshot!(fs::read_to_string(scratch.path().join("rejects.csv")).unwrap().replace('\r', "<CR>"), @r#"
+    _load_id,_record,_line,_errors,id,account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at
+    ,1,2,"total_asset: ""305000.001"" has more than 2 decimals; round it at its source (rule decimal)",1,10000000001,2,100000.00,5000.00,200000.00,305000.001,2025-12-22T14:30:00
+    ,2,3,total_asset: total_asset is not cash + frozen_cash + market_value (rule total_is_sum),2,"1000<CR>
+    2",2,500000.00,50000.00,800000.00,1,2025-12-22T14:25:00
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_and_load_print_a_report_for_people_and_the_answer_of_ingest_for_programs() {
+    let (url, _) = empty_database().await;
+    let scratch = Scratch::new("cli");
+    let variables = [("DATABASE_URL".to_owned(), url.clone())];
+    fs::write(scratch.path().join("assets.csv"), ASSETS.replace("305000.00", "305000.001")).unwrap();
+    fs::write(scratch.path().join("trades.csv"), TRADES).unwrap();
+    assert_snapshot!(text(&small_etl(&scratch, &variables, &["migrate"])), @r"
+    exit 0
+    applied V1 ledger
+    applied V2 asset_and_trade
+    applied V3 ingest_role
+    ");
+    let report = text(&small_etl(&scratch, &variables, &["load", "assets.csv", "--dataset", "asset"]));
+    assert!(report.contains("assets.csv line 2: column total_asset: \"305000.001\" has more than 2 decimals"), "{report}");
+    assert!(!report.contains('\u{1b}'), "no colours where nobody sees them");
+    let output = small_etl(&scratch, &variables, &["load", "trades.csv", "--dataset", "trade", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["loads"][0]["inserted"], &answer["loads"][0]["parked"]), (&Value::from(2), &Value::from(2)));
+    assert!(output.stderr.is_empty(), "no progress bar where nobody sees it");
+    assert_eq!(query(&url, "select count(*) from trade").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_reads_objects_from_s3() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let scratch = Scratch::new("cli");
+    let address = format!("s3://{}/incoming/assets/1.csv", world.bucket);
+    let output = small_etl(&scratch, &world.variables(), &["load", &address]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(world.query("select count(*) from asset").await, "4");
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    let scratch = Scratch::new("cli");
+    fs::write(scratch.path().join("x.csv"), ASSETS).unwrap();
+    let unset = [("SMALL_ETL__LOAD__BATCH_SICE".to_owned(), "1".to_owned())];
+    let run = |variables: &[(String, String)], arguments: &[&str]| text(&small_etl(&scratch, variables, arguments));
+    assert_snapshot!(run(&[], &["load", "x.csv"]), @r"
+    exit 3
+    error: no database is set; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    ");
+    assert_snapshot!(run(&unset, &["migrate"]), @r#"
+    exit 3
+    error: settings: unknown key "load.batch_sice"; did you mean "load.batch_size"?
+    "#);
+    assert_snapshot!(run(&[], &["validate", "x.csv"]), @r"
+    exit 3
+    error: x.csv: no dataset claims this path; name one of asset, trade
+    ");
+    assert_snapshot!(run(&[], &["validate", "x.csv", "--dataset", "assets"]), @r#"
+    exit 3
+    error: unknown dataset "assets"; did you mean "asset"?
+    "#);
+    assert_snapshot!(run(&[], &["validate", "nowhere.csv", "--dataset", "asset"]), @r"
+    exit 2
+    error: nowhere.csv: cannot be read: No such file or directory (os error 2)
+    ");
+}
+
+#[test]
+fn help_has_examples_and_completions_are_printed() {
+    let scratch = Scratch::new("cli");
+    assert!(text(&small_etl(&scratch, &[], &["--help"])).contains("Examples:"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(text(&small_etl(&scratch, &[], &["completions", shell])).contains("small-etl"));
+    }
+}

@@ -1,0 +1,120 @@
+//! The two Lambda binaries under a Lambda runtime emulator.
+
+use std::fs::File;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::contract::{ASSETS, TRADES};
+use crate::support::emulator::Emulator;
+use crate::support::Scratch;
+use crate::world::{World, empty_database, query};
+
+const INGEST: &str = env!("CARGO_BIN_EXE_ingest");
+const MIGRATE: &str = env!("CARGO_BIN_EXE_migrate");
+
+fn start(function: &str, variables: &[(String, String)]) -> (Emulator, Scratch) {
+    let scratch = Scratch::new("function");
+    let log = File::create(scratch.path().join("log")).unwrap();
+    (Emulator::start(Path::new(function), variables, log.into()), scratch)
+}
+
+fn fixture(name: &str) -> Value {
+    let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The fixture with this bucket, key and `ETag` instead of its own.
+async fn notification(world: &World, key: &str) -> Value {
+    let head = world.s3.head_object().bucket(&world.bucket).key(key).send().await.unwrap();
+    let mut event = fixture("s3-put");
+    let s3 = &mut event["Records"][0]["s3"];
+    s3["bucket"]["name"] = json!(world.bucket);
+    s3["object"]["key"] = json!(key.replace(' ', "+"));
+    s3["object"]["eTag"] = json!(head.e_tag().unwrap().trim_matches('"'));
+    s3["object"]["size"] = json!(head.content_length());
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_applies_the_schema_and_then_finds_nothing_to_do() {
+    let (url, _) = empty_database().await;
+    let (migrate, _log) = start(MIGRATE, &[("DATABASE_URL".into(), url.clone())]);
+    assert_eq!(migrate.invoke(&json!({}))["applied"].as_array().unwrap().len(), 3);
+    assert_eq!(migrate.invoke(&json!({})), json!({"applied": []}));
+    assert_eq!(query(&url, "select count(*) from asset").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest_answers_field_for_field() {
+    let world = World::new().await;
+    world.put("incoming/assets/1 a.csv", ASSETS).await;
+    world.put("incoming/trades/1.csv", format!("{TRADES}5,x\n")).await;
+    let (ingest, _log) = start(INGEST, &world.variables());
+    let assets = ingest.invoke(&notification(&world, "incoming/assets/1 a.csv").await);
+    assert_eq!(assets["loads"][0]["inserted"], 4, "{assets}");
+
+    let event = notification(&world, "incoming/trades/1.csv").await;
+    let mut answer = ingest.invoke(&event);
+    let load = &mut answer["loads"][0];
+    assert!(load["elapsed_ms"].as_u64().is_some_and(|elapsed| elapsed > 0));
+    assert_eq!(load["version"], event["Records"][0]["s3"]["object"]["eTag"]);
+    for unpredictable in ["elapsed_ms", "version", "bucket"] {
+        load[unpredictable] = json!("…");
+    }
+    insta::assert_snapshot!(serde_json::to_string(&answer).unwrap(), @r#"{"loads":[{"load_id":2,"bucket":"…","key":"incoming/trades/1.csv","version":"…","dataset":"trade","status":"loaded","reason":null,"attempt":1,"read":5,"inserted":4,"updated":0,"unchanged":0,"stale":0,"parked":0,"rejected":1,"withheld":0,"warnings":2,"released":0,"rejects_key":null,"elapsed_ms":"…","statistics":{"by_account_type":{"2":3,"3":1},"amount_by_strategy":{"策略A":"15500.00","趋势跟踪":"85600.00","量化1号":"14150.00","高频策略":"31560.00"},"traded_volume":3800,"traded_amount":"146810.00","first_trade":"2025-12-22T09:30:00Z","last_trade":"2025-12-22T13:45:00Z","extra_columns":[]}}]}"#);
+    assert_eq!(ingest.invoke(&event)["loads"][0]["status"], "duplicate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shape_of_event_is_answered() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let (ingest, _log) = start(INGEST, &world.variables());
+    let mut bridge = fixture("eventbridge-object-created");
+    bridge["detail"] = json!({"bucket": {"name": world.bucket}, "object": {"key": "incoming/assets/1.csv"}});
+    let mut schedule = fixture("schedule");
+    schedule["detail"] = json!({"bucket": world.bucket, "key": "incoming/assets/1.csv"});
+    let direct = json!({"bucket": world.bucket, "key": "incoming/assets/1.csv"});
+    let notification = notification(&world, "incoming/assets/1.csv").await;
+    let statuses: Vec<Value> =
+        [&bridge, &schedule, &direct, &notification].map(|event| ingest.invoke(event)["loads"][0]["status"].clone()).to_vec();
+    assert_eq!(statuses, ["loaded", "duplicate", "duplicate", "duplicate"]);
+    assert_eq!(ingest.invoke(&fixture("s3-test-event"))["loads"][0]["status"], "skipped");
+    let unknown = ingest.invoke(&json!({"hello": "world"}));
+    assert_eq!(unknown["errorType"], "configuration");
+    assert!(unknown["errorMessage"].as_str().unwrap().contains("Object Created"), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_answered_with_the_messages_that_must_come_again() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    world.put("incoming/assets/2.csv", "").await;
+    world.put("incoming/assets/held.csv", ASSETS).await;
+    world.load("incoming/assets/held.csv").await;
+    world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '1 hour'").await;
+    let message = |id: &str, key: &str| {
+        let body = json!({"bucket": world.bucket, "key": key}).to_string();
+        json!({"eventSource": "aws:sqs", "messageId": id, "body": body, "attributes": {}, "messageAttributes": {}})
+    };
+    let event = json!({"Records": [
+        message("loaded", "incoming/assets/1.csv"), message("failed", "incoming/assets/2.csv"),
+        message("skipped", "elsewhere/1.csv"), message("held", "incoming/assets/held.csv"),
+    ]});
+    let (ingest, _log) = start(INGEST, &world.variables());
+    assert_eq!(ingest.invoke(&event), json!({"batchItemFailures": [{"itemIdentifier": "held"}]}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_is_an_error_that_aws_retries() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let mut variables = world.variables();
+    variables.push(("DATABASE_URL".into(), format!("postgres://u:canary@127.0.0.1:{}/d", crate::support::free_port())));
+    let (ingest, scratch) = start(INGEST, &variables);
+    let answer = ingest.invoke(&json!({"bucket": world.bucket, "key": "incoming/assets/1.csv"}));
+    assert_eq!(answer["errorType"], "connection", "{answer}");
+    let log = std::fs::read_to_string(scratch.path().join("log")).unwrap();
+    assert!(!answer.to_string().contains("canary") && !log.contains("canary"));
+}

@@ -1,0 +1,162 @@
+//! Files as nobody should send them.
+
+use std::io::Write as _;
+
+use insta::assert_snapshot;
+use small_etl::domain::{LoadReport, LoadStatus};
+
+use crate::contract::ASSETS;
+use crate::world::World;
+
+const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
+const GOOD: &str = "A1,2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00";
+
+async fn load(content: impl Into<Vec<u8>>) -> (World, LoadReport) {
+    let world = World::new().await;
+    let report = world.drop_file("incoming/assets/hostile.csv", content).await;
+    (world, report)
+}
+
+/// What the ledger says of a file that failed as a whole; nothing of it may be in the table.
+async fn failure(content: impl Into<Vec<u8>>) -> String {
+    let (world, report) = load(content).await;
+    assert_eq!(report.status, LoadStatus::Failed);
+    assert_eq!(world.query("select count(*) from asset").await, "0");
+    let ledger = world.query("select state, reason, read, withheld, error from etl.load").await;
+    ledger.replace(&format!("s3://{}/incoming/assets/", world.bucket), "")
+}
+
+async fn rejects(world: &World) -> String {
+    world.query("select line, coalesce(\"column\", '-'), rule, message, coalesce(value, '-'), encode(raw, 'escape') from etl.reject order by record, id").await
+}
+
+#[tokio::test]
+async fn columns_are_matched_by_name_in_any_order() {
+    let (world, report) = load("updated_at,total_asset,account_type,account_id,cash,frozen_cash,market_value\n2025-12-22T14:30:00,6.00,2,A1,1.00,2.00,3.00\n").await;
+    assert_eq!(report.counts.unwrap().inserted, 1);
+    assert_eq!(world.query("select account_id, cash, frozen_cash, market_value from asset").await, "A1 | 1.00 | 2.00 | 3.00");
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_and_mixed_line_ends_change_nothing() {
+    let (world, report) = load(format!("\u{feff}{HEADER}\r\n{GOOD}\n\r\n{}\r\n\n{}", GOOD.replace("A1", "A2"), GOOD.replace("A1", "\"A3\r\n\""))).await;
+    assert_eq!(report.counts.unwrap().inserted, 3);
+    assert_eq!(world.query("select replace(replace(account_id, chr(13), '<CR>'), chr(10), '<LF>') from asset order by 1").await, "A1\nA2\nA3<CR><LF>");
+}
+
+#[tokio::test]
+async fn a_reject_behind_a_quoted_newline_names_the_physical_line() {
+    let (world, _) = load(format!("{HEADER}\n\"A\n1\",2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00\n{}\n", GOOD.replace("6.00", "7.00"))).await;
+    assert_eq!(world.query("select record, line, rule from etl.reject").await, "2 | 4 | total_is_sum");
+}
+
+#[tokio::test]
+async fn gzip_and_zstd_are_unpacked_under_any_name() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(ASSETS.as_bytes()).unwrap();
+    for packed in [gzip.finish().unwrap(), zstd::encode_all(ASSETS.as_bytes(), 3).unwrap()] {
+        let (_, report) = load(packed).await;
+        assert_eq!(report.counts.unwrap().inserted, 4);
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_is_cut_off_fails_the_file() {
+    let packed = zstd::encode_all(ASSETS.as_bytes(), 3).unwrap();
+    assert_snapshot!(failure(&packed[..packed.len() - 4]).await, @"failed | malformed | 4 | 4 | hostile.csv: the archive is broken or cut off (incomplete frame); send it again");
+}
+
+#[tokio::test]
+async fn a_file_without_a_header_is_told_so() {
+    assert_snapshot!(failure(GOOD).await, @"failed | missing_column | 0 | 0 | hostile.csv line 1: none of the columns of dataset asset is named; is the header missing? it needs account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at");
+}
+
+#[tokio::test]
+async fn a_missing_column_is_named_with_what_it_may_be_called() {
+    assert_snapshot!(failure(format!("{}\n{GOOD}\n", HEADER.replace("frozen_cash", "frozen"))).await, @r#"failed | missing_column | 0 | 0 | hostile.csv line 1: the header lacks column frozen_cash (is it "frozen"?); add it"#);
+}
+
+#[tokio::test]
+async fn a_column_named_twice_fails_the_file() {
+    assert_snapshot!(failure(format!("{HEADER},cash\n{GOOD},1.00\n")).await, @"failed | duplicate_column | 0 | 0 | hostile.csv line 1: the header names column cash twice; remove or rename one");
+}
+
+#[tokio::test]
+async fn an_extra_column_is_ignored_and_listed() {
+    let (_, report) = load(format!("{HEADER},note\n{GOOD},hello\n")).await;
+    assert_eq!(report.counts.unwrap().inserted, 1);
+    assert_eq!(report.statistics["extra_columns"], serde_json::json!(["note"]));
+}
+
+#[tokio::test]
+async fn an_empty_file_fails_and_a_header_alone_loads() {
+    assert_snapshot!(failure("").await, @"failed | empty | 0 | 0 | hostile.csv: the file is empty; not even a header is there");
+    assert_snapshot!(failure("\n\r\n").await, @"failed | empty | 0 | 0 | hostile.csv: the file is empty; not even a header is there");
+    let (_, report) = load(HEADER).await;
+    assert_eq!((report.status, report.counts.unwrap().read), (LoadStatus::Loaded, 0));
+}
+
+#[tokio::test]
+async fn an_open_quote_fails_the_file_and_names_the_line_where_it_opened() {
+    assert_snapshot!(failure(format!("{HEADER}\n{GOOD}\nA2,2,\"1.00,2.00\nA3,2\n")).await, @"failed | malformed | 1 | 1 | hostile.csv line 3: a quote is opened here and never closed; close it, or double it if it is content");
+}
+
+#[tokio::test]
+async fn a_record_with_too_many_or_too_few_fields_is_a_reject_of_its_own() {
+    let (world, report) = load(format!("{HEADER}\n{GOOD}\nA2,2,1.00\nA3,2,1,000.00,2.00,3.00,1005.00,2025-12-22T14:30:00\n{}\n", GOOD.replace("A1", "A4"))).await;
+    let counts = report.counts.unwrap();
+    assert_eq!((counts.read, counts.inserted, counts.rejected), (4, 2, 2));
+    assert_snapshot!(rejects(&world).await, @r"
+    3 | - | field_count | the record has 3 fields, the header 7; quote fields that hold a comma | - | A2,2,1.00
+    4 | - | field_count | the record has 8 fields, the header 7; quote fields that hold a comma | - | A3,2,1,000.00,2.00,3.00,1005.00,2025-12-22T14:30:00
+    ");
+}
+
+#[tokio::test]
+async fn a_nul_and_bytes_that_are_not_utf8_reject_their_row_alone_with_the_bytes_kept() {
+    let mut content = format!("{HEADER}\n{GOOD}\n").into_bytes();
+    content.extend(b"A\x002,2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00\n");
+    content.extend(b"A\xff3,2,1.005,2.00,3.00,6.00,2025-12-22T14:30:00\n");
+    let (world, report) = load(content).await;
+    let counts = report.counts.unwrap();
+    assert_eq!((counts.read, counts.inserted, counts.rejected), (3, 1, 2));
+    assert_snapshot!(rejects(&world).await, @r#"
+    3 | account_id | unprintable | "A\x002" has a NUL or bytes that are not UTF-8; save the file as UTF-8 | A\x002 | A\0002,2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00
+    4 | account_id | unprintable | "A\xff3" has a NUL or bytes that are not UTF-8; save the file as UTF-8 | A\xff3 | A\3773,2,1.005,2.00,3.00,6.00,2025-12-22T14:30:00
+    4 | cash | decimal | "1.005" has more than 2 decimals; round it at its source | 1.005 | A\3773,2,1.005,2.00,3.00,6.00,2025-12-22T14:30:00
+    "#);
+}
+
+#[tokio::test]
+async fn a_cell_of_a_megabyte_is_a_reject_and_kept_whole() {
+    let long = "x".repeat(1024 * 1024);
+    let (world, report) = load(format!("{HEADER}\n{}\n{GOOD}\n", GOOD.replace("A1", &long))).await;
+    let counts = report.counts.unwrap();
+    assert_eq!((counts.inserted, counts.rejected), (1, 1));
+    assert_eq!(
+        world.query("select rule, length(value), length(raw), length(message) < 200 from etl.reject").await,
+        format!("max_length | {} | {} | t", long.len(), long.len() + GOOD.len() - 2)
+    );
+}
+
+#[tokio::test]
+async fn a_header_that_is_not_utf8_fails_the_file() {
+    let content = [b"account_id\xff,cash\n".as_slice(), GOOD.as_bytes()].concat();
+    assert_snapshot!(failure(content).await, @"failed | malformed | 0 | 0 | hostile.csv line 1: the header is not UTF-8; save the file as UTF-8");
+}
+
+#[tokio::test]
+async fn a_missing_object_ends_in_the_ledger() {
+    let world = World::new().await;
+    let report = world.load("incoming/assets/nowhere.csv").await;
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("not_found")));
+    assert_eq!(world.query("select state, reason, read from etl.load").await, "failed | not_found | 0");
+}
+
+#[tokio::test]
+async fn a_key_that_no_dataset_claims_is_skipped_without_a_trace() {
+    let world = World::new().await;
+    let report = world.drop_file("outgoing/assets/1.csv", ASSETS).await;
+    assert_eq!(report.status, LoadStatus::Skipped);
+    assert_eq!(world.query("select count(*) from etl.load").await, "0");
+}

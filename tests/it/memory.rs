@@ -1,0 +1,56 @@
+//! Memory is bounded, whatever the size of the file.
+
+use crate::support::Scratch;
+use crate::world::World;
+
+/// Megabytes of the staging database, and of the file.
+const LIMIT: usize = 32;
+const FILE: usize = 10 * LIMIT;
+
+const DEFINITION: &str = r#"
+name = "note"
+table = "note"
+key = "note_id"
+version = "seen_at"
+files = ["incoming/notes/*"]
+
+[[column]]
+name = "note_id"
+type = "bigint"
+required = true
+
+[[column]]
+name = "content"
+type = "text"
+max_length = 9000
+
+[[column]]
+name = "seen_at"
+type = "timestamp"
+required = true
+"#;
+
+#[tokio::test]
+async fn a_file_ten_times_the_memory_limit_of_the_staging_database_loads() {
+    let folder = Scratch::new("memory");
+    std::fs::write(folder.path().join("note.toml"), DEFINITION).unwrap();
+    let limit = LIMIT.to_string();
+    let world = World::with(&[
+        ("DATASETS__PATH", folder.path().to_str().unwrap()),
+        ("STAGE__MEMORY_LIMIT_MB", &limit),
+        ("LOAD__BATCH_SIZE", "500"),
+    ])
+    .await;
+    world.query("create table note (note_id bigint primary key, content text, seen_at timestamptz not null)").await;
+    let mut file = String::from("note_id,content,seen_at\n");
+    let mut rows = 0;
+    while file.len() < FILE * 1024 * 1024 {
+        rows += 1;
+        // Each row another text, so that nothing can be stored once for all.
+        let content = format!("{:x}", rows * 2_654_435_761_usize).repeat(800);
+        file.push_str(&format!("{rows},{content},2025-12-22T14:30:00\n"));
+    }
+    let counts = world.drop_file("incoming/notes/1.csv", file).await.counts.unwrap();
+    assert_eq!(counts.inserted, i64::try_from(rows).unwrap());
+    assert_eq!(world.query("select count(distinct left(content, 20)) from note").await, rows.to_string());
+}

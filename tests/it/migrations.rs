@@ -1,0 +1,73 @@
+//! The schema's migrations and the role of ingest.
+
+use small_etl::data_access::postgres::Database;
+use small_etl::error::ErrorKind;
+
+use crate::contract::ASSETS;
+use crate::world::{World, empty_database, query, settings_for};
+
+fn database(url: &str) -> Database {
+    Database::new(&settings_for(url, &[]).database().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn two_workers_that_migrate_at_once_apply_each_migration_once() {
+    let (url, _) = empty_database().await;
+    let (one, two) = (database(&url), database(&url));
+    let (one, two) = tokio::join!(one.migrate(None), two.migrate(None));
+    let (one, two) = (one.unwrap().len(), two.unwrap().len());
+    assert_eq!((one.max(two), one.min(two)), (3, 0));
+    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "3");
+}
+
+#[tokio::test]
+async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() {
+    let (url, _) = empty_database().await;
+    let objects = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+        where n.nspname in ('etl', 'public') and c.relname <> 'refinery_schema_history' and c.relname not like 'refinery%'";
+    database(&url).migrate(None).await.unwrap();
+    assert_ne!(query(&url, objects).await, "0");
+    for undo in [
+        include_str!("../../migrations/undo/3.sql"),
+        include_str!("../../migrations/undo/2.sql"),
+        include_str!("../../migrations/undo/1.sql"),
+    ] {
+        query(&url, undo).await;
+    }
+    assert_eq!(query(&url, objects).await, "0");
+    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_ingest_role_loads_files_and_cannot_change_the_schema() {
+    let world = World::new().await;
+    let url = world.url.replace("postgres@", "small_etl_ingest@");
+    let as_ingest = World { database: database(&url), ..world };
+    assert_eq!(as_ingest.drop_file("incoming/assets/1.csv", ASSETS).await.counts.unwrap().inserted, 4);
+
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for statement in [
+        "alter table asset add column x int", "drop table trade", "create table public.x (y int)", "create table etl.x (y int)",
+        "delete from asset", "truncate etl.load", "delete from etl.reject", "create role x",
+    ] {
+        let error = client.batch_execute(statement).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_missing_or_too_old_is_refused() {
+    let (url, _) = empty_database().await;
+    let world = World { database: database(&url), ..World::new().await };
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("run `small-etl migrate` first"), "{error}");
+
+    let world = World::new().await;
+    world.query("delete from refinery_schema_history where version = 3").await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
+    assert!(error.to_string().contains("the schema has version 2, this program needs 3"), "{error}");
+}

@@ -1,0 +1,65 @@
+//! A Lambda function under the runtime emulator that ships with the SAM command line. One request at a time.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A function that can be invoked; it ends when this is dropped.
+pub struct Emulator {
+    port: u16,
+    process: Child,
+}
+
+impl Emulator {
+    /// Starts `function` with these variables; its log goes to `log`.
+    pub fn start(function: &Path, variables: &[(String, String)], log: Stdio) -> Self {
+        let emulator = binary();
+        let (port, api) = (super::free_port(), super::free_port());
+        let process = Command::new(&emulator)
+            .args(["--log-level", "error"])
+            .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
+            .args(["--runtime-api-address", &format!("127.0.0.1:{api}")])
+            .arg(function)
+            .env("AWS_LAMBDA_FUNCTION_NAME", function.file_name().unwrap_or_default())
+            .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "900")
+            .envs(variables.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", emulator.display()));
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "the Lambda emulator did not start within 10 seconds");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { port, process }
+    }
+
+    /// Sends an event and waits for the answer; an error of the function is an answer with `errorType`.
+    pub fn invoke(&self, event: &Value) -> Value {
+        let url = format!("http://127.0.0.1:{}/2015-03-31/functions/function/invocations", self.port);
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.post(url).send(event.to_string()).expect("the emulator answers");
+        let text = answer.body_mut().read_to_string().expect("the answer is text");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("the answer is no JSON ({error}): {text}"))
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // The emulator ends the function when it is asked to end, not when it is killed.
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        let _ = self.process.wait();
+    }
+}
+
+fn binary() -> PathBuf {
+    let cache = std::env::var_os("SMALL_ETL_CACHE").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/small-etl"));
+    let path = cache.or(home).expect("HOME is set").join("aws-lambda-rie");
+    assert!(path.exists(), "{} is missing; `make setup` puts the Lambda emulator there", path.display());
+    path
+}
