@@ -144,7 +144,9 @@ impl Settings {
     /// # Errors
     /// `Configuration`, naming the unknown key and the nearest known one, or the value that does not fit.
     pub fn read() -> Result<Self> {
-        Self::from_variables(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
+        Self::from_variables(
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
     }
 
     /// Reads all layers with these environment variables.
@@ -156,7 +158,10 @@ impl Settings {
         let environment = variables.get("SMALL_ETL_ENV").map_or("dev", String::as_str);
         let known = ["dev", "prod", "test"];
         if !known.contains(&environment) {
-            return Err(Error::configuration(format!("SMALL_ETL_ENV: {}", unknown("environment", environment, &known))));
+            return Err(Error::configuration(format!(
+                "SMALL_ETL_ENV: {}",
+                unknown("environment", environment, &known)
+            )));
         }
         let mut builder = Config::builder();
         for name in ["default", environment] {
@@ -164,11 +169,15 @@ impl Settings {
         }
         let url = variables.get("DATABASE_URL").cloned();
         let unreadable = |error| Error::with_source(ErrorKind::Configuration, "read the settings", error);
-        let own = Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").try_parsing(true).source(Some(
-            variables.into_iter().filter(|(name, _)| name.starts_with("SMALL_ETL__")).collect(),
-        ));
+        let own = Environment::with_prefix(PREFIX)
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .source(Some(variables.into_iter().filter(|(name, _)| name.starts_with("SMALL_ETL__")).collect()));
         let config = builder
-            .add_source(Config::builder().set_default("database.url", url).map_err(unreadable)?.build().map_err(unreadable)?)
+            .add_source(
+                Config::builder().set_default("database.url", url).map_err(unreadable)?.build().map_err(unreadable)?,
+            )
             .add_source(own)
             .build()
             .map_err(unreadable)?;
@@ -248,7 +257,11 @@ impl Settings {
             .collect();
         if let Some(folder) = &self.datasets.path {
             let unreadable = |error| {
-                Error::with_source(ErrorKind::Configuration, format!("datasets.path {}: cannot be read", folder.display()), error)
+                Error::with_source(
+                    ErrorKind::Configuration,
+                    format!("datasets.path {}: cannot be read", folder.display()),
+                    error,
+                )
             };
             for entry in std::fs::read_dir(folder).map_err(unreadable)? {
                 let path = entry.map_err(unreadable)?.path();
@@ -276,7 +289,10 @@ fn layer(name: &str) -> Result<String> {
 }
 
 fn refuse_unknown_keys(config: &Config) -> Result<()> {
-    let tree: Value = config.clone().try_deserialize().map_err(|error| Error::with_source(ErrorKind::Configuration, "read the settings", error))?;
+    let tree: Value = config
+        .clone()
+        .try_deserialize()
+        .map_err(|error| Error::with_source(ErrorKind::Configuration, "read the settings", error))?;
     for (section, keys) in tree.as_object().into_iter().flatten() {
         let Value::Object(keys) = keys else {
             return Err(Error::configuration(format!("settings: {}", unknown("key", section, KEYS))));

@@ -118,10 +118,7 @@ impl Error {
     }
 
     /// This program or its machine failed.
-    pub fn system(
-        step: impl Into<String>,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
+    pub fn system(step: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::with_source(ErrorKind::System, step, source)
     }
 
@@ -172,12 +169,7 @@ mod tests {
 
     #[test]
     fn only_connection_errors_are_retried() {
-        let kinds = [
-            ErrorKind::File(Reason::Empty),
-            ErrorKind::LeaseLost,
-            ErrorKind::Configuration,
-            ErrorKind::System,
-        ];
+        let kinds = [ErrorKind::File(Reason::Empty), ErrorKind::LeaseLost, ErrorKind::Configuration, ErrorKind::System];
         assert!(ErrorKind::Connection.is_retryable());
         assert!(kinds.into_iter().all(|kind| !kind.is_retryable()));
     }

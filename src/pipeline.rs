@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use crate::data_access::duckdb::{Stage, StageOptions};
 use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Database};
-use crate::domain::{Counts, Dataset, Datasets, Location, LoadReport, LoadStatus, ObjectVersion, Progress, Violation};
+use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::load::retrying;
 use crate::services::{Extracted, Extractor, LoadWork, Loader, Validated, Validator, analyse, rejects};
@@ -55,7 +55,13 @@ impl Request {
 /// `Connection` after all retries, `LeaseLost`, `Configuration`, `System`: the file is then neither loaded nor failed, and may be asked for again.
 pub async fn run(context: &Context, database: &Database, request: &Request) -> Result<LoadReport> {
     let (bucket, key) = (request.location.bucket().to_owned(), request.location.key());
-    let span = tracing::info_span!("load", bucket, key = key.as_str(), dataset = tracing::field::Empty, load_id = tracing::field::Empty);
+    let span = tracing::info_span!(
+        "load",
+        bucket,
+        key = key.as_str(),
+        dataset = tracing::field::Empty,
+        load_id = tracing::field::Empty
+    );
     let started = Instant::now();
     let outcome = run_in_span(context, database, request).instrument(span.clone()).await;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -64,9 +70,19 @@ pub async fn run(context: &Context, database: &Database, request: &Request) -> R
             report.elapsed_ms = elapsed_ms;
             let counts = report.counts.unwrap_or_default();
             tracing::info!(
-                status = report.status.name(), reason = report.reason, elapsed_ms, read = counts.read, inserted = counts.inserted,
-                updated = counts.updated, unchanged = counts.unchanged, stale = counts.stale, parked = counts.parked,
-                rejected = counts.rejected, withheld = counts.withheld, warnings = counts.warnings, "file ended"
+                status = report.status.name(),
+                reason = report.reason,
+                elapsed_ms,
+                read = counts.read,
+                inserted = counts.inserted,
+                updated = counts.updated,
+                unchanged = counts.unchanged,
+                stale = counts.stale,
+                parked = counts.parked,
+                rejected = counts.rejected,
+                withheld = counts.withheld,
+                warnings = counts.warnings,
+                "file ended"
             );
             Ok(report)
         }
@@ -210,11 +226,19 @@ impl FileWork<'_> {
             _ => return None,
         };
         let file = self.object.display_name();
-        Some(Error::file(Reason::TooManyRejects, format!("{file}: {rejected} of {read} records are rejected, more than {limit} allows; nothing was loaded")))
+        Some(Error::file(
+            Reason::TooManyRejects,
+            format!("{file}: {rejected} of {read} records are rejected, more than {limit} allows; nothing was loaded"),
+        ))
     }
 
     /// Ends the load where the file is at fault; any other error passes through.
-    async fn fail(&self, error: Error, read: i64, rejects: impl Stream<Item = Result<Vec<Violation>>>) -> Result<Ending> {
+    async fn fail(
+        &self,
+        error: Error,
+        read: i64,
+        rejects: impl Stream<Item = Result<Vec<Violation>>>,
+    ) -> Result<Ending> {
         let ErrorKind::File(reason) = error.kind() else { return Err(error) };
         let message = error.chain();
         let counts = self.database.fail(self.claim, reason, &message, read, rejects).await?;
@@ -265,7 +289,10 @@ impl CheckedFile {
 pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFile> {
     let dataset = choose_dataset(&context.datasets, request)?.ok_or_else(|| {
         let key = request.location.key();
-        Error::configuration(format!("{key}: no dataset claims this path; name one of {}", context.datasets.names().join(", ")))
+        Error::configuration(format!(
+            "{key}: no dataset claims this path; name one of {}",
+            context.datasets.names().join(", ")
+        ))
     })?;
     let object = context.extractor.identify(&request.location).await?;
     let stage = Arc::new(Stage::open(&context.stage, Arc::clone(&request.progress))?);
@@ -284,7 +311,9 @@ fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> Result<Optio
 /// What the ledger knows of an object that cannot be read.
 fn unidentified(location: &Location) -> ObjectVersion {
     let (version, sequencer) = match location {
-        Location::S3 { version_id, etag, sequencer, .. } => (version_id.clone().or_else(|| etag.clone()), sequencer.clone()),
+        Location::S3 { version_id, etag, sequencer, .. } => {
+            (version_id.clone().or_else(|| etag.clone()), sequencer.clone())
+        }
         Location::File(_) => (None, None),
     };
     ObjectVersion {

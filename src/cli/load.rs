@@ -6,12 +6,14 @@ use serde_json::json;
 use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report};
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
-use crate::domain::{Location, LoadReport, LoadStatus};
+use crate::domain::{LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Request};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  small-etl load assets.csv --dataset asset\n  small-etl load s3://my-bucket/incoming/trades/1.csv --json")]
+#[command(
+    after_help = "Examples:\n  small-etl load assets.csv --dataset asset\n  small-etl load s3://my-bucket/incoming/trades/1.csv --json"
+)]
 pub(super) struct LoadArguments {
     /// Files on this machine or objects in S3
     #[arg(required = true, value_name = "FILE|s3://BUCKET/KEY")]

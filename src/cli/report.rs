@@ -19,7 +19,7 @@ const DULL: Style = AnsiColor::BrightBlack.on_default();
 
 /// The report of one load: how it ended, counts, first rejects, statistics, speed.
 #[must_use]
-pub fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
+pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
     let style = if matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate) { GOOD } else { BAD };
     let key = report.key.as_deref().unwrap_or_default();
     let mut text = format!("{style}{}{style:#} {key}", report.status.name());
@@ -68,7 +68,7 @@ fn counts_table(counts: &Counts) -> String {
 
 /// One line for each violation, and how many rejected records there are beyond those shown.
 #[must_use]
-pub fn violations(file: &str, shown: &[Violation], rejected: i64) -> String {
+pub(super) fn violations(file: &str, shown: &[Violation], rejected: i64) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
     let mut text = String::new();
     for violation in shown {
@@ -84,12 +84,13 @@ pub fn violations(file: &str, shown: &[Violation], rejected: i64) -> String {
 
 /// The statistics, one line each.
 #[must_use]
-pub fn statistics(statistics: &Value) -> String {
+pub(super) fn statistics(statistics: &Value) -> String {
     let mut text = String::new();
     for (name, value) in statistics.as_object().into_iter().flatten() {
         let shown = match value {
             Value::Object(groups) => {
-                let groups: Vec<String> = groups.iter().map(|(group, value)| format!("{group} {}", plain(value))).collect();
+                let groups: Vec<String> =
+                    groups.iter().map(|(group, value)| format!("{group} {}", plain(value))).collect();
                 groups.join(", ")
             }
             Value::Array(items) if items.is_empty() => continue,
@@ -109,9 +110,10 @@ fn plain(value: &Value) -> String {
 ///
 /// # Errors
 /// Those of `work`.
-pub async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let template = ProgressStyle::with_template("{spinner} {msg:>10} {wide_bar} {human_pos}/{human_len} rows {per_sec}")
-        .map_err(|error| Error::system("prepare the progress bar", error))?;
+pub(super) async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let template =
+        ProgressStyle::with_template("{spinner} {msg:>10} {wide_bar} {human_pos}/{human_len} rows {per_sec}")
+            .map_err(|error| Error::system("prepare the progress bar", error))?;
     let bar = ProgressBar::no_length().with_style(template);
     let watch = async {
         loop {

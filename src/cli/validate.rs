@@ -15,7 +15,9 @@ use crate::pipeline::{self, CheckedFile, Request};
 use crate::services::rejects;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  small-etl validate trades.csv --dataset trade\n  small-etl validate trades.csv.gz --dataset trade --rejects bad.csv --json\n\nThe exit code is 1 when rows would be rejected, 2 when the file as a whole is unusable.")]
+#[command(
+    after_help = "Examples:\n  small-etl validate trades.csv --dataset trade\n  small-etl validate trades.csv.gz --dataset trade --rejects bad.csv --json\n\nThe exit code is 1 when rows would be rejected, 2 when the file as a whole is unusable."
+)]
 pub(super) struct ValidateArguments {
     /// A file on this machine or an object in S3
     #[arg(value_name = "FILE|s3://BUCKET/KEY")]
@@ -62,8 +64,9 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
     let mut out = match &arguments.rejects {
         None => None,
         Some(path) => {
-            let created = std::fs::File::create(path)
-                .map_err(|error| Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error))?;
+            let created = std::fs::File::create(path).map_err(|error| {
+                Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
+            })?;
             let mut out = BufWriter::new(created);
             rejects::write_header(&mut out, &file.extracted)?;
             Some(out)

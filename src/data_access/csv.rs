@@ -123,7 +123,7 @@ impl<R: Read> Records<R> {
     ///
     /// # Errors
     /// [`SplitError`]; after it the rest of the file has no meaning.
-    pub fn next(&mut self) -> Result<Option<Record<'_>>, SplitError> {
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, SplitError> {
         loop {
             let Some((text_length, fields)) = self.parse_record()? else { return Ok(None) };
             let record = self.begin..self.parsed;
@@ -207,7 +207,7 @@ impl<R: Read> Records<R> {
     /// Moves the beginning over `length` bytes of the buffer.
     fn advance(&mut self, length: usize) {
         let passed = &self.buffer[self.begin..self.begin + length];
-        let line_feeds = passed.iter().filter(|byte| **byte == b'\n').count();
+        let line_feeds = memchr::memchr_iter(b'\n', passed).count();
         self.line += i64::try_from(line_feeds).unwrap_or(i64::MAX);
         self.offset += length as u64;
         self.begin += length;
@@ -284,7 +284,7 @@ mod tests {
     fn split(text: &[u8]) -> Result<Split, SplitError> {
         let mut records = Records::new(Trickle(text))?;
         let mut all = Vec::new();
-        while let Some(record) = records.next()? {
+        while let Some(record) = records.next_record()? {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             all.push((record.line, record.offset, text(record.raw), record.fields().map(text).collect()));
         }
@@ -317,12 +317,9 @@ mod tests {
 
     #[test]
     fn an_open_quote_names_the_line_where_it_opened() {
-        for (text, line) in [
-            ("a,b\n1,\"x\n2,y\n", 2),
-            ("a,b\n1,2\n\"x\ny\",\"z\nw", 4),
-            ("a,b\n\"1\"\"\n\",\"", 3),
-            ("\"", 1),
-        ] {
+        for (text, line) in
+            [("a,b\n1,\"x\n2,y\n", 2), ("a,b\n1,2\n\"x\ny\",\"z\nw", 4), ("a,b\n\"1\"\"\n\",\"", 3), ("\"", 1)]
+        {
             match split(text.as_bytes()) {
                 Err(SplitError::OpenQuote(found)) => assert_eq!(found, line, "{text:?}"),
                 other => panic!("{text:?}: {other:?}"),

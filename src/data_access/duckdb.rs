@@ -45,13 +45,9 @@ impl Stage {
             .prefix("small-etl-")
             .tempdir_in(&parent)
             .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
-        let connection = open_locked_down(options, folder.path()).map_err(|error| database_error("open the staging database", &error))?;
-        Ok(Self {
-            connection: Mutex::new(connection),
-            folder,
-            progress,
-            cancelled: AtomicBool::new(false),
-        })
+        let connection = open_locked_down(options, folder.path())
+            .map_err(|error| database_error("open the staging database", &error))?;
+        Ok(Self { connection: Mutex::new(connection), folder, progress, cancelled: AtomicBool::new(false) })
     }
 
     /// Runs statements that return nothing.
@@ -59,7 +55,9 @@ impl Stage {
     /// # Errors
     /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
     pub fn execute(&self, sql: &str) -> Result<()> {
-        self.session()?.execute_batch(sql).map_err(|error| database_error("run a statement in the staging database", &error))
+        self.session()?
+            .execute_batch(sql)
+            .map_err(|error| database_error("run a statement in the staging database", &error))
     }
 
     /// Runs a query and returns its whole result.
@@ -79,7 +77,9 @@ impl Stage {
     pub fn append<T>(&self, tables: [&str; 2], write: impl FnOnce([StageWriter<'_>; 2]) -> Result<T>) -> Result<T> {
         let sessions = [self.session()?, self.session()?];
         let open = |index: usize| -> Result<StageWriter<'_>> {
-            let appender = sessions[index].appender(tables[index]).map_err(|error| database_error("append to the staging database", &error))?;
+            let appender = sessions[index]
+                .appender(tables[index])
+                .map_err(|error| database_error("append to the staging database", &error))?;
             Ok(StageWriter(appender))
         };
         write([open(0)?, open(1)?])

@@ -170,7 +170,9 @@ where
         Some(404) => Error::file(Reason::NotFound, format!("{object}: there is no such object, or no such version")),
         Some(403) => Error::file(
             Reason::Forbidden,
-            format!("{object}: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket"),
+            format!(
+                "{object}: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket"
+            ),
         ),
         Some(412) => Error::file(Reason::Superseded, format!("{object}: the object was replaced before it was read")),
         Some(400..=499) if !matches!(status, Some(408 | 429)) => {

@@ -53,9 +53,9 @@ impl ColumnType {
                 let fraction = if scale == 0 { "0+".into() } else { format!("[0-9]{{1,{scale}}}0*") };
                 Some(format!(r"-?[0-9]{{1,{whole}}}(\.{fraction})?"))
             }
-            Self::Timestamp => Some(
-                r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z?".into(),
-            ),
+            Self::Timestamp => {
+                Some(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z?".into())
+            }
         }
     }
 
@@ -83,22 +83,21 @@ impl ColumnType {
                 }
                 _ => format!("{shown} has more than {scale} decimals; round it at its source"),
             },
-            Self::Timestamp => {
-                let has_offset = cell.rfind(['+', '-']).is_some_and(|at| at > "YYYY-MM-DD".len());
-                if has_offset {
-                    format!("{shown} has an offset; write the time in UTC, with Z or nothing behind it")
-                } else if cell.is_char_boundary(10)
-                    && NaiveDate::parse_from_str(&cell[..cell.len().min(10)], "%Y-%m-%d").is_err()
-                    && cell.len() > 10
-                    && cell.as_bytes()[..10].iter().filter(|byte| byte.is_ascii_digit()).count() == 8
-                {
-                    format!("{shown} has a date that does not exist")
-                } else {
-                    format!("{shown} is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999")
-                }
-            }
+            Self::Timestamp => explain_timestamp(cell, &shown),
         }
     }
+}
+
+fn explain_timestamp(cell: &str, shown: &str) -> String {
+    const DATE: &str = "YYYY-MM-DD";
+    if cell.rfind(['+', '-']).is_some_and(|at| at > DATE.len()) {
+        return format!("{shown} has an offset; write the time in UTC, with Z or nothing behind it");
+    }
+    let date = cell.split('T').next().unwrap_or(cell);
+    if date.len() == DATE.len() && date != cell && NaiveDate::parse_from_str(date, "%Y-%m-%d").is_err() {
+        return format!("{shown} has a date that does not exist");
+    }
+    format!("{shown} is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999")
 }
 
 /// A bound or an allowed value as it stands in the definition: `0`, `"0.01"`, `1.5`.

@@ -4,7 +4,6 @@
 //! not by the first row that meets it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
@@ -122,7 +121,7 @@ impl Dataset {
 pub struct Datasets {
     version: String,
     definitions: BTreeMap<String, String>,
-    datasets: Vec<Dataset>,
+    all: Vec<Dataset>,
 }
 
 impl Datasets {
@@ -146,11 +145,9 @@ impl Datasets {
         for (name, text) in &definitions {
             hash.update(format!("{name}\0{text}\0"));
         }
-        let version = hash.finalize().iter().take(8).fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        Ok(Self { version, definitions, datasets })
+        let mut version = hex::encode(hash.finalize());
+        version.truncate(16);
+        Ok(Self { version, definitions, all: datasets })
     }
 
     /// The hash of all definitions, recorded with every load.
@@ -169,27 +166,27 @@ impl Datasets {
     /// # Errors
     /// A message with the nearest name.
     pub fn get(&self, name: &str) -> Result<&Dataset, String> {
-        let found = self.datasets.iter().find(|dataset| dataset.name == name);
+        let found = self.all.iter().find(|dataset| dataset.name == name);
         found.ok_or_else(|| unknown("dataset", name, &self.names()))
     }
 
     /// All names, in the order of their definition.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        self.datasets.iter().map(|dataset| dataset.name.as_str()).collect()
+        self.all.iter().map(|dataset| dataset.name.as_str()).collect()
     }
 
     /// The datasets whose rows wait for rows of `name`.
     #[must_use]
     pub fn referring_to(&self, name: &str) -> Vec<&Dataset> {
         let refers = |dataset: &&Dataset| dataset.reference.as_ref().is_some_and(|reference| reference.dataset == name);
-        self.datasets.iter().filter(refers).collect()
+        self.all.iter().filter(refers).collect()
     }
 
     /// The dataset that claims an object key, if any does.
     #[must_use]
     pub fn claiming(&self, key: &str) -> Option<&Dataset> {
-        self.datasets.iter().find(|dataset| dataset.files.is_match(key))
+        self.all.iter().find(|dataset| dataset.files.is_match(key))
     }
 }
 
@@ -283,7 +280,10 @@ impl Source<'_> {
         if plain {
             return Ok(text.clone());
         }
-        Err(self.error(name, format!("{text:?} is no name; use lowercase letters, digits and _, at most 40, a letter first")))
+        Err(self.error(
+            name,
+            format!("{text:?} is no name; use lowercase letters, digits and _, at most 40, a letter first"),
+        ))
     }
 }
 
@@ -307,14 +307,19 @@ fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let known = |name: &Spanned<String>| {
         let found = names.contains(&name.get_ref().as_str());
-        if found { Ok(name.get_ref().clone()) } else { Err(source.error(name, unknown("column", name.get_ref(), &names))) }
+        if found {
+            Ok(name.get_ref().clone())
+        } else {
+            Err(source.error(name, unknown("column", name.get_ref(), &names)))
+        }
     };
     let key = known(&definition.key)?;
     let version = known(&definition.version)?;
     for column in &columns {
         let must_be_required = column.name == key || column.name == version;
         if must_be_required && !column.required {
-            return Err(source.error(&definition.key, format!("column {:?} is key or version and must be required", column.name)));
+            return Err(source
+                .error(&definition.key, format!("column {:?} is key or version and must be required", column.name)));
         }
         if column.name == version && column.kind != ColumnType::Timestamp {
             return Err(source.error(&definition.version, "the version column must have type \"timestamp\""));
@@ -343,14 +348,17 @@ fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     }
     for statistic in &definition.statistic {
         let Statistic { expression, group_by, .. } = statistic.get_ref();
-        expression::columns_read(expression, Scope::Aggregate, &names).map_err(|message| source.error(statistic, message))?;
+        expression::columns_read(expression, Scope::Aggregate, &names)
+            .map_err(|message| source.error(statistic, message))?;
         if let Some(column) = group_by.as_ref().filter(|column| !names.contains(&column.as_str())) {
             return Err(source.error(statistic, unknown("column", column, &names)));
         }
     }
     let reference = match &definition.reference {
         None => None,
-        Some(reference) => Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names)?),
+        Some(reference) => {
+            Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names)?)
+        }
     };
     Ok(Dataset {
         name: source.name(&definition.name)?,
@@ -386,7 +394,8 @@ fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>
         "decimal" => match (definition.precision, definition.scale) {
             (Some(precision @ 1..=28), Some(scale)) if scale < precision => ColumnType::Decimal { precision, scale },
             _ => {
-                return Err(source.error(&definition.kind, "a decimal needs precision (1 to 28) and scale (less than precision)"));
+                return Err(source
+                    .error(&definition.kind, "a decimal needs precision (1 to 28) and scale (less than precision)"));
             }
         },
         other => {
@@ -406,16 +415,24 @@ fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>
     ];
     let mut constraints = Vec::new();
     for constraint in given.into_iter().flatten() {
-        constraint.check(kind).map_err(|message| source.error(&definition.name, format!("column {name}: {message}")))?;
+        constraint
+            .check(kind)
+            .map_err(|message| source.error(&definition.name, format!("column {name}: {message}")))?;
         let severity = definition.severity.get(constraint.rule()).copied().unwrap_or_default();
         if severity == Severity::Warning && matches!(constraint, Constraint::MaxLength(_)) {
-            return Err(source.error(&definition.name, format!("column {name}: max_length cannot warn: the table would refuse the row")));
+            return Err(source.error(
+                &definition.name,
+                format!("column {name}: max_length cannot warn: the table would refuse the row"),
+            ));
         }
         constraints.push((constraint, severity));
     }
     let has = |rule: &str| constraints.iter().any(|(constraint, _)| constraint.rule() == rule);
     if let Some(rule) = definition.severity.keys().find(|rule| !has(rule)) {
-        return Err(source.error(&definition.name, format!("column {name}: severity of {rule:?}, a rule that the column does not have")));
+        return Err(source.error(
+            &definition.name,
+            format!("column {name}: severity of {rule:?}, a rule that the column does not have"),
+        ));
     }
     Ok(Column { name, kind, required: definition.required, constraints })
 }

@@ -9,9 +9,31 @@ use sqlparser::parser::Parser;
 
 /// Functions that a row rule may call: pure, deterministic, and without access to anything but their arguments.
 const SCALARS: &[&str] = &[
-    "abs", "ceil", "coalesce", "contains", "date_part", "date_trunc", "ends_with", "floor", "greatest", "least", "left",
-    "length", "lower", "mod", "nullif", "regexp_full_match", "regexp_matches", "right", "round", "sign",
-    "starts_with", "strlen", "substring", "trim", "upper",
+    "abs",
+    "ceil",
+    "coalesce",
+    "contains",
+    "date_part",
+    "date_trunc",
+    "ends_with",
+    "floor",
+    "greatest",
+    "least",
+    "left",
+    "length",
+    "lower",
+    "mod",
+    "nullif",
+    "regexp_full_match",
+    "regexp_matches",
+    "right",
+    "round",
+    "sign",
+    "starts_with",
+    "strlen",
+    "substring",
+    "trim",
+    "upper",
 ];
 
 /// Functions that a statistic may call besides those.
@@ -31,8 +53,7 @@ pub enum Scope {
 /// # Errors
 /// A message that names the unknown column or function, with the columns or functions there are.
 pub fn columns_read(text: &str, scope: Scope, columns: &[&str]) -> Result<BTreeSet<String>, String> {
-    let mut parser =
-        Parser::new(&DuckDbDialect {}).try_with_sql(text).map_err(|error| error.to_string())?;
+    let mut parser = Parser::new(&DuckDbDialect {}).try_with_sql(text).map_err(|error| error.to_string())?;
     let expression = parser.parse_expr().map_err(|error| error.to_string())?;
     let rest = parser.peek_token();
     if rest.token != sqlparser::tokenizer::Token::EOF {

@@ -52,14 +52,7 @@ pub enum Location {
 impl Location {
     /// The newest version of an object, of which no more is known than its name.
     pub fn s3(bucket: impl Into<String>, key: impl Into<ObjectKey>) -> Self {
-        Self::S3 {
-            bucket: bucket.into(),
-            key: key.into(),
-            version_id: None,
-            etag: None,
-            size: None,
-            sequencer: None,
-        }
+        Self::S3 { bucket: bucket.into(), key: key.into(), version_id: None, etag: None, size: None, sequencer: None }
     }
 
     /// Reads `s3://BUCKET/KEY`, or else a path.

@@ -73,13 +73,7 @@ impl Counts {
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         self.read
-            == self.inserted
-                + self.updated
-                + self.unchanged
-                + self.stale
-                + self.parked
-                + self.rejected
-                + self.withheld
+            == self.inserted + self.updated + self.unchanged + self.stale + self.parked + self.rejected + self.withheld
     }
 }
 
@@ -175,10 +169,19 @@ pub struct LoadReport {
 }
 
 /// Unknown counts stand in the answer as nulls, so that its fields are always the same.
+#[expect(clippy::ref_option, reason = "serde hands out a reference to the field")]
 fn counts_or_nulls<S: Serializer>(counts: &Option<Counts>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(counts) = counts else {
         const NAMES: [&str; 10] = [
-            "read", "inserted", "updated", "unchanged", "stale", "parked", "rejected", "withheld", "warnings",
+            "read",
+            "inserted",
+            "updated",
+            "unchanged",
+            "stale",
+            "parked",
+            "rejected",
+            "withheld",
+            "warnings",
             "released",
         ];
         return serializer.collect_map(NAMES.map(|name| (name, ())));

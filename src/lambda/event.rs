@@ -111,7 +111,9 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
     };
     let key = percent_decode_str(&key.replace('+', " "))
         .decode_utf8()
-        .map_err(|error| Error::with_source(ErrorKind::Configuration, "the key in the S3 notification is not UTF-8", error))?
+        .map_err(|error| {
+            Error::with_source(ErrorKind::Configuration, "the key in the S3 notification is not UTF-8", error)
+        })?
         .into_owned();
     Ok(Asked::Load {
         location: Location::S3 {
@@ -126,7 +128,7 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
     })
 }
 
-/// `detail` of an EventBridge event `Object Created`. Its key is not encoded.
+/// `detail` of an event `Object Created`. Its key is not encoded.
 #[derive(Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct ObjectCreated {
@@ -222,7 +224,9 @@ mod tests {
 
     #[test]
     fn a_notification_names_version_size_and_sequencer() {
-        let Location::S3 { bucket, key, version_id, etag, size, sequencer } = location(only(fixture("s3-put"))) else { panic!() };
+        let Location::S3 { bucket, key, version_id, etag, size, sequencer } = location(only(fixture("s3-put"))) else {
+            panic!()
+        };
         assert_eq!((bucket.as_str(), key.as_str()), ("small-etl-demo", "incoming/assets/assets.csv"));
         assert_eq!((version_id, size), (None, Some(1024)));
         assert!(etag.is_some() && sequencer.is_some());

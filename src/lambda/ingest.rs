@@ -43,7 +43,8 @@ impl Ingest {
                             Err(Error::configuration(reason))
                         }
                     };
-                    let done = settled.is_ok_and(|reports| reports.iter().all(|report| report.status != LoadStatus::InProgress));
+                    let done = settled
+                        .is_ok_and(|reports| reports.iter().all(|report| report.status != LoadStatus::InProgress));
                     if !done {
                         answer.add_failure(message.id);
                     }

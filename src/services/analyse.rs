@@ -53,10 +53,10 @@ pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracte
 }
 
 fn figure(text: &str, kind: &str) -> Value {
-    if kind.ends_with("INT") || kind == "INTEGER" {
-        if let Ok(number) = text.parse::<i64>() {
-            return json!(number);
-        }
+    if (kind.ends_with("INT") || kind == "INTEGER")
+        && let Ok(number) = text.parse::<i64>()
+    {
+        return json!(number);
     }
     if kind.starts_with("TIMESTAMP") {
         return json!(format!("{}Z", text.replacen(' ', "T", 1)));

@@ -97,7 +97,7 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
         hash.update(&buffer[..length]);
         size += length as u64;
     }
-    let version = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let version = hex::encode(hash.finalize());
     Ok(ObjectVersion {
         bucket: LOCAL_BUCKET.into(),
         key: absolute.to_string_lossy().into_owned().into(),
@@ -125,7 +125,9 @@ fn stage_file(source: impl Read, name: &str, dataset: &Dataset, stage: &Stage) -
     let extracted = {
         let Some(plain) = unpacked(source).map_err(|error| read_error(name, error))? else { return Err(empty()) };
         let mut records = Records::new(Tee::new(plain, &mut spool)).map_err(|error| read_error(name, error))?;
-        let Some(header) = records.next().map_err(|error| split_error(name, error))? else { return Err(empty()) };
+        let Some(header) = records.next_record().map_err(|error| split_error(name, error))? else {
+            return Err(empty());
+        };
         let header = Header::read(name, &header, dataset)?;
         create_tables(dataset, stage)?;
         let read = stage_records(&mut records, &header, dataset, name, stage)?;
@@ -151,8 +153,13 @@ impl Header {
             let name = std::str::from_utf8(field).map_err(|_| {
                 Error::file(Reason::Malformed, format!("{place}: the header is not UTF-8; save the file as UTF-8"))
             })?;
-            if names.contains(&name) && (dataset.column(name).is_some() || dataset.ignored.iter().any(|column| column == name)) {
-                return Err(Error::file(Reason::DuplicateColumn, format!("{place}: the header names column {name} twice; remove or rename one")));
+            if names.contains(&name)
+                && (dataset.column(name).is_some() || dataset.ignored.iter().any(|column| column == name))
+            {
+                return Err(Error::file(
+                    Reason::DuplicateColumn,
+                    format!("{place}: the header names column {name} twice; remove or rename one"),
+                ));
             }
             names.push(name);
         }
@@ -168,7 +175,11 @@ impl Header {
             let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(Error::file(
                 Reason::MissingColumn,
-                format!("{place}: none of the columns of dataset {} is named; is the header missing? it needs {}", dataset.name, columns.join(", ")),
+                format!(
+                    "{place}: none of the columns of dataset {} is named; is the header missing? it needs {}",
+                    dataset.name,
+                    columns.join(", ")
+                ),
             ));
         }
         if !missing.is_empty() {
@@ -179,11 +190,18 @@ impl Header {
                     _ => (*column).to_owned(),
                 })
                 .collect();
-            return Err(Error::file(Reason::MissingColumn, format!("{place}: the header lacks column {}; add it", likely.join(", "))));
+            return Err(Error::file(
+                Reason::MissingColumn,
+                format!("{place}: the header lacks column {}; add it", likely.join(", ")),
+            ));
         }
         let extra = names
             .iter()
-            .filter(|name| dataset.column(name).is_none() && !dataset.ignored.iter().any(|column| column == *name) && !name.starts_with('_'))
+            .filter(|name| {
+                dataset.column(name).is_none()
+                    && !dataset.ignored.iter().any(|column| column == *name)
+                    && !name.starts_with('_')
+            })
             .map(|name| (*name).to_owned())
             .collect();
         Ok(Self { raw: record.raw.to_vec(), width: names.len(), positions, extra })
@@ -192,7 +210,8 @@ impl Header {
 
 /// `staged` holds the records that have the header's width; `violation` every broken rule.
 fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
-    let columns: Vec<String> = dataset.columns.iter().map(|column| format!("\"{}.raw\" varchar", column.name)).collect();
+    let columns: Vec<String> =
+        dataset.columns.iter().map(|column| format!("\"{}.raw\" varchar", column.name)).collect();
     stage.execute(&format!(
         "create or replace table staged (_record bigint, _line bigint, _offset bigint, _length bigint, {}); \
          create or replace table violation (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _value varchar, _detail bigint)",
@@ -200,12 +219,18 @@ fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
     ))
 }
 
-fn stage_records<R: Read>(records: &mut Records<R>, header: &Header, dataset: &Dataset, name: &str, stage: &Stage) -> Result<i64> {
+fn stage_records<R: Read>(
+    records: &mut Records<R>,
+    header: &Header,
+    dataset: &Dataset,
+    name: &str,
+    stage: &Stage,
+) -> Result<i64> {
     stage.append(["staged", "violation"], |[mut staged, mut violations]| {
         let mut chunk = Chunk::new(dataset);
         let mut malformed = Malformed::default();
         let mut read = 0;
-        while let Some(record) = records.next().map_err(|error| split_error(name, error))? {
+        while let Some(record) = records.next_record().map_err(|error| split_error(name, error))? {
             read += 1;
             stage.progress().set_staged(read);
             if record.len() == header.width {
@@ -289,7 +314,8 @@ fn push_place(places: &mut [Int64Builder; 4], number: i64, record: &Record<'_>) 
 
 fn rows<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
     let columns = columns.map(|(name, column)| (name, column, true));
-    RecordBatch::try_from_iter_with_nullable(columns).map_err(|error| Error::system("build rows for the staging database", error))
+    RecordBatch::try_from_iter_with_nullable(columns)
+        .map_err(|error| Error::system("build rows for the staging database", error))
 }
 
 /// Records whose number of fields is wrong: their place and how many fields there were.
@@ -343,7 +369,9 @@ fn read_error(file: &str, error: std::io::Error) -> Error {
         None if matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::PermissionDenied) => {
             Error::new(ErrorKind::System, format!("{file}: {text} while reading; the temporary folder may be full"))
         }
-        None => Error::file(Reason::Malformed, format!("{file}: the archive is broken or cut off ({text}); send it again")),
+        None => {
+            Error::file(Reason::Malformed, format!("{file}: the archive is broken or cut off ({text}); send it again"))
+        }
     }
 }
 
@@ -351,8 +379,12 @@ fn split_error(file: &str, error: SplitError) -> Error {
     let malformed = |message: String| Error::file(Reason::Malformed, message);
     match error {
         SplitError::Read(error) => read_error(file, error),
-        SplitError::OpenQuote(line) => malformed(format!("{file} line {line}: a quote is opened here and never closed; close it, or double it if it is content")),
-        SplitError::TooLong(line) => malformed(format!("{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed")),
+        SplitError::OpenQuote(line) => malformed(format!(
+            "{file} line {line}: a quote is opened here and never closed; close it, or double it if it is content"
+        )),
+        SplitError::TooLong(line) => malformed(format!(
+            "{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed"
+        )),
     }
 }
 

@@ -23,7 +23,8 @@ pub struct PostgresLoader;
 /// # Errors
 /// The last error of `step`.
 pub async fn retrying<T, F: Future<Output = Result<T>>>(step: impl FnMut() -> F) -> Result<T> {
-    let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(3).with_jitter();
+    let pauses =
+        ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(3).with_jitter();
     step.retry(pauses)
         .when(Error::is_retryable)
         .notify(|error, pause| tracing::warn!(error = %error.chain(), ?pause, "trying again"))
@@ -50,7 +51,12 @@ impl Loader for PostgresLoader {
     }
 }
 
-fn write_batch<'a>(database: &'a Database, work: &'a LoadWork, dataset: &'a Dataset, batch: BatchNumber) -> BoxFuture<'a, Result<Counts>> {
+fn write_batch<'a>(
+    database: &'a Database,
+    work: &'a LoadWork,
+    dataset: &'a Dataset,
+    batch: BatchNumber,
+) -> BoxFuture<'a, Result<Counts>> {
     let write = async move {
         let rows = read_batch(work, dataset, batch).await?;
         let counts = retrying(|| database.write_batch(&work.claim, dataset, &rows)).await?;
@@ -78,8 +84,12 @@ async fn read_batch(work: &LoadWork, dataset: &Dataset, batch: BatchNumber) -> R
         Ok(BatchRows {
             batch,
             records,
-            accepted: stage.query(&format!("select _record, {} from checked where _ok and {range} order by _record", columns.join(", ")))?,
-            rejected: i64::try_from(violations.chunk_by(|one, next| one.record == next.record).count()).unwrap_or(i64::MAX),
+            accepted: stage.query(&format!(
+                "select _record, {} from checked where _ok and {range} order by _record",
+                columns.join(", ")
+            ))?,
+            rejected: i64::try_from(violations.chunk_by(|one, next| one.record == next.record).count())
+                .unwrap_or(i64::MAX),
             warnings: warnings(&stage, &range)?,
             violations,
         })

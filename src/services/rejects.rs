@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
 
-use super::validate::violations;
 use super::Extracted;
+use super::validate::violations;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::{BatchNumber, Dataset, LoadId, Violation};
 use crate::error::{Error, Result};
 
 /// All violations of a validated file in the order of the file, those of `chunk` records at a time.
-pub fn all(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracted, chunk: i32) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
+pub fn all(
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+    extracted: &Extracted,
+    chunk: i32,
+) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
     let read = extracted.read;
     let (dataset, stage, extracted) = (Arc::new(dataset.clone()), Arc::clone(stage), Arc::new(extracted.clone()));
     stream::iter(BatchNumber::all(read, chunk)).then(move |batch| {

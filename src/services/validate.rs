@@ -228,9 +228,8 @@ fn check_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
 
 fn explain_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
     let errors = || checks.iter().enumerate().filter(|(_, check)| check.severity == Severity::Error);
-    let broken: Vec<String> = errors()
-        .map(|(index, check)| format!("case when {} then {index} end", check.violated))
-        .collect();
+    let broken: Vec<String> =
+        errors().map(|(index, check)| format!("case when {} then {index} end", check.violated)).collect();
     let values: Vec<String> =
         errors().map(|(index, check)| format!("when {index} then \"{}.raw\"", check.column)).collect();
     format!(
@@ -260,7 +259,13 @@ fn find_duplicates(dataset: &Dataset) -> String {
 }
 
 /// The violations of the records `first` to `last`, in the order of the file.
-pub(super) fn violations(dataset: &Dataset, stage: &Stage, extracted: &Extracted, first: i64, last: i64) -> Result<Vec<Violation>> {
+pub(super) fn violations(
+    dataset: &Dataset,
+    stage: &Stage,
+    extracted: &Extracted,
+    first: i64,
+    last: i64,
+) -> Result<Vec<Violation>> {
     let sql = format!(
         "select _record, _line, _offset, _length, _check, _value, _detail from violation \
          where _record between {first} and {last} order by _record, _check"
@@ -285,16 +290,24 @@ pub(super) fn violations(dataset: &Dataset, stage: &Stage, extracted: &Extracted
                     (Some(check.column), check.rule(), check.explain(cell))
                 }
                 (None, FIELD_COUNT) => {
-                    let message = format!("the record has {} fields, the header {}; quote fields that hold a comma", details.value(row), extracted.width);
+                    let message = format!(
+                        "the record has {} fields, the header {}; quote fields that hold a comma",
+                        details.value(row),
+                        extracted.width
+                    );
                     (None, "field_count", message)
                 }
                 (None, _) => {
                     let shown = quoted(value.unwrap_or_default());
-                    let message = format!("{shown} stands again in line {}, which wins as the newer or later; keep one", details.value(row));
+                    let message = format!(
+                        "{shown} stands again in line {}, which wins as the newer or later; keep one",
+                        details.value(row)
+                    );
                     (Some(dataset.key.as_str()), "unique", message)
                 }
             };
-            let raw = raw_record(&mut spool, violations.last(), records.value(row), offsets.value(row), lengths.value(row))?;
+            let raw =
+                raw_record(&mut spool, violations.last(), records.value(row), offsets.value(row), lengths.value(row))?;
             violations.push(Violation {
                 record: RecordNumber(records.value(row)),
                 line: LineNumber(lines.value(row)),

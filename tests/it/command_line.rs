@@ -21,14 +21,23 @@ fn small_etl(scratch: &Scratch, variables: &[(String, String)], arguments: &[&st
 }
 
 fn text(output: &Output) -> String {
-    format!("exit {}\n{}{}", output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "exit {}\n{}{}",
+        output.status.code().unwrap(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[test]
 fn validate_needs_no_database_and_its_exit_code_tells() {
     let scratch = Scratch::new("cli");
     fs::write(scratch.path().join("good.csv"), ASSETS).unwrap();
-    fs::write(scratch.path().join("bad.csv"), ASSETS.replace("305000.00", "305000.001").replace(",2,500000.00", ",9,500000.00")).unwrap();
+    fs::write(
+        scratch.path().join("bad.csv"),
+        ASSETS.replace("305000.00", "305000.001").replace(",2,500000.00", ",9,500000.00"),
+    )
+    .unwrap();
     fs::write(scratch.path().join("open.csv"), ASSETS.replace("10000000003", "\"10000000003")).unwrap();
     let run = |file: &str| {
         let output = small_etl(&scratch, &[], &["validate", file, "--dataset", "asset"]);
@@ -61,8 +70,16 @@ fn validate_needs_no_database_and_its_exit_code_tells() {
 #[test]
 fn validate_writes_the_rejected_records_with_their_own_bytes() {
     let scratch = Scratch::new("cli");
-    fs::write(scratch.path().join("bad.csv"), ASSETS.replace("305000.00", "305000.001").replace("10000000002", "\"1000\r\n2\"").replace("1350000.00", "1")).unwrap();
-    let output = small_etl(&scratch, &[], &["validate", "bad.csv", "--dataset", "asset", "--rejects", "rejects.csv", "--json", "--limit", "1"]);
+    fs::write(
+        scratch.path().join("bad.csv"),
+        ASSETS.replace("305000.00", "305000.001").replace("10000000002", "\"1000\r\n2\"").replace("1350000.00", "1"),
+    )
+    .unwrap();
+    let output = small_etl(
+        &scratch,
+        &[],
+        &["validate", "bad.csv", "--dataset", "asset", "--rejects", "rejects.csv", "--json", "--limit", "1"],
+    );
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["status"], &report["rejected"]), (&Value::from("rejects"), &Value::from(2)));
     assert_eq!(report["rejects"].as_array().unwrap().len(), 1);
@@ -88,7 +105,10 @@ async fn migrate_and_load_print_a_report_for_people_and_the_answer_of_ingest_for
     applied V3 ingest_role
     ");
     let report = text(&small_etl(&scratch, &variables, &["load", "assets.csv", "--dataset", "asset"]));
-    assert!(report.contains("assets.csv line 2: column total_asset: \"305000.001\" has more than 2 decimals"), "{report}");
+    assert!(
+        report.contains("assets.csv line 2: column total_asset: \"305000.001\" has more than 2 decimals"),
+        "{report}"
+    );
     assert!(!report.contains('\u{1b}'), "no colours where nobody sees them");
     let output = small_etl(&scratch, &variables, &["load", "trades.csv", "--dataset", "trade", "--json"]);
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();

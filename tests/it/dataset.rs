@@ -105,11 +105,15 @@ async fn a_third_dataset_is_one_toml_file_and_one_migration() {
 #[tokio::test]
 async fn a_rule_that_raises_is_a_violation_of_its_row_and_not_of_the_query() {
     let folder = Scratch::new("dataset");
-    let definition = DEFINITION.replace("check = \"ask >= bid\"", "check = \"cast(ask * 1000000000000000000000000000000 as decimal(38, 4)) * bid >= 0\"");
+    let definition = DEFINITION.replace(
+        "check = \"ask >= bid\"",
+        "check = \"cast(ask * 1000000000000000000000000000000 as decimal(38, 4)) * bid >= 0\"",
+    );
     std::fs::write(folder.path().join("quote.toml"), definition).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
     world.query(MIGRATION).await;
-    let rows = "stock_code,bid,ask,seen_at\n600000,99999999,4000,2025-12-22T14:30:00\n600001,1,0.0001,2025-12-22T14:30:00\n";
+    let rows =
+        "stock_code,bid,ask,seen_at\n600000,99999999,4000,2025-12-22T14:30:00\n600001,1,0.0001,2025-12-22T14:30:00\n";
     let counts = world.drop_file("incoming/quotes/1.csv", rows).await.counts.unwrap();
     assert_eq!((counts.read, counts.rejected), (2, 1));
     assert_eq!(world.query("select record, rule from etl.reject").await, "1 | spread");

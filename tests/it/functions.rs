@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::contract::{ASSETS, TRADES};
-use crate::support::emulator::Emulator;
 use crate::support::Scratch;
+use crate::support::emulator::Emulator;
 use crate::world::{World, empty_database, query};
 
 const INGEST: &str = env!("CARGO_BIN_EXE_ingest");
@@ -77,8 +77,9 @@ async fn every_shape_of_event_is_answered() {
     schedule["detail"] = json!({"bucket": world.bucket, "key": "incoming/assets/1.csv"});
     let direct = json!({"bucket": world.bucket, "key": "incoming/assets/1.csv"});
     let notification = notification(&world, "incoming/assets/1.csv").await;
-    let statuses: Vec<Value> =
-        [&bridge, &schedule, &direct, &notification].map(|event| ingest.invoke(event)["loads"][0]["status"].clone()).to_vec();
+    let statuses: Vec<Value> = [&bridge, &schedule, &direct, &notification]
+        .map(|event| ingest.invoke(event)["loads"][0]["status"].clone())
+        .to_vec();
     assert_eq!(statuses, ["loaded", "duplicate", "duplicate", "duplicate"]);
     assert_eq!(ingest.invoke(&fixture("s3-test-event"))["loads"][0]["status"], "skipped");
     let unknown = ingest.invoke(&json!({"hello": "world"}));

@@ -51,12 +51,25 @@ fn a_vendor_is_named_in_data_access_alone() {
         if path.starts_with("src/data_access") {
             continue;
         }
-        for vendor in ["tokio_postgres", "deadpool", "aws_sdk", "aws_config", "::duckdb", "use duckdb", "refinery", "native_tls"] {
+        for vendor in [
+            "tokio_postgres",
+            "deadpool",
+            "aws_sdk",
+            "aws_config",
+            "use ::duckdb",
+            "use duckdb",
+            "refinery",
+            "native_tls",
+        ] {
             assert!(!text.contains(vendor), "{} names {vendor}", path.display());
         }
     }
     for (path, text) in sources("src/domain") {
-        assert!(!text.contains("async fn") && !text.contains("std::fs") && !text.contains("tokio"), "{} does I/O", path.display());
+        assert!(
+            !text.contains("async fn") && !text.contains("std::fs") && !text.contains("tokio"),
+            "{} does I/O",
+            path.display()
+        );
     }
 }
 

@@ -38,7 +38,8 @@ async fn a_changed_object_under_the_same_key_is_a_load_of_its_own() {
 #[tokio::test]
 async fn every_batch_leaves_a_checkpoint_and_their_sum_is_the_load() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "3")]).await;
-    let content = format!("{ASSETS}5,,2,1,0,0,1,2025-12-22T14:30:00\n6,10000000001,2,1,0,0,1,2020-12-22T14:30:00\n7,x\n");
+    let content =
+        format!("{ASSETS}5,,2,1,0,0,1,2025-12-22T14:30:00\n6,10000000001,2,1,0,0,1,2020-12-22T14:30:00\n7,x\n");
     let report = world.drop_file("incoming/assets/1.csv", content).await;
     assert!(report.counts.unwrap().is_balanced());
     assert_snapshot!(world.query("select batch, first_record, last_record, inserted, updated, unchanged, stale, parked, rejected, warnings from etl.load_batch order by 1").await, @r"
@@ -53,7 +54,13 @@ async fn every_batch_leaves_a_checkpoint_and_their_sum_is_the_load() {
 async fn the_database_refuses_a_load_whose_sum_is_wrong() {
     let world = World::new().await;
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
-    for change in ["read = read + 1", "inserted = inserted - 1", "withheld = 1, read = read + 1", "state = 'failed'", "finished_at = null"] {
+    for change in [
+        "read = read + 1",
+        "inserted = inserted - 1",
+        "withheld = 1, read = read + 1",
+        "state = 'failed'",
+        "finished_at = null",
+    ] {
         let (client, connection) = tokio_postgres::connect(&world.url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         let error = client.execute(&format!("update etl.load set {change}"), &[]).await.unwrap_err();
@@ -113,8 +120,12 @@ async fn a_worker_without_the_token_commits_nothing() {
 async fn too_many_rejects_fail_the_file_with_nothing_written_but_the_rejects() {
     let world = World::with(&[("LOAD__MAX_REJECTS", "50"), ("LOAD__BATCH_SIZE", "70")]).await;
     let file = |bad: usize| {
-        let rows = (0..1000).map(|row| format!("A{row},2,1,0,0,{},2025-12-22T14:30:00\n", if row < bad { 2 } else { 1 }));
-        format!("account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at\n{}", rows.collect::<String>())
+        let rows =
+            (0..1000).map(|row| format!("A{row},2,1,0,0,{},2025-12-22T14:30:00\n", if row < bad { 2 } else { 1 }));
+        format!(
+            "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at\n{}",
+            rows.collect::<String>()
+        )
     };
     let report = world.drop_file("incoming/assets/51.csv", file(51)).await;
     let counts = report.counts.unwrap();

@@ -1,5 +1,7 @@
 //! Memory is bounded, whatever the size of the file.
 
+use std::fmt::Write as _;
+
 use crate::support::Scratch;
 use crate::world::World;
 
@@ -47,8 +49,8 @@ async fn a_file_ten_times_the_memory_limit_of_the_staging_database_loads() {
     while file.len() < FILE * 1024 * 1024 {
         rows += 1;
         // Each row another text, so that nothing can be stored once for all.
-        let content = format!("{:x}", rows * 2_654_435_761_usize).repeat(800);
-        file.push_str(&format!("{rows},{content},2025-12-22T14:30:00\n"));
+        let content = format!("{:016x}", rows * 2_654_435_761_usize).repeat(560);
+        writeln!(file, "{rows},{content},2025-12-22T14:30:00").unwrap();
     }
     let counts = world.drop_file("incoming/notes/1.csv", file).await.counts.unwrap();
     assert_eq!(counts.inserted, i64::try_from(rows).unwrap());

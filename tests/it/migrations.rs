@@ -48,8 +48,14 @@ async fn the_ingest_role_loads_files_and_cannot_change_the_schema() {
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     for statement in [
-        "alter table asset add column x int", "drop table trade", "create table public.x (y int)", "create table etl.x (y int)",
-        "delete from asset", "truncate etl.load", "delete from etl.reject", "create role x",
+        "alter table asset add column x int",
+        "drop table trade",
+        "create table public.x (y int)",
+        "create table etl.x (y int)",
+        "delete from asset",
+        "truncate etl.load",
+        "delete from etl.reject",
+        "create role x",
     ] {
         let error = client.batch_execute(statement).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "42501", "{statement}");

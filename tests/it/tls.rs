@@ -6,8 +6,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use small_etl::data_access::postgres::Database;
 use small_etl::error::{Error, ErrorKind};
 
-use crate::support::postgres::{Postgres, make_private};
 use crate::support::Scratch;
+use crate::support::postgres::{Postgres, make_private};
 use crate::world::settings_for;
 
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
@@ -72,7 +72,8 @@ async fn a_server_without_tls_is_refused_and_never_spoken_to_in_plain_text() {
 
 #[test]
 fn away_from_localhost_the_default_is_verify_full() {
-    let mode = |url: &str| format!("{:?}", Database::new(&settings_for(url, &[]).database().unwrap()).unwrap().tls_mode());
+    let mode =
+        |url: &str| format!("{:?}", Database::new(&settings_for(url, &[]).database().unwrap()).unwrap().tls_mode());
     assert_eq!(mode("postgres://u@db.example.com/d"), "VerifyFull");
     assert_eq!(mode("postgres://u@db.example.com/d?sslmode=disable"), "Disable");
     assert_eq!(mode("postgres://u@localhost/d"), "Disable");

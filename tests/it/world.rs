@@ -8,7 +8,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use small_etl::config::Settings;
 use small_etl::data_access::postgres::Database;
 use small_etl::data_access::s3::ObjectStore;
-use small_etl::domain::{Location, LoadReport};
+use small_etl::domain::{LoadReport, Location};
 use small_etl::error::Result;
 use small_etl::pipeline::{self, Context, Request};
 use small_etl::services::extract::CsvExtractor;
@@ -29,12 +29,11 @@ struct Servers {
 fn servers() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
     SERVERS.get_or_init(|| {
-        let (admin_url, postgres) = match std::env::var("DATABASE_URL") {
-            Ok(url) => (url, None),
-            Err(_) => {
-                let postgres = Postgres::start(&["fsync=off", "max_connections=200"], |_| {});
-                (postgres.url("postgres"), Some(postgres))
-            }
+        let (admin_url, postgres) = if let Ok(url) = std::env::var("DATABASE_URL") {
+            (url, None)
+        } else {
+            let postgres = Postgres::start(&["fsync=off", "max_connections=200"], |_| {});
+            (postgres.url("postgres"), Some(postgres))
         };
         Servers { admin_url, s3: S3Server::start(), _postgres: postgres }
     })
@@ -118,18 +117,15 @@ pub async fn query(url: &str, sql: &str) -> String {
 }
 
 pub fn settings_for(url: &str, more: &[(&str, &str)]) -> Settings {
-    let mut variables = vec![
-        ("SMALL_ETL_ENV".to_owned(), "test".to_owned()),
-        ("DATABASE_URL".to_owned(), url.to_owned()),
-    ];
+    let mut variables =
+        vec![("SMALL_ETL_ENV".to_owned(), "test".to_owned()), ("DATABASE_URL".to_owned(), url.to_owned())];
     variables.extend(more.iter().map(|(name, value)| (format!("SMALL_ETL__{name}"), (*value).to_owned())));
     Settings::from_variables(variables).expect("the settings are good")
 }
 
 /// A database without any schema, and its name.
 pub async fn empty_database() -> (String, String) {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let name = format!("it-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let name = database_name();
     let admin = &servers().admin_url;
     query(admin, &format!("create database \"{name}\"")).await;
     (in_database(admin, &name), name)
@@ -147,13 +143,17 @@ async fn fresh_database() -> (String, String) {
             name
         })
         .await;
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let name = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let name = database_name();
     // Postgres copies a template for one session at a time.
     let _alone = COPYING.lock().await;
     let admin = &servers().admin_url;
     query(admin, &format!("create database \"{name}\" template \"{template}\"")).await;
     (in_database(admin, &name), name)
+}
+
+fn database_name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("small-etl-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 fn in_database(admin: &str, name: &str) -> String {

@@ -25,14 +25,24 @@ impl Postgres {
     /// Starts a server with further lines of `postgresql.conf`; `prepare` may put files into its data folder first.
     pub fn start(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let binaries = binaries();
-        let folder = std::env::temp_dir().join(format!("small-etl-postgres-{}-{}", std::process::id(), super::free_port()));
+        let folder =
+            std::env::temp_dir().join(format!("small-etl-postgres-{}-{}", std::process::id(), super::free_port()));
         fs::create_dir_all(&folder).expect("create the scratch folder");
         let data = folder.join("data");
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(&folder));
         }
         run(as_server_user(&binaries.join("initdb"))
-            .args(["--auth=trust", "--username=postgres", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C", "-D"])
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--no-sync",
+                "--no-instructions",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "-D",
+            ])
             .arg(&data)
             .stdout(Stdio::null()));
         prepare(&data);

@@ -34,7 +34,11 @@ impl S3Server {
         let service = builder.build();
         let (sender, receiver) = std::sync::mpsc::channel();
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime for the S3 server");
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .expect("a runtime for the S3 server");
             runtime.block_on(async move {
                 let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind a port of the loopback");
                 sender.send(listener.local_addr().expect("read the bound port").port()).expect("tell the port");
@@ -43,7 +47,8 @@ impl S3Server {
                     let service = service.clone();
                     tokio::spawn(async move {
                         // A client that breaks off is no fault of the server.
-                        let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+                        let _ =
+                            Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
                     });
                 }
             });

@@ -50,13 +50,16 @@ impl Database {
         }
         copy_rows(&transaction, dataset, &statements.copy, &rows.accepted).await?;
         let upsert = transaction.prepare_cached(&statements.upsert).await.map_err(failed)?;
-        let parameters: &[&(dyn ToSql + Sync)] =
-            if dataset.reference.is_some() { &[&claim.load_id.0] } else { &[] };
+        let parameters: &[&(dyn ToSql + Sync)] = if dataset.reference.is_some() { &[&claim.load_id.0] } else { &[] };
         let row = transaction.query_one(&upsert, parameters).await.map_err(failed)?;
-        let (planned, inserted, updated): (i64, i64, i64) = (row.get("planned"), row.get("inserted"), row.get("updated"));
+        let (planned, inserted, updated): (i64, i64, i64) =
+            (row.get("planned"), row.get("inserted"), row.get("updated"));
         if planned != inserted + updated {
             // Another file wrote one of these rows since the look-up. It has committed by now, so a second look sees it.
-            return Err(Error::new(ErrorKind::Connection, format!("{step}: a row was written by another load meanwhile")));
+            return Err(Error::new(
+                ErrorKind::Connection,
+                format!("{step}: a row was written by another load meanwhile"),
+            ));
         }
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
@@ -76,8 +79,17 @@ impl Database {
                      inserted, updated, unchanged, stale, parked, rejected, warnings) \
                  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
                 &[
-                    &claim.load_id.0, &rows.batch.0, &rows.records.0, &rows.records.1, &counts.inserted, &counts.updated,
-                    &counts.unchanged, &counts.stale, &counts.parked, &counts.rejected, &counts.warnings,
+                    &claim.load_id.0,
+                    &rows.batch.0,
+                    &rows.records.0,
+                    &rows.records.1,
+                    &counts.inserted,
+                    &counts.updated,
+                    &counts.unchanged,
+                    &counts.stale,
+                    &counts.parked,
+                    &counts.rejected,
+                    &counts.warnings,
                 ],
             )
             .await
@@ -88,7 +100,12 @@ impl Database {
     }
 }
 
-async fn copy_rows(transaction: &Transaction<'_>, dataset: &Dataset, copy: &str, accepted: &[RecordBatch]) -> Result<()> {
+async fn copy_rows(
+    transaction: &Transaction<'_>,
+    dataset: &Dataset,
+    copy: &str,
+    accepted: &[RecordBatch],
+) -> Result<()> {
     let failed = |error| query_error("copy rows to Postgres", error);
     let mut types = vec![Type::INT8];
     types.extend(dataset.columns.iter().map(|column| postgres_type(column.kind)));
@@ -112,13 +129,16 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
     }
     let failed = |error| query_error("keep the rejects", error);
     let copy = "copy etl.reject (load_id, record, line, \"column\", rule, message, value, raw) from stdin binary";
-    let types =
-        [Type::INT8, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::BYTEA];
+    let types = [Type::INT8, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::BYTEA];
     let sink = transaction.copy_in(copy).await.map_err(failed)?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
     for violation in violations {
         let Violation { record, line, column, rule, message, value, raw } = violation;
-        writer.as_mut().write(&[&load.0, &record.0, &line.0, column, rule, message, value, raw]).await.map_err(failed)?;
+        writer
+            .as_mut()
+            .write(&[&load.0, &record.0, &line.0, column, rule, message, value, raw])
+            .await
+            .map_err(failed)?;
     }
     writer.finish().await.map(|_| ()).map_err(failed)
 }
@@ -135,8 +155,11 @@ impl UpsertStatements {
         // An older load that goes on may have been claimed under other columns.
         let stage = format!("pg_temp.stage_{}_{dataset_version}", dataset.name);
         let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
-        let typed: Vec<String> =
-            dataset.columns.iter().map(|column| format!("{} {}", column.name, postgres_type(column.kind).name())).collect();
+        let typed: Vec<String> = dataset
+            .columns
+            .iter()
+            .map(|column| format!("{} {}", column.name, postgres_type(column.kind).name()))
+            .collect();
         let list = columns.join(", ");
         Self {
             create_stage: format!(
@@ -196,9 +219,8 @@ pub(super) fn decide(dataset: &Dataset, source: &str, record: &str, tie: Tie) ->
         let columns: Vec<String> = dataset.columns.iter().map(|column| format!("{prefix}{}", column.name)).collect();
         columns.join(", ")
     };
-    let (orphan, disagreements, join) = dataset.reference.as_ref().map_or(
-        ("false".into(), "0".into(), String::new()),
-        |reference| {
+    let (orphan, disagreements, join) =
+        dataset.reference.as_ref().map_or(("false".into(), "0".into(), String::new()), |reference| {
             let differing: Vec<String> = reference
                 .agreements
                 .iter()
@@ -209,8 +231,7 @@ pub(super) fn decide(dataset: &Dataset, source: &str, record: &str, tie: Tie) ->
                 if differing.is_empty() { "0".into() } else { differing.join(" + ") },
                 format!("left join public.{} r on r.{} = s.{}", reference.table, reference.key, reference.column),
             )
-        },
-    );
+        });
     let settled: Vec<String> = dataset
         .columns
         .iter()

@@ -46,9 +46,7 @@ impl<'a> Cells<'a> {
             DataType::Utf8 => Ok(Self::Text(column.as_string())),
             DataType::Int32 => Ok(Self::Integer(column.as_primitive())),
             DataType::Int64 => Ok(Self::BigInt(column.as_primitive())),
-            DataType::Decimal128(_, scale) => {
-                Ok(Self::Decimal(column.as_primitive(), u32::from(scale.unsigned_abs())))
-            }
+            DataType::Decimal128(_, scale) => Ok(Self::Decimal(column.as_primitive(), u32::from(scale.unsigned_abs()))),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(Self::Timestamp(column.as_primitive())),
             other => Err(Error::new(ErrorKind::System, format!("no Postgres type for a column of type {other}"))),
         }

@@ -71,14 +71,21 @@ impl Database {
     ///
     /// # Errors
     /// `Configuration` when the schema is missing or too old, `Connection` otherwise.
-    pub async fn claim(&self, object: &ObjectVersion, dataset: &str, datasets: &Datasets, terms: &ClaimTerms) -> Result<Claimed> {
+    pub async fn claim(
+        &self,
+        object: &ObjectVersion,
+        dataset: &str,
+        datasets: &Datasets,
+        terms: &ClaimTerms,
+    ) -> Result<Claimed> {
         self.schema_checked.get_or_try_init(|| self.check_schema()).await?;
         let mut connection = self.connection().await?;
         let step = "claim the file in the ledger";
         let failed = |error| query_error(step, error);
         let transaction = connection.transaction().await.map_err(failed)?;
         for (name, definition) in datasets.definitions() {
-            let statement = "insert into etl.dataset (version, name, definition) values ($1, $2, $3) on conflict do nothing";
+            let statement =
+                "insert into etl.dataset (version, name, definition) values ($1, $2, $3) on conflict do nothing";
             transaction.execute(statement, &[&datasets.version(), &name, &definition]).await.map_err(failed)?;
         }
         let inserted = transaction
@@ -90,9 +97,17 @@ impl Database {
                  on conflict (bucket, key, version, run) do nothing \
                  returning id, lease_token",
                 &[
-                    &object.bucket, &object.key.as_str(), &object.version, &object.sequencer, &dataset,
-                    &datasets.version(), &object.size.and_then(|size| i64::try_from(size).ok()),
-                    &terms.batch_size, &terms.max_rejects, &terms.max_reject_rate, &terms.lease.as_secs_f64(),
+                    &object.bucket,
+                    &object.key.as_str(),
+                    &object.version,
+                    &object.sequencer,
+                    &dataset,
+                    &datasets.version(),
+                    &object.size.and_then(|size| i64::try_from(size).ok()),
+                    &terms.batch_size,
+                    &terms.max_rejects,
+                    &terms.max_reject_rate,
+                    &terms.lease.as_secs_f64(),
                 ],
             )
             .await
@@ -177,7 +192,8 @@ impl Database {
         rejects: impl Stream<Item = Result<Vec<Violation>>>,
     ) -> Result<Counts> {
         let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
-        let closing = Closing { status, reason: Some(reason.name()), error: Some(error), read, statistics: &Value::Null };
+        let closing =
+            Closing { status, reason: Some(reason.name()), error: Some(error), read, statistics: &Value::Null };
         self.close(claim, &closing, rejects).await
     }
 
@@ -277,7 +293,11 @@ fn counts(row: &Row) -> Counts {
 }
 
 /// There is a row already: it is finished, or held, or free to be taken over.
-async fn claim_again(transaction: &Transaction<'_>, object: &ObjectVersion, lease: Duration) -> Result<Claimed, tokio_postgres::Error> {
+async fn claim_again(
+    transaction: &Transaction<'_>,
+    object: &ObjectVersion,
+    lease: Duration,
+) -> Result<Claimed, tokio_postgres::Error> {
     let row = transaction
         .query_one(
             "select id, attempt, state, reason, lease_expires_at > clock_timestamp() as held from etl.load \

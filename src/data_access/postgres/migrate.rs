@@ -35,8 +35,9 @@ impl Database {
         let mut migrations = embedded::migrations::runner().get_migrations().clone();
         if let Some(folder) = more {
             let place = format!("migrations.path {}", folder.display());
-            let found = refinery::load_sql_migrations(folder)
-                .map_err(|error| Error::with_source(ErrorKind::Configuration, format!("{place}: cannot be read"), error))?;
+            let found = refinery::load_sql_migrations(folder).map_err(|error| {
+                Error::with_source(ErrorKind::Configuration, format!("{place}: cannot be read"), error)
+            })?;
             migrations.extend(found);
         }
         let runner = Runner::new(&migrations);
@@ -76,14 +77,18 @@ async fn apply_under_lock(runner: &Runner, client: &mut Client) -> Result<Vec<Ap
     Ok(report
         .applied_migrations()
         .iter()
-        .map(|migration| AppliedMigration { version: i64::from(migration.version()), name: migration.name().to_owned() })
+        .map(|migration| AppliedMigration {
+            version: i64::from(migration.version()),
+            name: migration.name().to_owned(),
+        })
         .collect())
 }
 
 fn migration_error(error: refinery::Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(inner) = cause {
-        if let Some(server) = inner.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error) {
+        if let Some(server) = inner.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error)
+        {
             // A migration's error speaks of the schema, not of cells, and is useless without its text.
             let step = format!("apply the migrations: {} (SQLSTATE {})", server.message(), server.code().code());
             return Error::new(ErrorKind::System, step);

@@ -18,7 +18,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 
 pub use batch::BatchRows;
-pub use ledger::{Claim, Claimed, ClaimTerms};
+pub use ledger::{Claim, ClaimTerms, Claimed};
 pub use migrate::AppliedMigration;
 pub use tls::TlsMode;
 
@@ -42,7 +42,7 @@ pub struct DatabaseOptions {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
+const STATEMENT_TIMEOUT: Duration = Duration::from_mins(2);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A database whose connections outlive a call, and are checked before each use.
@@ -91,9 +91,9 @@ impl Database {
             .recycle_timeout(Some(CHECK_TIMEOUT))
             .post_create(Hook::async_fn(move |client, _| {
                 let limits = limits.clone();
-                Box::pin(async move {
-                    client.batch_execute(&limits).await.map_err(deadpool_postgres::HookError::Backend)
-                })
+                Box::pin(
+                    async move { client.batch_execute(&limits).await.map_err(deadpool_postgres::HookError::Backend) },
+                )
             }))
             .build()
             .map_err(|error| Error::system("prepare the connection pool", error))?;
@@ -172,10 +172,16 @@ fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
             return Error::configuration(format!("{step}: {} (SQLSTATE {other})", server.message()));
         }
         _ if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME => {
-            return Error::configuration(format!("{step}: the schema is missing; run `small-etl migrate` first (SQLSTATE {})", code.code()));
+            return Error::configuration(format!(
+                "{step}: the schema is missing; run `small-etl migrate` first (SQLSTATE {})",
+                code.code()
+            ));
         }
         _ if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-            return Error::configuration(format!("{step}: the role lacks a privilege; use small_etl_ingest or the owner (SQLSTATE {})", code.code()));
+            return Error::configuration(format!(
+                "{step}: the role lacks a privilege; use small_etl_ingest or the owner (SQLSTATE {})",
+                code.code()
+            ));
         }
         _ => ErrorKind::System,
     };

@@ -27,7 +27,10 @@ impl Database {
             .map_err(failed)?;
         let (released, unsettled): (i64, i64) = (row.get("released"), row.get("unsettled"));
         if unsettled > 0 {
-            return Err(Error::new(ErrorKind::Connection, "release parked rows: a row was written by another load meanwhile"));
+            return Err(Error::new(
+                ErrorKind::Connection,
+                "release parked rows: a row was written by another load meanwhile",
+            ));
         }
         renew(&transaction, claim).await?;
         transaction.commit().await.map_err(failed)?;

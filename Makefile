@@ -1,0 +1,53 @@
+# `make` lists the targets. Everything is built in one profile and one folder outside of the checkout, so that a machine
+# compiles DuckDB once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+export SMALL_ETL_CACHE ?= $(HOME)/.cache/small-etl
+export CARGO_TARGET_DIR ?= $(SMALL_ETL_CACHE)/target
+# DuckDB is a million lines of C++: what was compiled once is kept, also over an upgrade of this program.
+ifneq ($(origin CXX),environment)
+export CXX := ccache g++
+endif
+
+EMULATOR := $(SMALL_ETL_CACHE)/aws-lambda-rie
+EMULATOR_RELEASE := 1.170.0
+CARGO := cargo
+LOCKED := --locked
+
+.PHONY: help setup build demo test bench lint format check-format
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+setup: $(EMULATOR) ## Install or find what the other targets need
+	@.ci/install-packages
+
+$(EMULATOR):
+	@.ci/install-packages
+	@echo "==> fetching the Lambda runtime emulator (from the wheel of aws-sam-cli $(EMULATOR_RELEASE)) to $@"
+	@.ci/fetch-emulator $(EMULATOR_RELEASE) $@
+
+build: setup ## Build the library, the binaries and the examples
+	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB, which takes 25 to 35 minutes on two cores"
+	$(CARGO) build $(LOCKED) --bins --examples
+
+demo: build ## Run the main job on real components; KEEP=1 leaves them running
+	@$(CARGO) run $(LOCKED) --quiet --example demo
+
+test: setup ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
+	$(CARGO) test $(LOCKED)
+
+bench: setup ## Load a million trades, against psql; ROWS and RUNS change how many and how often
+	$(CARGO) bench $(LOCKED) --profile dev --bench load
+
+lint: setup ## Check every target with clippy; a warning is an error
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+
+format: ## Format the code
+	$(CARGO) fmt
+
+check-format: ## Fail where the code is not formatted
+	$(CARGO) fmt --check
