@@ -14,7 +14,7 @@ endif
 
 EMULATOR := $(SMALL_ETL_CACHE)/aws-lambda-rie
 EMULATOR_RELEASE := 1.170.0
-CARGO := cargo
+CARGO := .ci/with-progress cargo
 LOCKED := --locked
 
 .PHONY: help setup build demo test bench lint format check-format
@@ -31,11 +31,11 @@ $(EMULATOR):
 	@.ci/fetch-emulator $(EMULATOR_RELEASE) $@
 
 build: setup ## Build the library, the binaries and the examples
-	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB, which takes 25 to 35 minutes on two cores"
+	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB, which takes about half an hour on two cores"
 	$(CARGO) build $(LOCKED) --bins --examples
 
 demo: build ## Run the main job on real components; KEEP=1 leaves them running
-	@$(CARGO) run $(LOCKED) --quiet --example demo
+	@cargo run $(LOCKED) --quiet --example demo
 
 test: setup ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
 	$(CARGO) test $(LOCKED)
@@ -47,7 +47,7 @@ lint: setup ## Check every target with clippy; a warning is an error
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 
 format: ## Format the code
-	$(CARGO) fmt
+	cargo fmt
 
 check-format: ## Fail where the code is not formatted
-	$(CARGO) fmt --check
+	cargo fmt --check

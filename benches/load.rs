@@ -130,7 +130,7 @@ fn psql_script(file: &str) -> String {
         .map(|column| format!("{column} = excluded.{column}"))
         .collect();
     format!(
-        "begin;\ncreate temporary table incoming (like trade) on commit drop;\nalter table incoming alter id drop identity if exists, alter id drop not null;\n\
+        "begin;\ncreate temporary table incoming (like trade) on commit drop;\n\
          \\copy incoming (id, {columns}) from '{file}' with (format csv, header)\n\
          insert into trade ({columns}) select {columns} from incoming on conflict (traded_id) do update set {};\ncommit;\n",
         settings.join(", ")

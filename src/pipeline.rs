@@ -109,6 +109,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         }
         Err(error) => return Err(error),
     };
+    retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
     let claimed = retrying(|| database.claim(&object, &dataset.name, &context.datasets, &context.terms)).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),
@@ -179,7 +180,7 @@ impl FileWork<'_> {
             staged = staging => staged,
             lost = self.keep_lease() => { stage.cancel(); return Err(lost) }
         };
-        let (extracted, validated) = match staged {
+        let (extracted, validated, statistics) = match staged {
             Ok(staged) => staged,
             Err(error) => return self.fail(error, progress.staged(), stream::empty()).await,
         };
@@ -188,7 +189,6 @@ impl FileWork<'_> {
             return self.fail(error, extracted.read, rejects).await;
         }
         progress.set_total(extracted.read);
-        let statistics = analyse::analyse(definition, &stage, &extracted).await?;
         let (claim, read) = (self.claim.clone(), extracted.read);
         let work = LoadWork { claim, datasets: Arc::clone(&datasets), dataset: dataset.to_owned(), stage, extracted };
         self.context.loader.load(self.database, &work).await?;
@@ -253,10 +253,11 @@ async fn stage_and_validate(
     object: &ObjectVersion,
     dataset: &Dataset,
     stage: &Arc<Stage>,
-) -> Result<(Extracted, Validated)> {
+) -> Result<(Extracted, Validated, Value)> {
     let extracted = retrying(|| context.extractor.extract(object, dataset, stage)).await?;
     let validated = context.validator.validate(dataset, stage).await?;
-    Ok((extracted, validated))
+    let statistics = analyse::analyse(dataset, stage, &extracted).await?;
+    Ok((extracted, validated, statistics))
 }
 
 /// A file that was checked without a database.
@@ -296,8 +297,7 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
     })?;
     let object = context.extractor.identify(&request.location).await?;
     let stage = Arc::new(Stage::open(&context.stage, Arc::clone(&request.progress))?);
-    let (extracted, validated) = stage_and_validate(context, &object, dataset, &stage).await?;
-    let statistics = analyse::analyse(dataset, &stage, &extracted).await?;
+    let (extracted, validated, statistics) = stage_and_validate(context, &object, dataset, &stage).await?;
     Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
 }
 

@@ -66,6 +66,8 @@ pub struct Reference {
     pub table: String,
     /// Its key.
     pub key: String,
+    /// The type of its key.
+    pub key_kind: ColumnType,
     /// What should agree between the two rows.
     pub agreements: Vec<Agreement>,
 }
@@ -109,6 +111,13 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// The type of the key.
+    #[must_use]
+    pub fn key_kind(&self) -> ColumnType {
+        // A definition without its key column is refused when it is read.
+        self.column(&self.key).map_or(ColumnType::Text, |column| column.kind)
+    }
+
     /// The column of that name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
@@ -448,7 +457,7 @@ fn read_reference(
         return Err(source.error(&definition.column, unknown("column", &agreement.column, names)));
     }
     let dataset = definition.dataset.get_ref().clone();
-    Ok(Reference { column, dataset, table: String::new(), key: String::new(), agreements })
+    Ok(Reference { column, dataset, table: String::new(), key: String::new(), key_kind: ColumnType::Text, agreements })
 }
 
 /// A reference names a dataset; its table, key and columns are known once all definitions are read.
@@ -456,6 +465,7 @@ fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)]) -> Resul
     let targets = datasets.to_vec();
     let names: Vec<&str> = targets.iter().map(|dataset| dataset.name.as_str()).collect();
     for (dataset, (file, text)) in datasets.iter_mut().zip(files) {
+        let own = &dataset.columns;
         let Some(reference) = &mut dataset.reference else { continue };
         let source = Source { file, text };
         let at = text.find("[reference]").unwrap_or(0);
@@ -470,6 +480,15 @@ fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)]) -> Resul
         }
         reference.table.clone_from(&target.table);
         reference.key.clone_from(&target.key);
+        reference.key_kind = target.key_kind();
+        let kind = own.iter().find(|column| column.name == reference.column).map(|column| column.kind);
+        if kind != Some(reference.key_kind) {
+            let message = format!(
+                "column {:?} refers to {:?} of dataset {:?}, which has another type",
+                reference.column, reference.key, reference.dataset
+            );
+            return Err(source.error_at(at, message));
+        }
     }
     Ok(())
 }

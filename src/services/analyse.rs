@@ -24,7 +24,7 @@ pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracte
             let sql = format!(
                 "select cast({} as varchar), cast(x as varchar), typeof(x) from (select {}{} as x from checked where _ok {}) order by 1",
                 if group.is_some() { "g" } else { "null" },
-                group.map_or(String::new(), |column| format!("{column} as g, ")),
+                group.map_or(String::new(), |column| format!("\"{column}\" as g, ")),
                 statistic.expression,
                 if group.is_some() { "group by g" } else { "" },
             );

@@ -8,7 +8,7 @@ use backon::{ExponentialBuilder, Retryable};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::validate::{count, violations};
+use super::validate::{count, quoted_name, violations};
 use super::{LoadWork, Loader};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::{BatchRows, Database};
@@ -78,7 +78,7 @@ async fn read_batch(work: &LoadWork, dataset: &Dataset, batch: BatchNumber) -> R
     let (stage, extracted, dataset) = (Arc::clone(&work.stage), work.extracted.clone(), dataset.clone());
     blocking(move || {
         let (first, last) = records;
-        let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+        let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
         let range = format!("_record between {first} and {last}");
         let violations = violations(&dataset, &stage, &extracted, first, last)?;
         Ok(BatchRows {

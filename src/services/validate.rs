@@ -90,7 +90,7 @@ impl<'a> Check<'a> {
         }
         checks.push(error(unprintable(name), CheckKind::Unprintable));
         if column.kind != ColumnType::Text {
-            let no_value = format!("\"{name}.raw\" is not null and {name} is null and not {}", unprintable(name));
+            let no_value = format!("\"{name}.raw\" is not null and \"{name}\" is null and not {}", unprintable(name));
             checks.push(error(no_value, CheckKind::Type(column.kind)));
         }
         for (constraint, severity) in &column.constraints {
@@ -124,6 +124,11 @@ impl<'a> Check<'a> {
     }
 }
 
+/// The typed column as it stands in SQL, also where its name is a keyword.
+pub(super) fn quoted_name(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
 fn unprintable(name: &str) -> String {
     format!("starts_with(\"{name}.raw\", chr(0))")
 }
@@ -149,21 +154,21 @@ fn typed(column: &Column) -> String {
     let name = &column.name;
     let raw = format!("\"{name}.raw\"");
     let Some(form) = column.kind.lexical_form() else {
-        return format!("case when not {} then {raw} end as {name}", unprintable(name));
+        return format!("case when not {} then {raw} end as \"{name}\"", unprintable(name));
     };
     let kind = stage_type(column.kind);
     if column.kind == ColumnType::Timestamp {
         // The database knows a year 0000, the contract does not.
         return format!(
             "case when regexp_full_match({raw}, '{form}') and not starts_with({raw}, '0000') \
-             then try_cast(rtrim({raw}, 'Z') as {kind}) end as {name}"
+             then try_cast(rtrim({raw}, 'Z') as {kind}) end as \"{name}\""
         );
     }
-    format!("case when regexp_full_match({raw}, '{form}') then try_cast({raw} as {kind}) end as {name}")
+    format!("case when regexp_full_match({raw}, '{form}') then try_cast({raw} as {kind}) end as \"{name}\"")
 }
 
 fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
-    let name = &column.name;
+    let name = quoted_name(&column.name);
     let value = |bound: &Literal| format!("cast({} as {})", literal(bound), stage_type(column.kind));
     match constraint {
         Constraint::MinLength(length) => format!("length({name}) < {length}"),
@@ -187,7 +192,7 @@ fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
 fn row_rule_violated(rule: &RowRule, dataset: &Dataset) -> String {
     let mut valid: Vec<String> = Vec::new();
     for column in dataset.columns.iter().filter(|column| rule.reads.contains(&column.name)) {
-        valid.push(format!("{} is not null", column.name));
+        valid.push(format!("{} is not null", quoted_name(&column.name)));
         for (constraint, severity) in &column.constraints {
             if *severity == Severity::Error {
                 valid.push(format!("not coalesce({}, false)", constraint_violated(column, constraint)));
@@ -217,7 +222,7 @@ fn check_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
     };
     let errors = of(Severity::Error, |check| format!("coalesce({}, false)", check.violated), " or ", "false");
     let warnings = of(Severity::Warning, |check| format!("coalesce({}, false)::integer", check.violated), " + ", "0");
-    let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+    let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
     format!(
         "create or replace table checked as \
          select _record, _line, _offset, _length, {}, ({warnings})::bigint as _warnings, not ({errors}) as _ok from ({})",
@@ -245,7 +250,7 @@ fn explain_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
 
 /// Of the good rows with one key the latest version wins, then the later record. The others lose to it.
 fn find_duplicates(dataset: &Dataset) -> String {
-    let Dataset { key, version, .. } = dataset;
+    let (key, version) = (quoted_name(&dataset.key), quoted_name(&dataset.version));
     format!(
         "create or replace table loser as \
          select _record, _line, _offset, _length, {key}, winner from ( \

@@ -8,7 +8,7 @@ use small_etl::data_access::postgres::Database;
 
 const DEFINITION: &str = r#"
 name = "quote"
-table = "quote"
+table = "order"
 key = "stock_code"
 version = "seen_at"
 files = ["incoming/quotes/*.csv"]
@@ -36,6 +36,10 @@ max = 5000
 severity = { max = "warning" }
 
 [[column]]
+name = "desc"
+type = "text"
+
+[[column]]
 name = "seen_at"
 type = "timestamp"
 required = true
@@ -59,18 +63,19 @@ id = "quotes"
 expression = "count(*)"
 "#;
 
-const MIGRATION: &str = "create table public.quote (
-    stock_code text primary key, bid numeric(12, 4), ask numeric(12, 4), seen_at timestamptz not null
+// Keywords as names of table and column are no trouble.
+const MIGRATION: &str = "create table public.\"order\" (
+    stock_code text primary key, bid numeric(12, 4), ask numeric(12, 4), \"desc\" text, seen_at timestamptz not null
 );";
 
 const QUOTES: &str = "\
-stock_code,bid,ask,seen_at
-600000,10.1234,10.2,2025-12-22T14:30:00
-60000,10,11,2025-12-22T14:30:00
-600001,10,9.99,2025-12-22T14:30:00
-600002,n/a,6000,2025-12-22T14:30:00
-600003,1,2,2025-12-22T14:30:00
-600004,0,2,2025-12-22T14:30:00
+stock_code,bid,ask,desc,seen_at
+600000,10.1234,10.2,x,2025-12-22T14:30:00
+60000,10,11,x,2025-12-22T14:30:00
+600001,10,9.99,x,2025-12-22T14:30:00
+600002,n/a,6000,NULL,2025-12-22T14:30:00
+600003,1,2,,2025-12-22T14:30:00
+600004,0,2,x,2025-12-22T14:30:00
 ";
 
 #[tokio::test]
@@ -86,14 +91,13 @@ async fn a_third_dataset_is_one_toml_file_and_one_migration() {
     assert_eq!(applied.iter().map(|migration| migration.name.as_str()).collect::<Vec<_>>(), ["quote"]);
 
     // The role of ingest may write the new table without a grant of its own.
-    let url = world.url.replace("postgres@", "small_etl_ingest@");
-    let world = World { database: Database::new(&settings_for(&url, &[]).database().unwrap()).unwrap(), ..world };
+    let world = world.into_ingest_role();
     let counts = world.drop_file("incoming/quotes/1.csv", QUOTES).await.counts.unwrap();
     assert_eq!((counts.read, counts.inserted, counts.rejected, counts.warnings), (6, 3, 3, 2));
-    assert_snapshot!(world.query("select stock_code, bid, ask from quote order by 1").await, @r"
-    600000 | 10.1234 | 10.2000
-    600002 | - | 6000.0000
-    600003 | 1.0000 | 2.0000
+    assert_snapshot!(world.query("select stock_code, bid, ask, \"desc\" from \"order\" order by 1").await, @r"
+    600000 | 10.1234 | 10.2000 | x
+    600002 | - | 6000.0000 | NULL
+    600003 | 1.0000 | 2.0000 | -
     ");
     assert_snapshot!(world.query("select line, \"column\", rule, message from etl.reject order by record").await, @r#"
     3 | stock_code | pattern | "60000" does not match [0-9]{6}
@@ -112,9 +116,90 @@ async fn a_rule_that_raises_is_a_violation_of_its_row_and_not_of_the_query() {
     std::fs::write(folder.path().join("quote.toml"), definition).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
     world.query(MIGRATION).await;
-    let rows =
-        "stock_code,bid,ask,seen_at\n600000,99999999,4000,2025-12-22T14:30:00\n600001,1,0.0001,2025-12-22T14:30:00\n";
+    let rows = "stock_code,bid,ask,desc,seen_at\n600000,99999999,4000,,2025-12-22T14:30:00\n600001,1,0.0001,,2025-12-22T14:30:00\n";
     let counts = world.drop_file("incoming/quotes/1.csv", rows).await.counts.unwrap();
     assert_eq!((counts.read, counts.rejected), (2, 1));
     assert_eq!(world.query("select record, rule from etl.reject").await, "1 | spread");
+}
+
+const DESK: &str = r#"
+name = "desk"
+table = "desk"
+key = "desk_id"
+version = "seen_at"
+files = ["incoming/desks/*"]
+[[column]]
+name = "desk_id"
+type = "bigint"
+required = true
+[[column]]
+name = "seen_at"
+type = "timestamp"
+required = true
+"#;
+
+const FILL: &str = r#"
+name = "fill"
+table = "fill"
+key = "record"
+version = "seen_at"
+files = ["incoming/fills/*"]
+[[column]]
+name = "record"
+type = "integer"
+required = true
+[[column]]
+name = "desk_id"
+type = "bigint"
+[[column]]
+name = "plan"
+type = "decimal"
+precision = 10
+scale = 3
+[[column]]
+name = "seen_at"
+type = "timestamp"
+required = true
+[reference]
+column = "desk_id"
+dataset = "desk"
+"#;
+
+#[tokio::test]
+async fn keys_need_not_be_text_and_a_reference_may_be_null() {
+    let folder = Scratch::new("dataset");
+    std::fs::write(folder.path().join("desk.toml"), DESK).unwrap();
+    std::fs::write(folder.path().join("fill.toml"), FILL).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world
+        .query(
+            "create table desk (desk_id bigint primary key, seen_at timestamptz not null); \
+             create table fill (record integer primary key, desk_id bigint references desk, plan numeric, seen_at timestamptz not null)",
+        )
+        .await;
+    let fills = "record,desk_id,plan,seen_at\n1,7,1.5,2025-12-22T14:30:00\n2,,2.5,2025-12-22T14:30:00.000001\n";
+    let counts = world.drop_file("incoming/fills/1.csv", fills).await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.parked), (1, 1));
+    let counts =
+        world.drop_file("incoming/desks/1.csv", "desk_id,seen_at\n7,2025-12-22T14:30:00\n").await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.released), (1, 1));
+    assert_eq!(
+        world.query("select * from fill order by 1").await,
+        "1 | 7 | 1.500 | 2025-12-22 14:30:00+00\n2 | - | 2.500 | 2025-12-22 14:30:00.000001+00"
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed() {
+    let folder = Scratch::new("dataset");
+    std::fs::write(folder.path().join("quote.toml"), DEFINITION).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query(&MIGRATION.replace("ask numeric(12, 4)", "ask numeric(12, 2)")).await;
+    world.put("incoming/quotes/1.csv", QUOTES).await;
+    let error = world.try_load("incoming/quotes/1.csv").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "dataset quote: column ask of table order must be numeric(12, 4) or wider; it is numeric or too narrow"
+    );
+    assert_eq!(world.query("select count(*) from etl.load").await, "0");
 }

@@ -40,12 +40,10 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
 
 #[tokio::test]
 async fn the_ingest_role_loads_files_and_cannot_change_the_schema() {
-    let world = World::new().await;
-    let url = world.url.replace("postgres@", "small_etl_ingest@");
-    let as_ingest = World { database: database(&url), ..world };
-    assert_eq!(as_ingest.drop_file("incoming/assets/1.csv", ASSETS).await.counts.unwrap().inserted, 4);
+    let world = World::new().await.into_ingest_role();
+    assert_eq!(world.drop_file("incoming/assets/1.csv", ASSETS).await.counts.unwrap().inserted, 4);
 
-    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&world.url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     for statement in [
         "alter table asset add column x int",

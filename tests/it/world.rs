@@ -18,6 +18,8 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 use crate::support::postgres::Postgres;
 use crate::support::s3::S3Server;
 
+const INGEST_PASSWORD: &str = "only-in-tests";
+
 /// The servers that all tests of this process share.
 struct Servers {
     admin_url: String,
@@ -64,6 +66,15 @@ impl World {
         s3.create_bucket().bucket(&bucket).send().await.expect("create a bucket");
         let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
         Self { context, database, url, bucket, s3 }
+    }
+
+    /// The same world, but logged in as the role of ingest.
+    pub fn into_ingest_role(self) -> Self {
+        let mut url = url::Url::parse(&self.url).expect("the URL is good");
+        url.set_username("small_etl_ingest").expect("a URL with a host takes a user");
+        url.set_password(Some(INGEST_PASSWORD)).expect("a URL with a host takes a password");
+        let options = settings_for(url.as_str(), &[]).database().expect("a URL is set");
+        Self { database: Database::new(&options).expect("the URL is good"), url: url.into(), ..self }
     }
 
     /// Variables for another process that works on the same database and bucket.
@@ -140,6 +151,7 @@ async fn fresh_database() -> (String, String) {
             let (url, name) = empty_database().await;
             let options = settings_for(&url, &[]).database().expect("a URL is set");
             Database::new(&options).expect("the URL is good").migrate(None).await.expect("the migrations are good");
+            query(&url, &format!("alter role small_etl_ingest password '{INGEST_PASSWORD}'")).await;
             name
         })
         .await;

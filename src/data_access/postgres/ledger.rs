@@ -70,7 +70,7 @@ impl Database {
     /// Claims `object` for this worker, or says who has it.
     ///
     /// # Errors
-    /// `Configuration` when the schema is missing or too old, `Connection` otherwise.
+    /// `Connection` or `System`.
     pub async fn claim(
         &self,
         object: &ObjectVersion,
@@ -78,7 +78,6 @@ impl Database {
         datasets: &Datasets,
         terms: &ClaimTerms,
     ) -> Result<Claimed> {
-        self.schema_checked.get_or_try_init(|| self.check_schema()).await?;
         let mut connection = self.connection().await?;
         let step = "claim the file in the ledger";
         let failed = |error| query_error(step, error);

@@ -5,10 +5,14 @@ mod encode;
 mod ledger;
 mod migrate;
 mod parked;
+mod table;
 mod tls;
+mod upsert;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
@@ -52,6 +56,7 @@ pub struct Database {
     connector: postgres_native_tls::MakeTlsConnector,
     tls: TlsMode,
     schema_checked: OnceCell<()>,
+    tables_checked: Mutex<HashSet<String>>,
 }
 
 impl Database {
@@ -97,7 +102,14 @@ impl Database {
             }))
             .build()
             .map_err(|error| Error::system("prepare the connection pool", error))?;
-        Ok(Self { pool, config, connector, tls: mode, schema_checked: OnceCell::new() })
+        Ok(Self {
+            pool,
+            config,
+            connector,
+            tls: mode,
+            schema_checked: OnceCell::new(),
+            tables_checked: Mutex::default(),
+        })
     }
 
     /// How connections are protected.

@@ -1,0 +1,124 @@
+//! Whether a table can hold what its dataset accepts, without rounding or cutting.
+
+use std::sync::PoisonError;
+
+use super::{Database, query_error};
+use crate::domain::column::Constraint;
+use crate::domain::{Column, ColumnType, Dataset};
+use crate::error::{Error, Result};
+
+impl Database {
+    /// Checks, once for each version of the definitions, that the schema is new enough for this program and that the
+    /// dataset's table can hold its columns.
+    ///
+    /// # Errors
+    /// `Configuration`, saying what is too old, or naming the column and what it must be.
+    pub async fn check_ready(&self, dataset: &Dataset, dataset_version: &str) -> Result<()> {
+        let checked = format!("{dataset_version} {}", dataset.name);
+        // The set is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
+        if self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&checked) {
+            return Ok(());
+        }
+        self.schema_checked.get_or_try_init(|| self.check_schema()).await?;
+        let columns = self
+            .connection()
+            .await?
+            .query(
+                "select a.attname, a.atttypid::regtype::text as kind, \
+                     information_schema._pg_char_max_length(a.atttypid, a.atttypmod) as length, \
+                     information_schema._pg_numeric_precision(a.atttypid, a.atttypmod) as precision, \
+                     information_schema._pg_numeric_scale(a.atttypid, a.atttypmod) as scale \
+                 from pg_attribute a join pg_class c on c.oid = a.attrelid \
+                 where c.relnamespace = 'public'::regnamespace and c.relname = $1 and a.attnum > 0 and not a.attisdropped",
+                &[&dataset.table],
+            )
+            .await
+            .map_err(|error| query_error("look at the dataset's table", error))?;
+        for column in &dataset.columns {
+            let found = columns.iter().find(|row| row.get::<_, &str>("attname") == column.name);
+            let holds = found.is_some_and(|row| {
+                holds(column, row.get("kind"), row.get("length"), row.get("precision"), row.get("scale"))
+            });
+            if !holds {
+                return Err(Error::configuration(format!(
+                    "dataset {}: column {} of table {} must be {}; it {}",
+                    dataset.name,
+                    column.name,
+                    dataset.table,
+                    needed(column),
+                    found.map_or("is missing".into(), |row| format!("is {} or too narrow", row.get::<_, &str>("kind"))),
+                )));
+            }
+        }
+        self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked);
+        Ok(())
+    }
+}
+
+fn max_length(column: &Column) -> Option<i32> {
+    column.constraints.iter().find_map(|(constraint, _)| match constraint {
+        Constraint::MaxLength(length) => i32::try_from(*length).ok(),
+        _ => None,
+    })
+}
+
+fn holds(column: &Column, kind: &str, length: Option<i32>, precision: Option<i32>, scale: Option<i32>) -> bool {
+    match column.kind {
+        ColumnType::Text => match (kind, length) {
+            ("text", _) | ("character varying", None) => true,
+            ("character varying", Some(length)) => max_length(column).is_some_and(|most| most <= length),
+            _ => false,
+        },
+        ColumnType::Integer => matches!(kind, "integer" | "bigint"),
+        ColumnType::BigInt => kind == "bigint",
+        ColumnType::Decimal { precision: digits, scale: decimals } => match (kind, precision, scale) {
+            ("numeric", Some(precision), Some(scale)) => {
+                scale >= i32::from(decimals) && precision - scale >= i32::from(digits - decimals)
+            }
+            ("numeric", ..) => true,
+            _ => false,
+        },
+        ColumnType::Timestamp => kind == "timestamp with time zone",
+    }
+}
+
+fn needed(column: &Column) -> String {
+    match column.kind {
+        ColumnType::Text => {
+            max_length(column).map_or("text".into(), |length| format!("text or varchar({length}) or wider"))
+        }
+        ColumnType::Integer => "integer or bigint".into(),
+        ColumnType::BigInt => "bigint".into(),
+        ColumnType::Decimal { precision, scale } => format!("numeric({precision}, {scale}) or wider"),
+        ColumnType::Timestamp => "timestamptz".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Severity;
+
+    fn column(kind: ColumnType, constraints: Vec<Constraint>) -> Column {
+        let constraints = constraints.into_iter().map(|constraint| (constraint, Severity::Error)).collect();
+        Column { name: "c".into(), kind, required: true, constraints }
+    }
+
+    #[test]
+    fn a_column_that_would_round_or_cut_does_not_hold() {
+        let money = column(ColumnType::Decimal { precision: 20, scale: 2 }, vec![]);
+        assert!(holds(&money, "numeric", Some(20), Some(20), Some(2)) && holds(&money, "numeric", None, None, None));
+        assert!(
+            !holds(&money, "numeric", None, Some(20), Some(1)) && !holds(&money, "numeric", None, Some(20), Some(4))
+        );
+        assert!(!holds(&money, "double precision", None, Some(53), None));
+        let text = column(ColumnType::Text, vec![Constraint::MaxLength(20)]);
+        assert!(holds(&text, "character varying", Some(20), None, None) && holds(&text, "text", None, None, None));
+        assert!(
+            !holds(&text, "character varying", Some(19), None, None)
+                && !holds(&text, "character", Some(20), None, None)
+        );
+        assert!(!holds(&column(ColumnType::BigInt, vec![]), "integer", None, None, None));
+        assert!(!holds(&column(ColumnType::Timestamp, vec![]), "timestamp without time zone", None, None, None));
+    }
+}

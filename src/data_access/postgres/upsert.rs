@@ -1,0 +1,180 @@
+//! The SQL that brings rows of a dataset into its table, generated from the definition.
+//!
+//! Our own names begin with `_`, which no column of a dataset may, so that the two never meet.
+
+use std::fmt::Write as _;
+
+use super::encode::postgres_type;
+use crate::domain::{Column, Dataset, Reference};
+
+/// The statements of one batch.
+pub(super) struct UpsertStatements {
+    /// Makes the temporary table that a batch is copied to, once a session.
+    pub(super) create_stage: String,
+    /// Copies to it: `_record`, then the dataset's columns in their order.
+    pub(super) copy: String,
+    /// Brings its rows to where they belong and returns the counts. Parameter 1 is the load, where rows may be parked.
+    pub(super) upsert: String,
+}
+
+impl UpsertStatements {
+    /// The statements for rows of `dataset` under one version of the definitions.
+    pub(super) fn new(dataset: &Dataset, dataset_version: &str) -> Self {
+        // An older load that goes on may have been claimed under other columns.
+        let stage = quoted(&format!("stage_{}_{dataset_version}", dataset.name));
+        let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column.kind)));
+        Self {
+            create_stage: format!(
+                "set client_min_messages = warning; \
+                 create temporary table if not exists {stage} (_record bigint, {typed}) on commit delete rows"
+            ),
+            copy: format!("copy pg_temp.{stage} (_record, {}) from stdin binary", names(dataset, "")),
+            upsert: upsert(dataset, &format!("pg_temp.{stage}")),
+        }
+    }
+}
+
+/// A name as it stands in SQL, also where it is a keyword.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+fn list(columns: &[Column], map: impl Fn(&Column) -> String) -> String {
+    columns.iter().map(map).collect::<Vec<_>>().join(", ")
+}
+
+fn names(dataset: &Dataset, prefix: &str) -> String {
+    list(&dataset.columns, |column| format!("{prefix}{}", quoted(&column.name)))
+}
+
+fn upsert(dataset: &Dataset, stage: &str) -> String {
+    let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
+    format!(
+        "with {}{park} \
+         select count(*) filter (where _plan in ('new', 'changed')) as planned, \
+             (select count(*) from written where _inserted) as inserted, \
+             (select count(*) from written where not _inserted) as updated, \
+             count(*) filter (where _plan = 'unchanged') as unchanged, \
+             count(*) filter (where _plan = 'stale') as stale, \
+             count(*) filter (where _plan = 'parked') as parked, \
+             coalesce(sum(_disagreements) filter (where _plan <> 'parked'), 0)::bigint as disagreements \
+         from candidate",
+        decide(dataset, stage, Tie::File)
+    )
+}
+
+fn park(dataset: &Dataset, reference: &Reference) -> String {
+    format!(
+        ", held as ( \
+             insert into etl.parked \
+                 (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content) \
+             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(x) \
+             from candidate c cross join lateral (select {columns}) as x where c._plan = 'parked')",
+        name = dataset.name,
+        key = quoted(&dataset.key),
+        target = reference.dataset,
+        column = quoted(&reference.column),
+        version = quoted(&dataset.version),
+        columns = names(dataset, "c."),
+    )
+}
+
+/// Which row wins where both have the same version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tie {
+    File,
+    Table,
+}
+
+/// `candidate as (…), written as (…)`: decides for each row of `source` what it is, and writes those that are new or
+/// changed. A row that the table already has is neither written nor locked.
+fn decide(dataset: &Dataset, source: &str, tie: Tie) -> String {
+    let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
+    if let Some(reference) = &dataset.reference {
+        let (column, target) = (quoted(&reference.column), quoted(&reference.key));
+        orphan = format!("s.{column} is not null and r.{target} is null");
+        join = format!("left join public.{} r on r.{target} = s.{column}", quoted(&reference.table));
+        for agreement in &reference.agreements {
+            let (there, here) = (quoted(&agreement.equals), quoted(&agreement.column));
+            let _ = write!(disagreements, " + (r.{there} is distinct from s.{here})::int");
+        }
+    }
+    let (newer, not_newer) = match tie {
+        Tie::File => (">", "<="),
+        Tie::Table => (">=", "<"),
+    };
+    let settable: Vec<Column> = dataset.columns.iter().filter(|column| column.name != dataset.key).cloned().collect();
+    format!(
+        "candidate as materialized ( \
+             select s._record, {here}, \
+                 case when {orphan} then 'parked' \
+                      when t.{key} is null then 'new' \
+                      when ({there}) is not distinct from ({here}) then 'unchanged' \
+                      when t.{version} {newer} s.{version} then 'stale' \
+                      else 'changed' end as _plan, \
+                 {disagreements} as _disagreements \
+             from {source} s left join public.{table} t on t.{key} = s.{key} {join} \
+         ), written as ( \
+             insert into public.{table} as t ({list}) \
+             select {list} from candidate where _plan in ('new', 'changed') order by {key} \
+             on conflict ({key}) do update set {settled} \
+             where t.{version} {not_newer} excluded.{version} and ({there}) is distinct from ({excluded}) \
+             returning t.{key} as _key, (t.xmax = 0) as _inserted \
+         )",
+        key = quoted(&dataset.key),
+        version = quoted(&dataset.version),
+        table = quoted(&dataset.table),
+        there = names(dataset, "t."),
+        here = names(dataset, "s."),
+        excluded = names(dataset, "excluded."),
+        list = names(dataset, ""),
+        settled = list(&settable, |column| format!("{0} = excluded.{0}", quoted(&column.name))),
+    )
+}
+
+/// Loads parked rows of `dataset` whose reference has come: parameters are the load that frees them, the load that
+/// parked them or null, and how many at the most. Of several rows with one key the newest is loaded and the others are
+/// stale; on a tie with the table, the table wins.
+pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
+    let key_type = |kind| postgres_type(kind).name().to_owned();
+    format!(
+        "with waiting as materialized ( \
+             select p.load_id, p.record, p.key, p.row_version, p.content \
+             from etl.parked p join public.{table} r on r.{target_key} = p.reference_key::{target_type} \
+             where p.dataset = '{name}' and p.reference_dataset = '{target}' and p.released_by is null \
+                 and ($2::bigint is null or p.load_id = $2) \
+             order by p.key limit $3 for update of p skip locked \
+         ), ranked as ( \
+             select *, row_number() over (partition by key order by row_version desc, load_id desc, record desc) as rank \
+             from waiting \
+         ), ready as ( \
+             select w.record as _record, x.* \
+             from ranked w cross join lateral jsonb_to_record(w.content) as x ({typed}) where w.rank = 1 \
+         ), {decision}, settled as ( \
+             select w.load_id, w.record, \
+                 case when w.rank > 1 then 'stale' \
+                      when c._plan in ('unchanged', 'stale') then c._plan \
+                      when written._inserted then 'inserted' \
+                      when not written._inserted then 'updated' end as outcome, \
+                 case when w.rank = 1 then c._disagreements else 0 end as warnings \
+             from ranked w join candidate c on c.{key} = w.key::{own_type} \
+                 left join written on written._key = c.{key} \
+         ), released as ( \
+             update etl.parked p \
+             set released_by = $1, released_at = clock_timestamp(), outcome = s.outcome, warnings = s.warnings \
+             from settled s where p.load_id = s.load_id and p.record = s.record and s.outcome is not null \
+             returning 1 \
+         ) \
+         select (select count(*) from released) as released, \
+             count(*) filter (where outcome is null) as unsettled from settled",
+        table = quoted(&reference.table),
+        target_key = quoted(&reference.key),
+        target_type = key_type(reference.key_kind),
+        target = reference.dataset,
+        name = dataset.name,
+        key = quoted(&dataset.key),
+        own_type = key_type(dataset.key_kind()),
+        typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column.kind))),
+        decision = decide(dataset, "ready", Tie::Table),
+    )
+}
