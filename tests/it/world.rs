@@ -1,5 +1,6 @@
 //! What a test of behaviour needs: a database of its own on a real server, a bucket of its own on a real S3 server.
 
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -32,6 +33,7 @@ fn servers() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
     SERVERS.get_or_init(|| {
         let (admin_url, postgres) = if let Ok(url) = std::env::var("DATABASE_URL") {
+            drop_databases_afterwards(&url);
             (url, None)
         } else {
             let postgres = Postgres::start(&["fsync=off", "max_connections=200"], |_| {});
@@ -165,7 +167,25 @@ async fn fresh_database() -> (String, String) {
 
 fn database_name() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    format!("small-etl-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+    format!("{}{}", database_prefix(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn database_prefix() -> String {
+    format!("small-etl-{}-", std::process::id())
+}
+
+/// Leaves somebody else's server as it was, also when this process is killed.
+fn drop_databases_afterwards(url: &str) {
+    const DROP: &str = r#"trap '' INT TERM HUP; cat > /dev/null
+psql -Atc "select format('drop database %I with (force);', datname) from pg_database where datname like '$PREFIX%'" "$URL" | psql -q "$URL""#;
+    let watchdog = Command::new("sh")
+        .args(["-c", DROP])
+        .envs([("URL", url), ("PREFIX", &database_prefix())])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("start the watchdog of the databases");
+    // It waits for the end of this process, which closes its standard input.
+    std::mem::forget(watchdog);
 }
 
 fn in_database(admin: &str, name: &str) -> String {
