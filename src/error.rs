@@ -84,8 +84,8 @@ impl Reason {
 
 /// An error with its kind, the step that failed, and its cause.
 ///
-/// `Display` says the step alone; the cause is in [`StdError::source`]. [`Error::chain`] joins them.
-#[derive(Debug)]
+/// `Display` says the step alone; the cause is in [`StdError::source`]. [`Error::chain`] joins them, and so does `Debug`,
+/// which is what a program shows that ends with an error.
 pub struct Error {
     kind: ErrorKind,
     step: String,
@@ -148,6 +148,12 @@ impl Error {
             cause = error.source();
         }
         text
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.chain())
     }
 }
 

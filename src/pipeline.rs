@@ -254,7 +254,8 @@ async fn stage_and_validate(
     dataset: &Dataset,
     stage: &Arc<Stage>,
 ) -> Result<(Extracted, Validated, Value)> {
-    let extracted = retrying(|| context.extractor.extract(object, dataset, stage)).await?;
+    // The extractor repeats its own requests: only it knows how much of the body it has.
+    let extracted = context.extractor.extract(object, dataset, stage).await?;
     let validated = context.validator.validate(dataset, stage).await?;
     let statistics = analyse::analyse(dataset, stage, &extracted).await?;
     Ok((extracted, validated, statistics))

@@ -26,17 +26,13 @@ pub struct ObjectStore {
 }
 
 impl ObjectStore {
-    /// The version that `key` has now, or the version that is asked for.
+    /// The version that `key` has now.
     ///
     /// # Errors
     /// `File(NotFound)` and `File(Forbidden)` for the object, `Connection` where a retry may help.
-    pub async fn head(&self, bucket: &str, key: &ObjectKey, version_id: Option<&str>) -> Result<ObjectVersion> {
+    pub async fn head(&self, bucket: &str, key: &ObjectKey) -> Result<ObjectVersion> {
         let request = self.client().await.head_object().bucket(bucket).key(key.as_str());
-        let head = request
-            .set_version_id(version_id.map(String::from))
-            .send()
-            .await
-            .map_err(|error| object_error(bucket, key, error))?;
+        let head = request.send().await.map_err(|error| object_error(bucket, key, error))?;
         let version_id = head.version_id().filter(|id| *id != "null").map(String::from);
         let etag = head.e_tag().map(unquoted).unwrap_or_default();
         Ok(ObjectVersion {

@@ -50,19 +50,14 @@ impl Extractor for CsvExtractor {
                 blocking(move || identify_file(&path)).await
             }
             Location::S3 { bucket, key, version_id, etag, size, sequencer } => {
-                let mut object = match version_id.clone().or_else(|| etag.clone()) {
-                    Some(version) => ObjectVersion {
-                        bucket: bucket.clone(),
-                        key: key.clone(),
-                        version,
-                        version_id: version_id.clone(),
-                        size: *size,
-                        sequencer: None,
-                    },
-                    None => self.store.head(bucket, key, None).await?,
+                // S3 calls the only version of a bucket that keeps none "null", whatever its content.
+                let version_id = version_id.clone().filter(|id| id != "null");
+                let Some(version) = version_id.clone().or_else(|| etag.clone()) else {
+                    let found = self.store.head(bucket, key).await?;
+                    return Ok(ObjectVersion { sequencer: sequencer.clone(), ..found });
                 };
-                object.sequencer.clone_from(sequencer);
-                Ok(object)
+                let (bucket, key, sequencer) = (bucket.clone(), key.clone(), sequencer.clone());
+                Ok(ObjectVersion { bucket, key, version, version_id, size: *size, sequencer })
             }
         }
     }

@@ -203,3 +203,23 @@ async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed()
     );
     assert_eq!(world.query("select count(*) from etl.load").await, "0");
 }
+
+/// The code block of the README that begins with this line.
+fn readme_block(first_line: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let start = readme.find(first_line).expect("the README has this block");
+    readme[start..].split("```").next().expect("the block ends").to_owned()
+}
+
+#[tokio::test]
+async fn the_dataset_of_the_readme_works_as_it_stands() {
+    let folder = Scratch::new("dataset");
+    std::fs::write(folder.path().join("quote.toml"), readme_block("# datasets/quote.toml")).unwrap();
+    std::fs::write(folder.path().join("V4__quote.sql"), readme_block("-- migrations/V4__quote.sql")).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.database.migrate(Some(folder.path())).await.unwrap();
+    let quotes = "stock_code,bid,seen_at\n600000,0,2025-12-22T14:30:00\n600001,10000,2025-12-22T14:30:00\n6,1,2025-12-22T14:30:00\n";
+    let counts = world.drop_file("incoming/quotes/1.csv", quotes).await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.rejected, counts.warnings), (1, 2, 1));
+    assert_eq!(world.query("select rule from etl.reject order by record").await, "round_lot\npattern");
+}

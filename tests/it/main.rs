@@ -13,6 +13,7 @@ mod functions;
 mod hostile;
 mod house;
 mod ledger;
+mod lexical;
 mod memory;
 mod migrations;
 mod tls;
