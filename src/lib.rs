@@ -1,4 +1,5 @@
-//! Small ETL: a file in S3 becomes rows in Postgres. Every row is checked, none is lost, none comes twice, each bad one is explained.
+//! Small ETL: a file in S3 becomes rows in Postgres. Every row is checked, none is lost, none comes twice, each bad one
+//! is explained.
 //!
 //! Layers, from the outside in; each imports only from those to its right:
 //!

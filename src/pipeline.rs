@@ -52,7 +52,8 @@ impl Request {
 /// Loads one file, or says why not. The file's own faults are in the report.
 ///
 /// # Errors
-/// `Connection` after all retries, `LeaseLost`, `Configuration`, `System`: the file is then neither loaded nor failed, and may be asked for again.
+/// `Connection` after all retries, `LeaseLost`, `Configuration`, `System`: the file is then neither loaded nor failed,
+/// and may be asked for again.
 pub async fn run(context: &Context, database: &Database, request: &Request) -> Result<LoadReport> {
     let (bucket, key) = (request.location.bucket().to_owned(), request.location.key());
     let span = tracing::info_span!(

@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, Request};
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  small-etl load assets.csv --dataset asset\n  small-etl load s3://my-bucket/incoming/trades/1.csv --json"
-)]
+#[command(after_help = "\
+Examples:
+  small-etl load assets.csv --dataset asset
+  small-etl load s3://my-bucket/incoming/trades/1.csv --json")]
 pub(super) struct LoadArguments {
     /// Files on this machine or objects in S3
     #[arg(required = true, value_name = "FILE|s3://BUCKET/KEY")]

@@ -15,9 +15,12 @@ use crate::pipeline::{self, CheckedFile, Request};
 use crate::services::rejects;
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  small-etl validate trades.csv --dataset trade\n  small-etl validate trades.csv.gz --dataset trade --rejects bad.csv --json\n\nThe exit code is 1 when rows would be rejected, 2 when the file as a whole is unusable."
-)]
+#[command(after_help = "\
+Examples:
+  small-etl validate trades.csv --dataset trade
+  small-etl validate trades.csv.gz --dataset trade --rejects bad.csv --json
+
+The exit code is 1 when rows would be rejected, 2 when the file as a whole is unusable.")]
 pub(super) struct ValidateArguments {
     /// A file on this machine or an object in S3
     #[arg(value_name = "FILE|s3://BUCKET/KEY")]

@@ -10,8 +10,8 @@ use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::Dataset;
 use crate::error::Result;
 
-/// The statistics of a validated file, by id. Whole numbers are numbers; decimals are text, since a JSON number may be read as a float; times
-/// are RFC 3339 in UTC.
+/// The statistics of a validated file, by id. Whole numbers are numbers; decimals are text, since a JSON number may be
+/// read as a float; times are RFC 3339 in UTC.
 ///
 /// # Errors
 /// `System` when the staging database fails.
@@ -22,7 +22,8 @@ pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracte
         for statistic in &dataset.statistics {
             let group = statistic.group_by.as_deref();
             let sql = format!(
-                "select cast({} as varchar), cast(x as varchar), typeof(x) from (select {}{} as x from checked where _ok {}) order by 1",
+                "select cast({} as varchar), cast(x as varchar), typeof(x) \
+                 from (select {}{} as x from checked where _ok {}) order by 1",
                 if group.is_some() { "g" } else { "null" },
                 group.map_or(String::new(), |column| format!("\"{column}\" as g, ")),
                 statistic.expression,
@@ -31,8 +32,8 @@ pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracte
             let mut groups = Map::new();
             let mut single = Value::Null;
             for rows in stage.query(&sql)? {
-                let (names, values, types) =
-                    (rows.column(0).as_string::<i32>(), rows.column(1).as_string::<i32>(), rows.column(2).as_string::<i32>());
+                let text = |column: usize| rows.column(column).as_string::<i32>();
+                let (names, values, types) = (text(0), text(1), text(2));
                 for row in 0..rows.num_rows() {
                     let text = (!values.is_null(row)).then(|| values.value(row));
                     let value = text.map_or(Value::Null, |text| figure(text, types.value(row)));

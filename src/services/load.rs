@@ -101,8 +101,8 @@ fn warnings(stage: &Stage, range: &str) -> Result<i64> {
     count(stage, &format!("select coalesce(sum(_warnings), 0)::bigint from checked where _ok and {range}"))
 }
 
-/// Frees what waits for the rows of this file, and what this file parked whose reference came meanwhile. Freed rows may in turn be what
-/// others wait for.
+/// Frees what waits for the rows of this file, and what this file parked whose reference came meanwhile. Freed rows may
+/// in turn be what others wait for.
 async fn release(database: &Database, work: &LoadWork, dataset: &Dataset, parked: bool) -> Result<()> {
     if parked {
         while retrying(|| database.release_parked(&work.claim, dataset, Some(work.claim.load_id))).await? > 0 {}

@@ -8,7 +8,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::encode::{Cell, Cells, postgres_type};
-use super::ledger::{Claim, renew};
+use super::ledger::{Claim, counts, renew};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Violation};
@@ -45,9 +45,8 @@ impl Database {
         connection.batch_execute(&statements.create_stage).await.map_err(failed)?;
         let transaction = connection.transaction().await.map_err(failed)?;
         // The commit before this attempt may have succeeded although its answer was lost.
-        let statement = "select 1 from etl.load_batch where load_id = $1 and batch = $2";
-        if transaction.query_opt(statement, &[&claim.load_id.0, &rows.batch.0]).await.map_err(failed)?.is_some() {
-            return Ok(Counts::default());
+        if let Some(counts) = checkpoint(&transaction, claim.load_id, rows.batch).await.map_err(failed)? {
+            return Ok(counts);
         }
         copy_rows(&transaction, dataset, &statements.copy, &rows.accepted).await?;
         let upsert = transaction.prepare_cached(&statements.upsert).await.map_err(failed)?;
@@ -99,6 +98,23 @@ impl Database {
         transaction.commit().await.map_err(failed)?;
         Ok(counts)
     }
+}
+
+/// The counts of a batch that is committed.
+async fn checkpoint(
+    transaction: &Transaction<'_>,
+    load: LoadId,
+    batch: BatchNumber,
+) -> Result<Option<Counts>, tokio_postgres::Error> {
+    let row = transaction
+        .query_opt(
+            "select last_record - first_record + 1 as read, inserted, updated, unchanged, stale, parked, rejected, \
+                 0::bigint as withheld, warnings, 0::bigint as released \
+             from etl.load_batch where load_id = $1 and batch = $2",
+            &[&load.0, &batch.0],
+        )
+        .await?;
+    Ok(row.as_ref().map(counts))
 }
 
 async fn copy_rows(

@@ -276,7 +276,7 @@ struct Closing<'a> {
     statistics: &'a Value,
 }
 
-fn counts(row: &Row) -> Counts {
+pub(super) fn counts(row: &Row) -> Counts {
     Counts {
         read: row.get("read"),
         inserted: row.get("inserted"),
