@@ -167,20 +167,17 @@ impl Settings {
         for name in ["default", environment] {
             builder = builder.add_source(File::from_str(&layer(&format!("{name}.toml"))?, FileFormat::Toml));
         }
-        let url = variables.get("DATABASE_URL").cloned();
         let unreadable = |error| Error::with_source(ErrorKind::Configuration, "read the settings", error);
+        if let Some(url) = variables.get("DATABASE_URL") {
+            let standard = Config::builder().set_default("database.url", url.as_str()).map_err(unreadable)?;
+            builder = builder.add_source(standard.build().map_err(unreadable)?);
+        }
         let own = Environment::with_prefix(PREFIX)
             .prefix_separator("__")
             .separator("__")
             .try_parsing(true)
             .source(Some(variables.into_iter().filter(|(name, _)| name.starts_with("SMALL_ETL__")).collect()));
-        let config = builder
-            .add_source(
-                Config::builder().set_default("database.url", url).map_err(unreadable)?.build().map_err(unreadable)?,
-            )
-            .add_source(own)
-            .build()
-            .map_err(unreadable)?;
+        let config = builder.add_source(own).build().map_err(unreadable)?;
         refuse_unknown_keys(&config)?;
         let settings: Self = config.try_deserialize().map_err(unreadable)?;
         settings.check()?;

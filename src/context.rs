@@ -1,7 +1,7 @@
 //! From settings to what outlives one call. A program makes it once.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::config::{LogFormat, Settings};
 use crate::error::Result;
@@ -20,6 +20,7 @@ pub fn context(settings: &Settings) -> Result<Context> {
         extractor: services::extractor(&settings.pipeline.extractor)?,
         validator: services::validator(&settings.pipeline.validator)?,
         loader: services::loader(&settings.pipeline.loader)?,
+        checked: Mutex::default(),
     })
 }
 

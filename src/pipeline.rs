@@ -1,6 +1,7 @@
 //! One file from its place to the ledger: identify, claim, extract, validate, load, finish.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::{Stream, stream};
@@ -28,6 +29,22 @@ pub struct Context {
     pub validator: Arc<dyn Validator>,
     /// Writes rows.
     pub loader: Arc<dyn Loader>,
+    /// The datasets whose definitions have been tried.
+    pub checked: Mutex<HashSet<String>>,
+}
+
+impl Context {
+    /// Tries the rules of a dataset once, before anything is claimed: a mistake must not cost a load.
+    async fn check_definition(&self, dataset: &Dataset) -> Result<()> {
+        // The set is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
+        if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&dataset.name) {
+            return Ok(());
+        }
+        let stage = Arc::new(Stage::open(&self.stage, Arc::default())?);
+        self.validator.check_definition(dataset, &stage).await?;
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset.name.clone());
+        Ok(())
+    }
 }
 
 /// One file that somebody wants.
@@ -64,7 +81,7 @@ pub async fn run(context: &Context, database: &Database, request: &Request) -> R
         load_id = tracing::field::Empty
     );
     let started = Instant::now();
-    let outcome = run_in_span(context, database, request).instrument(span.clone()).await;
+    let outcome = Box::pin(run_in_span(context, database, request)).instrument(span.clone()).await;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| match outcome {
         Ok(mut report) => {
@@ -110,6 +127,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         }
         Err(error) => return Err(error),
     };
+    context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
     let claimed = retrying(|| database.claim(&object, &dataset.name, &context.datasets, &context.terms)).await?;
     let report = |status, load_id, attempt| LoadReport {
@@ -186,7 +204,7 @@ impl FileWork<'_> {
             Err(error) => return self.fail(error, progress.staged(), stream::empty()).await,
         };
         if let Some(error) = self.over_threshold(&extracted, validated) {
-            let rejects = rejects::all(definition, &stage, &extracted, self.claim.terms.batch_size);
+            let rejects = rejects::all(definition, &stage, &extracted);
             return self.fail(error, extracted.read, rejects).await;
         }
         progress.set_total(extracted.read);
@@ -280,8 +298,7 @@ pub struct CheckedFile {
 impl CheckedFile {
     /// All violations in the order of the file, in chunks of bounded size.
     pub fn violations(&self) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
-        const RECORDS_IN_A_CHUNK: i32 = 10_000;
-        rejects::all(&self.dataset, &self.stage, &self.extracted, RECORDS_IN_A_CHUNK)
+        rejects::all(&self.dataset, &self.stage, &self.extracted)
     }
 }
 
@@ -297,6 +314,7 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
             context.datasets.names().join(", ")
         ))
     })?;
+    context.check_definition(dataset).await?;
     let object = context.extractor.identify(&request.location).await?;
     let stage = Arc::new(Stage::open(&context.stage, Arc::clone(&request.progress))?);
     let (extracted, validated, statistics) = stage_and_validate(context, &object, dataset, &stage).await?;
@@ -325,6 +343,7 @@ fn unidentified(location: &Location) -> ObjectVersion {
         version_id: None,
         size: None,
         sequencer,
+        local: false,
     }
 }
 

@@ -3,12 +3,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report};
+use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report, tell};
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::domain::{LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
-use crate::pipeline::{self, Request};
+use crate::pipeline::{self, Context, Request};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -33,31 +33,45 @@ pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result
     let context = crate::context::context(settings)?;
     let database = Database::new(&settings.database()?)?;
     let mut reports = Vec::new();
+    let mut worst = DONE;
     for file in &arguments.files {
-        let location = Location::parse(file).map_err(Error::configuration)?;
-        let request = Request { dataset: arguments.dataset.clone(), ..Request::new(location) };
-        let load = pipeline::run(&context, &database, &request);
-        let report = report::with_progress_bar(&request.progress, load).await?;
-        if !arguments.json {
-            let rejects = match report.load_id {
-                Some(load) if report.counts.is_some() => database.rejects(load, SHOWN_REJECTS).await?,
-                _ => Vec::new(),
-            };
-            print(&report::loaded(&report, &rejects))?;
-            if report.status == LoadStatus::Skipped {
-                print(&format!("  name the dataset with --dataset: {}\n", context.datasets.names().join(", ")))?;
+        match load(&context, &database, file, &arguments).await {
+            Ok(report) => {
+                worst = worst.max(exit_code(&report));
+                reports.push(report);
             }
+            // The other files are none the worse for it.
+            Err(error) => worst = worst.max(tell(&error)),
         }
-        reports.push(report);
     }
     if arguments.json {
         print(&format!("{}\n", json!({ "loads": reports })))?;
     }
-    Ok(reports.iter().map(exit_code).max().unwrap_or(DONE))
+    Ok(worst)
+}
+
+async fn load(context: &Context, database: &Database, file: &str, arguments: &LoadArguments) -> Result<LoadReport> {
+    let location = Location::parse(file).map_err(Error::configuration)?;
+    let request = Request { dataset: arguments.dataset.clone(), ..Request::new(location) };
+    let load = pipeline::run(context, database, &request);
+    let report = report::with_progress_bar(&request.progress, load).await?;
+    if arguments.json {
+        return Ok(report);
+    }
+    let rejects = match report.load_id {
+        Some(load) if report.counts.is_some() => database.rejects(load, SHOWN_REJECTS).await?,
+        _ => Vec::new(),
+    };
+    print(&report::loaded(&report, &rejects))?;
+    if report.status == LoadStatus::Skipped {
+        print(&format!("  name the dataset with --dataset: {}\n", context.datasets.names().join(", ")))?;
+    }
+    Ok(report)
 }
 
 fn exit_code(report: &LoadReport) -> u8 {
     match report.status {
+        LoadStatus::Duplicate if report.reason.is_some() => FILE_UNUSABLE,
         LoadStatus::Loaded | LoadStatus::Duplicate => DONE,
         LoadStatus::Failed | LoadStatus::Superseded => FILE_UNUSABLE,
         LoadStatus::InProgress | LoadStatus::Skipped => NOT_DONE,

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anstream::{eprintln, stdout};
+use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -101,27 +101,42 @@ enum SampleDataset {
 
 /// Runs the command line of this process.
 pub async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            // Nobody is left to tell when the terminal is gone. Help and version are no mistakes.
+            let _ = usage.print();
+            return ExitCode::from(if usage.use_stderr() { NOT_DONE } else { DONE });
+        }
+    };
     ExitCode::from(match run(arguments.command).await {
         Ok(code) => code,
-        Err(error) => {
-            // Nobody is left to tell when standard error is closed.
-            eprintln!("{ERROR}error{ERROR:#}: {}", error.chain());
-            if matches!(error.kind(), ErrorKind::File(_)) { FILE_UNUSABLE } else { NOT_DONE }
-        }
+        Err(error) => tell(&error),
     })
+}
+
+/// Says what went wrong and returns the exit code for it.
+fn tell(error: &Error) -> u8 {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(stderr(), "{ERROR}error{ERROR:#}: {}", error.chain());
+    if matches!(error.kind(), ErrorKind::File(_)) { FILE_UNUSABLE } else { NOT_DONE }
 }
 
 async fn run(command: Command) -> Result<u8> {
     match command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "small-etl", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "small-etl", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
             Ok(DONE)
         }
         Command::Sample { dataset, rows, accounts, seed, broken_every, output } => {
             let options = SampleOptions { rows, accounts, seed, broken_every };
-            write_sample(dataset, options, output).map_err(|error| Error::system("write the sample", error))?;
-            Ok(DONE)
+            match write_sample(dataset, options, output) {
+                // Whoever reads has seen enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(DONE),
+                written => written.map(|()| DONE).map_err(|error| Error::system("write the sample", error)),
+            }
         }
         Command::Migrate { json } => migrate(&start()?, json).await,
         Command::Load(arguments) => load::run(&start()?, arguments).await,
@@ -167,6 +182,9 @@ async fn migrate(settings: &Settings, json: bool) -> Result<u8> {
 /// Writes to standard output; colours only where they are seen.
 fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Error::system("write to standard output", error))
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Error::system("write to standard output", error)),
+    }
 }

@@ -20,7 +20,8 @@ const DULL: Style = AnsiColor::BrightBlack.on_default();
 /// The report of one load: how it ended, counts, first rejects, statistics, speed.
 #[must_use]
 pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
-    let style = if matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate) { GOOD } else { BAD };
+    let good = matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate) && report.reason.is_none();
+    let style = if good { GOOD } else { BAD };
     let key = report.key.as_deref().unwrap_or_default();
     let mut text = format!("{style}{}{style:#} {key}", report.status.name());
     if let Some(load) = report.load_id {

@@ -94,11 +94,9 @@ impl<R: Read> Records<R> {
     /// # Errors
     /// What `source` answers to the first read.
     pub fn new(source: R) -> io::Result<Self> {
-        // A lone CR is content, so the line end is LF alone and a CR before it is taken off here.
-        let parser = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
         let mut records = Self {
             source,
-            parser,
+            parser: parser(),
             buffer: vec![0; BUFFER],
             begin: 0,
             parsed: 0,
@@ -162,7 +160,8 @@ impl<R: Read> Records<R> {
             }
             if self.parsed == self.filled && !self.at_end {
                 if self.parsed - self.begin > LONGEST_RECORD {
-                    return Err(SplitError::TooLong(self.line));
+                    let raw = &self.buffer[self.begin..self.filled];
+                    return Err(SplitError::TooLong(self.line + lines_before_open_quote(raw)));
                 }
                 self.fill()?;
                 continue;
@@ -234,6 +233,29 @@ impl<R: Read> Records<R> {
         self.filled += length;
         Ok(())
     }
+}
+
+/// The fields of one record, given its own bytes.
+#[must_use]
+pub fn fields_of(raw: &[u8]) -> Vec<Vec<u8>> {
+    let mut parser = parser();
+    let mut text = vec![0; raw.len() + 1];
+    let mut ends = vec![0; memchr::memchr_iter(b',', raw).count() + 2];
+    let (mut written, mut count) = (0, 0);
+    // The first line feed keeps a byte order mark in the record from being taken for the file's; the last ends the record.
+    for input in [b"\n", raw, b"\n"] {
+        let (_, _, length, fields) = parser.read_record(input, &mut text[written..], &mut ends[count..]);
+        written += length;
+        count += fields;
+    }
+    let mut start = 0;
+    let fields = ends[..count].iter().map(|end| text[std::mem::replace(&mut start, *end)..*end].to_vec());
+    fields.collect()
+}
+
+/// A lone CR is content, so the line end is LF alone, and a CR before it is taken off by [`Records`].
+fn parser() -> Reader {
+    ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build()
 }
 
 /// How many line feeds stand before the quote that is open at the end of `raw`.
@@ -363,6 +385,8 @@ mod tests {
                 prop_assert_eq!(record.0, line);
                 let start = usize::try_from(record.1).unwrap();
                 prop_assert_eq!(&text[start..start + record.2.len()], record.2.as_bytes());
+                let again: Vec<String> = fields_of(record.2.as_bytes()).into_iter().map(|field| String::from_utf8(field).unwrap()).collect();
+                prop_assert_eq!(&again, row);
                 line += i64::try_from(record.2.matches('\n').count()).unwrap() + 1;
             }
             prop_assert_eq!(records.len(), rows.len());

@@ -60,6 +60,15 @@ impl Stage {
             .map_err(|error| database_error("run a statement in the staging database", &error))
     }
 
+    /// Runs a statement on a stage that holds no rows, and returns what the database says against it.
+    ///
+    /// # Errors
+    /// The database's own message: without rows it can quote nothing but the statement.
+    pub fn try_statement(&self, sql: &str) -> Result<(), String> {
+        let session = self.session().map_err(|error| error.chain())?;
+        session.execute_batch(sql).map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+
     /// Runs a query and returns its whole result.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ impl ObjectStore {
             version_id,
             size: head.content_length().and_then(|length| u64::try_from(length).ok()),
             sequencer: None,
+            local: false,
         })
     }
 
@@ -109,6 +110,10 @@ impl ObjectBody {
             request = request.range(format!("bytes={}-", self.position));
         }
         let response = request.send().await.map_err(|error| object_error(bucket, key, error))?;
+        if self.position > 0 && response.content_range().is_none() {
+            let message = format!("s3://{bucket}/{key}: the server sent the whole object where the rest was asked for");
+            return Err(Error::new(ErrorKind::System, message));
+        }
         Ok(response.body)
     }
 
@@ -162,17 +167,21 @@ where
 {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let object = format!("s3://{bucket}/{key}");
+    let code = error.code().unwrap_or_default().to_owned();
     match status {
         Some(404) => Error::file(Reason::NotFound, format!("{object}: there is no such object, or no such version")),
-        Some(403) => Error::file(
+        // The answer to HEAD has no code; any other code than these tells of the caller and not of the object.
+        Some(403) if matches!(code.as_str(), "" | "AccessDenied" | "Forbidden") => Error::file(
             Reason::Forbidden,
             format!(
-                "{object}: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket"
+                "{object}: reading is forbidden, or it is missing and listing the bucket is forbidden; \
+                 allow s3:GetObject and s3:ListBucket"
             ),
         ),
+        Some(301) => Error::configuration(format!("{object}: the bucket lies in another region; set AWS_REGION")),
+        Some(403) => Error::configuration(format!("{object}: S3 refused the credentials with {code}")),
         Some(412) => Error::file(Reason::Superseded, format!("{object}: the object was replaced before it was read")),
         Some(400..=499) if !matches!(status, Some(408 | 429)) => {
-            let code = error.code().unwrap_or("unknown").to_owned();
             Error::new(ErrorKind::System, format!("{object}: S3 refused the request with {code}"))
         }
         _ => Error::with_source(ErrorKind::Connection, format!("{object}: S3 cannot be reached"), error),

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::dataset::Severity;
 use super::violation::quoted;
 
-/// A cell that begins with this byte holds escaped text: its bytes were not UTF-8, or it had a NUL itself.
-pub const UNPRINTABLE: char = '\0';
+/// What the stage holds instead of a cell that is no text: its bytes are not UTF-8, or one of them is a NUL.
+pub const UNPRINTABLE: &str = "\0";
 
 /// The type of a column, in the file and in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

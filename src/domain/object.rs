@@ -106,19 +106,15 @@ pub struct ObjectVersion {
     pub size: Option<u64>,
     /// S3's sequencer, where the event had one.
     pub sequencer: Option<String>,
+    /// Whether this is a file on this machine. A bucket in S3 may bear the name of [`LOCAL_BUCKET`].
+    pub local: bool,
 }
 
 impl ObjectVersion {
-    /// Whether this is a file on this machine.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        self.bucket == LOCAL_BUCKET
-    }
-
     /// A name for people: the path, or `s3://BUCKET/KEY`.
     #[must_use]
     pub fn display_name(&self) -> String {
-        if self.is_local() { self.key.to_string() } else { format!("s3://{}/{}", self.bucket, self.key) }
+        if self.local { self.key.to_string() } else { format!("s3://{}/{}", self.bucket, self.key) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is wrong with a row, and where it stands.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The position of a record in its file; 1 is the first after the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +39,7 @@ pub struct Violation {
     /// The cell as it stands in the file; unprintable bytes are escaped.
     pub value: Option<String>,
     /// The record's own bytes, without its line end.
-    pub raw: Vec<u8>,
+    pub raw: Arc<[u8]>,
 }
 
 impl Violation {
@@ -74,7 +75,7 @@ mod tests {
             rule: "decimal".into(),
             message: format!("{} has more than 2 decimals", quoted("15.555")),
             value: Some("15.555".into()),
-            raw: b"15.555".to_vec(),
+            raw: b"15.555".as_slice().into(),
         };
         assert_eq!(
             violation.describe("trades.csv"),

@@ -1,11 +1,12 @@
 //! Extract: CSV from S3 or from this machine, packed or not, into the stage as text.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Builder, StringBuilder};
+use arrow::array::{ArrayRef, BooleanBuilder, Int64Builder, StringBuilder};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -57,14 +58,14 @@ impl Extractor for CsvExtractor {
                     return Ok(ObjectVersion { sequencer: sequencer.clone(), ..found });
                 };
                 let (bucket, key, sequencer) = (bucket.clone(), key.clone(), sequencer.clone());
-                Ok(ObjectVersion { bucket, key, version, version_id, size: *size, sequencer })
+                Ok(ObjectVersion { bucket, key, version, version_id, size: *size, sequencer, local: false })
             }
         }
     }
 
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
         let (name, dataset, stage) = (object.display_name(), dataset.clone(), Arc::clone(stage));
-        if object.is_local() {
+        if object.local {
             let path = PathBuf::from(object.key.as_str());
             return blocking(move || {
                 let file = File::open(&path).map_err(|error| file_error(&path, error))?;
@@ -100,6 +101,7 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
         version_id: None,
         size: Some(size),
         sequencer: None,
+        local: true,
     })
 }
 
@@ -126,7 +128,13 @@ fn stage_file(source: impl Read, name: &str, dataset: &Dataset, stage: &Stage) -
         let header = Header::read(name, &header, dataset)?;
         create_tables(dataset, stage)?;
         let read = stage_records(&mut records, &header, dataset, name, stage)?;
-        Extracted { read, header: header.raw, width: header.width, extra_columns: header.extra }
+        Extracted {
+            read,
+            header: header.raw,
+            width: header.width,
+            positions: header.positions,
+            extra_columns: header.extra,
+        }
     };
     spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
     Ok(extracted)
@@ -144,13 +152,15 @@ impl Header {
     fn read(file: &str, record: &Record<'_>, dataset: &Dataset) -> Result<Self> {
         let place = format!("{file} line {}", record.line);
         let mut names: Vec<&str> = Vec::new();
+        let mut seen = HashSet::new();
         for field in record.fields() {
-            let name = std::str::from_utf8(field).map_err(|_| {
-                Error::file(Reason::Malformed, format!("{place}: the header is not UTF-8; save the file as UTF-8"))
+            let name = std::str::from_utf8(field).ok().filter(|name| !name.contains('\0')).ok_or_else(|| {
+                let message =
+                    format!("{place}: the header has a NUL or bytes that are not UTF-8; save the file as UTF-8");
+                Error::file(Reason::Malformed, message)
             })?;
-            if names.contains(&name)
-                && (dataset.column(name).is_some() || dataset.ignored.iter().any(|column| column == name))
-            {
+            // Spreadsheets leave columns without a name behind the last one; they are as good as absent.
+            if !name.is_empty() && !seen.insert(name) {
                 return Err(Error::file(
                     Reason::DuplicateColumn,
                     format!("{place}: the header names column {name} twice; remove or rename one"),
@@ -193,7 +203,8 @@ impl Header {
         let extra = names
             .iter()
             .filter(|name| {
-                dataset.column(name).is_none()
+                !name.is_empty()
+                    && dataset.column(name).is_none()
                     && !dataset.ignored.iter().any(|column| column == *name)
                     && !name.starts_with('_')
             })
@@ -203,13 +214,16 @@ impl Header {
     }
 }
 
-/// `staged` holds the records that have the header's width; `violation` every broken rule.
-fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
+/// `staged` holds the records that have the header's width, with whether every byte of them is text; `violation` every
+/// broken rule.
+pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let columns: Vec<String> =
         dataset.columns.iter().map(|column| format!("\"{}.raw\" varchar", column.name)).collect();
     stage.execute(&format!(
-        "create or replace table staged (_record bigint, _line bigint, _offset bigint, _length bigint, {}); \
-         create or replace table violation (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _value varchar, _detail bigint)",
+        "create or replace table staged \
+             (_record bigint, _line bigint, _offset bigint, _length bigint, _readable boolean, {}); \
+         create or replace table violation \
+             (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _detail bigint)",
         columns.join(", ")
     ))
 }
@@ -254,6 +268,7 @@ fn stage_records<R: Read>(
 /// Rows on their way into `staged`.
 struct Chunk {
     places: [Int64Builder; 4],
+    readable: BooleanBuilder,
     columns: Vec<StringBuilder>,
     names: Vec<String>,
     rows: usize,
@@ -264,6 +279,7 @@ impl Chunk {
     fn new(dataset: &Dataset) -> Self {
         Self {
             places: Default::default(),
+            readable: BooleanBuilder::new(),
             columns: dataset.columns.iter().map(|_| StringBuilder::new()).collect(),
             names: dataset.columns.iter().map(|column| format!("{}.raw", column.name)).collect(),
             rows: 0,
@@ -273,12 +289,13 @@ impl Chunk {
 
     fn push(&mut self, number: i64, record: &Record<'_>, positions: &[usize], dataset: &Dataset) {
         push_place(&mut self.places, number, record);
+        self.readable.append_value(is_text(record.raw) || only_loaded_columns_are_bad(record, positions));
         for (column, position) in self.columns.iter_mut().zip(positions) {
             let cell = record.field(*position);
             match std::str::from_utf8(cell) {
                 Ok(text) if dataset.null_values.iter().any(|null| null == text) => column.append_null(),
-                Ok(text) if !cell.contains(&0) => column.append_value(text),
-                _ => column.append_value(escaped(cell)),
+                Ok(text) if is_text(cell) => column.append_value(text),
+                _ => column.append_value(UNPRINTABLE),
             }
         }
         self.rows += 1;
@@ -293,10 +310,20 @@ impl Chunk {
         (self.rows, self.bytes) = (0, 0);
         let places = ["_record", "_line", "_offset", "_length"].into_iter().zip(&mut self.places);
         let places = places.map(|(name, place)| (name, Arc::new(place.finish()) as ArrayRef));
+        let readable = [("_readable", Arc::new(self.readable.finish()) as ArrayRef)];
         let columns = self.names.iter().map(String::as_str).zip(&mut self.columns);
         let columns = columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef));
-        rows(places.chain(columns))
+        rows(places.chain(readable).chain(columns))
     }
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    memchr::memchr(0, bytes).is_none() && std::str::from_utf8(bytes).is_ok()
+}
+
+/// A bad cell of a loaded column is a violation of that column; one of any other column is one of the record.
+fn only_loaded_columns_are_bad(record: &Record<'_>, positions: &[usize]) -> bool {
+    record.fields().enumerate().all(|(index, cell)| positions.contains(&index) || is_text(cell))
 }
 
 fn push_place(places: &mut [Int64Builder; 4], number: i64, record: &Record<'_>) {
@@ -329,27 +356,23 @@ impl Malformed {
     }
 
     fn into_rows(mut self) -> Result<RecordBatch> {
-        use arrow::array::{Int32Array, Int64Array, StringArray};
+        use arrow::array::{Int32Array, Int64Array};
         let count = self.fields.len();
         let places = ["_record", "_line", "_offset", "_length"].into_iter().zip(&mut self.places);
         let places = places.map(|(name, place)| (name, Arc::new(place.finish()) as ArrayRef));
-        let rest: [(&str, ArrayRef); 3] = [
+        let rest: [(&str, ArrayRef); 2] = [
             ("_check", Arc::new(Int32Array::from(vec![FIELD_COUNT; count]))),
-            ("_value", Arc::new(StringArray::new_null(count))),
             ("_detail", Arc::new(Int64Array::from(self.fields))),
         ];
         rows(places.chain(rest))
     }
 }
 
-/// A cell that no text column can hold: marked, then escaped so that a person can read it.
-fn escaped(cell: &[u8]) -> String {
-    let mut text = String::from(UNPRINTABLE);
+/// The text of a cell; bytes that are not UTF-8 and NULs are escaped so that a person can read them.
+pub(super) fn printable(cell: &[u8]) -> String {
+    let mut text = String::with_capacity(cell.len());
     for chunk in cell.utf8_chunks() {
-        text.extend(chunk.valid().chars().flat_map(|character| match character {
-            '\0' => "\\x00".chars().collect::<Vec<_>>(),
-            other => vec![other],
-        }));
+        text.push_str(&chunk.valid().replace('\0', "\\x00"));
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
     text
@@ -357,17 +380,14 @@ fn escaped(cell: &[u8]) -> String {
 
 /// An I/O error is either the transport's, and then an [`Error`] lies inside, or the archive is broken.
 fn read_error(file: &str, error: std::io::Error) -> Error {
-    let kind = error.kind();
-    let text = error.to_string();
-    match into_error(error) {
-        Some(error) => error,
-        None if matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::PermissionDenied) => {
-            Error::new(ErrorKind::System, format!("{file}: {text} while reading; the temporary folder may be full"))
-        }
-        None => {
-            Error::file(Reason::Malformed, format!("{file}: the archive is broken or cut off ({text}); send it again"))
-        }
+    if error.raw_os_error().is_some() {
+        return Error::system(format!("{file}: read it, or write the copy in the temporary folder"), error);
     }
+    let text = error.to_string();
+    into_error(error).unwrap_or_else(|| {
+        let message = format!("{file}: the archive is broken or cut off ({text}); send it again");
+        Error::file(Reason::Malformed, message)
+    })
 }
 
 fn split_error(file: &str, error: SplitError) -> Error {
@@ -389,7 +409,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_escaped() {
-        assert_eq!(escaped(b"a\xff\xfe\xc3\xa9"), "\0a\\xff\\xfeé");
-        assert_eq!(escaped(b"a\0b"), "\0a\\x00b");
+        assert_eq!(printable(b"a\xff\xfe\xc3\xa9"), "a\\xff\\xfeé");
+        assert_eq!(printable(b"a\0b"), "a\\x00b");
     }
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
-use super::validate::{count, quoted_name, violations};
+use super::rejects::{self, Slices};
+use super::validate::quoted_name;
 use super::{LoadWork, Loader};
-use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::{BatchRows, Database};
 use crate::domain::{BatchNumber, Counts, Dataset};
 use crate::error::{Error, Result};
@@ -58,8 +60,21 @@ fn write_batch<'a>(
     batch: BatchNumber,
 ) -> BoxFuture<'a, Result<Counts>> {
     let write = async move {
-        let rows = read_batch(work, dataset, batch).await?;
-        let counts = retrying(|| database.write_batch(&work.claim, dataset, &rows)).await?;
+        let (first, last) = batch.records(work.extracted.read, work.claim.terms.batch_size);
+        let accepted = Slices::of_accepted(&work.stage, first, last).await?;
+        let rejected = Slices::of_rejected(&work.stage, first, last).await?;
+        let counts = retrying(|| {
+            let rows = BatchRows {
+                batch,
+                records: (first, last),
+                accepted: accepted_rows(work, dataset, accepted.ranges.clone()).boxed(),
+                violations: rejects::violations(dataset, &work.stage, &work.extracted, rejected.ranges.clone()).boxed(),
+                rejected: rejected.records,
+                warnings: accepted.warnings,
+            };
+            database.write_batch(&work.claim, dataset, rows)
+        })
+        .await?;
         work.count_committed(batch);
         Ok(counts)
     };
@@ -73,32 +88,19 @@ impl LoadWork {
     }
 }
 
-async fn read_batch(work: &LoadWork, dataset: &Dataset, batch: BatchNumber) -> Result<BatchRows> {
-    let records = batch.records(work.extracted.read, work.claim.terms.batch_size);
-    let (stage, extracted, dataset) = (Arc::clone(&work.stage), work.extracted.clone(), dataset.clone());
-    blocking(move || {
-        let (first, last) = records;
-        let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
-        let range = format!("_record between {first} and {last}");
-        let violations = violations(&dataset, &stage, &extracted, first, last)?;
-        Ok(BatchRows {
-            batch,
-            records,
-            accepted: stage.query(&format!(
-                "select _record, {} from checked where _ok and {range} order by _record",
-                columns.join(", ")
-            ))?,
-            rejected: i64::try_from(violations.chunk_by(|one, next| one.record == next.record).count())
-                .unwrap_or(i64::MAX),
-            warnings: warnings(&stage, &range)?,
-            violations,
-        })
+/// The accepted rows of the records in `ranges`, as they stand in the table `checked`, which keeps the file's order.
+fn accepted_rows(
+    work: &LoadWork,
+    dataset: &Dataset,
+    ranges: Vec<(i64, i64)>,
+) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
+    let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
+    let select = format!("select _record, {} from checked where _ok and _record between", columns.join(", "));
+    let stage = Arc::clone(&work.stage);
+    stream::iter(ranges).then(move |(first, last)| {
+        let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));
+        blocking(move || stage.query(&sql))
     })
-    .await
-}
-
-fn warnings(stage: &Stage, range: &str) -> Result<i64> {
-    count(stage, &format!("select coalesce(sum(_warnings), 0)::bigint from checked where _ok and {range}"))
 }
 
 /// Frees what waits for the rows of this file, and what this file parked whose reference came meanwhile. Freed rows may

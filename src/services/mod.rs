@@ -43,6 +43,8 @@ pub struct Extracted {
     pub header: Vec<u8>,
     /// How many columns the header names.
     pub width: usize,
+    /// Where each column of the dataset stands in a record, from 0.
+    pub positions: Vec<usize>,
     /// Columns that the dataset does not declare, in the order of the file.
     pub extra_columns: Vec<String>,
 }
@@ -50,6 +52,12 @@ pub struct Extracted {
 /// Checks the staged rows and decides which are accepted.
 #[async_trait]
 pub trait Validator: Send + Sync {
+    /// Tries the rules of a dataset on an empty stage of their own.
+    ///
+    /// # Errors
+    /// `Configuration`, saying what is wrong with the definition.
+    async fn check_definition(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()>;
+
     /// Leaves the stage with the tables `checked` and `violation`; bad rows are data, not errors.
     ///
     /// # Errors

@@ -3,28 +3,194 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt, stream};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::Extracted;
-use super::validate::violations;
+use super::extract::{FIELD_COUNT, printable};
+use super::validate::{Check, UNIQUE};
+use crate::data_access::csv::fields_of;
 use crate::data_access::duckdb::{Stage, blocking};
-use crate::domain::{BatchNumber, Dataset, LoadId, Violation};
+use crate::domain::violation::quoted;
+use crate::domain::{BatchNumber, Dataset, LineNumber, LoadId, RecordNumber, Violation};
 use crate::error::{Error, Result};
 
-/// All violations of a validated file in the order of the file, those of `chunk` records at a time.
+/// No more bytes of a file's records are held at once than this, whatever the size of a batch.
+const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
+const RECORDS_AT_ONCE: i32 = 10_000;
+
+/// All violations of a validated file in the order of the file, in chunks of bounded size.
 pub fn all(
     dataset: &Dataset,
     stage: &Arc<Stage>,
     extracted: &Extracted,
-    chunk: i32,
 ) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
     let read = extracted.read;
+    let (dataset, stage, extracted) = (dataset.clone(), Arc::clone(stage), extracted.clone());
+    stream::iter(BatchNumber::all(read, RECORDS_AT_ONCE))
+        .then(move |batch| {
+            let (first, last) = batch.records(read, RECORDS_AT_ONCE);
+            let (dataset, stage, extracted) = (dataset.clone(), Arc::clone(&stage), extracted.clone());
+            async move {
+                let rejected = Slices::of_rejected(&stage, first, last).await?;
+                Ok(violations(&dataset, &stage, &extracted, rejected.ranges))
+            }
+        })
+        .try_flatten()
+}
+
+/// The violations of the records in `ranges`, a chunk for each range.
+pub(super) fn violations(
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+    extracted: &Extracted,
+    ranges: Vec<(i64, i64)>,
+) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
     let (dataset, stage, extracted) = (Arc::new(dataset.clone()), Arc::clone(stage), Arc::new(extracted.clone()));
-    stream::iter(BatchNumber::all(read, chunk)).then(move |batch| {
+    stream::iter(ranges).then(move |range| {
         let (dataset, stage, extracted) = (Arc::clone(&dataset), Arc::clone(&stage), Arc::clone(&extracted));
-        let (first, last) = batch.records(read, chunk);
-        blocking(move || violations(&dataset, &stage, &extracted, first, last))
+        blocking(move || read_violations(&dataset, &stage, &extracted, range))
     })
+}
+
+/// Record ranges that hold a bounded number of bytes each.
+#[derive(Debug, Default)]
+pub(super) struct Slices {
+    /// First and last record of each, both included.
+    pub(super) ranges: Vec<(i64, i64)>,
+    /// How many records they hold together.
+    pub(super) records: i64,
+    /// Violations of severity warning on them.
+    pub(super) warnings: i64,
+}
+
+impl Slices {
+    /// Those of the accepted rows among the records `first` to `last`.
+    pub(super) async fn of_accepted(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Self> {
+        Self::read(stage, format!(
+            "select _record, _length, _warnings from checked where _ok and _record between {first} and {last} order by 1"
+        )).await
+    }
+
+    /// Those of the rejected records among the records `first` to `last`.
+    pub(super) async fn of_rejected(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Self> {
+        Self::read(
+            stage,
+            format!(
+                "select _record, any_value(_length), 0::bigint from violation \
+             where _record between {first} and {last} group by 1 order by 1"
+            ),
+        )
+        .await
+    }
+
+    async fn read(stage: &Arc<Stage>, sql: String) -> Result<Self> {
+        let stage = Arc::clone(stage);
+        blocking(move || {
+            let mut slices = Self::default();
+            let mut bytes = BYTES_AT_ONCE;
+            for rows in stage.query(&sql)? {
+                let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
+                let (records, lengths, warnings) = (numbers(0), numbers(1), numbers(2));
+                for row in 0..rows.num_rows() {
+                    let record = records.value(row);
+                    match slices.ranges.last_mut() {
+                        Some((_, last)) if bytes + lengths.value(row) <= BYTES_AT_ONCE => *last = record,
+                        _ => {
+                            bytes = 0;
+                            slices.ranges.push((record, record));
+                        }
+                    }
+                    bytes += lengths.value(row);
+                    slices.records += 1;
+                    slices.warnings += warnings.value(row);
+                }
+            }
+            Ok(slices)
+        })
+        .await
+    }
+}
+
+fn read_violations(
+    dataset: &Dataset,
+    stage: &Stage,
+    extracted: &Extracted,
+    (first, last): (i64, i64),
+) -> Result<Vec<Violation>> {
+    let batches = stage.query(&format!(
+        "select _record, _line, _offset, _length, _check::bigint, _detail from violation \
+         where _record between {first} and {last} order by _record, _check"
+    ))?;
+    let checks = Check::all(dataset);
+    let mut spool = stage.open_spool()?;
+    let mut violations = Vec::new();
+    let mut present: Option<(i64, RejectedRecord)> = None;
+    for rows in &batches {
+        let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
+        let (records, lines, offsets, lengths) = (numbers(0), numbers(1), numbers(2), numbers(3));
+        let (check_numbers, details) = (numbers(4), numbers(5));
+        for row in 0..rows.num_rows() {
+            let number = records.value(row);
+            if present.as_ref().is_none_or(|(record, _)| *record != number) {
+                let raw = spool.cut(offsets.value(row), lengths.value(row))?;
+                present = Some((number, RejectedRecord { fields: fields_of(&raw), raw: raw.into() }));
+            }
+            let Some((_, record)) = &present else { continue };
+            let detail = || details.value(row);
+            let cell = |name: &str| record.cell(dataset, extracted, name);
+            let (column, rule, message, value) = match i32::try_from(check_numbers.value(row)) {
+                Ok(FIELD_COUNT) => {
+                    let (found, width) = (detail(), extracted.width);
+                    let message =
+                        format!("the record has {found} fields, the header {width}; quote fields that hold a comma");
+                    (None, "field_count", message, None)
+                }
+                Ok(UNIQUE) => {
+                    let value = cell(&dataset.key);
+                    let shown = quoted(value.as_deref().unwrap_or_default());
+                    let message = format!(
+                        "{shown} stands again in line {}, which wins as the newer or later; keep one",
+                        detail()
+                    );
+                    (Some(dataset.key.as_str()), "unique", message, value)
+                }
+                check => {
+                    let check = &checks[usize::try_from(check.unwrap_or_default()).unwrap_or_default()];
+                    let value = check.column.and_then(cell);
+                    let message = check.explain(value.as_deref().unwrap_or_default());
+                    (check.column, check.rule(), message, value)
+                }
+            };
+            violations.push(Violation {
+                record: RecordNumber(number),
+                line: LineNumber(lines.value(row)),
+                column: column.map(String::from),
+                rule: rule.to_owned(),
+                message,
+                value,
+                raw: Arc::clone(&record.raw),
+            });
+        }
+    }
+    Ok(violations)
+}
+
+/// A record that broke a rule, split once more.
+struct RejectedRecord {
+    raw: Arc<[u8]>,
+    fields: Vec<Vec<u8>>,
+}
+
+impl RejectedRecord {
+    /// The cell of a column, readable; none where it is null.
+    fn cell(&self, dataset: &Dataset, extracted: &Extracted, column: &str) -> Option<String> {
+        let index = dataset.columns.iter().position(|known| known.name == column)?;
+        let cell = self.fields.get(*extracted.positions.get(index)?)?;
+        let text = printable(cell);
+        (!dataset.null_values.contains(&text)).then_some(text)
+    }
 }
 
 /// Writes the header of a rejects file: four columns of ours, then the file's own.

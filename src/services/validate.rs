@@ -5,30 +5,53 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 
-use super::extract::FIELD_COUNT;
-use super::{Extracted, Validated, Validator};
-use crate::data_access::duckdb::{Spool, Stage, blocking};
-use crate::domain::column::{Column, ColumnType, Constraint, Literal, UNPRINTABLE};
+use super::analyse::statistic_query;
+use super::extract::create_tables;
+use super::{Validated, Validator};
+use crate::data_access::duckdb::{Stage, blocking};
+use crate::domain::column::{Column, ColumnType, Constraint, Literal};
 use crate::domain::violation::quoted;
-use crate::domain::{Dataset, LineNumber, RecordNumber, RowRule, Severity, Violation};
-use crate::error::Result;
+use crate::domain::{Dataset, RowRule, Severity};
+use crate::error::{Error, Result};
 
 /// `_check` in table `violation` for a row that lost to another with the same key; `_detail` is the winner's line.
-const UNIQUE: i32 = -2;
+pub(super) const UNIQUE: i32 = -2;
 
 /// The part `duckdb`.
 pub struct DuckDbValidator;
 
 #[async_trait]
 impl Validator for DuckDbValidator {
+    async fn check_definition(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()> {
+        let (dataset, stage) = (dataset.clone(), Arc::clone(stage));
+        blocking(move || check_definition(&dataset, &stage)).await
+    }
+
     async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Validated> {
         let (dataset, stage) = (dataset.clone(), Arc::clone(stage));
         blocking(move || validate(&dataset, &stage)).await
     }
+}
+
+/// Runs every generated statement on an empty stage: what does not bind there never will.
+fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
+    let checks = Check::all(dataset);
+    create_tables(dataset, stage)?;
+    for statement in [check_rows(dataset, &checks), explain_rows(dataset, &checks), find_duplicates(dataset)] {
+        stage.try_statement(&statement).map_err(|message| {
+            Error::configuration(format!("dataset {}: a rule or pattern is wrong: {message}", dataset.name))
+        })?;
+    }
+    for statistic in &dataset.statistics {
+        stage.try_statement(&statistic_query(statistic)).map_err(|message| {
+            Error::configuration(format!("dataset {}: statistic {} is wrong: {message}", dataset.name, statistic.id))
+        })?;
+    }
+    Ok(())
 }
 
 fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
@@ -47,14 +70,15 @@ fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
 }
 
 /// The single number that a query returns.
-pub(super) fn count(stage: &Stage, sql: &str) -> Result<i64> {
+fn count(stage: &Stage, sql: &str) -> Result<i64> {
     let batches = stage.query(sql)?;
     Ok(batches.first().map_or(0, |rows| rows.column(0).as_primitive::<Int64Type>().value(0)))
 }
 
 /// One thing that a row can break. Its place in the list is `_check` in table `violation`.
-struct Check<'a> {
-    column: &'a str,
+pub(super) struct Check<'a> {
+    /// The column that a violation names, or none for the record as a whole.
+    pub(super) column: Option<&'a str>,
     severity: Severity,
     /// True where the row breaks it; null counts as false.
     violated: String,
@@ -62,6 +86,7 @@ struct Check<'a> {
 }
 
 enum CheckKind<'a> {
+    Unreadable,
     Required,
     Unprintable,
     Type(ColumnType),
@@ -70,20 +95,27 @@ enum CheckKind<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn all(dataset: &'a Dataset) -> Vec<Self> {
+    /// Every check of a dataset, in the order in which violations are reported.
+    pub(super) fn all(dataset: &'a Dataset) -> Vec<Self> {
+        let record = Self {
+            column: None,
+            severity: Severity::Error,
+            violated: "not _readable".into(),
+            kind: CheckKind::Unreadable,
+        };
         let columns = dataset.columns.iter().flat_map(Self::of_column);
         let rules = dataset.rules.iter().map(|rule| Self {
-            column: &rule.column,
+            column: Some(&rule.column),
             severity: rule.severity,
             violated: row_rule_violated(rule, dataset),
             kind: CheckKind::Row(rule),
         });
-        columns.chain(rules).collect()
+        std::iter::once(record).chain(columns).chain(rules).collect()
     }
 
     fn of_column(column: &'a Column) -> Vec<Self> {
         let name = &column.name;
-        let error = |violated: String, kind| Self { column: name, severity: Severity::Error, violated, kind };
+        let error = |violated: String, kind| Self { column: Some(name), severity: Severity::Error, violated, kind };
         let mut checks = Vec::new();
         if column.required {
             checks.push(error(format!("\"{name}.raw\" is null"), CheckKind::Required));
@@ -95,23 +127,29 @@ impl<'a> Check<'a> {
         }
         for (constraint, severity) in &column.constraints {
             let violated = constraint_violated(column, constraint);
-            checks.push(Self { column: name, severity: *severity, violated, kind: CheckKind::Constraint(constraint) });
+            let kind = CheckKind::Constraint(constraint);
+            checks.push(Self { column: Some(name), severity: *severity, violated, kind });
         }
         checks
     }
 
-    fn rule(&self) -> &str {
+    /// The rule's id.
+    pub(super) fn rule(&self) -> &str {
         match self.kind {
             CheckKind::Required => "required",
-            CheckKind::Unprintable => "unprintable",
+            CheckKind::Unprintable | CheckKind::Unreadable => "unprintable",
             CheckKind::Type(kind) => kind.rule(),
             CheckKind::Constraint(constraint) => constraint.rule(),
             CheckKind::Row(rule) => &rule.id,
         }
     }
 
-    fn explain(&self, cell: &str) -> String {
+    /// What is wrong with a cell that breaks it.
+    pub(super) fn explain(&self, cell: &str) -> String {
         match self.kind {
+            CheckKind::Unreadable => {
+                "a column that is not loaded has a NUL or bytes that are not UTF-8; save the file as UTF-8".into()
+            }
             CheckKind::Required => "the cell is empty, but a value is required".into(),
             CheckKind::Unprintable => format!(
                 "{} has a NUL or bytes that are not UTF-8; save the file as UTF-8",
@@ -231,18 +269,21 @@ fn check_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
     )
 }
 
+/// Numbers alone: what stood in the cells is read from the record's own bytes when somebody asks.
 fn explain_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
-    let errors = || checks.iter().enumerate().filter(|(_, check)| check.severity == Severity::Error);
-    let broken: Vec<String> =
-        errors().map(|(index, check)| format!("case when {} then {index} end", check.violated)).collect();
-    let values: Vec<String> =
-        errors().map(|(index, check)| format!("when {index} then \"{}.raw\"", check.column)).collect();
+    let broken: Vec<String> = checks
+        .iter()
+        .enumerate()
+        .filter(|(_, check)| check.severity == Severity::Error)
+        .map(|(index, check)| format!("case when {} then {index} end", check.violated))
+        .collect();
     format!(
         "insert into violation \
-         select _record, _line, _offset, _length, _check, case _check {} end, null from ( \
-             select *, unnest([{}]) as _check from ({}) where _record in (select _record from checked where not _ok) \
-         ) where _check is not null",
-        values.join(" "),
+         select _record, _line, _offset, _length, _check, null from ( \
+             select _record, _line, _offset, _length, unnest(_checks) as _check from ( \
+                 select _record, _line, _offset, _length, [{}] as _checks from ({}) \
+                 where _record in (select _record from checked where not _ok))) \
+         where _check is not null",
         broken.join(", "),
         typed_rows(dataset)
     )
@@ -253,84 +294,13 @@ fn find_duplicates(dataset: &Dataset) -> String {
     let (key, version) = (quoted_name(&dataset.key), quoted_name(&dataset.version));
     format!(
         "create or replace table loser as \
-         select _record, _line, _offset, _length, {key}, winner from ( \
-             select *, first_value(_line) over same_key as winner, row_number() over same_key as rank from checked \
+         select _record, _line, _offset, _length, _winner from ( \
+             select _record, _line, _offset, _length, \
+                 first_value(_line) over _same_key as _winner, row_number() over _same_key as _rank from checked \
              where _ok and {key} in (select {key} from checked where _ok group by {key} having count(*) > 1) \
-             window same_key as (partition by {key} order by {version} desc, _record desc) \
-         ) where rank > 1; \
-         insert into violation select _record, _line, _offset, _length, {UNIQUE}, {key}::varchar, winner from loser; \
+             window _same_key as (partition by {key} order by {version} desc, _record desc) \
+         ) where _rank > 1; \
+         insert into violation select _record, _line, _offset, _length, {UNIQUE}, _winner from loser; \
          update checked set _ok = false where _record in (select _record from loser)"
     )
-}
-
-/// The violations of the records `first` to `last`, in the order of the file.
-pub(super) fn violations(
-    dataset: &Dataset,
-    stage: &Stage,
-    extracted: &Extracted,
-    first: i64,
-    last: i64,
-) -> Result<Vec<Violation>> {
-    let sql = format!(
-        "select _record, _line, _offset, _length, _check, _value, _detail from violation \
-         where _record between {first} and {last} order by _record, _check"
-    );
-    let batches = stage.query(&sql)?;
-    if batches.iter().all(|rows| rows.num_rows() == 0) {
-        return Ok(Vec::new());
-    }
-    let checks = Check::all(dataset);
-    let mut spool = stage.open_spool()?;
-    let mut violations: Vec<Violation> = Vec::new();
-    for rows in &batches {
-        let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
-        let (records, lines, offsets, lengths, details) = (numbers(0), numbers(1), numbers(2), numbers(3), numbers(6));
-        let (check_numbers, values) = (rows.column(4).as_primitive::<Int32Type>(), rows.column(5).as_string::<i32>());
-        for row in 0..rows.num_rows() {
-            let value = (!values.is_null(row)).then(|| values.value(row));
-            let check = usize::try_from(check_numbers.value(row)).ok().map(|index| &checks[index]);
-            let (column, rule, message) = match (check, check_numbers.value(row)) {
-                (Some(check), _) => {
-                    let cell = value.unwrap_or_default().trim_start_matches(UNPRINTABLE);
-                    (Some(check.column), check.rule(), check.explain(cell))
-                }
-                (None, FIELD_COUNT) => {
-                    let message = format!(
-                        "the record has {} fields, the header {}; quote fields that hold a comma",
-                        details.value(row),
-                        extracted.width
-                    );
-                    (None, "field_count", message)
-                }
-                (None, _) => {
-                    let shown = quoted(value.unwrap_or_default());
-                    let message = format!(
-                        "{shown} stands again in line {}, which wins as the newer or later; keep one",
-                        details.value(row)
-                    );
-                    (Some(dataset.key.as_str()), "unique", message)
-                }
-            };
-            let raw =
-                raw_record(&mut spool, violations.last(), records.value(row), offsets.value(row), lengths.value(row))?;
-            violations.push(Violation {
-                record: RecordNumber(records.value(row)),
-                line: LineNumber(lines.value(row)),
-                column: column.map(String::from),
-                rule: rule.to_owned(),
-                message,
-                value: value.map(|value| value.trim_start_matches(UNPRINTABLE).to_owned()),
-                raw,
-            });
-        }
-    }
-    Ok(violations)
-}
-
-/// The bytes of a record; those of the violation before, if it is of the same one.
-fn raw_record(spool: &mut Spool, before: Option<&Violation>, record: i64, offset: i64, length: i64) -> Result<Vec<u8>> {
-    match before {
-        Some(violation) if violation.record.0 == record => Ok(violation.raw.clone()),
-        _ => spool.cut(offset, length),
-    }
 }

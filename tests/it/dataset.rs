@@ -1,5 +1,7 @@
 //! A third dataset: one TOML file and one migration, no Rust.
 
+use std::fmt::Write as _;
+
 use insta::assert_snapshot;
 
 use crate::support::Scratch;
@@ -83,7 +85,7 @@ async fn a_third_dataset_is_one_toml_file_and_one_migration() {
     let folder = Scratch::new("dataset");
     std::fs::create_dir(folder.path().join("migrations")).unwrap();
     std::fs::write(folder.path().join("quote.toml"), DEFINITION).unwrap();
-    std::fs::write(folder.path().join("migrations/V4__quote.sql"), MIGRATION).unwrap();
+    std::fs::write(folder.path().join("migrations/V1__quote.sql"), MIGRATION).unwrap();
     let path = folder.path().to_str().unwrap();
     let world = World::with(&[("DATASETS__PATH", path)]).await;
     let owner = Database::new(&settings_for(&world.url, &[]).database().unwrap()).unwrap();
@@ -166,6 +168,69 @@ dataset = "desk"
 "#;
 
 #[tokio::test]
+async fn a_rule_that_cannot_run_is_told_before_anything_is_claimed() {
+    for (from, to, expected) in [
+        ("pattern = \"[0-9]{6}\"", "pattern = \"[0-9\"", "missing ]"),
+        ("check = \"ask >= bid\"", "check = \"seen_at > 5\"", "Cannot compare"),
+    ] {
+        let folder = Scratch::new("dataset");
+        std::fs::write(folder.path().join("quote.toml"), DEFINITION.replace(from, to)).unwrap();
+        let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+        world.put("incoming/quotes/1.csv", QUOTES).await;
+        let error = world.try_load("incoming/quotes/1.csv").await.unwrap_err();
+        assert!(error.to_string().starts_with("dataset quote: a rule or pattern is wrong"), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(world.query("select count(*) from etl.load").await, "0");
+    }
+}
+
+#[tokio::test]
+async fn columns_may_bear_any_name_that_the_generated_sql_uses_itself() {
+    let names =
+        ["rank", "winner", "x", "g", "s", "t", "r", "c", "record", "plan", "inserted", "key", "written", "candidate"];
+    let mut definition = String::from(
+        "name = \"odd\"\ntable = \"odd\"\nkey = \"id\"\nversion = \"seen_at\"\nfiles = [\"incoming/odd/*\"]\n",
+    );
+    for (name, kind) in [("id", "text"), ("seen_at", "timestamp"), ("desk_id", "bigint")] {
+        write!(definition, "[[column]]\nname = \"{name}\"\ntype = \"{kind}\"\nrequired = true\n").unwrap();
+    }
+    for name in names {
+        write!(definition, "[[column]]\nname = \"{name}\"\ntype = \"integer\"\n").unwrap();
+    }
+    definition.push_str("[reference]\ncolumn = \"desk_id\"\ndataset = \"desk\"\n[[statistic]]\nid = \"sums\"\nexpression = \"sum(x)\"\ngroup_by = \"g\"\n");
+    let folder = Scratch::new("dataset");
+    std::fs::write(folder.path().join("desk.toml"), DESK).unwrap();
+    std::fs::write(folder.path().join("odd.toml"), definition).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    let columns: String = names.map(|name| format!(", \"{name}\" integer")).concat();
+    world
+        .query(&format!(
+            "create table desk (desk_id bigint primary key, seen_at timestamptz not null); \
+             create table odd (id text primary key, seen_at timestamptz not null, desk_id bigint not null{columns})"
+        ))
+        .await;
+    let row = |id: &str, time: &str, number: usize| {
+        format!("{id},2025-12-22T14:30:{time},7{}\n", format!(",{number}").repeat(names.len()))
+    };
+    let file = format!(
+        "id,seen_at,desk_id,{}\n{}{}{}",
+        names.join(","),
+        row("A", "00", 2),
+        row("A", "01", 1),
+        row("B", "00", 2)
+    );
+    let report = world.drop_file("incoming/odd/1.csv", file).await;
+    assert_eq!(report.counts.map(|counts| (counts.parked, counts.rejected)), Some((2, 1)));
+    assert_eq!(report.statistics["sums"], serde_json::json!({"1": 1, "2": 2}));
+    assert_eq!(
+        world.query("select message from etl.reject").await,
+        "\"A\" stands again in line 3, which wins as the newer or later; keep one"
+    );
+    world.drop_file("incoming/desks/1.csv", "desk_id,seen_at\n7,2025-12-22T14:30:00\n").await;
+    assert_eq!(world.query("select id, rank, x, candidate from odd order by 1").await, "A | 1 | 1 | 1\nB | 2 | 2 | 2");
+}
+
+#[tokio::test]
 async fn keys_need_not_be_text_and_a_reference_may_be_null() {
     let folder = Scratch::new("dataset");
     std::fs::write(folder.path().join("desk.toml"), DESK).unwrap();
@@ -201,6 +266,16 @@ async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed()
         error.to_string(),
         "dataset quote: column ask of table order must be numeric(12, 4) or wider; it is numeric or too narrow"
     );
+    for (change, message) in [
+        (
+            ("ask numeric(12, 4)", "ask numeric(12, 4) not null"),
+            "dataset quote: table order: column ask is not null, but optional in the dataset; make one like the other",
+        ),
+        (("primary key", "not null"), "dataset quote: table order: the key stock_code needs a unique index of its own"),
+    ] {
+        world.query(&format!("drop table \"order\"; {}", MIGRATION.replace(change.0, change.1))).await;
+        assert_eq!(world.try_load("incoming/quotes/1.csv").await.unwrap_err().to_string(), message);
+    }
     assert_eq!(world.query("select count(*) from etl.load").await, "0");
 }
 
@@ -215,7 +290,7 @@ fn readme_block(first_line: &str) -> String {
 async fn the_dataset_of_the_readme_works_as_it_stands() {
     let folder = Scratch::new("dataset");
     std::fs::write(folder.path().join("quote.toml"), readme_block("# datasets/quote.toml")).unwrap();
-    std::fs::write(folder.path().join("V4__quote.sql"), readme_block("-- migrations/V4__quote.sql")).unwrap();
+    std::fs::write(folder.path().join("V1__quote.sql"), readme_block("-- migrations/V1__quote.sql")).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
     world.database.migrate(Some(folder.path())).await.unwrap();
     let quotes = "stock_code,bid,seen_at\n600000,0,2025-12-22T14:30:00\n600001,10000,2025-12-22T14:30:00\n6,1,2025-12-22T14:30:00\n";

@@ -149,6 +149,19 @@ async fn a_nul_and_bytes_that_are_not_utf8_reject_their_row_alone_with_the_bytes
 }
 
 #[tokio::test]
+async fn a_column_that_is_not_loaded_must_be_text_too() {
+    let mut content = format!("{HEADER},id,note\n{GOOD},1,x\n").into_bytes();
+    content.extend(b"A2,2,1.005,2.00,3.00,6.00,2025-12-22T14:30:00,2,\xff\n");
+    content.extend(b"A3,2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00,\x00,x\n");
+    let (world, report) = load(content).await;
+    assert_eq!(report.counts.unwrap().rejected, 2);
+    assert_eq!(
+        world.query("select record, \"column\", rule from etl.reject order by id").await,
+        "2 | - | unprintable\n2 | cash | decimal\n3 | - | unprintable"
+    );
+}
+
+#[tokio::test]
 async fn a_cell_of_a_megabyte_is_a_reject_and_kept_whole() {
     let long = "x".repeat(1024 * 1024);
     let (world, report) = load(format!("{HEADER}\n{}\n{GOOD}\n", GOOD.replace("A1", &long))).await;
@@ -163,7 +176,8 @@ async fn a_cell_of_a_megabyte_is_a_reject_and_kept_whole() {
 #[tokio::test]
 async fn a_header_that_is_not_utf8_fails_the_file() {
     let content = [b"account_id\xff,cash\n".as_slice(), GOOD.as_bytes()].concat();
-    assert_snapshot!(failure(content).await, @"failed | malformed | 0 | 0 | hostile.csv line 1: the header is not UTF-8; save the file as UTF-8");
+    assert_snapshot!(failure(content).await, @"failed | malformed | 0 | 0 | hostile.csv line 1: the header has a NUL or bytes that are not UTF-8; save the file as UTF-8");
+    assert_snapshot!(failure(format!("{HEADER},no\0te\n{GOOD},x\n")).await, @"failed | malformed | 0 | 0 | hostile.csv line 1: the header has a NUL or bytes that are not UTF-8; save the file as UTF-8");
 }
 
 #[tokio::test]

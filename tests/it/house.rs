@@ -39,6 +39,7 @@ fn every_layer_imports_only_from_those_below() {
             "bin" | "lib" | "sample" => &[],
             other => panic!("{}: which layer is {other}?", path.display()),
         };
+        assert!(!code.contains("use crate::{"), "{}: one module in each use of this crate", path.display());
         for module in forbidden {
             assert!(!code.contains(&format!("crate::{module}")), "{} imports {module}", path.display());
         }

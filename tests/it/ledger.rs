@@ -110,10 +110,11 @@ async fn a_worker_without_the_token_commits_nothing() {
              create trigger steal after insert on asset for each statement execute function steal()",
         )
         .await;
-    world.put("incoming/assets/1.csv", ASSETS).await;
+    world.put("incoming/assets/1.csv", format!("{ASSETS}5,x\n")).await;
     let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost);
-    assert_eq!(world.query("select (select count(*) from asset), (select count(*) from etl.load_batch), (select state from etl.load)").await, "0 | 0 | loading");
+    let written = "select (select count(*) from asset), (select count(*) from etl.load_batch), (select count(*) from etl.reject), (select state from etl.load)";
+    assert_eq!(world.query(written).await, "0 | 0 | 0 | loading");
 }
 
 #[tokio::test]
@@ -135,6 +136,15 @@ async fn too_many_rejects_fail_the_file_with_nothing_written_but_the_rejects() {
 
     let counts = world.drop_file("incoming/assets/50.csv", file(50)).await.counts.unwrap();
     assert_eq!((counts.inserted, counts.rejected, counts.withheld), (950, 50, 0));
+}
+
+#[tokio::test]
+async fn a_share_of_rejects_over_the_limit_fails_the_file() {
+    for (rate, status) in [("0.2", LoadStatus::Loaded), ("0.19", LoadStatus::Failed)] {
+        let world = World::with(&[("LOAD__MAX_REJECT_RATE", rate)]).await;
+        let report = world.drop_file("incoming/assets/1.csv", format!("{ASSETS}5,x\n")).await;
+        assert_eq!(report.status, status, "1 of 5 rejected, {rate} allowed");
+    }
 }
 
 #[tokio::test]

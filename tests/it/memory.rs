@@ -37,12 +37,8 @@ async fn a_file_ten_times_the_memory_limit_of_the_staging_database_loads() {
     let folder = Scratch::new("memory");
     std::fs::write(folder.path().join("note.toml"), DEFINITION).unwrap();
     let limit = LIMIT.to_string();
-    let world = World::with(&[
-        ("DATASETS__PATH", folder.path().to_str().unwrap()),
-        ("STAGE__MEMORY_LIMIT_MB", &limit),
-        ("LOAD__BATCH_SIZE", "500"),
-    ])
-    .await;
+    let world =
+        World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap()), ("STAGE__MEMORY_LIMIT_MB", &limit)]).await;
     world.query("create table note (note_id bigint primary key, content text, seen_at timestamptz not null)").await;
     let mut file = String::from("note_id,content,seen_at\n");
     let mut rows = 0;
@@ -55,4 +51,17 @@ async fn a_file_ten_times_the_memory_limit_of_the_staging_database_loads() {
     let counts = world.drop_file("incoming/notes/1.csv", file).await.counts.unwrap();
     assert_eq!(counts.inserted, i64::try_from(rows).unwrap());
     assert_eq!(world.query("select count(distinct left(content, 20)) from note").await, rows.to_string());
+}
+
+#[tokio::test]
+async fn a_batch_full_of_large_rejects_does_not_fill_the_memory() {
+    let world = World::with(&[("STAGE__MEMORY_LIMIT_MB", "64")]).await;
+    let mut file = String::from("account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at\n");
+    let long = "x".repeat(1024 * 1024);
+    for row in 0..200 {
+        writeln!(file, "{row}{long},4,-1,-1,-1,-1,2025-12-22T14:30:00").unwrap();
+    }
+    let counts = world.drop_file("incoming/assets/1.csv", file).await.counts.unwrap();
+    assert_eq!((counts.read, counts.rejected), (200, 200));
+    assert_eq!(world.query("select count(*), min(length(raw)) > 1024 * 1024 from etl.reject").await, "1200 | t");
 }

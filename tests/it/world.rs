@@ -70,10 +70,10 @@ impl World {
         Self { context, database, url, bucket, s3 }
     }
 
-    /// The same world, but logged in as the role of ingest.
+    /// The same world, but logged in with the rights of the role of ingest.
     pub fn into_ingest_role(self) -> Self {
         let mut url = url::Url::parse(&self.url).expect("the URL is good");
-        url.set_username("small_etl_ingest").expect("a URL with a host takes a user");
+        url.set_username(&ingest_role()).expect("a URL with a host takes a user");
         url.set_password(Some(INGEST_PASSWORD)).expect("a URL with a host takes a password");
         let options = settings_for(url.as_str(), &[]).database().expect("a URL is set");
         Self { database: Database::new(&options).expect("the URL is good"), url: url.into(), ..self }
@@ -153,7 +153,9 @@ async fn fresh_database() -> (String, String) {
             let (url, name) = empty_database().await;
             let options = settings_for(&url, &[]).database().expect("a URL is set");
             Database::new(&options).expect("the URL is good").migrate(None).await.expect("the migrations are good");
-            query(&url, &format!("alter role small_etl_ingest password '{INGEST_PASSWORD}'")).await;
+            let role = ingest_role();
+            query(&url, &format!("create role \"{role}\" login password '{INGEST_PASSWORD}' in role small_etl_ingest"))
+                .await;
             name
         })
         .await;
@@ -170,6 +172,11 @@ fn database_name() -> String {
     format!("{}{}", database_prefix(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A role of this process alone: the password of the real one is the server's owner's.
+fn ingest_role() -> String {
+    format!("{}ingest", database_prefix())
+}
+
 fn database_prefix() -> String {
     format!("small-etl-{}-", std::process::id())
 }
@@ -177,7 +184,8 @@ fn database_prefix() -> String {
 /// Leaves somebody else's server as it was, also when this process is killed.
 fn drop_databases_afterwards(url: &str) {
     const DROP: &str = r#"trap '' INT TERM HUP; cat > /dev/null
-psql -Atc "select format('drop database %I with (force);', datname) from pg_database where datname like '$PREFIX%'" "$URL" | psql -q "$URL""#;
+psql -Atc "select format('drop database %I with (force);', datname) from pg_database where datname like '$PREFIX%'" "$URL" | psql -q "$URL"
+psql -q "$URL" -c "drop role if exists \"${PREFIX}ingest\"""#;
     let watchdog = Command::new("sh")
         .args(["-c", DROP])
         .envs([("URL", url), ("PREFIX", &database_prefix())])

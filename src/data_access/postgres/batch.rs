@@ -3,6 +3,8 @@
 use std::pin::pin;
 
 use arrow::record_batch::RecordBatch;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
@@ -14,17 +16,16 @@ use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a batch brings.
-#[derive(Debug)]
-pub struct BatchRows {
+/// What a batch brings. Its rows come in chunks, so that a batch of large records is never in memory as a whole.
+pub struct BatchRows<'a> {
     /// Which batch.
     pub batch: BatchNumber,
     /// Its first and last record, both included.
     pub records: (i64, i64),
     /// Accepted rows: the record number, then the dataset's columns in their order.
-    pub accepted: Vec<RecordBatch>,
+    pub accepted: BoxStream<'a, Result<Vec<RecordBatch>>>,
     /// Every violation of its rejected records, in the order of the file.
-    pub violations: Vec<Violation>,
+    pub violations: BoxStream<'a, Result<Vec<Violation>>>,
     /// How many records those are.
     pub rejected: i64,
     /// Violations of severity warning on its accepted rows.
@@ -36,7 +37,7 @@ impl Database {
     ///
     /// # Errors
     /// `LeaseLost` when another worker took over; `Connection` when the batch may be tried again as a whole.
-    pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, rows: &BatchRows) -> Result<Counts> {
+    pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, mut rows: BatchRows<'_>) -> Result<Counts> {
         let step = format!("write batch {}", rows.batch);
         let failed = |error| query_error(&step, error);
         let mut connection = self.connection().await?;
@@ -48,7 +49,7 @@ impl Database {
         if let Some(counts) = checkpoint(&transaction, claim.load_id, rows.batch).await.map_err(failed)? {
             return Ok(counts);
         }
-        copy_rows(&transaction, dataset, &statements.copy, &rows.accepted).await?;
+        copy_rows(&transaction, dataset, &statements.copy, rows.accepted).await?;
         let upsert = transaction.prepare_cached(&statements.upsert).await.map_err(failed)?;
         let parameters: &[&(dyn ToSql + Sync)] = if dataset.reference.is_some() { &[&claim.load_id.0] } else { &[] };
         let row = transaction.query_one(&upsert, parameters).await.map_err(failed)?;
@@ -72,7 +73,9 @@ impl Database {
             warnings: rows.warnings + row.get::<_, i64>("disagreements"),
             ..Counts::default()
         };
-        copy_rejects(&transaction, claim.load_id, &rows.violations).await?;
+        while let Some(violations) = rows.violations.try_next().await? {
+            copy_rejects(&transaction, claim.load_id, &violations).await?;
+        }
         transaction
             .execute(
                 "insert into etl.load_batch (load_id, batch, first_record, last_record, \
@@ -121,19 +124,21 @@ async fn copy_rows(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
     copy: &str,
-    accepted: &[RecordBatch],
+    mut accepted: BoxStream<'_, Result<Vec<RecordBatch>>>,
 ) -> Result<()> {
     let failed = |error| query_error("copy rows to Postgres", error);
     let mut types = vec![Type::INT8];
     types.extend(dataset.columns.iter().map(|column| postgres_type(column.kind)));
     let sink = transaction.copy_in(copy).await.map_err(failed)?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-    for rows in accepted {
-        let columns = Cells::columns(rows)?;
-        for row in 0..rows.num_rows() {
-            let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect::<Result<_>>()?;
-            let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as _).collect();
-            writer.as_mut().write(&cells).await.map_err(failed)?;
+    while let Some(chunk) = accepted.try_next().await? {
+        for rows in &chunk {
+            let columns = Cells::columns(rows)?;
+            for row in 0..rows.num_rows() {
+                let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect::<Result<_>>()?;
+                let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as _).collect();
+                writer.as_mut().write(&cells).await.map_err(failed)?;
+            }
         }
     }
     writer.finish().await.map(|_| ()).map_err(failed)
@@ -151,9 +156,10 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
     for violation in violations {
         let Violation { record, line, column, rule, message, value, raw } = violation;
+        let raw = &**raw;
         writer
             .as_mut()
-            .write(&[&load.0, &record.0, &line.0, column, rule, message, value, raw])
+            .write(&[&load.0, &record.0, &line.0, column, rule, message, value, &raw])
             .await
             .map_err(failed)?;
     }

@@ -213,7 +213,7 @@ impl Database {
                 rule: row.get("rule"),
                 message: row.get("message"),
                 value: row.get("value"),
-                raw: row.get("raw"),
+                raw: row.get::<_, &[u8]>("raw").into(),
             })
             .collect())
     }

@@ -25,27 +25,29 @@ pub struct AppliedMigration {
 }
 
 impl Database {
-    /// Applies the migrations that are missing, those in `more` included, and returns them.
+    /// Applies the migrations that are missing, then those in the folder `more`, and returns them.
     ///
     /// A second worker waits for the first and then finds nothing to do.
     ///
     /// # Errors
     /// `Connection` when the lock is not free in time, `System` when a migration fails; it is then rolled back.
     pub async fn migrate(&self, more: Option<&Path>) -> Result<Vec<AppliedMigration>> {
-        let mut migrations = embedded::migrations::runner().get_migrations().clone();
+        let mut runners = vec![embedded::migrations::runner()];
         if let Some(folder) = more {
             let place = format!("migrations.path {}", folder.display());
             let found = refinery::load_sql_migrations(folder).map_err(|error| {
                 Error::with_source(ErrorKind::Configuration, format!("{place}: cannot be read"), error)
             })?;
-            migrations.extend(found);
+            // A history of their own: their numbers and those of later versions of this program never meet.
+            let mut runner = Runner::new(&found);
+            runner.set_migration_table_name("own_schema_history");
+            runners.push(runner);
         }
-        let runner = Runner::new(&migrations);
         // A connection of its own: the lock and the limits of this session must not reach the pool.
         let (mut client, connection) =
             self.config.connect(self.connector.clone()).await.map_err(|error| self.connect_error(error))?;
         let driver = tokio::spawn(connection);
-        let outcome = apply_under_lock(&runner, &mut client).await;
+        let outcome = apply_under_lock(&runners, &mut client).await;
         drop(client);
         driver.await.map_err(|error| Error::system("drive the connection", error))?.ok();
         outcome
@@ -68,20 +70,20 @@ impl Database {
     }
 }
 
-async fn apply_under_lock(runner: &Runner, client: &mut Client) -> Result<Vec<AppliedMigration>> {
+async fn apply_under_lock(runners: &[Runner], client: &mut Client) -> Result<Vec<AppliedMigration>> {
     let failed = |error| query_error("take the migration lock", error);
     client.batch_execute("set timezone = 'UTC'; set lock_timeout = '60s'").await.map_err(failed)?;
     client.execute("select pg_advisory_lock($1)", &[&ADVISORY_LOCK]).await.map_err(failed)?;
-    let report = runner.run_async(client).await.map_err(migration_error)?;
-    // Ending the session gives the lock back.
-    Ok(report
-        .applied_migrations()
-        .iter()
-        .map(|migration| AppliedMigration {
+    let mut applied = Vec::new();
+    for runner in runners {
+        let report = runner.run_async(client).await.map_err(migration_error)?;
+        applied.extend(report.applied_migrations().iter().map(|migration| AppliedMigration {
             version: i64::from(migration.version()),
             name: migration.name().to_owned(),
-        })
-        .collect())
+        }));
+    }
+    // Ending the session gives the lock back.
+    Ok(applied)
 }
 
 fn migration_error(error: refinery::Error) -> Error {

@@ -72,9 +72,10 @@ impl Database {
                 "database.url (or DATABASE_URL) is no Postgres URL; write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
             )
         })?;
-        let mode = options.tls.or(url_mode).unwrap_or_else(|| {
-            if config.get_hosts().iter().all(is_local) { TlsMode::Disable } else { TlsMode::VerifyFull }
-        });
+        let mode = options
+            .tls
+            .or(url_mode)
+            .unwrap_or_else(|| if is_on_this_machine(&config) { TlsMode::Disable } else { TlsMode::VerifyFull });
         config
             .ssl_mode(if mode == TlsMode::Disable { SslMode::Disable } else { SslMode::Require })
             .application_name("small-etl")
@@ -153,6 +154,11 @@ fn session_limits(lease: Duration) -> String {
         LOCK_TIMEOUT.as_millis(),
         idle.as_millis(),
     )
+}
+
+fn is_on_this_machine(config: &tokio_postgres::Config) -> bool {
+    let hosts = config.get_hosts();
+    !hosts.is_empty() && hosts.iter().all(is_local) && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
 }
 
 fn is_local(host: &Host) -> bool {

@@ -17,6 +17,13 @@ impl Database {
         let Some(reference) = &dataset.reference else { return Ok(0) };
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
+        // Most of the time nothing waits, and then its table need not even be there yet.
+        let statement =
+            "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null limit 1";
+        let waiting = connection.query_opt(statement, &[&dataset.name, &reference.dataset]).await.map_err(failed)?;
+        if waiting.is_none() {
+            return Ok(0);
+        }
         let transaction = connection.transaction().await.map_err(failed)?;
         let statement = transaction.prepare_cached(&release(dataset, reference)).await.map_err(failed)?;
         let limit = i64::from(claim.terms.batch_size);

@@ -24,7 +24,9 @@ impl Database {
             .connection()
             .await?
             .query(
-                "select a.attname, a.atttypid::regtype::text as kind, \
+                "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, \
+                     exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid \
+                         and i.indpred is null and i.indkey::text = a.attnum::text) as is_unique, \
                      information_schema._pg_char_max_length(a.atttypid, a.atttypmod) as length, \
                      information_schema._pg_numeric_precision(a.atttypid, a.atttypmod) as precision, \
                      information_schema._pg_numeric_scale(a.atttypid, a.atttypmod) as scale \
@@ -48,6 +50,22 @@ impl Database {
                     needed(column),
                     found.map_or("is missing".into(), |row| format!("is {} or too narrow", row.get::<_, &str>("kind"))),
                 )));
+            }
+        }
+        let named = |name: &str| columns.iter().find(|row| row.get::<_, &str>("attname") == name);
+        let refuse = |message: String| {
+            let Dataset { name, table, .. } = dataset;
+            Err(Error::configuration(format!("dataset {name}: table {table}: {message}")))
+        };
+        if !named(&dataset.key).is_some_and(|row| row.get("is_unique")) {
+            return refuse(format!("the key {} needs a unique index of its own", dataset.key));
+        }
+        for column in dataset.columns.iter().filter(|column| !column.required) {
+            if named(&column.name).is_some_and(|row| row.get("required")) {
+                return refuse(format!(
+                    "column {} is not null, but optional in the dataset; make one like the other",
+                    column.name
+                ));
             }
         }
         self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked);

@@ -5,7 +5,6 @@ use std::path::Path;
 use native_tls::{Certificate, TlsConnector};
 use postgres_native_tls::MakeTlsConnector;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use crate::error::{Error, Result};
 
@@ -23,23 +22,15 @@ pub enum TlsMode {
 
 /// Takes `sslmode` out of a URL or of `key=value` pairs, since the driver knows fewer modes than people write.
 pub(super) fn split_sslmode(url: &str) -> Result<(String, Option<TlsMode>)> {
-    let (rest, mode) = match Url::parse(url) {
-        Ok(mut parsed) if matches!(parsed.scheme(), "postgres" | "postgresql") => {
-            let (modes, others): (Vec<_>, Vec<_>) =
-                parsed.query_pairs().into_owned().partition(|(name, _)| name == "sslmode");
-            parsed.set_query(None);
-            if !others.is_empty() {
-                parsed.query_pairs_mut().extend_pairs(others);
-            }
-            (parsed.to_string(), modes.into_iter().next().map(|(_, value)| value))
-        }
-        _ => {
-            let (modes, others): (Vec<_>, Vec<_>) =
-                url.split_whitespace().partition(|pair| pair.starts_with("sslmode="));
-            (others.join(" "), modes.first().map(|pair| pair["sslmode=".len()..].to_owned()))
-        }
+    let (base, pairs, joint) = match url.split_once('?') {
+        Some((base, query)) if url.starts_with("postgres") => (format!("{base}?"), query.split('&').collect(), "&"),
+        _ if url.starts_with("postgres") && url.contains("://") => return Ok((url.to_owned(), None)),
+        _ => (String::new(), url.split_whitespace().collect::<Vec<_>>(), " "),
     };
-    let mode = match mode.as_deref() {
+    let (modes, others): (Vec<&str>, Vec<&str>) = pairs.into_iter().partition(|pair| pair.starts_with("sslmode="));
+    let rest = format!("{base}{}", others.join(joint));
+    let mode = modes.first().map(|pair| &pair["sslmode=".len()..]);
+    let mode = match mode {
         None => None,
         Some("disable") => Some(TlsMode::Disable),
         Some("require") => Some(TlsMode::Require),
@@ -88,6 +79,8 @@ mod tests {
         let (rest, mode) = split_sslmode("host=h sslmode=require user=u").unwrap();
         assert_eq!((rest.as_str(), mode), ("host=h user=u", Some(TlsMode::Require)));
         assert_eq!(split_sslmode("host=/tmp user=u").unwrap().1, None);
+        let encoded = "postgres://h/d?options=-c%20geqo%3Doff";
+        assert_eq!(split_sslmode(encoded).unwrap(), (encoded.to_owned(), None));
     }
 
     #[test]

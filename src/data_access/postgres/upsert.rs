@@ -68,8 +68,8 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
         ", held as ( \
              insert into etl.parked \
                  (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content) \
-             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(x) \
-             from candidate c cross join lateral (select {columns}) as x where c._plan = 'parked')",
+             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x) \
+             from candidate c cross join lateral (select {columns}) as _x where c._plan = 'parked')",
         name = dataset.name,
         key = quoted(&dataset.key),
         target = reference.dataset,
@@ -143,13 +143,13 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
              from etl.parked p join public.{table} r on r.{target_key} = p.reference_key::{target_type} \
              where p.dataset = '{name}' and p.reference_dataset = '{target}' and p.released_by is null \
                  and ($2::bigint is null or p.load_id = $2) \
-             order by p.key limit $3 for update of p skip locked \
+             order by p.key, p.row_version desc, p.load_id desc, p.record desc limit $3 for update of p skip locked \
          ), ranked as ( \
              select *, row_number() over (partition by key order by row_version desc, load_id desc, record desc) as rank \
              from waiting \
          ), ready as ( \
-             select w.record as _record, x.* \
-             from ranked w cross join lateral jsonb_to_record(w.content) as x ({typed}) where w.rank = 1 \
+             select w.record as _record, _x.* \
+             from ranked w cross join lateral jsonb_to_record(w.content) as _x ({typed}) where w.rank = 1 \
          ), {decision}, settled as ( \
              select w.load_id, w.record, \
                  case when w.rank > 1 then 'stale' \
