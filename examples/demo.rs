@@ -103,7 +103,7 @@ async fn main() {
     }
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         step("left running until Ctrl-C");
-        println!("  psql {}", postgres.url("postgres"));
+        println!("  psql {0}\n  export DATABASE_URL={0}", postgres.url("postgres"));
         for (name, value) in s3.variables() {
             println!("  export {name}={value}");
         }

@@ -156,6 +156,14 @@ impl Settings {
     pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let variables: BTreeMap<String, String> = variables.into_iter().collect();
         let environment = variables.get("SMALL_ETL_ENV").map_or("dev", String::as_str);
+        // One underscore instead of two would otherwise be ignored in silence.
+        let meant = |name: &&String| name.starts_with("SMALL_ETL_") && !name.starts_with("SMALL_ETL__");
+        let others = ["SMALL_ETL_ENV", "SMALL_ETL_CACHE"];
+        if let Some(name) = variables.keys().filter(meant).find(|name| !others.contains(&name.as_str())) {
+            return Err(Error::configuration(format!(
+                "{name} is no setting; write SMALL_ETL__SECTION__KEY, with two underscores"
+            )));
+        }
         let known = ["dev", "prod", "test"];
         if !known.contains(&environment) {
             return Err(Error::configuration(format!(
@@ -168,7 +176,7 @@ impl Settings {
             builder = builder.add_source(File::from_str(&layer(&format!("{name}.toml"))?, FileFormat::Toml));
         }
         let unreadable = |error| Error::with_source(ErrorKind::Configuration, "read the settings", error);
-        if let Some(url) = variables.get("DATABASE_URL") {
+        if let Some(url) = variables.get("DATABASE_URL").filter(|url| !url.is_empty()) {
             let standard = Config::builder().set_default("database.url", url.as_str()).map_err(unreadable)?;
             builder = builder.add_source(standard.build().map_err(unreadable)?);
         }
@@ -193,7 +201,7 @@ impl Settings {
             ("load.max_rejects", max_rejects.is_none_or(|most| most >= 0), "at least 0"),
             ("load.max_reject_rate", max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),
             ("stage.memory_limit_mb", self.stage.memory_limit_mb >= 16, "at least 16"),
-            ("stage.threads", self.stage.threads >= 1, "at least 1"),
+            ("stage.threads", (1..=64).contains(&self.stage.threads), "1 to 64"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             None => Ok(()),
@@ -324,6 +332,7 @@ mod tests {
     fn an_unknown_key_is_refused_with_the_nearest() {
         let error = read(&[("SMALL_ETL__LOAD__BATCH_SICE", "7")]).unwrap_err();
         assert_eq!(error.to_string(), r#"settings: unknown key "load.batch_sice"; did you mean "load.batch_size"?"#);
+        assert!(read(&[("SMALL_ETL_LOAD_BATCH_SIZE", "7")]).unwrap_err().to_string().contains("two underscores"));
         assert!(read(&[("SMALL_ETL_ENV", "production")]).unwrap_err().to_string().contains("did you mean \"prod\""));
     }
 

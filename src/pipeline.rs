@@ -54,6 +54,8 @@ pub struct Request {
     pub location: Location,
     /// The dataset, where its key does not tell.
     pub dataset: Option<String>,
+    /// Whether a version that is finished is to be loaded once more, as its next run.
+    pub again: bool,
     /// Counts how far the file is.
     pub progress: Arc<Progress>,
 }
@@ -62,7 +64,7 @@ impl Request {
     /// A request for a file whose key tells its dataset.
     #[must_use]
     pub fn new(location: Location) -> Self {
-        Self { location, dataset: None, progress: Arc::default() }
+        Self { location, dataset: None, again: false, progress: Arc::default() }
     }
 }
 
@@ -129,7 +131,8 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     };
     context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
-    let claimed = retrying(|| database.claim(&object, &dataset.name, &context.datasets, &context.terms)).await?;
+    let claimed =
+        retrying(|| database.claim(&object, &dataset.name, &context.datasets, &context.terms, request.again)).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),
         bucket: Some(object.bucket.clone()),

@@ -22,6 +22,9 @@ pub(super) struct LoadArguments {
     /// The dataset, where the path does not tell
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
+    /// Load a file although this version of it was loaded before, or failed
+    #[arg(long)]
+    again: bool,
     /// Print the answer of the ingest function instead of a report
     #[arg(long)]
     json: bool,
@@ -52,7 +55,7 @@ pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result
 
 async fn load(context: &Context, database: &Database, file: &str, arguments: &LoadArguments) -> Result<LoadReport> {
     let location = Location::parse(file).map_err(Error::configuration)?;
-    let request = Request { dataset: arguments.dataset.clone(), ..Request::new(location) };
+    let request = Request { dataset: arguments.dataset.clone(), again: arguments.again, ..Request::new(location) };
     let load = pipeline::run(context, database, &request);
     let report = report::with_progress_bar(&request.progress, load).await?;
     if arguments.json {

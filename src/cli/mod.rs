@@ -127,7 +127,8 @@ async fn run(command: Command) -> Result<u8> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "small-etl", &mut script);
-            print(&String::from_utf8_lossy(&script))?;
+            // For a name with a hyphen the generator writes the case labels of bash otherwise than it computes them.
+            print(&String::from_utf8_lossy(&script).replace("small__subcmd__etl", "small__etl"))?;
             Ok(DONE)
         }
         Command::Sample { dataset, rows, accounts, seed, broken_every, output } => {

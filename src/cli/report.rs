@@ -34,6 +34,11 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
     if let Some(error) = &report.error {
         let _ = writeln!(text, "  {error}");
     }
+    if report.status == LoadStatus::InProgress {
+        text.push_str(
+            "  another worker has it; if that one was interrupted, its lease ends within load.lease_seconds\n",
+        );
+    }
     if let Some(counts) = &report.counts {
         text.push_str(&counts_table(counts));
         #[expect(clippy::cast_precision_loss, reason = "a speed for people needs no more than 53 bits")]
@@ -112,9 +117,8 @@ fn plain(value: &Value) -> String {
 /// # Errors
 /// Those of `work`.
 pub(super) async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let template =
-        ProgressStyle::with_template("{spinner} {msg:>10} {wide_bar} {human_pos}/{human_len} rows {per_sec}")
-            .map_err(|error| Error::system("prepare the progress bar", error))?;
+    let template = ProgressStyle::with_template("{spinner} {msg:>10} {wide_bar} {human_pos}/{human_len} rows")
+        .map_err(|error| Error::system("prepare the progress bar", error))?;
     let bar = ProgressBar::no_length().with_style(template);
     let watch = async {
         loop {

@@ -1,7 +1,7 @@
 //! `small-etl validate`.
 
 use std::io::{BufWriter, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures::TryStreamExt;
@@ -67,6 +67,14 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
     let mut out = match &arguments.rejects {
         None => None,
         Some(path) => {
+            let own = |path: &Path| path.canonicalize().ok();
+            if own(path).is_some_and(|out| own(Path::new(&arguments.file)).is_some_and(|file| file == out)) {
+                let message = format!(
+                    "{}: the rejects file would overwrite the file itself; choose another name",
+                    path.display()
+                );
+                return Err(Error::configuration(message));
+            }
             let created = std::fs::File::create(path).map_err(|error| {
                 Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
             })?;

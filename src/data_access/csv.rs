@@ -21,6 +21,8 @@ pub struct Record<'a> {
     pub offset: u64,
     /// The physical line where it begins, from 1.
     pub line: i64,
+    /// Whether every quoted field ends at its closing quote.
+    pub well_quoted: bool,
     text: &'a [u8],
     ends: &'a [usize],
 }
@@ -141,8 +143,10 @@ impl<R: Read> Records<R> {
                 // The parser took this CR for the last character of the last field.
                 self.ends[fields - 1] -= 1;
             }
+            let raw = &self.buffer[record.start..record.start + length];
             return Ok(Some(Record {
-                raw: &self.buffer[record.start..record.start + length],
+                raw,
+                well_quoted: memchr::memchr(b'"', raw).is_none() || Quotes::of(raw).closed,
                 offset,
                 line,
                 text: &self.text[..text_length],
@@ -161,7 +165,7 @@ impl<R: Read> Records<R> {
             if self.parsed == self.filled && !self.at_end {
                 if self.parsed - self.begin > LONGEST_RECORD {
                     let raw = &self.buffer[self.begin..self.filled];
-                    return Err(SplitError::TooLong(self.line + lines_before_open_quote(raw)));
+                    return Err(SplitError::TooLong(self.line + Quotes::of(raw).lines_before_last));
                 }
                 self.fill()?;
                 continue;
@@ -185,7 +189,7 @@ impl<R: Read> Records<R> {
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
                 ReadRecordResult::InputEmpty if ended => {
                     let raw = &self.buffer[self.begin..self.filled];
-                    return Err(SplitError::OpenQuote(self.line + lines_before_open_quote(raw)));
+                    return Err(SplitError::OpenQuote(self.line + Quotes::of(raw).lines_before_last));
                 }
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::End => return Ok(None),
@@ -258,29 +262,43 @@ fn parser() -> Reader {
     ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build()
 }
 
-/// How many line feeds stand before the quote that is open at the end of `raw`.
-fn lines_before_open_quote(raw: &[u8]) -> i64 {
-    enum State {
-        FieldStart,
-        Unquoted,
-        Quoted,
-        QuoteInQuoted,
+/// What the quotes of one record tell.
+struct Quotes {
+    /// Line feeds before the last quote that was opened.
+    lines_before_last: i64,
+    /// Whether every quoted field ends at its closing quote. Where one goes on, the parser would drop the quote.
+    closed: bool,
+}
+
+impl Quotes {
+    fn of(raw: &[u8]) -> Self {
+        enum State {
+            FieldStart,
+            Unquoted,
+            Quoted,
+            QuoteInQuoted,
+        }
+        let mut quotes = Self { lines_before_last: 0, closed: true };
+        let (mut line, mut state) = (0, State::FieldStart);
+        for byte in raw {
+            state = match (state, byte) {
+                (State::FieldStart, b'"') => {
+                    quotes.lines_before_last = line;
+                    State::Quoted
+                }
+                (State::Quoted, b'"') => State::QuoteInQuoted,
+                (State::Quoted, _) | (State::QuoteInQuoted, b'"') => State::Quoted,
+                (_, b',') => State::FieldStart,
+                (State::QuoteInQuoted, _) => {
+                    quotes.closed = false;
+                    State::Unquoted
+                }
+                _ => State::Unquoted,
+            };
+            line += i64::from(*byte == b'\n');
+        }
+        quotes
     }
-    let (mut line, mut opened, mut state) = (0, 0, State::FieldStart);
-    for byte in raw {
-        state = match (state, byte) {
-            (State::FieldStart, b'"') => {
-                opened = line;
-                State::Quoted
-            }
-            (State::Quoted, b'"') => State::QuoteInQuoted,
-            (State::Quoted, _) | (State::QuoteInQuoted, b'"') => State::Quoted,
-            (_, b',') => State::FieldStart,
-            _ => State::Unquoted,
-        };
-        line += i64::from(*byte == b'\n');
-    }
-    opened
 }
 
 #[cfg(test)]
@@ -347,6 +365,14 @@ mod tests {
                 other => panic!("{text:?}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_field_that_goes_on_behind_its_closing_quote_is_told() {
+        let well_quoted =
+            |text: &str| Records::new(text.as_bytes()).unwrap().next_record().unwrap().unwrap().well_quoted;
+        assert!(well_quoted("a,\"b\"\"c\",d\"e,\"\"\r\n"));
+        assert!(!well_quoted("a,\"b\"c,d\n") && !well_quoted("\"7\"0\"\n"));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct StageOptions {
     pub temp_folder: Option<PathBuf>,
 }
 
+const FOLDER_PREFIX: &str = "small-etl-stage-";
+
 /// The staging database of one file, and a copy of the file's plain bytes from which raw records are cut.
 pub struct Stage {
     connection: Mutex<Connection>,
@@ -41,8 +43,9 @@ impl Stage {
     /// [`ErrorKind::System`] when the temporary folder cannot be written.
     pub fn open(options: &StageOptions, progress: Arc<Progress>) -> Result<Self> {
         let parent = options.temp_folder.clone().unwrap_or_else(std::env::temp_dir);
+        remove_stale_folders(&parent);
         let folder = tempfile::Builder::new()
-            .prefix("small-etl-")
+            .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
             .tempdir_in(&parent)
             .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
         let connection = open_locked_down(options, folder.path())
@@ -89,7 +92,7 @@ impl Stage {
             let appender = sessions[index]
                 .appender(tables[index])
                 .map_err(|error| database_error("append to the staging database", &error))?;
-            Ok(StageWriter(appender))
+            Ok(StageWriter { appender, unflushed: 0 })
         };
         write([open(0)?, open(1)?])
     }
@@ -132,6 +135,20 @@ impl Stage {
     }
 }
 
+/// Removes what processes left behind that were killed: in a sandbox that is used again it would fill the disk.
+fn remove_stale_folders(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner =
+            name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)).and_then(|rest| rest.split('-').next());
+        let dead = owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists());
+        if dead && Path::new("/proc/self").exists() {
+            // Whoever else is cleaning up may have been faster.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<Connection> {
     let path = folder.to_string_lossy();
     let config = Config::default()
@@ -148,7 +165,13 @@ fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<C
 }
 
 /// Appends to one table of the stage.
-pub struct StageWriter<'a>(Appender<'a>);
+pub struct StageWriter<'a> {
+    appender: Appender<'a>,
+    unflushed: usize,
+}
+
+/// What an appender may hold back before it is written to the table, where it can be spilled.
+const UNFLUSHED_BYTES: usize = 16 * 1024 * 1024;
 
 impl StageWriter<'_> {
     /// Appends rows; the columns are those of the table, in its order.
@@ -156,7 +179,14 @@ impl StageWriter<'_> {
     /// # Errors
     /// [`ErrorKind::System`].
     pub fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        self.0.append_record_batch(rows).map_err(|error| database_error("append to the staging database", &error))
+        let failed = |error| database_error("append to the staging database", &error);
+        self.unflushed += rows.get_array_memory_size();
+        self.appender.append_record_batch(rows).map_err(failed)?;
+        if self.unflushed < UNFLUSHED_BYTES {
+            return Ok(());
+        }
+        self.unflushed = 0;
+        self.appender.flush().map_err(failed)
     }
 
     /// Writes what is still buffered. A writer that is dropped instead may lose its last rows.
@@ -164,7 +194,7 @@ impl StageWriter<'_> {
     /// # Errors
     /// [`ErrorKind::System`].
     pub fn finish(mut self) -> Result<()> {
-        self.0.flush().map_err(|error| database_error("append to the staging database", &error))
+        self.appender.flush().map_err(|error| database_error("append to the staging database", &error))
     }
 }
 
@@ -237,6 +267,17 @@ mod tests {
         assert!(folder.exists());
         drop(stage);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_folder_whose_process_is_gone_is_removed_by_the_next() {
+        let parent = tempfile::tempdir().unwrap();
+        let stale = parent.path().join(format!("{FOLDER_PREFIX}{}-abc", u32::MAX));
+        std::fs::create_dir(&stale).unwrap();
+        let options = StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: Some(parent.path().to_owned()) };
+        let first = Stage::open(&options, Arc::default()).unwrap();
+        let second = Stage::open(&options, Arc::default()).unwrap();
+        assert!(!stale.exists() && first.folder.path().exists() && second.folder.path().exists());
     }
 
     #[test]

@@ -97,12 +97,12 @@ fn explain_timestamp(cell: &str, shown: &str) -> String {
     if date.len() == DATE.len() && date != cell && NaiveDate::parse_from_str(date, "%Y-%m-%d").is_err() {
         return format!("{shown} has a date that does not exist");
     }
-    format!("{shown} is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999")
+    format!("{shown} is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999")
 }
 
 /// A bound or an allowed value as it stands in the definition: `0`, `"0.01"`, `1.5`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a whole number, or text in quotes such as \"0.01\"")]
 pub enum Literal {
     /// A whole number.
     Integer(i64),
@@ -223,6 +223,17 @@ pub struct Column {
     pub required: bool,
     /// What its values must fulfil, each with its severity.
     pub constraints: Vec<(Constraint, Severity)>,
+}
+
+impl Column {
+    /// The most characters that a value may have, where that is limited.
+    #[must_use]
+    pub fn max_length(&self) -> Option<u32> {
+        self.constraints.iter().find_map(|(constraint, _)| match constraint {
+            Constraint::MaxLength(length) => Some(*length),
+            _ => None,
+        })
+    }
 }
 
 #[cfg(test)]

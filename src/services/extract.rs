@@ -24,6 +24,8 @@ use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// `_check` in table `violation` for a record with too many or too few fields; `_detail` says how many.
 pub(super) const FIELD_COUNT: i32 = -1;
+/// `_check` for a record in which a field goes on behind its closing quote.
+pub(super) const QUOTING: i32 = -3;
 
 const ROWS_IN_A_CHUNK: usize = 8 * 1024;
 const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
@@ -242,10 +244,12 @@ fn stage_records<R: Read>(
         while let Some(record) = records.next_record().map_err(|error| split_error(name, error))? {
             read += 1;
             stage.progress().set_staged(read);
-            if record.len() == header.width {
-                chunk.push(read, &record, &header.positions, dataset);
+            if !record.well_quoted {
+                malformed.push(read, &record, QUOTING);
+            } else if record.len() != header.width {
+                malformed.push(read, &record, FIELD_COUNT);
             } else {
-                malformed.push(read, &record);
+                chunk.push(read, &record, &header.positions, dataset);
             }
             if chunk.is_full() {
                 staged.write(chunk.take()?)?;
@@ -253,7 +257,7 @@ fn stage_records<R: Read>(
                     return Err(Error::new(ErrorKind::LeaseLost, "staging was cancelled"));
                 }
             }
-            if malformed.records.len() == ROWS_IN_A_CHUNK {
+            if malformed.checks.len() == ROWS_IN_A_CHUNK {
                 violations.write(std::mem::take(&mut malformed).into_rows()?)?;
             }
         }
@@ -269,6 +273,7 @@ fn stage_records<R: Read>(
 struct Chunk {
     places: [Int64Builder; 4],
     readable: BooleanBuilder,
+    max_lengths: Vec<Option<usize>>,
     columns: Vec<StringBuilder>,
     names: Vec<String>,
     rows: usize,
@@ -280,6 +285,11 @@ impl Chunk {
         Self {
             places: Default::default(),
             readable: BooleanBuilder::new(),
+            max_lengths: dataset
+                .columns
+                .iter()
+                .map(|column| column.max_length().map(|length| length as usize))
+                .collect(),
             columns: dataset.columns.iter().map(|_| StringBuilder::new()).collect(),
             names: dataset.columns.iter().map(|column| format!("{}.raw", column.name)).collect(),
             rows: 0,
@@ -290,11 +300,11 @@ impl Chunk {
     fn push(&mut self, number: i64, record: &Record<'_>, positions: &[usize], dataset: &Dataset) {
         push_place(&mut self.places, number, record);
         self.readable.append_value(is_text(record.raw) || only_loaded_columns_are_bad(record, positions));
-        for (column, position) in self.columns.iter_mut().zip(positions) {
+        for ((column, max_length), position) in self.columns.iter_mut().zip(&self.max_lengths).zip(positions) {
             let cell = record.field(*position);
             match std::str::from_utf8(cell) {
                 Ok(text) if dataset.null_values.iter().any(|null| null == text) => column.append_null(),
-                Ok(text) if is_text(cell) => column.append_value(text),
+                Ok(text) if is_text(cell) => column.append_value(cut_behind(text, *max_length)),
                 _ => column.append_value(UNPRINTABLE),
             }
         }
@@ -315,6 +325,13 @@ impl Chunk {
         let columns = columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef));
         rows(places.chain(readable).chain(columns))
     }
+}
+
+/// A cell that is too long stays too long when it is cut, and does not fill the staging database; the whole of it is
+/// read from the record's own bytes.
+fn cut_behind(text: &str, max_length: Option<usize>) -> &str {
+    let Some(length) = max_length.filter(|length| text.len() > *length) else { return text };
+    text.char_indices().nth(length + 1).map_or(text, |(end, _)| &text[..end])
 }
 
 fn is_text(bytes: &[u8]) -> bool {
@@ -340,30 +357,27 @@ fn rows<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<Record
         .map_err(|error| Error::system("build rows for the staging database", error))
 }
 
-/// Records whose number of fields is wrong: their place and how many fields there were.
+/// Records that cannot be told apart into the header's columns: why, where, and how many fields there were.
 #[derive(Default)]
 struct Malformed {
-    records: Vec<i64>,
+    checks: Vec<i32>,
     places: [Int64Builder; 4],
     fields: Vec<i64>,
 }
 
 impl Malformed {
-    fn push(&mut self, number: i64, record: &Record<'_>) {
-        self.records.push(number);
+    fn push(&mut self, number: i64, record: &Record<'_>, check: i32) {
+        self.checks.push(check);
         push_place(&mut self.places, number, record);
         self.fields.push(i64::try_from(record.len()).unwrap_or(i64::MAX));
     }
 
     fn into_rows(mut self) -> Result<RecordBatch> {
         use arrow::array::{Int32Array, Int64Array};
-        let count = self.fields.len();
         let places = ["_record", "_line", "_offset", "_length"].into_iter().zip(&mut self.places);
         let places = places.map(|(name, place)| (name, Arc::new(place.finish()) as ArrayRef));
-        let rest: [(&str, ArrayRef); 2] = [
-            ("_check", Arc::new(Int32Array::from(vec![FIELD_COUNT; count]))),
-            ("_detail", Arc::new(Int64Array::from(self.fields))),
-        ];
+        let rest: [(&str, ArrayRef); 2] =
+            [("_check", Arc::new(Int32Array::from(self.checks))), ("_detail", Arc::new(Int64Array::from(self.fields)))];
         rows(places.chain(rest))
     }
 }
@@ -406,6 +420,12 @@ fn split_error(file: &str, error: SplitError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_cell_is_still_too_long() {
+        assert_eq!(cut_behind("äöüß", Some(2)), "äöü");
+        assert_eq!((cut_behind("äöü", Some(3)), cut_behind("abc", None)), ("äöü", "abc"));
+    }
 
     #[test]
     fn bytes_that_are_no_text_are_escaped() {

@@ -8,7 +8,7 @@ use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::Extracted;
-use super::extract::{FIELD_COUNT, printable};
+use super::extract::{FIELD_COUNT, QUOTING, printable};
 use super::validate::{Check, UNIQUE};
 use crate::data_access::csv::fields_of;
 use crate::data_access::duckdb::{Stage, blocking};
@@ -141,11 +141,19 @@ fn read_violations(
             let detail = || details.value(row);
             let cell = |name: &str| record.cell(dataset, extracted, name);
             let (column, rule, message, value) = match i32::try_from(check_numbers.value(row)) {
+                Ok(QUOTING) => {
+                    let message = "a field goes on behind its closing quote; double a quote that is content".to_owned();
+                    (None, "quoting", message, None)
+                }
                 Ok(FIELD_COUNT) => {
                     let (found, width) = (detail(), extracted.width);
-                    let message =
-                        format!("the record has {found} fields, the header {width}; quote fields that hold a comma");
-                    (None, "field_count", message, None)
+                    let usize_width = i64::try_from(width).unwrap_or(i64::MAX);
+                    let advice = if found > usize_width {
+                        "quote fields that hold a comma"
+                    } else {
+                        "add those that are missing"
+                    };
+                    (None, "field_count", format!("the record has {found} fields, the header {width}; {advice}"), None)
                 }
                 Ok(UNIQUE) => {
                     let value = cell(&dataset.key);

@@ -150,7 +150,7 @@ impl<'a> Check<'a> {
             CheckKind::Unreadable => {
                 "a column that is not loaded has a NUL or bytes that are not UTF-8; save the file as UTF-8".into()
             }
-            CheckKind::Required => "the cell is empty, but a value is required".into(),
+            CheckKind::Required => "the cell holds no value, but one is required".into(),
             CheckKind::Unprintable => format!(
                 "{} has a NUL or bytes that are not UTF-8; save the file as UTF-8",
                 quoted(cell).replace("\\\\x", "\\x")

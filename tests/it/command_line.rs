@@ -157,9 +157,50 @@ fn mistakes_are_told_with_what_to_do() {
 }
 
 #[test]
+fn the_rejects_file_never_overwrites_the_file_itself() {
+    let scratch = Scratch::new("cli");
+    fs::write(scratch.path().join("x.csv"), ASSETS).unwrap();
+    let output = small_etl(&scratch, &[], &["validate", "x.csv", "--dataset", "asset", "--rejects", "./x.csv"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(fs::read_to_string(scratch.path().join("x.csv")).unwrap(), ASSETS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_file_that_fails_does_not_stop_the_others_and_a_failed_file_is_loaded_again_on_demand() {
+    let world = World::new().await;
+    let scratch = Scratch::new("cli");
+    fs::write(scratch.path().join("assets.csv"), ASSETS).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = small_etl(&scratch, &world.variables(), arguments);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let statuses: Vec<String> = answer["loads"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|load| load["status"].as_str().unwrap().to_owned())
+            .collect();
+        (output.status.code().unwrap(), statuses.join(" "))
+    };
+    assert_eq!(run(&["load", "assets.csv", "--dataset", "trade", "--json"]), (2, "failed".into()));
+    assert_eq!(run(&["load", "assets.csv", "--dataset", "asset", "--json"]), (2, "duplicate".into()));
+    let both = ["load", "nowhere.csv", "assets.csv", "--dataset", "asset", "--again", "--json"];
+    assert_eq!(run(&both), (2, "loaded".into()));
+    assert_eq!(run(&["load", "assets.csv", "--dataset", "asset", "--json"]), (0, "duplicate".into()));
+    assert_eq!(
+        world.query("select run, dataset, state from etl.load order by run").await,
+        "0 | trade | failed\n1 | asset | loaded"
+    );
+}
+
+#[test]
 fn help_has_examples_and_completions_are_printed() {
     let scratch = Scratch::new("cli");
     assert!(text(&small_etl(&scratch, &[], &["--help"])).contains("Examples:"));
+    let complete = r#"source <("$0" completions bash); COMP_WORDS=(small-etl validate --da); COMP_CWORD=2
+        complete=$(complete -p small-etl | sed 's/.*-F \([^ ]*\).*/\1/')
+        $complete small-etl --da validate; echo "${COMPREPLY[@]}""#;
+    let output = Command::new("bash").args(["-c", complete, env!("CARGO_BIN_EXE_small-etl")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "--dataset", "{}", text(&output));
     for shell in ["bash", "zsh", "fish"] {
         assert!(text(&small_etl(&scratch, &[], &["completions", shell])).contains("small-etl"));
     }

@@ -129,12 +129,12 @@ async fn no_lossy_value_is_loaded() {
     12 | 13 | account_type | integer | "2147483648" does not fit into 32 bits
     13 | 14 | traded_time | timestamp | "2025-12-22T10:30:00+08:00" has an offset; write the time in UTC, with Z or nothing behind it
     14 | 15 | traded_time | timestamp | "2025-02-30T10:30:00" has a date that does not exist
-    15 | 16 | traded_time | timestamp | "2025-12-22 10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999
-    16 | 17 | traded_time | timestamp | "2025-12-22T24:00:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999
-    17 | 18 | traded_time | timestamp | "2025-12-22T23:59:60" is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999
-    18 | 19 | traded_time | timestamp | "0000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999
-    19 | 20 | traded_time | timestamp | "10000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999
-    20 | 21 | traded_time | timestamp | "2025-12-22T10:30:00.1234567" is no timestamp; write YYYY-MM-DDTHH:MM:SS, years 0001 to 9999
+    15 | 16 | traded_time | timestamp | "2025-12-22 10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    16 | 17 | traded_time | timestamp | "2025-12-22T24:00:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    17 | 18 | traded_time | timestamp | "2025-12-22T23:59:60" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    18 | 19 | traded_time | timestamp | "0000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    19 | 20 | traded_time | timestamp | "10000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    20 | 21 | traded_time | timestamp | "2025-12-22T10:30:00.1234567" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
     "#);
 }
 
@@ -211,14 +211,14 @@ async fn every_rule_of_a_trade_is_checked_and_every_violation_of_a_row_reported(
     6 | traded_price | above | "0" is not greater than 0 | 0
     6 | traded_volume | above | "-100" is not greater than 0 | -100
     6 | traded_amount | above | "0.00" is not greater than 0 | 0.00
-    7 | strategy_name | required | the cell is empty, but a value is required | -
+    7 | strategy_name | required | the cell holds no value, but one is required | -
     7 | order_remark | max_length | "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" has 101 characters, more than 100 | xxxxxxxxxxxx
     7 | direction | allowed | "50" is none of 0 48 49 | 50
     7 | offset_flag | allowed | "47" is none of 48 49 50 51 52 53 54 | 47
     8 | account_id | max_length | "123456789012345678901" has 21 characters, more than 20 | 123456789012
-    8 | traded_id | required | the cell is empty, but a value is required | -
-    8 | created_at | required | the cell is empty, but a value is required | -
-    8 | updated_at | required | the cell is empty, but a value is required | -
+    8 | traded_id | required | the cell holds no value, but one is required | -
+    8 | created_at | required | the cell holds no value, but one is required | -
+    8 | updated_at | required | the cell holds no value, but one is required | -
     9 | traded_amount | amount_is_price_times_volume | traded_amount is not traded_price x traded_volume | 15500.00
     "#);
 }
@@ -244,7 +244,7 @@ A5,2,999999999999999999.99,999999999999999999.99,0,1.00,2025-12-22T14:30:00
     2 | 3 | frozen_cash | min | "-0.01" is less than 0
     2 | 3 | market_value | min | "-3" is less than 0
     2 | 3 | total_asset | min | "-4.01" is less than 0
-    3 | 4 | frozen_cash | required | the cell is empty, but a value is required
+    3 | 4 | frozen_cash | required | the cell holds no value, but one is required
     5 | 6 | total_asset | total_is_sum | total_asset is not cash + frozen_cash + market_value
     "#);
 }

@@ -264,7 +264,7 @@ async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed()
     let error = world.try_load("incoming/quotes/1.csv").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "dataset quote: column ask of table order must be numeric(12, 4) or wider; it is numeric or too narrow"
+        "dataset quote: column ask of table order must be numeric(12, 4) or wider; it is numeric(12,2)"
     );
     for (change, message) in [
         (

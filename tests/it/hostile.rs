@@ -128,7 +128,7 @@ async fn a_record_with_too_many_or_too_few_fields_is_a_reject_of_its_own() {
     let counts = report.counts.unwrap();
     assert_eq!((counts.read, counts.inserted, counts.rejected), (4, 2, 2));
     assert_snapshot!(rejects(&world).await, @r"
-    3 | - | field_count | the record has 3 fields, the header 7; quote fields that hold a comma | - | A2,2,1.00
+    3 | - | field_count | the record has 3 fields, the header 7; add those that are missing | - | A2,2,1.00
     4 | - | field_count | the record has 8 fields, the header 7; quote fields that hold a comma | - | A3,2,1,000.00,2.00,3.00,1005.00,2025-12-22T14:30:00
     ");
 }

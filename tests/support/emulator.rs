@@ -6,6 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// Ends the emulator once its standard input closes: that happens even when its owner is killed. The emulator ends the
+/// function when it is asked to end, not when it is killed.
+const WATCHDOG: &str = r#"trap '' INT TERM HUP
+"$@" < /dev/null & emulator=$!
+cat > /dev/null
+kill $emulator
+wait $emulator"#;
+
 /// A function that can be invoked; it ends when this is dropped.
 pub struct Emulator {
     port: u16,
@@ -17,7 +25,9 @@ impl Emulator {
     pub fn start(function: &Path, variables: &[(String, String)], log: Stdio) -> Self {
         let emulator = binary();
         let (port, api) = (super::free_port(), super::free_port());
-        let process = Command::new(&emulator)
+        let process = Command::new("sh")
+            .args(["-c", WATCHDOG, "watchdog"])
+            .arg(&emulator)
             .args(["--log-level", "error"])
             .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
             .args(["--runtime-api-address", &format!("127.0.0.1:{api}")])
@@ -25,7 +35,7 @@ impl Emulator {
             .env("AWS_LAMBDA_FUNCTION_NAME", function.file_name().unwrap_or_default())
             .env("AWS_LAMBDA_FUNCTION_TIMEOUT", "900")
             .envs(variables.iter().cloned())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -50,8 +60,8 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        // The emulator ends the function when it is asked to end, not when it is killed.
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        drop(self.process.stdin.take());
+        // Nothing can be done in a destructor about a watchdog that is gone already.
         let _ = self.process.wait();
     }
 }

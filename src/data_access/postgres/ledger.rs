@@ -67,7 +67,7 @@ pub enum Claimed {
 }
 
 impl Database {
-    /// Claims `object` for this worker, or says who has it.
+    /// Claims `object` for this worker, or says who has it. With `again` a load that is finished gets a next run.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -77,6 +77,7 @@ impl Database {
         dataset: &str,
         datasets: &Datasets,
         terms: &ClaimTerms,
+        again: bool,
     ) -> Result<Claimed> {
         let mut connection = self.connection().await?;
         let step = "claim the file in the ledger";
@@ -89,9 +90,12 @@ impl Database {
         }
         let inserted = transaction
             .query_opt(
-                "insert into etl.load (bucket, key, version, sequencer, dataset, dataset_version, size_bytes, \
+                "insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
                      batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+                 values ($1, $2, $3, \
+                     (select coalesce(max(run) + case when $12 and bool_and(finished_at is not null) then 1 else 0 end, 0) \
+                         from etl.load where bucket = $1 and key = $2 and version = $3), \
+                     $4, $5, $6, $7, $8, $9, $10, \
                      nextval('etl.lease_token'), clock_timestamp() + make_interval(secs => $11)) \
                  on conflict (bucket, key, version, run) do nothing \
                  returning id, lease_token",
@@ -107,6 +111,7 @@ impl Database {
                     &terms.max_rejects,
                     &terms.max_reject_rate,
                     &terms.lease.as_secs_f64(),
+                    &again,
                 ],
             )
             .await

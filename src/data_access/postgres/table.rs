@@ -3,7 +3,6 @@
 use std::sync::PoisonError;
 
 use super::{Database, query_error};
-use crate::domain::column::Constraint;
 use crate::domain::{Column, ColumnType, Dataset};
 use crate::error::{Error, Result};
 
@@ -24,7 +23,7 @@ impl Database {
             .connection()
             .await?
             .query(
-                "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, \
+                "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, format_type(a.atttypid, a.atttypmod) as shown, \
                      exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid \
                          and i.indpred is null and i.indkey::text = a.attnum::text) as is_unique, \
                      information_schema._pg_char_max_length(a.atttypid, a.atttypmod) as length, \
@@ -36,6 +35,10 @@ impl Database {
             )
             .await
             .map_err(|error| query_error("look at the dataset's table", error))?;
+        if columns.is_empty() {
+            let message = format!("dataset {}: table {} is missing; run its migration", dataset.name, dataset.table);
+            return Err(Error::configuration(message));
+        }
         for column in &dataset.columns {
             let found = columns.iter().find(|row| row.get::<_, &str>("attname") == column.name);
             let holds = found.is_some_and(|row| {
@@ -48,7 +51,7 @@ impl Database {
                     column.name,
                     dataset.table,
                     needed(column),
-                    found.map_or("is missing".into(), |row| format!("is {} or too narrow", row.get::<_, &str>("kind"))),
+                    found.map_or("is missing".into(), |row| format!("is {}", row.get::<_, &str>("shown"))),
                 )));
             }
         }
@@ -73,18 +76,13 @@ impl Database {
     }
 }
 
-fn max_length(column: &Column) -> Option<i32> {
-    column.constraints.iter().find_map(|(constraint, _)| match constraint {
-        Constraint::MaxLength(length) => i32::try_from(*length).ok(),
-        _ => None,
-    })
-}
-
 fn holds(column: &Column, kind: &str, length: Option<i32>, precision: Option<i32>, scale: Option<i32>) -> bool {
     match column.kind {
         ColumnType::Text => match (kind, length) {
             ("text", _) | ("character varying", None) => true,
-            ("character varying", Some(length)) => max_length(column).is_some_and(|most| most <= length),
+            ("character varying", Some(length)) => {
+                column.max_length().is_some_and(|most| i64::from(most) <= i64::from(length))
+            }
             _ => false,
         },
         ColumnType::Integer => matches!(kind, "integer" | "bigint"),
@@ -103,7 +101,7 @@ fn holds(column: &Column, kind: &str, length: Option<i32>, precision: Option<i32
 fn needed(column: &Column) -> String {
     match column.kind {
         ColumnType::Text => {
-            max_length(column).map_or("text".into(), |length| format!("text or varchar({length}) or wider"))
+            column.max_length().map_or("text".into(), |length| format!("text or varchar({length}) or wider"))
         }
         ColumnType::Integer => "integer or bigint".into(),
         ColumnType::BigInt => "bigint".into(),
@@ -116,6 +114,7 @@ fn needed(column: &Column) -> String {
 mod tests {
     use super::*;
     use crate::domain::Severity;
+    use crate::domain::column::Constraint;
 
     fn column(kind: ColumnType, constraints: Vec<Constraint>) -> Column {
         let constraints = constraints.into_iter().map(|constraint| (constraint, Severity::Error)).collect();
