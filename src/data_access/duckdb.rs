@@ -92,7 +92,7 @@ impl Stage {
             let appender = sessions[index]
                 .appender(tables[index])
                 .map_err(|error| database_error("append to the staging database", &error))?;
-            Ok(StageWriter { appender, unflushed: 0 })
+            Ok(StageWriter(appender))
         };
         write([open(0)?, open(1)?])
     }
@@ -165,13 +165,7 @@ fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<C
 }
 
 /// Appends to one table of the stage.
-pub struct StageWriter<'a> {
-    appender: Appender<'a>,
-    unflushed: usize,
-}
-
-/// What an appender may hold back before it is written to the table, where it can be spilled.
-const UNFLUSHED_BYTES: usize = 16 * 1024 * 1024;
+pub struct StageWriter<'a>(Appender<'a>);
 
 impl StageWriter<'_> {
     /// Appends rows; the columns are those of the table, in its order.
@@ -179,14 +173,7 @@ impl StageWriter<'_> {
     /// # Errors
     /// [`ErrorKind::System`].
     pub fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        let failed = |error| database_error("append to the staging database", &error);
-        self.unflushed += rows.get_array_memory_size();
-        self.appender.append_record_batch(rows).map_err(failed)?;
-        if self.unflushed < UNFLUSHED_BYTES {
-            return Ok(());
-        }
-        self.unflushed = 0;
-        self.appender.flush().map_err(failed)
+        self.0.append_record_batch(rows).map_err(|error| database_error("append to the staging database", &error))
     }
 
     /// Writes what is still buffered. A writer that is dropped instead may lose its last rows.
@@ -194,7 +181,7 @@ impl StageWriter<'_> {
     /// # Errors
     /// [`ErrorKind::System`].
     pub fn finish(mut self) -> Result<()> {
-        self.appender.flush().map_err(|error| database_error("append to the staging database", &error))
+        self.0.flush().map_err(|error| database_error("append to the staging database", &error))
     }
 }
 

@@ -144,12 +144,13 @@ impl Database {
     }
 }
 
-/// Limits are set with statements, since proxies refuse the startup options.
+/// Limits are set with statements, since proxies refuse the startup options. A table grows while a file is loaded, so
+/// that a plan kept from the first batches would scan all of it in the last.
 fn session_limits(lease: Duration) -> String {
     let idle = lease / 2;
     format!(
         "set timezone = 'UTC'; set statement_timeout = {}; set lock_timeout = {}; \
-         set idle_in_transaction_session_timeout = {}",
+         set idle_in_transaction_session_timeout = {}; set plan_cache_mode = force_custom_plan",
         STATEMENT_TIMEOUT.as_millis(),
         LOCK_TIMEOUT.as_millis(),
         idle.as_millis(),
