@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 export SMALL_ETL_CACHE ?= $(HOME)/.cache/small-etl
 export CARGO_TARGET_DIR ?= $(SMALL_ETL_CACHE)/target
+# Tells build.rs which checkout is being built.
+export ETL_CHECKOUT := $(CURDIR)
 # DuckDB is a million lines of C++: what was compiled once is kept, also over an upgrade of this program.
 ifneq ($(origin CXX),environment)
 export CXX := ccache g++
