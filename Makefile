@@ -16,21 +16,27 @@ endif
 
 EMULATOR := $(SMALL_ETL_CACHE)/aws-lambda-rie
 EMULATOR_RELEASE := 1.170.0
+MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requirements.txt)
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo test bench lint format check-format
+.PHONY: help setup build demo test torture bench lint format check-format
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-setup: $(EMULATOR) ## Install or find what the other targets need
+setup: $(EMULATOR) $(MOTO) ## Install or find what the other targets need
 	@.ci/install-packages
 
 $(EMULATOR):
 	@.ci/install-packages
 	@echo "==> fetching the Lambda runtime emulator (from the wheel of aws-sam-cli $(EMULATOR_RELEASE)) to $@"
 	@.ci/fetch-emulator $(EMULATOR_RELEASE) $@
+
+$(MOTO): .ci/moto-requirements.txt
+	@.ci/install-packages
+	@echo "==> installing moto (S3 with versions, and SQS, for the tests) to $@"
+	@.ci/install-moto $@
 
 build: setup ## Build the library, the binaries and the examples
 	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB, which takes about half an hour on two cores"
@@ -41,6 +47,9 @@ demo: build ## Run the main job on real components; KEEP=1 leaves them running
 
 test: setup ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
 	$(CARGO) test $(LOCKED)
+
+torture: setup ## Kill, cut and confuse it for MINUTES (default 5), from SEED (default: random), and check the end
+	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --exact torture::whatever_happens_the_end_is_that_of_one_quiet_run
 
 bench: setup ## Load a million trades, against psql; ROWS and RUNS change how many and how often
 	$(CARGO) bench $(LOCKED) --profile dev --bench load

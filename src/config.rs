@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "datasets.path",
     "load.batch_size",
     "load.connections",
+    "load.deadline_margin_seconds",
     "load.lease_seconds",
     "load.max_reject_rate",
     "load.max_rejects",
@@ -39,6 +40,7 @@ const KEYS: &[&str] = &[
     "pipeline.extractor",
     "pipeline.loader",
     "pipeline.validator",
+    "queue.url",
     "stage.memory_limit_mb",
     "stage.temp_folder",
     "stage.threads",
@@ -62,6 +64,9 @@ pub struct Settings {
     pub migrations: PathSetting,
     /// Which parts a file runs through.
     pub pipeline: PipelineSettings,
+    /// The queue in front of ingest.
+    #[serde(default)]
+    pub queue: QueueSettings,
     /// How the program logs.
     pub log: LogSettings,
 }
@@ -90,6 +95,8 @@ pub struct LoadSettings {
     pub max_rejects: Option<i64>,
     /// A greater share of rejects than this fails the file.
     pub max_reject_rate: Option<f64>,
+    /// How long before its end a call begins no further batch, in seconds.
+    pub deadline_margin_seconds: u64,
 }
 
 /// Section `stage`.
@@ -119,6 +126,13 @@ pub struct PipelineSettings {
     pub validator: String,
     /// Who writes them.
     pub loader: String,
+}
+
+/// Section `queue`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct QueueSettings {
+    /// Its URL.
+    pub url: Option<String>,
 }
 
 /// Section `log`.
@@ -193,7 +207,7 @@ impl Settings {
     }
 
     fn check(&self) -> Result<()> {
-        let LoadSettings { batch_size, connections, lease_seconds, max_rejects, max_reject_rate } = self.load;
+        let LoadSettings { batch_size, connections, lease_seconds, max_rejects, max_reject_rate, .. } = self.load;
         let rules = [
             ("load.batch_size", batch_size >= 1, "at least 1"),
             ("load.connections", (1..10).contains(&connections), "1 to 9"),

@@ -13,6 +13,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// S3 or Postgres is unreachable, throttles, or asks to try again. The step is repeated.
     Connection,
+    /// Another transaction was in the way: a deadlock, a serialization failure. The step is repeated at once.
+    Conflict,
+    /// The time of this call is over before the file is, and there is no queue to hand the rest to.
+    OutOfTime,
     /// The file as a whole cannot be loaded. The load ends `failed` with this reason; nobody retries.
     File(Reason),
     /// Another worker holds the lease now. This one must stop without writing.
@@ -27,7 +31,7 @@ impl ErrorKind {
     /// Whether the same step may succeed when it is repeated.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        self == Self::Connection
+        matches!(self, Self::Connection | Self::Conflict)
     }
 
     /// The name that a program sees, for example as the Lambda error type.
@@ -35,6 +39,8 @@ impl ErrorKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Connection => "connection",
+            Self::Conflict => "conflict",
+            Self::OutOfTime => "out_of_time",
             Self::File(_) => "file",
             Self::LeaseLost => "lease_lost",
             Self::Configuration => "configuration",
@@ -63,6 +69,10 @@ pub enum Reason {
     TooManyRejects,
     /// The object was replaced before it was read.
     Superseded,
+    /// The file is larger than the temporary folder has room.
+    TooLarge,
+    /// Three workers in a row ended without committing anything.
+    NoProgress,
 }
 
 impl Reason {
@@ -78,6 +88,8 @@ impl Reason {
             Self::Forbidden => "forbidden",
             Self::TooManyRejects => "too_many_rejects",
             Self::Superseded => "superseded",
+            Self::TooLarge => "too_large",
+            Self::NoProgress => "no_progress",
         }
     }
 }
@@ -174,9 +186,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_connection_errors_are_retried() {
-        let kinds = [ErrorKind::File(Reason::Empty), ErrorKind::LeaseLost, ErrorKind::Configuration, ErrorKind::System];
-        assert!(ErrorKind::Connection.is_retryable());
+    fn only_connection_errors_and_conflicts_are_retried() {
+        let kinds = [
+            ErrorKind::File(Reason::Empty),
+            ErrorKind::LeaseLost,
+            ErrorKind::OutOfTime,
+            ErrorKind::Configuration,
+            ErrorKind::System,
+        ];
+        assert!(ErrorKind::Connection.is_retryable() && ErrorKind::Conflict.is_retryable());
         assert!(kinds.into_iter().all(|kind| !kind.is_retryable()));
     }
 

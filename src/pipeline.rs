@@ -2,18 +2,23 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, stream};
 use serde_json::Value;
 use tracing::Instrument;
 
 use crate::data_access::duckdb::{Stage, StageOptions};
-use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Database};
+use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database};
+use crate::data_access::retry::retrying;
 use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::load::retrying;
-use crate::services::{Extracted, Extractor, LoadWork, Loader, Validated, Validator, analyse, rejects};
+use crate::services::{
+    Deadline, Extracted, Extractor, LoadWork, Loader, Loading, Validated, Validator, analyse, rejects,
+};
+
+/// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
+const MOST_STALLED: i32 = 3;
 
 /// What outlives one file: definitions, settings, parts, and the pool of connections.
 pub struct Context {
@@ -58,21 +63,23 @@ pub struct Request {
     pub again: bool,
     /// Counts how far the file is.
     pub progress: Arc<Progress>,
+    /// When to leave the rest to the next worker.
+    pub deadline: Deadline,
 }
 
 impl Request {
     /// A request for a file whose key tells its dataset.
     #[must_use]
     pub fn new(location: Location) -> Self {
-        Self { location, dataset: None, again: false, progress: Arc::default() }
+        Self { location, dataset: None, again: false, progress: Arc::default(), deadline: Deadline::default() }
     }
 }
 
 /// Loads one file, or says why not. The file's own faults are in the report.
 ///
 /// # Errors
-/// `Connection` after all retries, `LeaseLost`, `Configuration`, `System`: the file is then neither loaded nor failed,
-/// and may be asked for again.
+/// `Connection` and `Conflict` after all retries, `LeaseLost`, `Configuration`, `System`: the file is then neither loaded
+/// nor failed, and may be asked for again.
 pub async fn run(context: &Context, database: &Database, request: &Request) -> Result<LoadReport> {
     let (bucket, key) = (request.location.bucket().to_owned(), request.location.key());
     let span = tracing::info_span!(
@@ -122,6 +129,15 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         });
     };
     tracing::Span::current().record("dataset", &dataset.name);
+    if !request.deadline.has_time_for(Duration::ZERO) {
+        return Ok(LoadReport {
+            bucket: Some(request.location.bucket().to_owned()),
+            key: Some(request.location.key().to_string()),
+            dataset: Some(dataset.name.clone()),
+            rest: Some(request.location.clone()),
+            ..empty_report(LoadStatus::Interrupted)
+        });
+    }
     let (object, missing) = match context.extractor.identify(&request.location).await {
         Ok(object) => (object, None),
         Err(error) if matches!(error.kind(), ErrorKind::File(_)) && matches!(request.location, Location::S3 { .. }) => {
@@ -131,8 +147,9 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     };
     context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
-    let claimed =
-        retrying(|| database.claim(&object, &dataset.name, &context.datasets, &context.terms, request.again)).await?;
+    let token = retrying(|| database.fencing_token()).await?;
+    let claim = || database.claim(token, &object, &dataset.name, &context.datasets, &context.terms, request.again);
+    let claimed = retrying(claim).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),
         bucket: Some(object.bucket.clone()),
@@ -146,33 +163,35 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         Claimed::Finished { load_id, attempt, reason } => {
             return Ok(LoadReport { reason, ..report(LoadStatus::Duplicate, load_id, attempt) });
         }
-        Claimed::Held { load_id, attempt } => return Ok(report(LoadStatus::InProgress, load_id, attempt)),
+        Claimed::Held { load_id, attempt, remaining } => {
+            return Ok(LoadReport { retry_after: Some(remaining), ..report(LoadStatus::InProgress, load_id, attempt) });
+        }
         Claimed::Taken(claim) => claim,
     };
     tracing::Span::current().record("load_id", claim.load_id.0);
-    let work = FileWork { context, database, claim: &claim, object: &object };
+    tracing::info!(attempt = claim.attempt, "claimed");
+    let work = FileWork { context, database, claim: &claim, object: &object, request };
     let outcome = match missing {
-        Some(error) => work.fail(error, 0, stream::empty()).await,
-        None => work.load(&dataset.name, &request.progress).await,
-    };
-    match outcome {
-        Ok(ending) => Ok(LoadReport {
-            reason: ending.reason.map(|reason| reason.name().to_owned()),
-            counts: Some(ending.counts),
-            statistics: ending.statistics,
-            error: ending.error,
-            ..report(ending.status, claim.load_id, claim.attempt)
-        }),
-        Err(error) => {
-            if error.kind() != ErrorKind::LeaseLost {
-                // Best effort: where even this fails, the lease ends by itself.
-                if let Err(error) = database.give_back_lease(&claim).await {
-                    tracing::warn!(error = %error.chain(), "the lease could not be given back");
-                }
-            }
-            Err(error)
+        Some(error) => work.fail(error, 0, stream::empty).await,
+        None if claim.stalled > MOST_STALLED => {
+            work.fail(work.no_progress("nothing is known of how they ended"), 0, stream::empty).await
         }
-    }
+        None => work.load(&dataset.name).await,
+    };
+    let outcome = match outcome {
+        Err(error) => work.leave(error).await,
+        ended => ended,
+    };
+    let ending = outcome?;
+    let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(&object));
+    Ok(LoadReport {
+        reason: ending.reason.map(|reason| reason.name().to_owned()),
+        counts: Some(ending.counts),
+        statistics: ending.statistics,
+        error: ending.error,
+        rest,
+        ..report(ending.status, claim.load_id, claim.attempt)
+    })
 }
 
 /// How the load of a claimed file ended.
@@ -190,32 +209,81 @@ struct FileWork<'a> {
     database: &'a Database,
     claim: &'a Claim,
     object: &'a ObjectVersion,
+    request: &'a Request,
 }
 
 impl FileWork<'_> {
-    async fn load(&self, dataset: &str, progress: &Arc<Progress>) -> Result<Ending> {
+    async fn load(&self, dataset: &str) -> Result<Ending> {
         let datasets = self.datasets_in_force().await?;
         let definition = datasets.get(dataset).map_err(Error::configuration)?;
+        let Request { progress, deadline, .. } = self.request;
         let stage = Arc::new(Stage::open(&self.context.stage, Arc::clone(progress))?);
         let staging = stage_and_validate(self.context, self.object, definition, &stage);
         let staged = tokio::select! {
             staged = staging => staged,
             lost = self.keep_lease() => { stage.cancel(); return Err(lost) }
+            () = deadline.passed() => { stage.cancel(); return self.interrupt(progress.staged()).await }
         };
         let (extracted, validated, statistics) = match staged {
             Ok(staged) => staged,
-            Err(error) => return self.fail(error, progress.staged(), stream::empty()).await,
+            Err(error) => return self.fail(error, progress.staged(), stream::empty).await,
         };
+        let read = extracted.read;
+        tracing::info!(read, rejected = validated.rejected, "validated");
         if let Some(error) = self.over_threshold(&extracted, validated) {
-            let rejects = rejects::all(definition, &stage, &extracted);
-            return self.fail(error, extracted.read, rejects).await;
+            return self.fail(error, read, || rejects::all(definition, &stage, &extracted)).await;
         }
-        progress.set_total(extracted.read);
-        let (claim, read) = (self.claim.clone(), extracted.read);
-        let work = LoadWork { claim, datasets: Arc::clone(&datasets), dataset: dataset.to_owned(), stage, extracted };
-        self.context.loader.load(self.database, &work).await?;
-        let counts = retrying(|| self.database.finish(self.claim, read, &statistics)).await?;
-        Ok(Ending { status: LoadStatus::Loaded, reason: None, error: None, counts, statistics })
+        retrying(|| self.database.note_read(self.claim, read)).await?;
+        progress.set_total(read);
+        let work = LoadWork {
+            claim: self.claim.clone(),
+            datasets: Arc::clone(&datasets),
+            dataset: dataset.to_owned(),
+            stage,
+            extracted,
+            deadline: deadline.clone(),
+        };
+        if self.context.loader.load(self.database, &work).await? == Loading::OutOfTime {
+            return self.interrupt(read).await;
+        }
+        self.close(LoadStatus::Loaded, None, read, statistics, stream::empty).await
+    }
+
+    /// Leaves the rest to the next worker, unless too many of them got nowhere.
+    async fn interrupt(&self, read: i64) -> Result<Ending> {
+        if !self.request.deadline.is_interrupted() && self.has_stalled().await? {
+            let error = self.no_progress("the last one ran out of time; give it more time, or smaller batches");
+            return self.fail(error, read, stream::empty).await;
+        }
+        self.close(LoadStatus::Interrupted, None, read, Value::Null, stream::empty).await
+    }
+
+    /// Gives the load back after an error, so that it may be asked for again, unless too many workers got nowhere.
+    async fn leave(&self, error: Error) -> Result<Ending> {
+        if error.kind() == ErrorKind::LeaseLost {
+            return Err(error);
+        }
+        // A connection that is away, or settings that a person must mend, are no fault of the file.
+        let stalled = error.kind() == ErrorKind::System;
+        if stalled && self.has_stalled().await.unwrap_or_default() {
+            tracing::error!(error = %error.chain(), "the third worker in a row failed");
+            return self.fail(self.no_progress(&error.chain()), self.request.progress.staged(), stream::empty).await;
+        }
+        // Best effort: where even this fails, the lease ends by itself.
+        if let Err(error) = self.database.give_back_lease(self.claim, stalled).await {
+            tracing::warn!(error = %error.chain(), "the lease could not be given back");
+        }
+        Err(error)
+    }
+
+    async fn has_stalled(&self) -> Result<bool> {
+        Ok(retrying(|| self.database.stalled(self.claim)).await? >= MOST_STALLED)
+    }
+
+    fn no_progress(&self, cause: &str) -> Error {
+        let file = self.object.display_name();
+        let message = format!("{file}: {MOST_STALLED} workers in a row ended without committing anything: {cause}");
+        Error::file(Reason::NoProgress, message)
     }
 
     /// A load that goes on runs under the definitions of its first claim, not under those of this program.
@@ -255,18 +323,37 @@ impl FileWork<'_> {
     }
 
     /// Ends the load where the file is at fault; any other error passes through.
-    async fn fail(
-        &self,
-        error: Error,
-        read: i64,
-        rejects: impl Stream<Item = Result<Vec<Violation>>>,
-    ) -> Result<Ending> {
+    async fn fail<S>(&self, error: Error, read: i64, rejects: impl Fn() -> S) -> Result<Ending>
+    where
+        S: Stream<Item = Result<Vec<Violation>>>,
+    {
         let ErrorKind::File(reason) = error.kind() else { return Err(error) };
         let message = error.chain();
-        let counts = self.database.fail(self.claim, reason, &message, read, rejects).await?;
         let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
         tracing::warn!(reason = reason.name(), error = message, "the file as a whole cannot be loaded");
-        Ok(Ending { status, reason: Some(reason), error: Some(message), counts, statistics: Value::Null })
+        self.close(status, Some((reason, message)), read, Value::Null, rejects).await
+    }
+
+    async fn close<S>(
+        &self,
+        status: LoadStatus,
+        failure: Option<(Reason, String)>,
+        read: i64,
+        statistics: Value,
+        rejects: impl Fn() -> S,
+    ) -> Result<Ending>
+    where
+        S: Stream<Item = Result<Vec<Violation>>>,
+    {
+        let (reason, error) = failure.unzip();
+        let stalled = !self.request.deadline.is_interrupted();
+        let closing = Closing { status, reason, error: error.as_deref(), read, statistics: &statistics, stalled };
+        let counts = tokio::select! {
+            counts = retrying(|| self.database.close(self.claim, &closing, rejects())) => counts?,
+            // There may be millions of rejects to keep.
+            lost = self.keep_lease() => return Err(lost),
+        };
+        Ok(Ending { status, reason, error, counts, statistics })
     }
 }
 
@@ -276,6 +363,7 @@ async fn stage_and_validate(
     dataset: &Dataset,
     stage: &Arc<Stage>,
 ) -> Result<(Extracted, Validated, Value)> {
+    stage.check_room(object)?;
     // The extractor repeats its own requests: only it knows how much of the body it has.
     let extracted = context.extractor.extract(object, dataset, stage).await?;
     let validated = context.validator.validate(dataset, stage).await?;
@@ -371,5 +459,7 @@ fn empty_report(status: LoadStatus) -> LoadReport {
         elapsed_ms: 0,
         statistics: Value::Null,
         error: None,
+        rest: None,
+        retry_after: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report, tell};
 use crate::config::Settings;
@@ -9,6 +10,7 @@ use crate::data_access::postgres::Database;
 use crate::domain::{LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Context, Request};
+use crate::services::Deadline;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -35,10 +37,11 @@ const SHOWN_REJECTS: i64 = 10;
 pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result<u8> {
     let context = crate::context::context(settings)?;
     let database = Database::new(&settings.database()?)?;
+    let deadline = stop_on_signal()?;
     let mut reports = Vec::new();
     let mut worst = DONE;
     for file in &arguments.files {
-        match load(&context, &database, file, &arguments).await {
+        match load(&context, &database, file, &arguments, &deadline).await {
             Ok(report) => {
                 worst = worst.max(exit_code(&report));
                 reports.push(report);
@@ -53,9 +56,41 @@ pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result
     Ok(worst)
 }
 
-async fn load(context: &Context, database: &Database, file: &str, arguments: &LoadArguments) -> Result<LoadReport> {
+/// The first Ctrl-C (or SIGTERM) ends the present batch and leaves the rest to the next run; the second ends everything.
+fn stop_on_signal() -> Result<Deadline> {
+    let deadline = Deadline::default();
+    let unheard = |error| Error::system("listen for signals", error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let stop = deadline.clone();
+    tokio::spawn(async move {
+        let mut stopped = false;
+        loop {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            if stopped {
+                std::process::exit(NOT_DONE.into());
+            }
+            stopped = true;
+            stop.interrupt();
+        }
+    });
+    Ok(deadline)
+}
+
+async fn load(
+    context: &Context,
+    database: &Database,
+    file: &str,
+    arguments: &LoadArguments,
+    deadline: &Deadline,
+) -> Result<LoadReport> {
     let location = Location::parse(file).map_err(Error::configuration)?;
-    let request = Request { dataset: arguments.dataset.clone(), again: arguments.again, ..Request::new(location) };
+    let request = Request {
+        dataset: arguments.dataset.clone(),
+        again: arguments.again,
+        deadline: deadline.clone(),
+        ..Request::new(location)
+    };
     let load = pipeline::run(context, database, &request);
     let report = report::with_progress_bar(&request.progress, load).await?;
     if arguments.json {
@@ -77,6 +112,6 @@ fn exit_code(report: &LoadReport) -> u8 {
         LoadStatus::Duplicate if report.reason.is_some() => FILE_UNUSABLE,
         LoadStatus::Loaded | LoadStatus::Duplicate => DONE,
         LoadStatus::Failed | LoadStatus::Superseded => FILE_UNUSABLE,
-        LoadStatus::InProgress | LoadStatus::Skipped => NOT_DONE,
+        LoadStatus::InProgress | LoadStatus::Interrupted | LoadStatus::Skipped => NOT_DONE,
     }
 }

@@ -35,9 +35,10 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
         let _ = writeln!(text, "  {error}");
     }
     if report.status == LoadStatus::InProgress {
-        text.push_str(
-            "  another worker has it; if that one was interrupted, its lease ends within load.lease_seconds\n",
-        );
+        text.push_str("  another worker has it; if that one was killed, its lease ends within load.lease_seconds\n");
+    }
+    if report.status == LoadStatus::Interrupted {
+        text.push_str("  what is committed stays; the same command goes on with the rest\n");
     }
     if let Some(counts) = &report.counts {
         text.push_str(&counts_table(counts));

@@ -12,8 +12,8 @@ use ::duckdb::{Appender, Config, Connection};
 use arrow::record_batch::RecordBatch;
 use tempfile::TempDir;
 
-use crate::domain::Progress;
-use crate::error::{Error, ErrorKind, Result};
+use crate::domain::{ObjectVersion, Progress};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// How much a staging database may use.
 #[derive(Clone, Debug)]
@@ -101,6 +101,28 @@ impl Stage {
     #[must_use]
     pub fn spool(&self) -> PathBuf {
         self.folder.path().join("records.csv")
+    }
+
+    /// Refuses a file that is larger than its copy could be; what a packed file unpacks to is not known before.
+    ///
+    /// # Errors
+    /// `File(TooLarge)`, with both figures; [`ErrorKind::System`] when the folder cannot be asked.
+    pub fn check_room(&self, object: &ObjectVersion) -> Result<()> {
+        let folder = rustix::fs::statvfs(self.folder.path())
+            .map_err(|error| Error::system("look for room in the temporary folder", std::io::Error::from(error)))?;
+        let (room, size) = (folder.f_bavail.saturating_mul(folder.f_frsize), object.size.unwrap_or_default());
+        if size <= room {
+            return Ok(());
+        }
+        let (file, megabyte) = (object.display_name(), 1024 * 1024);
+        Err(Error::file(
+            Reason::TooLarge,
+            format!(
+                "{file}: the file has {} MB, the temporary folder has room for {}; give it more, or set stage.temp_folder",
+                size / megabyte,
+                room / megabyte
+            ),
+        ))
     }
 
     /// Opens the kept bytes to cut raw records from them.

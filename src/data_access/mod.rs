@@ -1,7 +1,10 @@
-//! The only place where a vendor is named: files and S3, CSV, `DuckDB`, Postgres. One file or folder each.
+//! The only place where a vendor is named: files and S3, SQS, CSV, `DuckDB`, Postgres. One file or folder each.
 
 pub mod archive;
+pub mod aws;
 pub mod csv;
 pub mod duckdb;
 pub mod postgres;
+pub mod retry;
 pub mod s3;
+pub mod sqs;

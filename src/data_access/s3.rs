@@ -1,21 +1,30 @@
 //! Objects in S3: which version there is, and its body as a stream that survives a broken connection.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
+use backon::BackoffBuilder;
 use bytes::{Buf, Bytes};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
+use super::aws::environment;
+use super::retry::pauses;
 use crate::domain::{ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// First attempt and three retries.
 const ATTEMPTS: u32 = 4;
+/// A server that says nothing for so long is asked again. S3 itself answers within a second.
+const SILENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client for S3, made on first use and kept between calls.
 ///
@@ -55,6 +64,7 @@ impl ObjectStore {
             stream: None,
             chunk: Bytes::new(),
             position: 0,
+            length: None,
             failures: 0,
         }
     }
@@ -66,7 +76,7 @@ impl ObjectStore {
     }
 
     async fn client(&self) -> &Client {
-        self.client.get_or_init(|| async { client(&aws_config::load_defaults(BehaviorVersion::latest()).await) }).await
+        self.client.get_or_init(|| async { client(environment().await) }).await
     }
 }
 
@@ -75,6 +85,8 @@ fn client(shared: &SdkConfig) -> Client {
     let own_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let config = aws_sdk_s3::config::Builder::from(shared)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(SILENCE).build())
         .force_path_style(own_endpoint);
     Client::from_conf(config.build())
 }
@@ -94,11 +106,14 @@ pub struct ObjectBody {
     stream: Option<ByteStream>,
     chunk: Bytes,
     position: u64,
-    failures: u32,
+    /// What the server says that the whole object has, once it was asked.
+    length: Option<u64>,
+    /// How often the body broke off since it last brought something.
+    failures: usize,
 }
 
 impl ObjectBody {
-    async fn open(&self) -> Result<ByteStream> {
+    async fn open(&mut self) -> Result<ByteStream> {
         let ObjectVersion { bucket, key, version, version_id, .. } = &self.object;
         let mut request = self.client.get_object().bucket(bucket).key(key.as_str());
         request = match version_id {
@@ -114,31 +129,32 @@ impl ObjectBody {
             let message = format!("s3://{bucket}/{key}: the server sent the whole object where the rest was asked for");
             return Err(Error::new(ErrorKind::System, message));
         }
+        let rest = response.content_length().and_then(|length| u64::try_from(length).ok());
+        self.length = rest.map(|rest| self.position + rest);
         Ok(response.body)
     }
 
     async fn next_chunk(&mut self) -> Result<Bytes> {
         loop {
-            let stream = match &mut self.stream {
+            let mut stream = match self.stream.take() {
                 Some(stream) => stream,
-                None => self.stream.insert(self.open().await?),
+                None => self.open().await?,
             };
             let broken = match stream.next().await {
                 Some(Ok(chunk)) => {
                     self.position += chunk.len() as u64;
                     self.failures = 0;
+                    self.stream = Some(stream);
                     return Ok(chunk);
                 }
-                None if self.object.size.is_none_or(|size| self.position >= size) => return Ok(Bytes::new()),
+                None if self.length.is_none_or(|length| self.position >= length) => return Ok(Bytes::new()),
                 None => Error::new(ErrorKind::Connection, "the body ended before its length"),
                 Some(Err(error)) => Error::with_source(ErrorKind::Connection, "the body broke off", error),
             };
+            let Some(pause) = pauses().build().nth(self.failures) else { return Err(broken) };
             self.failures += 1;
-            self.stream = None;
-            if self.failures >= ATTEMPTS {
-                return Err(broken);
-            }
-            tracing::warn!(position = self.position, "an object's body broke off; asking for the rest");
+            tracing::warn!(position = self.position, ?pause, "an object's body broke off; asking for the rest");
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -69,6 +69,23 @@ impl Location {
         }
     }
 
+    /// Exactly this version, wherever it lies.
+    #[must_use]
+    pub fn of(object: &ObjectVersion) -> Self {
+        if object.local {
+            return Self::File(PathBuf::from(object.key.as_str()));
+        }
+        let etag = object.version_id.is_none() && !object.version.is_empty();
+        Self::S3 {
+            bucket: object.bucket.clone(),
+            key: object.key.clone(),
+            version_id: object.version_id.clone(),
+            etag: etag.then(|| object.version.clone()),
+            size: object.size,
+            sequencer: object.sequencer.clone(),
+        }
+    }
+
     /// The bucket, or `file` for a file on this machine.
     #[must_use]
     pub fn bucket(&self) -> &str {

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::iter::Sum;
 use std::ops::Add;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+use super::object::Location;
 
 /// The identity of a load: the primary key of `etl.load`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -116,6 +119,8 @@ pub enum LoadStatus {
     Duplicate,
     /// Another worker is loading this version; nothing was written.
     InProgress,
+    /// The time of this worker is over; the next one goes on at the first batch that is not committed.
+    Interrupted,
     /// No dataset claims the key, or the event carries no file.
     Skipped,
 }
@@ -130,6 +135,7 @@ impl LoadStatus {
             Self::Superseded => "superseded",
             Self::Duplicate => "duplicate",
             Self::InProgress => "in_progress",
+            Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
         }
     }
@@ -166,6 +172,12 @@ pub struct LoadReport {
     /// What was wrong with the file as a whole, for people; not a part of the answer.
     #[serde(skip)]
     pub error: Option<String>,
+    /// What to ask for again: the rest of an interrupted load; not a part of the answer.
+    #[serde(skip)]
+    pub rest: Option<Location>,
+    /// When to ask again for a load that another worker holds; not a part of the answer.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
 }
 
 /// Unknown counts stand in the answer as nulls, so that its fields are always the same.

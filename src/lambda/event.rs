@@ -7,7 +7,7 @@ use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use aws_lambda_events::event::sqs::SqsEvent;
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::Location;
@@ -41,6 +41,10 @@ pub enum Asked {
 pub struct Message {
     /// Its id.
     pub id: String,
+    /// By which the queue knows this delivery of it.
+    pub receipt_handle: Option<String>,
+    /// How often it was delivered, this time included.
+    pub deliveries: u32,
     /// What it asks for; or the reason why it cannot be read.
     pub asked: Result<Vec<Asked>, String>,
 }
@@ -62,6 +66,8 @@ pub fn parse(event: Value) -> Result<Event> {
     let queue: SqsEvent = serde_json::from_value(event).map_err(|error| unreadable("the SQS event", error))?;
     let messages = queue.records.into_iter().map(|message| Message {
         id: message.message_id.unwrap_or_default(),
+        receipt_handle: message.receipt_handle,
+        deliveries: message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
         asked: serde_json::from_str(message.body.as_deref().unwrap_or_default())
             .map_err(|error| unreadable("the body of the SQS message", error))
             .and_then(files)
@@ -129,19 +135,19 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
 }
 
 /// `detail` of an event `Object Created`. Its key is not encoded.
-#[derive(Deserialize, serde::Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct ObjectCreated {
     bucket: CreatedIn,
     object: CreatedObject,
 }
 
-#[derive(Deserialize, serde::Serialize)]
+#[derive(Deserialize, Serialize)]
 struct CreatedIn {
     name: String,
 }
 
-#[derive(Deserialize, serde::Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct CreatedObject {
     key: String,
@@ -167,12 +173,16 @@ impl From<ObjectCreated> for Asked {
     }
 }
 
-#[derive(Deserialize)]
+/// A direct request, which is also how the rest of a load is asked for.
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Direct {
     bucket: String,
     key: String,
     version_id: Option<String>,
+    etag: Option<String>,
+    size: Option<u64>,
+    sequencer: Option<String>,
     dataset: Option<String>,
 }
 
@@ -184,17 +194,16 @@ fn direct(event: Value) -> Result<Asked> {
             error,
         )
     })?;
-    Ok(Asked::Load {
-        location: Location::S3 {
-            bucket: direct.bucket,
-            key: direct.key.into(),
-            version_id: direct.version_id,
-            etag: None,
-            size: None,
-            sequencer: None,
-        },
-        dataset: direct.dataset,
-    })
+    let Direct { bucket, key, version_id, etag, size, sequencer, dataset } = direct;
+    Ok(Asked::Load { location: Location::S3 { bucket, key: key.into(), version_id, etag, size, sequencer }, dataset })
+}
+
+/// The direct request for exactly this version; none for a file on this machine.
+#[must_use]
+pub fn request_for(location: &Location, dataset: Option<&str>) -> Option<Value> {
+    let Location::S3 { bucket, key, version_id, etag, size, sequencer } = location.clone() else { return None };
+    let (key, dataset) = (key.to_string(), dataset.map(String::from));
+    serde_json::to_value(Direct { bucket, key, version_id, etag, size, sequencer, dataset }).ok()
 }
 
 #[cfg(test)]
@@ -262,6 +271,14 @@ mod tests {
     fn a_schedule_and_a_direct_request_name_one_file() {
         assert_eq!(location(only(fixture("schedule"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
         assert_eq!(location(only(fixture("direct"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
+    }
+
+    #[test]
+    fn the_rest_of_a_load_is_asked_for_by_a_direct_request() {
+        let location = location(only(fixture("s3-put")));
+        let request = request_for(&location, Some("asset")).unwrap();
+        assert_eq!(only(request), Asked::Load { location, dataset: Some("asset".into()) });
+        assert_eq!(request_for(&Location::File("x.csv".into()), None), None);
     }
 
     #[test]

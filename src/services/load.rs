@@ -1,41 +1,31 @@
 //! Load: batches of accepted rows, several at once, each with its rejects and its checkpoint.
 
+use std::collections::HashSet;
+use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use backon::{ExponentialBuilder, Retryable};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
 use super::rejects::{self, Slices};
 use super::validate::quoted_name;
-use super::{LoadWork, Loader};
+use super::{LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::{BatchRows, Database};
-use crate::domain::{BatchNumber, Counts, Dataset};
+use crate::data_access::retry::retrying;
+use crate::domain::{BatchNumber, Counts, Dataset, LoadId};
 use crate::error::{Error, Result};
 
 /// The part `postgresql`.
 pub struct PostgresLoader;
 
-/// Repeats a step that failed on its connection: three times, each after a longer and slightly random pause.
-///
-/// # Errors
-/// The last error of `step`.
-pub async fn retrying<T, F: Future<Output = Result<T>>>(step: impl FnMut() -> F) -> Result<T> {
-    let pauses =
-        ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(3).with_jitter();
-    step.retry(pauses)
-        .when(Error::is_retryable)
-        .notify(|error, pause| tracing::warn!(error = %error.chain(), ?pause, "trying again"))
-        .await
-}
-
 #[async_trait]
 impl Loader for PostgresLoader {
-    async fn load(&self, database: &Database, work: &LoadWork) -> Result<()> {
+    async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading> {
         let dataset = work.datasets.get(&work.dataset).map_err(Error::configuration)?;
         let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
         let done = retrying(|| database.committed_batches(work.claim.load_id)).await?;
@@ -43,13 +33,40 @@ impl Loader for PostgresLoader {
         for batch in &committed {
             work.count_committed(*batch);
         }
-        let writes = open.into_iter().map(|batch| write_batch(database, work, dataset, batch));
-        let mut writes = stream::iter(writes).buffer_unordered(database.connections());
+        let mut left = open.len();
+        let pace = Pace::default();
+        let mut writes = stream::iter(open)
+            .take_while(|_: &BatchNumber| ready(pace.leaves_time(work)))
+            .map(|batch| pace.measure(write_batch(database, work, dataset, batch)))
+            .buffer_unordered(database.connections());
         let mut parked = !committed.is_empty();
         while let Some(counts) = writes.try_next().await? {
+            left -= 1;
             parked |= counts.parked > 0;
         }
-        release(database, work, dataset, parked).await
+        if left > 0 {
+            return Ok(Loading::OutOfTime);
+        }
+        release(database, work, dataset, parked, &pace).await
+    }
+}
+
+/// How long the slowest step has taken, in milliseconds.
+#[derive(Default)]
+struct Pace(AtomicU64);
+
+impl Pace {
+    async fn measure<T>(&self, step: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let outcome = step.await;
+        let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.fetch_max(elapsed, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whether one more step as slow as the slowest ends in time.
+    fn leaves_time(&self, work: &LoadWork) -> bool {
+        work.deadline.has_time_for(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
 }
 
@@ -104,26 +121,36 @@ fn accepted_rows(
 }
 
 /// Frees what waits for the rows of this file, and what this file parked whose reference came meanwhile. Freed rows may
-/// in turn be what others wait for.
-async fn release(database: &Database, work: &LoadWork, dataset: &Dataset, parked: bool) -> Result<()> {
+/// in turn be what others wait for, also those that an earlier worker freed.
+async fn release(
+    database: &Database,
+    work: &LoadWork,
+    dataset: &Dataset,
+    parked: bool,
+    pace: &Pace,
+) -> Result<Loading> {
+    let mut steps: Vec<(&Dataset, Option<LoadId>)> =
+        work.datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)).collect();
     if parked {
-        while retrying(|| database.release_parked(&work.claim, dataset, Some(work.claim.load_id))).await? > 0 {}
+        steps.push((dataset, Some(work.claim.load_id)));
     }
-    let mut arrived = vec![dataset.name.as_str()];
-    while let Some(name) = arrived.pop() {
-        for waiting in work.datasets.referring_to(name) {
-            let mut released = 0;
-            loop {
-                let more = retrying(|| database.release_parked(&work.claim, waiting, None)).await?;
-                released += more;
-                if more == 0 {
-                    break;
-                }
+    let mut visited = HashSet::new();
+    while let Some((waiting, of)) = steps.pop() {
+        let mut released = false;
+        loop {
+            if !pace.leaves_time(work) {
+                return Ok(Loading::OutOfTime);
             }
-            if released > 0 && waiting.name != name {
-                arrived.push(&waiting.name);
+            let step = retrying(|| database.release_parked(&work.claim, waiting, of));
+            if !pace.measure(step).await? {
+                break;
             }
+            released = true;
+        }
+        if of.is_none() && (visited.insert(&waiting.name) || released) {
+            let next = work.datasets.referring_to(&waiting.name).into_iter().filter(|next| next.name != waiting.name);
+            steps.extend(next.map(|next| (next, None)));
         }
     }
-    Ok(())
+    Ok(Loading::Done)
 }

@@ -3,6 +3,7 @@
 //! The first three are reached through traits and chosen by name, so that more sources, rules and sinks can come.
 
 pub mod analyse;
+pub mod deadline;
 pub mod extract;
 pub mod load;
 pub mod rejects;
@@ -11,6 +12,8 @@ pub mod validate;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+
+pub use deadline::Deadline;
 
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Database};
@@ -79,11 +82,21 @@ pub struct Validated {
 /// Writes the accepted rows of a validated file, and its rejects, in batches that commit with their checkpoints.
 #[async_trait]
 pub trait Loader: Send + Sync {
-    /// Writes the batches that are not committed yet, then frees the parked rows that can go.
+    /// Writes the batches that are not committed yet, then frees the parked rows that can go. Between two steps it stops
+    /// where the deadline leaves no time for one more.
     ///
     /// # Errors
-    /// `LeaseLost`, `Connection` after all retries, `System`.
-    async fn load(&self, database: &Database, work: &LoadWork) -> Result<()>;
+    /// `LeaseLost`, `Connection` and `Conflict` after all retries, `System`.
+    async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading>;
+}
+
+/// How far a loader came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// Every batch is committed and every row released.
+    Done,
+    /// The time is over; the next worker goes on with what is not committed.
+    OutOfTime,
 }
 
 /// Everything that a loader needs of one file.
@@ -99,6 +112,8 @@ pub struct LoadWork {
     pub stage: Arc<Stage>,
     /// What the extractor said of the file.
     pub extracted: Extracted,
+    /// When to leave the rest to the next worker.
+    pub deadline: Deadline,
 }
 
 /// The extractor of that name.

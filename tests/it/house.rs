@@ -74,6 +74,21 @@ fn a_vendor_is_named_in_data_access_alone() {
     }
 }
 
+/// A promise of the README is one that a test proves.
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let tests = sources("tests/it");
+    let mut named = 0;
+    for name in include_str!("../../README.md").split('`').filter(|text| text.contains("::") && !text.contains(' ')) {
+        let (module, test) = name.split_once("::").unwrap();
+        let file = Path::new("tests/it").join(format!("{module}.rs"));
+        let text = &tests.iter().find(|(path, _)| *path == file).unwrap_or_else(|| panic!("{name}: no such module")).1;
+        assert!(text.contains(&format!("fn {test}()")), "{name}: no such test");
+        named += 1;
+    }
+    assert!(named > 30, "only {named} tests are named");
+}
+
 #[test]
 fn no_file_is_longer_than_600_lines() {
     for folder in ["src", "tests", "benches", "examples"] {

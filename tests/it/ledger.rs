@@ -1,19 +1,13 @@
 //! The ledger: one load for each object version, a balance that the database enforces, checkpoints with their rows.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
-use small_etl::data_access::postgres::Database;
 use small_etl::domain::LoadStatus;
 use small_etl::error::ErrorKind;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::contract::{ASSETS, TRADES};
-use crate::world::{World, settings_for};
+use crate::world::World;
 
 #[tokio::test]
 async fn the_same_object_again_is_a_duplicate_and_writes_nothing() {
@@ -159,45 +153,13 @@ async fn a_share_of_rejects_over_the_limit_fails_the_file() {
     }
 }
 
-/// Forwards connections to Postgres until they are frozen: then they stay open and say nothing more.
-async fn freezing_proxy(target: u16) -> (u16, Arc<AtomicU32>) {
-    async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, frozen: Arc<AtomicU32>, born: u32) {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            if frozen.load(Ordering::Relaxed) != born {
-                std::future::pending::<()>().await;
-            }
-            if to.write_all(&buffer[..length]).await.is_err() {
-                return;
-            }
-        }
-    }
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let frozen = Arc::new(AtomicU32::new(0));
-    let times = Arc::clone(&frozen);
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
-            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-            let born = times.load(Ordering::Relaxed);
-            tokio::spawn(pump(from_client, to_server, Arc::clone(&times), born));
-            tokio::spawn(pump(from_server, to_client, Arc::clone(&times), born));
-        }
-    });
-    (port, frozen)
-}
-
 #[tokio::test]
 async fn a_pooled_connection_that_went_silent_in_its_sleep_is_replaced_and_not_waited_for() {
     let world = World::new().await;
-    let mut url = url::Url::parse(&world.url).unwrap();
-    let (port, frozen) = freezing_proxy(url.port().unwrap()).await;
-    url.set_port(Some(port)).unwrap();
-    let options = settings_for(url.as_str(), &[]).database().unwrap();
-    let world = World { database: Database::new(&options).unwrap(), ..world };
+    let proxy = world.proxy();
+    let world = world.behind(&proxy);
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
-    frozen.fetch_add(1, Ordering::Relaxed);
+    proxy.freeze_all();
     let started = Instant::now();
     let counts = world.drop_file("incoming/assets/2.csv", format!("{ASSETS}\n")).await.counts.unwrap();
     assert_eq!(counts.unchanged, 4);

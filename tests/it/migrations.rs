@@ -16,8 +16,8 @@ async fn two_workers_that_migrate_at_once_apply_each_migration_once() {
     let (one, two) = (database(&url), database(&url));
     let (one, two) = tokio::join!(one.migrate(None), two.migrate(None));
     let (one, two) = (one.unwrap().len(), two.unwrap().len());
-    assert_eq!((one.max(two), one.min(two)), (3, 0));
-    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "3");
+    assert_eq!((one.max(two), one.min(two)), (4, 0));
+    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "4");
 }
 
 #[tokio::test]
@@ -28,6 +28,7 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
     database(&url).migrate(None).await.unwrap();
     assert_ne!(query(&url, objects).await, "0");
     for undo in [
+        include_str!("../../migrations/undo/4.sql"),
         include_str!("../../migrations/undo/3.sql"),
         include_str!("../../migrations/undo/2.sql"),
         include_str!("../../migrations/undo/1.sql"),
@@ -35,7 +36,7 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
         query(&url, undo).await;
     }
     assert_eq!(query(&url, objects).await, "0");
-    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 3);
+    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 4);
 }
 
 #[tokio::test]
@@ -63,15 +64,16 @@ async fn the_ingest_role_loads_files_and_cannot_change_the_schema() {
 #[tokio::test]
 async fn a_schema_that_is_missing_or_too_old_is_refused() {
     let (url, _) = empty_database().await;
-    let world = World { database: database(&url), ..World::new().await };
+    let mut world = World::new().await;
+    world.database = database(&url);
     world.put("incoming/assets/1.csv", ASSETS).await;
     let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("run `small-etl migrate` first"), "{error}");
 
     let world = World::new().await;
-    world.query("delete from refinery_schema_history where version = 3").await;
+    world.query("delete from refinery_schema_history where version = 4").await;
     world.put("incoming/assets/1.csv", ASSETS).await;
     let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
-    assert!(error.to_string().contains("the schema has version 2, this program needs 3"), "{error}");
+    assert!(error.to_string().contains("the schema has version 3, this program needs 4"), "{error}");
 }

@@ -1,11 +1,17 @@
 //! What a test of behaviour needs: a database of its own on a real server, a bucket of its own on a real S3 server.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use aws_sdk_s3::Client as S3Client;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration,
+};
+use aws_sdk_sqs::Client as SqsClient;
+use serde_json::Value;
 use small_etl::config::Settings;
 use small_etl::data_access::postgres::Database;
 use small_etl::data_access::s3::ObjectStore;
@@ -16,7 +22,9 @@ use small_etl::services::extract::CsvExtractor;
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
+use crate::support::moto::Moto;
 use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
 use crate::support::s3::S3Server;
 
 const INGEST_PASSWORD: &str = "only-in-tests";
@@ -24,9 +32,15 @@ const INGEST_PASSWORD: &str = "only-in-tests";
 /// The servers that all tests of this process share.
 struct Servers {
     admin_url: String,
-    s3: S3Server,
+    s3: Arc<S3Server>,
     /// Its watchdog ends it with this process.
     _postgres: Option<Postgres>,
+}
+
+/// One for all tests that need it, since it takes seconds to start.
+fn moto() -> &'static Moto {
+    static MOTO: OnceLock<Moto> = OnceLock::new();
+    MOTO.get_or_init(Moto::start)
 }
 
 fn servers() -> &'static Servers {
@@ -39,7 +53,7 @@ fn servers() -> &'static Servers {
             let postgres = Postgres::start(&["fsync=off", "max_connections=200"], |_| {});
             (postgres.url("postgres"), Some(postgres))
         };
-        Servers { admin_url, s3: S3Server::start(), _postgres: postgres }
+        Servers { admin_url, s3: Arc::new(S3Server::start()), _postgres: postgres }
     })
 }
 
@@ -50,6 +64,10 @@ pub struct World {
     pub url: String,
     pub bucket: String,
     pub s3: S3Client,
+    pub s3_server: Arc<S3Server>,
+    pub settings: Vec<(String, String)>,
+    /// Serves this world's objects instead of `s3_server`.
+    moto: Option<&'static Moto>,
 }
 
 impl World {
@@ -59,31 +77,108 @@ impl World {
 
     /// A world with further settings, as variables without their prefix: `("LOAD__BATCH_SIZE", "7")`.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::on(Arc::clone(&servers().s3), settings).await
+    }
+
+    /// A world with an S3 server of its own, whose faults meet nobody else.
+    pub async fn with_own_s3(settings: &[(&str, &str)]) -> Self {
+        Self::on(Arc::new(S3Server::start()), settings).await
+    }
+
+    async fn on(s3_server: Arc<S3Server>, settings: &[(&str, &str)]) -> Self {
         let (url, bucket) = fresh_database().await;
-        let settings = settings_for(&url, settings);
-        let servers = servers();
-        let mut context = small_etl::context::context(&settings).expect("the settings are good");
-        context.extractor = Arc::new(CsvExtractor::new(ObjectStore::with_config(&servers.s3.config())));
-        let s3 = servers.s3.client();
+        Self::at(url, bucket, s3_server, settings).await
+    }
+
+    /// A world on servers of its own, which may be stopped and may fail.
+    pub async fn on_servers(postgres: &Postgres, s3_server: Arc<S3Server>, settings: &[(&str, &str)]) -> Self {
+        let world = Self::at(postgres.url("postgres"), database_name(), s3_server, settings).await;
+        world.database.migrate(None).await.expect("the migrations are good");
+        world
+    }
+
+    async fn at(url: String, bucket: String, s3_server: Arc<S3Server>, settings: &[(&str, &str)]) -> Self {
+        let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let (context, database) = parts(&url, &settings, ObjectStore::with_config(&s3_server.config()));
+        let s3 = s3_server.client();
         s3.create_bucket().bucket(&bucket).send().await.expect("create a bucket");
-        let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
-        Self { context, database, url, bucket, s3 }
+        Self { context, database, url, bucket, s3, s3_server, settings, moto: None }
+    }
+
+    /// A world whose bucket keeps versions, and that may have queues.
+    pub async fn on_moto(settings: &[(&str, &str)]) -> Self {
+        let moto = moto();
+        let world = Self::with(settings).await;
+        let s3 = moto.s3();
+        let here = BucketLocationConstraint::EuCentral1;
+        let place = CreateBucketConfiguration::builder().location_constraint(here).build();
+        let create = s3.create_bucket().bucket(&world.bucket).create_bucket_configuration(place);
+        create.send().await.expect("create a bucket");
+        let versions = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let keep = s3.put_bucket_versioning().bucket(&world.bucket).versioning_configuration(versions);
+        keep.send().await.expect("keep versions");
+        Self { s3, moto: Some(moto), ..world }.under(&[])
+    }
+
+    /// A queue of this world's own, and its client.
+    pub async fn queue(&self) -> (SqsClient, String) {
+        let sqs = moto().sqs();
+        let queue = sqs.create_queue().queue_name(&self.bucket).send().await.expect("create a queue");
+        (sqs, queue.queue_url.expect("a queue has a URL"))
+    }
+
+    /// The same world under other settings, as after a new deployment.
+    pub fn under(mut self, settings: &[(&str, &str)]) -> Self {
+        self.settings.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        let store = ObjectStore::with_config(&self.moto.map_or_else(|| self.s3_server.config(), Moto::config));
+        (self.context, self.database) = parts(&self.url, &self.settings, store);
+        self
     }
 
     /// The same world, but logged in with the rights of the role of ingest.
-    pub fn into_ingest_role(self) -> Self {
+    pub fn into_ingest_role(mut self) -> Self {
         let mut url = url::Url::parse(&self.url).expect("the URL is good");
         url.set_username(&ingest_role()).expect("a URL with a host takes a user");
         url.set_password(Some(INGEST_PASSWORD)).expect("a URL with a host takes a password");
-        let options = settings_for(url.as_str(), &[]).database().expect("a URL is set");
-        Self { database: Database::new(&options).expect("the URL is good"), url: url.into(), ..self }
+        self.url = url.into();
+        self.under(&[])
     }
 
-    /// Variables for another process that works on the same database and bucket.
+    /// A proxy in front of the database.
+    pub fn proxy(&self) -> Proxy {
+        Proxy::start(url::Url::parse(&self.url).expect("the URL is good").port().unwrap_or(5432))
+    }
+
+    /// Reaches the database through a proxy from now on; [`World::query`] does not.
+    pub fn behind(mut self, proxy: &Proxy) -> Self {
+        let behind = self.url_behind(proxy);
+        let direct = std::mem::replace(&mut self.url, behind);
+        self = self.under(&[]);
+        self.url = direct;
+        self
+    }
+
+    fn url_behind(&self, proxy: &Proxy) -> String {
+        let mut url = url::Url::parse(&self.url).expect("the URL is good");
+        url.set_host(Some("127.0.0.1")).expect("a URL with a host takes another");
+        url.set_port(Some(proxy.port)).expect("a URL with a host takes a port");
+        url.into()
+    }
+
+    /// Variables for another process that works on the same database and bucket under the same settings.
     pub fn variables(&self) -> Vec<(String, String)> {
-        let mut variables = servers().s3.variables();
+        let mut variables = self.moto.map_or_else(|| self.s3_server.variables(), Moto::variables);
         variables.push(("DATABASE_URL".into(), self.url.clone()));
+        variables.push(("SMALL_ETL_ENV".into(), "test".into()));
+        variables.extend(self.settings.iter().map(|(name, value)| (format!("SMALL_ETL__{name}"), value.clone())));
         variables
+    }
+
+    /// A process of its own that loads what lies under `key`, through a proxy where there is one.
+    pub fn worker(&self, key: &str, proxy: Option<&Proxy>) -> Worker {
+        let address = format!("s3://{}/{key}", self.bucket);
+        let url = proxy.map_or_else(|| self.url.clone(), |proxy| self.url_behind(proxy));
+        Worker::start(&["load", &address, "--json"], self.variables().into_iter().chain([("DATABASE_URL".into(), url)]))
     }
 
     pub async fn put(&self, key: &str, content: impl Into<Vec<u8>>) {
@@ -97,7 +192,38 @@ impl World {
     }
 
     pub async fn try_load(&self, key: &str) -> Result<LoadReport> {
-        pipeline::run(&self.context, &self.database, &Request::new(Location::s3(&self.bucket, key))).await
+        self.run(&self.request(key)).await
+    }
+
+    pub fn request(&self, key: &str) -> Request {
+        Request::new(Location::s3(&self.bucket, key))
+    }
+
+    pub async fn run(&self, request: &Request) -> Result<LoadReport> {
+        pipeline::run(&self.context, &self.database, request).await
+    }
+
+    /// What a dead worker leaves is free at once, and not only when its lease ends.
+    pub async fn end_leases(&self) {
+        self.query("update etl.load set lease_expires_at = clock_timestamp() where state = 'loading'").await;
+    }
+
+    /// All that a load may change, but for what differs from run to run: surrogate keys, times, attempts.
+    pub async fn outcome(&self) -> String {
+        self.query(
+            "select 'asset', to_jsonb(a) - 'id' from asset a order by account_id; \
+             select 'trade', to_jsonb(t) - 'id' from trade t order by traded_id; \
+             select 'load', l.key, state, reason, batch_size, read, inserted, updated, unchanged, stale, parked, rejected, \
+                 withheld, warnings, released, statistics from etl.load l order by l.key; \
+             select 'batch', l.key, b.batch, b.first_record, b.last_record, b.inserted, b.updated, b.unchanged, b.stale, \
+                 b.parked, b.rejected, b.warnings from etl.load_batch b join etl.load l on l.id = b.load_id order by 2, 3; \
+             select 'reject', l.key, r.record, r.line, r.\"column\", r.rule, r.message, r.value, r.raw \
+                 from etl.reject r join etl.load l on l.id = r.load_id order by l.key, r.record, r.id; \
+             select 'parked', l.key, p.record, p.content, p.outcome, p.warnings, f.key \
+                 from etl.parked p join etl.load l on l.id = p.load_id left join etl.load f on f.id = p.released_by \
+                 order by l.key, p.record",
+        )
+        .await
     }
 
     /// Puts a file and loads it.
@@ -106,15 +232,30 @@ impl World {
         self.load(key).await
     }
 
+    /// Waits until as many sessions of this database wait for a lock.
+    pub async fn wait_for_lock_waiters(&self, sessions: usize) {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while self.query(waiting).await != sessions.to_string() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The result of a query as text: a line for each row, cells between ` | `, a null as `-`.
     pub async fn query(&self, sql: &str) -> String {
         query(&self.url, sql).await
     }
 }
 
-pub async fn query(url: &str, sql: &str) -> String {
+/// A session of the database.
+pub async fn client(url: &str) -> (tokio_postgres::Client, tokio::task::JoinHandle<()>) {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect to the database");
-    let driver = tokio::spawn(connection);
+    // A server that stops under it is no news.
+    (client, tokio::spawn(async { drop(connection.await) }))
+}
+
+pub async fn query(url: &str, sql: &str) -> String {
+    let (client, driver) = client(url).await;
     let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let rows = messages.into_iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => {
@@ -125,8 +266,52 @@ pub async fn query(url: &str, sql: &str) -> String {
     });
     let text = rows.collect::<Vec<_>>().join("\n");
     drop(client);
-    driver.await.expect("the connection ends").ok();
+    driver.await.expect("the connection ends");
     text
+}
+
+fn parts(url: &str, settings: &[(String, String)], store: ObjectStore) -> (Context, Database) {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let settings = settings_for(url, &settings);
+    let mut context = small_etl::context::context(&settings).expect("the settings are good");
+    context.extractor = Arc::new(CsvExtractor::new(store));
+    let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
+    (context, database)
+}
+
+/// A process that loads a file.
+pub struct Worker(Child);
+
+impl Worker {
+    fn start(arguments: &[&str], variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let process = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+            .args(arguments)
+            .envs(variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(process.expect("start a worker"))
+    }
+
+    /// What another thread needs to send it signals.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits for its end: what it says of its file, or what it says went wrong; none where it was killed.
+    pub fn finish(self) -> Option<Result<Value, String>> {
+        let output = self.0.wait_with_output().expect("wait for a worker");
+        output.status.code()?;
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Some(answer["loads"].get(0).cloned().ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+}
+
+/// Sends a signal, such as `KILL`, `STOP` or `CONT`. A process that is gone already is none the worse for it.
+pub fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
+    sent.expect("run kill");
 }
 
 pub fn settings_for(url: &str, more: &[(&str, &str)]) -> Settings {

@@ -1,7 +1,9 @@
 //! Real servers for tests, demo and benchmark: each on a free port of the loopback, gone when its owner is gone.
 
 pub mod emulator;
+pub mod moto;
 pub mod postgres;
+pub mod proxy;
 pub mod s3;
 
 use std::net::TcpListener;
@@ -16,12 +18,23 @@ pub struct Scratch {
 
 impl Scratch {
     pub fn new(name: &str) -> Self {
+        Self::ending_with(name, &Command::new("true"))
+    }
+
+    /// The same, but this command runs in the folder before it goes.
+    pub fn ending_with(name: &str, last: &Command) -> Self {
         let folder = std::env::temp_dir().join(format!("small-etl-{name}-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(&folder).expect("create a scratch folder");
         let watchdog = Command::new("sh")
-            .args(["-c", r#"trap '' INT TERM HUP; cat > /dev/null; rm -rf "$SCRATCH""#])
+            .args([
+                "-c",
+                r#"trap '' INT TERM HUP; cat > /dev/null; "$@" > /dev/null 2>&1; rm -rf "$SCRATCH""#,
+                "watchdog",
+            ])
+            .arg(last.get_program())
+            .args(last.get_args())
             .env("SCRATCH", &folder)
-            .current_dir("/")
+            .current_dir(&folder)
             .stdin(Stdio::piped())
             .spawn()
             .expect("start the watchdog of a scratch folder");

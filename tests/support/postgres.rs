@@ -1,78 +1,39 @@
 //! A Postgres server in a scratch folder.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+
+use super::Scratch;
 
 /// A server that stops, and whose folder is removed, when this is dropped or its process dies in any way.
 pub struct Postgres {
     pub port: u16,
     pub folder: PathBuf,
-    watchdog: Child,
+    _scratch: Scratch,
 }
 
-/// Ends the server once its standard input closes: that happens even when its owner is killed.
-const WATCHDOG: &str = r#"trap '' INT TERM HUP
-"$@" & server=$!
-cat > /dev/null
-kill -INT $server 2> /dev/null
-wait $server
-rm -rf "$SCRATCH""#;
-
 impl Postgres {
-    /// Starts a server with further lines of `postgresql.conf`; `prepare` may put files into its data folder first.
+    /// Starts a server with further settings, like `fsync=off`; `prepare` may put files into its data folder first.
     pub fn start(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        let binaries = binaries();
-        let folder =
-            std::env::temp_dir().join(format!("small-etl-postgres-{}-{}", std::process::id(), super::free_port()));
-        fs::create_dir_all(&folder).expect("create the scratch folder");
-        let data = folder.join("data");
-        if is_root() {
-            run(Command::new("chown").arg("postgres").arg(&folder));
-        }
-        run(as_server_user(&binaries.join("initdb"))
-            .args([
-                "--auth=trust",
-                "--username=postgres",
-                "--no-sync",
-                "--no-instructions",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "-D",
-            ])
+        // The watchdog is there before the server, so that no server is ever without one.
+        let scratch =
+            Scratch::ending_with("postgres", server_command("pg_ctl").args(["-D", "data", "-m", "immediate", "stop"]));
+        let folder = scratch.path().to_owned();
+        let server = Self { port: super::free_port(), folder, _scratch: scratch };
+        let data = server.folder.join("data");
+        give_to_server(&server.folder);
+        run(server_command("initdb")
+            .args(["--auth=trust", "--username=postgres", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"])
+            .arg("-D")
             .arg(&data)
             .stdout(Stdio::null()));
+        server.configure(settings);
         prepare(&data);
-        if is_root() {
-            run(Command::new("chown").arg("-R").arg("postgres").arg(&folder));
-        }
-        let port = super::free_port();
-        let log = fs::File::create(folder.join("log")).expect("create the server's log");
-        let mut server = vec![binaries.join("postgres").display().to_string(), "-D".into(), data.display().to_string()];
-        let port_setting = format!("port={port}");
-        let socket_setting = format!("unix_socket_directories={}", folder.display());
-        for setting in [port_setting.as_str(), &socket_setting, "listen_addresses=127.0.0.1"].iter().chain(settings) {
-            server.extend(["-c".into(), (*setting).to_owned()]);
-        }
-        if is_root() {
-            let drop_root = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"];
-            server.splice(0..0, drop_root.map(String::from));
-        }
-        let watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "watchdog"])
-            .args(server)
-            .env("SCRATCH", &folder)
-            .current_dir(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("start the watchdog of the server");
-        let server = Self { port, folder, watchdog };
-        server.wait_until_ready(&binaries);
+        give_to_server(&server.folder);
+        server.start_again();
         server
     }
 
@@ -81,28 +42,36 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    fn wait_until_ready(&self, binaries: &Path) {
-        let started = Instant::now();
-        let port = self.port.to_string();
-        while !Command::new(binaries.join("pg_isready"))
-            .args(["-q", "-h", "127.0.0.1", "-p", &port])
-            .status()
-            .is_ok_and(|status| status.success())
-        {
-            if started.elapsed() > Duration::from_secs(30) {
-                let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-                panic!("Postgres did not start within 30 seconds:\n{log}");
-            }
-            std::thread::sleep(Duration::from_millis(50));
+    /// Stops at once, as if the power had failed: connections break, and the next start recovers from the log.
+    pub fn stop(&self) {
+        self.control(&["-m", "immediate", "stop"]);
+    }
+
+    /// Starts on the same port with the same data, and returns when connections are accepted.
+    pub fn start_again(&self) {
+        self.control(&["-l", "log", "-t", "30", "start"]);
+    }
+
+    fn configure(&self, settings: &[&str]) {
+        let port = format!("port={}", self.port);
+        let sockets = format!("unix_socket_directories={}", self.folder.display());
+        let own = [port.as_str(), &sockets, "listen_addresses=127.0.0.1"];
+        let path = self.folder.join("data/postgresql.conf");
+        let mut file = OpenOptions::new().append(true).open(path).expect("open the server's settings");
+        for setting in own.iter().chain(settings) {
+            let (name, value) = setting.split_once('=').expect("a setting is a name, `=` and a value");
+            writeln!(file, "{name} = '{}'", value.replace('\'', "''")).expect("write the server's settings");
         }
     }
-}
 
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        drop(self.watchdog.stdin.take());
-        // Nothing can be done in a destructor about a watchdog that is gone already.
-        let _ = self.watchdog.wait();
+    fn control(&self, arguments: &[&str]) {
+        let mut command = server_command("pg_ctl");
+        command.args(["-D", "data", "-s", "-w"]).args(arguments).current_dir(&self.folder);
+        let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        if !status.success() {
+            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            panic!("{command:?} ended with {status}:\n{log}");
+        }
     }
 }
 
@@ -136,13 +105,20 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-fn as_server_user(program: &Path) -> Command {
+fn server_command(name: &str) -> Command {
+    let program = binaries().join(name);
     if !is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program).current_dir("/");
     command
+}
+
+fn give_to_server(folder: &Path) {
+    if is_root() {
+        run(Command::new("chown").arg("-R").arg("postgres").arg(folder));
+    }
 }
 
 fn run(command: &mut Command) {

@@ -1,17 +1,31 @@
-//! An S3 server over HTTP, and a client for it.
+//! An S3 server over HTTP that fails on demand, and a client for it.
 
+use std::collections::VecDeque;
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
+use futures::{FutureExt, StreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, RANGE};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpError, HttpResponse};
 use s3s_fs::FileSystem;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::Scratch;
 
@@ -21,7 +35,31 @@ pub const SECRET_KEY: &str = "not-a-secret";
 /// A server that lives as long as this process, on a thread of its own.
 pub struct S3Server {
     pub endpoint: String,
+    script: Arc<Mutex<Script>>,
     _buckets: Scratch,
+}
+
+/// What becomes of a read of an object.
+pub enum ReadFault {
+    None,
+    /// It fails with this status.
+    Status(u16),
+    /// Its connection is closed after so many bytes of the announced body.
+    Short(u64),
+    /// The same, with a reset.
+    Reset(u64),
+    /// Nothing comes after so many bytes of the announced body; the connection stays open.
+    StallBody(u64),
+    /// Nothing comes at all; the connection stays open.
+    StallHeaders,
+    /// These bytes take the place of the object first.
+    Replace(Vec<u8>),
+}
+
+#[derive(Default)]
+struct Script {
+    faults: VecDeque<ReadFault>,
+    reads: Vec<(String, Option<String>)>,
 }
 
 impl S3Server {
@@ -32,7 +70,11 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = builder.build();
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bind a port of the loopback");
+        let port = listener.local_addr().expect("read the bound port").port();
+        listener.set_nonblocking(true).expect("let the runtime wait for connections");
+        let server = Self { endpoint: format!("http://127.0.0.1:{port}"), script: Arc::default(), _buckets: buckets };
+        let scripted = Scripted { service, script: Arc::clone(&server.script), client: server.client() };
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -40,21 +82,29 @@ impl S3Server {
                 .build()
                 .expect("a runtime for the S3 server");
             runtime.block_on(async move {
-                let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind a port of the loopback");
-                sender.send(listener.local_addr().expect("read the bound port").port()).expect("tell the port");
+                let listener = TcpListener::from_std(listener).expect("wait for connections");
                 loop {
                     let Ok((socket, _)) = listener.accept().await else { continue };
-                    let service = service.clone();
-                    tokio::spawn(async move {
-                        // A client that breaks off is no fault of the server.
-                        let _ =
-                            Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
-                    });
+                    tokio::spawn(serve(socket, scripted.clone()));
                 }
             });
         });
-        let port = receiver.recv().expect("the S3 server starts");
-        Self { endpoint: format!("http://127.0.0.1:{port}"), _buckets: buckets }
+        server
+    }
+
+    /// Scripts the next reads of objects: each takes one fault, until none is left.
+    pub fn fault_next_reads(&self, faults: impl IntoIterator<Item = ReadFault>) {
+        lock(&self.script).faults.extend(faults);
+    }
+
+    /// Forgets the faults that have not happened.
+    pub fn forget_faults(&self) {
+        lock(&self.script).faults.clear();
+    }
+
+    /// All reads of objects so far, also those that failed: `bucket/key` and the asked range, like `bytes=5-`.
+    pub fn reads(&self) -> Vec<(String, Option<String>)> {
+        lock(&self.script).reads.clone()
     }
 
     /// What an AWS client in this process needs to reach the server.
@@ -84,4 +134,157 @@ impl S3Server {
         let config = aws_sdk_s3::config::Builder::from(&self.config()).force_path_style(true).build();
         Client::from_conf(config)
     }
+}
+
+/// The server of the files behind the script of the faults.
+#[derive(Clone)]
+struct Scripted {
+    service: S3Service,
+    script: Arc<Mutex<Script>>,
+    /// Overwrites objects.
+    client: Client,
+}
+
+/// What one connection is served with.
+struct Connection {
+    scripted: Scripted,
+    /// The connection ends with a reset.
+    reset: Arc<AtomicBool>,
+}
+
+async fn serve(socket: TcpStream, scripted: Scripted) {
+    let reset = Arc::<AtomicBool>::default();
+    let service = Connection { scripted, reset: Arc::clone(&reset) };
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    // A client that breaks off is no fault of the server, and a scripted fault is no news.
+    let _ = (&mut connection).await;
+    if reset.load(Ordering::Relaxed) {
+        let socket = connection.into_parts().io.into_inner();
+        socket.set_zero_linger().expect("let a closed connection be reset");
+    }
+}
+
+impl Service<Request<Incoming>> for Connection {
+    type Response = HttpResponse;
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let scripted = self.scripted.clone();
+        match object(&request) {
+            Some(object) => Box::pin(scripted.read(object, request, Arc::clone(&self.reset))),
+            None => Service::call(&scripted.service, request),
+        }
+    }
+}
+
+impl Scripted {
+    async fn read(
+        self,
+        object: (String, String),
+        request: Request<Incoming>,
+        reset: Arc<AtomicBool>,
+    ) -> Result<HttpResponse, HttpError> {
+        let (bucket, key) = object;
+        let condition = header(request.headers(), &IF_MATCH);
+        let fault = {
+            let mut script = lock(&self.script);
+            script.reads.push((format!("{bucket}/{key}"), header(request.headers(), &RANGE)));
+            script.faults.pop_front().unwrap_or(ReadFault::None)
+        };
+        match fault {
+            ReadFault::Status(status) => return Ok(error(status)),
+            ReadFault::StallHeaders => return std::future::pending().await,
+            ReadFault::Replace(content) => {
+                let put = self.client.put_object().bucket(bucket).key(key).body(content.into());
+                put.send().await.expect("overwrite an object");
+                return self.answer(request, condition).await;
+            }
+            _ => {}
+        }
+        let answer = self.answer(request, condition).await?;
+        Ok(match fault {
+            ReadFault::Short(bytes) => cut_body(answer, bytes, break_off()).await?,
+            ReadFault::Reset(bytes) => {
+                reset.store(true, Ordering::Relaxed);
+                cut_body(answer, bytes, break_off()).await?
+            }
+            ReadFault::StallBody(bytes) => cut_body(answer, bytes, std::future::pending()).await?,
+            _ => answer,
+        })
+    }
+
+    /// Answers like S3. The server of the files knows nothing of conditions.
+    async fn answer(&self, request: Request<Incoming>, condition: Option<String>) -> Result<HttpResponse, HttpError> {
+        let answer = Service::call(&self.service, request).await?;
+        let tag = header(answer.headers(), &ETAG);
+        let fails = condition
+            .zip(tag)
+            .is_some_and(|(condition, tag)| condition != "*" && unquoted(&condition) != unquoted(&tag));
+        Ok(if fails { error(412) } else { answer })
+    }
+}
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// Lets `end` come after so many bytes of the body; the length stays as it was announced.
+async fn cut_body(
+    answer: HttpResponse,
+    bytes: u64,
+    end: impl Future<Output = Cause> + Send + 'static,
+) -> Result<HttpResponse, HttpError> {
+    let (head, body) = answer.into_parts();
+    let mut content = BodyExt::collect(body).await.map_err(HttpError::new)?.to_bytes();
+    content.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let frames = stream::iter([Ok(Frame::data(content))]).chain(stream::once(end.map(Err)));
+    Ok(HttpResponse::from_parts(head, Body::http_body_unsync(StreamBody::new(frames))))
+}
+
+/// Ends a connection once what was written before has left.
+async fn break_off() -> Cause {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    "a scripted fault".into()
+}
+
+/// The bucket and key of a request that reads an object.
+fn object(request: &Request<Incoming>) -> Option<(String, String)> {
+    let query = request.uri().query().unwrap_or_default();
+    // Other queries ask for what is known about the object or lies in the bucket.
+    let reads = query.split('&').all(|part| part.is_empty() || part == "x-id=GetObject");
+    let (bucket, key) = request.uri().path().trim_start_matches('/').split_once('/')?;
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    (request.method() == Method::GET && reads && !key.is_empty()).then(|| (decoded(bucket), decoded(key)))
+}
+
+fn header(headers: &hyper::HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn unquoted(tag: &str) -> &str {
+    tag.trim_matches('"')
+}
+
+/// An error in the form of S3: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
+fn error(status: u16) -> HttpResponse {
+    let code = match status {
+        403 => "AccessDenied",
+        404 => "NoSuchKey",
+        412 => "PreconditionFailed",
+        500 => "InternalError",
+        503 => "SlowDown",
+        _ => "Scripted",
+    };
+    let text = format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>scripted</Message></Error>"#
+    );
+    hyper::Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "application/xml")
+        .body(Body::from(text))
+        .expect("the status is one of HTTP")
+}
+
+/// A test that panicked has broken nothing in here.
+fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
+    script.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,14 +3,14 @@
 use std::pin::pin;
 
 use arrow::record_batch::RecordBatch;
+use deadpool_postgres::Transaction;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::encode::{Cell, Cells, postgres_type};
-use super::ledger::{Claim, counts, renew};
+use super::ledger::{Claim, commit_step, counts};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Violation};
@@ -36,7 +36,7 @@ impl Database {
     /// Writes one batch. A batch that is already committed is left alone.
     ///
     /// # Errors
-    /// `LeaseLost` when another worker took over; `Connection` when the batch may be tried again as a whole.
+    /// `LeaseLost` when another worker took over; `Connection` or `Conflict` when the batch may be tried again as a whole.
     pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, mut rows: BatchRows<'_>) -> Result<Counts> {
         let step = format!("write batch {}", rows.batch);
         let failed = |error| query_error(&step, error);
@@ -50,28 +50,12 @@ impl Database {
             return Ok(counts);
         }
         copy_rows(&transaction, dataset, &statements.copy, rows.accepted).await?;
-        let upsert = transaction.prepare_cached(&statements.upsert).await.map_err(failed)?;
-        let parameters: &[&(dyn ToSql + Sync)] = if dataset.reference.is_some() { &[&claim.load_id.0] } else { &[] };
-        let row = transaction.query_one(&upsert, parameters).await.map_err(failed)?;
-        let (planned, inserted, updated): (i64, i64, i64) =
-            (row.get("planned"), row.get("inserted"), row.get("updated"));
-        if planned != inserted + updated {
-            // Another file wrote one of these rows since the look-up. It has committed by now, so a second look sees it.
-            return Err(Error::new(
-                ErrorKind::Connection,
-                format!("{step}: a row was written by another load meanwhile"),
-            ));
-        }
+        let (upserted, late) = upsert(&transaction, claim.load_id, &statements).await.map_err(failed)?;
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
-            inserted,
-            updated,
-            unchanged: row.get("unchanged"),
-            stale: row.get("stale"),
-            parked: row.get("parked"),
             rejected: rows.rejected,
-            warnings: rows.warnings + row.get::<_, i64>("disagreements"),
-            ..Counts::default()
+            warnings: rows.warnings + upserted.warnings,
+            ..upserted
         };
         while let Some(violations) = rows.violations.try_next().await? {
             copy_rejects(&transaction, claim.load_id, &violations).await?;
@@ -97,9 +81,39 @@ impl Database {
             )
             .await
             .map_err(failed)?;
-        renew(&transaction, claim).await?;
+        if commit_step(&transaction, claim).await? != late {
+            let message = format!("{step}: a newer version of the object was claimed meanwhile");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         transaction.commit().await.map_err(failed)?;
         Ok(counts)
+    }
+}
+
+/// Brings the staged rows to where they belong. A row that another load wrote since the look-up is looked at again;
+/// every other load has each row once, so that this ends. Returns the counts, and whether the load is late.
+async fn upsert(
+    transaction: &Transaction<'_>,
+    load: LoadId,
+    statements: &UpsertStatements,
+) -> Result<(Counts, bool), tokio_postgres::Error> {
+    let upsert = transaction.prepare_cached(&statements.upsert).await?;
+    let mut sum = Counts::default();
+    loop {
+        let row = transaction.query_one(&upsert, &[&load.0]).await?;
+        sum = sum
+            + Counts {
+                inserted: row.get("inserted"),
+                updated: row.get("updated"),
+                unchanged: row.get("unchanged"),
+                stale: row.get("stale"),
+                parked: row.get("parked"),
+                warnings: row.get("disagreements"),
+                ..Counts::default()
+            };
+        let unsettled: Option<Vec<i64>> = row.get("unsettled");
+        let Some(unsettled) = unsettled else { return Ok((sum, row.get("late"))) };
+        transaction.execute(&statements.keep, &[&unsettled]).await?;
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use tokio_postgres::{Row, Transaction};
 
@@ -28,15 +28,21 @@ pub struct ClaimTerms {
     pub lease: Duration,
 }
 
-/// A load that this worker holds: every write must show the token.
+/// Proves that a worker holds a load: every write must show it. No two claims have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FencingToken(i64);
+
+/// A load that this worker holds.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The row of `etl.load`.
     pub load_id: LoadId,
-    /// The fencing token; whoever claims later has a higher one.
-    pub token: i64,
+    /// The fencing token of this claim.
+    pub token: FencingToken,
     /// How many workers have held this load, this one included.
     pub attempt: i32,
+    /// How many of the last workers committed nothing, this one counted until it does.
+    pub stalled: i32,
     /// The version of the definitions in force, those of the first claim.
     pub dataset_version: String,
     /// The terms in force, those of the first claim.
@@ -63,16 +69,47 @@ pub enum Claimed {
         load_id: LoadId,
         /// How many workers have held it.
         attempt: i32,
+        /// What is left of its lease.
+        remaining: Duration,
     },
 }
 
+/// How a worker leaves a load.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing<'a> {
+    /// `Loaded`, `Failed`, `Superseded` or `Interrupted`.
+    pub status: LoadStatus,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// The same for people.
+    pub error: Option<&'a str>,
+    /// Records after the header, as far as they were read.
+    pub read: i64,
+    /// What the dataset computes over its accepted rows.
+    pub statistics: &'a Value,
+    /// Whether this worker is to count as one that stalled, unless it committed something.
+    pub stalled: bool,
+}
+
 impl Database {
+    /// A token that nobody has, for one claim and its repetitions.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn fencing_token(&self) -> Result<FencingToken> {
+        let row = self.connection().await?.query_one("select nextval('etl.lease_token')", &[]).await;
+        row.map(|row| FencingToken(row.get(0))).map_err(|error| query_error("take a fencing token", error))
+    }
+
     /// Claims `object` for this worker, or says who has it. With `again` a load that is finished gets a next run.
+    ///
+    /// To repeat it with the same token does no harm: a claim whose answer was lost is found again.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn claim(
         &self,
+        token: FencingToken,
         object: &ObjectVersion,
         dataset: &str,
         datasets: &Datasets,
@@ -91,14 +128,14 @@ impl Database {
         let inserted = transaction
             .query_opt(
                 "insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
-                     batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at) \
+                     batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, stalled) \
                  values ($1, $2, $3, \
                      (select coalesce(max(run) + case when $12 and bool_and(finished_at is not null) then 1 else 0 end, 0) \
                          from etl.load where bucket = $1 and key = $2 and version = $3), \
                      $4, $5, $6, $7, $8, $9, $10, \
-                     nextval('etl.lease_token'), clock_timestamp() + make_interval(secs => $11)) \
+                     $13, clock_timestamp() + make_interval(secs => $11), 1) \
                  on conflict (bucket, key, version, run) do nothing \
-                 returning id, lease_token",
+                 returning id",
                 &[
                     &object.bucket,
                     &object.key.as_str(),
@@ -112,6 +149,7 @@ impl Database {
                     &terms.max_reject_rate,
                     &terms.lease.as_secs_f64(),
                     &again,
+                    &token.0,
                 ],
             )
             .await
@@ -119,12 +157,13 @@ impl Database {
         let claimed = match inserted {
             Some(row) => Claimed::Taken(Claim {
                 load_id: LoadId(row.get("id")),
-                token: row.get("lease_token"),
+                token,
                 attempt: 1,
+                stalled: 1,
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
             }),
-            None => claim_again(&transaction, object, terms.lease).await.map_err(failed)?,
+            None => claim_again(&transaction, token, object, terms.lease).await.map_err(failed)?,
         };
         transaction.commit().await.map_err(failed)?;
         Ok(claimed)
@@ -146,21 +185,49 @@ impl Database {
     /// # Errors
     /// `LeaseLost` when another worker has taken over.
     pub async fn renew_lease(&self, claim: &Claim) -> Result<()> {
-        let mut connection = self.connection().await?;
-        let failed = |error| query_error("renew the lease", error);
-        let transaction = connection.transaction().await.map_err(failed)?;
-        renew(&transaction, claim).await?;
-        transaction.commit().await.map_err(failed)
+        self.note_read(claim, 0).await
     }
 
-    /// Gives the lease back, so that the next delivery need not wait for its end.
+    /// Notes how many records the file has, and shows that this worker lives.
+    ///
+    /// # Errors
+    /// `LeaseLost` when another worker has taken over.
+    pub async fn note_read(&self, claim: &Claim, read: i64) -> Result<()> {
+        let renewed = self
+            .connection()
+            .await?
+            .execute(
+                "update etl.load set read = greatest(read, $4), \
+                     lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
+                 where id = $1 and lease_token = $2 and state = 'loading'",
+                &[&claim.load_id.0, &claim.token.0, &claim.terms.lease.as_secs_f64(), &read],
+            )
+            .await
+            .map_err(|error| query_error("renew the lease", error))?;
+        if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
+    }
+
+    /// Gives the lease back after an error, so that the next delivery need not wait for its end. With `stalled` this
+    /// worker counts as one that stalled, unless it committed something.
     ///
     /// # Errors
     /// `Connection` or `System`; the lease then ends by itself.
-    pub async fn give_back_lease(&self, claim: &Claim) -> Result<()> {
-        let statement = "update etl.load set lease_expires_at = clock_timestamp() where id = $1 and lease_token = $2 and state = 'loading'";
-        let outcome = self.connection().await?.execute(statement, &[&claim.load_id.0, &claim.token]).await;
+    pub async fn give_back_lease(&self, claim: &Claim, stalled: bool) -> Result<()> {
+        let statement = "update etl.load set lease_expires_at = clock_timestamp(), \
+                stalled = case when $3 then stalled else greatest(stalled - 1, 0) end \
+            where id = $1 and lease_token = $2 and state = 'loading'";
+        let outcome = self.connection().await?.execute(statement, &[&claim.load_id.0, &claim.token.0, &stalled]).await;
         outcome.map(|_| ()).map_err(|error| query_error("give the lease back", error))
+    }
+
+    /// How many of the last workers committed nothing, this one included.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn stalled(&self, claim: &Claim) -> Result<i32> {
+        let statement = "select stalled from etl.load where id = $1";
+        let row = self.connection().await?.query_one(statement, &[&claim.load_id.0]).await;
+        row.map(|row| row.get(0)).map_err(|error| query_error("read the ledger", error))
     }
 
     /// The batches that are committed.
@@ -172,33 +239,6 @@ impl Database {
         let rows = self.connection().await?.query(statement, &[&load.0]).await;
         let rows = rows.map_err(|error| query_error("read the checkpoints", error))?;
         Ok(rows.iter().map(|row| BatchNumber(row.get(0))).collect())
-    }
-
-    /// Closes a load whose batches are all committed; the ledger's constraint proves the sum.
-    ///
-    /// # Errors
-    /// `LeaseLost`; `System` when a record is missing from the sum.
-    pub async fn finish(&self, claim: &Claim, read: i64, statistics: &Value) -> Result<Counts> {
-        let closing = Closing { status: LoadStatus::Loaded, reason: None, error: None, read, statistics };
-        self.close(claim, &closing, stream::empty()).await
-    }
-
-    /// Closes a load that ends without an outcome for each record, and keeps its rejects, which come in chunks.
-    ///
-    /// # Errors
-    /// `LeaseLost`, `Connection` or `System`.
-    pub async fn fail(
-        &self,
-        claim: &Claim,
-        reason: Reason,
-        error: &str,
-        read: i64,
-        rejects: impl Stream<Item = Result<Vec<Violation>>>,
-    ) -> Result<Counts> {
-        let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
-        let closing =
-            Closing { status, reason: Some(reason.name()), error: Some(error), read, statistics: &Value::Null };
-        self.close(claim, &closing, rejects).await
     }
 
     /// The first violations of a load, in the order of the file.
@@ -223,7 +263,14 @@ impl Database {
             .collect())
     }
 
-    async fn close(
+    /// Closes a load, or leaves it to the next worker, and keeps its `rejects`, which come in chunks. The batches are
+    /// summed; the ledger's constraint proves the sum of a load that is finished.
+    ///
+    /// To repeat it does no harm: what was closed under this claim is found again.
+    ///
+    /// # Errors
+    /// `LeaseLost`, `Connection`; `System` when a record is missing from the sum.
+    pub async fn close(
         &self,
         claim: &Claim,
         closing: &Closing<'_>,
@@ -232,53 +279,65 @@ impl Database {
         let mut connection = self.connection().await?;
         let failed = |error| query_error("close the load in the ledger", error);
         let transaction = connection.transaction().await.map_err(failed)?;
-        renew(&transaction, claim).await?;
         let mut rejects = pin!(rejects);
         while let Some(chunk) = rejects.try_next().await? {
             copy_rejects(&transaction, claim.load_id, &chunk).await?;
         }
-        let row = transaction
-            .query_one(
+        let state = closing.status.name();
+        let closed = transaction
+            .query_opt(
                 "with batches as ( \
                      select coalesce(sum(inserted), 0)::bigint as inserted, coalesce(sum(updated), 0)::bigint as updated, \
                          coalesce(sum(unchanged), 0)::bigint as unchanged, coalesce(sum(stale), 0)::bigint as stale, \
-                         coalesce(sum(parked), 0)::bigint as parked, coalesce(sum(warnings), 0)::bigint as warnings, \
-                         coalesce(sum(last_record - first_record + 1), 0)::bigint as outcomes \
+                         coalesce(sum(parked), 0)::bigint as parked, coalesce(sum(warnings), 0)::bigint as warnings \
                      from etl.load_batch where load_id = $1 \
                  ), rejects as ( \
                      select count(distinct record) as rejected from etl.reject where load_id = $1 \
                  ), freed as ( \
                      select count(*) as released, coalesce(sum(warnings), 0)::bigint as warnings \
                      from etl.parked where released_by = $1 \
+                 ), outcomes as ( \
+                     select b.*, r.rejected, f.released, b.warnings + f.warnings as all_warnings, \
+                         b.inserted + b.updated + b.unchanged + b.stale + b.parked + r.rejected as records \
+                     from batches b, rejects r, freed f \
                  ) \
-                 update etl.load set state = $2, reason = $3, error = $4, read = case when $2 = 'loaded' then $5 else greatest($5, outcomes) end, \
-                     inserted = batches.inserted, updated = batches.updated, unchanged = batches.unchanged, \
-                     stale = batches.stale, parked = batches.parked, rejected = rejects.rejected, \
-                     withheld = case when $2 = 'loaded' then 0 else greatest($5, outcomes) - batches.inserted - batches.updated \
-                         - batches.unchanged - batches.stale - batches.parked - rejects.rejected end, \
-                     warnings = batches.warnings + freed.warnings, released = freed.released, \
-                     statistics = $6, finished_at = clock_timestamp(), lease_expires_at = clock_timestamp() \
-                 from batches, rejects, freed where id = $1 \
-                 returning read, load.inserted, load.updated, load.unchanged, load.stale, load.parked, load.rejected, \
-                     withheld, load.warnings, load.released",
+                 update etl.load l set state = $3, reason = $4, error = $5, \
+                     read = case when $3 = 'loaded' then $6 else greatest(l.read, $6, o.records) end, \
+                     inserted = o.inserted, updated = o.updated, unchanged = o.unchanged, stale = o.stale, \
+                     parked = o.parked, rejected = o.rejected, \
+                     withheld = case when $3 in ('failed', 'superseded') then greatest(l.read, $6, o.records) - o.records \
+                         else 0 end, \
+                     warnings = o.all_warnings, released = o.released, statistics = $7, \
+                     stalled = case when $8 then l.stalled else greatest(l.stalled - 1, 0) end, \
+                     finished_at = case when $3 <> 'interrupted' then clock_timestamp() end, \
+                     lease_expires_at = clock_timestamp() \
+                 from outcomes o where l.id = $1 and l.lease_token = $2 and l.state = 'loading' \
+                 returning l.read, l.inserted, l.updated, l.unchanged, l.stale, l.parked, l.rejected, l.withheld, \
+                     l.warnings, l.released",
                 &[
-                    &claim.load_id.0, &closing.status.name(), &closing.reason, &closing.error, &closing.read,
+                    &claim.load_id.0,
+                    &claim.token.0,
+                    &state,
+                    &closing.reason.map(Reason::name),
+                    &closing.error,
+                    &closing.read,
                     closing.statistics,
+                    &closing.stalled,
                 ],
             )
             .await
             .map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(counts(&row))
+        if let Some(row) = closed {
+            transaction.commit().await.map_err(failed)?;
+            return Ok(counts(&row));
+        }
+        // The commit before this attempt may have succeeded although its answer was lost.
+        transaction.rollback().await.map_err(failed)?;
+        let statement = "select read, inserted, updated, unchanged, stale, parked, rejected, withheld, warnings, released \
+            from etl.load where id = $1 and lease_token = $2 and state = $3";
+        let row = connection.query_opt(statement, &[&claim.load_id.0, &claim.token.0, &state]).await.map_err(failed)?;
+        row.as_ref().map(counts).ok_or_else(|| lease_lost(claim))
     }
-}
-
-struct Closing<'a> {
-    status: LoadStatus,
-    reason: Option<&'a str>,
-    error: Option<&'a str>,
-    read: i64,
-    statistics: &'a Value,
 }
 
 pub(super) fn counts(row: &Row) -> Counts {
@@ -296,39 +355,44 @@ pub(super) fn counts(row: &Row) -> Counts {
     }
 }
 
-/// There is a row already: it is finished, or held, or free to be taken over.
+/// There is a row already: it is finished, or held, or free to be taken over, or this very claim's.
 async fn claim_again(
     transaction: &Transaction<'_>,
+    token: FencingToken,
     object: &ObjectVersion,
     lease: Duration,
 ) -> Result<Claimed, tokio_postgres::Error> {
     let row = transaction
         .query_one(
-            "select id, attempt, state, reason, lease_expires_at > clock_timestamp() as held from etl.load \
-             where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for update",
-            &[&object.bucket, &object.key.as_str(), &object.version],
+            "select id, attempt, state, reason, lease_token = $4 as ours, \
+                 extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
+             from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for update",
+            &[&object.bucket, &object.key.as_str(), &object.version, &token.0],
         )
         .await?;
-    let (load_id, attempt) = (LoadId(row.get("id")), row.get("attempt"));
+    let (load_id, attempt, ours) = (LoadId(row.get("id")), row.get("attempt"), row.get::<_, bool>("ours"));
+    let remaining = Duration::try_from_secs_f64(row.get("remaining")).unwrap_or_default();
     match row.get("state") {
         "loaded" => return Ok(Claimed::Finished { load_id, attempt, reason: None }),
         "failed" | "superseded" => return Ok(Claimed::Finished { load_id, attempt, reason: row.get("reason") }),
-        "loading" if row.get("held") => return Ok(Claimed::Held { load_id, attempt }),
+        "loading" if !ours && !remaining.is_zero() => return Ok(Claimed::Held { load_id, attempt, remaining }),
         _ => {}
     }
     let row = transaction
         .query_one(
-            "update etl.load set state = 'loading', attempt = attempt + 1, lease_token = nextval('etl.lease_token'), \
+            "update etl.load set state = 'loading', lease_token = $3, \
+                 attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning lease_token, attempt, dataset_version, batch_size, max_rejects, max_reject_rate",
-            &[&load_id.0, &lease.as_secs_f64()],
+             returning attempt, stalled, dataset_version, batch_size, max_rejects, max_reject_rate",
+            &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours],
         )
         .await?;
     Ok(Claimed::Taken(Claim {
         load_id,
-        token: row.get("lease_token"),
+        token,
         attempt: row.get("attempt"),
+        stalled: row.get("stalled"),
         dataset_version: row.get("dataset_version"),
         terms: ClaimTerms {
             batch_size: row.get("batch_size"),
@@ -339,18 +403,20 @@ async fn claim_again(
     }))
 }
 
-/// The last statement of every transaction of a load: without the token there is no commit.
-pub(super) async fn renew(transaction: &Transaction<'_>, claim: &Claim) -> Result<()> {
+/// The last statement of every transaction of a load that writes rows: without the token there is no commit. It renews
+/// the lease, notes that the load gets on, and returns whether a newer version of the object is claimed by now.
+pub(super) async fn commit_step(transaction: &Transaction<'_>, claim: &Claim) -> Result<bool> {
     let renewed = transaction
-        .execute(
-            "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
-             where id = $1 and lease_token = $2 and state = 'loading'",
-            &[&claim.load_id.0, &claim.token, &claim.terms.lease.as_secs_f64()],
+        .query_opt(
+            "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0 \
+             where id = $1 and lease_token = $2 and state = 'loading' returning etl.is_late(id)",
+            &[&claim.load_id.0, &claim.token.0, &claim.terms.lease.as_secs_f64()],
         )
         .await
         .map_err(|error| query_error("renew the lease", error))?;
-    if renewed == 1 {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::LeaseLost, format!("load {}: another worker has taken over", claim.load_id)))
+    renewed.map(|row| row.get(0)).ok_or_else(|| lease_lost(claim))
+}
+
+fn lease_lost(claim: &Claim) -> Error {
+    Error::new(ErrorKind::LeaseLost, format!("load {}: another worker has taken over", claim.load_id))
 }

@@ -22,7 +22,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 
 pub use batch::BatchRows;
-pub use ledger::{Claim, ClaimTerms, Claimed};
+pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken};
 pub use migrate::AppliedMigration;
 pub use tls::TlsMode;
 
@@ -185,7 +185,10 @@ fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
     };
     let code = server.code();
     let kind = match code.code() {
-        "40001" | "40P01" | "53300" | "55P03" | "25P03" | "25006" => ErrorKind::Connection,
+        "40001" | "40P01" => ErrorKind::Conflict,
+        // A commit whose answer was lost and that this worker repeats may be under way still.
+        "23505" if server.schema() == Some("etl") => ErrorKind::Conflict,
+        "53300" | "55P03" | "25P03" | "25006" => ErrorKind::Connection,
         other if other.starts_with("08") || other.starts_with("57P0") => ErrorKind::Connection,
         other if other.starts_with("28") || other.starts_with("3D") => {
             return Error::configuration(format!("{step}: {} (SQLSTATE {other})", server.message()));

@@ -1,20 +1,20 @@
 //! Parked rows: waiting for their reference, and loaded once it has come.
 
-use super::ledger::{Claim, renew};
+use super::ledger::{Claim, commit_step};
 use super::upsert::release;
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 impl Database {
     /// Loads the next rows of `dataset` whose reference has come, a batch at the most, in one transaction.
     ///
-    /// With `of` only the rows that this load parked. Returns how many were released; none means that none is left.
+    /// With `of` only the rows that this load parked. Returns whether there may be more.
     ///
     /// # Errors
-    /// `LeaseLost`; `Connection` when the batch may be tried again.
-    pub async fn release_parked(&self, claim: &Claim, dataset: &Dataset, of: Option<LoadId>) -> Result<u64> {
-        let Some(reference) = &dataset.reference else { return Ok(0) };
+    /// `LeaseLost`; `Connection` or `Conflict` when the batch may be tried again.
+    pub async fn release_parked(&self, claim: &Claim, dataset: &Dataset, of: Option<LoadId>) -> Result<bool> {
+        let Some(reference) = &dataset.reference else { return Ok(false) };
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
         // Most of the time nothing waits, and then its table need not even be there yet.
@@ -22,7 +22,7 @@ impl Database {
             "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null limit 1";
         let waiting = connection.query_opt(statement, &[&dataset.name, &reference.dataset]).await.map_err(failed)?;
         if waiting.is_none() {
-            return Ok(0);
+            return Ok(false);
         }
         let transaction = connection.transaction().await.map_err(failed)?;
         let statement = transaction.prepare_cached(&release(dataset, reference)).await.map_err(failed)?;
@@ -31,15 +31,11 @@ impl Database {
             .query_one(&statement, &[&claim.load_id.0, &of.map(|load| load.0), &limit])
             .await
             .map_err(failed)?;
-        let (released, unsettled): (i64, i64) = (row.get("released"), row.get("unsettled"));
-        if unsettled > 0 {
-            return Err(Error::new(
-                ErrorKind::Connection,
-                "release parked rows: a row was written by another load meanwhile",
-            ));
+        let (found, released): (i64, i64) = (row.get("found"), row.get("released"));
+        if released > 0 {
+            commit_step(&transaction, claim).await?;
+            transaction.commit().await.map_err(failed)?;
         }
-        renew(&transaction, claim).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(released.unsigned_abs())
+        Ok(found > 0)
     }
 }

@@ -13,23 +13,28 @@ pub(super) struct UpsertStatements {
     pub(super) create_stage: String,
     /// Copies to it: `_record`, then the dataset's columns in their order.
     pub(super) copy: String,
-    /// Brings its rows to where they belong and returns the counts. Parameter 1 is the load, where rows may be parked.
+    /// Brings its rows to where they belong and returns the counts, whether the load is late, and the records that were
+    /// not settled since another load wrote their rows meanwhile. Parameter 1 is the load.
     pub(super) upsert: String,
+    /// Leaves only the records of parameter 1 in it.
+    pub(super) keep: String,
 }
 
 impl UpsertStatements {
     /// The statements for rows of `dataset` under one version of the definitions.
     pub(super) fn new(dataset: &Dataset, dataset_version: &str) -> Self {
         // An older load that goes on may have been claimed under other columns.
-        let stage = quoted(&format!("stage_{}_{dataset_version}", dataset.name));
+        let name = quoted(&format!("stage_{}_{dataset_version}", dataset.name));
+        let stage = format!("pg_temp.{name}");
         let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column.kind)));
         Self {
             create_stage: format!(
                 "set client_min_messages = warning; \
-                 create temporary table if not exists {stage} (_record bigint, {typed}) on commit delete rows"
+                 create temporary table if not exists {name} (_record bigint, {typed}) on commit delete rows"
             ),
-            copy: format!("copy pg_temp.{stage} (_record, {}) from stdin binary", names(dataset, "")),
-            upsert: upsert(dataset, &format!("pg_temp.{stage}")),
+            copy: format!("copy {stage} (_record, {}) from stdin binary", names(dataset, "")),
+            upsert: upsert(dataset, &stage),
+            keep: format!("delete from {stage} where _record <> all ($1)"),
         }
     }
 }
@@ -50,16 +55,19 @@ fn names(dataset: &Dataset, prefix: &str) -> String {
 fn upsert(dataset: &Dataset, stage: &str) -> String {
     let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
     format!(
-        "with {}{park} \
-         select count(*) filter (where _plan in ('new', 'changed')) as planned, \
-             (select count(*) from written where _inserted) as inserted, \
-             (select count(*) from written where not _inserted) as updated, \
-             count(*) filter (where _plan = 'unchanged') as unchanged, \
-             count(*) filter (where _plan = 'stale') as stale, \
-             count(*) filter (where _plan = 'parked') as parked, \
-             coalesce(sum(_disagreements) filter (where _plan <> 'parked'), 0)::bigint as disagreements \
-         from candidate",
-        decide(dataset, stage, Tie::File)
+        "with own as materialized (select etl.is_late($1) as late), {decision}{park} \
+         select (select late from own) as late, \
+             count(*) filter (where w._inserted) as inserted, \
+             count(*) filter (where not w._inserted) as updated, \
+             count(*) filter (where c._plan = 'unchanged') as unchanged, \
+             count(*) filter (where c._plan = 'stale') as stale, \
+             count(*) filter (where c._plan = 'parked') as parked, \
+             coalesce(sum(c._disagreements) \
+                 filter (where w._key is not null or c._plan in ('unchanged', 'stale')), 0)::bigint as disagreements, \
+             array_agg(c._record) filter (where w._key is null and c._plan in ('new', 'changed')) as unsettled \
+         from candidate c left join written w on w._key = c.{key}",
+        decision = decide(dataset, stage, "$1", "(select late from own)"),
+        key = quoted(&dataset.key),
     )
 }
 
@@ -67,9 +75,9 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         ", held as ( \
              insert into etl.parked \
-                 (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content) \
-             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x) \
-             from candidate c cross join lateral (select {columns}) as _x where c._plan = 'parked')",
+                 (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content, late) \
+             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x), own.late \
+             from candidate c cross join own cross join lateral (select {columns}) as _x where c._plan = 'parked')",
         name = dataset.name,
         key = quoted(&dataset.key),
         target = reference.dataset,
@@ -79,16 +87,13 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
     )
 }
 
-/// Which row wins where both have the same version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tie {
-    File,
-    Table,
-}
-
 /// `candidate as (…), written as (…)`: decides for each row of `source` what it is, and writes those that are new or
 /// changed. A row that the table already has is neither written nor locked.
-fn decide(dataset: &Dataset, source: &str, tie: Tie) -> String {
+///
+/// Where both have the same version, the row of the later load wins, in whatever order the two come to be written:
+/// `load` is the load of a row of `source`, and `late` whether a newer version of its object was claimed before.
+/// A row that another load wrote since the look-up is left alone, unless ours is newer than that one too.
+fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
     if let Some(reference) = &dataset.reference {
         let (column, target) = (quoted(&reference.column), quoted(&reference.key));
@@ -99,18 +104,19 @@ fn decide(dataset: &Dataset, source: &str, tie: Tie) -> String {
             let _ = write!(disagreements, " + (r.{there} is distinct from s.{here})::int");
         }
     }
-    let (newer, not_newer) = match tie {
-        Tie::File => (">", "<="),
-        Tie::Table => (">=", "<"),
-    };
     let settable: Vec<Column> = dataset.columns.iter().filter(|column| column.name != dataset.key).cloned().collect();
     format!(
         "candidate as materialized ( \
-             select s._record, {here}, \
+             select s._record, {here}, t.ctid as _seen, \
                  case when {orphan} then 'parked' \
                       when t.{key} is null then 'new' \
                       when ({there}) is not distinct from ({here}) then 'unchanged' \
-                      when t.{version} {newer} s.{version} then 'stale' \
+                      when t.{version} > s.{version} then 'stale' \
+                      when t.{version} < s.{version} then 'changed' \
+                      when {late} \
+                          or exists (select from etl.load_batch b where b.xid = t.xmin and b.load_id > {load}) \
+                          or exists (select from etl.parked p where p.dataset = '{name}' and p.key = s.{key}::text \
+                              and p.released_xid = t.xmin and p.load_id > {load}) then 'stale' \
                       else 'changed' end as _plan, \
                  {disagreements} as _disagreements \
              from {source} s left join public.{table} t on t.{key} = s.{key} {join} \
@@ -118,15 +124,16 @@ fn decide(dataset: &Dataset, source: &str, tie: Tie) -> String {
              insert into public.{table} as t ({list}) \
              select {list} from candidate where _plan in ('new', 'changed') order by {key} \
              on conflict ({key}) do update set {settled} \
-             where t.{version} {not_newer} excluded.{version} and ({there}) is distinct from ({excluded}) \
+             where t.{version} < excluded.{version} or t.{version} = excluded.{version} \
+                 and (t.{key}, t.ctid) in (select {key}, _seen from candidate where _plan = 'changed') \
              returning t.{key} as _key, (t.xmax = 0) as _inserted \
          )",
+        name = dataset.name,
         key = quoted(&dataset.key),
         version = quoted(&dataset.version),
         table = quoted(&dataset.table),
         there = names(dataset, "t."),
         here = names(dataset, "s."),
-        excluded = names(dataset, "excluded."),
         list = names(dataset, ""),
         settled = list(&settable, |column| format!("{0} = excluded.{0}", quoted(&column.name))),
     )
@@ -134,21 +141,23 @@ fn decide(dataset: &Dataset, source: &str, tie: Tie) -> String {
 
 /// Loads parked rows of `dataset` whose reference has come: parameters are the load that frees them, the load that
 /// parked them or null, and how many at the most. Of several rows with one key the newest is loaded and the others are
-/// stale; on a tie with the table, the table wins.
+/// stale. Rows that are not settled, since another load wrote them meanwhile, stay parked for the next call.
 pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
     let key_type = |kind| postgres_type(kind).name().to_owned();
     format!(
         "with waiting as materialized ( \
-             select p.load_id, p.record, p.key, p.row_version, p.content \
+             select p.load_id, p.record, p.key, p.row_version, p.late, p.content \
              from etl.parked p join public.{table} r on r.{target_key} = p.reference_key::{target_type} \
              where p.dataset = '{name}' and p.reference_dataset = '{target}' and p.released_by is null \
                  and ($2::bigint is null or p.load_id = $2) \
-             order by p.key, p.row_version desc, p.load_id desc, p.record desc limit $3 for update of p skip locked \
+             order by p.key, p.row_version desc, p.late, p.load_id desc, p.record desc limit $3 \
+             for update of p skip locked \
          ), ranked as ( \
-             select *, row_number() over (partition by key order by row_version desc, load_id desc, record desc) as rank \
+             select *, row_number() over ( \
+                 partition by key order by row_version desc, late, load_id desc, record desc) as rank \
              from waiting \
          ), ready as ( \
-             select w.record as _record, _x.* \
+             select w.record as _record, w.load_id as _load, w.late as _late, _x.* \
              from ranked w cross join lateral jsonb_to_record(w.content) as _x ({typed}) where w.rank = 1 \
          ), {decision}, settled as ( \
              select w.load_id, w.record, \
@@ -161,12 +170,11 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
                  left join written on written._key = c.{key} \
          ), released as ( \
              update etl.parked p \
-             set released_by = $1, released_at = clock_timestamp(), outcome = s.outcome, warnings = s.warnings \
+             set released_by = $1, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
+                 outcome = s.outcome, warnings = s.warnings \
              from settled s where p.load_id = s.load_id and p.record = s.record and s.outcome is not null \
-             returning 1 \
          ) \
-         select (select count(*) from released) as released, \
-             count(*) filter (where outcome is null) as unsettled from settled",
+         select count(*) as found, count(outcome) as released from settled",
         table = quoted(&reference.table),
         target_key = quoted(&reference.key),
         target_type = key_type(reference.key_kind),
@@ -175,6 +183,6 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
         key = quoted(&dataset.key),
         own_type = key_type(dataset.key_kind()),
         typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column.kind))),
-        decision = decide(dataset, "ready", Tie::Table),
+        decision = decide(dataset, "ready", "s._load", "s._late"),
     )
 }

@@ -1,0 +1,73 @@
+//! The queue in front of `ingest`: it takes what is left of a load, and holds a message back until it makes sense.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use tokio::sync::OnceCell;
+
+use super::aws::environment;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest time for which SQS hides a message.
+const MOST_HIDDEN: Duration = Duration::from_hours(12);
+
+/// A queue in SQS; its client is made on first use and kept between calls.
+pub struct Queue {
+    url: String,
+    client: OnceCell<Client>,
+}
+
+impl Queue {
+    /// The queue at `url`.
+    #[must_use]
+    pub fn new(url: String) -> Self {
+        Self { url, client: OnceCell::new() }
+    }
+
+    /// Puts a message into the queue. Returns once the queue has it.
+    ///
+    /// # Errors
+    /// `Connection` where a retry may help, `Configuration` where the queue refuses.
+    pub async fn send(&self, body: &str) -> Result<()> {
+        let request = self.client().await.send_message().queue_url(&self.url).message_body(body);
+        Box::pin(request.send())
+            .await
+            .map(|_| ())
+            .map_err(|error| queue_error("put the rest of a load into the queue", error))
+    }
+
+    /// Hides a message that is going to be returned, for so long from now.
+    ///
+    /// # Errors
+    /// `Connection` or `Configuration`; the message then comes again when the visibility timeout of the queue says.
+    pub async fn hide(&self, receipt_handle: &str, time: Duration) -> Result<()> {
+        let seconds = time.min(MOST_HIDDEN).as_secs_f64().ceil();
+        #[expect(clippy::cast_possible_truncation, reason = "at most 43,200")]
+        let request = self
+            .client()
+            .await
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(receipt_handle)
+            .visibility_timeout(seconds as i32);
+        Box::pin(request.send()).await.map(|_| ()).map_err(|error| queue_error("hold a message back", error))
+    }
+
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(|| async { Client::new(environment().await) }).await
+    }
+}
+
+fn queue_error<E>(step: &str, error: SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
+        (Some(400..=499), Some(code)) => {
+            let advice = "check queue.url, and that the function may send and change messages";
+            Error::configuration(format!("{step}: SQS refused with {code}; {advice}"))
+        }
+        _ => Error::with_source(ErrorKind::Connection, format!("{step}: SQS cannot be reached"), error),
+    }
+}

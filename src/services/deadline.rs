@@ -1,0 +1,90 @@
+//! When a worker must leave the rest of a load to the next one.
+
+use std::future::pending;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+/// The end of the time that a worker has: a moment, or a person who asks it to stop. By default there is none.
+#[derive(Clone, Debug, Default)]
+pub struct Deadline {
+    stop_at: Option<Instant>,
+    interrupted: CancellationToken,
+}
+
+impl Deadline {
+    /// Stops `margin` before the call `ends`, but never in the first half of what is left of it. A moment in the past
+    /// counts as none: `cargo lambda watch` sends such.
+    #[must_use]
+    pub fn before(ends: SystemTime, margin: Duration) -> Self {
+        let stop_at = ends.duration_since(SystemTime::now()).ok().filter(|left| !left.is_zero()).and_then(|left| {
+            let usable = left.saturating_sub(margin).max(left / 2);
+            Instant::now().checked_add(usable)
+        });
+        Self { stop_at, interrupted: CancellationToken::new() }
+    }
+
+    /// Asks the worker to stop at the next step. Every clone sees it.
+    pub fn interrupt(&self) {
+        self.interrupted.cancel();
+    }
+
+    /// Whether somebody asked it to stop.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.is_cancelled()
+    }
+
+    /// Whether a step that takes so long still ends in time.
+    #[must_use]
+    pub fn has_time_for(&self, step: Duration) -> bool {
+        !self.is_interrupted() && self.stop_at.is_none_or(|stop_at| Instant::now() + step < stop_at)
+    }
+
+    /// Waits for the end of the time.
+    pub async fn passed(&self) {
+        let moment = async {
+            match self.stop_at {
+                Some(stop_at) => tokio::time::sleep_until(stop_at.into()).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = moment => {}
+            () = self.interrupted.cancelled() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_step_must_end_before_the_margin() {
+        let deadline = Deadline::before(SystemTime::now() + 100 * SECOND, 30 * SECOND);
+        assert!(deadline.has_time_for(69 * SECOND) && !deadline.has_time_for(71 * SECOND));
+    }
+
+    #[test]
+    fn a_margin_longer_than_the_call_leaves_half_of_it() {
+        let deadline = Deadline::before(SystemTime::now() + 10 * SECOND, 30 * SECOND);
+        assert!(deadline.has_time_for(4 * SECOND) && !deadline.has_time_for(6 * SECOND));
+    }
+
+    #[test]
+    fn a_moment_in_the_past_counts_as_none() {
+        assert!(Deadline::before(SystemTime::UNIX_EPOCH, SECOND).has_time_for(1_000_000 * SECOND));
+        assert!(Deadline::default().has_time_for(1_000_000 * SECOND));
+    }
+
+    #[tokio::test]
+    async fn a_person_may_ask_it_to_stop() {
+        let deadline = Deadline::default();
+        deadline.clone().interrupt();
+        deadline.passed().await;
+        assert!(!deadline.has_time_for(Duration::ZERO));
+    }
+}

@@ -1,0 +1,231 @@
+//! Objects that break off, stall, are replaced, missing, forbidden, empty or huge, and objects with versions.
+
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use small_etl::domain::{LoadReport, LoadStatus, Location};
+use small_etl::error::ErrorKind;
+use small_etl::pipeline::Request;
+
+use crate::contract::ASSETS;
+use crate::support::s3::ReadFault;
+use crate::world::{World, client};
+
+const KEY: &str = "incoming/assets/1.csv";
+const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
+
+/// About a megabyte, so that it comes in more than one piece.
+fn large() -> String {
+    let rows = (0..20_000).map(|row| format!("A{row},2,1.00,0.00,0.00,1.00,2025-12-22T14:30:00\n"));
+    format!("{HEADER}\n{}", rows.collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_is_resumed_by_range() {
+    let world = World::with_own_s3(&[]).await;
+    world.s3_server.fault_next_reads([ReadFault::Short(300_000), ReadFault::Reset(100_000), ReadFault::None]);
+    let report = world.drop_file(KEY, large()).await;
+    assert_eq!((report.status, report.counts.unwrap().inserted), (LoadStatus::Loaded, 20_000));
+    let ranges: Vec<_> = world.s3_server.reads().into_iter().map(|(_, range)| range).collect();
+    let from = |range: &Option<String>| {
+        let range = range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        range.unwrap_or(0_u64)
+    };
+    // A reset may overtake bytes that are still under way.
+    assert_eq!((ranges.len(), from(&ranges[0]), from(&ranges[1])), (3, 0, 300_000), "{ranges:?}");
+    assert!((300_000..=400_000).contains(&from(&ranges[2])), "{ranges:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stalls_or_is_busy_is_asked_again() {
+    let world = World::with_own_s3(&[]).await;
+    world.s3_server.fault_next_reads([
+        ReadFault::Status(503),
+        ReadFault::StallHeaders,
+        ReadFault::StallBody(300_000),
+        ReadFault::Status(500),
+    ]);
+    let started = Instant::now();
+    let report = world.drop_file(KEY, large()).await;
+    assert_eq!((report.status, report.counts.unwrap().inserted), (LoadStatus::Loaded, 20_000));
+    assert_eq!(world.s3_server.reads().len(), 5);
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_comes_whole_is_an_error_and_the_next_delivery_loads_it() {
+    let world = World::with_own_s3(&[]).await;
+    world.s3_server.fault_next_reads((0..4).map(|_| ReadFault::Short(0)));
+    world.put(KEY, large()).await;
+    assert_eq!(world.try_load(KEY).await.unwrap_err().kind(), ErrorKind::Connection);
+    assert_eq!(world.query("select state, lease_expires_at <= clock_timestamp() from etl.load").await, "loading | t");
+    assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_replaced_while_it_is_read_is_superseded_and_the_newer_one_loads_by_its_own_event() {
+    for broken_off in [false, true] {
+        let world = World::with_own_s3(&[]).await;
+        let newer = large().replace(",1.00,0.00", ",2.00,0.00").replace(",1.00,2025", ",2.00,2025");
+        world.put(KEY, large()).await;
+        if broken_off {
+            world.s3_server.fault_next_reads([ReadFault::Short(300_000)]);
+        }
+        world.s3_server.fault_next_reads([ReadFault::Replace(newer.into())]);
+        let report = world.load(KEY).await;
+        assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Superseded, Some("superseded")));
+        assert_eq!(world.query("select count(*) from asset").await, "0");
+
+        let report = world.load(KEY).await;
+        assert_eq!((report.status, report.counts.unwrap().inserted), (LoadStatus::Loaded, 20_000));
+        assert_eq!(
+            world.query("select state, read = withheld, inserted from etl.load order by id").await,
+            "superseded | t | 0\nloaded | f | 20000"
+        );
+        assert_eq!(world.query("select distinct cash from asset").await, "2.00");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_goes_on_when_its_object_is_replaced_withholds_the_rest() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "3")]).await;
+    world.drop_file(KEY, ASSETS).await;
+    let etag = world.query("select version from etl.load").await;
+    // As a worker leaves it that died behind its first batch.
+    world
+        .query(
+            "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp(); \
+             delete from etl.load_batch where batch = 1; delete from asset where account_id = '10000000004'",
+        )
+        .await;
+    world.put(KEY, ASSETS.replace("14:30:00", "14:30:01")).await;
+    let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
+    let location = Location::S3 { bucket, key, version_id: None, etag: Some(etag), size: None, sequencer: None };
+    let report = world.run(&Request::new(location)).await.unwrap();
+    assert_eq!(report.status, LoadStatus::Superseded);
+    assert_snapshot!(world.query("select state, read, inserted, withheld from etl.load").await, @"superseded | 4 | 3 | 1");
+}
+
+/// Every object that cannot be loaded ends in a row of the ledger.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_forbidden_empty_and_huge_objects_end_in_a_ledger_row_that_says_so() {
+    let world = World::with_own_s3(&[]).await;
+    let known = |key: &str, size| Location::S3 {
+        bucket: world.bucket.clone(),
+        key: format!("incoming/assets/{key}").into(),
+        version_id: None,
+        etag: Some("0123".into()),
+        size,
+        sequencer: None,
+    };
+    world.put("incoming/assets/empty.csv", "").await;
+    world.put("incoming/assets/header.csv", format!("{HEADER}\n")).await;
+    let load = async |location| world.run(&Request::new(location)).await.unwrap();
+    let mut reports: Vec<LoadReport> = Vec::new();
+    reports.push(load(world.request("incoming/assets/gone-before-it-was-looked-at.csv").location).await);
+    reports.push(load(known("gone-before-it-was-read.csv", None)).await);
+    world.s3_server.fault_next_reads([ReadFault::Status(403)]);
+    reports.push(load(known("forbidden.csv", None)).await);
+    reports.push(load(world.request("incoming/assets/empty.csv").location).await);
+    reports.push(load(known("huge.csv", Some(1 << 60))).await);
+    assert!(reports.iter().all(|report| report.status == LoadStatus::Failed), "{reports:?}");
+    assert_eq!(load(world.request("incoming/assets/header.csv").location).await.status, LoadStatus::Loaded);
+    let ledger = "select split_part(key, '/', 3), state, reason, read, \
+        regexp_replace(replace(error, bucket, 'BUCKET'), 'room for \\d+', 'room for N') from etl.load order by id";
+    assert_snapshot!(world.query(ledger).await, @"");
+}
+
+/// A disk that is full fails the worker, not the file; but not for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_fills_the_disk_has_failed_after_three_workers() {
+    let world = World::new().await;
+    world.put(KEY, large()).await;
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let output = std::process::Command::new("sh")
+            // Files of more than 512 kB cannot be written.
+            .args(["-c", r#"trap '' XFSZ; ulimit -f 512; exec "$0" "$@""#, env!("CARGO_BIN_EXE_small-etl"), "load"])
+            .args([&format!("s3://{}/{KEY}", world.bucket), "--json"])
+            .envs(world.variables())
+            .output()
+            .unwrap();
+        answers.push(
+            String::from_utf8_lossy(if output.stdout.len() > 20 { &output.stdout } else { &output.stderr })
+                .into_owned(),
+        );
+    }
+    assert!(answers[..2].iter().all(|answer| answer.contains("File too large")), "{answers:?}");
+    assert!(answers[2].contains(r#""status":"failed","reason":"no_progress""#), "{answers:?}");
+    let error = world.query("select error from etl.load").await;
+    assert!(
+        error.contains("3 workers in a row ended without committing anything") && error.contains("File too large"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_is_loaded_and_an_older_one_that_comes_later_corrects_nothing() {
+    let world = World::on_moto(&[("LOAD__BATCH_SIZE", "2")]).await;
+    let put = async |content: String| {
+        let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(content.into_bytes().into());
+        put.send().await.unwrap().version_id.unwrap()
+    };
+    // The same times of update, other values: only the order of the versions tells which row is right.
+    let older = put(ASSETS.replace("100000.00,5000.00", "1.00,104999.00")).await;
+    let newer = put(ASSETS.to_owned()).await;
+    let load = async |version: &str, sequencer: &str| {
+        let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
+        let (version_id, sequencer) = (Some(version.to_owned()), Some(sequencer.to_owned()));
+        world
+            .run(&Request::new(Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer }))
+            .await
+            .unwrap()
+    };
+    // The shorter one is padded with zeros on the right, and letters may be large or small.
+    assert_eq!(load(&newer, "0055AED6DCD9").await.counts.unwrap().inserted, 4);
+    let late = load(&older, "0055aed6dcd8ff").await;
+    let counts = late.counts.unwrap();
+    assert_eq!((late.status, counts.unchanged, counts.stale, counts.updated), (LoadStatus::Loaded, 3, 1, 0));
+    assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "100000.00");
+
+    // In their order the newer one wins.
+    world.query("truncate asset, trade, etl.load restart identity cascade").await;
+    load(&older, "0055aed6dcd8ff").await;
+    assert_eq!(load(&newer, "0055AED6DCD9").await.counts.unwrap().updated, 1);
+    assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "100000.00");
+}
+
+/// An older version is under way when the newer one is claimed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_that_comes_while_the_older_one_loads_is_not_overwritten() {
+    let world = World::on_moto(&[("LOAD__BATCH_SIZE", "2"), ("LOAD__CONNECTIONS", "1")]).await;
+    let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(ASSETS.as_bytes().to_vec().into());
+    let version_id = put.send().await.unwrap().version_id;
+    world
+        .query(
+            "insert into asset (account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at) \
+             values ('10000000001', 2, 7, 0, 0, 7, '2025-12-22T14:30:00Z')",
+        )
+        .await;
+    // The first batch has looked its rows up and waits for one of them when the claim of the newer version commits.
+    let (holder, _) = client(&world.url).await;
+    holder.batch_execute("begin; select from asset for update").await.unwrap();
+    let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
+    let location = Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: Some("01".into()) };
+    let request = Request::new(location);
+    let newer = async {
+        world.wait_for_lock_waiters(1).await;
+        world
+            .query(
+                "insert into etl.load (bucket, key, version, sequencer, dataset, dataset_version, lease_token, \
+                     lease_expires_at, batch_size) \
+                 select bucket, key, 'newer', '02', dataset, dataset_version, 0, now(), 1 from etl.load",
+            )
+            .await;
+        holder.batch_execute("commit").await.unwrap();
+    };
+    let (report, ()) = tokio::join!(world.run(&request), newer);
+    let counts = report.unwrap().counts.unwrap();
+    assert_eq!((counts.stale, counts.inserted), (1, 3));
+    assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "7.00");
+}

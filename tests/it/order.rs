@@ -1,0 +1,181 @@
+//! Files that come late, overlap, or arrive at once: the end is that of one after the other.
+
+use std::fmt::Write as _;
+
+use small_etl::domain::LoadStatus;
+
+use crate::contract::{ASSETS, TRADES};
+use crate::support::proxy::{Fault, Which};
+use crate::world::{World, client};
+
+const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
+
+/// Assets A0 to A`rows` - 1 with this much cash, in an order that `step` shuffles.
+fn assets(rows: usize, cash: usize, step: usize, time: &str) -> String {
+    let mut file = format!("{HEADER}\n");
+    for row in 0..rows {
+        writeln!(file, "A{},2,{cash},0,0,{cash},2025-12-22T{time}", row * step % rows).unwrap();
+    }
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_file_that_comes_late_says_how_many_of_its_rows_were_stale() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/new.csv", assets(10, 2, 1, "15:00:00")).await;
+    let counts = world.drop_file("incoming/assets/old.csv", assets(12, 1, 1, "14:00:00")).await.counts.unwrap();
+    assert_eq!((counts.stale, counts.inserted, counts.updated), (10, 2, 0));
+    assert_eq!(world.query("select cash, count(*) from asset group by 1 order by 1").await, "1.00 | 2\n2.00 | 10");
+}
+
+/// Each pair of files has the same keys in another order. With equal times only the order of the claims can decide.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_overlapping_keys_that_load_at_once_end_as_one_after_the_other() {
+    for times in [["14:00:00", "15:00:00"], ["15:00:00", "14:00:00"], ["14:00:00", "14:00:00"]] {
+        let world = World::with(&[("LOAD__BATCH_SIZE", "50")]).await;
+        world.drop_file("incoming/assets/0.csv", assets(1009, 9, 1, "13:00:00")).await;
+        let (one, two) = (assets(1009, 1, 7, times[0]), assets(1009, 2, 500, times[1]));
+        world.put("incoming/assets/1.csv", one).await;
+        world.put("incoming/assets/2.csv", two).await;
+        let (one, two) = tokio::join!(world.load("incoming/assets/1.csv"), world.load("incoming/assets/2.csv"));
+        for report in [&one, &two] {
+            assert_eq!(report.status, LoadStatus::Loaded);
+            assert!(report.counts.unwrap().is_balanced());
+        }
+        let claimed_last = if one.load_id > two.load_id { "1.00" } else { "2.00" };
+        let winner = match times[0].cmp(times[1]) {
+            std::cmp::Ordering::Less => "2.00",
+            std::cmp::Ordering::Greater => "1.00",
+            std::cmp::Ordering::Equal => claimed_last,
+        };
+        assert_eq!(
+            world.query("select cash, count(*) from asset group by 1").await,
+            format!("{winner} | 1009"),
+            "{times:?}"
+        );
+    }
+}
+
+/// An earlier load goes on after a later one has ended: what the later one wrote at the same time stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_was_overtaken_corrects_nothing_of_the_load_that_overtook_it() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")]).await;
+    world.put("incoming/assets/1.csv", assets(30, 1, 1, "14:00:00")).await;
+    world.put("incoming/assets/2.csv", assets(30, 2, 1, "14:00:00")).await;
+    let proxy = world.proxy();
+    // The first load is cut off before its second batch commits, and its process ends with an error.
+    let kill = std::sync::Arc::new(std::sync::Mutex::new(0));
+    let target = std::sync::Arc::clone(&kill);
+    proxy.at(Which::Commit, 3, Fault::Call(Box::new(move || crate::world::signal(*target.lock().unwrap(), "KILL"))));
+    let worker = {
+        let mut pid = kill.lock().unwrap();
+        let worker = world.worker("incoming/assets/1.csv", Some(&proxy));
+        *pid = worker.pid();
+        worker
+    };
+    assert!(tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().is_none());
+    assert_eq!(world.query("select count(*) from asset").await, "10");
+    assert_eq!(world.load("incoming/assets/2.csv").await.counts.unwrap().updated, 10);
+    world.end_leases().await;
+    let counts = world.load("incoming/assets/1.csv").await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.stale), (10, 20));
+    assert_eq!(world.query("select cash, count(*) from asset group by 1").await, "2.00 | 30");
+}
+
+/// A row that another load writes between look-up and write is looked at again, and the rest of its batch stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_another_load_writes_meanwhile_is_looked_at_again() {
+    for (theirs, outcome, cash) in [
+        // Newer than ours, the same as ours, older than ours.
+        ("cash = 7, total_asset = 7, updated_at = '2025-12-22T15:00:00Z'", (0, 0, 1), "7.00"),
+        ("cash = 2, total_asset = 2, updated_at = '2025-12-22T14:00:00Z'", (0, 1, 0), "2.00"),
+        ("cash = 7, total_asset = 7, updated_at = '2025-12-22T13:30:00Z'", (1, 0, 0), "2.00"),
+    ] {
+        let world = World::new().await;
+        world.drop_file("incoming/assets/1.csv", assets(1, 1, 1, "13:00:00")).await;
+        world.put("incoming/assets/2.csv", assets(3, 2, 1, "14:00:00")).await;
+        let (other, _) = client(&world.url).await;
+        other.batch_execute(&format!("begin; update asset set {theirs}")).await.unwrap();
+        let meanwhile = async {
+            world.wait_for_lock_waiters(1).await;
+            other.batch_execute("commit").await.unwrap();
+        };
+        let (report, ()) = tokio::join!(world.load("incoming/assets/2.csv"), meanwhile);
+        let counts = report.counts.unwrap();
+        assert_eq!((counts.updated, counts.unchanged, counts.stale), outcome, "{theirs}");
+        assert_eq!(counts.inserted, 2);
+        assert_eq!(world.query("select cash from asset where account_id = 'A0'").await, cash);
+    }
+}
+
+/// Trades and their accounts come at once, and in either order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trade_and_its_account_that_come_at_once_always_meet() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "1")]).await;
+    for _ in 0..10 {
+        world.query("truncate asset, trade, etl.load restart identity cascade").await;
+        world.put("incoming/assets/1.csv", ASSETS).await;
+        world.put("incoming/trades/1.csv", TRADES).await;
+        let (assets, trades) = tokio::join!(world.load("incoming/assets/1.csv"), world.load("incoming/trades/1.csv"));
+        let (assets, trades) = (assets.counts.unwrap(), trades.counts.unwrap());
+        assert_eq!((trades.inserted + trades.parked, assets.released + trades.released), (4, trades.parked));
+        let settled =
+            "select (select count(*) from trade), count(*) filter (where released_by is null) from etl.parked";
+        assert_eq!(world.query(settled).await, "4 | 0");
+        assert_eq!(world.query("select sum(warnings) from etl.load").await, "2");
+    }
+}
+
+/// Two rows for one key and time, the later parked: in whatever order they reach the table, the later load's stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_a_later() {
+    let trade = |account: &str, remark: &str| {
+        let lines: Vec<_> = TRADES.lines().take(2).collect();
+        format!("{}\n{}\n", lines[0], lines[1].replace("10000000001", account).replace("正常交易", remark))
+    };
+    let remark = "select order_remark from trade";
+    let other = ASSETS.replace("1000000000", "2000000000");
+
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.drop_file("incoming/trades/1.csv", trade("10000000001", "first")).await;
+    world.drop_file("incoming/trades/2.csv", trade("20000000001", "second, parked")).await;
+    assert_eq!(world.drop_file("incoming/assets/2.csv", other.clone()).await.counts.unwrap().released, 1);
+    assert_eq!(world.query(remark).await, "second, parked");
+
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.drop_file("incoming/trades/1.csv", trade("20000000001", "first, parked")).await;
+    world.drop_file("incoming/trades/2.csv", trade("10000000001", "second")).await;
+    assert_eq!(world.drop_file("incoming/assets/2.csv", other).await.counts.unwrap().released, 1);
+    assert_eq!(world.query(remark).await, "second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_row_has_an_age_that_can_be_queried() {
+    let world = World::new().await;
+    world.drop_file("incoming/trades/1.csv", TRADES).await;
+    world.query("update etl.parked set parked_at = parked_at - interval '3 days' where record = 1").await;
+    let old =
+        "select key from etl.parked where released_by is null and clock_timestamp() - parked_at > interval '1 day'";
+    assert_eq!(world.query(old).await, "T20251222000001");
+}
+
+/// Two rows of one key in one file end the same way whether they share a batch or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_twice_in_a_file_ends_the_same_way_at_any_batch_size() {
+    let mut file = format!("{HEADER}\n");
+    for row in 0..60 {
+        writeln!(file, "A{},2,{row},0,0,{row},2025-12-22T14:00:{:02}", row % 13, row % 11).unwrap();
+    }
+    let mut outcomes = Vec::new();
+    for batch_size in ["1", "7", "10000"] {
+        let world = World::with(&[("LOAD__BATCH_SIZE", batch_size)]).await;
+        let counts = world.drop_file("incoming/assets/1.csv", file.clone()).await.counts.unwrap();
+        assert_eq!((counts.inserted, counts.rejected), (13, 47));
+        let rejects = world.query("select record, line, rule, message from etl.reject order by record, id").await;
+        let rows = world.query("select account_id, cash, updated_at from asset order by 1").await;
+        outcomes.push(format!("{rows}\n{rejects}"));
+    }
+    assert!(outcomes.windows(2).all(|pair| pair[0] == pair[1]));
+}

@@ -1,0 +1,380 @@
+//! Workers that are killed, paused, cut off or out of time: what they leave is finished by the next one.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use small_etl::domain::LoadStatus;
+use small_etl::error::ErrorKind;
+use small_etl::pipeline::Request;
+use small_etl::services::Deadline;
+
+use crate::contract::{ASSETS, TRADES};
+use crate::support::postgres::Postgres;
+use crate::support::proxy::{Fault, Proxy, Which};
+use crate::support::s3::{ReadFault, S3Server};
+use crate::world::{World, signal};
+
+const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
+const KEY: &str = "incoming/assets/1.csv";
+
+/// Assets A0, A1, …; every seventh is broken.
+fn assets(rows: usize) -> String {
+    let mut file = format!("{HEADER}\n");
+    for row in 0..rows {
+        let total = if row % 7 == 6 { "2" } else { "1" };
+        writeln!(file, "A{row},2,1,0,0,{total},2025-12-22T14:30:00").unwrap();
+    }
+    file
+}
+
+/// What an undisturbed worker makes of these files, loaded one after the other.
+async fn undisturbed(settings: &[(&str, &str)], files: &[(&str, &str)]) -> String {
+    let world = World::with(settings).await;
+    for (key, content) in files {
+        assert_eq!(world.drop_file(key, *content).await.status, LoadStatus::Loaded, "{key}");
+    }
+    world.outcome().await
+}
+
+/// Rows that a committed batch wrote, each with the transaction that did.
+const WRITTEN: &str = "select a.account_id, a.xmin from asset a join etl.load_batch b on b.xid = a.xmin order by 1";
+
+fn all_still_there(before: &str, after: &str) -> bool {
+    before.lines().all(|row| after.lines().any(|other| other == row))
+}
+
+/// Kills a worker right before its `message`-th message to Postgres, or right after Postgres has acted on it. Returns
+/// whether it was killed before it came to its end.
+async fn kill_at(world: &World, proxy: &Proxy, key: &str, message: usize, answered: bool) -> bool {
+    let pid = Arc::new(Mutex::new(None));
+    let target = Arc::clone(&pid);
+    let kill = Box::new(move || {
+        while target.lock().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        signal(target.lock().unwrap().unwrap(), "KILL");
+    });
+    proxy.at(Which::Any, message, if answered { Fault::CallAnswered(kill) } else { Fault::Call(kill) });
+    let worker = world.worker(key, Some(proxy));
+    *pid.lock().unwrap() = Some(worker.pid());
+    let ended = tokio::task::spawn_blocking(|| worker.finish()).await.unwrap();
+    proxy.disarm();
+    world.end_leases().await;
+    ended.is_none()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_at_any_message_to_postgres_leaves_nothing_half_done() {
+    let settings = [("LOAD__BATCH_SIZE", "3"), ("LOAD__CONNECTIONS", "1")];
+    let trades = TRADES.replace("10000000003", "10000000009");
+    let undisturbed = undisturbed(&settings, &[("incoming/trades/0.csv", &trades), (KEY, ASSETS)]).await;
+    let world = World::with(&settings).await;
+    let proxy = world.proxy();
+    world.put("incoming/trades/0.csv", trades.clone()).await;
+    world.put(KEY, ASSETS).await;
+    let mut killed = 0;
+    for message in 1.. {
+        world.query("truncate asset, trade, etl.load restart identity cascade").await;
+        world.load("incoming/trades/0.csv").await;
+        let was_killed = kill_at(&world, &proxy, KEY, message, message % 2 == 0).await;
+        let written = world.query(WRITTEN).await;
+        let report = world.load(KEY).await;
+        assert!(matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate), "message {message}: {report:?}");
+        assert_eq!(world.outcome().await, undisturbed, "killed at message {message}");
+        let rows = world.query(WRITTEN).await;
+        assert!(all_still_there(&written, &rows), "message {message}: a committed row was written again");
+        if !was_killed {
+            break;
+        }
+        killed += 1;
+    }
+    assert!(killed > 30, "only {killed} messages");
+}
+
+#[derive(Clone, Debug)]
+struct Murders {
+    rows: usize,
+    batch_size: usize,
+    /// At which message each of the first workers is killed, and whether after Postgres has acted on it.
+    kills: Vec<(usize, bool)>,
+}
+
+fn murders() -> impl Strategy<Value = Murders> {
+    let kills = prop::collection::vec((20..120_usize, any::<bool>()), 1..3);
+    (1..60_usize, 1..15_usize, kills).prop_map(|(rows, batch_size, kills)| Murders { rows, batch_size, kills })
+}
+
+#[test]
+fn wherever_workers_are_killed_the_load_ends_as_an_undisturbed_one() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&murders(), |Murders { rows, batch_size, kills }| {
+        runtime.block_on(async {
+            let batch_size = batch_size.to_string();
+            let settings = [("LOAD__BATCH_SIZE", batch_size.as_str())];
+            let file = assets(rows);
+            let expected = undisturbed(&settings, &[(KEY, &file)]).await;
+            let world = World::with(&settings).await;
+            let proxy = world.proxy();
+            world.put(KEY, file).await;
+            for (message, answered) in kills {
+                kill_at(&world, &proxy, KEY, message, answered).await;
+            }
+            let written = world.query(WRITTEN).await;
+            world.load(KEY).await;
+            prop_assert_eq!(world.outcome().await, expected);
+            let rows = world.query(WRITTEN).await;
+            prop_assert!(all_still_there(&written, &rows), "a committed row was written again");
+            Ok(())
+        })
+    });
+    outcome.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_paused_past_its_lease_commits_nothing_more_when_it_wakes() {
+    let world =
+        World::with(&[("LOAD__BATCH_SIZE", "10"), ("LOAD__LEASE_SECONDS", "1"), ("LOAD__CONNECTIONS", "1")]).await;
+    let file = assets(50);
+    world.put(KEY, file.clone()).await;
+    let proxy = world.proxy();
+    // In the middle of the third batch: its transaction is open, and two batches are committed.
+    let pid = Arc::new(Mutex::new(0));
+    let target = Arc::clone(&pid);
+    proxy.at(Which::CopyData, 5, Fault::Act(Box::new(move || signal(*target.lock().unwrap(), "STOP"))));
+    let worker = {
+        let mut pid = pid.lock().unwrap();
+        let worker = world.worker(KEY, Some(&proxy));
+        *pid = worker.pid();
+        worker
+    };
+    let sleeper = worker.pid();
+    while world.query("select count(*) from etl.load where lease_expires_at < clock_timestamp()").await != "1" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let committed = world.query("select count(*) from etl.load_batch").await;
+    assert!(committed != "0" && committed != "5", "{committed} batches");
+    let report = world.load(KEY).await;
+    assert_eq!((report.status, report.attempt), (LoadStatus::Loaded, Some(2)));
+    let before = world.outcome().await;
+    let xmin = world.query("select account_id, xmin from asset order by 1").await;
+    signal(sleeper, "CONT");
+    let told = tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().unwrap().unwrap_err();
+    assert!(told.contains("another worker has taken over"), "{told}");
+    assert_eq!(world.outcome().await, before);
+    assert_eq!(world.query("select account_id, xmin from asset order by 1").await, xmin);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_deliveries_of_one_event_two_of_them_at_once_one_loads() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "5")]).await;
+    world.put(KEY, assets(100)).await;
+    let (one, two) = tokio::join!(world.load(KEY), world.load(KEY));
+    let three = world.load(KEY).await;
+    let mut statuses = [one.status.name(), two.status.name(), three.status.name()];
+    statuses.sort_unstable();
+    // The second may come so late that the first has ended.
+    assert!(matches!(statuses, ["duplicate", "in_progress" | "duplicate", "loaded"]), "{statuses:?}");
+    assert_eq!(world.query("select count(*), max(attempt) from etl.load").await, "1 | 1");
+    assert_eq!(world.query("select count(*) from asset").await, "86");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_was_lost_is_neither_lost_nor_doubled() {
+    let settings = [("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")];
+    let file = assets(30);
+    let expected = undisturbed(&settings, &[(KEY, &file)]).await;
+    let world = World::with(&settings).await;
+    let proxy = world.proxy();
+    let world = world.behind(&proxy);
+    world.put(KEY, file).await;
+    let mut lost = 0;
+    for commit in 1.. {
+        world.query("truncate asset, trade, etl.load restart identity cascade").await;
+        proxy.at(Which::Commit, commit, Fault::CutAnswer);
+        let report = world.load(KEY).await;
+        assert_eq!((report.status, report.attempt), (LoadStatus::Loaded, Some(1)), "commit {commit}");
+        assert_eq!(world.outcome().await, expected, "commit {commit}");
+        if proxy.disarm() == 1 {
+            break;
+        }
+        lost += 1;
+    }
+    assert_eq!(lost, 5, "the claim, three batches, and the close");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_in_the_middle_of_copy_or_before_commit_costs_nothing_but_time() {
+    let settings = [("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")];
+    let file = assets(30);
+    let expected = undisturbed(&settings, &[(KEY, &file)]).await;
+    let world = World::with(&settings).await;
+    let proxy = world.proxy();
+    let world = world.behind(&proxy);
+    world.put(KEY, file).await;
+    for which in [Which::CopyData, Which::Commit] {
+        for message in 1..=5 {
+            world.query("truncate asset, trade, etl.load restart identity cascade").await;
+            proxy.at(which, message, Fault::CutBefore);
+            assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
+            assert_eq!(proxy.disarm(), 0, "the fault never happened");
+            assert_eq!(world.outcome().await, expected);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_stops_in_the_middle_and_starts_again_is_waited_for() {
+    let postgres = Arc::new(Postgres::start(&["fsync=off"], |_| {}));
+    let world = World::on_servers(
+        &postgres,
+        Arc::new(S3Server::start()),
+        &[("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")],
+    )
+    .await;
+    let file = assets(30);
+    let expected = undisturbed(&[("LOAD__BATCH_SIZE", "10")], &[(KEY, &file)]).await;
+    let proxy = world.proxy();
+    let world = world.behind(&proxy);
+    world.put(KEY, file).await;
+    let server = Arc::clone(&postgres);
+    proxy.at(
+        Which::CopyData,
+        5,
+        Fault::Call(Box::new(move || {
+            server.stop();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(500));
+                server.start_again();
+            });
+        })),
+    );
+    assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
+    assert_eq!(proxy.disarm(), 0);
+    assert_eq!(world.outcome().await, expected);
+}
+
+/// A request whose time is over so soon.
+fn hasty(world: &World, time: Duration) -> Request {
+    Request { deadline: Deadline::before(SystemTime::now() + time, Duration::ZERO), ..world.request(KEY) }
+}
+
+/// Lets each batch take so long.
+async fn slow_down(world: &World, seconds: f64) {
+    world
+        .query(&format!(
+            "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({seconds}); return null; end $$; \
+             create trigger slow after insert on etl.load_batch for each row execute function slow()"
+        ))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_terms_of_the_first_claim_stay_in_force() {
+    let settings = [("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1"), ("LOAD__MAX_REJECTS", "5")];
+    let file = assets(30);
+    let expected = undisturbed(&settings, &[(KEY, &file)]).await;
+    let world = World::with(&settings).await;
+    world.put(KEY, file).await;
+    slow_down(&world, 0.5).await;
+    let report = world.run(&hasty(&world, Duration::from_millis(1200))).await.unwrap();
+    assert_eq!(report.status, LoadStatus::Interrupted, "{report:?}");
+    let counts = report.counts.unwrap();
+    assert!(counts.read == 30 && (1..26).contains(&counts.inserted), "{counts:?}");
+    assert_eq!(
+        world
+            .query("select state, read, inserted, finished_at, lease_expires_at <= clock_timestamp() from etl.load")
+            .await,
+        format!("interrupted | 30 | {} | - | t", counts.inserted)
+    );
+
+    // A new deployment: other batches, a threshold that this file breaks, and a rule that every row breaks.
+    let folder = crate::support::Scratch::new("definitions");
+    let definition =
+        include_str!("../../datasets/asset.toml").replace("allowed = [1, 2, 3, 5, 6, 7, 11]", "allowed = [9]");
+    std::fs::write(folder.path().join("asset.toml"), definition).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let world = world.under(&[("LOAD__BATCH_SIZE", "7"), ("LOAD__MAX_REJECTS", "0"), ("DATASETS__PATH", path)]);
+    let report = world.load(KEY).await;
+    assert_eq!((report.status, report.attempt), (LoadStatus::Loaded, Some(2)));
+    assert_eq!(world.outcome().await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_makes_no_progress_three_times_running_has_failed() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")]).await;
+    world.put(KEY, assets(30)).await;
+    // Nothing is ever committed in time, as on a machine that is too small for the file.
+    let no_time = Duration::from_millis(2);
+    for attempt in 1..3 {
+        let report = world.run(&hasty(&world, no_time)).await.unwrap();
+        assert_eq!((report.status, report.attempt), (LoadStatus::Interrupted, Some(attempt)), "{report:?}");
+    }
+    let report = world.run(&hasty(&world, no_time)).await.unwrap();
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("no_progress")));
+    assert_eq!(world.load(KEY).await.status, LoadStatus::Duplicate);
+    assert_eq!(world.query("select count(*) from asset").await, "0");
+    let again = world.run(&Request { again: true, ..world.request(KEY) }).await.unwrap();
+    assert_eq!(again.status, LoadStatus::Loaded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_workers_die_three_times_without_progress_has_failed() {
+    let world = World::with(&[("LOAD__CONNECTIONS", "1")]).await;
+    let proxy = world.proxy();
+    world.put(KEY, assets(30)).await;
+    for _ in 0..3 {
+        // The claim is committed with the first commit; the second is that of the only batch.
+        let pid = Arc::new(Mutex::new(0));
+        let target = Arc::clone(&pid);
+        proxy.at(Which::Commit, 2, Fault::Call(Box::new(move || signal(*target.lock().unwrap(), "KILL"))));
+        let worker = {
+            let mut pid = pid.lock().unwrap();
+            let worker = world.worker(KEY, Some(&proxy));
+            *pid = worker.pid();
+            worker
+        };
+        assert!(tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().is_none());
+        world.end_leases().await;
+    }
+    let report = world.load(KEY).await;
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("no_progress")));
+    assert_snapshot!(world.query("select state, read, inserted, withheld from etl.load").await, @"failed | 30 | 0 | 30");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_away_does_not_count_as_no_progress() {
+    let world = World::with_own_s3(&[]).await;
+    world.put(KEY, assets(30)).await;
+    for _ in 0..4 {
+        world.s3_server.fault_next_reads((0..4).map(|_| ReadFault::Status(503)));
+        assert_eq!(world.try_load(KEY).await.unwrap_err().kind(), ErrorKind::Connection);
+    }
+    let report = world.load(KEY).await;
+    assert_eq!((report.status, report.attempt), (LoadStatus::Loaded, Some(5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_interrupts_the_command_line_may_go_on_at_once() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")]).await;
+    let file = assets(50);
+    let expected = undisturbed(&[("LOAD__BATCH_SIZE", "10")], &[(KEY, &file)]).await;
+    world.put(KEY, file).await;
+    slow_down(&world, 0.3).await;
+    for name in ["INT", "TERM"] {
+        let worker = world.worker(KEY, None);
+        let before: i32 = world.query("select count(*) from etl.load_batch").await.parse().unwrap();
+        while world.query("select count(*) from etl.load_batch").await.parse::<i32>().unwrap() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        signal(worker.pid(), name);
+        let answer = tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer["status"], "interrupted", "{answer}");
+    }
+    assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
+    assert_eq!(world.outcome().await, expected);
+}
