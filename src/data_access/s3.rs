@@ -65,6 +65,7 @@ impl ObjectStore {
             chunk: Bytes::new(),
             position: 0,
             length: None,
+            ended: false,
             failures: 0,
         }
     }
@@ -108,6 +109,7 @@ pub struct ObjectBody {
     position: u64,
     /// What the server says that the whole object has, once it was asked.
     length: Option<u64>,
+    ended: bool,
     /// How often the body broke off since it last brought something.
     failures: usize,
 }
@@ -135,11 +137,12 @@ impl ObjectBody {
     }
 
     async fn next_chunk(&mut self) -> Result<Bytes> {
-        loop {
+        while !self.ended {
             let mut stream = match self.stream.take() {
                 Some(stream) => stream,
                 None => self.open().await?,
             };
+            let is_whole = self.length.is_none_or(|length| self.position >= length);
             let broken = match stream.next().await {
                 Some(Ok(chunk)) => {
                     self.position += chunk.len() as u64;
@@ -147,8 +150,15 @@ impl ObjectBody {
                     self.stream = Some(stream);
                     return Ok(chunk);
                 }
-                None if self.length.is_none_or(|length| self.position >= length) => return Ok(Bytes::new()),
+                None if is_whole => {
+                    self.ended = true;
+                    break;
+                }
                 None => Error::new(ErrorKind::Connection, "the body ended before its length"),
+                // The checksum is compared at the end, and then no part can be asked for again.
+                Some(Err(error)) if is_whole => {
+                    return Err(Error::with_source(ErrorKind::Connection, "the body is not what was stored", error));
+                }
                 Some(Err(error)) => Error::with_source(ErrorKind::Connection, "the body broke off", error),
             };
             let Some(pause) = pauses().build().nth(self.failures) else { return Err(broken) };
@@ -156,6 +166,7 @@ impl ObjectBody {
             tracing::warn!(position = self.position, ?pause, "an object's body broke off; asking for the rest");
             tokio::time::sleep(pause).await;
         }
+        Ok(Bytes::new())
     }
 }
 

@@ -132,7 +132,14 @@ async fn missing_forbidden_empty_and_huge_objects_end_in_a_ledger_row_that_says_
     assert_eq!(load(world.request("incoming/assets/header.csv").location).await.status, LoadStatus::Loaded);
     let ledger = "select split_part(key, '/', 3), state, reason, read, \
         regexp_replace(replace(error, bucket, 'BUCKET'), 'room for \\d+', 'room for N') from etl.load order by id";
-    assert_snapshot!(world.query(ledger).await, @"");
+    assert_snapshot!(world.query(ledger).await, @r"
+    gone-before-it-was-looked-at.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-looked-at.csv: there is no such object, or no such version
+    gone-before-it-was-read.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-read.csv: there is no such object, or no such version
+    forbidden.csv | failed | forbidden | 0 | s3://BUCKET/incoming/assets/forbidden.csv: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket
+    empty.csv | failed | empty | 0 | s3://BUCKET/incoming/assets/empty.csv: the file is empty; not even a header is there
+    huge.csv | failed | too_large | 0 | s3://BUCKET/incoming/assets/huge.csv: the file has 1099511627776 MB, the temporary folder has room for N; give it more, or set stage.temp_folder
+    header.csv | loaded | - | 0 | -
+    ");
 }
 
 /// A disk that is full fails the worker, not the file; but not for ever.

@@ -139,13 +139,13 @@ async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_
     let world = World::new().await;
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
     world.drop_file("incoming/trades/1.csv", trade("10000000001", "first")).await;
-    world.drop_file("incoming/trades/2.csv", trade("20000000001", "second, parked")).await;
+    world.drop_file("incoming/trades/2.csv", trade("20000000001", "second parked")).await;
     assert_eq!(world.drop_file("incoming/assets/2.csv", other.clone()).await.counts.unwrap().released, 1);
-    assert_eq!(world.query(remark).await, "second, parked");
+    assert_eq!(world.query(remark).await, "second parked");
 
     let world = World::new().await;
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
-    world.drop_file("incoming/trades/1.csv", trade("20000000001", "first, parked")).await;
+    world.drop_file("incoming/trades/1.csv", trade("20000000001", "first parked")).await;
     world.drop_file("incoming/trades/2.csv", trade("10000000001", "second")).await;
     assert_eq!(world.drop_file("incoming/assets/2.csv", other).await.counts.unwrap().released, 1);
     assert_eq!(world.query(remark).await, "second");
