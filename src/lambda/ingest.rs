@@ -72,13 +72,11 @@ impl Ingest {
                 Err(Error::configuration(reason))
             }
         };
-        match settled {
-            Ok(reports) => reports.iter().filter_map(|report| report.retry_after).max(),
-            Err(_) => {
-                let doubled = 2_u32.saturating_pow(message.deliveries.saturating_sub(1));
-                Some(FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF))
-            }
-        }
+        let Ok(reports) = settled else {
+            let doubled = 2_u32.saturating_pow(message.deliveries.saturating_sub(1));
+            return Some(FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF));
+        };
+        reports.iter().filter_map(|report| report.retry_after).max()
     }
 
     /// Best effort: otherwise the message comes again when the visibility timeout of the queue says.
@@ -109,7 +107,7 @@ impl Ingest {
         let request = Request { dataset, deadline: deadline.clone(), ..Request::new(location) };
         let report = Box::pin(pipeline::run(&self.context, &self.database, &request)).await?;
         if report.status == LoadStatus::Interrupted {
-            self.hand_over(&report, request.dataset.as_deref()).await?;
+            Box::pin(self.hand_over(&report, request.dataset.as_deref())).await?;
         }
         Ok(report)
     }

@@ -24,16 +24,6 @@ fn ingest(world: &World, more: &[(&str, &str)]) -> Emulator {
     Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, log)
 }
 
-/// Each batch takes so long.
-async fn slow_down(world: &World, seconds: f64) {
-    world
-        .query(&format!(
-            "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({seconds}); return null; end $$; \
-             create trigger slow after insert on etl.load_batch for each row execute function slow()"
-        ))
-        .await;
-}
-
 /// The next message of the queue, if there is one, as the event in which SQS hands it to a function.
 async fn next_event(sqs: &Sqs, queue: &str) -> Option<(Message, Value)> {
     let received =
@@ -67,7 +57,7 @@ async fn a_file_that_needs_five_invocations_finishes() {
         writeln!(file, "A{row},2,1,0,0,{},2025-12-22T14:30:00", if row % 50 == 7 { 2 } else { 1 }).unwrap();
     }
     world.put(KEY, file).await;
-    slow_down(&world, 0.4).await;
+    world.slow_down(0.4).await;
     let short = [
         ("AWS_LAMBDA_FUNCTION_TIMEOUT", "4"),
         ("SMALL_ETL__LOAD__DEADLINE_MARGIN_SECONDS", "2"),
@@ -96,7 +86,7 @@ async fn a_file_that_needs_five_invocations_finishes() {
 async fn without_a_queue_the_rest_of_a_load_is_asked_for_by_an_error_and_not_forgotten() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "1"), ("LOAD__CONNECTIONS", "1")]).await;
     world.put(KEY, ASSETS).await;
-    slow_down(&world, 0.6).await;
+    world.slow_down(0.6).await;
     let short = [("AWS_LAMBDA_FUNCTION_TIMEOUT", "3"), ("SMALL_ETL__LOAD__DEADLINE_MARGIN_SECONDS", "2")];
     let event = json!({"bucket": world.bucket, "key": KEY});
     let mut answer = ingest(&world, &short).invoke(&event);

@@ -82,8 +82,9 @@ fn every_test_that_the_readme_names_exists() {
     for name in include_str!("../../README.md").split('`').filter(|text| text.contains("::") && !text.contains(' ')) {
         let (module, test) = name.split_once("::").unwrap();
         let file = Path::new("tests/it").join(format!("{module}.rs"));
-        let text = &tests.iter().find(|(path, _)| *path == file).unwrap_or_else(|| panic!("{name}: no such module")).1;
-        assert!(text.contains(&format!("fn {test}()")), "{name}: no such test");
+        let (_, code) =
+            tests.iter().find(|(path, _)| *path == file).unwrap_or_else(|| panic!("{name}: no such module"));
+        assert!(code.contains(&format!("fn {test}()")), "{name}: no such test");
         named += 1;
     }
     assert!(named > 30, "only {named} tests are named");

@@ -63,17 +63,9 @@ async fn a_load_that_was_overtaken_corrects_nothing_of_the_load_that_overtook_it
     world.put("incoming/assets/1.csv", assets(30, 1, 1, "14:00:00")).await;
     world.put("incoming/assets/2.csv", assets(30, 2, 1, "14:00:00")).await;
     let proxy = world.proxy();
-    // The first load is cut off before its second batch commits, and its process ends with an error.
-    let kill = std::sync::Arc::new(std::sync::Mutex::new(0));
-    let target = std::sync::Arc::clone(&kill);
-    proxy.at(Which::Commit, 3, Fault::Call(Box::new(move || crate::world::signal(*target.lock().unwrap(), "KILL"))));
-    let worker = {
-        let mut pid = kill.lock().unwrap();
-        let worker = world.worker("incoming/assets/1.csv", Some(&proxy));
-        *pid = worker.pid();
-        worker
-    };
-    assert!(tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().is_none());
+    // The first worker dies before its second batch commits.
+    let worker = world.signalled_worker("incoming/assets/1.csv", &proxy, (Which::Commit, 3), Fault::Call, "KILL");
+    assert!(worker.finish().await.is_none());
     assert_eq!(world.query("select count(*) from asset").await, "10");
     assert_eq!(world.load("incoming/assets/2.csv").await.counts.unwrap().updated, 10);
     world.end_leases().await;

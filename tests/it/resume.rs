@@ -1,7 +1,7 @@
 //! Workers that are killed, paused, cut off or out of time: what they leave is finished by the next one.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use insta::assert_snapshot;
@@ -47,28 +47,18 @@ fn all_still_there(before: &str, after: &str) -> bool {
     before.lines().all(|row| after.lines().any(|other| other == row))
 }
 
-/// Kills a worker right before its `message`-th message to Postgres, or right after Postgres has acted on it. Returns
+/// Kills a worker right before its `step`-th step in Postgres, or right after Postgres has acted on it. Returns
 /// whether it was killed before it came to its end.
-async fn kill_at(world: &World, proxy: &Proxy, key: &str, message: usize, answered: bool) -> bool {
-    let pid = Arc::new(Mutex::new(None));
-    let target = Arc::clone(&pid);
-    let kill = Box::new(move || {
-        while target.lock().unwrap().is_none() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        signal(target.lock().unwrap().unwrap(), "KILL");
-    });
-    proxy.at(Which::Any, message, if answered { Fault::CallAnswered(kill) } else { Fault::Call(kill) });
-    let worker = world.worker(key, Some(proxy));
-    *pid.lock().unwrap() = Some(worker.pid());
-    let ended = tokio::task::spawn_blocking(|| worker.finish()).await.unwrap();
+async fn kill_at(world: &World, proxy: &Proxy, key: &str, step: usize, answered: bool) -> bool {
+    let fault = if answered { Fault::CallAnswered } else { Fault::Call };
+    let ended = world.signalled_worker(key, proxy, (Which::Step, step), fault, "KILL").finish().await;
     proxy.disarm();
     world.end_leases().await;
     ended.is_none()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_at_any_message_to_postgres_leaves_nothing_half_done() {
+async fn a_worker_killed_at_any_step_leaves_nothing_half_done() {
     let settings = [("LOAD__BATCH_SIZE", "3"), ("LOAD__CONNECTIONS", "1")];
     let trades = TRADES.replace("10000000003", "10000000009");
     let undisturbed = undisturbed(&settings, &[("incoming/trades/0.csv", &trades), (KEY, ASSETS)]).await;
@@ -77,34 +67,34 @@ async fn a_worker_killed_at_any_message_to_postgres_leaves_nothing_half_done() {
     world.put("incoming/trades/0.csv", trades.clone()).await;
     world.put(KEY, ASSETS).await;
     let mut killed = 0;
-    for message in 1.. {
+    for step in 1.. {
         world.query("truncate asset, trade, etl.load restart identity cascade").await;
         world.load("incoming/trades/0.csv").await;
-        let was_killed = kill_at(&world, &proxy, KEY, message, message % 2 == 0).await;
+        let was_killed = kill_at(&world, &proxy, KEY, step, step % 2 == 0).await;
         let written = world.query(WRITTEN).await;
         let report = world.load(KEY).await;
-        assert!(matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate), "message {message}: {report:?}");
-        assert_eq!(world.outcome().await, undisturbed, "killed at message {message}");
+        assert!(matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate), "step {step}: {report:?}");
+        assert_eq!(world.outcome().await, undisturbed, "killed at step {step}");
         let rows = world.query(WRITTEN).await;
-        assert!(all_still_there(&written, &rows), "message {message}: a committed row was written again");
+        assert!(all_still_there(&written, &rows), "step {step}: a committed row was written again");
         if !was_killed {
             break;
         }
         killed += 1;
     }
-    assert!(killed > 30, "only {killed} messages");
+    assert!(killed > 30, "only {killed} steps");
 }
 
 #[derive(Clone, Debug)]
 struct Murders {
     rows: usize,
     batch_size: usize,
-    /// At which message each of the first workers is killed, and whether after Postgres has acted on it.
+    /// At which step each of the first workers is killed, and whether after Postgres has acted on it.
     kills: Vec<(usize, bool)>,
 }
 
 fn murders() -> impl Strategy<Value = Murders> {
-    let kills = prop::collection::vec((20..120_usize, any::<bool>()), 1..3);
+    let kills = prop::collection::vec((5..50_usize, any::<bool>()), 1..3);
     (1..60_usize, 1..15_usize, kills).prop_map(|(rows, batch_size, kills)| Murders { rows, batch_size, kills })
 }
 
@@ -121,8 +111,8 @@ fn wherever_workers_are_killed_the_load_ends_as_an_undisturbed_one() {
             let world = World::with(&settings).await;
             let proxy = world.proxy();
             world.put(KEY, file).await;
-            for (message, answered) in kills {
-                kill_at(&world, &proxy, KEY, message, answered).await;
+            for (step, answered) in kills {
+                kill_at(&world, &proxy, KEY, step, answered).await;
             }
             let written = world.query(WRITTEN).await;
             world.load(KEY).await;
@@ -143,15 +133,7 @@ async fn a_worker_paused_past_its_lease_commits_nothing_more_when_it_wakes() {
     world.put(KEY, file.clone()).await;
     let proxy = world.proxy();
     // In the middle of the third batch: its transaction is open, and two batches are committed.
-    let pid = Arc::new(Mutex::new(0));
-    let target = Arc::clone(&pid);
-    proxy.at(Which::CopyData, 5, Fault::Act(Box::new(move || signal(*target.lock().unwrap(), "STOP"))));
-    let worker = {
-        let mut pid = pid.lock().unwrap();
-        let worker = world.worker(KEY, Some(&proxy));
-        *pid = worker.pid();
-        worker
-    };
+    let worker = world.signalled_worker(KEY, &proxy, (Which::CopyData, 5), Fault::Act, "STOP");
     let sleeper = worker.pid();
     while world.query("select count(*) from etl.load where lease_expires_at < clock_timestamp()").await != "1" {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -163,7 +145,7 @@ async fn a_worker_paused_past_its_lease_commits_nothing_more_when_it_wakes() {
     let before = world.outcome().await;
     let xmin = world.query("select account_id, xmin from asset order by 1").await;
     signal(sleeper, "CONT");
-    let told = tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().unwrap().unwrap_err();
+    let told = worker.finish().await.unwrap().unwrap_err();
     assert!(told.contains("another worker has taken over"), "{told}");
     assert_eq!(world.outcome().await, before);
     assert_eq!(world.query("select account_id, xmin from asset order by 1").await, xmin);
@@ -263,16 +245,6 @@ fn hasty(world: &World, time: Duration) -> Request {
     Request { deadline: Deadline::before(SystemTime::now() + time, Duration::ZERO), ..world.request(KEY) }
 }
 
-/// Lets each batch take so long.
-async fn slow_down(world: &World, seconds: f64) {
-    world
-        .query(&format!(
-            "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({seconds}); return null; end $$; \
-             create trigger slow after insert on etl.load_batch for each row execute function slow()"
-        ))
-        .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_terms_of_the_first_claim_stay_in_force() {
     let settings = [("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1"), ("LOAD__MAX_REJECTS", "5")];
@@ -280,7 +252,7 @@ async fn the_terms_of_the_first_claim_stay_in_force() {
     let expected = undisturbed(&settings, &[(KEY, &file)]).await;
     let world = World::with(&settings).await;
     world.put(KEY, file).await;
-    slow_down(&world, 0.5).await;
+    world.slow_down(0.5).await;
     let report = world.run(&hasty(&world, Duration::from_millis(1200))).await.unwrap();
     assert_eq!(report.status, LoadStatus::Interrupted, "{report:?}");
     let counts = report.counts.unwrap();
@@ -329,16 +301,8 @@ async fn a_file_whose_workers_die_three_times_without_progress_has_failed() {
     world.put(KEY, assets(30)).await;
     for _ in 0..3 {
         // The claim is committed with the first commit; the second is that of the only batch.
-        let pid = Arc::new(Mutex::new(0));
-        let target = Arc::clone(&pid);
-        proxy.at(Which::Commit, 2, Fault::Call(Box::new(move || signal(*target.lock().unwrap(), "KILL"))));
-        let worker = {
-            let mut pid = pid.lock().unwrap();
-            let worker = world.worker(KEY, Some(&proxy));
-            *pid = worker.pid();
-            worker
-        };
-        assert!(tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().is_none());
+        let worker = world.signalled_worker(KEY, &proxy, (Which::Commit, 2), Fault::Call, "KILL");
+        assert!(worker.finish().await.is_none());
         world.end_leases().await;
     }
     let report = world.load(KEY).await;
@@ -364,7 +328,7 @@ async fn a_person_who_interrupts_the_command_line_may_go_on_at_once() {
     let file = assets(50);
     let expected = undisturbed(&[("LOAD__BATCH_SIZE", "10")], &[(KEY, &file)]).await;
     world.put(KEY, file).await;
-    slow_down(&world, 0.3).await;
+    world.slow_down(0.3).await;
     for name in ["INT", "TERM"] {
         let worker = world.worker(KEY, None);
         let before: i32 = world.query("select count(*) from etl.load_batch").await.parse().unwrap();
@@ -372,7 +336,7 @@ async fn a_person_who_interrupts_the_command_line_may_go_on_at_once() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         signal(worker.pid(), name);
-        let answer = tokio::task::spawn_blocking(|| worker.finish()).await.unwrap().unwrap().unwrap();
+        let answer = worker.finish().await.unwrap().unwrap();
         assert_eq!(answer["status"], "interrupted", "{answer}");
     }
     assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);

@@ -90,6 +90,7 @@ impl Content {
 type Versions = BTreeMap<(String, String), Content>;
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the seed is what a person needs who sees it fail")]
 fn whatever_happens_the_end_is_that_of_one_quiet_run() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
     let time =
@@ -97,15 +98,19 @@ fn whatever_happens_the_end_is_that_of_one_quiet_run() {
     let first: u64 = std::env::var("TORTURE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (postgres, s3) = (Arc::new(Postgres::start(&["fsync=off"], |_| {})), Arc::new(S3Server::start()));
-    let (started, mut rounds) = (Instant::now(), 0);
+    let (started, mut rounds, mut takeovers) = (Instant::now(), 0, 0);
     while rounds == 0 || started.elapsed() < time {
         let seed = first.wrapping_add(rounds);
         // Shown where the test fails, and with --nocapture.
         println!("round {rounds}: to repeat it, make torture SEED={seed}");
-        runtime.block_on(Round::run(seed, Arc::clone(&postgres), Arc::clone(&s3)));
+        takeovers += runtime.block_on(Round::run(seed, Arc::clone(&postgres), Arc::clone(&s3)));
         rounds += 1;
     }
-    println!("{rounds} rounds of {DELIVERIES} deliveries in {:.0} s", started.elapsed().as_secs_f64());
+    println!(
+        "{rounds} rounds of {DELIVERIES} deliveries, {takeovers} loads taken over, in {:.0} s",
+        started.elapsed().as_secs_f64()
+    );
+    assert!(takeovers > 0, "nothing went wrong, so that nothing was proven");
 }
 
 struct Round {
@@ -119,7 +124,8 @@ struct Round {
 }
 
 impl Round {
-    async fn run(seed: u64, postgres: Arc<Postgres>, s3: Arc<S3Server>) {
+    /// Returns how often a worker took over what another one had left.
+    async fn run(seed: u64, postgres: Arc<Postgres>, s3: Arc<S3Server>) -> u64 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let batch_size = [1, 7, 50].choose(&mut random).unwrap().to_string();
         let settings = [("LOAD__BATCH_SIZE", batch_size.as_str()), ("LOAD__LEASE_SECONDS", "1")];
@@ -135,9 +141,11 @@ impl Round {
             round.world.put(&key, text).await;
             round.keys.push(key);
         }
-        round.deliver_all(&mut random).await;
+        Box::pin(round.deliver_all(&mut random)).await;
         round.finish_quietly().await;
         round.check().await;
+        let takeovers = round.world.query("select sum(attempt - 1) from etl.load").await;
+        takeovers.parse().unwrap()
     }
 
     /// Notes a content that the object `key` may come to have, and returns its text.
@@ -204,7 +212,7 @@ impl Round {
                     }
                 });
                 // Whatever became of it: it comes again.
-                worker.finish();
+                worker.finish_blocking();
                 torment.join().unwrap();
             });
         }
@@ -220,10 +228,9 @@ impl Round {
         if self.restarting.load(Ordering::Relaxed) {
             return false;
         }
-        let (client, connection) = match tokio_postgres::connect(&self.world.url, tokio_postgres::NoTls).await {
-            Ok(session) => session,
-            // Stopped a moment ago.
-            Err(_) => return false,
+        // It may have been stopped a moment ago.
+        let Ok((client, connection)) = tokio_postgres::connect(&self.world.url, tokio_postgres::NoTls).await else {
+            return false;
         };
         tokio::spawn(connection);
         let stalled = client.query_one("select coalesce(max(stalled), 0) from etl.load where key = $1", &[&key]).await;

@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aws_sdk_s3::Client as S3Client;
@@ -24,7 +24,7 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::support::moto::Moto;
 use crate::support::postgres::Postgres;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Act, Fault, Proxy, Which};
 use crate::support::s3::S3Server;
 
 const INGEST_PASSWORD: &str = "only-in-tests";
@@ -181,6 +181,34 @@ impl World {
         Worker::start(&["load", &address, "--json"], self.variables().into_iter().chain([("DATABASE_URL".into(), url)]))
     }
 
+    /// The same, and a signal that it gets at its `n`-th message to Postgres of this kind.
+    pub fn signalled_worker(
+        &self,
+        key: &str,
+        proxy: &Proxy,
+        (which, n): (Which, usize),
+        fault: fn(Act) -> Fault,
+        name: &'static str,
+    ) -> Worker {
+        let pid = Arc::new(Mutex::new(0));
+        let target = Arc::clone(&pid);
+        // Held until the process has a number: it may be faster than this thread.
+        let mut pid = pid.lock().expect("nobody panicked with it");
+        proxy.at(which, n, fault(Box::new(move || signal(*target.lock().expect("nobody panicked with it"), name))));
+        let worker = self.worker(key, Some(proxy));
+        *pid = worker.pid();
+        worker
+    }
+
+    /// Lets each batch take so long.
+    pub async fn slow_down(&self, seconds: f64) {
+        self.query(&format!(
+            "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({seconds}); return null; end $$; \
+             create trigger slow after insert on etl.load_batch for each row execute function slow()"
+        ))
+        .await;
+    }
+
     pub async fn put(&self, key: &str, content: impl Into<Vec<u8>>) {
         let body = ByteStream::from(content.into());
         self.s3.put_object().bucket(&self.bucket).key(key).body(body).send().await.expect("put an object");
@@ -300,7 +328,11 @@ impl Worker {
     }
 
     /// Waits for its end: what it says of its file, or what it says went wrong; none where it was killed.
-    pub fn finish(self) -> Option<Result<Value, String>> {
+    pub async fn finish(self) -> Option<Result<Value, String>> {
+        tokio::task::spawn_blocking(|| self.finish_blocking()).await.expect("wait for a worker")
+    }
+
+    pub fn finish_blocking(self) -> Option<Result<Value, String>> {
         let output = self.0.wait_with_output().expect("wait for a worker");
         output.status.code()?;
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

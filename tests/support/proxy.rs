@@ -26,6 +26,8 @@ pub struct Proxy {
 pub enum Which {
     /// All: also those that open a connection, ask for encryption, cancel or say goodbye.
     Any,
+    /// Those that make the server act: a query, an execution, a piece or the end of a copy.
+    Step,
     /// A simple query `commit`, or a statement with this text at the time when it is parsed.
     Commit,
     /// A piece of what the client copies to the server.
@@ -157,6 +159,7 @@ impl Which {
     fn fits(self, message: &[u8]) -> bool {
         match self {
             Self::Any => true,
+            Self::Step => matches!(message.first(), Some(b'Q' | b'E' | b'd' | b'c')),
             Self::Commit => is_commit(message),
             Self::CopyData => message.first() == Some(&b'd'),
         }
