@@ -69,7 +69,7 @@ pub enum Reason {
     TooManyRejects,
     /// The object was replaced before it was read.
     Superseded,
-    /// The file is larger than the temporary folder has room.
+    /// The file is larger than the disk of the temporary folder.
     TooLarge,
     /// Three workers in a row ended without committing anything.
     NoProgress,

@@ -1,6 +1,7 @@
 //! One file from its place to the ledger: identify, claim, extract, validate, load, finish.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use crate::services::{
 
 /// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
 const MOST_STALLED: i32 = 3;
+/// How long an interrupted worker waits for its staging to end.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What outlives one file: definitions, settings, parts, and the pool of connections.
 pub struct Context {
@@ -160,8 +163,9 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         ..empty_report(status)
     };
     let claim = match claimed {
-        Claimed::Finished { load_id, attempt, reason } => {
-            return Ok(LoadReport { reason, ..report(LoadStatus::Duplicate, load_id, attempt) });
+        Claimed::Finished { load_id, attempt, dataset, reason, error } => {
+            let dataset = Some(dataset);
+            return Ok(LoadReport { dataset, reason, error, ..report(LoadStatus::Duplicate, load_id, attempt) });
         }
         Claimed::Held { load_id, attempt, remaining } => {
             return Ok(LoadReport { retry_after: Some(remaining), ..report(LoadStatus::InProgress, load_id, attempt) });
@@ -176,7 +180,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         None if claim.stalled > MOST_STALLED => {
             work.fail(work.no_progress("nothing is known of how they ended"), 0, stream::empty).await
         }
-        None => work.load(&dataset.name).await,
+        None => work.load().await,
     };
     let outcome = match outcome {
         Err(error) => work.leave(error).await,
@@ -213,19 +217,14 @@ struct FileWork<'a> {
 }
 
 impl FileWork<'_> {
-    async fn load(&self, dataset: &str) -> Result<Ending> {
+    async fn load(&self) -> Result<Ending> {
         let datasets = self.datasets_in_force().await?;
-        let definition = datasets.get(dataset).map_err(Error::configuration)?;
+        let definition = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
         let Request { progress, deadline, .. } = self.request;
         let stage = Arc::new(Stage::open(&self.context.stage, Arc::clone(progress))?);
-        let staging = stage_and_validate(self.context, self.object, definition, &stage);
-        let staged = tokio::select! {
-            staged = staging => staged,
-            lost = self.keep_lease() => { stage.cancel(); return Err(lost) }
-            () = deadline.passed() => { stage.cancel(); return self.interrupt(progress.staged()).await }
-        };
-        let (extracted, validated, statistics) = match staged {
-            Ok(staged) => staged,
+        let (extracted, validated, statistics) = match self.stage_in_time(definition, &stage).await {
+            Ok(Some(staged)) => staged,
+            Ok(None) => return self.interrupt(progress.staged()).await,
             Err(error) => return self.fail(error, progress.staged(), stream::empty).await,
         };
         let read = extracted.read;
@@ -238,7 +237,6 @@ impl FileWork<'_> {
         let work = LoadWork {
             claim: self.claim.clone(),
             datasets: Arc::clone(&datasets),
-            dataset: dataset.to_owned(),
             stage,
             extracted,
             deadline: deadline.clone(),
@@ -247,6 +245,24 @@ impl FileWork<'_> {
             return self.interrupt(read).await;
         }
         self.close(LoadStatus::Loaded, None, read, statistics, stream::empty).await
+    }
+
+    /// Stages the file; none when the time is over before that.
+    async fn stage_in_time(
+        &self,
+        definition: &Dataset,
+        stage: &Arc<Stage>,
+    ) -> Result<Option<(Extracted, Validated, Value)>> {
+        let mut staging = pin!(stage_and_validate(self.context, self.object, definition, stage));
+        let outcome = tokio::select! {
+            staged = &mut staging => return staged.map(Some),
+            lost = self.keep_lease() => Err(lost),
+            () = self.request.deadline.passed() => Ok(None),
+        };
+        stage.cancel();
+        // A sandbox may be frozen as soon as the call is answered: what is staged should be gone by then.
+        let _ = tokio::time::timeout(CANCEL_TIMEOUT, staging).await;
+        outcome
     }
 
     /// Leaves the rest to the next worker, unless too many of them got nowhere.
@@ -270,7 +286,7 @@ impl FileWork<'_> {
             return self.fail(self.no_progress(&error.chain()), self.request.progress.staged(), stream::empty).await;
         }
         // Best effort: where even this fails, the lease ends by itself.
-        if let Err(error) = self.database.give_back_lease(self.claim, stalled).await {
+        if let Err(error) = retrying(|| self.database.give_back_lease(self.claim, stalled)).await {
             tracing::warn!(error = %error.chain(), "the lease could not be given back");
         }
         Err(error)
@@ -331,6 +347,10 @@ impl FileWork<'_> {
         let message = error.chain();
         let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
         tracing::warn!(reason = reason.name(), error = message, "the file as a whole cannot be loaded");
+        if self.claim.attempt > 1 {
+            // An earlier worker may have committed what others wait for.
+            self.context.loader.release(self.database, self.claim, &*self.datasets_in_force().await?).await?;
+        }
         self.close(status, Some((reason, message)), read, Value::Null, rejects).await
     }
 
@@ -348,10 +368,14 @@ impl FileWork<'_> {
         let (reason, error) = failure.unzip();
         let stalled = !self.request.deadline.is_interrupted();
         let closing = Closing { status, reason, error: error.as_deref(), read, statistics: &statistics, stalled };
+        // There may be millions of rejects to keep. Whether the lease is lost, `close` itself finds out.
+        let renewals = async {
+            self.keep_lease().await;
+            std::future::pending().await
+        };
         let counts = tokio::select! {
             counts = retrying(|| self.database.close(self.claim, &closing, rejects())) => counts?,
-            // There may be millions of rejects to keep.
-            lost = self.keep_lease() => return Err(lost),
+            never = renewals => never,
         };
         Ok(Ending { status, reason, error, counts, statistics })
     }

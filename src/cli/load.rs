@@ -1,5 +1,8 @@
 //! `small-etl load`.
 
+use std::io::Write;
+
+use anstream::stderr;
 use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,7 +50,13 @@ pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result
                 reports.push(report);
             }
             // The other files are none the worse for it.
-            Err(error) => worst = worst.max(tell(&error)),
+            Err(error) => {
+                worst = worst.max(tell(&error));
+                if error.is_retryable() {
+                    // Nobody is left to tell when standard error is closed.
+                    let _ = writeln!(stderr(), "  what is committed stays; the same command goes on with the rest");
+                }
+            }
         }
     }
     if arguments.json {

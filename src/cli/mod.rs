@@ -50,7 +50,7 @@ Exit codes:
   0  done
   1  validate: some rows would be rejected
   2  the file as a whole is unusable
-  3  settings, connection or machine failed, or another worker has the file
+  3  settings, connection or machine failed, another worker has the file, or it was interrupted
 
 Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see README.md.";
 

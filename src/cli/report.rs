@@ -34,17 +34,29 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
     if let Some(error) = &report.error {
         let _ = writeln!(text, "  {error}");
     }
-    if report.status == LoadStatus::InProgress {
-        text.push_str("  another worker has it; if that one was killed, its lease ends within load.lease_seconds\n");
+    if report.status == LoadStatus::Duplicate {
+        text.push_str("  this version was finished before; nothing was written. --again loads it once more\n");
+    }
+    if let Some(lease) = report.retry_after {
+        let seconds = lease.as_secs_f64().ceil();
+        let _ = writeln!(
+            text,
+            "  another worker has it. If that one was killed, the same command goes on with the rest in {seconds} seconds"
+        );
     }
     if report.status == LoadStatus::Interrupted {
         text.push_str("  what is committed stays; the same command goes on with the rest\n");
     }
     if let Some(counts) = &report.counts {
         text.push_str(&counts_table(counts));
-        #[expect(clippy::cast_precision_loss, reason = "a speed for people needs no more than 53 bits")]
-        let speed = counts.read as f64 * 1000.0 / report.elapsed_ms.max(1) as f64;
-        let _ = writeln!(text, "{DULL}{} ms, {speed:.0} rows/s{DULL:#}", report.elapsed_ms);
+        let _ = write!(text, "{DULL}{} ms", report.elapsed_ms);
+        // Whoever goes on with a load has not written all of it.
+        if report.status == LoadStatus::Loaded && report.attempt == Some(1) {
+            #[expect(clippy::cast_precision_loss, reason = "a speed for people needs no more than 53 bits")]
+            let speed = counts.read as f64 * 1000.0 / report.elapsed_ms.max(1) as f64;
+            let _ = write!(text, ", {speed:.0} rows/s");
+        }
+        let _ = writeln!(text, "{DULL:#}");
     }
     text.push_str(&violations(key, rejects, report.counts.map_or(0, |counts| counts.rejected)));
     text.push_str(&statistics(&report.statistics));

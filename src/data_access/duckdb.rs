@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::duckdb::{Appender, Config, Connection};
+use ::duckdb::{Appender, Config, Connection, InterruptHandle};
 use arrow::record_batch::RecordBatch;
 use tempfile::TempDir;
 
@@ -34,6 +34,8 @@ pub struct Stage {
     folder: TempDir,
     progress: Arc<Progress>,
     cancelled: AtomicBool,
+    /// Stops the statement that runs in the newest session.
+    running: Mutex<Option<Arc<InterruptHandle>>>,
 }
 
 impl Stage {
@@ -50,7 +52,13 @@ impl Stage {
             .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
         let connection = open_locked_down(options, folder.path())
             .map_err(|error| database_error("open the staging database", &error))?;
-        Ok(Self { connection: Mutex::new(connection), folder, progress, cancelled: AtomicBool::new(false) })
+        Ok(Self {
+            connection: Mutex::new(connection),
+            folder,
+            progress,
+            cancelled: AtomicBool::new(false),
+            running: Mutex::default(),
+        })
     }
 
     /// Runs statements that return nothing.
@@ -103,14 +111,15 @@ impl Stage {
         self.folder.path().join("records.csv")
     }
 
-    /// Refuses a file that is larger than its copy could be; what a packed file unpacks to is not known before.
+    /// Refuses a file that the temporary folder could not hold even if it were empty. What a packed file unpacks to, and
+    /// what others leave free, shows only later.
     ///
     /// # Errors
     /// `File(TooLarge)`, with both figures; [`ErrorKind::System`] when the folder cannot be asked.
     pub fn check_room(&self, object: &ObjectVersion) -> Result<()> {
-        let folder = rustix::fs::statvfs(self.folder.path())
-            .map_err(|error| Error::system("look for room in the temporary folder", std::io::Error::from(error)))?;
-        let (room, size) = (folder.f_bavail.saturating_mul(folder.f_frsize), object.size.unwrap_or_default());
+        let disk = rustix::fs::statvfs(self.folder.path())
+            .map_err(|error| Error::system("look at the temporary folder", std::io::Error::from(error)))?;
+        let (room, size) = (disk.f_blocks.saturating_mul(disk.f_frsize), object.size.unwrap_or_default());
         if size <= room {
             return Ok(());
         }
@@ -118,7 +127,7 @@ impl Stage {
         Err(Error::file(
             Reason::TooLarge,
             format!(
-                "{file}: the file has {} MB, the temporary folder has room for {}; give it more, or set stage.temp_folder",
+                "{file}: the file has {} MB, the disk of the temporary folder {}; give it more, or set stage.temp_folder",
                 size / megabyte,
                 room / megabyte
             ),
@@ -140,9 +149,12 @@ impl Stage {
         &self.progress
     }
 
-    /// Asks whoever fills the stage to stop; its result is no longer wanted.
+    /// Asks whoever works on the stage to stop; its result is no longer wanted.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
+        if let Some(running) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
+            running.interrupt();
+        }
     }
 
     /// Whether somebody called [`Stage::cancel`].
@@ -153,7 +165,13 @@ impl Stage {
     fn session(&self) -> Result<Connection> {
         // A connection is only cloned under the lock, so that a panic elsewhere leaves nothing half done in it.
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.try_clone().map_err(|error| database_error("open a session of the staging database", &error))
+        let session =
+            connection.try_clone().map_err(|error| database_error("open a session of the staging database", &error))?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.interrupt_handle());
+        if self.is_cancelled() {
+            return Err(Error::new(ErrorKind::LeaseLost, "the work on the staging database was cancelled"));
+        }
+        Ok(session)
     }
 }
 
@@ -287,6 +305,20 @@ mod tests {
         let first = Stage::open(&options, Arc::default()).unwrap();
         let second = Stage::open(&options, Arc::default()).unwrap();
         assert!(!stale.exists() && first.folder.path().exists() && second.folder.path().exists());
+    }
+
+    #[test]
+    fn a_statement_that_is_no_longer_wanted_ends() {
+        let stage = Arc::new(stage());
+        let working = Arc::clone(&stage);
+        let work = std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b"));
+        while stage.running.lock().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        stage.cancel();
+        assert!(work.join().unwrap().is_err());
+        assert_eq!(stage.query("select 1").unwrap_err().kind(), ErrorKind::LeaseLost);
     }
 
     #[test]

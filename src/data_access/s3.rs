@@ -148,6 +148,9 @@ impl ObjectBody {
                     self.position += chunk.len() as u64;
                     self.failures = 0;
                     self.stream = Some(stream);
+                    if chunk.is_empty() {
+                        continue;
+                    }
                     return Ok(chunk);
                 }
                 None if is_whole => {

@@ -16,9 +16,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, Context, Request};
 use crate::services::Deadline;
 
-/// A message that is returned comes again after so long, and after twice as long each further time.
-const FIRST_BACKOFF: Duration = Duration::from_secs(15);
+/// A message that is returned comes again after so long, and after four times as long each further time: with the five
+/// deliveries of the template an outage may last 25 minutes.
+const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
+
+/// The pause after so many deliveries.
+fn backoff(deliveries: u32) -> Duration {
+    let factor = 4_u32.saturating_pow(deliveries.saturating_sub(1));
+    FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF)
+}
 
 /// What the function keeps between two calls.
 pub struct Ingest {
@@ -72,11 +79,10 @@ impl Ingest {
                 Err(Error::configuration(reason))
             }
         };
-        let Ok(reports) = settled else {
-            let doubled = 2_u32.saturating_pow(message.deliveries.saturating_sub(1));
-            return Some(FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF));
-        };
-        reports.iter().filter_map(|report| report.retry_after).max()
+        let Ok(reports) = settled else { return Some(backoff(message.deliveries)) };
+        let lease = reports.iter().filter_map(|report| report.retry_after).max()?;
+        // A worker that renews its lease again and again should not use the deliveries up.
+        Some(if message.deliveries > 1 { lease.max(backoff(message.deliveries - 1)) } else { lease })
     }
 
     /// Best effort: otherwise the message comes again when the visibility timeout of the queue says.
@@ -124,5 +130,16 @@ impl Ingest {
         };
         let body = rest.to_string();
         retrying(|| queue.send(&body)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_grows_up_to_a_bound() {
+        let minutes = |deliveries| backoff(deliveries).as_secs_f64() / 60.0;
+        assert_eq!([1, 2, 3, 4, 1000].map(minutes), [0.5, 2.0, 8.0, 15.0, 15.0]);
     }
 }

@@ -13,11 +13,11 @@ use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
 use super::rejects::{self, Slices};
 use super::validate::quoted_name;
-use super::{LoadWork, Loader, Loading};
+use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
-use crate::data_access::postgres::{BatchRows, Database};
+use crate::data_access::postgres::{BatchRows, Claim, Database};
 use crate::data_access::retry::retrying;
-use crate::domain::{BatchNumber, Counts, Dataset, LoadId};
+use crate::domain::{BatchNumber, Counts, Dataset, Datasets, LoadId};
 use crate::error::{Error, Result};
 
 /// The part `postgresql`.
@@ -26,7 +26,7 @@ pub struct PostgresLoader;
 #[async_trait]
 impl Loader for PostgresLoader {
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading> {
-        let dataset = work.datasets.get(&work.dataset).map_err(Error::configuration)?;
+        let dataset = work.datasets.get(&work.claim.dataset).map_err(Error::configuration)?;
         let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
         let done = retrying(|| database.committed_batches(work.claim.load_id)).await?;
         let (committed, open): (Vec<_>, Vec<_>) = BatchNumber::all(read, size).partition(|batch| done.contains(batch));
@@ -36,18 +36,20 @@ impl Loader for PostgresLoader {
         let mut left = open.len();
         let pace = Pace::default();
         let mut writes = stream::iter(open)
-            .take_while(|_: &BatchNumber| ready(pace.leaves_time(work)))
+            .take_while(|_: &BatchNumber| ready(pace.leaves_time(&work.deadline)))
             .map(|batch| pace.measure(write_batch(database, work, dataset, batch)))
             .buffer_unordered(database.connections());
-        let mut parked = !committed.is_empty();
-        while let Some(counts) = writes.try_next().await? {
+        while writes.try_next().await?.is_some() {
             left -= 1;
-            parked |= counts.parked > 0;
         }
         if left > 0 {
             return Ok(Loading::OutOfTime);
         }
-        release(database, work, dataset, parked, &pace).await
+        release(database, &work.claim, &work.datasets, &pace, &work.deadline).await
+    }
+
+    async fn release(&self, database: &Database, claim: &Claim, datasets: &Datasets) -> Result<()> {
+        release(database, claim, datasets, &Pace::default(), &Deadline::default()).await.map(|_| ())
     }
 }
 
@@ -65,8 +67,8 @@ impl Pace {
     }
 
     /// Whether one more step as slow as the slowest ends in time.
-    fn leaves_time(&self, work: &LoadWork) -> bool {
-        work.deadline.has_time_for(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    fn leaves_time(&self, deadline: &Deadline) -> bool {
+        deadline.has_time_for(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
 }
 
@@ -120,35 +122,32 @@ fn accepted_rows(
     })
 }
 
-/// Frees what waits for the rows of this file, and what this file parked whose reference came meanwhile. Freed rows may
-/// in turn be what others wait for, also those that an earlier worker freed.
+/// Frees what this load parked whose reference came meanwhile, and what waits for its rows. Freed rows may in turn be what
+/// others wait for, also those that an earlier worker freed.
 async fn release(
     database: &Database,
-    work: &LoadWork,
-    dataset: &Dataset,
-    parked: bool,
+    claim: &Claim,
+    datasets: &Datasets,
     pace: &Pace,
+    deadline: &Deadline,
 ) -> Result<Loading> {
-    let mut steps: Vec<(&Dataset, Option<LoadId>)> =
-        work.datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)).collect();
-    if parked {
-        steps.push((dataset, Some(work.claim.load_id)));
-    }
+    let dataset = datasets.get(&claim.dataset).map_err(Error::configuration)?;
+    let mut steps: Vec<(&Dataset, Option<LoadId>)> = vec![(dataset, Some(claim.load_id))];
+    steps.extend(datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)));
     let mut visited = HashSet::new();
     while let Some((waiting, of)) = steps.pop() {
         let mut released = false;
         loop {
-            if !pace.leaves_time(work) {
+            if !pace.leaves_time(deadline) {
                 return Ok(Loading::OutOfTime);
             }
-            let step = retrying(|| database.release_parked(&work.claim, waiting, of));
-            if !pace.measure(step).await? {
+            if !pace.measure(retrying(|| database.release_parked(claim, waiting, of))).await? {
                 break;
             }
             released = true;
         }
         if of.is_none() && (visited.insert(&waiting.name) || released) {
-            let next = work.datasets.referring_to(&waiting.name).into_iter().filter(|next| next.name != waiting.name);
+            let next = datasets.referring_to(&waiting.name).into_iter().filter(|next| next.name != waiting.name);
             steps.extend(next.map(|next| (next, None)));
         }
     }

@@ -88,6 +88,12 @@ pub trait Loader: Send + Sync {
     /// # Errors
     /// `LeaseLost`, `Connection` and `Conflict` after all retries, `System`.
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading>;
+
+    /// Frees the parked rows that can go now, as [`Loader::load`] does at its end; for a load that ends before that.
+    ///
+    /// # Errors
+    /// Those of [`Loader::load`].
+    async fn release(&self, database: &Database, claim: &Claim, datasets: &Datasets) -> Result<()>;
 }
 
 /// How far a loader came.
@@ -106,8 +112,6 @@ pub struct LoadWork {
     pub claim: Claim,
     /// The datasets in force for this load.
     pub datasets: Arc<Datasets>,
-    /// The name of this file's dataset.
-    pub dataset: String,
     /// The file's staging database, validated.
     pub stage: Arc<Stage>,
     /// What the extractor said of the file.

@@ -193,6 +193,28 @@ async fn one_file_that_fails_does_not_stop_the_others_and_a_failed_file_is_loade
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_finished_or_is_held_is_told_with_what_to_do() {
+    let world = World::new().await;
+    let scratch = Scratch::new("cli");
+    fs::write(scratch.path().join("assets.csv"), ASSETS).unwrap();
+    let place = fs::canonicalize(scratch.path()).unwrap().display().to_string();
+    let run = |dataset: &str| {
+        let output = small_etl(&scratch, &world.variables(), &["load", "assets.csv", "--dataset", dataset]);
+        text(&output).replace(&place, "…")
+    };
+    run("trade");
+    assert_snapshot!(run("asset"), @r#"
+    exit 2
+    duplicate …/assets.csv (load 1, dataset trade): missing_column
+      …/assets.csv line 1: the header lacks column traded_id, stock_code, traded_time, traded_price, traded_volume (is it "market_value"?), traded_amount, strategy_name, order_remark, direction, offset_flag, created_at; add it
+      this version was finished before; nothing was written. --again loads it once more
+    "#);
+    world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '41.5 s'").await;
+    let held = run("asset");
+    assert!(held.contains("the same command goes on with the rest in 4"), "{held}");
+}
+
 #[test]
 fn help_has_examples_and_completions_are_printed() {
     let scratch = Scratch::new("cli");

@@ -57,10 +57,10 @@ async fn a_file_that_needs_five_invocations_finishes() {
         writeln!(file, "A{row},2,1,0,0,{},2025-12-22T14:30:00", if row % 50 == 7 { 2 } else { 1 }).unwrap();
     }
     world.put(KEY, file).await;
-    world.slow_down(0.4).await;
+    world.slow_down(0.7).await;
     let short = [
-        ("AWS_LAMBDA_FUNCTION_TIMEOUT", "4"),
-        ("SMALL_ETL__LOAD__DEADLINE_MARGIN_SECONDS", "2"),
+        ("AWS_LAMBDA_FUNCTION_TIMEOUT", "6"),
+        ("SMALL_ETL__LOAD__DEADLINE_MARGIN_SECONDS", "3"),
         ("SMALL_ETL__QUEUE__URL", &queue),
     ];
     let body = json!({"bucket": world.bucket, "key": KEY}).to_string();
@@ -107,16 +107,17 @@ async fn a_message_that_is_returned_comes_again_when_it_makes_sense() {
     let (sqs, queue) = world.queue().await;
     world.put(KEY, ASSETS).await;
     assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
-    world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '2 s'").await;
     let request = json!({"bucket": world.bucket, "key": KEY}).to_string();
     sqs.send_message().queue_url(&queue).message_body(request).send().await.unwrap();
     let queue_variable = [("SMALL_ETL__QUEUE__URL", queue.as_str())];
     let function = ingest(&world, &queue_variable);
 
-    // Another worker holds it: the message is hidden for what is left of the lease.
+    // Another worker holds it: the message is hidden for what is left of the lease, and not for the second of its queue.
+    world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '5 s'").await;
     let answer = deliver(&sqs, &queue, &function).await.unwrap();
     assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 1, "{answer}");
     let returned = Instant::now();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(next_event(&sqs, &queue).await.is_none());
     let (_, event) = loop {
         if let Some(next) = next_event(&sqs, &queue).await {
@@ -133,5 +134,6 @@ async fn a_message_that_is_returned_comes_again_when_it_makes_sense() {
     let function = ingest(&world, &[queue_variable[0], ("DATABASE_URL", &away)]);
     let answer = function.invoke(&event);
     assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 1, "{answer}");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(next_event(&sqs, &queue).await.is_none());
 }

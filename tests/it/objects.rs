@@ -1,15 +1,16 @@
 //! Objects that break off, stall, are replaced, missing, forbidden, empty or huge, and objects with versions.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use insta::assert_snapshot;
 use small_etl::domain::{LoadReport, LoadStatus, Location};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::Request;
+use small_etl::services::Deadline;
 
 use crate::contract::ASSETS;
 use crate::support::s3::ReadFault;
-use crate::world::{World, client};
+use crate::world::World;
 
 const KEY: &str = "incoming/assets/1.csv";
 const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
@@ -131,13 +132,13 @@ async fn missing_forbidden_empty_and_huge_objects_end_in_a_ledger_row_that_says_
     assert!(reports.iter().all(|report| report.status == LoadStatus::Failed), "{reports:?}");
     assert_eq!(load(world.request("incoming/assets/header.csv").location).await.status, LoadStatus::Loaded);
     let ledger = "select split_part(key, '/', 3), state, reason, read, \
-        regexp_replace(replace(error, bucket, 'BUCKET'), 'room for \\d+', 'room for N') from etl.load order by id";
+        regexp_replace(replace(error, bucket, 'BUCKET'), 'folder \\d+', 'folder N') from etl.load order by id";
     assert_snapshot!(world.query(ledger).await, @r"
     gone-before-it-was-looked-at.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-looked-at.csv: there is no such object, or no such version
     gone-before-it-was-read.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-read.csv: there is no such object, or no such version
     forbidden.csv | failed | forbidden | 0 | s3://BUCKET/incoming/assets/forbidden.csv: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket
     empty.csv | failed | empty | 0 | s3://BUCKET/incoming/assets/empty.csv: the file is empty; not even a header is there
-    huge.csv | failed | too_large | 0 | s3://BUCKET/incoming/assets/huge.csv: the file has 1099511627776 MB, the temporary folder has room for N; give it more, or set stage.temp_folder
+    huge.csv | failed | too_large | 0 | s3://BUCKET/incoming/assets/huge.csv: the file has 1099511627776 MB, the disk of the temporary folder N; give it more, or set stage.temp_folder
     header.csv | loaded | - | 0 | -
     ");
 }
@@ -202,37 +203,31 @@ async fn every_version_is_loaded_and_an_older_one_that_comes_later_corrects_noth
     assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "100000.00");
 }
 
-/// An older version is under way when the newer one is claimed.
+/// The newer version is claimed first, but its worker is overtaken by that of the older one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_version_that_comes_while_the_older_one_loads_is_not_overwritten() {
-    let world = World::on_moto(&[("LOAD__BATCH_SIZE", "2"), ("LOAD__CONNECTIONS", "1")]).await;
-    let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(ASSETS.as_bytes().to_vec().into());
-    let version_id = put.send().await.unwrap().version_id;
-    world
-        .query(
-            "insert into asset (account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at) \
-             values ('10000000001', 2, 7, 0, 0, 7, '2025-12-22T14:30:00Z')",
-        )
-        .await;
-    // The first batch has looked its rows up and waits for one of them when the claim of the newer version commits.
-    let (holder, _) = client(&world.url).await;
-    holder.batch_execute("begin; select from asset for update").await.unwrap();
-    let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
-    let location = Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: Some("01".into()) };
-    let request = Request::new(location);
-    let newer = async {
-        world.wait_for_lock_waiters(1).await;
-        world
-            .query(
-                "insert into etl.load (bucket, key, version, sequencer, dataset, dataset_version, lease_token, \
-                     lease_expires_at, batch_size) \
-                 select bucket, key, 'newer', '02', dataset, dataset_version, 0, now(), 1 from etl.load",
-            )
-            .await;
-        holder.batch_execute("commit").await.unwrap();
+async fn an_older_version_that_overtakes_the_newer_one_corrects_nothing_either() {
+    let world = World::on_moto(&[("LOAD__BATCH_SIZE", "1"), ("LOAD__CONNECTIONS", "1")]).await;
+    let put = async |content: String| {
+        let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(content.into_bytes().into());
+        put.send().await.unwrap().version_id
     };
-    let (report, ()) = tokio::join!(world.run(&request), newer);
-    let counts = report.unwrap().counts.unwrap();
-    assert_eq!((counts.stale, counts.inserted), (1, 3));
-    assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "7.00");
+    let older = put(ASSETS.replace("002,2,", "002,5,").replace("003,3,", "003,5,").replace("004,1,", "004,5,")).await;
+    let newer = put(ASSETS.to_owned()).await;
+    let request = |version_id: &Option<String>, sequencer: &str| {
+        let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
+        let (version_id, sequencer) = (version_id.clone(), Some(sequencer.to_owned()));
+        Request::new(Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer })
+    };
+    world.slow_down(1.2).await;
+    let deadline = Deadline::before(SystemTime::now() + Duration::from_secs(3), Duration::ZERO);
+    let hasty = Request { deadline, ..request(&newer, "02") };
+    assert_eq!(world.run(&hasty).await.unwrap().status, LoadStatus::Interrupted);
+    world.query("drop trigger slow on etl.load_batch").await;
+    let counts = world.run(&request(&older, "01")).await.unwrap().counts.unwrap();
+    assert!(counts.inserted > 0 && counts.updated == 0, "{counts:?}");
+    let counts = world.run(&request(&newer, "02")).await.unwrap().counts.unwrap();
+    assert!(counts.updated > 0 && counts.stale == 0, "{counts:?}");
+    let types = "select string_agg(account_type::text, ' ' order by account_id) from asset";
+    assert_eq!(world.query(types).await, "2 2 3 1");
+    assert_eq!(world.query("select late from etl.load order by id").await, "f\nt");
 }

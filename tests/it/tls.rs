@@ -78,3 +78,12 @@ fn away_from_localhost_the_default_is_verify_full() {
     assert_eq!(mode("postgres://u@db.example.com/d?sslmode=disable"), "Disable");
     assert_eq!(mode("postgres://u@localhost/d"), "Disable");
 }
+
+#[test]
+fn a_password_with_an_at_sign_is_refused_and_not_shown() {
+    for url in ["postgres://me:p@canary@localhost/etl", "postgres://me:s@canary#x/y@localhost/etl"] {
+        let error = Database::new(&settings_for(url, &[]).database().unwrap()).err().unwrap();
+        assert!(!error.chain().contains("canary"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+    }
+}

@@ -11,6 +11,7 @@ use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration,
 };
 use aws_sdk_sqs::Client as SqsClient;
+use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
 use small_etl::config::Settings;
 use small_etl::data_access::postgres::Database;
@@ -123,7 +124,9 @@ impl World {
     /// A queue of this world's own, and its client.
     pub async fn queue(&self) -> (SqsClient, String) {
         let sqs = moto().sqs();
-        let queue = sqs.create_queue().queue_name(&self.bucket).send().await.expect("create a queue");
+        // A message that was handed out and not deleted comes again after a second, unless somebody hides it.
+        let create = sqs.create_queue().queue_name(&self.bucket).attributes(QueueAttributeName::VisibilityTimeout, "1");
+        let queue = create.send().await.expect("create a queue");
         (sqs, queue.queue_url.expect("a queue has a URL"))
     }
 

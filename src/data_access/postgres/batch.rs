@@ -14,7 +14,7 @@ use super::ledger::{Claim, commit_step, counts};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Violation};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// What a batch brings. Its rows come in chunks, so that a batch of large records is never in memory as a whole.
 pub struct BatchRows<'a> {
@@ -50,7 +50,7 @@ impl Database {
             return Ok(counts);
         }
         copy_rows(&transaction, dataset, &statements.copy, rows.accepted).await?;
-        let (upserted, late) = upsert(&transaction, claim.load_id, &statements).await.map_err(failed)?;
+        let upserted = upsert(&transaction, claim.load_id, &statements).await.map_err(failed)?;
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
             rejected: rows.rejected,
@@ -81,22 +81,19 @@ impl Database {
             )
             .await
             .map_err(failed)?;
-        if commit_step(&transaction, claim).await? != late {
-            let message = format!("{step}: a newer version of the object was claimed meanwhile");
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        commit_step(&transaction, claim).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(counts)
     }
 }
 
-/// Brings the staged rows to where they belong. A row that another load wrote since the look-up is looked at again;
-/// every other load has each row once, so that this ends. Returns the counts, and whether the load is late.
+/// Brings the staged rows to where they belong. A row that another load wrote since the look-up is locked by now, and is
+/// looked at again.
 async fn upsert(
     transaction: &Transaction<'_>,
     load: LoadId,
     statements: &UpsertStatements,
-) -> Result<(Counts, bool), tokio_postgres::Error> {
+) -> Result<Counts, tokio_postgres::Error> {
     let upsert = transaction.prepare_cached(&statements.upsert).await?;
     let mut sum = Counts::default();
     loop {
@@ -112,7 +109,7 @@ async fn upsert(
                 ..Counts::default()
             };
         let unsettled: Option<Vec<i64>> = row.get("unsettled");
-        let Some(unsettled) = unsettled else { return Ok((sum, row.get("late"))) };
+        let Some(unsettled) = unsettled else { return Ok(sum) };
         transaction.execute(&statements.keep, &[&unsettled]).await?;
     }
 }

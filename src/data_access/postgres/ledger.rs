@@ -43,6 +43,8 @@ pub struct Claim {
     pub attempt: i32,
     /// How many of the last workers committed nothing, this one counted until it does.
     pub stalled: i32,
+    /// The dataset of the first claim.
+    pub dataset: String,
     /// The version of the definitions in force, those of the first claim.
     pub dataset_version: String,
     /// The terms in force, those of the first claim.
@@ -60,8 +62,12 @@ pub enum Claimed {
         load_id: LoadId,
         /// How many workers held it.
         attempt: i32,
+        /// As which dataset.
+        dataset: String,
         /// Why it failed, if it did.
         reason: Option<String>,
+        /// The same for people.
+        error: Option<String>,
     },
     /// Another worker holds it.
     Held {
@@ -125,15 +131,21 @@ impl Database {
                 "insert into etl.dataset (version, name, definition) values ($1, $2, $3) on conflict do nothing";
             transaction.execute(statement, &[&datasets.version(), &name, &definition]).await.map_err(failed)?;
         }
+        // Of two versions that are claimed at once, the one with the higher id sees the other.
+        let alone = "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
+        transaction.execute(alone, &[&object.bucket, &object.key.as_str()]).await.map_err(failed)?;
+        // S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right.
         let inserted = transaction
             .query_opt(
                 "insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
-                     batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, stalled) \
+                     batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, stalled, late) \
                  values ($1, $2, $3, \
                      (select coalesce(max(run) + case when $12 and bool_and(finished_at is not null) then 1 else 0 end, 0) \
                          from etl.load where bucket = $1 and key = $2 and version = $3), \
                      $4, $5, $6, $7, $8, $9, $10, \
-                     $13, clock_timestamp() + make_interval(secs => $11), 1) \
+                     $13, clock_timestamp() + make_interval(secs => $11), 1, \
+                     exists (select from etl.load newer where newer.bucket = $1 and newer.key = $2 and newer.version <> $3 \
+                         and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower($4), 64, '0') collate \"C\")) \
                  on conflict (bucket, key, version, run) do nothing \
                  returning id",
                 &[
@@ -160,6 +172,7 @@ impl Database {
                 token,
                 attempt: 1,
                 stalled: 1,
+                dataset: dataset.to_owned(),
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
             }),
@@ -283,6 +296,9 @@ impl Database {
         while let Some(chunk) = rejects.try_next().await? {
             copy_rejects(&transaction, claim.load_id, &chunk).await?;
         }
+        // A step whose answer was lost may be committing still. What is summed must be what there is after it.
+        let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";
+        transaction.query_opt(alone, &[&claim.load_id.0, &claim.token.0]).await.map_err(failed)?;
         let state = closing.status.name();
         let closed = transaction
             .query_opt(
@@ -364,28 +380,30 @@ async fn claim_again(
 ) -> Result<Claimed, tokio_postgres::Error> {
     let row = transaction
         .query_one(
-            "select id, attempt, state, reason, lease_token = $4 as ours, \
+            "select id, attempt, dataset, state, reason, error, lease_token = $4 as ours, \
                  extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
-             from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for update",
+             from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for no key update",
             &[&object.bucket, &object.key.as_str(), &object.version, &token.0],
         )
         .await?;
     let (load_id, attempt, ours) = (LoadId(row.get("id")), row.get("attempt"), row.get::<_, bool>("ours"));
     let remaining = Duration::try_from_secs_f64(row.get("remaining")).unwrap_or_default();
     match row.get("state") {
-        "loaded" => return Ok(Claimed::Finished { load_id, attempt, reason: None }),
-        "failed" | "superseded" => return Ok(Claimed::Finished { load_id, attempt, reason: row.get("reason") }),
+        "loaded" | "failed" | "superseded" => {
+            let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));
+            return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error });
+        }
         "loading" if !ours && !remaining.is_zero() => return Ok(Claimed::Held { load_id, attempt, remaining }),
         _ => {}
     }
     let row = transaction
         .query_one(
-            "update etl.load set state = 'loading', lease_token = $3, \
+            "update etl.load set state = 'loading', lease_token = $3, sequencer = coalesce(sequencer, $5), \
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning attempt, stalled, dataset_version, batch_size, max_rejects, max_reject_rate",
-            &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours],
+             returning attempt, stalled, dataset, dataset_version, batch_size, max_rejects, max_reject_rate",
+            &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours, &object.sequencer],
         )
         .await?;
     Ok(Claimed::Taken(Claim {
@@ -393,6 +411,7 @@ async fn claim_again(
         token,
         attempt: row.get("attempt"),
         stalled: row.get("stalled"),
+        dataset: row.get("dataset"),
         dataset_version: row.get("dataset_version"),
         terms: ClaimTerms {
             batch_size: row.get("batch_size"),
@@ -404,17 +423,17 @@ async fn claim_again(
 }
 
 /// The last statement of every transaction of a load that writes rows: without the token there is no commit. It renews
-/// the lease, notes that the load gets on, and returns whether a newer version of the object is claimed by now.
-pub(super) async fn commit_step(transaction: &Transaction<'_>, claim: &Claim) -> Result<bool> {
+/// the lease, and notes that the load gets on.
+pub(super) async fn commit_step(transaction: &Transaction<'_>, claim: &Claim) -> Result<()> {
     let renewed = transaction
-        .query_opt(
+        .execute(
             "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0 \
-             where id = $1 and lease_token = $2 and state = 'loading' returning etl.is_late(id)",
+             where id = $1 and lease_token = $2 and state = 'loading'",
             &[&claim.load_id.0, &claim.token.0, &claim.terms.lease.as_secs_f64()],
         )
         .await
         .map_err(|error| query_error("renew the lease", error))?;
-    renewed.map(|row| row.get(0)).ok_or_else(|| lease_lost(claim))
+    if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
 }
 
 fn lease_lost(claim: &Claim) -> Error {

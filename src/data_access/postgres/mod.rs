@@ -72,6 +72,14 @@ impl Database {
                 "database.url (or DATABASE_URL) is no Postgres URL; write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
             )
         })?;
+        // What stands behind an @ that belongs to the password is taken for the host, and would be shown.
+        let strange = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '#', '?', '%', ' ']));
+        if config.get_hosts().iter().any(strange) {
+            return Err(Error::configuration(
+                "database.url (or DATABASE_URL): the host has characters that no host has; \
+                 in the password write @ as %40, # as %23, / as %2F",
+            ));
+        }
         let mode = options
             .tls
             .or(url_mode)

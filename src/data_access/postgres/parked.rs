@@ -1,7 +1,7 @@
 //! Parked rows: waiting for their reference, and loaded once it has come.
 
 use super::ledger::{Claim, commit_step};
-use super::upsert::release;
+use super::upsert::{any_ready, release};
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
 use crate::error::Result;
@@ -24,18 +24,19 @@ impl Database {
         if waiting.is_none() {
             return Ok(false);
         }
+        let of = of.map(|load| load.0);
+        let statement = connection.prepare_cached(&any_ready(dataset, reference)).await.map_err(failed)?;
+        if !connection.query_one(&statement, &[&of]).await.map_err(failed)?.get::<_, bool>(0) {
+            return Ok(false);
+        }
         let transaction = connection.transaction().await.map_err(failed)?;
         let statement = transaction.prepare_cached(&release(dataset, reference)).await.map_err(failed)?;
         let limit = i64::from(claim.terms.batch_size);
-        let row = transaction
-            .query_one(&statement, &[&claim.load_id.0, &of.map(|load| load.0), &limit])
-            .await
-            .map_err(failed)?;
-        let (found, released): (i64, i64) = (row.get("found"), row.get("released"));
-        if released > 0 {
+        let row = transaction.query_one(&statement, &[&of, &claim.load_id.0, &limit]).await.map_err(failed)?;
+        if row.get::<_, i64>("released") > 0 {
             commit_step(&transaction, claim).await?;
             transaction.commit().await.map_err(failed)?;
         }
-        Ok(found > 0)
+        Ok(true)
     }
 }

@@ -13,8 +13,8 @@ pub(super) struct UpsertStatements {
     pub(super) create_stage: String,
     /// Copies to it: `_record`, then the dataset's columns in their order.
     pub(super) copy: String,
-    /// Brings its rows to where they belong and returns the counts, whether the load is late, and the records that were
-    /// not settled since another load wrote their rows meanwhile. Parameter 1 is the load.
+    /// Brings its rows to where they belong and returns the counts, and the records that were not settled since another
+    /// load wrote their rows meanwhile. Parameter 1 is the load.
     pub(super) upsert: String,
     /// Leaves only the records of parameter 1 in it.
     pub(super) keep: String,
@@ -55,9 +55,8 @@ fn names(dataset: &Dataset, prefix: &str) -> String {
 fn upsert(dataset: &Dataset, stage: &str) -> String {
     let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
     format!(
-        "with own as materialized (select etl.is_late($1) as late), {decision}{park} \
-         select (select late from own) as late, \
-             count(*) filter (where w._inserted) as inserted, \
+        "with own as materialized (select late from etl.load where id = $1), {decision}{park} \
+         select count(*) filter (where w._inserted) as inserted, \
              count(*) filter (where not w._inserted) as updated, \
              count(*) filter (where c._plan = 'unchanged') as unchanged, \
              count(*) filter (where c._plan = 'stale') as stale, \
@@ -75,9 +74,9 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         ", held as ( \
              insert into etl.parked \
-                 (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content, late) \
-             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x), own.late \
-             from candidate c cross join own cross join lateral (select {columns}) as _x where c._plan = 'parked')",
+                 (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content) \
+             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x) \
+             from candidate c cross join lateral (select {columns}) as _x where c._plan = 'parked')",
         name = dataset.name,
         key = quoted(&dataset.key),
         target = reference.dataset,
@@ -91,7 +90,7 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
 /// changed. A row that the table already has is neither written nor locked.
 ///
 /// Where both have the same version, the row of the later load wins, in whatever order the two come to be written:
-/// `load` is the load of a row of `source`, and `late` whether a newer version of its object was claimed before.
+/// `load` is the load of a row of `source`, and `late` whether that load is. A late load loses every tie.
 /// A row that another load wrote since the look-up is left alone, unless ours is newer than that one too.
 fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
@@ -114,9 +113,12 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
                       when t.{version} > s.{version} then 'stale' \
                       when t.{version} < s.{version} then 'changed' \
                       when {late} \
-                          or exists (select from etl.load_batch b where b.xid = t.xmin and b.load_id > {load}) \
-                          or exists (select from etl.parked p where p.dataset = '{name}' and p.key = s.{key}::text \
-                              and p.released_xid = t.xmin and p.load_id > {load}) then 'stale' \
+                          or exists (select from etl.load_batch b join etl.load o on o.id = b.load_id \
+                              where b.xid = t.xmin and o.id > {load} and not o.late) \
+                          or exists (select from etl.parked p join etl.load o on o.id = p.load_id \
+                              where p.dataset = '{name}' and p.key = s.{key}::text and p.released_xid = t.xmin \
+                                  and p.outcome in ('inserted', 'updated') and o.id > {load} and not o.late) \
+                          then 'stale' \
                       else 'changed' end as _plan, \
                  {disagreements} as _disagreements \
              from {source} s left join public.{table} t on t.{key} = s.{key} {join} \
@@ -139,19 +141,35 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
     )
 }
 
-/// Loads parked rows of `dataset` whose reference has come: parameters are the load that frees them, the load that
-/// parked them or null, and how many at the most. Of several rows with one key the newest is loaded and the others are
-/// stale. Rows that are not settled, since another load wrote them meanwhile, stay parked for the next call.
+/// `from … where …` of the parked rows of `dataset` whose reference has come. Parameter 1 is the load that parked them,
+/// or null for any.
+fn ready(dataset: &Dataset, reference: &Reference) -> String {
+    format!(
+        "from etl.parked p join etl.load l on l.id = p.load_id \
+             join public.{table} r on r.{target_key} = p.reference_key::{target_type} \
+         where p.dataset = '{name}' and p.reference_dataset = '{target}' and p.released_by is null \
+             and ($1::bigint is null or p.load_id = $1)",
+        table = quoted(&reference.table),
+        target_key = quoted(&reference.key),
+        target_type = postgres_type(reference.key_kind).name(),
+        target = reference.dataset,
+        name = dataset.name,
+    )
+}
+
+/// Whether there is such a row.
+pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
+    format!("select exists (select {})", ready(dataset, reference))
+}
+
+/// Loads such rows: further parameters are the load that frees them and how many at the most. Of several rows with one key
+/// the newest is loaded and the others are stale. Rows that are not settled, since another load wrote them meanwhile,
+/// stay parked for the next call, and so do those that were locked by another one, which has released them by then.
 pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
-    let key_type = |kind| postgres_type(kind).name().to_owned();
     format!(
         "with waiting as materialized ( \
-             select p.load_id, p.record, p.key, p.row_version, p.late, p.content \
-             from etl.parked p join public.{table} r on r.{target_key} = p.reference_key::{target_type} \
-             where p.dataset = '{name}' and p.reference_dataset = '{target}' and p.released_by is null \
-                 and ($2::bigint is null or p.load_id = $2) \
-             order by p.key, p.row_version desc, p.late, p.load_id desc, p.record desc limit $3 \
-             for update of p skip locked \
+             select p.load_id, p.record, p.key, p.row_version, l.late, p.content {ready} \
+             order by p.key, p.row_version desc, l.late, p.load_id desc, p.record desc limit $3 for update of p \
          ), ranked as ( \
              select *, row_number() over ( \
                  partition by key order by row_version desc, late, load_id desc, record desc) as rank \
@@ -170,18 +188,14 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
                  left join written on written._key = c.{key} \
          ), released as ( \
              update etl.parked p \
-             set released_by = $1, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
+             set released_by = $2, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
                  outcome = s.outcome, warnings = s.warnings \
              from settled s where p.load_id = s.load_id and p.record = s.record and s.outcome is not null \
          ) \
-         select count(*) as found, count(outcome) as released from settled",
-        table = quoted(&reference.table),
-        target_key = quoted(&reference.key),
-        target_type = key_type(reference.key_kind),
-        target = reference.dataset,
-        name = dataset.name,
+         select count(outcome) as released from settled",
+        ready = ready(dataset, reference),
         key = quoted(&dataset.key),
-        own_type = key_type(dataset.key_kind()),
+        own_type = postgres_type(dataset.key_kind()).name(),
         typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column.kind))),
         decision = decide(dataset, "ready", "s._load", "s._late"),
     )
