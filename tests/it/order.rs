@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use small_etl::domain::LoadStatus;
 
 use crate::contract::{ASSETS, TRADES};
+use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
 use crate::world::{World, client};
 
@@ -141,6 +142,56 @@ async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_
     world.drop_file("incoming/trades/2.csv", trade("10000000001", "second")).await;
     assert_eq!(world.drop_file("incoming/assets/2.csv", other).await.counts.unwrap().released, 1);
     assert_eq!(world.query(remark).await, "second");
+}
+
+const NOTES: &str = r#"
+name = "note"
+table = "note"
+key = "note_id"
+version = "seen_at"
+files = ["incoming/notes/*"]
+
+[[column]]
+name = "note_id"
+type = "text"
+required = true
+
+[[column]]
+name = "traded_id"
+type = "text"
+required = true
+max_length = 50
+
+[[column]]
+name = "seen_at"
+type = "timestamp"
+required = true
+
+[reference]
+column = "traded_id"
+dataset = "trade"
+"#;
+
+/// Notes wait for trades, and trades for accounts; the worker that brings the accounts dies between the two.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_wait_for_rows_that_an_earlier_worker_freed_are_freed_too() {
+    let folder = Scratch::new("notes");
+    std::fs::write(folder.path().join("note.toml"), NOTES).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query("create table note (note_id text primary key, traded_id varchar(50) not null, seen_at timestamptz not null)").await;
+    world
+        .drop_file("incoming/notes/1.csv", "note_id,traded_id,seen_at\nN1,T20251222000001,2025-12-22T14:30:00\n")
+        .await;
+    world.drop_file("incoming/trades/1.csv", TRADES).await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let proxy = world.proxy();
+    // The commits of the claim, of the only batch, of the freed trades, and of the freed notes.
+    let worker = world.signalled_worker("incoming/assets/1.csv", &proxy, (Which::Commit, 4), Fault::Call, "KILL");
+    assert!(worker.finish().await.is_none());
+    assert_eq!(world.query("select (select count(*) from trade), count(*) from note").await, "4 | 0");
+    world.end_leases().await;
+    assert_eq!(world.load("incoming/assets/1.csv").await.counts.unwrap().released, 5);
+    assert_eq!(world.query("select count(*) from note").await, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,8 @@ use crate::support::s3::{ReadFault, S3Server};
 use crate::world::{World, signal};
 
 const SECONDS_WITHIN_ALL_TESTS: f64 = 20.0;
+/// A round without any takeover proves little; so many in a row do not happen.
+const MOST_QUIET_ROUNDS: u64 = 20;
 const WORKERS_AT_ONCE: usize = 3;
 const DELIVERIES: usize = 24;
 const ACCOUNTS: usize = 30;
@@ -100,7 +102,7 @@ fn whatever_happens_the_end_is_that_of_one_quiet_run() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (postgres, s3) = (Arc::new(Postgres::start(&["fsync=off"], |_| {})), Arc::new(S3Server::start()));
     let (started, mut rounds, mut takeovers) = (Instant::now(), 0, 0);
-    while rounds == 0 || started.elapsed() < time {
+    while rounds == 0 || started.elapsed() < time || takeovers == 0 && rounds < MOST_QUIET_ROUNDS {
         let seed = first.wrapping_add(rounds);
         // Shown where the test fails, and with --nocapture.
         println!("round {rounds}: the same files and faults again with: make torture SEED={seed}");
@@ -128,10 +130,12 @@ impl Round {
     /// Returns how often a worker took over what another one had left.
     async fn run(seed: u64, postgres: Arc<Postgres>, s3: Arc<S3Server>) -> u64 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let batch_size = [1, 7, 50].choose(&mut random).unwrap().to_string();
+        let batch_size = [5, 20, 60].choose(&mut random).unwrap().to_string();
         let settings = [("LOAD__BATCH_SIZE", batch_size.as_str()), ("LOAD__LEASE_SECONDS", "1")];
         let world = World::on_servers(&postgres, s3, &settings).await;
         world.query("truncate asset, trade, etl.load restart identity cascade").await;
+        // Long enough that a fault finds a worker at work.
+        world.slow_down(0.05).await;
         let proxy = Arc::new(world.proxy());
         let mut round =
             Self { world, proxy, postgres, versions: BTreeMap::new(), keys: Vec::new(), restarting: Arc::default() };
@@ -168,7 +172,7 @@ impl Round {
             }
             let key = self.keys.get(delivery).unwrap_or_else(|| self.keys.choose(random).unwrap()).clone();
             let lethal = self.may_die(&key).await;
-            let pause = Duration::from_millis(random.random_range(0..500));
+            let pause = Duration::from_millis(random.random_range(100..500));
             let fault = random.random_range(0..10);
             let mut replacement = None;
             if fault == 0 {

@@ -206,8 +206,8 @@ impl World {
     /// Lets each batch take so long.
     pub async fn slow_down(&self, seconds: f64) {
         self.query(&format!(
-            "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({seconds}); return null; end $$; \
-             create trigger slow after insert on etl.load_batch for each row execute function slow()"
+            "create or replace function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({seconds}); return null; end $$; \
+             create or replace trigger slow after insert on etl.load_batch for each row execute function slow()"
         ))
         .await;
     }
