@@ -239,7 +239,7 @@ async fn a_postgres_that_stops_in_the_middle_and_starts_again_is_waited_for() {
         Fault::Call(Box::new(move || {
             server.stop();
             std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(500));
+                std::thread::sleep(Duration::from_secs(2));
                 server.start_again();
             });
         })),
