@@ -37,10 +37,13 @@ const KEYS: &[&str] = &[
     "load.max_rejects",
     "log.format",
     "migrations.path",
+    "output.bucket",
+    "output.prefix",
     "pipeline.extractor",
     "pipeline.loader",
     "pipeline.validator",
     "queue.url",
+    "rejects.retention_days",
     "stage.memory_limit_mb",
     "stage.temp_folder",
     "stage.threads",
@@ -67,6 +70,12 @@ pub struct Settings {
     /// The queue in front of ingest.
     #[serde(default)]
     pub queue: QueueSettings,
+    /// Where rejects files and reports go.
+    #[serde(default)]
+    pub output: OutputSettings,
+    /// What becomes of rejects.
+    #[serde(default)]
+    pub rejects: RejectsSettings,
     /// How the program logs.
     pub log: LogSettings,
 }
@@ -133,6 +142,23 @@ pub struct PipelineSettings {
 pub struct QueueSettings {
     /// Its URL.
     pub url: Option<String>,
+}
+
+/// Section `output`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct OutputSettings {
+    /// The bucket; by default that of each file.
+    pub bucket: Option<String>,
+    /// Stands before each key.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// Section `rejects`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RejectsSettings {
+    /// How many days after the end of their load the nightly run deletes them; never by default.
+    pub retention_days: Option<u32>,
 }
 
 /// Section `log`.

@@ -73,6 +73,12 @@ pub enum Reason {
     TooLarge,
     /// Three workers in a row ended without committing anything.
     NoProgress,
+    /// The file is not what its manifest says.
+    ManifestMismatch,
+    /// The manifest cannot be understood.
+    ManifestMalformed,
+    /// The dataset requires a manifest, and none came in time.
+    ManifestMissing,
 }
 
 impl Reason {
@@ -90,6 +96,9 @@ impl Reason {
             Self::Superseded => "superseded",
             Self::TooLarge => "too_large",
             Self::NoProgress => "no_progress",
+            Self::ManifestMismatch => "manifest_mismatch",
+            Self::ManifestMalformed => "manifest_malformed",
+            Self::ManifestMissing => "manifest_missing",
         }
     }
 }

@@ -1,5 +1,8 @@
 //! One file from its place to the ledger: identify, claim, extract, validate, load, finish.
 
+mod check;
+mod replay;
+
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +12,27 @@ use futures::{Stream, stream};
 use serde_json::Value;
 use tracing::Instrument;
 
+pub use self::check::{CheckedFile, try_definition, validate};
+pub use self::replay::{ReplayedFile, RuleChange, replay};
+use self::check::{Totals, manifest_missing, stage_and_validate};
 use crate::data_access::duckdb::{Stage, StageOptions};
 use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database};
 use crate::data_access::retry::retrying;
-use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, Progress, Violation};
-use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::{
-    Deadline, Extracted, Extractor, LoadWork, Loader, Loading, Validated, Validator, analyse, rejects,
+use crate::domain::manifest::file_of_manifest;
+use crate::domain::{
+    Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, Progress, RejectedChunk,
 };
+use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::services::rejects_file::Output;
+use crate::services::{Deadline, Extracted, Extractor, LoadWork, Loader, Loading, Validated, Validator, rejects};
 
 /// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
 const MOST_STALLED: i32 = 3;
 /// How long an interrupted worker waits for its staging to end.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a worker that has time looks for a manifest, and how long one that has none leaves that to the next.
+const MANIFEST_POLL: Duration = Duration::from_secs(1);
+const MANIFEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What outlives one file: definitions, settings, parts, and the pool of connections.
 pub struct Context {
@@ -37,6 +48,8 @@ pub struct Context {
     pub validator: Arc<dyn Validator>,
     /// Writes rows.
     pub loader: Arc<dyn Loader>,
+    /// Takes rejects files.
+    pub output: Output,
     /// The datasets whose definitions have been tried.
     pub checked: Mutex<HashSet<String>>,
 }
@@ -48,8 +61,7 @@ impl Context {
         if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&dataset.name) {
             return Ok(());
         }
-        let stage = Arc::new(Stage::open(&self.stage, Arc::default())?);
-        self.validator.check_definition(dataset, &stage).await?;
+        try_definition(self, dataset).await?;
         self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset.name.clone());
         Ok(())
     }
@@ -124,12 +136,17 @@ pub async fn run(context: &Context, database: &Database, request: &Request) -> R
 }
 
 async fn run_in_span(context: &Context, database: &Database, request: &Request) -> Result<LoadReport> {
+    let skip = |reason| {
+        let (bucket, key) = (request.location.bucket().to_owned(), request.location.key().to_string());
+        Ok(LoadReport { bucket: Some(bucket), key: Some(key), ..skipped(reason) })
+    };
+    if let Some(file) = file_that_waits(database, &request.location).await? {
+        let Some(file) = file else { return skip("a manifest; its file is loaded by an event of its own") };
+        let request = Request { location: Location::of(&file), ..request.clone() };
+        return Box::pin(run_in_span(context, database, &request)).await;
+    }
     let Some(dataset) = choose_dataset(&context.datasets, request)? else {
-        return Ok(LoadReport {
-            bucket: Some(request.location.bucket().to_owned()),
-            key: Some(request.location.key().to_string()),
-            ..skipped("no dataset claims this key")
-        });
+        return skip("no dataset claims this key");
     };
     tracing::Span::current().record("dataset", &dataset.name);
     if !request.deadline.has_time_for(Duration::ZERO) {
@@ -188,14 +205,25 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     };
     let ending = outcome?;
     let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(&object));
+    let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
     Ok(LoadReport {
         reason: ending.reason.map(|reason| reason.name().to_owned()),
         counts: Some(ending.counts),
+        rejects_key,
         statistics: ending.statistics,
         error: ending.error,
         rest,
+        resume_after: ending.resume_after,
         ..report(ending.status, claim.load_id, claim.attempt)
     })
+}
+
+/// The file for which the arrival of a manifest is news, since its load waits for it: some, where the location is that of
+/// a manifest in S3, and then none where no load waits.
+async fn file_that_waits(database: &Database, location: &Location) -> Result<Option<Option<ObjectVersion>>> {
+    let Location::S3 { bucket, key, .. } = location else { return Ok(None) };
+    let Some(file) = file_of_manifest(key) else { return Ok(None) };
+    retrying(|| database.interrupted(bucket, &file)).await.map(Some)
 }
 
 /// How the load of a claimed file ended.
@@ -205,6 +233,7 @@ struct Ending {
     error: Option<String>,
     counts: Counts,
     statistics: Value,
+    resume_after: Option<Duration>,
 }
 
 /// A file that this worker has claimed.
@@ -221,18 +250,30 @@ impl FileWork<'_> {
         let datasets = self.datasets_in_force().await?;
         let definition = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
         let Request { progress, deadline, .. } = self.request;
+        let totals = if definition.manifest.required {
+            match self.await_manifest(definition).await {
+                Ok(Awaited::Manifest(manifest)) => Totals::Of(manifest),
+                Ok(Awaited::TimeOver(left)) => {
+                    let ending = self.leave_rest(0, false).await?;
+                    return Ok(Ending { resume_after: Some(left.min(MANIFEST_PAUSE)), ..ending });
+                }
+                Err(error) => return self.fail(error, 0, stream::empty).await,
+            }
+        } else {
+            Totals::Beside
+        };
         let stage = Arc::new(Stage::open(&self.context.stage, Arc::clone(progress))?);
-        let (extracted, validated, statistics) = match self.stage_in_time(definition, &stage).await {
+        let (extracted, validated, statistics) = match self.stage_in_time(definition, &stage, totals).await {
             Ok(Some(staged)) => staged,
             Ok(None) => return self.interrupt(progress.staged()).await,
             Err(error) => return self.fail(error, progress.staged(), stream::empty).await,
         };
         let read = extracted.read;
         tracing::info!(read, rejected = validated.rejected, "validated");
+        retrying(|| self.database.note_read(self.claim, read, Some(&extracted.header))).await?;
         if let Some(error) = self.over_threshold(&extracted, validated) {
             return self.fail(error, read, || rejects::all(definition, &stage, &extracted)).await;
         }
-        retrying(|| self.database.note_read(self.claim, read)).await?;
         progress.set_total(read);
         let work = LoadWork {
             claim: self.claim.clone(),
@@ -244,7 +285,42 @@ impl FileWork<'_> {
         if self.context.loader.load(self.database, &work).await? == Loading::OutOfTime {
             return self.interrupt(read).await;
         }
-        self.close(LoadStatus::Loaded, None, read, statistics, stream::empty).await
+        let closing = Closing {
+            status: LoadStatus::Loaded,
+            reason: None,
+            error: None,
+            read,
+            statistics: &statistics,
+            stalled: false,
+        };
+        self.close(&closing, stream::empty).await
+    }
+
+    /// Waits for the manifest that the dataset requires, as long as there is time.
+    async fn await_manifest(&self, definition: &Dataset) -> Result<Awaited> {
+        let (limit, deadline) = (Duration::from_secs(definition.manifest.wait_seconds.into()), &self.request.deadline);
+        let waiting = Instant::now();
+        let wait = async {
+            loop {
+                if let Some(manifest) = self.context.extractor.manifest(self.object).await? {
+                    return Ok(Awaited::Manifest(manifest));
+                }
+                let left = limit.saturating_sub(self.claim.age + waiting.elapsed());
+                if left.is_zero() {
+                    return Err(manifest_missing(self.object, definition));
+                }
+                // A function that waited would be paid for waiting.
+                if deadline.is_bounded() {
+                    return Ok(Awaited::TimeOver(left));
+                }
+                tokio::time::sleep(left.min(MANIFEST_POLL)).await;
+            }
+        };
+        tokio::select! {
+            awaited = wait => awaited,
+            lost = self.keep_lease() => Err(lost),
+            () = deadline.passed() => Ok(Awaited::TimeOver(Duration::ZERO)),
+        }
     }
 
     /// Stages the file; none when the time is over before that.
@@ -252,8 +328,9 @@ impl FileWork<'_> {
         &self,
         definition: &Dataset,
         stage: &Arc<Stage>,
+        totals: Totals,
     ) -> Result<Option<(Extracted, Validated, Value)>> {
-        let mut staging = pin!(stage_and_validate(self.context, self.object, definition, stage));
+        let mut staging = pin!(stage_and_validate(self.context, self.object, definition, stage, totals));
         let outcome = tokio::select! {
             staged = &mut staging => return staged.map(Some),
             lost = self.keep_lease() => Err(lost),
@@ -267,11 +344,24 @@ impl FileWork<'_> {
 
     /// Leaves the rest to the next worker, unless too many of them got nowhere.
     async fn interrupt(&self, read: i64) -> Result<Ending> {
-        if !self.request.deadline.is_interrupted() && self.has_stalled().await? {
+        let stalled = !self.request.deadline.is_interrupted();
+        if stalled && self.has_stalled().await? {
             let error = self.no_progress("the last one ran out of time; give it more time, or smaller batches");
             return self.fail(error, read, stream::empty).await;
         }
-        self.close(LoadStatus::Interrupted, None, read, Value::Null, stream::empty).await
+        self.leave_rest(read, stalled).await
+    }
+
+    async fn leave_rest(&self, read: i64, stalled: bool) -> Result<Ending> {
+        let closing = Closing {
+            status: LoadStatus::Interrupted,
+            reason: None,
+            error: None,
+            read,
+            statistics: &Value::Null,
+            stalled,
+        };
+        self.close(&closing, stream::empty).await
     }
 
     /// Gives the load back after an error, so that it may be asked for again, unless too many workers got nowhere.
@@ -341,7 +431,7 @@ impl FileWork<'_> {
     /// Ends the load where the file is at fault; any other error passes through.
     async fn fail<S>(&self, error: Error, read: i64, rejects: impl Fn() -> S) -> Result<Ending>
     where
-        S: Stream<Item = Result<Vec<Violation>>>,
+        S: Stream<Item = Result<RejectedChunk>>,
     {
         let ErrorKind::File(reason) = error.kind() else { return Err(error) };
         let message = error.chain();
@@ -351,89 +441,53 @@ impl FileWork<'_> {
             // An earlier worker may have committed what others wait for.
             self.context.loader.release(self.database, self.claim, &*self.datasets_in_force().await?).await?;
         }
-        self.close(status, Some((reason, message)), read, Value::Null, rejects).await
+        let (reason, error) = (Some(reason), Some(message.as_str()));
+        let closing = Closing { status, reason, error, read, statistics: &Value::Null, stalled: true };
+        self.close(&closing, rejects).await
     }
 
-    async fn close<S>(
-        &self,
-        status: LoadStatus,
-        failure: Option<(Reason, String)>,
-        read: i64,
-        statistics: Value,
-        rejects: impl Fn() -> S,
-    ) -> Result<Ending>
+    async fn close<S>(&self, closing: &Closing<'_>, rejects: impl Fn() -> S) -> Result<Ending>
     where
-        S: Stream<Item = Result<Vec<Violation>>>,
+        S: Stream<Item = Result<RejectedChunk>>,
     {
-        let (reason, error) = failure.unzip();
-        let stalled = !self.request.deadline.is_interrupted();
-        let closing = Closing { status, reason, error: error.as_deref(), read, statistics: &statistics, stalled };
         // There may be millions of rejects to keep. Whether the lease is lost, `close` itself finds out.
         let renewals = async {
             self.keep_lease().await;
             std::future::pending().await
         };
         let counts = tokio::select! {
-            counts = retrying(|| self.database.close(self.claim, &closing, rejects())) => counts?,
+            counts = retrying(|| self.database.close(self.claim, closing, rejects())) => counts?,
             never = renewals => never,
         };
-        Ok(Ending { status, reason, error, counts, statistics })
+        Ok(Ending {
+            status: closing.status,
+            reason: closing.reason,
+            error: closing.error.map(String::from),
+            counts,
+            statistics: closing.statistics.clone(),
+            resume_after: None,
+        })
+    }
+
+    /// Writes the rejects file of a load that has ended, and returns its key. The load stands whether this works or not;
+    /// the nightly run writes what is missing.
+    async fn write_rejects(&self) -> Option<String> {
+        let Claim { load_id, dataset, .. } = self.claim;
+        let bucket = self.context.output.bucket(&self.object.bucket, self.object.local)?;
+        let written = tokio::select! {
+            written = self.context.output.write_rejects(self.database, *load_id, dataset, bucket) => written,
+            () = self.request.deadline.passed() => Err(Error::new(ErrorKind::OutOfTime, "the time is over")),
+        };
+        let failed = |error: &Error| tracing::warn!(error = %error.chain(), "the rejects file is not written yet");
+        written.inspect_err(failed).ok()
     }
 }
 
-async fn stage_and_validate(
-    context: &Context,
-    object: &ObjectVersion,
-    dataset: &Dataset,
-    stage: &Arc<Stage>,
-) -> Result<(Extracted, Validated, Value)> {
-    stage.check_room(object)?;
-    // The extractor repeats its own requests: only it knows how much of the body it has.
-    let extracted = context.extractor.extract(object, dataset, stage).await?;
-    let validated = context.validator.validate(dataset, stage).await?;
-    let statistics = analyse::analyse(dataset, stage, &extracted).await?;
-    Ok((extracted, validated, statistics))
-}
-
-/// A file that was checked without a database.
-pub struct CheckedFile {
-    /// Its name for people.
-    pub name: String,
-    /// The dataset it was checked against.
-    pub dataset: Dataset,
-    /// What is known of the file.
-    pub extracted: Extracted,
-    /// How its rows fared.
-    pub validated: Validated,
-    /// What the dataset computes over its accepted rows.
-    pub statistics: Value,
-    stage: Arc<Stage>,
-}
-
-impl CheckedFile {
-    /// All violations in the order of the file, in chunks of bounded size.
-    pub fn violations(&self) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
-        rejects::all(&self.dataset, &self.stage, &self.extracted)
-    }
-}
-
-/// Checks a file against its dataset; nothing is written anywhere.
-///
-/// # Errors
-/// `File` when the file as a whole is unusable, `Configuration` when no dataset claims it, `Connection`, `System`.
-pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFile> {
-    let dataset = choose_dataset(&context.datasets, request)?.ok_or_else(|| {
-        let key = request.location.key();
-        Error::configuration(format!(
-            "{key}: no dataset claims this path; name one of {}",
-            context.datasets.names().join(", ")
-        ))
-    })?;
-    context.check_definition(dataset).await?;
-    let object = context.extractor.identify(&request.location).await?;
-    let stage = Arc::new(Stage::open(&context.stage, Arc::clone(&request.progress))?);
-    let (extracted, validated, statistics) = stage_and_validate(context, &object, dataset, &stage).await?;
-    Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
+/// What came of waiting for a manifest.
+enum Awaited {
+    Manifest(Vec<u8>),
+    /// This worker has no more time, the file has so much.
+    TimeOver(Duration),
 }
 
 fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> Result<Option<&'a Dataset>> {
@@ -485,5 +539,6 @@ fn empty_report(status: LoadStatus) -> LoadReport {
         error: None,
         rest: None,
         retry_after: None,
+        resume_after: None,
     }
 }

@@ -9,7 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report, tell};
 use crate::config::Settings;
-use crate::data_access::postgres::Database;
+use crate::data_access::postgres::{Database, RejectCursor, RejectFilter};
+use crate::data_access::retry::retrying;
 use crate::domain::{LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Context, Request};
@@ -35,7 +36,7 @@ pub(super) struct LoadArguments {
     json: bool,
 }
 
-const SHOWN_REJECTS: i64 = 10;
+const SHOWN_REJECTS: usize = 10;
 
 pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result<u8> {
     let context = crate::context::context(settings)?;
@@ -106,7 +107,11 @@ async fn load(
         return Ok(report);
     }
     let rejects = match report.load_id {
-        Some(load) if report.counts.is_some() => database.rejects(load, SHOWN_REJECTS).await?,
+        Some(load) if report.counts.is_some() => {
+            let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
+            let first = || async { database.page_of_rejects(&filter, &mut RejectCursor::default()).await };
+            retrying(first).await?.into_iter().take(SHOWN_REJECTS).map(|reject| reject.violation).collect()
+        }
         _ => Vec::new(),
     };
     print(&report::loaded(&report, &rejects))?;

@@ -1,11 +1,15 @@
 //! The command line `small-etl`: arguments in, tables or JSON out.
 
+mod explain;
 mod load;
+mod rejects;
+mod replay;
 mod report;
+mod status;
 mod validate;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anstream::{stderr, stdout};
@@ -15,8 +19,10 @@ use clap_complete::Shell;
 
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
+use crate::domain::LoadId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sample::{self, SampleOptions};
+use crate::services::{self, Deadline};
 
 /// Everything went well.
 const DONE: u8 = 0;
@@ -44,6 +50,9 @@ Examples:
   DATABASE_URL=postgres://me@localhost/etl small-etl migrate
   DATABASE_URL=postgres://me@localhost/etl small-etl load assets.csv --dataset asset
   small-etl load s3://my-bucket/incoming/trades/2025-12-22.csv --json
+  small-etl status --since 1d
+  small-etl rejects 7 --export mend.csv
+  small-etl explain trade T20251222000001
   small-etl completions bash > /etc/bash_completion.d/small-etl
 
 Exit codes:
@@ -66,6 +75,31 @@ enum Command {
     Load(load::LoadArguments),
     /// Check a file without a database
     Validate(validate::ValidateArguments),
+    /// Show how the last loads went, and what waits to be mended or for another row
+    Status(status::StatusArguments),
+    /// List bad rows, or write them to a file that can be mended and loaded
+    Rejects(rejects::RejectsArguments),
+    /// Say where a row comes from: which file and line gave it its values, and which others tried
+    Explain(explain::ExplainArguments),
+    /// Say what a changed definition would reject or accept in the files that were loaded
+    Replay(replay::ReplayArguments),
+    /// Write the report of a load as a web page
+    Report {
+        /// Which load
+        load: i64,
+        /// Write to this file; - is standard output
+        #[arg(long, value_name = "OUT.html")]
+        html: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write rejects files that are missing, and delete rejects whose retention is over
+    Reconcile {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a sample file; the same seed makes the same bytes
     Sample {
         /// What to make
@@ -142,6 +176,12 @@ async fn run(command: Command) -> Result<u8> {
         Command::Migrate { json } => migrate(&start()?, json).await,
         Command::Load(arguments) => load::run(&start()?, arguments).await,
         Command::Validate(arguments) => validate::run(&start()?, arguments).await,
+        Command::Status(arguments) => status::run(&start()?, arguments).await,
+        Command::Rejects(arguments) => rejects::run(&start()?, arguments).await,
+        Command::Explain(arguments) => explain::run(&start()?, arguments).await,
+        Command::Replay(arguments) => replay::run(&start()?, arguments).await,
+        Command::Report { load, html, json } => write_report(&start()?, LoadId(load), &html, json).await,
+        Command::Reconcile { json } => reconcile(&start()?, json).await,
     }
 }
 
@@ -178,6 +218,43 @@ async fn migrate(settings: &Settings, json: bool) -> Result<u8> {
         }
     }
     Ok(DONE)
+}
+
+async fn write_report(settings: &Settings, load: LoadId, path: &Path, json: bool) -> Result<u8> {
+    let database = Database::new(&settings.database()?)?;
+    let page = services::report::page(&database, load).await?;
+    if path == Path::new("-") {
+        print(&page)?;
+        return Ok(DONE);
+    }
+    std::fs::write(path, page).map_err(|error| {
+        Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
+    })?;
+    let text = format!("report of load {load} written to {}\n", path.display());
+    print(&if json { as_json(&serde_json::json!({ "load_id": load, "html": path }))? } else { text })?;
+    Ok(DONE)
+}
+
+async fn reconcile(settings: &Settings, json: bool) -> Result<u8> {
+    let context = crate::context::context(settings)?;
+    let database = Database::new(&settings.database()?)?;
+    let days = settings.rejects.retention_days;
+    let done = services::reconcile::reconcile(&database, &context.output, days, &Deadline::default()).await?;
+    let text = format!(
+        "{} rejects files written, {} still missing; {} rejects deleted ({} of them open), those of {} loads could not be\n",
+        done.rejects_files_written,
+        done.rejects_files_missing,
+        done.rejects_deleted,
+        done.open_rejects_deleted,
+        done.rejects_not_deleted,
+    );
+    print(&if json { as_json(&done)? } else { text })?;
+    Ok(if done.rejects_files_missing + done.rejects_not_deleted > 0 { NOT_DONE } else { DONE })
+}
+
+/// One JSON value on a line of its own.
+fn as_json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map(|text| text + "\n").map_err(|error| Error::system("write JSON", error))
 }
 
 /// Writes to standard output; colours only where they are seen.

@@ -58,6 +58,9 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
         }
         let _ = writeln!(text, "{DULL:#}");
     }
+    if let Some(key) = &report.rejects_key {
+        let _ = writeln!(text, "  {DULL}rejects file:{DULL:#} {key}");
+    }
     text.push_str(&violations(key, rejects, report.counts.map_or(0, |counts| counts.rejected)));
     text.push_str(&statistics(&report.statistics));
     text

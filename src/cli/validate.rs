@@ -1,24 +1,26 @@
 //! `small-etl validate`.
 
+use std::fmt::Write as _;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use futures::TryStreamExt;
+use clap::{Args, ValueEnum};
+use futures::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{DONE, FILE_UNUSABLE, ROWS_REJECTED, print, report};
+use super::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, report};
 use crate::config::Settings;
 use crate::domain::{Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::{self, CheckedFile, Request};
-use crate::services::rejects;
+use crate::pipeline::{self, CheckedFile, Context, Request};
+use crate::services::rejects::RejectsWriter;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   small-etl validate trades.csv --dataset trade
   small-etl validate trades.csv.gz --dataset trade --rejects bad.csv --json
+  small-etl validate trades.csv --dataset trade --format github --warnings-as-errors
 
 The exit code is 1 when rows would be rejected, 2 when the file as a whole is unusable.")]
 pub(super) struct ValidateArguments {
@@ -31,16 +33,36 @@ pub(super) struct ValidateArguments {
     /// Write the rejected records to this file, with what is wrong with each
     #[arg(long, value_name = "OUT.csv")]
     rejects: Option<PathBuf>,
-    /// Show at most so many rejects
+    /// Reject rows also for what would only warn
+    #[arg(long)]
+    warnings_as_errors: bool,
+    /// Show at most so many violations, and as many warnings
     #[arg(long, default_value_t = 20)]
     limit: usize,
-    /// Print JSON
-    #[arg(long)]
+    /// The form of the report
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Human,
+    /// One JSON object
+    Json,
+    /// Annotations of the lines, as a workflow of GitHub Actions shows them
+    Github,
+}
+
 pub(super) async fn run(settings: &Settings, arguments: ValidateArguments) -> Result<u8> {
-    let context = crate::context::context(settings)?;
+    let mut context = crate::context::context(settings)?;
+    if arguments.warnings_as_errors {
+        context = Context { datasets: context.datasets.with_warnings_as_errors().into(), ..context };
+    }
+    let format = if arguments.json { Format::Json } else { arguments.format };
     let location = Location::parse(&arguments.file).map_err(Error::configuration)?;
     let request = Request { dataset: arguments.dataset.clone(), ..Request::new(location) };
     let checked = report::with_progress_bar(&request.progress, pipeline::validate(&context, &request)).await;
@@ -48,86 +70,129 @@ pub(super) async fn run(settings: &Settings, arguments: ValidateArguments) -> Re
         Ok(file) => file,
         Err(error) => {
             let ErrorKind::File(reason) = error.kind() else { return Err(error) };
-            if !arguments.json {
-                return Err(error);
-            }
-            let report = json!({ "file": arguments.file, "status": "unusable", "reason": reason.name(), "error": error.chain() });
-            print(&format!("{report}\n"))?;
+            let error = match format {
+                Format::Human => return Err(error),
+                Format::Json => {
+                    let (file, error) = (&arguments.file, error.chain());
+                    as_json(&json!({ "file": file, "status": "unusable", "reason": reason.name(), "error": error }))?
+                }
+                Format::Github => annotation("error", &arguments.file, None, reason.name(), &error.chain()),
+            };
+            print(&error)?;
             return Ok(FILE_UNUSABLE);
         }
     };
-    let shown = take_rejects(&file, &arguments).await?;
-    let text = if arguments.json { format!("{}\n", as_json(&file, &shown)) } else { for_people(&file, &shown) };
-    print(&text)?;
+    let rejects = take_rejects(&file, &arguments).await?;
+    let warnings = take(file.warnings().await?, arguments.limit).await?;
+    print(&match format {
+        Format::Human => for_people(&file, &rejects, &warnings),
+        Format::Json => as_json(&for_programs(&file, &rejects, &warnings))?,
+        Format::Github => for_github(&file, &arguments.file, &rejects, &warnings),
+    })?;
     Ok(if file.validated.rejected > 0 { ROWS_REJECTED } else { DONE })
 }
 
-/// Writes the rejects file, if one is wanted, and keeps the first violations to show them.
-async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Result<Vec<Violation>> {
-    let mut out = match &arguments.rejects {
-        None => None,
-        Some(path) => {
-            let own = |path: &Path| path.canonicalize().ok();
-            if own(path).is_some_and(|out| own(Path::new(&arguments.file)).is_some_and(|file| file == out)) {
-                let message = format!(
-                    "{}: the rejects file would overwrite the file itself; choose another name",
-                    path.display()
-                );
-                return Err(Error::configuration(message));
-            }
-            let created = std::fs::File::create(path).map_err(|error| {
-                Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
-            })?;
-            let mut out = BufWriter::new(created);
-            rejects::write_header(&mut out, &file.extracted)?;
-            Some(out)
-        }
-    };
+/// The first violations of a stream, at most so many.
+async fn take(chunks: impl Stream<Item = Result<Vec<Violation>>>, most: usize) -> Result<Vec<Violation>> {
     let mut shown = Vec::new();
-    let mut chunks = std::pin::pin!(file.violations());
-    while let Some(chunk) = chunks.try_next().await? {
-        if let Some(out) = &mut out {
-            rejects::write_records(out, None, &chunk)?;
-        }
-        shown.extend(chunk.into_iter().take(arguments.limit - shown.len()));
-        if out.is_none() && shown.len() == arguments.limit {
-            break;
-        }
-    }
-    if let Some(out) = &mut out {
-        out.flush().map_err(|error| Error::system("write the rejects file", error))?;
+    let mut chunks = std::pin::pin!(chunks);
+    while shown.len() < most {
+        let Some(chunk) = chunks.try_next().await? else { break };
+        shown.extend(chunk.into_iter().take(most - shown.len()));
     }
     Ok(shown)
 }
 
-fn as_json(file: &CheckedFile, shown: &[Violation]) -> Value {
-    let rejects: Vec<Value> = shown
-        .iter()
-        .map(|violation| {
+/// Writes the rejects file, if one is wanted, and returns the first violations to show them.
+async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Result<Vec<Violation>> {
+    if let Some(path) = &arguments.rejects {
+        let own = |path: &Path| path.canonicalize().ok();
+        if own(path).is_some_and(|out| own(Path::new(&arguments.file)).is_some_and(|file| file == out)) {
+            let message =
+                format!("{}: the rejects file would overwrite the file itself; choose another name", path.display());
+            return Err(Error::configuration(message));
+        }
+        let created = std::fs::File::create(path).map_err(|error| {
+            Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
+        })?;
+        let mut out = BufWriter::new(created);
+        let writer = RejectsWriter::begin(&mut out, &file.extracted.header)?;
+        let mut chunks = std::pin::pin!(file.violations());
+        while let Some(chunk) = chunks.try_next().await? {
+            writer.write(&mut out, None, &chunk)?;
+        }
+        out.flush().map_err(|error| Error::system("write the rejects file", error))?;
+    }
+    take(file.violations(), arguments.limit).await
+}
+
+fn for_programs(file: &CheckedFile, rejects: &[Violation], warnings: &[Violation]) -> Value {
+    let list = |violations: &[Violation]| -> Vec<Value> {
+        let of = |violation: &Violation| {
             json!({
-                "record": violation.record.0, "line": violation.line.0, "column": violation.column,
-                "rule": violation.rule, "message": violation.message, "value": violation.value,
+                "record": violation.record.0, "line": violation.line.0, "bytes": violation.bytes,
+                "column": violation.column, "rule": violation.rule, "message": violation.message,
+                "value": violation.value, "key": violation.key,
             })
-        })
-        .collect();
+        };
+        violations.iter().map(of).collect()
+    };
     json!({
         "file": file.name, "dataset": file.dataset.name,
         "status": if file.validated.rejected > 0 { "rejects" } else { "valid" },
         "read": file.extracted.read, "accepted": file.validated.accepted, "rejected": file.validated.rejected,
-        "warnings": file.validated.warnings, "rejects": rejects, "statistics": file.statistics,
+        "warnings": file.validated.warnings, "rejects": list(rejects), "warned": list(warnings),
+        "statistics": file.statistics,
     })
 }
 
-fn for_people(file: &CheckedFile, shown: &[Violation]) -> String {
+fn summary(file: &CheckedFile) -> String {
+    let (checked, read, dataset) = (&file.validated, file.extracted.read, &file.dataset.name);
     format!(
-        "{}: {} records, {} accepted, {} rejected, {} warnings (dataset {})\n{}{}",
-        file.name,
-        file.extracted.read,
-        file.validated.accepted,
-        file.validated.rejected,
-        file.validated.warnings,
-        file.dataset.name,
-        report::violations(&file.name, shown, file.validated.rejected),
-        report::statistics(&file.statistics),
+        "{}: {read} records, {} accepted, {} rejected, {} warnings (dataset {dataset})\n",
+        file.name, checked.accepted, checked.rejected, checked.warnings,
     )
+}
+
+fn for_people(file: &CheckedFile, rejects: &[Violation], warnings: &[Violation]) -> String {
+    let name = file.name.rsplit('/').next().unwrap_or(&file.name);
+    let mut text = summary(file) + &report::violations(&file.name, rejects, file.validated.rejected);
+    for warning in warnings {
+        let _ = writeln!(text, "  warning: {}", warning.describe(name));
+    }
+    text + &report::statistics(&file.statistics)
+}
+
+fn for_github(file: &CheckedFile, path: &str, rejects: &[Violation], warnings: &[Violation]) -> String {
+    let mut text = String::new();
+    for (level, violations) in [("error", rejects), ("warning", warnings)] {
+        for violation in violations {
+            let column = violation.column.as_ref().map_or(String::new(), |name| format!("column {name}: "));
+            let message = format!("{column}{}", violation.message);
+            text.push_str(&annotation(level, path, Some(violation.line.0), &violation.rule, &message));
+        }
+    }
+    text + &summary(file)
+}
+
+/// A workflow command of GitHub Actions:
+/// <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>.
+fn annotation(level: &str, file: &str, line: Option<i64>, rule: &str, message: &str) -> String {
+    let message = message.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| {
+        text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A").replace(':', "%3A").replace(',', "%2C")
+    };
+    let line = line.map_or(String::new(), |line| format!(",line={line}"));
+    format!("::{level} file={}{line},title={}::{message}\n", property(file), property(rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_cannot_be_broken_out_of() {
+        let text = annotation("error", "a:b,c.csv", Some(5), "decimal", "100% \"x\n::error::y\"");
+        assert_eq!(text, "::error file=a%3Ab%2Cc.csv,line=5,title=decimal::100%25 \"x%0A::error::y\"\n");
+    }
 }

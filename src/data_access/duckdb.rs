@@ -94,15 +94,15 @@ impl Stage {
     ///
     /// # Errors
     /// What `write` returns, or [`ErrorKind::System`].
-    pub fn append<T>(&self, tables: [&str; 2], write: impl FnOnce([StageWriter<'_>; 2]) -> Result<T>) -> Result<T> {
-        let sessions = [self.session()?, self.session()?];
+    pub fn append<T>(&self, tables: [&str; 3], write: impl FnOnce([StageWriter<'_>; 3]) -> Result<T>) -> Result<T> {
+        let sessions = [self.session()?, self.session()?, self.session()?];
         let open = |index: usize| -> Result<StageWriter<'_>> {
             let appender = sessions[index]
                 .appender(tables[index])
                 .map_err(|error| database_error("append to the staging database", &error))?;
             Ok(StageWriter(appender))
         };
-        write([open(0)?, open(1)?])
+        write([open(0)?, open(1)?, open(2)?])
     }
 
     /// Where the plain bytes of the file are kept.

@@ -10,13 +10,14 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use backon::BackoffBuilder;
 use bytes::{Buf, Bytes};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::aws::environment;
-use super::retry::pauses;
+use super::retry::{pauses, retrying};
 use crate::domain::{ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
@@ -24,6 +25,8 @@ use crate::error::{Error, ErrorKind, Reason, Result};
 const ATTEMPTS: u32 = 4;
 /// A server that says nothing for so long is asked again. S3 itself answers within a second.
 const SILENCE: Duration = Duration::from_secs(10);
+/// S3 takes 10,000 parts of at least 5 MiB.
+const PART: usize = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client for S3, made on first use and kept between calls.
@@ -53,6 +56,60 @@ impl ObjectStore {
             sequencer: None,
             local: false,
         })
+    }
+
+    /// A small object as it is now, cut after `most` bytes; none where there is none, or none that may be read.
+    ///
+    /// # Errors
+    /// `Connection` where a retry may help, `Configuration`, `System`.
+    pub async fn small_object(&self, bucket: &str, key: &ObjectKey, most: u64) -> Result<Option<Vec<u8>>> {
+        let read = async || {
+            let request = self.client().await.get_object().bucket(bucket).key(key.as_str());
+            let response = Box::pin(request.send()).await.map_err(|error| object_error(bucket, key, error))?;
+            let mut body = response.body;
+            let mut bytes = Vec::new();
+            while let Some(chunk) = body.next().await {
+                let step = || format!("s3://{bucket}/{key}: the body broke off");
+                bytes.extend_from_slice(&chunk.map_err(|error| Error::with_source(ErrorKind::Connection, step(), error))?);
+                if bytes.len() as u64 >= most {
+                    break;
+                }
+            }
+            Ok(bytes)
+        };
+        match retrying(read).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::File(Reason::NotFound) => Ok(None),
+            // Whoever may not list the bucket gets this answer for an object that is not there.
+            Err(error) if error.kind() == ErrorKind::File(Reason::Forbidden) => {
+                tracing::debug!(bucket, key = key.as_str(), "taken for an object that is not there");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to write an object. It is there once [`ObjectWriter::finish`] returns, and not at all before.
+    pub async fn writer(&self, bucket: &str, key: &str, content_type: &'static str) -> ObjectWriter {
+        ObjectWriter {
+            client: self.client().await.clone(),
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            content_type,
+            part: Vec::new(),
+            upload: None,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Deletes an object; one that is not there is as good as deleted.
+    ///
+    /// # Errors
+    /// `Connection` where a retry may help, `Configuration` where S3 refuses.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
+        let request = self.client().await.delete_object().bucket(bucket).key(key);
+        let outcome = Box::pin(request.send()).await;
+        outcome.map(|_| ()).map_err(|error| output_error("delete", bucket, key, error))
     }
 
     /// The body of exactly that version. Reading blocks, so it belongs on a blocking thread of the runtime.
@@ -95,6 +152,98 @@ fn client(shared: &SdkConfig) -> Client {
 /// The quotes of an `ETag` are HTTP's; events leave them out.
 fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
+}
+
+/// Writes one object in parts, so that it may be of any size.
+pub struct ObjectWriter {
+    client: Client,
+    bucket: String,
+    key: String,
+    content_type: &'static str,
+    part: Vec<u8>,
+    upload: Option<String>,
+    parts: Vec<CompletedPart>,
+}
+
+impl ObjectWriter {
+    /// Writes more bytes.
+    ///
+    /// # Errors
+    /// `Connection` after all retries, `Configuration` where S3 refuses. [`ObjectWriter::abandon`] should follow.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.part.extend_from_slice(bytes);
+        if self.part.len() < PART {
+            return Ok(());
+        }
+        Box::pin(self.send_part()).await
+    }
+
+    /// Writes what is left, and makes the object appear.
+    ///
+    /// # Errors
+    /// Those of [`ObjectWriter::write`].
+    pub async fn finish(&mut self) -> Result<()> {
+        let Some(upload) = self.upload.clone() else {
+            let request = self.client.put_object().bucket(&self.bucket).key(&self.key).content_type(self.content_type);
+            let request = request.body(std::mem::take(&mut self.part).into());
+            return Box::pin(request.send()).await.map(|_| ()).map_err(|error| self.error(error));
+        };
+        if !self.part.is_empty() {
+            Box::pin(self.send_part()).await?;
+        }
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(std::mem::take(&mut self.parts))).build();
+        let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(upload);
+        Box::pin(request.multipart_upload(parts).send()).await.map_err(|error| self.error(error))?;
+        self.upload = None;
+        Ok(())
+    }
+
+    /// Takes back what was written. Best effort: a lifecycle rule may remove parts that are left over.
+    pub async fn abandon(self) {
+        let Some(upload) = self.upload else { return };
+        let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(upload);
+        if let Err(error) = Box::pin(request.send()).await {
+            tracing::warn!(code = error.code(), "the parts of an object that is not finished could not be removed");
+        }
+    }
+
+    async fn send_part(&mut self) -> Result<()> {
+        let upload = if let Some(upload) = &self.upload {
+            upload.clone()
+        } else {
+            let request = self.client.create_multipart_upload().bucket(&self.bucket).key(&self.key);
+            let created = request.content_type(self.content_type).send().await.map_err(|error| self.error(error))?;
+            self.upload.insert(created.upload_id.unwrap_or_default()).clone()
+        };
+        let number = i32::try_from(self.parts.len()).unwrap_or(i32::MAX) + 1;
+        let request = self.client.upload_part().bucket(&self.bucket).key(&self.key).upload_id(upload);
+        let request = request.part_number(number).body(std::mem::take(&mut self.part).into());
+        let sent = request.send().await.map_err(|error| self.error(error))?;
+        let checksum = sent.checksum_crc32().map(String::from);
+        let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(checksum);
+        self.parts.push(part.build());
+        Ok(())
+    }
+
+    fn error<E>(&self, error: SdkError<E>) -> Error
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        output_error("write", &self.bucket, &self.key, error)
+    }
+}
+
+fn output_error<E>(verb: &str, bucket: &str, key: &str, error: SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let step = format!("{verb} s3://{bucket}/{key}");
+    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
+        (Some(400..=499), Some(code)) => {
+            Error::configuration(format!("{step}: S3 refused with {code}; check output.bucket and the role's policies"))
+        }
+        _ => Error::with_source(ErrorKind::Connection, format!("{step}: S3 cannot be reached"), error),
+    }
 }
 
 /// Reads one object version; a body that breaks off is asked for again from where it broke.

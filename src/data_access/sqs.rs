@@ -11,6 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The longest time for which SQS hides a message.
 const MOST_HIDDEN: Duration = Duration::from_hours(12);
+/// The longest delay that SQS grants.
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
 /// A queue in SQS; its client is made on first use and kept between calls.
 pub struct Queue {
@@ -25,12 +27,13 @@ impl Queue {
         Self { url, client: OnceCell::new() }
     }
 
-    /// Puts a message into the queue. Returns once the queue has it.
+    /// Puts a message into the queue, to be handed out after `delay`, 15 minutes at the most. Returns once the queue has it.
     ///
     /// # Errors
     /// `Connection` where a retry may help, `Configuration` where the queue refuses.
-    pub async fn send(&self, body: &str) -> Result<()> {
-        let request = self.client().await.send_message().queue_url(&self.url).message_body(body);
+    pub async fn send(&self, body: &str, delay: Duration) -> Result<()> {
+        let delay = i32::try_from(delay.min(LONGEST_DELAY).as_secs()).unwrap_or_default();
+        let request = self.client().await.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
         Box::pin(request.send())
             .await
             .map(|_| ())

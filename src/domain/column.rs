@@ -1,6 +1,6 @@
 //! A column of a dataset: its type, what its cells may look like as text, and which values it allows.
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, NaiveDateTime};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
@@ -55,6 +55,26 @@ impl ColumnType {
             }
             Self::Timestamp => {
                 Some(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z?".into())
+            }
+        }
+    }
+
+    /// A cell as Postgres prints its value, where it has one of this type. The cell has been checked or not.
+    #[must_use]
+    pub fn canonical(self, cell: &str) -> Option<String> {
+        match self {
+            Self::Text => (!cell.is_empty() && !cell.contains('\0')).then(|| cell.to_owned()),
+            Self::Integer => cell.parse::<i32>().ok().map(|number| number.to_string()),
+            Self::BigInt => cell.parse::<i64>().ok().map(|number| number.to_string()),
+            Self::Decimal { scale, .. } => {
+                let mut number: Decimal = cell.parse().ok()?;
+                number.rescale(scale.into());
+                Some(number.to_string())
+            }
+            Self::Timestamp => {
+                let time = NaiveDateTime::parse_from_str(cell.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+                let text = time.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+                Some(format!("{}+00", text.trim_end_matches('0').trim_end_matches('.')))
             }
         }
     }
@@ -201,7 +221,7 @@ impl Constraint {
                 ColumnType::BigInt => text.parse::<i64>().is_ok(),
                 ColumnType::Decimal { .. } => text.parse::<Decimal>().is_ok(),
                 ColumnType::Timestamp => {
-                    chrono::NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f").is_ok()
+                    NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f").is_ok()
                 }
             };
             if !fits {
@@ -249,6 +269,17 @@ mod tests {
         assert!(MONEY.explain("1e2").contains("no decimal number"));
         assert!(MONEY.explain(".5").contains("no decimal number"));
         assert!(MONEY.explain("1234567890123456789").contains("more than 18 digits"));
+    }
+
+    #[test]
+    fn a_value_has_the_form_that_postgres_prints() {
+        let of = |kind: ColumnType, cell: &str| kind.canonical(cell);
+        assert_eq!(of(ColumnType::Text, "007").as_deref(), Some("007"));
+        assert_eq!(of(ColumnType::BigInt, "-007").as_deref(), Some("-7"));
+        assert_eq!(of(MONEY, "015.5").as_deref(), Some("15.50"));
+        assert_eq!(of(ColumnType::Timestamp, "2025-12-22T10:30:00Z").as_deref(), Some("2025-12-22 10:30:00+00"));
+        assert_eq!(of(ColumnType::Timestamp, "2025-12-22T10:30:00.120").as_deref(), Some("2025-12-22 10:30:00.12+00"));
+        assert_eq!((of(ColumnType::Integer, "7.0"), of(ColumnType::Text, "")), (None, None));
     }
 
     #[test]

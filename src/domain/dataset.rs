@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use toml::Spanned;
 
-use super::column::{Column, ColumnType, Constraint, Literal};
-use super::expression::{self, Scope, unknown};
+use super::column::{Column, ColumnType};
+use super::definition::{read_definition, resolve_references};
+use super::expression::unknown;
 
 /// What a violation does to its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -107,7 +107,21 @@ pub struct Dataset {
     pub reference: Option<Reference>,
     /// What is computed over the accepted rows.
     pub statistics: Vec<Statistic>,
-    files: GlobSet,
+    /// Whether a file needs a manifest beside it.
+    pub manifest: ManifestRule,
+    pub(super) files: GlobSet,
+}
+
+/// Whether a file needs a manifest beside it. One that is there is always checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestRule {
+    /// Without one the file is not loaded.
+    #[serde(default)]
+    pub required: bool,
+    /// How many seconds after its first claim a file that has none fails.
+    #[serde(default)]
+    pub wait_seconds: u32,
 }
 
 impl Dataset {
@@ -116,6 +130,13 @@ impl Dataset {
     pub fn key_kind(&self) -> ColumnType {
         // A definition without its key column is refused when it is read.
         self.column(&self.key).map_or(ColumnType::Text, |column| column.kind)
+    }
+
+    fn with_warnings_as_errors(mut self) -> Self {
+        let of_columns = self.columns.iter_mut().flat_map(|column| &mut column.constraints);
+        of_columns.for_each(|(_, severity)| *severity = Severity::Error);
+        self.rules.iter_mut().for_each(|rule| rule.severity = Severity::Error);
+        self
     }
 
     /// The column of that name.
@@ -159,6 +180,27 @@ impl Datasets {
         Ok(Self { version, definitions, all: datasets })
     }
 
+    /// The same set with one definition replaced.
+    ///
+    /// # Errors
+    /// A message with file and line where the definition is wrong, or is that of another dataset.
+    pub fn with_definition(&self, name: &str, file: &str, text: &str) -> Result<Self, String> {
+        let replaced = read_definition(file, text)?.name;
+        if replaced != name {
+            return Err(format!("{file}: this is the definition of {replaced:?}, not of {name:?}"));
+        }
+        self.get(name)?;
+        let others = self.definitions().filter(|(other, _)| *other != name);
+        Self::parse(others.chain([(file, text)]))
+    }
+
+    /// The same set, but what would only warn rejects the row.
+    #[must_use]
+    pub fn with_warnings_as_errors(&self) -> Self {
+        let all = self.all.iter().cloned().map(Dataset::with_warnings_as_errors).collect();
+        Self { all, ..self.clone() }
+    }
+
     /// The hash of all definitions, recorded with every load.
     #[must_use]
     pub fn version(&self) -> &str {
@@ -196,376 +238,5 @@ impl Datasets {
     #[must_use]
     pub fn claiming(&self, key: &str) -> Option<&Dataset> {
         self.all.iter().find(|dataset| dataset.files.is_match(key))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Definition {
-    name: Spanned<String>,
-    table: Spanned<String>,
-    key: Spanned<String>,
-    version: Spanned<String>,
-    files: Spanned<Vec<String>>,
-    #[serde(default = "default_null_values")]
-    null_values: Vec<String>,
-    column: Vec<Spanned<ColumnDefinition>>,
-    #[serde(default)]
-    rule: Vec<Spanned<RuleDefinition>>,
-    reference: Option<Spanned<ReferenceDefinition>>,
-    #[serde(default)]
-    statistic: Vec<Spanned<Statistic>>,
-}
-
-fn default_null_values() -> Vec<String> {
-    ["", "NULL", "null", "None"].map(String::from).to_vec()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ColumnDefinition {
-    name: Spanned<String>,
-    #[serde(rename = "type")]
-    kind: Spanned<String>,
-    #[serde(default)]
-    required: bool,
-    precision: Option<u8>,
-    scale: Option<u8>,
-    min_length: Option<u32>,
-    max_length: Option<u32>,
-    min: Option<Literal>,
-    above: Option<Literal>,
-    max: Option<Literal>,
-    below: Option<Literal>,
-    allowed: Option<Vec<Literal>>,
-    pattern: Option<String>,
-    #[serde(default)]
-    severity: BTreeMap<String, Severity>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleDefinition {
-    id: String,
-    #[serde(default)]
-    severity: Severity,
-    column: Spanned<String>,
-    when: Option<Spanned<String>>,
-    check: Spanned<String>,
-    message: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReferenceDefinition {
-    column: Spanned<String>,
-    dataset: Spanned<String>,
-    #[serde(default)]
-    warn_unless: Vec<Agreement>,
-}
-
-/// A definition's file and text, to say where in it something is wrong.
-struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl Source<'_> {
-    fn error<T>(&self, at: &Spanned<T>, message: impl std::fmt::Display) -> String {
-        self.error_at(at.span().start, message)
-    }
-
-    fn error_at(&self, byte: usize, message: impl std::fmt::Display) -> String {
-        let line = self.text[..byte.min(self.text.len())].matches('\n').count() + 1;
-        format!("{} line {line}: {message}", self.file)
-    }
-
-    /// Table, key and column names go into SQL as they stand: plain lowercase words only.
-    fn name(&self, name: &Spanned<String>) -> Result<String, String> {
-        let text = name.get_ref();
-        let plain = text.starts_with(|first: char| first.is_ascii_lowercase())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-            && text.len() <= 40;
-        if plain {
-            return Ok(text.clone());
-        }
-        Err(self.error(
-            name,
-            format!("{text:?} is no name; use lowercase letters, digits and _, at most 40, a letter first"),
-        ))
-    }
-}
-
-fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
-    let source = Source { file, text };
-    let definition: Definition = toml::from_str(text)
-        .map_err(|error| source.error_at(error.span().map_or(0, |span| span.start), error.message()))?;
-    let mut columns = Vec::new();
-    let mut ignored = Vec::new();
-    for column in &definition.column {
-        let name = source.name(&column.get_ref().name)?;
-        if columns.iter().any(|known: &Column| known.name == name) || ignored.contains(&name) {
-            return Err(source.error(&column.get_ref().name, format!("column {name:?} is defined twice")));
-        }
-        if column.get_ref().kind.get_ref() == "ignored" {
-            ignored.push(name);
-        } else {
-            columns.push(read_column(&source, name, column)?);
-        }
-    }
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let known = |name: &Spanned<String>| {
-        let found = names.contains(&name.get_ref().as_str());
-        if found {
-            Ok(name.get_ref().clone())
-        } else {
-            Err(source.error(name, unknown("column", name.get_ref(), &names)))
-        }
-    };
-    let key = known(&definition.key)?;
-    let version = known(&definition.version)?;
-    for column in &columns {
-        let must_be_required = column.name == key || column.name == version;
-        if must_be_required && !column.required {
-            return Err(source
-                .error(&definition.key, format!("column {:?} is key or version and must be required", column.name)));
-        }
-        if column.name == version && column.kind != ColumnType::Timestamp {
-            return Err(source.error(&definition.version, "the version column must have type \"timestamp\""));
-        }
-    }
-    let mut rules = Vec::new();
-    for rule in &definition.rule {
-        let rule = rule.get_ref();
-        let mut reads = Vec::new();
-        for text in rule.when.iter().chain([&rule.check]) {
-            let columns = expression::columns_read(text.get_ref(), Scope::Row, &names)
-                .map_err(|message| source.error(text, format!("rule {}: {message}", rule.id)))?;
-            reads.extend(columns);
-        }
-        reads.sort();
-        reads.dedup();
-        rules.push(RowRule {
-            id: rule.id.clone(),
-            severity: rule.severity,
-            column: known(&rule.column)?,
-            when: rule.when.as_ref().map(|when| when.get_ref().clone()),
-            check: rule.check.get_ref().clone(),
-            message: rule.message.clone(),
-            reads,
-        });
-    }
-    for statistic in &definition.statistic {
-        let Statistic { expression, group_by, .. } = statistic.get_ref();
-        expression::columns_read(expression, Scope::Aggregate, &names)
-            .map_err(|message| source.error(statistic, message))?;
-        if let Some(column) = group_by.as_ref().filter(|column| !names.contains(&column.as_str())) {
-            return Err(source.error(statistic, unknown("column", column, &names)));
-        }
-    }
-    let reference = match &definition.reference {
-        None => None,
-        Some(reference) => {
-            Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names)?)
-        }
-    };
-    Ok(Dataset {
-        name: source.name(&definition.name)?,
-        table: source.name(&definition.table)?,
-        key,
-        version,
-        ignored,
-        null_values: definition.null_values,
-        rules,
-        reference,
-        statistics: definition.statistic.into_iter().map(Spanned::into_inner).collect(),
-        files: read_globs(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
-        columns,
-    })
-}
-
-fn read_globs(patterns: &[String]) -> Result<GlobSet, String> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-        set.add(glob.map_err(|error| error.to_string())?);
-    }
-    set.build().map_err(|error| error.to_string())
-}
-
-fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>) -> Result<Column, String> {
-    let definition = at.get_ref();
-    let kind = match definition.kind.get_ref().as_str() {
-        "text" => ColumnType::Text,
-        "integer" => ColumnType::Integer,
-        "bigint" => ColumnType::BigInt,
-        "timestamp" => ColumnType::Timestamp,
-        "decimal" => match (definition.precision, definition.scale) {
-            (Some(precision @ 1..=28), Some(scale)) if scale < precision => ColumnType::Decimal { precision, scale },
-            _ => {
-                return Err(source
-                    .error(&definition.kind, "a decimal needs precision (1 to 28) and scale (less than precision)"));
-            }
-        },
-        other => {
-            let known = ["text", "integer", "bigint", "decimal", "timestamp", "ignored"];
-            return Err(source.error(&definition.kind, unknown("type", other, &known)));
-        }
-    };
-    let given = [
-        definition.min_length.map(Constraint::MinLength),
-        definition.max_length.map(Constraint::MaxLength),
-        definition.min.clone().map(Constraint::Min),
-        definition.above.clone().map(Constraint::Above),
-        definition.max.clone().map(Constraint::Max),
-        definition.below.clone().map(Constraint::Below),
-        definition.allowed.clone().map(Constraint::Allowed),
-        definition.pattern.clone().map(Constraint::Pattern),
-    ];
-    let mut constraints = Vec::new();
-    for constraint in given.into_iter().flatten() {
-        constraint
-            .check(kind)
-            .map_err(|message| source.error(&definition.name, format!("column {name}: {message}")))?;
-        let severity = definition.severity.get(constraint.rule()).copied().unwrap_or_default();
-        if severity == Severity::Warning && matches!(constraint, Constraint::MaxLength(_)) {
-            return Err(source.error(
-                &definition.name,
-                format!("column {name}: max_length cannot warn: the table would refuse the row"),
-            ));
-        }
-        constraints.push((constraint, severity));
-    }
-    let has = |rule: &str| constraints.iter().any(|(constraint, _)| constraint.rule() == rule);
-    if let Some(rule) = definition.severity.keys().find(|rule| !has(rule)) {
-        return Err(source.error(
-            &definition.name,
-            format!("column {name}: severity of {rule:?}, a rule that the column does not have"),
-        ));
-    }
-    Ok(Column { name, kind, required: definition.required, constraints })
-}
-
-fn read_reference(
-    source: &Source<'_>,
-    definition: &ReferenceDefinition,
-    column: String,
-    names: &[&str],
-) -> Result<Reference, String> {
-    let agreements = definition.warn_unless.clone();
-    if let Some(agreement) = agreements.iter().find(|agreement| !names.contains(&agreement.column.as_str())) {
-        return Err(source.error(&definition.column, unknown("column", &agreement.column, names)));
-    }
-    let dataset = definition.dataset.get_ref().clone();
-    Ok(Reference { column, dataset, table: String::new(), key: String::new(), key_kind: ColumnType::Text, agreements })
-}
-
-/// A reference names a dataset; its table, key and columns are known once all definitions are read.
-fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)]) -> Result<(), String> {
-    let targets = datasets.to_vec();
-    let names: Vec<&str> = targets.iter().map(|dataset| dataset.name.as_str()).collect();
-    for (dataset, (file, text)) in datasets.iter_mut().zip(files) {
-        let own = &dataset.columns;
-        let Some(reference) = &mut dataset.reference else { continue };
-        let source = Source { file, text };
-        let at = text.find("[reference]").unwrap_or(0);
-        let Some(target) = targets.iter().find(|target| target.name == reference.dataset) else {
-            return Err(source.error_at(at, unknown("dataset", &reference.dataset, &names)));
-        };
-        for agreement in &reference.agreements {
-            if target.column(&agreement.equals).is_none() {
-                let columns: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
-                return Err(source.error_at(at, unknown("column", &agreement.equals, &columns)));
-            }
-        }
-        reference.table.clone_from(&target.table);
-        reference.key.clone_from(&target.key);
-        reference.key_kind = target.key_kind();
-        let kind = own.iter().find(|column| column.name == reference.column).map(|column| column.kind);
-        if kind != Some(reference.key_kind) {
-            let message = format!(
-                "column {:?} refers to {:?} of dataset {:?}, which has another type",
-                reference.column, reference.key, reference.dataset
-            );
-            return Err(source.error_at(at, message));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TICK: &str = r#"
-name = "tick"
-table = "tick"
-key = "tick_id"
-version = "seen_at"
-files = ["ticks/**"]
-
-[[column]]
-name = "tick_id"
-type = "text"
-required = true
-
-[[column]]
-name = "price"
-type = "decimal"
-precision = 10
-scale = 2
-
-[[column]]
-name = "seen_at"
-type = "timestamp"
-required = true
-"#;
-
-    fn error_of(text: &str) -> String {
-        Datasets::parse([("tick.toml", text)]).unwrap_err()
-    }
-
-    #[test]
-    fn a_definition_claims_keys_by_glob() {
-        let datasets = Datasets::parse([("tick.toml", TICK)]).unwrap();
-        assert_eq!(datasets.claiming("ticks/2025/1.csv").map(|dataset| dataset.name.as_str()), Some("tick"));
-        assert!(datasets.claiming("other/1.csv").is_none());
-    }
-
-    #[test]
-    fn an_unknown_type_is_refused_with_file_and_line() {
-        let message = error_of(&TICK.replace("\"decimal\"", "\"decimel\""));
-        assert_eq!(message, r#"tick.toml line 15: unknown type "decimel"; did you mean "decimal"?"#);
-    }
-
-    #[test]
-    fn an_unknown_column_in_a_rule_is_refused_with_file_and_line() {
-        let rule = "\n[[rule]]\nid = \"dear\"\ncolumn = \"price\"\ncheck = \"prise > 1\"\nmessage = \"too cheap\"\n";
-        let message = error_of(&format!("{TICK}{rule}"));
-        assert_eq!(message, r#"tick.toml line 27: rule dear: unknown column "prise"; did you mean "price"?"#);
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused() {
-        assert!(error_of(&TICK.replace("table =", "tabel =")).starts_with("tick.toml line 3: unknown field `tabel`"));
-    }
-
-    #[test]
-    fn a_name_that_is_no_plain_word_never_reaches_sql() {
-        let message = error_of(&TICK.replace("table = \"tick\"", "table = \"tick; drop table asset\""));
-        assert!(message.contains("is no name"), "{message}");
-    }
-
-    #[test]
-    fn a_reference_to_an_unknown_dataset_is_refused() {
-        let text = format!("{TICK}\n[reference]\ncolumn = \"tick_id\"\ndataset = \"tock\"\n");
-        assert_eq!(error_of(&text), r#"tick.toml line 24: unknown dataset "tock"; did you mean "tick"?"#);
-    }
-
-    #[test]
-    fn the_version_follows_the_definitions() {
-        let version = |text: &str| Datasets::parse([("tick.toml", text)]).unwrap().version().to_owned();
-        assert_eq!(version(TICK), version(TICK));
-        assert_ne!(version(TICK), version(&TICK.replace("scale = 2", "scale = 3")));
     }
 }

@@ -2,15 +2,17 @@
 
 pub mod column;
 pub mod dataset;
+mod definition;
 pub mod expression;
+pub mod manifest;
 pub mod object;
 pub mod outcome;
 pub mod progress;
 pub mod violation;
 
 pub use column::{Column, ColumnType};
-pub use dataset::{Dataset, Datasets, Reference, RowRule, Severity};
+pub use dataset::{Dataset, Datasets, ManifestRule, Reference, RowRule, Severity};
 pub use object::{Location, ObjectKey, ObjectVersion};
 pub use outcome::{BatchNumber, Counts, LoadId, LoadReport, LoadStatus};
 pub use progress::Progress;
-pub use violation::{LineNumber, RecordNumber, Violation};
+pub use violation::{ByteRange, LineNumber, RecordNumber, RejectedChunk, Resubmission, Violation};

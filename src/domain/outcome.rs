@@ -178,6 +178,9 @@ pub struct LoadReport {
     /// When to ask again for a load that another worker holds; not a part of the answer.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
+    /// When to ask for the rest, where it waits for a manifest; not a part of the answer.
+    #[serde(skip)]
+    pub resume_after: Option<Duration>,
 }
 
 /// Unknown counts stand in the answer as nulls, so that its fields are always the same.

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
+use super::outcome::LoadId;
+
 /// The position of a record in its file; 1 is the first after the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordNumber(pub i64);
@@ -40,6 +44,19 @@ pub struct Violation {
     pub value: Option<String>,
     /// The record's own bytes, without its line end.
     pub raw: Arc<[u8]>,
+    /// Where they stand in the file; unknown of rejects from before this was kept.
+    pub bytes: Option<ByteRange>,
+    /// The key of the row as it would stand in the table, where it can be read.
+    pub key: Option<String>,
+}
+
+/// A part of the unpacked file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ByteRange {
+    /// Bytes before it.
+    pub offset: i64,
+    /// Bytes in it.
+    pub length: i64,
 }
 
 impl Violation {
@@ -49,6 +66,28 @@ impl Violation {
         let column = self.column.as_ref().map_or(String::new(), |name| format!("column {name}: "));
         format!("{file} line {}: {column}{} (rule {})", self.line, self.message, self.rule)
     }
+}
+
+/// A record that says which reject it is to mend: a line of a rejects file that somebody sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resubmission {
+    /// The record of this file.
+    pub record: RecordNumber,
+    /// The physical line where it begins.
+    pub line: LineNumber,
+    /// The load that rejected it: `_load_id`.
+    pub of_load: LoadId,
+    /// Its record in the file of that load: `_record`.
+    pub of_record: RecordNumber,
+}
+
+/// A part of what a file that is not loaded leaves behind.
+#[derive(Clone, Debug, Default)]
+pub struct RejectedChunk {
+    /// Violations, in the order of the file.
+    pub violations: Vec<Violation>,
+    /// Records that say what they are to mend.
+    pub resubmissions: Vec<Resubmission>,
 }
 
 /// A cell for a message: in quotes, and cut after 40 characters.
@@ -76,6 +115,8 @@ mod tests {
             message: format!("{} has more than 2 decimals", quoted("15.555")),
             value: Some("15.555".into()),
             raw: b"15.555".as_slice().into(),
+            bytes: None,
+            key: None,
         };
         assert_eq!(
             violation.describe("trades.csv"),

@@ -18,6 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub enum Event {
     /// Files, to be answered with a report each.
     Files(Vec<Asked>),
+    /// The nightly run.
+    Reconcile,
     /// Messages of a queue, to be answered with the ids of those that must come again.
     Queue(Vec<Message>),
 }
@@ -51,14 +53,20 @@ pub struct Message {
 
 const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
     {\"detail-type\": \"Object Created\", …}, either of them in SQS {\"Records\": [{\"eventSource\": \"aws:sqs\", …}]}, \
-    s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, and \
-    {\"bucket\": …, \"key\": …}";
+    s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, \
+    {\"bucket\": …, \"key\": …}, and {\"reconcile\": {}}, alone or as the detail of a schedule";
 
 /// Reads an event of any known shape.
 ///
 /// # Errors
 /// `Configuration`, listing the known shapes.
 pub fn parse(event: Value) -> Result<Event> {
+    if let Some(wanted) = event.get("reconcile").or_else(|| event.pointer("/detail/reconcile")) {
+        return match wanted.as_object() {
+            Some(options) if options.is_empty() => Ok(Event::Reconcile),
+            _ => Err(Error::configuration("the nightly run has no options; write {\"reconcile\": {}}")),
+        };
+    }
     let source = event.pointer("/Records/0/eventSource").and_then(Value::as_str);
     if source != Some("aws:sqs") {
         return files(event).map(Event::Files);
@@ -271,6 +279,14 @@ mod tests {
     fn a_schedule_and_a_direct_request_name_one_file() {
         assert_eq!(location(only(fixture("schedule"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
         assert_eq!(location(only(fixture("direct"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
+    }
+
+    #[test]
+    fn the_nightly_run_is_asked_for_directly_or_by_a_schedule() {
+        assert_eq!(parse(fixture("reconcile")).unwrap(), Event::Reconcile);
+        let schedule = json!({"detail-type": "Scheduled Event", "detail": {"reconcile": {}}});
+        assert_eq!(parse(schedule).unwrap(), Event::Reconcile);
+        assert!(parse(json!({"reconcile": {"day": 1}})).unwrap_err().to_string().contains("no options"));
     }
 
     #[test]

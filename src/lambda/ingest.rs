@@ -15,6 +15,7 @@ use crate::domain::{LoadReport, LoadStatus, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, Context, Request};
 use crate::services::Deadline;
+use crate::services::reconcile::reconcile;
 
 /// A message that is returned comes again after so long, and after four times as long each further time: with the five
 /// deliveries of the template an outage may last 25 minutes.
@@ -33,6 +34,7 @@ pub struct Ingest {
     database: Database,
     queue: Option<Queue>,
     margin: Duration,
+    retention_days: Option<u32>,
 }
 
 impl Ingest {
@@ -46,6 +48,7 @@ impl Ingest {
             database: Database::new(&settings.database()?)?,
             queue: settings.queue.url.clone().map(Queue::new),
             margin: Duration::from_secs(settings.load.deadline_margin_seconds),
+            retention_days: settings.rejects.retention_days,
         })
     }
 
@@ -56,6 +59,11 @@ impl Ingest {
     pub async fn call(&self, event: LambdaEvent<Value>) -> Result<Value> {
         let deadline = Deadline::before(event.context.deadline(), self.margin);
         match parse(event.payload)? {
+            Event::Reconcile => {
+                let days = self.retention_days;
+                let done = reconcile(&self.database, &self.context.output, days, &deadline).await?;
+                Ok(json!({ "reconciled": done }))
+            }
             Event::Files(asked) => Ok(json!({ "loads": self.load_all(asked, &deadline).await? })),
             Event::Queue(messages) => {
                 let mut answer = SqsBatchResponse::default();
@@ -128,8 +136,8 @@ impl Ingest {
                  or at once where queue.url names the queue in front of ingest",
             ));
         };
-        let body = rest.to_string();
-        retrying(|| queue.send(&body)).await
+        let (body, delay) = (rest.to_string(), report.resume_after.unwrap_or_default());
+        retrying(|| queue.send(&body, delay)).await
     }
 }
 

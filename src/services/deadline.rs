@@ -35,6 +35,12 @@ impl Deadline {
         self.interrupted.is_cancelled()
     }
 
+    /// Whether the time ends by itself, as that of a function does.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.stop_at.is_some()
+    }
+
     /// Whether a step that takes so long still ends in time.
     #[must_use]
     pub fn has_time_for(&self, step: Duration) -> bool {

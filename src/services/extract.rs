@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write as _};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBuilder, Int64Builder, StringBuilder};
+use arrow::array::{ArrayBuilder as _, ArrayRef, BooleanBuilder, Int64Builder, StringBuilder};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -18,6 +18,7 @@ use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::s3::{ObjectStore, into_error};
 use crate::domain::column::UNPRINTABLE;
 use crate::domain::expression::nearest;
+use crate::domain::manifest::manifest_key;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -27,19 +28,24 @@ pub(super) const FIELD_COUNT: i32 = -1;
 /// `_check` for a record in which a field goes on behind its closing quote.
 pub(super) const QUOTING: i32 = -3;
 
+/// The columns of a rejects file by which a record is known again. Names that begin with `_` are ours.
+const LOAD_COLUMN: &str = "_load_id";
+const RECORD_COLUMN: &str = "_record";
+
 const ROWS_IN_A_CHUNK: usize = 8 * 1024;
 const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
+/// A longer manifest is cut, and then cannot be read.
+const LONGEST_MANIFEST: u64 = 1024 * 1024;
 
 /// The part `s3_csv`.
-#[derive(Default)]
 pub struct CsvExtractor {
-    store: ObjectStore,
+    store: Arc<ObjectStore>,
 }
 
 impl CsvExtractor {
-    /// Reads from `store` instead of from where the environment points.
+    /// Reads objects from `store`.
     #[must_use]
-    pub fn new(store: ObjectStore) -> Self {
+    pub fn new(store: Arc<ObjectStore>) -> Self {
         Self { store }
     }
 }
@@ -65,6 +71,20 @@ impl Extractor for CsvExtractor {
         }
     }
 
+    async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>> {
+        let key = manifest_key(&object.key);
+        if !object.local {
+            return self.store.small_object(&object.bucket, &key, LONGEST_MANIFEST).await;
+        }
+        let path = PathBuf::from(key.as_str());
+        blocking(move || match File::open(&path).and_then(|file| read_at_most(file, LONGEST_MANIFEST)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file_error(&path, error)),
+        })
+        .await
+    }
+
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
         let (name, dataset, stage) = (object.display_name(), dataset.clone(), Arc::clone(stage));
         if object.local {
@@ -78,6 +98,12 @@ impl Extractor for CsvExtractor {
         let body = self.store.body(object).await;
         blocking(move || stage_file(body, &name, &dataset, &stage)).await
     }
+}
+
+fn read_at_most(file: File, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn identify_file(path: &Path) -> Result<ObjectVersion> {
@@ -120,9 +146,11 @@ fn file_error(path: &Path, error: std::io::Error) -> Error {
 fn stage_file(source: impl Read, name: &str, dataset: &Dataset, stage: &Stage) -> Result<Extracted> {
     let spool = File::create(stage.spool()).map_err(|error| Error::system("keep a copy of the file", error))?;
     let mut spool = BufWriter::with_capacity(1024 * 1024, spool);
+    let mut hash = HashWriter(Sha256::new());
+    let mut source = Tee::new(source, &mut hash);
     let empty = || Error::file(Reason::Empty, format!("{name}: the file is empty; not even a header is there"));
     let extracted = {
-        let Some(plain) = unpacked(source).map_err(|error| read_error(name, error))? else { return Err(empty()) };
+        let Some(plain) = unpacked(&mut source).map_err(|error| read_error(name, error))? else { return Err(empty()) };
         let mut records = Records::new(Tee::new(plain, &mut spool)).map_err(|error| read_error(name, error))?;
         let Some(header) = records.next_record().map_err(|error| split_error(name, error))? else {
             return Err(empty());
@@ -136,10 +164,27 @@ fn stage_file(source: impl Read, name: &str, dataset: &Dataset, stage: &Stage) -
             width: header.width,
             positions: header.positions,
             extra_columns: header.extra,
+            sha256: String::new(),
         }
     };
+    // What lies behind the end of an archive is a part of the object, too.
+    std::io::copy(&mut source, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
+    let extracted = Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted };
     spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
     Ok(extracted)
+}
+
+struct HashWriter(Sha256);
+
+impl Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where each column of the dataset stands in the file.
@@ -148,6 +193,8 @@ struct Header {
     width: usize,
     positions: Vec<usize>,
     extra: Vec<String>,
+    /// Where `_load_id` and `_record` stand, which say what a record is to mend.
+    mends: Option<(usize, usize)>,
 }
 
 impl Header {
@@ -161,8 +208,9 @@ impl Header {
                     format!("{place}: the header has a NUL or bytes that are not UTF-8; save the file as UTF-8");
                 Error::file(Reason::Malformed, message)
             })?;
-            // Spreadsheets leave columns without a name behind the last one; they are as good as absent.
-            if !name.is_empty() && !seen.insert(name) {
+            // Spreadsheets leave columns without a name behind the last one; they are as good as absent. Ours come twice
+            // where a rejects file was rejected.
+            if !name.is_empty() && !name.starts_with('_') && !seen.insert(name) {
                 return Err(Error::file(
                     Reason::DuplicateColumn,
                     format!("{place}: the header names column {name} twice; remove or rename one"),
@@ -212,12 +260,14 @@ impl Header {
             })
             .map(|name| (*name).to_owned())
             .collect();
-        Ok(Self { raw: record.raw.to_vec(), width: names.len(), positions, extra })
+        let ours = |name: &str| names.iter().position(|known| *known == name);
+        let mends = ours(LOAD_COLUMN).zip(ours(RECORD_COLUMN));
+        Ok(Self { raw: record.raw.to_vec(), width: names.len(), positions, extra, mends })
     }
 }
 
 /// `staged` holds the records that have the header's width, with whether every byte of them is text; `violation` every
-/// broken rule.
+/// broken rule; `resubmission` the records that say what they are to mend.
 pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let columns: Vec<String> =
         dataset.columns.iter().map(|column| format!("\"{}.raw\" varchar", column.name)).collect();
@@ -225,7 +275,8 @@ pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
         "create or replace table staged \
              (_record bigint, _line bigint, _offset bigint, _length bigint, _readable boolean, {}); \
          create or replace table violation \
-             (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _detail bigint)",
+             (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _detail bigint); \
+         create or replace table resubmission (_record bigint, _line bigint, _of_load bigint, _of_record bigint)",
         columns.join(", ")
     ))
 }
@@ -237,13 +288,17 @@ fn stage_records<R: Read>(
     name: &str,
     stage: &Stage,
 ) -> Result<i64> {
-    stage.append(["staged", "violation"], |[mut staged, mut violations]| {
+    stage.append(["staged", "violation", "resubmission"], |[mut staged, mut violations, mut resubmissions]| {
         let mut chunk = Chunk::new(dataset);
         let mut malformed = Malformed::default();
+        let mut mending = Mending::default();
         let mut read = 0;
         while let Some(record) = records.next_record().map_err(|error| split_error(name, error))? {
             read += 1;
             stage.progress().set_staged(read);
+            if let Some(positions) = header.mends {
+                mending.push(read, &record, positions);
+            }
             if !record.well_quoted {
                 malformed.push(read, &record, QUOTING);
             } else if record.len() != header.width {
@@ -260,11 +315,16 @@ fn stage_records<R: Read>(
             if malformed.checks.len() == ROWS_IN_A_CHUNK {
                 violations.write(std::mem::take(&mut malformed).into_rows()?)?;
             }
+            if mending.len() == ROWS_IN_A_CHUNK {
+                resubmissions.write(mending.take()?)?;
+            }
         }
         staged.write(chunk.take()?)?;
         violations.write(malformed.into_rows()?)?;
+        resubmissions.write(mending.take()?)?;
         staged.finish()?;
         violations.finish()?;
+        resubmissions.finish()?;
         Ok(read)
     })
 }
@@ -379,6 +439,33 @@ impl Malformed {
         let rest: [(&str, ArrayRef); 2] =
             [("_check", Arc::new(Int32Array::from(self.checks))), ("_detail", Arc::new(Int64Array::from(self.fields)))];
         rows(places.chain(rest))
+    }
+}
+
+/// Records that say which reject they are to mend.
+#[derive(Default)]
+struct Mending([Int64Builder; 4]);
+
+impl Mending {
+    /// A record that is silent, or says no two numbers, is like one of any other file.
+    fn push(&mut self, number: i64, record: &Record<'_>, (load, of_record): (usize, usize)) {
+        let number_in = |position: usize| {
+            let text = (position < record.len()).then(|| std::str::from_utf8(record.field(position)))?;
+            text.ok()?.trim().parse::<i64>().ok()
+        };
+        let Some((load, of_record)) = number_in(load).zip(number_in(of_record)) else { return };
+        for (column, value) in self.0.iter_mut().zip([number, record.line, load, of_record]) {
+            column.append_value(value);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0[0].len()
+    }
+
+    fn take(&mut self) -> Result<RecordBatch> {
+        let columns = ["_record", "_line", "_of_load", "_of_record"].into_iter().zip(&mut self.0);
+        rows(columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef)))
     }
 }
 

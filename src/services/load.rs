@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
-use super::rejects::{self, Slices};
+use super::rejects::{self, Found, Slices};
 use super::validate::quoted_name;
 use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
@@ -81,14 +81,17 @@ fn write_batch<'a>(
     let write = async move {
         let (first, last) = batch.records(work.extracted.read, work.claim.terms.batch_size);
         let accepted = Slices::of_accepted(&work.stage, first, last).await?;
-        let rejected = Slices::of_rejected(&work.stage, first, last).await?;
+        let rejected = Slices::of_violations(&work.stage, Found::Error, first, last).await?;
+        let resubmissions = rejects::resubmissions(&work.stage, first, last).await?;
         let counts = retrying(|| {
             let rows = BatchRows {
                 batch,
                 records: (first, last),
                 accepted: accepted_rows(work, dataset, accepted.ranges.clone()).boxed(),
-                violations: rejects::violations(dataset, &work.stage, &work.extracted, rejected.ranges.clone()).boxed(),
+                violations: rejects::violations(dataset, &work.stage, &work.extracted, Found::Error, rejected.ranges.clone())
+                    .boxed(),
                 rejected: rejected.records,
+                resubmissions: &resubmissions,
                 warnings: accepted.warnings,
             };
             database.write_batch(&work.claim, dataset, rows)
@@ -114,7 +117,7 @@ fn accepted_rows(
     ranges: Vec<(i64, i64)>,
 ) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
     let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
-    let select = format!("select _record, {} from checked where _ok and _record between", columns.join(", "));
+    let select = format!("select _record, _line, {} from checked where _ok and _record between", columns.join(", "));
     let stage = Arc::clone(&work.stage);
     stream::iter(ranges).then(move |(first, last)| {
         let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));

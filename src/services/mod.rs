@@ -1,4 +1,4 @@
-//! One verb each: extract, validate, load, analyse, migrate.
+//! One verb each: extract, validate, load, analyse, reconcile, report.
 //!
 //! The first three are reached through traits and chosen by name, so that more sources, rules and sinks can come.
 
@@ -6,7 +6,11 @@ pub mod analyse;
 pub mod deadline;
 pub mod extract;
 pub mod load;
+pub mod manifest;
+pub mod reconcile;
 pub mod rejects;
+pub mod rejects_file;
+pub mod report;
 pub mod validate;
 
 use std::sync::Arc;
@@ -17,6 +21,7 @@ pub use deadline::Deadline;
 
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Database};
+use crate::data_access::s3::ObjectStore;
 use crate::domain::expression::unknown;
 use crate::domain::{Dataset, Datasets, Location, ObjectVersion};
 use crate::error::{Error, Result};
@@ -29,6 +34,12 @@ pub trait Extractor: Send + Sync {
     /// # Errors
     /// `File(NotFound)` or `File(Forbidden)`, `Connection`.
     async fn identify(&self, location: &Location) -> Result<ObjectVersion>;
+
+    /// The manifest that lies beside the file, if one does. What is longer than a megabyte is cut.
+    ///
+    /// # Errors
+    /// `Connection`, `System`.
+    async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>>;
 
     /// Reads exactly that version into the stage, every declared column as text, and keeps [`Stage::progress`] current.
     ///
@@ -50,6 +61,8 @@ pub struct Extracted {
     pub positions: Vec<usize>,
     /// Columns that the dataset does not declare, in the order of the file.
     pub extra_columns: Vec<String>,
+    /// The SHA-256 of the file as it lies there, packed or not, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Checks the staged rows and decides which are accepted.
@@ -124,9 +137,9 @@ pub struct LoadWork {
 ///
 /// # Errors
 /// `Configuration` with the nearest known name.
-pub fn extractor(name: &str) -> Result<Arc<dyn Extractor>> {
+pub fn extractor(name: &str, store: &Arc<ObjectStore>) -> Result<Arc<dyn Extractor>> {
     match name {
-        "s3_csv" => Ok(Arc::new(extract::CsvExtractor::default())),
+        "s3_csv" => Ok(Arc::new(extract::CsvExtractor::new(Arc::clone(store)))),
         _ => Err(Error::configuration(format!("pipeline.extractor: {}", unknown("extractor", name, &["s3_csv"])))),
     }
 }

@@ -9,22 +9,76 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::Extracted;
 use super::extract::{FIELD_COUNT, QUOTING, printable};
-use super::validate::{Check, UNIQUE};
-use crate::data_access::csv::fields_of;
+use super::validate::{Check, UNIQUE, explain_warnings};
+use crate::data_access::csv::{behind_fields, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::violation::quoted;
-use crate::domain::{BatchNumber, Dataset, LineNumber, LoadId, RecordNumber, Violation};
+use crate::domain::{BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation};
 use crate::error::{Error, Result};
 
 /// No more bytes of a file's records are held at once than this, whatever the size of a batch.
 const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
 const RECORDS_AT_ONCE: i32 = 10_000;
+/// A key is looked up in an index, which takes no more.
+const LONGEST_KEY: usize = 500;
 
-/// All violations of a validated file in the order of the file, in chunks of bounded size.
+/// Which of the tables of the stage violations are read from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    /// `violation`: those of severity error, of rejected records.
+    Error,
+    /// `warning`: those of severity warning, of accepted records.
+    Warning,
+}
+
+impl Found {
+    fn table(self) -> &'static str {
+        match self {
+            Self::Error => "violation",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// All rejects of a validated file in the order of the file, in chunks of bounded size.
 pub fn all(
     dataset: &Dataset,
     stage: &Arc<Stage>,
     extracted: &Extracted,
+) -> impl Stream<Item = Result<RejectedChunk>> + use<> {
+    let read = extracted.read;
+    let mending = Arc::clone(stage);
+    let mending = stream::iter(BatchNumber::all(read, RECORDS_AT_ONCE)).then(move |batch| {
+        let (first, last) = batch.records(read, RECORDS_AT_ONCE);
+        let stage = Arc::clone(&mending);
+        async move {
+            let resubmissions = resubmissions(&stage, first, last).await?;
+            Ok(RejectedChunk { resubmissions, ..RejectedChunk::default() })
+        }
+    });
+    let rejects = in_chunks(dataset, stage, extracted, Found::Error);
+    mending.chain(rejects.map_ok(|violations| RejectedChunk { violations, ..RejectedChunk::default() }))
+}
+
+/// All violations of severity warning of a validated file, likewise.
+///
+/// # Errors
+/// `System` when the staging database fails.
+pub async fn warnings(
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+    extracted: &Extracted,
+) -> Result<impl Stream<Item = Result<Vec<Violation>>> + use<>> {
+    let (sql, on) = (explain_warnings(dataset), Arc::clone(stage));
+    blocking(move || on.execute(&sql)).await?;
+    Ok(in_chunks(dataset, stage, extracted, Found::Warning))
+}
+
+fn in_chunks(
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+    extracted: &Extracted,
+    found: Found,
 ) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
     let read = extracted.read;
     let (dataset, stage, extracted) = (dataset.clone(), Arc::clone(stage), extracted.clone());
@@ -33,8 +87,8 @@ pub fn all(
             let (first, last) = batch.records(read, RECORDS_AT_ONCE);
             let (dataset, stage, extracted) = (dataset.clone(), Arc::clone(&stage), extracted.clone());
             async move {
-                let rejected = Slices::of_rejected(&stage, first, last).await?;
-                Ok(violations(&dataset, &stage, &extracted, rejected.ranges))
+                let slices = Slices::of_violations(&stage, found, first, last).await?;
+                Ok(violations(&dataset, &stage, &extracted, found, slices.ranges))
             }
         })
         .try_flatten()
@@ -45,13 +99,34 @@ pub(super) fn violations(
     dataset: &Dataset,
     stage: &Arc<Stage>,
     extracted: &Extracted,
+    found: Found,
     ranges: Vec<(i64, i64)>,
 ) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
     let (dataset, stage, extracted) = (Arc::new(dataset.clone()), Arc::clone(stage), Arc::new(extracted.clone()));
     stream::iter(ranges).then(move |range| {
         let (dataset, stage, extracted) = (Arc::clone(&dataset), Arc::clone(&stage), Arc::clone(&extracted));
-        blocking(move || read_violations(&dataset, &stage, &extracted, range))
+        blocking(move || read_violations(&dataset, &stage, &extracted, found, range))
     })
+}
+
+/// The records `first` to `last` that say what they are to mend.
+pub(super) async fn resubmissions(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Vec<Resubmission>> {
+    let stage = Arc::clone(stage);
+    blocking(move || {
+        let mut found = Vec::new();
+        let sql = format!("select * from resubmission where _record between {first} and {last} order by _record");
+        for rows in stage.query(&sql)? {
+            let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
+            found.extend((0..rows.num_rows()).map(|row| Resubmission {
+                record: RecordNumber(numbers(0).value(row)),
+                line: LineNumber(numbers(1).value(row)),
+                of_load: LoadId(numbers(2).value(row)),
+                of_record: RecordNumber(numbers(3).value(row)),
+            }));
+        }
+        Ok(found)
+    })
+    .await
 }
 
 /// Record ranges that hold a bounded number of bytes each.
@@ -73,12 +148,13 @@ impl Slices {
         )).await
     }
 
-    /// Those of the rejected records among the records `first` to `last`.
-    pub(super) async fn of_rejected(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Self> {
+    /// Those of the records `first` to `last` that have violations.
+    pub(super) async fn of_violations(stage: &Arc<Stage>, found: Found, first: i64, last: i64) -> Result<Self> {
+        let table = found.table();
         Self::read(
             stage,
             format!(
-                "select _record, any_value(_length), 0::bigint from violation \
+                "select _record, any_value(_length), 0::bigint from {table} \
              where _record between {first} and {last} group by 1 order by 1"
             ),
         )
@@ -117,10 +193,12 @@ fn read_violations(
     dataset: &Dataset,
     stage: &Stage,
     extracted: &Extracted,
+    found: Found,
     (first, last): (i64, i64),
 ) -> Result<Vec<Violation>> {
+    let table = found.table();
     let batches = stage.query(&format!(
-        "select _record, _line, _offset, _length, _check::bigint, _detail from violation \
+        "select _record, _line, _offset, _length, _check::bigint, _detail from {table} \
          where _record between {first} and {last} order by _record, _check"
     ))?;
     let checks = Check::all(dataset);
@@ -135,7 +213,10 @@ fn read_violations(
             let number = records.value(row);
             if present.as_ref().is_none_or(|(record, _)| *record != number) {
                 let raw = spool.cut(offsets.value(row), lengths.value(row))?;
-                present = Some((number, RejectedRecord { fields: fields_of(&raw), raw: raw.into() }));
+                let fields = fields_of(&raw);
+                let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
+                let key = if malformed { None } else { key_of(&fields, dataset, extracted) };
+                present = Some((number, RejectedRecord { fields, key, raw: raw.into() }));
             }
             let Some((_, record)) = &present else { continue };
             let detail = || details.value(row);
@@ -179,6 +260,8 @@ fn read_violations(
                 message,
                 value,
                 raw: Arc::clone(&record.raw),
+                bytes: Some(ByteRange { offset: offsets.value(row), length: lengths.value(row) }),
+                key: record.key.clone(),
             });
         }
     }
@@ -189,6 +272,19 @@ fn read_violations(
 struct RejectedRecord {
     raw: Arc<[u8]>,
     fields: Vec<Vec<u8>>,
+    key: Option<String>,
+}
+
+/// The key of a row, as it would stand in the table, where it is one.
+fn key_of(fields: &[Vec<u8>], dataset: &Dataset, extracted: &Extracted) -> Option<String> {
+    let index = dataset.columns.iter().position(|column| column.name == dataset.key)?;
+    let cell = std::str::from_utf8(fields.get(*extracted.positions.get(index)?)?).ok()?;
+    let column = &dataset.columns[index];
+    let fits = cell.chars().count() <= column.max_length().map_or(LONGEST_KEY, |length| length as usize);
+    if !fits || dataset.null_values.iter().any(|null| null == cell) {
+        return None;
+    }
+    column.kind.canonical(cell)
 }
 
 impl RejectedRecord {
@@ -201,44 +297,62 @@ impl RejectedRecord {
     }
 }
 
-/// Writes the header of a rejects file: four columns of ours, then the file's own.
+/// The cells that a rejects file puts before those of a record.
+const OWN_COLUMNS: &[u8] = b"_load_id,_record,_line,_errors,";
+const OWN_CELLS: usize = 4;
+
+/// Writes rejects in a form that a person can mend and send again: four cells of ours, then the record's own bytes.
 ///
-/// # Errors
-/// `System` when `out` cannot be written.
-pub fn write_header(out: &mut dyn Write, extracted: &Extracted) -> Result<()> {
-    let mut write = || -> std::io::Result<()> {
-        out.write_all(b"_load_id,_record,_line,_errors,")?;
-        out.write_all(&extracted.header)?;
-        out.write_all(b"\n")
-    };
-    write().map_err(unwritable)
+/// Where the rejected file was a rejects file itself, its four columns give way to the new ones.
+pub struct RejectsWriter {
+    mends: bool,
 }
 
-/// Writes the records of `violations`, one line each: what is wrong with it, then its own bytes.
-///
-/// # Errors
-/// `System` when `out` cannot be written.
-pub fn write_records(out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> Result<()> {
-    for record in violations.chunk_by(|one, next| one.record == next.record) {
-        let errors: Vec<String> = record
-            .iter()
-            .map(|violation| {
-                let column = violation.column.as_ref().map_or(String::new(), |column| format!("{column}: "));
-                format!("{column}{} (rule {})", violation.message, violation.rule)
-            })
-            .collect();
-        let mut cells = ::csv::WriterBuilder::new().terminator(::csv::Terminator::Any(b',')).from_writer(Vec::new());
-        let load = load.map_or(String::new(), |load| load.to_string());
-        let fields = [load, record[0].record.to_string(), record[0].line.to_string(), errors.join("; ")];
-        let line = cells.write_record(fields).map_err(std::io::Error::other).and_then(|()| {
-            let cells = cells.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
-            out.write_all(&cells)?;
-            out.write_all(&record[0].raw)?;
+impl RejectsWriter {
+    /// Begins with the header of the file.
+    ///
+    /// # Errors
+    /// `System` when `out` cannot be written.
+    pub fn begin(out: &mut dyn Write, header: &[u8]) -> Result<Self> {
+        let own = header.strip_prefix(OWN_COLUMNS);
+        let write = |out: &mut dyn Write| {
+            out.write_all(OWN_COLUMNS)?;
+            out.write_all(own.unwrap_or(header))?;
             out.write_all(b"\n")
-        });
-        line.map_err(unwritable)?;
+        };
+        write(out).map_err(unwritable)?;
+        Ok(Self { mends: own.is_some() })
     }
-    Ok(())
+
+    /// Writes the records of `violations`, one line each.
+    ///
+    /// # Errors
+    /// `System` when `out` cannot be written.
+    pub fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> Result<()> {
+        for record in violations.chunk_by(|one, next| one.record == next.record) {
+            let errors: Vec<String> = record
+                .iter()
+                .map(|violation| {
+                    let column = violation.column.as_ref().map_or(String::new(), |column| format!("{column}: "));
+                    format!("{column}{} (rule {})", violation.message, violation.rule)
+                })
+                .collect();
+            let mut cells =
+                ::csv::WriterBuilder::new().terminator(::csv::Terminator::Any(b',')).from_writer(Vec::new());
+            let load = load.map_or(String::new(), |load| load.to_string());
+            let fields = [load, record[0].record.to_string(), record[0].line.to_string(), errors.join("; ")];
+            let raw = &*record[0].raw;
+            let raw = if self.mends { behind_fields(raw, OWN_CELLS).unwrap_or(raw) } else { raw };
+            let line = cells.write_record(fields).map_err(std::io::Error::other).and_then(|()| {
+                let cells = cells.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
+                out.write_all(&cells)?;
+                out.write_all(raw)?;
+                out.write_all(b"\n")
+            });
+            line.map_err(unwritable)?;
+        }
+        Ok(())
+    }
 }
 
 fn unwritable(error: std::io::Error) -> Error {

@@ -41,7 +41,13 @@ impl Validator for DuckDbValidator {
 fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let checks = Check::all(dataset);
     create_tables(dataset, stage)?;
-    for statement in [check_rows(dataset, &checks), explain_rows(dataset, &checks), find_duplicates(dataset)] {
+    let statements = [
+        check_rows(dataset, &checks),
+        explain_rows(dataset, &checks),
+        find_duplicates(dataset),
+        explain_warnings(dataset),
+    ];
+    for statement in statements {
         stage.try_statement(&statement).map_err(|message| {
             Error::configuration(format!("dataset {}: a rule or pattern is wrong: {message}", dataset.name))
         })?;
@@ -286,6 +292,24 @@ fn explain_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
          where _check is not null",
         broken.join(", "),
         typed_rows(dataset)
+    )
+}
+
+/// What the accepted rows broke that only warns, likewise. It needs no more than the typed columns.
+pub(super) fn explain_warnings(dataset: &Dataset) -> String {
+    let broken: Vec<String> = Check::all(dataset)
+        .iter()
+        .enumerate()
+        .filter(|(_, check)| check.severity == Severity::Warning)
+        .map(|(index, check)| format!("case when {} then {index} end", check.violated))
+        .collect();
+    format!(
+        "create or replace table warning as \
+         select _record, _line, _offset, _length, _check::integer as _check, null::bigint as _detail from ( \
+             select _record, _line, _offset, _length, unnest([{}]::integer[]) as _check from checked \
+             where _ok and _warnings > 0) \
+         where _check is not null",
+        broken.join(", ")
     )
 }
 

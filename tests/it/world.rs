@@ -19,7 +19,6 @@ use small_etl::data_access::s3::ObjectStore;
 use small_etl::domain::{LoadReport, Location};
 use small_etl::error::Result;
 use small_etl::pipeline::{self, Context, Request};
-use small_etl::services::extract::CsvExtractor;
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -248,13 +247,23 @@ impl World {
                  withheld, warnings, released, statistics from etl.load l order by l.key; \
              select 'batch', l.key, b.batch, b.first_record, b.last_record, b.inserted, b.updated, b.unchanged, b.stale, \
                  b.parked, b.rejected, b.warnings from etl.load_batch b join etl.load l on l.id = b.load_id order by 2, 3; \
-             select 'reject', l.key, r.record, r.line, r.\"column\", r.rule, r.message, r.value, r.raw \
+             select 'reject', l.key, r.record, r.line, r.\"column\", r.rule, r.message, r.value, r.raw, \
+                 r.key, r.byte_offset, r.byte_length, r.state \
                  from etl.reject r join etl.load l on l.id = r.load_id order by l.key, r.record, r.id; \
-             select 'parked', l.key, p.record, p.content, p.outcome, p.warnings, f.key \
+             select 'lineage', l.key, n.key, n.line, n.outcome from etl.lineage i join etl.load l on l.id = i.load_id \
+                 cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) order by l.key, n.line; \
+             select 'parked', l.key, p.record, p.line, p.content, p.outcome, p.warnings, f.key \
                  from etl.parked p join etl.load l on l.id = p.load_id left join etl.load f on f.id = p.released_by \
                  order by l.key, p.record",
         )
         .await
+    }
+
+    /// The text of an object.
+    pub async fn get(&self, bucket: &str, key: &str) -> String {
+        let object = self.s3.get_object().bucket(bucket).key(key).send().await.expect("get an object");
+        let bytes = object.body.collect().await.expect("read an object").to_vec();
+        String::from_utf8(bytes).expect("the object is text")
     }
 
     /// Puts a file and loads it.
@@ -304,8 +313,7 @@ pub async fn query(url: &str, sql: &str) -> String {
 fn parts(url: &str, settings: &[(String, String)], store: ObjectStore) -> (Context, Database) {
     let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let settings = settings_for(url, &settings);
-    let mut context = small_etl::context::context(&settings).expect("the settings are good");
-    context.extractor = Arc::new(CsvExtractor::new(store));
+    let context = small_etl::context::context_on(&settings, Arc::new(store)).expect("the settings are good");
     let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
     (context, database)
 }

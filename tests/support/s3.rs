@@ -253,7 +253,9 @@ fn object(request: &Request<Incoming>) -> Option<(String, String)> {
     let reads = query.split('&').all(|part| part.is_empty() || part == "x-id=GetObject");
     let (bucket, key) = request.uri().path().trim_start_matches('/').split_once('/')?;
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    (request.method() == Method::GET && reads && !key.is_empty()).then(|| (decoded(bucket), decoded(key)))
+    // Every load looks for a manifest, too; faults and figures are those of the file itself.
+    let is_file = !key.is_empty() && !key.ends_with(".manifest.json");
+    (request.method() == Method::GET && reads && is_file).then(|| (decoded(bucket), decoded(key)))
 }
 
 fn header(headers: &hyper::HeaderMap, name: &HeaderName) -> Option<String> {

@@ -11,9 +11,10 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::encode::{Cell, Cells, postgres_type};
 use super::ledger::{Claim, commit_step, counts};
+use super::rejects::{copy_rejects, keep_resubmissions};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
-use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Violation};
+use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Resubmission, Violation};
 use crate::error::Result;
 
 /// What a batch brings. Its rows come in chunks, so that a batch of large records is never in memory as a whole.
@@ -22,12 +23,14 @@ pub struct BatchRows<'a> {
     pub batch: BatchNumber,
     /// Its first and last record, both included.
     pub records: (i64, i64),
-    /// Accepted rows: the record number, then the dataset's columns in their order.
+    /// Accepted rows: the record number and its line, then the dataset's columns in their order.
     pub accepted: BoxStream<'a, Result<Vec<RecordBatch>>>,
     /// Every violation of its rejected records, in the order of the file.
     pub violations: BoxStream<'a, Result<Vec<Violation>>>,
     /// How many records those are.
     pub rejected: i64,
+    /// Records, good or bad, that say which reject they are to mend.
+    pub resubmissions: &'a [Resubmission],
     /// Violations of severity warning on its accepted rows.
     pub warnings: i64,
 }
@@ -50,13 +53,14 @@ impl Database {
             return Ok(counts);
         }
         copy_rows(&transaction, dataset, &statements.copy, rows.accepted).await?;
-        let upserted = upsert(&transaction, claim.load_id, &statements).await.map_err(failed)?;
+        let upserted = upsert(&transaction, claim.load_id, rows.batch, &statements).await.map_err(failed)?;
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
             rejected: rows.rejected,
             warnings: rows.warnings + upserted.warnings,
             ..upserted
         };
+        keep_resubmissions(&transaction, claim.load_id, rows.resubmissions).await.map_err(failed)?;
         while let Some(violations) = rows.violations.try_next().await? {
             copy_rejects(&transaction, claim.load_id, &violations).await?;
         }
@@ -92,12 +96,13 @@ impl Database {
 async fn upsert(
     transaction: &Transaction<'_>,
     load: LoadId,
+    batch: BatchNumber,
     statements: &UpsertStatements,
 ) -> Result<Counts, tokio_postgres::Error> {
     let upsert = transaction.prepare_cached(&statements.upsert).await?;
     let mut sum = Counts::default();
     loop {
-        let row = transaction.query_one(&upsert, &[&load.0]).await?;
+        let row = transaction.query_one(&upsert, &[&load.0, &batch.0]).await?;
         sum = sum
             + Counts {
                 inserted: row.get("inserted"),
@@ -138,7 +143,7 @@ async fn copy_rows(
     mut accepted: BoxStream<'_, Result<Vec<RecordBatch>>>,
 ) -> Result<()> {
     let failed = |error| query_error("copy rows to Postgres", error);
-    let mut types = vec![Type::INT8];
+    let mut types = vec![Type::INT8, Type::INT8];
     types.extend(dataset.columns.iter().map(|column| postgres_type(column.kind)));
     let sink = transaction.copy_in(copy).await.map_err(failed)?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
@@ -151,28 +156,6 @@ async fn copy_rows(
                 writer.as_mut().write(&cells).await.map_err(failed)?;
             }
         }
-    }
-    writer.finish().await.map(|_| ()).map_err(failed)
-}
-
-/// Copies violations to `etl.reject`.
-pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, violations: &[Violation]) -> Result<()> {
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let failed = |error| query_error("keep the rejects", error);
-    let copy = "copy etl.reject (load_id, record, line, \"column\", rule, message, value, raw) from stdin binary";
-    let types = [Type::INT8, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT, Type::BYTEA];
-    let sink = transaction.copy_in(copy).await.map_err(failed)?;
-    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-    for violation in violations {
-        let Violation { record, line, column, rule, message, value, raw } = violation;
-        let raw = &**raw;
-        writer
-            .as_mut()
-            .write(&[&load.0, &record.0, &line.0, column, rule, message, value, &raw])
-            .await
-            .map_err(failed)?;
     }
     writer.finish().await.map(|_| ()).map_err(failed)
 }

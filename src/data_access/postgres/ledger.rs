@@ -8,11 +8,9 @@ use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use tokio_postgres::{Row, Transaction};
 
-use super::batch::copy_rejects;
+use super::rejects::{copy_rejects, keep_resubmissions, link_and_resolve};
 use super::{Database, query_error};
-use crate::domain::{
-    BatchNumber, Counts, Datasets, LineNumber, LoadId, LoadStatus, ObjectVersion, RecordNumber, Violation,
-};
+use crate::domain::{BatchNumber, Counts, Datasets, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// What a first claim freezes for the whole life of a load.
@@ -41,6 +39,8 @@ pub struct Claim {
     pub token: FencingToken,
     /// How many workers have held this load, this one included.
     pub attempt: i32,
+    /// How long ago the first of them claimed it.
+    pub age: Duration,
     /// How many of the last workers committed nothing, this one counted until it does.
     pub stalled: i32,
     /// The dataset of the first claim.
@@ -138,12 +138,12 @@ impl Database {
         let inserted = transaction
             .query_opt(
                 "insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
-                     batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, stalled, late) \
+                     batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late) \
                  values ($1, $2, $3, \
                      (select coalesce(max(run) + case when $12 and bool_and(finished_at is not null) then 1 else 0 end, 0) \
                          from etl.load where bucket = $1 and key = $2 and version = $3), \
                      $4, $5, $6, $7, $8, $9, $10, \
-                     $13, clock_timestamp() + make_interval(secs => $11), 1, \
+                     $13, clock_timestamp() + make_interval(secs => $11), $14, 1, \
                      exists (select from etl.load newer where newer.bucket = $1 and newer.key = $2 and newer.version <> $3 \
                          and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower($4), 64, '0') collate \"C\")) \
                  on conflict (bucket, key, version, run) do nothing \
@@ -162,6 +162,7 @@ impl Database {
                     &terms.lease.as_secs_f64(),
                     &again,
                     &token.0,
+                    &object.version_id,
                 ],
             )
             .await
@@ -171,6 +172,7 @@ impl Database {
                 load_id: LoadId(row.get("id")),
                 token,
                 attempt: 1,
+                age: Duration::ZERO,
                 stalled: 1,
                 dataset: dataset.to_owned(),
                 dataset_version: datasets.version().to_owned(),
@@ -180,6 +182,26 @@ impl Database {
         };
         transaction.commit().await.map_err(failed)?;
         Ok(claimed)
+    }
+
+    /// The newest version of an object whose load was left to a next worker, if there is one.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn interrupted(&self, bucket: &str, key: &ObjectKey) -> Result<Option<ObjectVersion>> {
+        let statement = "select version, version_id, sequencer, size_bytes from etl.load \
+            where bucket = $1 and key = $2 and state = 'interrupted' order by id desc limit 1";
+        let row = self.connection().await?.query_opt(statement, &[&bucket, &key.as_str()]).await;
+        let row = row.map_err(|error| query_error("look for an interrupted load", error))?;
+        Ok(row.map(|row| ObjectVersion {
+            bucket: bucket.to_owned(),
+            key: key.clone(),
+            version: row.get("version"),
+            version_id: row.get("version_id"),
+            size: row.get::<_, Option<i64>>("size_bytes").and_then(|size| u64::try_from(size).ok()),
+            sequencer: row.get("sequencer"),
+            local: false,
+        }))
     }
 
     /// The definitions under which a load was first claimed: names and texts.
@@ -198,22 +220,22 @@ impl Database {
     /// # Errors
     /// `LeaseLost` when another worker has taken over.
     pub async fn renew_lease(&self, claim: &Claim) -> Result<()> {
-        self.note_read(claim, 0).await
+        self.note_read(claim, 0, None).await
     }
 
-    /// Notes how many records the file has, and shows that this worker lives.
+    /// Notes how many records the file has and what header, and shows that this worker lives.
     ///
     /// # Errors
     /// `LeaseLost` when another worker has taken over.
-    pub async fn note_read(&self, claim: &Claim, read: i64) -> Result<()> {
+    pub async fn note_read(&self, claim: &Claim, read: i64, header: Option<&[u8]>) -> Result<()> {
         let renewed = self
             .connection()
             .await?
             .execute(
-                "update etl.load set read = greatest(read, $4), \
+                "update etl.load set read = greatest(read, $4), header = coalesce($5, header), \
                      lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
                  where id = $1 and lease_token = $2 and state = 'loading'",
-                &[&claim.load_id.0, &claim.token.0, &claim.terms.lease.as_secs_f64(), &read],
+                &[&claim.load_id.0, &claim.token.0, &claim.terms.lease.as_secs_f64(), &read, &header],
             )
             .await
             .map_err(|error| query_error("renew the lease", error))?;
@@ -254,30 +276,9 @@ impl Database {
         Ok(rows.iter().map(|row| BatchNumber(row.get(0))).collect())
     }
 
-    /// The first violations of a load, in the order of the file.
-    ///
-    /// # Errors
-    /// `Connection` or `System`.
-    pub async fn rejects(&self, load: LoadId, limit: i64) -> Result<Vec<Violation>> {
-        let statement = "select record, line, \"column\", rule, message, value, raw from etl.reject where load_id = $1 order by record, id limit $2";
-        let rows = self.connection().await?.query(statement, &[&load.0, &limit]).await;
-        let rows = rows.map_err(|error| query_error("read the rejects", error))?;
-        Ok(rows
-            .iter()
-            .map(|row| Violation {
-                record: RecordNumber(row.get("record")),
-                line: LineNumber(row.get("line")),
-                column: row.get("column"),
-                rule: row.get("rule"),
-                message: row.get("message"),
-                value: row.get("value"),
-                raw: row.get::<_, &[u8]>("raw").into(),
-            })
-            .collect())
-    }
-
     /// Closes a load, or leaves it to the next worker, and keeps its `rejects`, which come in chunks. The batches are
-    /// summed; the ledger's constraint proves the sum of a load that is finished.
+    /// summed; the ledger's constraint proves the sum of a load that is finished. Its rejects are linked with the earlier
+    /// ones that they were to mend, and those that its rows have mended are resolved.
     ///
     /// To repeat it does no harm: what was closed under this claim is found again.
     ///
@@ -287,14 +288,15 @@ impl Database {
         &self,
         claim: &Claim,
         closing: &Closing<'_>,
-        rejects: impl Stream<Item = Result<Vec<Violation>>>,
+        rejects: impl Stream<Item = Result<RejectedChunk>>,
     ) -> Result<Counts> {
         let mut connection = self.connection().await?;
         let failed = |error| query_error("close the load in the ledger", error);
         let transaction = connection.transaction().await.map_err(failed)?;
         let mut rejects = pin!(rejects);
         while let Some(chunk) = rejects.try_next().await? {
-            copy_rejects(&transaction, claim.load_id, &chunk).await?;
+            keep_resubmissions(&transaction, claim.load_id, &chunk.resubmissions).await.map_err(failed)?;
+            copy_rejects(&transaction, claim.load_id, &chunk.violations).await?;
         }
         // A step whose answer was lost may be committing still. What is summed must be what there is after it.
         let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";
@@ -344,6 +346,9 @@ impl Database {
             .await
             .map_err(failed)?;
         if let Some(row) = closed {
+            if closing.status != LoadStatus::Interrupted {
+                link_and_resolve(&transaction, claim.load_id).await.map_err(failed)?;
+            }
             transaction.commit().await.map_err(failed)?;
             return Ok(counts(&row));
         }
@@ -402,7 +407,7 @@ async fn claim_again(
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning attempt, stalled, dataset, dataset_version, batch_size, max_rejects, max_reject_rate",
+             returning attempt, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, dataset_version, batch_size, max_rejects, max_reject_rate",
             &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours, &object.sequencer],
         )
         .await?;
@@ -410,6 +415,7 @@ async fn claim_again(
         load_id,
         token,
         attempt: row.get("attempt"),
+        age: Duration::try_from_secs_f64(row.get("age")).unwrap_or_default(),
         stalled: row.get("stalled"),
         dataset: row.get("dataset"),
         dataset_version: row.get("dataset_version"),

@@ -2,9 +2,11 @@
 
 mod batch;
 mod encode;
+mod history;
 mod ledger;
 mod migrate;
 mod parked;
+mod rejects;
 mod table;
 mod tls;
 mod upsert;
@@ -22,8 +24,10 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 
 pub use batch::BatchRows;
+pub use history::{LoadDetail, LoadSummary, PresentRow, RowAttempt, Status, Waiting};
 pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken};
 pub use migrate::AppliedMigration;
+pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
 
 use crate::error::{Error, ErrorKind, Result};

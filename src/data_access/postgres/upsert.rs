@@ -11,10 +11,10 @@ use crate::domain::{Column, Dataset, Reference};
 pub(super) struct UpsertStatements {
     /// Makes the temporary table that a batch is copied to, once a session.
     pub(super) create_stage: String,
-    /// Copies to it: `_record`, then the dataset's columns in their order.
+    /// Copies to it: `_record`, `_line`, then the dataset's columns in their order.
     pub(super) copy: String,
     /// Brings its rows to where they belong and returns the counts, and the records that were not settled since another
-    /// load wrote their rows meanwhile. Parameter 1 is the load.
+    /// load wrote their rows meanwhile. It notes what became of the others. Parameters are the load and the batch.
     pub(super) upsert: String,
     /// Leaves only the records of parameter 1 in it.
     pub(super) keep: String,
@@ -30,9 +30,9 @@ impl UpsertStatements {
         Self {
             create_stage: format!(
                 "set client_min_messages = warning; \
-                 create temporary table if not exists {name} (_record bigint, {typed}) on commit delete rows"
+                 create temporary table if not exists {name} (_record bigint, _line bigint, {typed}) on commit delete rows"
             ),
-            copy: format!("copy {stage} (_record, {}) from stdin binary", names(dataset, "")),
+            copy: format!("copy {stage} (_record, _line, {}) from stdin binary", names(dataset, "")),
             upsert: upsert(dataset, &stage),
             keep: format!("delete from {stage} where _record <> all ($1)"),
         }
@@ -55,16 +55,30 @@ fn names(dataset: &Dataset, prefix: &str) -> String {
 fn upsert(dataset: &Dataset, stage: &str) -> String {
     let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
     format!(
-        "with own as materialized (select late from etl.load where id = $1), {decision}{park} \
-         select count(*) filter (where w._inserted) as inserted, \
-             count(*) filter (where not w._inserted) as updated, \
-             count(*) filter (where c._plan = 'unchanged') as unchanged, \
-             count(*) filter (where c._plan = 'stale') as stale, \
-             count(*) filter (where c._plan = 'parked') as parked, \
-             coalesce(sum(c._disagreements) \
-                 filter (where w._key is not null or c._plan in ('unchanged', 'stale')), 0)::bigint as disagreements, \
-             array_agg(c._record) filter (where w._key is null and c._plan in ('new', 'changed')) as unsettled \
-         from candidate c left join written w on w._key = c.{key}",
+        "with own as materialized (select late from etl.load where id = $1), {decision}{park}, ended as ( \
+             select c._record, c._line, c.{key}::text as _key, c._disagreements, \
+                 case when w._key is null and c._plan in ('new', 'changed') then null \
+                      when w._key is null then c._plan when w._inserted then 'inserted' else 'updated' end as _outcome \
+             from candidate c left join written w on w._key = c.{key} \
+         ), noted as ( \
+             insert into etl.lineage as i (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
+             select $1, $2, '{name}', min(_key collate \"C\"), max(_key collate \"C\"), array_agg(_key order by _record), \
+                 array_agg(_line order by _record), array_agg(_outcome::etl.row_outcome order by _record) \
+             from ended where _outcome is not null having count(*) > 0 \
+             on conflict (load_id, batch) do update set \
+                 lowest_key = least(i.lowest_key, excluded.lowest_key), \
+                 highest_key = greatest(i.highest_key, excluded.highest_key), keys = i.keys || excluded.keys, \
+                 lines = i.lines || excluded.lines, outcomes = i.outcomes || excluded.outcomes \
+         ) \
+         select count(*) filter (where _outcome = 'inserted') as inserted, \
+             count(*) filter (where _outcome = 'updated') as updated, \
+             count(*) filter (where _outcome = 'unchanged') as unchanged, \
+             count(*) filter (where _outcome = 'stale') as stale, \
+             count(*) filter (where _outcome = 'parked') as parked, \
+             coalesce(sum(_disagreements) filter (where _outcome <> 'parked'), 0)::bigint as disagreements, \
+             array_agg(_record) filter (where _outcome is null) as unsettled \
+         from ended",
+        name = dataset.name,
         decision = decide(dataset, stage, "$1", "(select late from own)"),
         key = quoted(&dataset.key),
     )
@@ -74,8 +88,8 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         ", held as ( \
              insert into etl.parked \
-                 (load_id, record, dataset, key, reference_dataset, reference_key, row_version, content) \
-             select $1, c._record, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x) \
+                 (load_id, record, line, dataset, key, reference_dataset, reference_key, row_version, content) \
+             select $1, c._record, c._line, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x) \
              from candidate c cross join lateral (select {columns}) as _x where c._plan = 'parked')",
         name = dataset.name,
         key = quoted(&dataset.key),
@@ -106,7 +120,7 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
     let settable: Vec<Column> = dataset.columns.iter().filter(|column| column.name != dataset.key).cloned().collect();
     format!(
         "candidate as materialized ( \
-             select s._record, {here}, t.ctid as _seen, \
+             select s._record, s._line, {here}, t.ctid as _seen, \
                  case when {orphan} then 'parked' \
                       when t.{key} is null then 'new' \
                       when ({there}) is not distinct from ({here}) then 'unchanged' \
@@ -168,14 +182,14 @@ pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
 pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         "with waiting as materialized ( \
-             select p.load_id, p.record, p.key, p.row_version, l.late, p.content {ready} \
+             select p.load_id, p.record, p.line, p.key, p.row_version, l.late, p.content {ready} \
              order by p.key, p.row_version desc, l.late, p.load_id desc, p.record desc limit $3 for update of p \
          ), ranked as ( \
              select *, row_number() over ( \
                  partition by key order by row_version desc, late, load_id desc, record desc) as rank \
              from waiting \
          ), ready as ( \
-             select w.record as _record, w.load_id as _load, w.late as _late, _x.* \
+             select w.record as _record, w.line as _line, w.load_id as _load, w.late as _late, _x.* \
              from ranked w cross join lateral jsonb_to_record(w.content) as _x ({typed}) where w.rank = 1 \
          ), {decision}, settled as ( \
              select w.load_id, w.record, \

@@ -1,0 +1,118 @@
+//! `small-etl explain`.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::rejects::{line, to_json};
+use super::status::{file, moment};
+use super::{DONE, as_json, print};
+use crate::config::Settings;
+use crate::data_access::postgres::{Database, PresentRow, RejectCursor, RejectFilter, RowAttempt, StoredReject};
+use crate::data_access::retry::retrying;
+use crate::error::{Error, Result};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  small-etl explain trade T20251222000001")]
+pub(super) struct ExplainArguments {
+    /// The dataset
+    dataset: String,
+    /// The key of the row
+    key: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known of one row.
+struct Explained {
+    present: Option<PresentRow>,
+    attempts: Vec<RowAttempt>,
+    rejects: Vec<StoredReject>,
+}
+
+impl Explained {
+    /// The attempt that gave the row its present values: the last that wrote it.
+    fn writer(&self) -> Option<&RowAttempt> {
+        self.present.as_ref()?;
+        self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated"))
+    }
+
+    /// Whether the row was written since by something that keeps no ledger.
+    fn changed_elsewhere(&self) -> bool {
+        let written = self.writer().and_then(|writer| writer.transaction.as_ref());
+        self.present.as_ref().is_some_and(|present| written != Some(&present.transaction))
+    }
+}
+
+pub(super) async fn run(settings: &Settings, arguments: ExplainArguments) -> Result<u8> {
+    let datasets = settings.datasets()?;
+    let dataset = datasets.get(&arguments.dataset).map_err(Error::configuration)?;
+    let key = dataset.key_kind().canonical(&arguments.key).ok_or_else(|| {
+        Error::configuration(format!("{:?} is no key of dataset {}", arguments.key, dataset.name))
+    })?;
+    let database = Database::new(&settings.database()?)?;
+    let filter = RejectFilter {
+        dataset: Some(dataset.name.clone()),
+        key: Some(key.clone()),
+        all: true,
+        ..RejectFilter::default()
+    };
+    let explained = Explained {
+        present: retrying(|| database.present_row(dataset, &key)).await?,
+        attempts: retrying(|| database.row_attempts(dataset, &key)).await?,
+        rejects: retrying(|| async { database.page_of_rejects(&filter, &mut RejectCursor::default()).await }).await?,
+    };
+    let name = &dataset.name;
+    print(&if arguments.json { for_programs(name, &key, &explained)? } else { for_people(name, &key, &explained) })?;
+    Ok(DONE)
+}
+
+fn for_programs(dataset: &str, key: &str, explained: &Explained) -> Result<String> {
+    let rejects: Vec<Value> = explained.rejects.iter().map(to_json).collect();
+    as_json(&json!({
+        "dataset": dataset, "key": key, "in_table": explained.present.is_some(), "present": explained.writer(),
+        "changed_elsewhere": explained.changed_elsewhere(), "attempts": explained.attempts, "rejects": rejects,
+    }))
+}
+
+fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
+    let mut text = match (&explained.present, explained.writer()) {
+        (None, _) => format!("{dataset} {key}: no such row in the table\n"),
+        (Some(_), None) => format!("{dataset} {key}: in the table; no load that kept lines wrote it\n"),
+        (Some(_), Some(writer)) => format!("{dataset} {key}: its present values come from\n  {}\n", attempt(writer)),
+    };
+    if explained.writer().is_some() && explained.changed_elsewhere() {
+        text.push_str("  but another program has written the row since, or it was restored from a dump\n");
+    }
+    if !explained.attempts.is_empty() {
+        text.push_str("what files brought, in the order of the commits:\n");
+    }
+    for tried in &explained.attempts {
+        let _ = writeln!(text, "  {}", attempt(tried));
+    }
+    if !explained.rejects.is_empty() {
+        text.push_str("rejects with this key:\n");
+    }
+    for reject in &explained.rejects {
+        let _ = write!(text, "  {}", line(reject).replace('\n', &format!(" (rules {})\n", reject.dataset_version)));
+    }
+    text
+}
+
+fn attempt(attempt: &RowAttempt) -> String {
+    let RowAttempt { load_id, bucket, key, version, line, outcome, at, parked_at, released_by, dataset_version, .. } =
+        attempt;
+    let line = line.map_or(String::new(), |line| format!(" line {line}"));
+    let outcome = match (outcome.as_str(), parked_at, released_by) {
+        ("parked", ..) => format!("waits since {} for the row that it refers to", moment(*at)),
+        (outcome, Some(since), Some(load)) => {
+            format!("{outcome} {}, after it had waited since {} and load {load} released it", moment(*at), moment(*since))
+        }
+        (outcome, ..) => format!("{outcome} {}", moment(*at)),
+    };
+    format!("load {load_id} {}{line}: {outcome} (version {version}, rules {dataset_version})", file(bucket, key))
+}

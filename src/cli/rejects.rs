@@ -1,0 +1,189 @@
+//! `small-etl rejects`.
+
+use std::fmt::Write as _;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::status::file;
+use super::{DONE, as_json, print};
+use crate::config::Settings;
+use crate::data_access::postgres::{Database, RejectCursor, RejectFilter, StoredReject};
+use crate::data_access::retry::retrying;
+use crate::domain::{LoadId, Violation};
+use crate::error::{Error, ErrorKind, Result};
+use crate::services::rejects::RejectsWriter;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  small-etl rejects
+  small-etl rejects 7 --rule lot_size
+  small-etl rejects 7 --export mend.csv     # mend the lines, then load the file, or drop it where files come in")]
+pub(super) struct RejectsArguments {
+    /// Only those of this load
+    load: Option<i64>,
+    /// Only rows that break this rule
+    #[arg(long, value_name = "RULE")]
+    rule: Option<String>,
+    /// Also those that are mended
+    #[arg(long)]
+    all: bool,
+    /// Write the rows to this file, with what is wrong with each, to be mended and loaded
+    #[arg(long, value_name = "OUT.csv")]
+    export: Option<PathBuf>,
+    /// Show at most so many violations
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Result<u8> {
+    let database = Database::new(&settings.database()?)?;
+    let filter = RejectFilter {
+        load: arguments.load.map(LoadId),
+        rule: arguments.rule.clone(),
+        all: arguments.all,
+        ..RejectFilter::default()
+    };
+    if let Some(load) = filter.load {
+        // Says so where there is no such load.
+        retrying(|| database.header(load)).await?;
+    }
+    if let Some(path) = &arguments.export {
+        let rows = export(&database, &filter, path).await?;
+        let answer = json!({ "exported": rows, "file": path });
+        let text = format!("{rows} rows written to {}\n", path.display());
+        print(&if arguments.json { as_json(&answer)? } else { text })?;
+        return Ok(DONE);
+    }
+    let mut shown = Vec::new();
+    let mut cursor = RejectCursor::default();
+    while shown.len() < arguments.limit {
+        let page = next_page(&database, &filter, &mut cursor).await?;
+        if page.is_empty() {
+            break;
+        }
+        let of_rule = |reject: &StoredReject| filter.rule.as_ref().is_none_or(|rule| *rule == reject.violation.rule);
+        shown.extend(page.into_iter().filter(of_rule).take(arguments.limit - shown.len()));
+    }
+    let all = retrying(|| database.count_rejects(&filter)).await?;
+    let records = shown.chunk_by(|one, next| row(one) == row(next)).count();
+    let more = all - i64::try_from(records).unwrap_or(i64::MAX);
+    if arguments.json {
+        let rejects: Vec<Value> = shown.iter().map(to_json).collect();
+        print(&as_json(&json!({ "rejects": rejects, "more": more }))?)?;
+        return Ok(DONE);
+    }
+    let mut text = String::new();
+    for reject in &shown {
+        text.push_str(&line(reject));
+    }
+    if shown.is_empty() {
+        text.push_str(if arguments.all { "no rejects\n" } else { "no bad row waits to be mended\n" });
+    } else if more > 0 {
+        let _ = writeln!(text, "and {more} more rows; --limit shows more, --export writes all of them to a file");
+    }
+    print(&text)?;
+    Ok(DONE)
+}
+
+async fn next_page(database: &Database, filter: &RejectFilter, cursor: &mut RejectCursor) -> Result<Vec<StoredReject>> {
+    let before = *cursor;
+    let (page, after) = retrying(|| async {
+        let mut cursor = before;
+        database.page_of_rejects(filter, &mut cursor).await.map(|page| (page, cursor))
+    })
+    .await?;
+    *cursor = after;
+    Ok(page)
+}
+
+fn row(reject: &StoredReject) -> (LoadId, i64) {
+    (reject.load_id, reject.violation.record.0)
+}
+
+/// One line for people: where, what, and what became of it.
+pub(super) fn line(reject: &StoredReject) -> String {
+    let StoredReject { load_id, file: (bucket, key), open, resolved_by, first, violation, .. } = reject;
+    let mut text = format!("load {load_id} {}", violation.describe(&file(bucket, key)));
+    if first.0 != *load_id {
+        let _ = write!(text, ", first in load {} record {}", first.0, first.1);
+    }
+    match resolved_by {
+        Some(load) => {
+            let _ = write!(text, ", mended by load {load}");
+        }
+        None if !open => text.push_str(", resolved by hand"),
+        None => {}
+    }
+    text.push('\n');
+    text
+}
+
+/// All that is known of a reject, but for the bytes of its record.
+pub(super) fn to_json(reject: &StoredReject) -> Value {
+    let StoredReject { load_id, file: (bucket, key), dataset, dataset_version, open, resolved_by, first, violation } =
+        reject;
+    let Violation { record, line, column, rule, message, value, bytes, key: row_key, .. } = violation;
+    json!({
+        "load_id": load_id, "dataset": dataset, "dataset_version": dataset_version, "bucket": bucket, "file": key,
+        "record": record.0, "line": line.0, "bytes": bytes, "column": column, "rule": rule, "message": message,
+        "value": value, "key": row_key, "state": if *open { "open" } else { "resolved" }, "resolved_by": resolved_by,
+        "first_load_id": first.0, "first_record": first.1.0,
+    })
+}
+
+/// Writes the rows as a file that can be mended and loaded. Rows of several loads go into one where their files have the
+/// same header.
+async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Result<u64> {
+    let unwritable = |error: std::io::Error| {
+        Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
+    };
+    // Whoever looks at the path sees all of it or what was there before.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file: Option<(Vec<u8>, RejectsWriter, BufWriter<NamedTempFile>)> = None;
+    let (mut rows, mut cursor) = (0, RejectCursor::default());
+    loop {
+        let page = next_page(database, filter, &mut cursor).await?;
+        let Some(first) = page.first() else { break };
+        let mut present = first.load_id;
+        for record in page.chunk_by(|one, next| row(one) == row(next)) {
+            let load = record[0].load_id;
+            if file.is_none() || load != present {
+                present = load;
+                let header = retrying(|| database.header(load)).await?.unwrap_or_default();
+                match &file {
+                    Some((known, ..)) if *known != header => {
+                        let message = "these loads have files with different headers; export them one by one";
+                        return Err(Error::configuration(format!("{message}: small-etl rejects {load} --export …")));
+                    }
+                    Some(_) => {}
+                    None => {
+                        let mut out = BufWriter::new(NamedTempFile::new_in(folder).map_err(unwritable)?);
+                        let writer = RejectsWriter::begin(&mut out, &header)?;
+                        file = Some((header, writer, out));
+                    }
+                }
+            }
+            if let Some((_, writer, out)) = &mut file {
+                let violations: Vec<Violation> = record.iter().map(|reject| reject.violation.clone()).collect();
+                writer.write(out, Some(load), &violations)?;
+                rows += 1;
+            }
+        }
+    }
+    match file {
+        Some((.., out)) => {
+            let written = out.into_inner().map_err(|error| unwritable(error.into_error()))?;
+            written.persist(path).map_err(|error| unwritable(error.error))?;
+            Ok(rows)
+        }
+        None => Err(Error::configuration("there is no bad row to export; nothing was written")),
+    }
+}

@@ -1,0 +1,296 @@
+//! What people ask the ledger: how loads went, how one load went, and where a row comes from.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_postgres::Row;
+
+use super::encode::postgres_type;
+use super::ledger::counts;
+use super::rejects::no_such_load;
+use super::upsert::quoted;
+use super::{Database, query_error};
+use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion};
+use crate::error::Result;
+
+/// A load as people see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadSummary {
+    /// The load.
+    pub load_id: LoadId,
+    /// Its dataset.
+    pub dataset: String,
+    /// The bucket of its file, or `file`.
+    pub bucket: String,
+    /// The key, or the absolute path.
+    pub key: String,
+    /// The version of the file.
+    pub version: String,
+    /// How often this version was finished before.
+    pub run: i32,
+    /// `loading`, `interrupted`, `loaded`, `failed` or `superseded`.
+    pub state: String,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The same for people.
+    pub error: Option<String>,
+    /// How many workers have held it.
+    pub attempt: i32,
+    /// When it was first claimed.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How many records ended where; while it runs, of the batches so far.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Rejected records that nobody has mended.
+    pub open_rejects: i64,
+    /// Rows that still wait for their reference.
+    pub still_parked: i64,
+    /// The version of the definitions.
+    pub dataset_version: String,
+    /// Where the rejects file lies.
+    pub rejects_bucket: Option<String>,
+    /// Its key.
+    pub rejects_key: Option<String>,
+}
+
+impl LoadSummary {
+    fn of(row: &Row) -> Self {
+        Self {
+            load_id: LoadId(row.get("load_id")),
+            dataset: row.get("dataset"),
+            bucket: row.get("bucket"),
+            key: row.get("file"),
+            version: row.get("version"),
+            run: row.get("run"),
+            state: row.get("state"),
+            reason: row.get("reason"),
+            error: row.get("error"),
+            attempt: row.get("attempt"),
+            started_at: row.get("started_at"),
+            finished_at: row.get("finished_at"),
+            counts: counts(row),
+            open_rejects: row.get("open_rejects"),
+            still_parked: row.get("still_parked"),
+            dataset_version: row.get("dataset_version"),
+            rejects_bucket: row.get("rejects_bucket"),
+            rejects_key: row.get("rejects_key"),
+        }
+    }
+}
+
+/// What waits for somebody or something in one dataset.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiting {
+    /// The dataset.
+    pub dataset: String,
+    /// Bad rows that nobody has mended.
+    pub open_rejects: i64,
+    /// When the oldest of them came.
+    pub oldest_reject: Option<DateTime<Utc>>,
+    /// Rows that wait for their reference.
+    pub parked: i64,
+    /// Since when the oldest of them waits.
+    pub oldest_parked: Option<DateTime<Utc>>,
+}
+
+/// How the loads went, and what waits.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Loads, the newest first.
+    pub loads: Vec<LoadSummary>,
+    /// How many more there are.
+    pub more: i64,
+    /// Datasets that have rejects or parked rows.
+    pub waiting: Vec<Waiting>,
+}
+
+/// One load with all that its report shows.
+#[derive(Clone, Debug)]
+pub struct LoadDetail {
+    /// The load.
+    pub summary: LoadSummary,
+    /// What the dataset computes over its accepted rows.
+    pub statistics: Value,
+    /// When each batch was committed, and how many records it has, in the order of the commits.
+    pub batches: Vec<(DateTime<Utc>, i64)>,
+    /// Column, rule, rejected records and those of them that are open, the most frequent first.
+    pub rules: Vec<(Option<String>, String, i64, i64)>,
+}
+
+/// One time that a file brought a row with this key.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowAttempt {
+    /// The load.
+    pub load_id: LoadId,
+    /// The bucket of its file, or `file`.
+    pub bucket: String,
+    /// The key, or the absolute path.
+    pub key: String,
+    /// The version of the file.
+    pub version: String,
+    /// The physical line of the row; unknown of rows parked before lines were kept.
+    pub line: Option<i64>,
+    /// `inserted`, `updated`, `unchanged`, `stale`, or `parked` for one that still waits.
+    pub outcome: String,
+    /// When that was committed.
+    pub at: DateTime<Utc>,
+    /// Since when the row had waited for its reference, if it had to.
+    pub parked_at: Option<DateTime<Utc>>,
+    /// The load that released it.
+    pub released_by: Option<LoadId>,
+    /// The version of the definitions that it was checked against.
+    pub dataset_version: String,
+    /// The transaction that wrote it.
+    #[serde(skip)]
+    pub transaction: Option<String>,
+}
+
+/// The row of a table that has a key.
+#[derive(Clone, Debug)]
+pub struct PresentRow {
+    /// The transaction that wrote its present values.
+    pub transaction: String,
+}
+
+impl Database {
+    /// The loads that began since then, the newest first, at most `limit`; and what waits, whenever it began.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn status(&self, since: Option<DateTime<Utc>>, limit: i64) -> Result<Status> {
+        let failed = |error| query_error("read the history of loads", error);
+        let connection = self.connection().await?;
+        let statement = "select * from etl.load_history \
+            where $1::timestamptz is null or started_at >= $1 order by load_id desc limit $2";
+        let loads = connection.query(statement, &[&since, &limit]).await.map_err(failed)?;
+        let statement = "select count(*) from etl.load where $1::timestamptz is null or started_at >= $1";
+        let all: i64 = connection.query_one(statement, &[&since]).await.map_err(failed)?.get(0);
+        let statement = "with rejects as ( \
+                select dataset, count(distinct (load_id, record)) as open, min(rejected_at) as oldest \
+                from etl.open_reject group by 1 \
+            ), parked as (select dataset, sum(rows)::bigint as rows, min(oldest) as oldest from etl.parked_age group by 1) \
+            select dataset, coalesce(r.open, 0) as open, r.oldest as oldest_reject, coalesce(p.rows, 0) as parked, \
+                p.oldest as oldest_parked \
+            from rejects r full join parked p using (dataset) order by 1";
+        let waiting = connection.query(statement, &[]).await.map_err(failed)?;
+        let loads: Vec<LoadSummary> = loads.iter().map(LoadSummary::of).collect();
+        Ok(Status {
+            more: all - i64::try_from(loads.len()).unwrap_or(i64::MAX),
+            loads,
+            waiting: waiting
+                .iter()
+                .map(|row| Waiting {
+                    dataset: row.get("dataset"),
+                    open_rejects: row.get("open"),
+                    oldest_reject: row.get("oldest_reject"),
+                    parked: row.get("parked"),
+                    oldest_parked: row.get("oldest_parked"),
+                })
+                .collect(),
+        })
+    }
+
+    /// One load with all that its report shows.
+    ///
+    /// # Errors
+    /// `Connection` or `System`; `Configuration` where there is no such load.
+    pub async fn load_detail(&self, load: LoadId) -> Result<LoadDetail> {
+        let failed = |error| query_error("read a load from the ledger", error);
+        let connection = self.connection().await?;
+        let statement = "select h.*, l.statistics from etl.load_history h join etl.load l on l.id = h.load_id where l.id = $1";
+        let row = connection.query_opt(statement, &[&load.0]).await.map_err(failed)?;
+        let row = row.ok_or_else(|| no_such_load(load))?;
+        let statement = "select committed_at, last_record - first_record + 1 as records from etl.load_batch \
+            where load_id = $1 order by 1";
+        let batches = connection.query(statement, &[&load.0]).await.map_err(failed)?;
+        let statement = "select \"column\", rule, count(distinct record) as records, \
+                count(distinct record) filter (where state = 'open') as open \
+            from etl.reject where load_id = $1 group by 1, 2 order by 3 desc, 1 nulls first, 2";
+        let rules = connection.query(statement, &[&load.0]).await.map_err(failed)?;
+        Ok(LoadDetail {
+            summary: LoadSummary::of(&row),
+            statistics: row.get::<_, Option<Value>>("statistics").unwrap_or_default(),
+            batches: batches.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            rules: rules.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect(),
+        })
+    }
+
+    /// Every time that a file brought a row with this key, in the order of the commits.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn row_attempts(&self, dataset: &Dataset, key: &str) -> Result<Vec<RowAttempt>> {
+        let statement = "with attempt as ( \
+                select i.load_id, n.line, n.outcome::text as outcome, b.committed_at as at, null::timestamptz as parked_at, \
+                    null::bigint as released_by, b.xid::text as transaction \
+                from etl.lineage i join etl.load_batch b using (load_id, batch) \
+                    cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
+                where i.dataset = $1 and i.lowest_key <= $2 and i.highest_key >= $2 and n.key = $2 and n.outcome <> 'parked' \
+                union all \
+                select p.load_id, p.line, coalesce(p.outcome, 'parked'), coalesce(p.released_at, p.parked_at), p.parked_at, \
+                    p.released_by, p.released_xid::text \
+                from etl.parked p where p.dataset = $1 and p.key = $2 \
+            ) \
+            select a.*, l.bucket, l.key, l.version, l.dataset_version \
+            from attempt a join etl.load l on l.id = a.load_id order by a.at, a.load_id";
+        let rows = self.connection().await?.query(statement, &[&dataset.name, &key]).await;
+        let rows = rows.map_err(|error| query_error("look for a row in the ledger", error))?;
+        let attempts = rows.iter().map(|row| RowAttempt {
+            load_id: LoadId(row.get("load_id")),
+            bucket: row.get("bucket"),
+            key: row.get("key"),
+            version: row.get("version"),
+            line: row.get("line"),
+            outcome: row.get("outcome"),
+            at: row.get("at"),
+            parked_at: row.get("parked_at"),
+            released_by: row.get::<_, Option<i64>>("released_by").map(LoadId),
+            dataset_version: row.get("dataset_version"),
+            transaction: row.get("transaction"),
+        });
+        Ok(attempts.collect())
+    }
+
+    /// The row that has this key now, if the table has one.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn present_row(&self, dataset: &Dataset, key: &str) -> Result<Option<PresentRow>> {
+        let statement = format!(
+            "select xmin::text as transaction from public.{table} where {key} = $1::text::{kind}",
+            table = quoted(&dataset.table),
+            key = quoted(&dataset.key),
+            kind = postgres_type(dataset.key_kind()).name(),
+        );
+        let row = self.connection().await?.query_opt(&statement, &[&key]).await;
+        let row = row.map_err(|error| query_error("look for a row in its table", error))?;
+        Ok(row.map(|row| PresentRow { transaction: row.get("transaction") }))
+    }
+
+    /// The versions of files that were loaded as `dataset` since then, or failed, each once, in the order of their loads.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn files_since(&self, dataset: &str, since: DateTime<Utc>) -> Result<Vec<(LoadId, Location, String)>> {
+        let statement = "select max(id) as load_id, bucket, key, version, max(version_id) as version_id from etl.load \
+            where dataset = $1 and started_at >= $2 and finished_at is not null group by bucket, key, version order by 1";
+        let rows = self.connection().await?.query(statement, &[&dataset, &since]).await;
+        let rows = rows.map_err(|error| query_error("look for the files of a dataset", error))?;
+        let files = rows.iter().map(|row| {
+            let bucket: String = row.get("bucket");
+            let object = ObjectVersion {
+                local: bucket == crate::domain::object::LOCAL_BUCKET,
+                bucket,
+                key: row.get::<_, String>("key").into(),
+                version: row.get("version"),
+                version_id: row.get("version_id"),
+                size: None,
+                sequencer: None,
+            };
+            (LoadId(row.get("load_id")), Location::of(&object), object.version)
+        });
+        Ok(files.collect())
+    }
+}

@@ -1,0 +1,393 @@
+//! `etl.reject`: bad rows, which earlier ones they were to mend, and what mended them.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio_postgres::Transaction;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::Type;
+
+use super::{Database, query_error};
+use crate::domain::{ByteRange, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which rejects somebody wants to see.
+#[derive(Clone, Debug, Default)]
+pub struct RejectFilter {
+    /// Of this load alone.
+    pub load: Option<LoadId>,
+    /// Of rows that break this rule, perhaps among others.
+    pub rule: Option<String>,
+    /// Of this dataset alone.
+    pub dataset: Option<String>,
+    /// With this key alone.
+    pub key: Option<String>,
+    /// Also those that were resolved or that a later attempt took the place of.
+    pub all: bool,
+}
+
+impl RejectFilter {
+    /// What `etl.reject r` must fulfil; parameters 1 to 4 are load, rule, dataset and key.
+    fn condition(&self) -> String {
+        let waiting = "exists (select from etl.open_reject o where o.reject_id = r.id)";
+        format!(
+            "($1::bigint is null or r.load_id = $1) and ($2::text is null or r.rule = $2) and ($4::text is null or r.key = $4) \
+             and ($3::text is null or exists (select from etl.load d where d.id = r.load_id and d.dataset = $3)) and {}",
+            if self.all { "true" } else { waiting }
+        )
+    }
+
+    fn load_number(&self) -> Option<i64> {
+        self.load.map(|load| load.0)
+    }
+}
+
+/// A reject with the file it came from.
+#[derive(Clone, Debug)]
+pub struct StoredReject {
+    /// The load that kept it.
+    pub load_id: LoadId,
+    /// Bucket and key of its file.
+    pub file: (String, String),
+    /// Its dataset.
+    pub dataset: String,
+    /// The version of the definitions that it was checked against.
+    pub dataset_version: String,
+    /// Whether it waits for somebody.
+    pub open: bool,
+    /// The load that mended it.
+    pub resolved_by: Option<LoadId>,
+    /// Load and record as which the row was bad first.
+    pub first: (LoadId, RecordNumber),
+    /// What is wrong.
+    pub violation: Violation,
+}
+
+/// Where a page of rejects ended; the next begins behind it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RejectCursor(i64, i64);
+
+/// A load whose rejects file has not been written yet.
+#[derive(Clone, Debug)]
+pub struct PendingRejects {
+    /// The load.
+    pub load_id: LoadId,
+    /// The bucket of its file, or `file`.
+    pub bucket: String,
+    /// Its dataset.
+    pub dataset: String,
+}
+
+/// Records at the most, and bytes of theirs, in one page.
+const RECORDS_IN_A_PAGE: i64 = 500;
+const BYTES_IN_A_PAGE: i64 = 8 * 1024 * 1024;
+
+impl Database {
+    /// The next page of rejects by load and record: whole records, and not too many bytes. It is empty at the end.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn page_of_rejects(&self, filter: &RejectFilter, cursor: &mut RejectCursor) -> Result<Vec<StoredReject>> {
+        let statement = format!(
+            "with page as ( \
+                 select distinct r.load_id, r.record from etl.reject r where (r.load_id, r.record) > ($5, $6) and {wanted} \
+                 order by 1, 2 limit $7 \
+             ), sized as ( \
+                 select r.*, row_number() over (partition by r.load_id, r.record order by r.id) as nth, \
+                     sum(octet_length(r.raw)) over (order by r.load_id, r.record) \
+                         - sum(octet_length(r.raw)) over (partition by r.load_id, r.record) as bytes_before \
+                 from page p join etl.reject r using (load_id, record) \
+             ) \
+             select s.load_id, l.bucket, l.key as file, l.dataset, l.dataset_version, s.state = 'open' as open, s.resolved_by, \
+                 s.first_load_id, s.first_record, s.record, s.line, s.\"column\", s.rule, s.message, s.value, s.key, \
+                 s.byte_offset, s.byte_length, case when s.nth = 1 then s.raw end as raw \
+             from sized s join etl.load l on l.id = s.load_id \
+             where s.bytes_before < $8 order by s.load_id, s.record, s.id",
+            wanted = filter.condition(),
+        );
+        let rows = self
+            .connection()
+            .await?
+            .query(
+                &statement,
+                &[
+                    &filter.load_number(),
+                    &filter.rule,
+                    &filter.dataset,
+                    &filter.key,
+                    &cursor.0,
+                    &cursor.1,
+                    &RECORDS_IN_A_PAGE,
+                    &BYTES_IN_A_PAGE,
+                ],
+            )
+            .await
+            .map_err(|error| query_error("read the rejects", error))?;
+        let mut raw: Arc<[u8]> = Arc::default();
+        let page = rows.iter().map(|row| {
+            if let Some(bytes) = row.get::<_, Option<&[u8]>>("raw") {
+                raw = bytes.into();
+            }
+            let range: (Option<i64>, Option<i64>) = (row.get("byte_offset"), row.get("byte_length"));
+            StoredReject {
+                load_id: LoadId(row.get("load_id")),
+                file: (row.get("bucket"), row.get("file")),
+                dataset: row.get("dataset"),
+                dataset_version: row.get("dataset_version"),
+                open: row.get("open"),
+                resolved_by: row.get::<_, Option<i64>>("resolved_by").map(LoadId),
+                first: (LoadId(row.get("first_load_id")), RecordNumber(row.get("first_record"))),
+                violation: Violation {
+                    record: RecordNumber(row.get("record")),
+                    line: LineNumber(row.get("line")),
+                    column: row.get("column"),
+                    rule: row.get("rule"),
+                    message: row.get("message"),
+                    value: row.get("value"),
+                    raw: Arc::clone(&raw),
+                    bytes: range.0.zip(range.1).map(|(offset, length)| ByteRange { offset, length }),
+                    key: row.get("key"),
+                },
+            }
+        });
+        let page: Vec<StoredReject> = page.collect();
+        if let Some(last) = page.last() {
+            *cursor = RejectCursor(last.load_id.0, last.violation.record.0);
+        }
+        Ok(page)
+    }
+
+    /// How many bad rows there are that the filter lets pass.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn count_rejects(&self, filter: &RejectFilter) -> Result<i64> {
+        let statement = format!(
+            "select count(*) from (select distinct r.load_id, r.record from etl.reject r where {}) as record",
+            filter.condition()
+        );
+        let RejectFilter { rule, dataset, key, .. } = filter;
+        let row = self.connection().await?.query_one(&statement, &[&filter.load_number(), rule, dataset, key]).await;
+        row.map(|row| row.get(0)).map_err(|error| query_error("count the rejects", error))
+    }
+
+    /// The header of a load's file, its own bytes; none where the file has none.
+    ///
+    /// # Errors
+    /// `Connection` or `System`; `Configuration` where there is no such load.
+    pub async fn header(&self, load: LoadId) -> Result<Option<Vec<u8>>> {
+        let statement = "select header from etl.load where id = $1";
+        let row = self.connection().await?.query_opt(statement, &[&load.0]).await;
+        let row = row.map_err(|error| query_error("read the header of a load", error))?;
+        row.map(|row| row.get(0)).ok_or_else(|| no_such_load(load))
+    }
+
+    /// Notes where the rejects file of a load lies.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn note_rejects_file(&self, load: LoadId, bucket: &str, key: &str) -> Result<()> {
+        let statement = "update etl.load set rejects_bucket = $2, rejects_key = $3 where id = $1";
+        let outcome = self.connection().await?.execute(statement, &[&load.0, &bucket, &key]).await;
+        outcome.map(|_| ()).map_err(|error| query_error("note the rejects file", error))
+    }
+
+    /// The loads that ended with rejects and have no rejects file. With `local` also those of files on this machine.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn pending_rejects(&self, local: bool) -> Result<Vec<PendingRejects>> {
+        let statement = "select id, bucket, dataset from etl.load l \
+            where rejects_key is null and rejected > 0 and finished_at is not null and header is not null \
+                and ($1 or bucket <> 'file') and exists (select from etl.reject r where r.load_id = l.id) order by id";
+        let rows = self.connection().await?.query(statement, &[&local]).await;
+        let rows = rows.map_err(|error| query_error("look for rejects files that are missing", error))?;
+        let pending = rows.iter().map(|row| PendingRejects {
+            load_id: LoadId(row.get("id")),
+            bucket: row.get("bucket"),
+            dataset: row.get("dataset"),
+        });
+        Ok(pending.collect())
+    }
+
+    /// The loads that ended more than `days` ago and whose rejects or rejects file are still kept.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn expired_rejects(&self, days: u32) -> Result<Vec<(LoadId, Option<(String, String)>)>> {
+        let statement = "select id, rejects_bucket, rejects_key from etl.load l \
+            where finished_at < clock_timestamp() - make_interval(days => $1) and (rejects_key is not null \
+                or exists (select from etl.reject r where r.load_id = l.id)) order by id";
+        let days = i32::try_from(days).unwrap_or(i32::MAX);
+        let rows = self.connection().await?.query(statement, &[&days]).await;
+        let rows = rows.map_err(|error| query_error("look for rejects whose time is over", error))?;
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let file: (Option<String>, Option<String>) = (row.get("rejects_bucket"), row.get("rejects_key"));
+                (LoadId(row.get("id")), file.0.zip(file.1))
+            })
+            .collect())
+    }
+
+    /// Deletes the rejects of a load and forgets its rejects file. Returns how many there were, and how many were open.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn delete_rejects(&self, load: LoadId) -> Result<(i64, i64)> {
+        let statement = "with gone as (delete from etl.reject where load_id = $1 returning state), \
+                forgotten as (update etl.load set rejects_bucket = null, rejects_key = null where id = $1) \
+            select count(*) as deleted, count(*) filter (where state = 'open') as open from gone";
+        let row = self.connection().await?.query_one(statement, &[&load.0]).await;
+        row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("delete rejects", error))
+    }
+}
+
+pub(super) fn no_such_load(load: LoadId) -> Error {
+    Error::new(ErrorKind::Configuration, format!("there is no load {load}; `small-etl status` lists the latest"))
+}
+
+/// Copies violations to `etl.reject`.
+pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, violations: &[Violation]) -> Result<()> {
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let failed = |error| query_error("keep the rejects", error);
+    let copy = "copy etl.reject (load_id, record, line, \"column\", rule, message, value, raw, byte_offset, byte_length, key, \
+        first_load_id, first_record) from stdin binary";
+    let (number, text) = (Type::INT8, Type::TEXT);
+    let types = [
+        &number, &number, &number, &text, &text, &text, &text, &Type::BYTEA, &number, &number, &text, &number, &number,
+    ]
+    .map(Type::clone);
+    let sink = transaction.copy_in(copy).await.map_err(failed)?;
+    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+    for violation in violations {
+        let Violation { record, line, column, rule, message, value, raw, bytes, key } = violation;
+        let (raw, offset, length) = (&**raw, bytes.map(|bytes| bytes.offset), bytes.map(|bytes| bytes.length));
+        writer
+            .as_mut()
+            .write(&[
+                &load.0, &record.0, &line.0, column, rule, message, value, &raw, &offset, &length, key, &load.0, &record.0,
+            ])
+            .await
+            .map_err(failed)?;
+    }
+    writer.finish().await.map(|_| ()).map_err(failed)
+}
+
+/// Keeps which records say that they are to mend an earlier reject. Those that name none of this dataset are as good as
+/// silent.
+pub(super) async fn keep_resubmissions(
+    transaction: &Transaction<'_>,
+    load: LoadId,
+    resubmissions: &[Resubmission],
+) -> Result<(), tokio_postgres::Error> {
+    if resubmissions.is_empty() {
+        return Ok(());
+    }
+    let column = |of: fn(&Resubmission) -> i64| resubmissions.iter().map(of).collect::<Vec<_>>();
+    let statement = "insert into etl.resubmission (load_id, record, line, of_load_id, of_record) \
+        select $1, n.record, n.line, n.of_load_id, n.of_record \
+        from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) as n (record, line, of_load_id, of_record) \
+            join etl.load own on own.id = $1 join etl.load old on old.id = n.of_load_id and old.dataset = own.dataset \
+        where n.of_load_id < $1 and exists ( \
+            select from etl.reject r where r.load_id = n.of_load_id and r.record = n.of_record) \
+        on conflict do nothing";
+    let (records, lines) = (column(|row| row.record.0), column(|row| row.line.0));
+    let (of_loads, of_records) = (column(|row| row.of_load.0), column(|row| row.of_record.0));
+    transaction.execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records]).await.map(|_| ())
+}
+
+/// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and closes every reject
+/// that its rows, and the parked rows that it freed, have mended.
+///
+/// It looks at loads with a higher number, too: one that overtook this load saw none of its rejects.
+pub(super) async fn link_and_resolve(
+    transaction: &Transaction<'_>,
+    load: LoadId,
+) -> Result<(), tokio_postgres::Error> {
+    // A bad row is the same as before where it says so, where the very same version of a file is loaded once more, or
+    // where it bears the same key. One that lost to another row of its file says nothing about that key.
+    transaction
+        .execute(
+            "with own as (select id, dataset, bucket, key, version from etl.load where id = $1), \
+             bad as ( \
+                 select r.record, min(r.key) as key, bool_and(r.rule = 'unique') as lost \
+                 from etl.reject r where r.load_id = $1 group by r.record \
+             ), linked as ( \
+                 select b.record, coalesce(said.first_load_id, again.first_load_id, keyed.first_load_id) as first_load_id, \
+                     coalesce(said.first_record, again.first_record, keyed.first_record) as first_record \
+                 from own cross join bad b \
+                     left join lateral (select r.first_load_id, r.first_record \
+                         from etl.resubmission s join etl.reject r on r.load_id = s.of_load_id and r.record = s.of_record \
+                         where s.load_id = $1 and s.record = b.record limit 1) said on true \
+                     left join lateral (select r.first_load_id, r.first_record \
+                         from etl.load l join etl.reject r on r.load_id = l.id and r.record = b.record \
+                         where l.bucket = own.bucket and l.key = own.key and l.version = own.version \
+                             and l.dataset = own.dataset and l.id < own.id \
+                         order by l.id desc limit 1) again on true \
+                     left join lateral (select r.first_load_id, r.first_record \
+                         from etl.reject r join etl.load l on l.id = r.load_id \
+                         where r.key = b.key and r.state = 'open' and l.dataset = own.dataset and l.id < own.id and not b.lost \
+                         order by r.load_id desc, r.record desc limit 1) keyed on true \
+             ) \
+             update etl.reject r set first_load_id = k.first_load_id, first_record = k.first_record \
+             from linked k where r.load_id = $1 and r.record = k.record and k.first_load_id is not null",
+            &[&load.0],
+        )
+        .await?;
+    // Rejects of a load that failed wait until the whole file has been loaded.
+    transaction
+        .execute(
+            "with own as (select id, dataset from etl.load where id = $1), \
+             open as materialized ( \
+                 select r.id, r.load_id, r.key, r.first_load_id, r.first_record, l.dataset, \
+                     l.state = 'failed' as failed, whole.id as whole \
+                 from own join etl.load l on l.dataset = own.dataset \
+                     or l.dataset in (select dataset from etl.parked where released_by = own.id) \
+                     join etl.reject r on r.load_id = l.id left join lateral ( \
+                     select min(w.id) as id from etl.load w where l.state = 'failed' and w.bucket = l.bucket \
+                         and w.key = l.key and w.dataset = l.dataset and w.id > l.id and w.state = 'loaded') whole on true \
+                 where r.state = 'open' and l.finished_at is not null \
+             ), settled as materialized ( \
+                 select i.load_id, own.dataset, n.key, n.line, i.load_id as mended_by \
+                 from own join etl.lineage i on i.dataset = own.dataset and i.load_id >= own.id \
+                     cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
+                 where n.outcome <> 'parked' and exists (select from open o where o.load_id < i.load_id) \
+                 union all \
+                 select p.load_id, p.dataset, p.key, p.line, p.released_by from own join etl.parked p \
+                     on p.released_by = own.id or p.dataset = own.dataset and p.load_id > own.id and p.released_by is not null \
+                 where exists (select from open o where o.load_id < p.load_id) \
+             ), said as materialized ( \
+                 select distinct m.load_id, m.line, r.first_load_id, r.first_record \
+                 from etl.resubmission m join etl.reject r on r.load_id = m.of_load_id and r.record = m.of_record \
+                 where m.load_id in (select distinct load_id from settled) \
+             ), mending as ( \
+                 select s.load_id, s.dataset, s.key, s.mended_by, said.first_load_id, said.first_record \
+                 from settled s left join said on said.load_id = s.load_id and said.line = s.line \
+             ), mended as ( \
+                 select o.id, m.mended_by, m.load_id from open o join mending m \
+                     on m.dataset = o.dataset and m.first_load_id = o.first_load_id and m.first_record = o.first_record \
+                 where o.load_id < m.load_id and (not o.failed or o.whole is not null) \
+                 union all \
+                 select o.id, m.mended_by, m.load_id from open o join mending m \
+                     on m.dataset = o.dataset and m.key = o.key and m.first_load_id is null \
+                 where o.load_id < m.load_id and (not o.failed or o.whole is not null) \
+                 union all \
+                 select o.id, o.whole, o.whole from open o join own on o.whole = own.id or o.load_id = own.id \
+                 where o.whole is not null \
+             ) \
+             update etl.reject r set state = 'resolved', resolved_at = clock_timestamp(), resolved_by = m.mended_by \
+             from ( \
+                 select d.id, min(d.mended_by) as mended_by from mended d join open o using (id) where not exists ( \
+                     select from etl.reject still where still.first_load_id = o.first_load_id \
+                         and still.first_record = o.first_record and still.state = 'open' \
+                         and still.load_id = d.load_id and still.load_id > o.load_id) \
+                 group by d.id \
+             ) m where r.id = m.id",
+            &[&load.0],
+        )
+        .await
+        .map(|_| ())
+}

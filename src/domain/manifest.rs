@@ -1,0 +1,115 @@
+//! Control totals: what the sender says that a file holds, in a manifest beside it.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::dataset::Dataset;
+use super::expression::unknown;
+use super::object::ObjectKey;
+use super::ColumnType;
+
+const SUFFIX: &str = ".manifest.json";
+
+/// The key of the manifest of a file.
+#[must_use]
+pub fn manifest_key(file: &ObjectKey) -> ObjectKey {
+    format!("{file}{SUFFIX}").into()
+}
+
+/// The key of the file that a manifest belongs to; none where the key is no manifest's.
+#[must_use]
+pub fn file_of_manifest(key: &ObjectKey) -> Option<ObjectKey> {
+    key.as_str().strip_suffix(SUFFIX).map(ObjectKey::from)
+}
+
+/// What a manifest says: `{"row_count": 4, "sums": {"cash": "930000.00"}, "sha256": "…"}`, each of them optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// Records after the header, good or bad.
+    pub row_count: Option<i64>,
+    /// Sums over all records, by column.
+    pub sums: BTreeMap<String, Decimal>,
+    /// The hash of the file as it lies there, packed or not, in lowercase hexadecimal digits.
+    pub sha256: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text<'a> {
+    row_count: Option<i64>,
+    #[serde(default, borrow)]
+    sums: BTreeMap<String, &'a RawValue>,
+    sha256: Option<String>,
+}
+
+impl Manifest {
+    /// Reads a manifest for a file of `dataset`. A sum is a JSON number or, safe from rounding on its way, text.
+    ///
+    /// # Errors
+    /// A message that says what is wrong and what to write.
+    pub fn parse(bytes: &[u8], dataset: &Dataset) -> Result<Self, String> {
+        let text: Text<'_> = serde_json::from_slice(bytes).map_err(|error| {
+            // Only what serde says of the form, since the text may hold anything.
+            format!("it is no JSON of the form {{\"row_count\": …, \"sums\": {{…}}, \"sha256\": …}} (line {}, column {})", error.line(), error.column())
+        })?;
+        let numeric = |kind| matches!(kind, ColumnType::Integer | ColumnType::BigInt | ColumnType::Decimal { .. });
+        let columns: Vec<&str> = dataset
+            .columns
+            .iter()
+            .filter(|column| numeric(column.kind))
+            .map(|column| column.name.as_str())
+            .collect();
+        let mut sums = BTreeMap::new();
+        for (column, sum) in text.sums {
+            if !columns.contains(&column.as_str()) {
+                return Err(format!("sums: {}", unknown("number column", &column, &columns)));
+            }
+            let sum = Decimal::from_str_exact(sum.get().trim_matches('"'))
+                .map_err(|_| format!("the sum of {column} is no plain decimal number of at most 28 digits"))?;
+            sums.insert(column, sum);
+        }
+        if text.row_count.is_none() && sums.is_empty() && text.sha256.is_none() {
+            return Err("it states none of row_count, sums and sha256".into());
+        }
+        Ok(Self { row_count: text.row_count, sums, sha256: text.sha256.map(|hash| hash.to_ascii_lowercase()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Datasets;
+
+    fn parse(text: &str) -> Result<Manifest, String> {
+        let definition = include_str!("../../datasets/asset.toml");
+        let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
+        Manifest::parse(text.as_bytes(), datasets.get("asset").unwrap())
+    }
+
+    #[test]
+    fn a_sum_is_a_number_or_text_and_loses_nothing() {
+        let manifest = parse(r#"{"sums": {"cash": 12345678901234567890.10, "market_value": "0.10"}}"#).unwrap();
+        assert_eq!(manifest.sums["cash"], "12345678901234567890.10".parse().unwrap());
+        assert_eq!(manifest.sums["market_value"], "0.1".parse().unwrap());
+    }
+
+    #[test]
+    fn a_manifest_that_cannot_be_understood_is_told_why() {
+        assert!(parse("[]").unwrap_err().contains("no JSON of the form"));
+        assert!(parse(r#"{"rows": 4}"#).unwrap_err().contains("row_count"));
+        assert_eq!(parse(r#"{"sums": {"cahs": 1}}"#).unwrap_err(), r#"sums: unknown number column "cahs"; did you mean "cash"?"#);
+        assert!(parse(r#"{"sums": {"account_id": 1}}"#).is_err());
+        assert!(parse(r#"{"sums": {"cash": "1e400"}}"#).unwrap_err().contains("sum of cash"));
+        assert_eq!(parse("{}").unwrap_err(), "it states none of row_count, sums and sha256");
+    }
+
+    #[test]
+    fn a_manifest_and_its_file_know_each_other() {
+        let file = ObjectKey::from("incoming/trades/1.csv");
+        assert_eq!(manifest_key(&file).as_str(), "incoming/trades/1.csv.manifest.json");
+        assert_eq!((file_of_manifest(&manifest_key(&file)), file_of_manifest(&file)), (Some(file.clone()), None));
+    }
+}

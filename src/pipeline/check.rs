@@ -1,0 +1,139 @@
+//! A file is staged and checked, and nothing is written: the half of a load that needs no database.
+
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt};
+use serde_json::Value;
+
+use super::{Context, Request, choose_dataset};
+use crate::data_access::duckdb::Stage;
+use crate::domain::manifest::manifest_key;
+use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
+use crate::error::{Error, Reason, Result};
+use crate::services::{Extracted, Validated, analyse, manifest, rejects};
+
+/// The control totals to compare a file with.
+pub(super) enum Totals {
+    /// Those of this manifest.
+    Of(Vec<u8>),
+    /// Those of the manifest beside the file, if there is one or must be one.
+    Beside,
+    /// None.
+    Ignored,
+}
+
+/// Stages a file, compares it with its control totals, and checks its rows.
+pub(super) async fn stage_and_validate(
+    context: &Context,
+    object: &ObjectVersion,
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+    totals: Totals,
+) -> Result<(Extracted, Validated, Value)> {
+    stage.check_room(object)?;
+    // The extractor repeats its own requests: only it knows how much of the body it has.
+    let extract = context.extractor.extract(object, dataset, stage);
+    let (extracted, totals) = match totals {
+        Totals::Beside => {
+            let (extracted, manifest) = tokio::join!(extract, context.extractor.manifest(object));
+            (extracted?, manifest?)
+        }
+        Totals::Of(manifest) => (extract.await?, Some(manifest)),
+        Totals::Ignored => (extract.await?, None),
+    };
+    let agreed = match totals {
+        Some(totals) => Some(manifest::check(&totals, object, dataset, &extracted, stage).await?),
+        None => None,
+    };
+    let validated = context.validator.validate(dataset, stage).await?;
+    let mut statistics = analyse::analyse(dataset, stage, &extracted).await?;
+    if let (Some(agreed), Value::Object(statistics)) = (agreed, &mut statistics) {
+        statistics.insert("manifest".into(), agreed);
+    }
+    Ok((extracted, validated, statistics))
+}
+
+/// What to say of a file that has no manifest and needs one.
+pub(super) fn manifest_missing(object: &ObjectVersion, dataset: &Dataset) -> Error {
+    let message = format!(
+        "{}: dataset {} requires a manifest and there is none; put it beside the file as {}, then load the file again",
+        object.display_name(),
+        dataset.name,
+        manifest_key(&object.key),
+    );
+    Error::file(Reason::ManifestMissing, message)
+}
+
+/// A file that was checked without a database.
+pub struct CheckedFile {
+    /// Its name for people.
+    pub name: String,
+    /// The dataset it was checked against.
+    pub dataset: Dataset,
+    /// What is known of the file.
+    pub extracted: Extracted,
+    /// How its rows fared.
+    pub validated: Validated,
+    /// What the dataset computes over its accepted rows.
+    pub statistics: Value,
+    stage: Arc<Stage>,
+}
+
+impl CheckedFile {
+    /// All violations of severity error in the order of the file, in chunks of bounded size.
+    pub fn violations(&self) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
+        rejects::all(&self.dataset, &self.stage, &self.extracted).map_ok(|chunk| chunk.violations)
+    }
+
+    /// All violations of severity warning on accepted rows, likewise.
+    ///
+    /// # Errors
+    /// `System` when the staging database fails.
+    pub async fn warnings(&self) -> Result<impl Stream<Item = Result<Vec<Violation>>> + use<>> {
+        rejects::warnings(&self.dataset, &self.stage, &self.extracted).await
+    }
+}
+
+/// Checks a file against its dataset; nothing is written anywhere.
+///
+/// # Errors
+/// `File` when the file as a whole is unusable, `Configuration` when no dataset claims it, `Connection`, `System`.
+pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFile> {
+    let dataset = choose_dataset(&context.datasets, request)?.ok_or_else(|| {
+        let key = request.location.key();
+        Error::configuration(format!(
+            "{key}: no dataset claims this path; name one of {}",
+            context.datasets.names().join(", ")
+        ))
+    })?;
+    context.check_definition(dataset).await?;
+    let object = context.extractor.identify(&request.location).await?;
+    let totals = match context.extractor.manifest(&object).await? {
+        Some(manifest) => Totals::Of(manifest),
+        None if dataset.manifest.required => return Err(manifest_missing(&object, dataset)),
+        None => Totals::Ignored,
+    };
+    check(context, &object, dataset, &request.progress, totals).await
+}
+
+/// Tries the rules of a definition on an empty stage.
+///
+/// # Errors
+/// `Configuration`, saying what is wrong with it.
+pub async fn try_definition(context: &Context, dataset: &Dataset) -> Result<()> {
+    let stage = Arc::new(Stage::open(&context.stage, Arc::default())?);
+    context.validator.check_definition(dataset, &stage).await
+}
+
+/// Checks this version of a file against this definition.
+pub(super) async fn check(
+    context: &Context,
+    object: &ObjectVersion,
+    dataset: &Dataset,
+    progress: &Arc<Progress>,
+    totals: Totals,
+) -> Result<CheckedFile> {
+    let stage = Arc::new(Stage::open(&context.stage, Arc::clone(progress))?);
+    let (extracted, validated, statistics) = stage_and_validate(context, object, dataset, &stage, totals).await?;
+    Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
+}

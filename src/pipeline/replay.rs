@@ -1,0 +1,140 @@
+//! What a rule would do: files that were loaded are read again and checked under two definitions. Nothing is written.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+use futures::{Stream, StreamExt};
+use serde::Serialize;
+
+use super::check::{Totals, check};
+use super::{CheckedFile, Context};
+use crate::domain::{Dataset, Location, ObjectVersion, Violation};
+use crate::error::{Error, ErrorKind, Reason, Result};
+
+/// How many rows of one file change sides, for one rule.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RuleChange {
+    /// Rows that are accepted today and would be rejected, for breaking this rule among others.
+    pub would_reject: u64,
+    /// Rows that are rejected today, for breaking this rule among others, and would be accepted.
+    pub would_accept: u64,
+    /// The first of them: place and message.
+    pub examples: Vec<String>,
+}
+
+/// A file under both definitions.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplayedFile {
+    /// Its name for people.
+    pub file: String,
+    /// Records after the header.
+    pub read: i64,
+    /// Rows that are accepted today and would be rejected.
+    pub would_reject: u64,
+    /// Rows that are rejected today and would be accepted.
+    pub would_accept: u64,
+    /// By rule: the new one's where a row would be rejected, today's where it would be accepted.
+    pub rules: BTreeMap<String, RuleChange>,
+}
+
+/// The most examples of one rule in one file.
+const EXAMPLES: usize = 3;
+
+/// Checks exactly this version of a file under the definition of today and a changed one.
+///
+/// # Errors
+/// `File` where that version cannot be read any more, or cannot be used under one of the definitions; `Connection`,
+/// `System`.
+pub async fn replay(
+    context: &Context,
+    location: &Location,
+    version: &str,
+    (today, changed): (&Dataset, &Dataset),
+) -> Result<ReplayedFile> {
+    let object = context.extractor.identify(location).await?;
+    if object.version != version {
+        let message = format!("{}: it was replaced since; the version that was loaded is gone", object.display_name());
+        return Err(Error::file(Reason::Superseded, message));
+    }
+    let under = async |dataset: &Dataset, which: &str| under(context, &object, dataset, which).await;
+    let (before, after) = (under(today, "today's").await?, under(changed, "the changed").await?);
+    compare(&before, &after).await
+}
+
+async fn under(context: &Context, object: &ObjectVersion, dataset: &Dataset, which: &str) -> Result<CheckedFile> {
+    let checked = check(context, object, dataset, &std::sync::Arc::default(), Totals::Ignored).await;
+    checked.map_err(|error| match error.kind() {
+        ErrorKind::File(_) => Error::with_source(error.kind(), format!("under {which} definition"), error),
+        _ => error,
+    })
+}
+
+async fn compare(before: &CheckedFile, after: &CheckedFile) -> Result<ReplayedFile> {
+    let mut replayed = ReplayedFile {
+        file: after.name.clone(),
+        read: after.extracted.read,
+        would_reject: 0,
+        would_accept: 0,
+        rules: BTreeMap::new(),
+    };
+    let (mut today, mut changed) = (Rejected::of(before.violations()), Rejected::of(after.violations()));
+    let (mut old, mut new) = (today.next().await?, changed.next().await?);
+    loop {
+        let number = |record: &[Violation]| record.first().map_or(i64::MAX, |violation| violation.record.0);
+        match number(&old).cmp(&number(&new)) {
+            std::cmp::Ordering::Equal if old.is_empty() => return Ok(replayed),
+            std::cmp::Ordering::Equal => (old, new) = (today.next().await?, changed.next().await?),
+            std::cmp::Ordering::Less => {
+                replayed.would_accept += 1;
+                replayed.note(&old, |change| change.would_accept += 1);
+                old = today.next().await?;
+            }
+            std::cmp::Ordering::Greater => {
+                replayed.would_reject += 1;
+                replayed.note(&new, |change| change.would_reject += 1);
+                new = changed.next().await?;
+            }
+        }
+    }
+}
+
+impl ReplayedFile {
+    fn note(&mut self, record: &[Violation], count: impl Fn(&mut RuleChange)) {
+        let name = self.file.rsplit('/').next().unwrap_or(&self.file).to_owned();
+        for (index, violation) in record.iter().enumerate() {
+            let change = self.rules.entry(violation.rule.clone()).or_default();
+            if record[..index].iter().all(|earlier| earlier.rule != violation.rule) {
+                count(change);
+            }
+            if change.examples.len() < EXAMPLES {
+                change.examples.push(violation.describe(&name));
+            }
+        }
+    }
+}
+
+/// The violations of a file, a record at a time.
+struct Rejected<S> {
+    chunks: std::pin::Pin<Box<S>>,
+    present: Peekable<IntoIter<Violation>>,
+}
+
+impl<S: Stream<Item = Result<Vec<Violation>>>> Rejected<S> {
+    fn of(chunks: S) -> Self {
+        Self { chunks: Box::pin(chunks), present: Vec::new().into_iter().peekable() }
+    }
+
+    /// The violations of the next record that has any; a record is never split between two chunks. Empty at the end.
+    async fn next(&mut self) -> Result<Vec<Violation>> {
+        while self.present.peek().is_none() {
+            let Some(chunk) = self.chunks.next().await else { return Ok(Vec::new()) };
+            self.present = chunk?.into_iter().peekable();
+        }
+        let mut record: Vec<Violation> = self.present.next().into_iter().collect();
+        while let Some(more) = self.present.next_if(|next| next.record == record[0].record) {
+            record.push(more);
+        }
+        Ok(record)
+    }
+}

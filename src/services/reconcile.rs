@@ -1,0 +1,73 @@
+//! Reconcile: what is missing is written, and what may not be kept any longer is deleted. It runs every night.
+
+use serde::Serialize;
+
+use super::Deadline;
+use super::rejects_file::Output;
+use crate::data_access::postgres::Database;
+use crate::data_access::retry::retrying;
+use crate::error::Result;
+use std::time::Duration;
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reconciled {
+    /// Rejects files that were missing and are written now.
+    pub rejects_files_written: u64,
+    /// Rejects files that could not be written; the next run tries again.
+    pub rejects_files_missing: u64,
+    /// Rejects that were deleted, since their time is over.
+    pub rejects_deleted: i64,
+    /// Those of them that nobody had mended.
+    pub open_rejects_deleted: i64,
+    /// Loads whose rejects could not be deleted; the next run tries again.
+    pub rejects_not_deleted: u64,
+    /// Whether the time was over before everything was done.
+    pub out_of_time: bool,
+}
+
+/// Writes the rejects files that are missing, and deletes the rejects of loads that ended more than `retention_days` ago:
+/// in the ledger, and their files in S3. Without a number of days they are kept.
+///
+/// # Errors
+/// `Connection`, `System` where the ledger cannot be read. What S3 refuses is counted, and does not stop the rest.
+pub async fn reconcile(
+    database: &Database,
+    output: &Output,
+    retention_days: Option<u32>,
+    deadline: &Deadline,
+) -> Result<Reconciled> {
+    let mut done = Reconciled::default();
+    if let Some(days) = retention_days {
+        for (load, file) in retrying(|| database.expired_rejects(days)).await? {
+            if !deadline.has_time_for(Duration::ZERO) {
+                return Ok(Reconciled { out_of_time: true, ..done });
+            }
+            if let Some((bucket, key)) = file
+                && let Err(error) = output.delete_rejects(&bucket, &key).await
+            {
+                tracing::warn!(load_id = load.0, error = %error.chain(), "a rejects file could not be deleted");
+                done.rejects_not_deleted += 1;
+                continue;
+            }
+            let (deleted, open) = retrying(|| database.delete_rejects(load)).await?;
+            tracing::info!(load_id = load.0, deleted, open, "rejects are deleted, since their time is over");
+            done.rejects_deleted += deleted;
+            done.open_rejects_deleted += open;
+        }
+    }
+    for pending in retrying(|| database.pending_rejects(output.has_own_bucket())).await? {
+        if !deadline.has_time_for(Duration::ZERO) {
+            return Ok(Reconciled { out_of_time: true, ..done });
+        }
+        let Some(bucket) = output.bucket(&pending.bucket, false) else { continue };
+        match output.write_rejects(database, pending.load_id, &pending.dataset, bucket).await {
+            Ok(_) => done.rejects_files_written += 1,
+            Err(error) => {
+                tracing::warn!(load_id = pending.load_id.0, error = %error.chain(), "a rejects file is still missing");
+                done.rejects_files_missing += 1;
+            }
+        }
+    }
+    Ok(done)
+}

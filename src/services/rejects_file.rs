@@ -1,0 +1,129 @@
+//! What a load with rejects leaves in S3 for people: the rejects file, and the report beside it.
+
+use std::sync::Arc;
+
+use super::rejects::RejectsWriter;
+use super::report;
+use crate::data_access::postgres::{Database, RejectCursor, RejectFilter};
+use crate::data_access::retry::retrying;
+use crate::data_access::s3::ObjectStore;
+use crate::domain::{Dataset, Datasets, LoadId, Violation};
+use crate::error::{Error, Result};
+
+/// Where rejects files go: `PREFIXrejects/DATASET/LOAD.csv`.
+pub struct Output {
+    store: Arc<ObjectStore>,
+    bucket: Option<String>,
+    prefix: String,
+}
+
+impl Output {
+    /// Writes to `bucket`, or else to that of each file, with `prefix` before each key.
+    #[must_use]
+    pub fn new(store: Arc<ObjectStore>, bucket: Option<String>, prefix: String) -> Self {
+        Self { store, bucket, prefix }
+    }
+
+    /// The bucket for what a file from `source` leaves; none for a file on this machine where none is set.
+    #[must_use]
+    pub fn bucket<'a>(&'a self, source: &'a str, local: bool) -> Option<&'a str> {
+        self.bucket.as_deref().or((!local).then_some(source))
+    }
+
+    /// Whether there is a bucket also for what files on this machine leave.
+    #[must_use]
+    pub fn has_own_bucket(&self) -> bool {
+        self.bucket.is_some()
+    }
+
+    /// Refuses a dataset that would load what this writes.
+    ///
+    /// # Errors
+    /// `Configuration`, saying which dataset and what to change.
+    pub fn check(&self, datasets: &Datasets) -> Result<()> {
+        let claims = |name: &&str| {
+            let probe = self.key(name, LoadId(1));
+            datasets.claiming(&probe).map(|dataset: &Dataset| (dataset.name.clone(), probe))
+        };
+        match datasets.names().iter().find_map(claims) {
+            None => Ok(()),
+            Some((name, key)) => Err(Error::configuration(format!(
+                "dataset {name} claims {key}, where rejects are written; set output.prefix, or narrow its files"
+            ))),
+        }
+    }
+
+    fn key(&self, dataset: &str, load: LoadId) -> String {
+        format!("{}rejects/{dataset}/{load}.csv", self.prefix)
+    }
+
+    /// Writes the rejects file and the report of a load that has ended, and notes where they lie. To repeat it writes the
+    /// same again. Returns the key.
+    ///
+    /// # Errors
+    /// `Connection` after all retries, `Configuration` where S3 refuses, `System`. Nothing is noted then.
+    pub async fn write_rejects(
+        &self,
+        database: &Database,
+        load: LoadId,
+        dataset: &str,
+        bucket: &str,
+    ) -> Result<String> {
+        let key = self.key(dataset, load);
+        let mut object = self.store.writer(bucket, &key, "text/csv; charset=utf-8").await;
+        let mut written = each_page(database, load, async |page: Vec<u8>| object.write(&page).await).await;
+        if written.is_ok() {
+            written = object.finish().await;
+        }
+        if let Err(error) = written {
+            object.abandon().await;
+            return Err(error);
+        }
+        let page = report::page(database, load).await?;
+        let mut object = self.store.writer(bucket, &report_key(&key), "text/html; charset=utf-8").await;
+        object.write(page.as_bytes()).await?;
+        object.finish().await?;
+        retrying(|| database.note_rejects_file(load, bucket, &key)).await?;
+        Ok(key)
+    }
+
+    /// Deletes a rejects file and the report beside it.
+    ///
+    /// # Errors
+    /// `Connection` after all retries, `Configuration` where S3 refuses.
+    pub async fn delete_rejects(&self, bucket: &str, key: &str) -> Result<()> {
+        for key in [key, &report_key(key)] {
+            retrying(|| self.store.delete(bucket, key)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The key of the report beside a rejects file.
+fn report_key(rejects_key: &str) -> String {
+    format!("{}.html", rejects_key.trim_end_matches(".csv"))
+}
+
+/// Hands the rejects file of a load to `take`, in pages of bounded size.
+async fn each_page(database: &Database, load: LoadId, mut take: impl AsyncFnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+    let header = retrying(|| database.header(load)).await?.unwrap_or_default();
+    let mut page = Vec::new();
+    let writer = RejectsWriter::begin(&mut page, &header)?;
+    let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
+    let mut cursor = RejectCursor::default();
+    loop {
+        let before = cursor;
+        let (rejects, after) = retrying(|| async {
+            let mut cursor = before;
+            database.page_of_rejects(&filter, &mut cursor).await.map(|page| (page, cursor))
+        })
+        .await?;
+        cursor = after;
+        let violations: Vec<Violation> = rejects.into_iter().map(|reject| reject.violation).collect();
+        if violations.is_empty() {
+            return take(page).await;
+        }
+        writer.write(&mut page, Some(load), &violations)?;
+        take(std::mem::take(&mut page)).await?;
+    }
+}

@@ -1,0 +1,188 @@
+//! Control totals: a file and the manifest beside it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use small_etl::domain::{LoadReport, LoadStatus};
+
+use crate::contract::ASSETS;
+use crate::support::Scratch;
+use crate::support::emulator::Emulator;
+use crate::world::World;
+
+const KEY: &str = "incoming/assets/1.csv";
+const MANIFEST: &str = "incoming/assets/1.csv.manifest.json";
+
+fn hash(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
+}
+
+/// Puts the file behind its manifest, and loads it.
+async fn load(world: &World, manifest: &Value, content: impl Into<Vec<u8>>) -> LoadReport {
+    world.put(MANIFEST, manifest.to_string()).await;
+    world.drop_file(KEY, content).await
+}
+
+/// A folder with the datasets of the program, but assets need a manifest within so many seconds.
+fn required(seconds: u32) -> Scratch {
+    let scratch = Scratch::new("manifest");
+    let definition = include_str!("../../datasets/asset.toml");
+    let rule = format!("[manifest]\nrequired = true\nwait_seconds = {seconds}\n");
+    fs::write(scratch.path().join("asset.toml"), format!("{definition}\n{rule}")).unwrap();
+    scratch
+}
+
+async fn world_that_requires(seconds: u32) -> (World, Scratch) {
+    let folder = required(seconds);
+    let path = folder.path().display().to_string();
+    (World::with(&[("DATASETS__PATH", &path)]).await, folder)
+}
+
+#[tokio::test]
+async fn a_file_that_is_what_its_manifest_says_is_loaded_and_says_what_was_compared() {
+    let world = World::new().await;
+    let packed = zstd::encode_all(ASSETS.as_bytes(), 1).unwrap();
+    let manifest = json!({
+        "row_count": 4, "sums": {"cash": "930000.00", "account_type": 8, "total_asset": 2490000.0},
+        "sha256": hash(&packed).to_uppercase(),
+    });
+    let report = load(&world, &manifest, packed.clone()).await;
+    assert_eq!((report.status, report.counts.unwrap().inserted), (LoadStatus::Loaded, 4));
+    assert_eq!(
+        report.statistics["manifest"],
+        json!({
+            "row_count": "4", "sha256": hash(&packed), "sum of account_type": "8", "sum of cash": "930000",
+            "sum of total_asset": "2490000",
+        })
+    );
+    // Bad rows are a part of what was sent, too.
+    let bad = ASSETS.replace("305000.00", "305000.001");
+    let manifest = json!({"row_count": 4, "sums": {"total_asset": "2490000.001"}});
+    assert_eq!(load(&world, &manifest, bad).await.counts.unwrap().rejected, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_its_manifest_says_fails_with_both_figures_and_nothing_is_written() {
+    let world = World::new().await;
+    let bad = ASSETS.replace("100000.00", "1e").replace(",200000.00", ",x");
+    let manifest = json!({"row_count": 5, "sums": {"cash": "930000.00", "market_value": 1_320_000}, "sha256": "00"});
+    let report = load(&world, &manifest, bad.clone()).await;
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("manifest_mismatch")));
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b").replace(&hash(bad.as_bytes()), "HASH"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; sha256: the manifest says 00, the file has HASH; sum of cash: the manifest says 930000.00, the file has 830000, not counting 1 cells that are no numbers; sum of market_value: the manifest says 1320000, the file has 1220000, not counting 1 cells that are no numbers; nothing was loaded");
+    assert_eq!(world.query("select count(*) from asset").await, "0");
+    assert_eq!(world.query("select read, withheld from etl.load").await, "4 | 4");
+    let unusable = [
+        ("{", "manifest_malformed"),
+        (r#"{"row_count": 4, "rows": 4}"#, "manifest_malformed"),
+        (r#"{"sums": {"updated_at": 4}}"#, "manifest_malformed"),
+        ("{}", "manifest_malformed"),
+    ];
+    for (number, (text, reason)) in unusable.into_iter().enumerate() {
+        world.put(MANIFEST, text).await;
+        let report = world.drop_file(KEY, format!("{ASSETS}{}", "\n".repeat(number))).await;
+        assert_eq!(report.reason.as_deref(), Some(reason), "{text}");
+    }
+    assert_eq!(world.query("select count(*) from asset").await, "0");
+}
+
+#[tokio::test]
+async fn a_manifest_is_no_file_of_its_dataset() {
+    let world = World::new().await;
+    let report = world.drop_file(MANIFEST, "{}").await;
+    assert_eq!(report.status, LoadStatus::Skipped);
+    assert_eq!(world.query("select count(*) from etl.load").await, "0");
+}
+
+#[tokio::test]
+async fn a_required_manifest_is_waited_for() {
+    let (world, _folder) = world_that_requires(30).await;
+    let started = Instant::now();
+    let (report, ()) = tokio::join!(world.drop_file(KEY, ASSETS), async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(world.query("select state, read from etl.load").await, "loading | 0");
+        world.put(MANIFEST, r#"{"row_count": 4}"#).await;
+    });
+    assert_eq!((report.status, report.counts.unwrap().inserted), (LoadStatus::Loaded, 4));
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_file_whose_manifest_does_not_come_in_time_fails() {
+    let (world, _folder) = world_that_requires(2).await;
+    let started = Instant::now();
+    let report = world.drop_file(KEY, ASSETS).await;
+    assert!(started.elapsed() >= Duration::from_secs(2));
+    assert_eq!(report.reason.as_deref(), Some("manifest_missing"));
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: dataset asset requires a manifest and there is none; put it beside the file as incoming/assets/1.csv.manifest.json, then load the file again");
+    assert_eq!(world.query("select count(*) from asset").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_leaves_the_waiting_to_the_queue_and_the_manifest_itself_wakes_the_load() {
+    let folder = required(600);
+    let path = folder.path().display().to_string();
+    let world = World::on_moto(&[("DATASETS__PATH", &path)]).await;
+    let (sqs, queue) = world.queue().await;
+    let mut variables = world.variables();
+    variables.push(("SMALL_ETL__QUEUE__URL".into(), queue.clone()));
+    let ingest = Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, Stdio::null());
+    world.put(KEY, ASSETS).await;
+    let event = |key: &str| json!({"bucket": world.bucket, "key": key});
+    for _ in 0..4 {
+        // It may wait for as long as it takes: this is no lack of progress.
+        let answer = ingest.invoke(&event(KEY));
+        assert_eq!(answer["loads"][0]["status"], "interrupted", "{answer}");
+    }
+    let waiting = "ApproximateNumberOfMessagesDelayed";
+    let request = sqs.get_queue_attributes().queue_url(&queue).attribute_names(waiting.into());
+    let attributes = request.send().await.unwrap().attributes.unwrap();
+    assert_eq!(attributes[&waiting.into()], "4", "messages come later, and not at once");
+    world.put(MANIFEST, r#"{"row_count": 4}"#).await;
+    let answer = ingest.invoke(&event(MANIFEST));
+    assert_eq!(answer["loads"][0]["status"], "loaded", "{answer}");
+    assert_eq!((&answer["loads"][0]["key"], &answer["loads"][0]["inserted"]), (&json!(KEY), &json!(4)));
+    assert_eq!(ingest.invoke(&event(MANIFEST))["loads"][0]["status"], "skipped");
+}
+
+#[test]
+fn validate_compares_a_local_file_with_its_manifest() {
+    let (scratch, folder) = (Scratch::new("manifest"), required(600));
+    let run = |variables: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+            .args(["validate", "assets.csv", "--dataset", "asset"])
+            .current_dir(scratch.path())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let place = fs::canonicalize(scratch.path()).unwrap().display().to_string();
+        let said = [output.stdout, output.stderr].concat();
+        format!("exit {}\n{}", output.status.code().unwrap(), String::from_utf8_lossy(&said)).replace(&place, "…")
+    };
+    fs::write(scratch.path().join("assets.csv"), ASSETS).unwrap();
+    assert!(run(&[]).starts_with("exit 0"));
+    let path = folder.path().display().to_string();
+    assert_snapshot!(run(&[("SMALL_ETL__DATASETS__PATH", &path)]), @"
+    exit 2
+    error: …/assets.csv: dataset asset requires a manifest and there is none; put it beside the file as …/assets.csv.manifest.json, then load the file again
+    ");
+    fs::write(scratch.path().join("assets.csv.manifest.json"), r#"{"row_count": 3}"#).unwrap();
+    assert_snapshot!(run(&[]), @"
+    exit 2
+    error: …/assets.csv: row_count: the manifest says 3, the file has 4; nothing was loaded
+    ");
+    fs::write(scratch.path().join("assets.csv.manifest.json"), r#"{"row_count": 4}"#).unwrap();
+    assert_snapshot!(run(&[("SMALL_ETL__DATASETS__PATH", &path)]), @"
+    exit 0
+    …/assets.csv: 4 records, 4 accepted, 0 rejected, 0 warnings (dataset asset)
+      by_account_type: 1 1, 2 2, 3 1
+      cash: 930000.00
+      total_asset: 2490000.00
+      newest: 2025-12-22T14:30:00Z
+      manifest: row_count 4
+    ");
+}

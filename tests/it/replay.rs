@@ -1,0 +1,103 @@
+//! What a changed rule would do to the files that were loaded.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::contract::{ASSETS, TRADES};
+use crate::support::Scratch;
+use crate::world::World;
+
+const TODAY: &str = include_str!("../../datasets/trade.toml");
+
+/// Lots of 500 instead of 100, and codes of six letters or digits.
+fn changed() -> String {
+    TODAY.replace("traded_volume % 100 = 0", "traded_volume % 500 = 0").replace("'[0-9]{6}'", "'[0-9A-Z]{6}'")
+}
+
+fn replay(world: &World, scratch: &Scratch, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_small-etl"))
+        .args(["replay", "--dataset", "trade", "--definition", "new.toml"])
+        .args(more)
+        .current_dir(scratch.path())
+        .envs(world.variables())
+        .output()
+        .unwrap()
+}
+
+fn text(world: &World, output: &Output) -> String {
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("exit {}\n{out}{errors}", output.status.code().unwrap()).replace(&world.bucket, "b")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_says_which_rows_change_sides_and_writes_nothing() {
+    let world = World::on_moto(&[]).await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.drop_file("incoming/trades/1.csv", TRADES).await;
+    // A second version of the same object: each is read as it was.
+    let second = TRADES.replace("600000", "60000A").replace("T2025", "U2025").replace(",2,U20251222000002,000001", ",2,U20251222000002,00001");
+    world.drop_file("incoming/trades/1.csv", second).await;
+    world.drop_file("incoming/trades/2.csv", "account_id\n1\n").await;
+    let scratch = Scratch::new("replay");
+    fs::write(scratch.path().join("new.toml"), changed()).unwrap();
+    let (before, loads) = (world.outcome().await, world.query("select * from etl.load order by id").await);
+    assert_snapshot!(text(&world, &replay(&world, &scratch, &["--since", "30d"])), @"
+    exit 3
+    2 files with 8 records of dataset trade: 2 rows would be rejected that are accepted today, 1 accepted that are rejected
+      rule lot_size: would reject 2, would accept 0
+        1.csv line 5: column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need (rule lot_size)
+        1.csv line 5: column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need (rule lot_size)
+      rule six_digit_code: would reject 0, would accept 1
+        1.csv line 2: column stock_code: stock_code is not six digits, as account types 2 3 7 11 need (rule six_digit_code)
+      load 4 could not be compared: under today's definition: s3://b/incoming/trades/2.csv line 1: the header lacks column account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, traded_amount, strategy_name, order_remark, direction, offset_flag, created_at, updated_at; add it
+    ");
+    let answer = replay(&world, &scratch, &["--since", "30d", "--json"]);
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!((&answer["would_reject"], &answer["would_accept"]), (&Value::from(2), &Value::from(1)), "{answer}");
+    assert_eq!(answer["rules"]["lot_size"]["would_reject"], 2);
+    assert_eq!(answer["files"].as_array().unwrap().len(), 2);
+    assert_eq!((before, loads), (world.outcome().await, world.query("select * from etl.load order by id").await));
+    // What began before is not read.
+    world.query("update etl.load set started_at = started_at - interval '31 days'").await;
+    assert!(text(&world, &replay(&world, &scratch, &["--since", "30d"])).contains("0 files with 0 records"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_replaced_is_named_and_not_taken_for_another() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.drop_file("incoming/trades/1.csv", TRADES).await;
+    world.put("incoming/trades/1.csv", TRADES.replace("T2025", "U2025")).await;
+    let scratch = Scratch::new("replay");
+    fs::write(scratch.path().join("new.toml"), changed()).unwrap();
+    assert_snapshot!(text(&world, &replay(&world, &scratch, &["--since", "1d"])), @"
+    exit 3
+    0 files with 0 records of dataset trade: 0 rows would be rejected that are accepted today, 0 accepted that are rejected
+      load 2 could not be compared: under today's definition: s3://b/incoming/trades/1.csv: the object was replaced before it was read
+    ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_is_wrong_is_told_before_any_file_is_read() {
+    let world = World::new().await;
+    let scratch = Scratch::new("replay");
+    let mut run = |definition: &str| {
+        fs::write(scratch.path().join("new.toml"), definition).unwrap();
+        text(&world, &replay(&world, &scratch, &["--since", "1d"]))
+    };
+    assert_snapshot!(run(&changed().replace("traded_volume % 500", "traded_volum % 500")), @r#"
+    exit 3
+    error: new.toml line 118: rule lot_size: unknown column "traded_volum"; did you mean "traded_volume"?
+    "#);
+    assert_snapshot!(run(include_str!("../../datasets/asset.toml")), @r#"
+    exit 3
+    error: new.toml: this is the definition of "asset", not of "trade"
+    "#);
+    assert_snapshot!(run(&changed().replace("'[0-9A-Z]{6}'", "'[0-9A-Z{6}'")), @"
+    exit 3
+    error: dataset trade: a rule or pattern is wrong: Invalid Input Error: missing ]: [0-9A-Z{6}
+    ");
+}
