@@ -241,7 +241,7 @@ async fn reconcile(settings: &Settings, json: bool) -> Result<u8> {
     let days = settings.rejects.retention_days;
     let done = services::reconcile::reconcile(&database, &context.output, days, &Deadline::default()).await?;
     let text = format!(
-        "{} rejects files written, {} still missing; {} rejects deleted ({} of them open), those of {} loads could not be\n",
+        "rejects files written: {}, still missing: {}\nrejects deleted: {}, of which open: {}; loads whose rejects could not be deleted: {}\n",
         done.rejects_files_written,
         done.rejects_files_missing,
         done.rejects_deleted,

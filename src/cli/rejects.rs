@@ -58,7 +58,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     if let Some(path) = &arguments.export {
         let rows = export(&database, &filter, path).await?;
         let answer = json!({ "exported": rows, "file": path });
-        let text = format!("{rows} rows written to {}\n", path.display());
+        let text = format!("rows written to {}: {rows}\n", path.display());
         print(&if arguments.json { as_json(&answer)? } else { text })?;
         return Ok(DONE);
     }

@@ -13,7 +13,7 @@ use super::{DONE, NOT_DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::pipeline::{self, ReplayedFile, RuleChange};
 
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ use crate::pipeline::{self, ReplayedFile, RuleChange};
 Example:
   small-etl replay --dataset trade --definition new.toml --since 30d
 
-Nothing is written. The exit code is 3 when a file could not be read again.")]
+Nothing is written. The exit code is 3 when a version of a file is gone.")]
 pub(super) struct ReplayArguments {
     /// The dataset whose files are read again
     #[arg(long, value_name = "NAME")]
@@ -51,12 +51,15 @@ pub(super) async fn run(settings: &Settings, arguments: ReplayArguments) -> Resu
     pipeline::try_definition(&context, changed).await?;
     let database = Database::new(&settings.database()?)?;
     let files = retrying(|| database.files_since(&today.name, arguments.since)).await?;
-    let (mut replayed, mut unread) = (Vec::new(), Vec::new());
+    let (mut replayed, mut unread, mut gone) = (Vec::new(), Vec::new(), false);
     for (load, location, version) in files {
-        match pipeline::replay(&context, &location, &version, (today, changed)).await {
+        match pipeline::replay(&context, load, &location, &version, (today, changed)).await {
             Ok(file) => replayed.push(file),
-            Err(error) if matches!(error.kind(), ErrorKind::File(_)) => unread.push((load, error.chain())),
-            Err(error) => return Err(error),
+            Err(error) => {
+                let ErrorKind::File(reason) = error.kind() else { return Err(error) };
+                gone |= matches!(reason, Reason::NotFound | Reason::Forbidden | Reason::Superseded);
+                unread.push((load, error.chain()));
+            }
         }
     }
     let rules = sum(&replayed);
@@ -94,7 +97,7 @@ pub(super) async fn run(settings: &Settings, arguments: ReplayArguments) -> Resu
         }
         print(&text)?;
     }
-    Ok(if unread.is_empty() { DONE } else { NOT_DONE })
+    Ok(if gone { NOT_DONE } else { DONE })
 }
 
 fn records(files: &[ReplayedFile]) -> i64 {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::Args;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::{DONE, as_json, print};
@@ -81,7 +81,7 @@ fn for_people(status: &Status) -> String {
         if let Some(oldest) = waiting.oldest_reject {
             let _ = writeln!(
                 text,
-                "{}: {} bad rows wait to be mended, the oldest since {}; `small-etl rejects` lists them",
+                "{}: bad rows that wait to be mended: {}, the oldest since {}; `small-etl rejects` lists them",
                 waiting.dataset,
                 waiting.open_rejects,
                 moment(oldest)
@@ -90,7 +90,7 @@ fn for_people(status: &Status) -> String {
         if let Some(oldest) = waiting.oldest_parked {
             let _ = writeln!(
                 text,
-                "{}: {} rows wait for the row that they refer to, the oldest since {}",
+                "{}: rows that wait for the row that they refer to: {}, the oldest since {}",
                 waiting.dataset,
                 waiting.parked,
                 moment(oldest)
@@ -120,7 +120,7 @@ pub(super) fn table<const N: usize>(
     numbers: std::ops::Range<usize>,
 ) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     table.add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::check::{Totals, check};
 use super::{CheckedFile, Context};
-use crate::domain::{Dataset, Location, ObjectVersion, Violation};
+use crate::domain::{Dataset, LoadId, Location, ObjectVersion, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// How many rows of one file change sides, for one rule.
@@ -26,6 +26,8 @@ pub struct RuleChange {
 /// A file under both definitions.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplayedFile {
+    /// The load that brought it.
+    pub load_id: LoadId,
     /// Its name for people.
     pub file: String,
     /// Records after the header.
@@ -48,6 +50,7 @@ const EXAMPLES: usize = 3;
 /// `System`.
 pub async fn replay(
     context: &Context,
+    load: LoadId,
     location: &Location,
     version: &str,
     (today, changed): (&Dataset, &Dataset),
@@ -59,7 +62,7 @@ pub async fn replay(
     }
     let under = async |dataset: &Dataset, which: &str| under(context, &object, dataset, which).await;
     let (before, after) = (under(today, "today's").await?, under(changed, "the changed").await?);
-    compare(&before, &after).await
+    compare(load, &before, &after).await
 }
 
 async fn under(context: &Context, object: &ObjectVersion, dataset: &Dataset, which: &str) -> Result<CheckedFile> {
@@ -70,8 +73,9 @@ async fn under(context: &Context, object: &ObjectVersion, dataset: &Dataset, whi
     })
 }
 
-async fn compare(before: &CheckedFile, after: &CheckedFile) -> Result<ReplayedFile> {
+async fn compare(load_id: LoadId, before: &CheckedFile, after: &CheckedFile) -> Result<ReplayedFile> {
     let mut replayed = ReplayedFile {
+        load_id,
         file: after.name.clone(),
         read: after.extracted.read,
         would_reject: 0,
@@ -101,7 +105,7 @@ async fn compare(before: &CheckedFile, after: &CheckedFile) -> Result<ReplayedFi
 
 impl ReplayedFile {
     fn note(&mut self, record: &[Violation], count: impl Fn(&mut RuleChange)) {
-        let name = self.file.rsplit('/').next().unwrap_or(&self.file).to_owned();
+        let name = format!("load {} {}", self.load_id, self.file.rsplit('/').next().unwrap_or(&self.file));
         for (index, violation) in record.iter().enumerate() {
             let change = self.rules.entry(violation.rule.clone()).or_default();
             if record[..index].iter().all(|earlier| earlier.rule != violation.rule) {

@@ -139,7 +139,7 @@ fn rules(detail: &LoadDetail) -> Markup {
     html! {
         table {
             tr {
-                th { "column" } th { "rule" } th class="number" { "records" } th class="number" { "of those read" }
+                th { "column" } th { "rule" } th class="number" { "records" } th class="number share" { "of those read" }
                 th class="number" { "still open" }
             }
             @for (column, rule, records, open) in &detail.rules {
@@ -147,7 +147,7 @@ fn rules(detail: &LoadDetail) -> Markup {
                     td { @match column { Some(column) => (column), None => span class="dull" { "the whole record" } } }
                     td { (rule) }
                     td class="number" { (grouped(*records)) }
-                    td class="number" { (percent(*records, detail.summary.counts.read)) }
+                    td class="number share" { (percent(*records, detail.summary.counts.read)) }
                     td class="number" { (grouped(*open)) }
                 }
             }
@@ -244,7 +244,7 @@ fn balance(load: &LoadSummary) -> Markup {
         } @else {
             p { "This load has not ended; its figures are those of the batches so far." }
         }
-        p { "This page holds cells of the file. It is deleted with the rejects once their retention time is over." }
+        p { "This page holds cells of the file; keep it as you keep the file itself." }
     }
 }
 

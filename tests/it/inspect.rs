@@ -47,7 +47,7 @@ fn tidy(world: &World, output: &Output) -> String {
             rest = &rest[length..];
         }
     }
-    tidy
+    tidy.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// Five loads: bad trades of which one waits, accounts, the first trade mended, an older state of it, and a failed file.
@@ -69,24 +69,16 @@ async fn busy() -> (World, Scratch) {
 async fn status_shows_how_loads_went_and_what_waits() {
     let (world, scratch) = busy().await;
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["status"])), @"
-    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-     load   began                  state                    dataset   read   written   stale   parked   rejected   open   file                                         
-    ═══════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════
-     6      TIME   failed: missing_column   trade        0         0       0        0          0      0   s3://b/incoming/trades/4.csv 
-    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-     5      TIME   loaded                   trade        1         0       1        0          0      0   s3://b/incoming/trades/2.csv 
-    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-     4      TIME   loaded                   trade        1         1       0        0          0      0   s3://b/incoming/trades/3.csv 
-    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-     3      TIME   loaded                   trade        1         1       0        0          0      0   s3://b/incoming/trades/2.csv 
-    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-     2      TIME   loaded                   trade        4         1       0        1          2      1   s3://b/incoming/trades/1.csv 
-    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-     1      TIME   loaded                   asset        4         3       0        0          1      1   s3://b/incoming/assets/1.csv 
-    ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    asset: 1 bad rows wait to be mended, the oldest since TIME; `small-etl rejects` lists them
-    trade: 1 bad rows wait to be mended, the oldest since TIME; `small-etl rejects` lists them
-    trade: 1 rows wait for the row that they refer to, the oldest since TIME
+     load  began                 state                   dataset  read  written  stale  parked  rejected  open  file                                         
+     6     TIME  failed: missing_column  trade       0        0      0       0         0     0  s3://b/incoming/trades/4.csv 
+     5     TIME  loaded                  trade       1        0      1       0         0     0  s3://b/incoming/trades/2.csv 
+     4     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/3.csv 
+     3     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/2.csv 
+     2     TIME  loaded                  trade       4        1      0       1         2     1  s3://b/incoming/trades/1.csv 
+     1     TIME  loaded                  asset       4        3      0       0         1     1  s3://b/incoming/assets/1.csv 
+    asset: bad rows that wait to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
+    trade: bad rows that wait to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
+    trade: rows that wait for the row that they refer to: 1, the oldest since TIME
     ");
     let since = json(&run(&world, &scratch, &["status", "--since", "1h", "--limit", "2", "--json"]));
     assert_eq!((since["loads"].as_array().unwrap().len(), &since["more"]), (2, &Value::from(4)));
@@ -134,7 +126,7 @@ async fn rejects_lists_what_waits_and_exports_it_to_be_mended() {
     assert_eq!((&listed["more"], &listed["rejects"][0]["state"]), (&Value::from(1), &Value::from("resolved")));
     assert_eq!((&listed["rejects"][0]["resolved_by"], &listed["rejects"][0]["line"]), (&Value::from(3), &Value::from(2)));
 
-    assert_snapshot!(tidy(&world, &rejects(&["2", "--export", "mend.csv"])), @"1 rows written to mend.csv");
+    assert_snapshot!(tidy(&world, &rejects(&["2", "--export", "mend.csv"])), @"rows written to mend.csv: 1");
     let file = fs::read_to_string(scratch.path().join("mend.csv")).unwrap();
     assert_snapshot!(file, @r#"
     _load_id,_record,_line,_errors,id,account_id,account_type,traded_id,stock_code,traded_time,traded_price,traded_volume,traded_amount,strategy_name,order_remark,direction,offset_flag,created_at,updated_at
@@ -193,7 +185,10 @@ async fn explain_names_the_file_and_line_of_a_row_and_all_that_tried() {
 async fn reconcile_and_report_answer_on_the_command_line() {
     let (world, scratch) = busy().await;
     world.query("update etl.load set rejects_key = null where id = 1").await;
-    assert_snapshot!(tidy(&world, &run(&world, &scratch, &["reconcile"])), @"1 rejects files written, 0 still missing; 0 rejects deleted (0 of them open), those of 0 loads could not be");
+    assert_snapshot!(tidy(&world, &run(&world, &scratch, &["reconcile"])), @"
+    rejects files written: 1, still missing: 0
+    rejects deleted: 0, of which open: 0; loads whose rejects could not be deleted: 0
+    ");
     assert_eq!(json(&run(&world, &scratch, &["reconcile", "--json"]))["rejects_files_written"], 0);
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["report", "2", "--html", "out.html"])), @"report of load 2 written to out.html");
     assert!(fs::read_to_string(scratch.path().join("out.html")).unwrap().contains("amount_is_price_times_volume"));

@@ -265,19 +265,20 @@ async fn a_later_file_that_overtakes_closes_the_rejects_of_the_earlier_one() {
 
 #[tokio::test]
 async fn a_rejects_file_that_cannot_be_written_does_not_endanger_the_load_and_is_written_later() {
-    let world = World::new().await;
-    let elsewhere = format!("{}-output", world.bucket);
-    let world = world.under(&[("OUTPUT__BUCKET", &elsewhere), ("OUTPUT__PREFIX", "small-etl/")]);
-    let report = world.drop_file("incoming/assets/1.csv", broken_assets()).await;
+    let world = World::with_own_s3(&[("OUTPUT__BUCKET", "elsewhere"), ("OUTPUT__PREFIX", "small-etl/")]).await;
+    world.s3.create_bucket().bucket("elsewhere").send().await.unwrap();
+    world.put("incoming/assets/1.csv", broken_assets()).await;
+    world.s3_server.refuse_writes(true);
+    let report = world.load("incoming/assets/1.csv").await;
     assert_eq!((report.status, report.rejects_key), (LoadStatus::Loaded, None));
     assert_eq!(world.query("select state, rejected, rejects_key from etl.load").await, "loaded | 3 | -");
     let nightly = async || reconcile(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
     assert_eq!(nightly().await, Reconciled { rejects_files_missing: 1, ..Reconciled::default() });
-    world.s3.create_bucket().bucket(&elsewhere).send().await.unwrap();
+    world.s3_server.refuse_writes(false);
     assert_eq!(nightly().await, Reconciled { rejects_files_written: 1, ..Reconciled::default() });
     assert_eq!(nightly().await, Reconciled::default());
-    assert!(world.get(&elsewhere, "small-etl/rejects/asset/1.csv").await.contains("305000.01"));
-    assert!(world.get(&elsewhere, "small-etl/rejects/asset/1.html").await.contains("total_is_sum"));
+    assert!(world.get("elsewhere", "small-etl/rejects/asset/1.csv").await.contains("305000.01"));
+    assert!(world.get("elsewhere", "small-etl/rejects/asset/1.html").await.contains("total_is_sum"));
 }
 
 #[tokio::test]
@@ -298,13 +299,17 @@ async fn a_rejects_file_of_any_size_is_written_in_parts() {
 
 #[tokio::test]
 async fn rejects_whose_time_is_over_are_deleted_with_their_files() {
-    let world = World::new().await;
+    let world = World::with_own_s3(&[]).await;
     world.drop_file("incoming/assets/1.csv", broken_assets()).await;
     world.drop_file("incoming/assets/2.csv", broken_assets().replace("1000000000", "2000000000")).await;
     world.query("update etl.load set finished_at = finished_at - interval '31 days' where id = 1").await;
     let world = world.into_ingest_role();
     let nightly = async || reconcile(&world.database, &world.context.output, Some(30), &Deadline::default()).await.unwrap();
     let expected = Reconciled { rejects_deleted: 4, open_rejects_deleted: 4, ..Reconciled::default() };
+    world.s3_server.refuse_writes(true);
+    let refused = Reconciled { rejects_not_deleted: 1, ..Reconciled::default() };
+    assert_eq!(nightly().await, refused, "what cannot be deleted in S3 stays in the ledger, too");
+    world.s3_server.refuse_writes(false);
     assert_eq!(nightly().await, expected);
     assert_eq!(world.query("select load_id, count(*) from etl.reject group by 1").await, "2 | 4");
     assert_eq!(world.query("select id, rejected, rejects_key from etl.load order by 1").await, "1 | 3 | -\n2 | 3 | rejects/asset/2.csv");

@@ -45,13 +45,13 @@ async fn replay_says_which_rows_change_sides_and_writes_nothing() {
     fs::write(scratch.path().join("new.toml"), changed()).unwrap();
     let (before, loads) = (world.outcome().await, world.query("select * from etl.load order by id").await);
     assert_snapshot!(text(&world, &replay(&world, &scratch, &["--since", "30d"])), @"
-    exit 3
+    exit 0
     2 files with 8 records of dataset trade: 2 rows would be rejected that are accepted today, 1 accepted that are rejected
       rule lot_size: would reject 2, would accept 0
-        1.csv line 5: column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need (rule lot_size)
-        1.csv line 5: column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need (rule lot_size)
+        load 2 1.csv line 5: column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need (rule lot_size)
+        load 3 1.csv line 5: column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need (rule lot_size)
       rule six_digit_code: would reject 0, would accept 1
-        1.csv line 2: column stock_code: stock_code is not six digits, as account types 2 3 7 11 need (rule six_digit_code)
+        load 3 1.csv line 2: column stock_code: stock_code is not six digits, as account types 2 3 7 11 need (rule six_digit_code)
       load 4 could not be compared: under today's definition: s3://b/incoming/trades/2.csv line 1: the header lacks column account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, traded_amount, strategy_name, order_remark, direction, offset_flag, created_at, updated_at; add it
     ");
     let answer = replay(&world, &scratch, &["--since", "30d", "--json"]);
@@ -84,7 +84,7 @@ async fn a_file_that_was_replaced_is_named_and_not_taken_for_another() {
 async fn a_definition_that_is_wrong_is_told_before_any_file_is_read() {
     let world = World::new().await;
     let scratch = Scratch::new("replay");
-    let mut run = |definition: &str| {
+    let run = |definition: &str| {
         fs::write(scratch.path().join("new.toml"), definition).unwrap();
         text(&world, &replay(&world, &scratch, &["--since", "1d"]))
     };

@@ -60,6 +60,7 @@ pub enum ReadFault {
 struct Script {
     faults: VecDeque<ReadFault>,
     reads: Vec<(String, Option<String>)>,
+    refuses_writes: bool,
 }
 
 impl S3Server {
@@ -95,6 +96,11 @@ impl S3Server {
     /// Scripts the next reads of objects: each takes one fault, until none is left.
     pub fn fault_next_reads(&self, faults: impl IntoIterator<Item = ReadFault>) {
         lock(&self.script).faults.extend(faults);
+    }
+
+    /// Forbids, or allows again, to write and to delete objects.
+    pub fn refuse_writes(&self, refuse: bool) {
+        lock(&self.script).refuses_writes = refuse;
     }
 
     /// Forgets the faults that have not happened.
@@ -171,6 +177,9 @@ impl Service<Request<Incoming>> for Connection {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let scripted = self.scripted.clone();
+        if !matches!(*request.method(), Method::GET | Method::HEAD) && lock(&scripted.script).refuses_writes {
+            return Box::pin(std::future::ready(Ok(error(403))));
+        }
         match object(&request) {
             Some(object) => Box::pin(scripted.read(object, request, Arc::clone(&self.reset))),
             None => Service::call(&scripted.service, request),
