@@ -27,7 +27,6 @@ use small_etl::data_access::s3::ObjectStore;
 use small_etl::domain::{LoadStatus, Location};
 use small_etl::pipeline::{self, Request};
 use small_etl::sample::{self, SampleOptions};
-use small_etl::services::extract::CsvExtractor;
 use support::Scratch;
 use support::postgres::Postgres;
 use support::s3::S3Server;
@@ -50,8 +49,8 @@ async fn main() {
     let settings = Settings::from_variables([("DATABASE_URL".to_owned(), url.clone())]).expect("the settings are good");
     let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
     database.migrate(None).await.expect("migrate");
-    let mut context = small_etl::context::context(&settings).expect("the settings are good");
-    context.extractor = Arc::new(CsvExtractor::new(ObjectStore::with_config(&s3.config())));
+    let context = small_etl::context::context_on(&settings, Arc::new(ObjectStore::with_config(&s3.config())))
+        .expect("the settings are good");
     let (admin, connection) = tokio_postgres::connect(&url, NoTls).await.expect("connect");
     tokio::spawn(connection);
 

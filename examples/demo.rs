@@ -90,7 +90,8 @@ async fn main() {
     }
 
     step("mending the rejects file of the trades, and dropping it where files come in");
-    let rejects = client.get_object().bucket(BUCKET).key("rejects/trade/2.csv").send().await.expect("get the rejects file");
+    let rejects =
+        client.get_object().bucket(BUCKET).key("rejects/trade/2.csv").send().await.expect("get the rejects file");
     let rejects = rejects.body.collect().await.expect("read the rejects file").to_vec();
     let rejects = String::from_utf8(rejects).expect("the rejects file is text");
     println!("{}", rejects.lines().take(2).map(|line| format!("  {line}\n")).collect::<String>().trim_end());

@@ -7,8 +7,8 @@ use crate::config::{LogFormat, Settings};
 use crate::data_access::s3::ObjectStore;
 use crate::error::Result;
 use crate::pipeline::Context;
-use crate::services::rejects_file::Output;
 use crate::services;
+use crate::services::rejects_file::Output;
 
 /// Everything of a pipeline but its database.
 ///

@@ -13,8 +13,8 @@ use serde_json::Value;
 use tracing::Instrument;
 
 pub use self::check::{CheckedFile, try_definition, validate};
-pub use self::replay::{ReplayedFile, RuleChange, replay};
 use self::check::{Totals, manifest_missing, stage_and_validate};
+pub use self::replay::{ReplayedFile, RuleChange, replay};
 use crate::data_access::duckdb::{Stage, StageOptions};
 use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database};
 use crate::data_access::retry::retrying;
@@ -32,7 +32,7 @@ const MOST_STALLED: i32 = 3;
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a worker that has time looks for a manifest, and how long one that has none leaves that to the next.
 const MANIFEST_POLL: Duration = Duration::from_secs(1);
-const MANIFEST_PAUSE: Duration = Duration::from_secs(60);
+const MANIFEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// What outlives one file: definitions, settings, parts, and the pool of connections.
 pub struct Context {

@@ -51,9 +51,10 @@ impl Explained {
 pub(super) async fn run(settings: &Settings, arguments: ExplainArguments) -> Result<u8> {
     let datasets = settings.datasets()?;
     let dataset = datasets.get(&arguments.dataset).map_err(Error::configuration)?;
-    let key = dataset.key_kind().canonical(&arguments.key).ok_or_else(|| {
-        Error::configuration(format!("{:?} is no key of dataset {}", arguments.key, dataset.name))
-    })?;
+    let key = dataset
+        .key_kind()
+        .canonical(&arguments.key)
+        .ok_or_else(|| Error::configuration(format!("{:?} is no key of dataset {}", arguments.key, dataset.name)))?;
     let database = Database::new(&settings.database()?)?;
     let filter = RejectFilter {
         dataset: Some(dataset.name.clone()),
@@ -104,13 +105,18 @@ fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
 }
 
 fn attempt(attempt: &RowAttempt) -> String {
-    let RowAttempt { load_id, bucket, key, version, line, outcome, at, parked_at, released_by, dataset_version, .. } =
-        attempt;
+    let RowAttempt {
+        load_id, bucket, key, version, line, outcome, at, parked_at, released_by, dataset_version, ..
+    } = attempt;
     let line = line.map_or(String::new(), |line| format!(" line {line}"));
     let outcome = match (outcome.as_str(), parked_at, released_by) {
         ("parked", ..) => format!("waits since {} for the row that it refers to", moment(*at)),
         (outcome, Some(since), Some(load)) => {
-            format!("{outcome} {}, after it had waited since {} and load {load} released it", moment(*at), moment(*since))
+            format!(
+                "{outcome} {}, after it had waited since {} and load {load} released it",
+                moment(*at),
+                moment(*since)
+            )
         }
         (outcome, ..) => format!("{outcome} {}", moment(*at)),
     };

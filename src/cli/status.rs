@@ -55,7 +55,8 @@ fn for_people(status: &Status) -> String {
     if status.loads.is_empty() {
         text.push_str("no loads\n");
     } else {
-        let header = ["load", "began", "state", "dataset", "read", "written", "stale", "parked", "rejected", "open", "file"];
+        let header =
+            ["load", "began", "state", "dataset", "read", "written", "stale", "parked", "rejected", "open", "file"];
         let rows = status.loads.iter().map(|load| {
             let counts = &load.counts;
             [

@@ -70,7 +70,9 @@ impl ObjectStore {
             let mut bytes = Vec::new();
             while let Some(chunk) = body.next().await {
                 let step = || format!("s3://{bucket}/{key}: the body broke off");
-                bytes.extend_from_slice(&chunk.map_err(|error| Error::with_source(ErrorKind::Connection, step(), error))?);
+                bytes.extend_from_slice(
+                    &chunk.map_err(|error| Error::with_source(ErrorKind::Connection, step(), error))?,
+                );
                 if bytes.len() as u64 >= most {
                     break;
                 }

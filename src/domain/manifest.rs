@@ -6,10 +6,10 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ColumnType;
 use super::dataset::Dataset;
 use super::expression::unknown;
 use super::object::ObjectKey;
-use super::ColumnType;
 
 const SUFFIX: &str = ".manifest.json";
 
@@ -53,15 +53,15 @@ impl Manifest {
     pub fn parse(bytes: &[u8], dataset: &Dataset) -> Result<Self, String> {
         let text: Text<'_> = serde_json::from_slice(bytes).map_err(|error| {
             // Only what serde says of the form, since the text may hold anything.
-            format!("it is no JSON of the form {{\"row_count\": …, \"sums\": {{…}}, \"sha256\": …}} (line {}, column {})", error.line(), error.column())
+            format!(
+                "it is no JSON of the form {{\"row_count\": …, \"sums\": {{…}}, \"sha256\": …}} (line {}, column {})",
+                error.line(),
+                error.column()
+            )
         })?;
         let numeric = |kind| matches!(kind, ColumnType::Integer | ColumnType::BigInt | ColumnType::Decimal { .. });
-        let columns: Vec<&str> = dataset
-            .columns
-            .iter()
-            .filter(|column| numeric(column.kind))
-            .map(|column| column.name.as_str())
-            .collect();
+        let columns: Vec<&str> =
+            dataset.columns.iter().filter(|column| numeric(column.kind)).map(|column| column.name.as_str()).collect();
         let mut sums = BTreeMap::new();
         for (column, sum) in text.sums {
             if !columns.contains(&column.as_str()) {
@@ -100,7 +100,10 @@ mod tests {
     fn a_manifest_that_cannot_be_understood_is_told_why() {
         assert!(parse("[]").unwrap_err().contains("no JSON of the form"));
         assert!(parse(r#"{"rows": 4}"#).unwrap_err().contains("row_count"));
-        assert_eq!(parse(r#"{"sums": {"cahs": 1}}"#).unwrap_err(), r#"sums: unknown number column "cahs"; did you mean "cash"?"#);
+        assert_eq!(
+            parse(r#"{"sums": {"cahs": 1}}"#).unwrap_err(),
+            r#"sums: unknown number column "cahs"; did you mean "cash"?"#
+        );
         assert!(parse(r#"{"sums": {"account_id": 1}}"#).is_err());
         assert!(parse(r#"{"sums": {"cash": "1e400"}}"#).unwrap_err().contains("sum of cash"));
         assert_eq!(parse("{}").unwrap_err(), "it states none of row_count, sums and sha256");

@@ -88,8 +88,14 @@ fn write_batch<'a>(
                 batch,
                 records: (first, last),
                 accepted: accepted_rows(work, dataset, accepted.ranges.clone()).boxed(),
-                violations: rejects::violations(dataset, &work.stage, &work.extracted, Found::Error, rejected.ranges.clone())
-                    .boxed(),
+                violations: rejects::violations(
+                    dataset,
+                    &work.stage,
+                    &work.extracted,
+                    Found::Error,
+                    rejected.ranges.clone(),
+                )
+                .boxed(),
                 rejected: rejected.records,
                 resubmissions: &resubmissions,
                 warnings: accepted.warnings,

@@ -49,7 +49,8 @@ pub async fn check(
     }
     for (column, said) in sums {
         let (found, unread) = sum_of(&column, stage).await?;
-        let note = if unread > 0 { format!(", not counting {unread} cells that are no numbers") } else { String::new() };
+        let note =
+            if unread > 0 { format!(", not counting {unread} cells that are no numbers") } else { String::new() };
         compare(format!("sum of {column}"), said.to_string(), found.to_string(), said != found, &note);
     }
     if differences.is_empty() {

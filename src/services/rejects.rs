@@ -13,7 +13,9 @@ use super::validate::{Check, UNIQUE, explain_warnings};
 use crate::data_access::csv::{behind_fields, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::violation::quoted;
-use crate::domain::{BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation};
+use crate::domain::{
+    BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
+};
 use crate::error::{Error, Result};
 
 /// No more bytes of a file's records are held at once than this, whatever the size of a batch.

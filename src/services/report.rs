@@ -74,7 +74,8 @@ fn heading(load: &LoadSummary) -> Markup {
     let place = if load.bucket == "file" { load.key.clone() } else { format!("s3://{}/{}", load.bucket, load.key) };
     let elapsed = load.finished_at.map(|end| (end - load.started_at).as_seconds_f64());
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a speed for people")]
-    let speed = elapsed.filter(|_| load.attempt == 1).map(|seconds| (load.counts.read as f64 / seconds.max(0.001)) as i64);
+    let speed =
+        elapsed.filter(|_| load.attempt == 1).map(|seconds| (load.counts.read as f64 / seconds.max(0.001)) as i64);
     html! {
         p class="dull" { "Load " (load.load_id) ", dataset " (load.dataset) }
         h1 { (place) " " span class={ "state " (load.state) } { (load.state) } }

@@ -26,7 +26,8 @@ fn json(output: &Output) -> Value {
 
 /// What a command prints, without what differs from run to run: the bucket, times, versions of files and of rules.
 fn tidy(world: &World, output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).replace(&world.bucket, "b") + &*String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).replace(&world.bucket, "b") + &*String::from_utf8_lossy(&output.stderr);
     let mut tidy = String::new();
     let mut rest = text.as_str();
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -53,11 +54,18 @@ fn tidy(world: &World, output: &Output) -> String {
 /// Five loads: bad trades of which one waits, accounts, the first trade mended, an older state of it, and a failed file.
 async fn busy() -> (World, Scratch) {
     let world = World::new().await;
-    world.drop_file("incoming/assets/1.csv", ASSETS.replace("10000000003", "10000000005").replace("210000.00", "1")).await;
+    world
+        .drop_file("incoming/assets/1.csv", ASSETS.replace("10000000003", "10000000005").replace("210000.00", "1"))
+        .await;
     let bad = TRADES.replace(",15500.00,", ",15500.01,").replace(",500,14150.00", ",550,14150.00");
     world.drop_file("incoming/trades/1.csv", bad).await;
-    world.drop_file("incoming/trades/2.csv", TRADES.lines().take(2).map(|line| format!("{line}\n")).collect::<String>()).await;
-    let newer = TRADES.lines().take(2).map(|line| format!("{}\n", line.replace("T14:30:00", "T14:40:00").replace("正常交易", "止损")));
+    world
+        .drop_file("incoming/trades/2.csv", TRADES.lines().take(2).map(|line| format!("{line}\n")).collect::<String>())
+        .await;
+    let newer = TRADES
+        .lines()
+        .take(2)
+        .map(|line| format!("{}\n", line.replace("T14:30:00", "T14:40:00").replace("正常交易", "止损")));
     world.drop_file("incoming/trades/3.csv", newer.collect::<String>()).await;
     let older = Request { again: true, ..world.request("incoming/trades/2.csv") };
     world.run(&older).await.unwrap();
@@ -86,7 +94,9 @@ async fn status_shows_how_loads_went_and_what_waits() {
     assert_eq!(since["waiting"][1]["open_rejects"], 1, "{since}");
     world.query("update etl.load set started_at = started_at - interval '2 days'").await;
     assert_eq!(json(&run(&world, &scratch, &["status", "--since", "1d", "--json"]))["loads"], Value::Array(vec![]));
-    assert!(tidy(&world, &run(&world, &scratch, &["status", "--since", "soon"])).contains("write a time back from now"));
+    assert!(
+        tidy(&world, &run(&world, &scratch, &["status", "--since", "soon"])).contains("write a time back from now")
+    );
     assert_snapshot!(world.query("select load_id, state, read, inserted, rejected, open_rejects, still_parked from etl.load_history order by 1").await, @"
     1 | loaded | 4 | 3 | 1 | 1 | 0
     2 | loaded | 4 | 1 | 2 | 1 | 1
@@ -124,7 +134,10 @@ async fn rejects_lists_what_waits_and_exports_it_to_be_mended() {
     assert_snapshot!(tidy(&world, &rejects(&["99"])), @"error: there is no load 99; `small-etl status` lists the latest");
     let listed = json(&rejects(&["2", "--all", "--json", "--limit", "1"]));
     assert_eq!((&listed["more"], &listed["rejects"][0]["state"]), (&Value::from(1), &Value::from("resolved")));
-    assert_eq!((&listed["rejects"][0]["resolved_by"], &listed["rejects"][0]["line"]), (&Value::from(3), &Value::from(2)));
+    assert_eq!(
+        (&listed["rejects"][0]["resolved_by"], &listed["rejects"][0]["line"]),
+        (&Value::from(3), &Value::from(2))
+    );
 
     assert_snapshot!(tidy(&world, &rejects(&["2", "--export", "mend.csv"])), @"rows written to mend.csv: 1");
     let file = fs::read_to_string(scratch.path().join("mend.csv")).unwrap();
@@ -178,7 +191,9 @@ async fn explain_names_the_file_and_line_of_a_row_and_all_that_tried() {
     assert_snapshot!(tidy(&world, &explain(&["trade", "nobody"])), @"trade nobody: no such row in the table");
     assert_snapshot!(tidy(&world, &explain(&["trades", "T1"])), @r#"error: unknown dataset "trades"; did you mean "trade"?"#);
     world.query("update trade set order_remark = 'by hand'").await;
-    assert!(tidy(&world, &explain(&["trade", "T20251222000001"])).contains("another program has written the row since"));
+    assert!(
+        tidy(&world, &explain(&["trade", "T20251222000001"])).contains("another program has written the row since")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,6 +207,8 @@ async fn reconcile_and_report_answer_on_the_command_line() {
     assert_eq!(json(&run(&world, &scratch, &["reconcile", "--json"]))["rejects_files_written"], 0);
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["report", "2", "--html", "out.html"])), @"report of load 2 written to out.html");
     assert!(fs::read_to_string(scratch.path().join("out.html")).unwrap().contains("amount_is_price_times_volume"));
-    assert!(tidy(&world, &run(&world, &scratch, &["report", "99", "--html", "none.html"])).contains("there is no load 99"));
+    assert!(
+        tidy(&world, &run(&world, &scratch, &["report", "99", "--html", "none.html"])).contains("there is no load 99")
+    );
     assert!(!scratch.path().join("none.html").exists());
 }

@@ -21,7 +21,10 @@ const OPEN: &str = "select load_id, record, rule, key from etl.open_reject order
 fn broken_assets() -> String {
     ASSETS
         .replace("305000.00", "305000.01")
-        .replace("10000000002,2,500000.00,50000.00,800000.00,1350000.00", "10000000002,9,500000.00,50000.00,800000.00,1")
+        .replace(
+            "10000000002,2,500000.00,50000.00,800000.00,1350000.00",
+            "10000000002,9,500000.00,50000.00,800000.00,1",
+        )
         .replace(",210000.00,2025-12-22T14:15:00", ",210000.00")
 }
 
@@ -32,7 +35,10 @@ async fn rejects_file(world: &World, load: i64) -> String {
 /// The mistakes of [`broken_assets`] put right, wherever they stand.
 fn mend(text: &str) -> String {
     text.replace("305000.01", "305000.00")
-        .replace("10000000002,9,500000.00,50000.00,800000.00,1,", "10000000002,2,500000.00,50000.00,800000.00,1350000.00,")
+        .replace(
+            "10000000002,9,500000.00,50000.00,800000.00,1,",
+            "10000000002,2,500000.00,50000.00,800000.00,1350000.00,",
+        )
         .replace(",210000.00\n", ",210000.00,2025-12-22T14:15:00\n")
 }
 
@@ -122,7 +128,10 @@ async fn without_the_four_columns_a_mended_row_is_known_by_its_key() {
     let trade = TRADES.replace("T20251222000001", "10000000009").replace(",15500.00,", ",15500.01,");
     world.drop_file("incoming/trades/1.csv", trade).await;
     world.drop_file("incoming/assets/3.csv", ASSETS.replace("10000000001", "10000000009")).await;
-    assert_eq!(world.query("select dataset, key from etl.open_reject where key is not null").await, "trade | 10000000009");
+    assert_eq!(
+        world.query("select dataset, key from etl.open_reject where key is not null").await,
+        "trade | 10000000009"
+    );
 }
 
 #[tokio::test]
@@ -167,7 +176,10 @@ async fn a_mended_row_that_must_wait_closes_its_reject_when_it_is_released() {
     assert_eq!(world.query("select state from etl.reject").await, "open");
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
     assert_eq!(world.query("select state, resolved_by from etl.reject").await, "resolved | 3");
-    assert_eq!(world.query("select line, outcome, released_by from etl.parked where load_id = 2").await, "2 | inserted | 3");
+    assert_eq!(
+        world.query("select line, outcome, released_by from etl.parked where load_id = 2").await,
+        "2 | inserted | 3"
+    );
 }
 
 #[tokio::test]
@@ -189,7 +201,9 @@ async fn rejects_of_a_failed_load_close_only_when_the_whole_file_loads() {
     3 | 1 | total_is_sum | 10000000001 | open | - | 1 | 1
     ");
     assert_eq!(world.query(OPEN).await, "3 | 1 | total_is_sum | 10000000001");
-    world.drop_file("incoming/assets/mended.csv", mend(&rejects_file(&world, 3).await.replace("305000.03", "305000.00"))).await;
+    world
+        .drop_file("incoming/assets/mended.csv", mend(&rejects_file(&world, 3).await.replace("305000.03", "305000.00")))
+        .await;
     assert_eq!(world.query(OPEN).await, "");
 }
 
@@ -286,8 +300,7 @@ async fn a_rejects_file_of_any_size_is_written_in_parts() {
     let world = World::new().await;
     let long = "x".repeat(1024 * 1024);
     let header = ASSETS.lines().next().unwrap();
-    let rows: Vec<String> =
-        (0..40).map(|row| format!("{row},A{row},2,1,0,0,1{long},2025-12-22T14:30:00")).collect();
+    let rows: Vec<String> = (0..40).map(|row| format!("{row},A{row},2,1,0,0,1{long},2025-12-22T14:30:00")).collect();
     let report = world.drop_file("incoming/assets/1.csv", format!("{header}\n{}\n", rows.join("\n"))).await;
     assert_eq!(report.counts.unwrap().rejected, 40);
     let written = rejects_file(&world, 1).await;
@@ -304,7 +317,8 @@ async fn rejects_whose_time_is_over_are_deleted_with_their_files() {
     world.drop_file("incoming/assets/2.csv", broken_assets().replace("1000000000", "2000000000")).await;
     world.query("update etl.load set finished_at = finished_at - interval '31 days' where id = 1").await;
     let world = world.into_ingest_role();
-    let nightly = async || reconcile(&world.database, &world.context.output, Some(30), &Deadline::default()).await.unwrap();
+    let nightly =
+        async || reconcile(&world.database, &world.context.output, Some(30), &Deadline::default()).await.unwrap();
     let expected = Reconciled { rejects_deleted: 4, open_rejects_deleted: 4, ..Reconciled::default() };
     world.s3_server.refuse_writes(true);
     let refused = Reconciled { rejects_not_deleted: 1, ..Reconciled::default() };
@@ -312,7 +326,10 @@ async fn rejects_whose_time_is_over_are_deleted_with_their_files() {
     world.s3_server.refuse_writes(false);
     assert_eq!(nightly().await, expected);
     assert_eq!(world.query("select load_id, count(*) from etl.reject group by 1").await, "2 | 4");
-    assert_eq!(world.query("select id, rejected, rejects_key from etl.load order by 1").await, "1 | 3 | -\n2 | 3 | rejects/asset/2.csv");
+    assert_eq!(
+        world.query("select id, rejected, rejects_key from etl.load order by 1").await,
+        "1 | 3 | -\n2 | 3 | rejects/asset/2.csv"
+    );
     let listed = world.s3.list_objects_v2().bucket(&world.bucket).prefix("rejects/").send().await.unwrap();
     let keys: Vec<&str> = listed.contents().iter().filter_map(|object| object.key()).collect();
     assert_eq!(keys, ["rejects/asset/2.csv", "rejects/asset/2.html"]);

@@ -20,9 +20,14 @@ const NUMBER: &str = "72617261";
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let header = TRADES.lines().next().unwrap();
     let trade = |key: &str, account: &str, price: &str, remark: &str| {
-        format!("1,{account},2,{key},600000,2025-12-22T10:30:00,{price},{NUMBER}00,{price},{CANARY},{remark},0,48,2025-12-22T10:30:00,2025-12-22T14:30:00\n")
+        format!(
+            "1,{account},2,{key},600000,2025-12-22T10:30:00,{price},{NUMBER}00,{price},{CANARY},{remark},0,48,2025-12-22T10:30:00,2025-12-22T14:30:00\n"
+        )
     };
-    let good = |key: &str, account: &str| trade(key, account, &format!("{NUMBER}00"), CANARY).replace(&format!(",{NUMBER}00,{NUMBER}00,{NUMBER}00,"), &format!(",1.00,{NUMBER}00,{NUMBER}00.00,"));
+    let good = |key: &str, account: &str| {
+        trade(key, account, &format!("{NUMBER}00"), CANARY)
+            .replace(&format!(",{NUMBER}00,{NUMBER}00,{NUMBER}00,"), &format!(",1.00,{NUMBER}00,{NUMBER}00.00,"))
+    };
     let account = |key: &str, kind: &str| format!("1,{key},{kind},{NUMBER},0,0,{NUMBER},2025-12-22T14:30:00\n");
     let assets = ASSETS.lines().next().unwrap();
     let malformed = format!("{header}\n{CANARY},{CANARY}\n1,\"{CANARY}\"{CANARY},2\n");
@@ -33,14 +38,32 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
         ("incoming/assets/1.csv", format!("{assets}\n{}{}", account(CANARY, "2"), account("A2", CANARY)).into_bytes()),
         // The table itself refuses this one: an error of the database with the cell in its text.
         ("incoming/assets/refused.csv", format!("{assets}\n{}", account("refused", "2")).into_bytes()),
-        ("incoming/trades/good.csv", format!("{header}\n{}{}", good(CANARY, CANARY), good(&format!("{CANARY}2"), &format!("{CANARY}9"))).into_bytes()),
-        ("incoming/trades/bad.csv", format!("{header}\n{}{}", trade(CANARY, "", CANARY, CANARY), trade(&CANARY.repeat(9), CANARY, CANARY, &CANARY.repeat(20))).into_bytes()),
+        (
+            "incoming/trades/good.csv",
+            format!("{header}\n{}{}", good(CANARY, CANARY), good(&format!("{CANARY}2"), &format!("{CANARY}9")))
+                .into_bytes(),
+        ),
+        (
+            "incoming/trades/bad.csv",
+            format!(
+                "{header}\n{}{}",
+                trade(CANARY, "", CANARY, CANARY),
+                trade(&CANARY.repeat(9), CANARY, CANARY, &CANARY.repeat(20))
+            )
+            .into_bytes(),
+        ),
         ("incoming/trades/twice.csv", format!("{header}\n{0}{0}", good(CANARY, CANARY)).into_bytes()),
         ("incoming/trades/malformed.csv", malformed.into_bytes()),
         ("incoming/trades/text.csv", bad_text),
         ("incoming/trades/open.csv", format!("{header}\n1,\"{CANARY}\n{CANARY}").into_bytes()),
-        ("incoming/trades/sums.csv", format!("{header}\n{}{}", trade("S1", CANARY, CANARY, CANARY), trade("S2", CANARY, "1", "")).into_bytes()),
-        ("incoming/trades/sums.csv.manifest.json", format!("{{\"sums\": {{\"traded_price\": \"{CANARY}\"}}}}").into_bytes()),
+        (
+            "incoming/trades/sums.csv",
+            format!("{header}\n{}{}", trade("S1", CANARY, CANARY, CANARY), trade("S2", CANARY, "1", "")).into_bytes(),
+        ),
+        (
+            "incoming/trades/sums.csv.manifest.json",
+            format!("{{\"sums\": {{\"traded_price\": \"{CANARY}\"}}}}").into_bytes(),
+        ),
         ("incoming/trades/odd.csv", format!("{header}\n{}", good("O1", CANARY)).into_bytes()),
         ("incoming/trades/odd.csv.manifest.json", format!("{{\"{CANARY}\": ").into_bytes()),
     ]
@@ -60,7 +83,8 @@ async fn no_cell_is_in_a_log_line_or_an_error() {
     let log = scratch.path().join("ingest.log");
     let mut variables = world.variables();
     variables.push(("RUST_LOG".into(), "trace".into()));
-    let ingest = Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, File::create(&log).unwrap().into());
+    let ingest =
+        Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, File::create(&log).unwrap().into());
     for key in &keys {
         let answer = ingest.invoke(&json!({"bucket": world.bucket, "key": key}));
         // An answer holds statistics, which a dataset asks for; an error holds nothing of the kind.
@@ -105,10 +129,13 @@ async fn the_nightly_run_enforces_the_retention_of_rejects() {
     world.drop_file("incoming/assets/1.csv", ASSETS.replace("305000.00", CANARY)).await;
     world.query("update etl.load set finished_at = finished_at - interval '31 days'").await;
     let world = world.into_ingest_role();
-    let ingest = Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &world.variables(), std::process::Stdio::null());
+    let ingest =
+        Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &world.variables(), std::process::Stdio::null());
     let event: Value = serde_json::from_str(include_str!("../../events/reconcile.json")).unwrap();
     let answer = ingest.invoke(&event);
     assert_eq!(answer["reconciled"]["rejects_deleted"], 1, "{answer}");
     assert_eq!(world.query("select count(*) from etl.reject").await, "0");
-    assert!(world.s3.list_objects_v2().bucket(&world.bucket).prefix("rejects/").send().await.unwrap().contents().is_empty());
+    assert!(
+        world.s3.list_objects_v2().bucket(&world.bucket).prefix("rejects/").send().await.unwrap().contents().is_empty()
+    );
 }

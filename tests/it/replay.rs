@@ -38,7 +38,10 @@ async fn replay_says_which_rows_change_sides_and_writes_nothing() {
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
     world.drop_file("incoming/trades/1.csv", TRADES).await;
     // A second version of the same object: each is read as it was.
-    let second = TRADES.replace("600000", "60000A").replace("T2025", "U2025").replace(",2,U20251222000002,000001", ",2,U20251222000002,00001");
+    let second = TRADES
+        .replace("600000", "60000A")
+        .replace("T2025", "U2025")
+        .replace(",2,U20251222000002,000001", ",2,U20251222000002,00001");
     world.drop_file("incoming/trades/1.csv", second).await;
     world.drop_file("incoming/trades/2.csv", "account_id\n1\n").await;
     let scratch = Scratch::new("replay");

@@ -34,7 +34,8 @@ function measure(frame) {
 </script><iframe width="WIDTH" height="2000" onload="measure(this)" srcdoc="PAGE"></iframe>"#;
 
 fn browser() -> &'static str {
-    let starts = |name: &&&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    let starts =
+        |name: &&&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     ["chromium-headless-shell", "chromium", "google-chrome"]
         .iter()
         .find(starts)
@@ -51,7 +52,14 @@ fn shown(page: &str, width: u32) -> Value {
     let path = scratch.path().join("measure.html");
     fs::write(&path, MEASURE.replace("WIDTH", &width.to_string()).replace("PAGE", &escaped(page))).unwrap();
     let output = Command::new(browser())
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--virtual-time-budget=2000", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
+        ])
         .arg(format!("--user-data-dir={}", scratch.path().join("profile").display()))
         .arg(format!("file://{}", path.display()))
         .output()
@@ -69,7 +77,13 @@ async fn a_browser_shows_the_report_with_true_lengths_and_runs_nothing_in_it() {
     let hostile = r#""<script>document.title='owned'</script><img src=x onerror=""document.title='owned'"">""#;
     let mut file = String::from(ASSETS.lines().next().unwrap()) + "\n";
     for row in 0..60 {
-        let (kind, sum) = if row < 40 { ("2", "1") } else if row < 59 { ("2", "2") } else { (hostile, "1") };
+        let (kind, sum) = if row < 40 {
+            ("2", "1")
+        } else if row < 59 {
+            ("2", "2")
+        } else {
+            (hostile, "1")
+        };
         file.push_str(&format!("{row},A{row},{kind},1,0,0,{sum},2025-12-22T14:30:00\n"));
     }
     world.drop_file("incoming/assets/1.csv", file).await;
@@ -86,7 +100,10 @@ async fn a_browser_shows_the_report_with_true_lengths_and_runs_nothing_in_it() {
     let examples = seen["examples"].as_array().unwrap();
     assert_eq!(examples.len(), 20);
     assert!(examples[19].as_str().unwrap().contains("<script>document.title='owned'</script>"), "{}", examples[19]);
-    assert_eq!((&seen["scripts"], &seen["steps"], &seen["wider"]), (&Value::Array(vec![]), &true.into(), &false.into()));
+    assert_eq!(
+        (&seen["scripts"], &seen["steps"], &seen["wider"]),
+        (&Value::Array(vec![]), &true.into(), &false.into())
+    );
     let text = seen["text"].as_str().unwrap();
     assert!(text.contains("6 batches") && text.contains("The sum holds: 60 read = 40 inserted"), "{text}");
     assert_eq!(shown(&page, 400)["wider"], false, "it fits a narrow window");

@@ -199,7 +199,8 @@ impl Database {
     pub async fn load_detail(&self, load: LoadId) -> Result<LoadDetail> {
         let failed = |error| query_error("read a load from the ledger", error);
         let connection = self.connection().await?;
-        let statement = "select h.*, l.statistics from etl.load_history h join etl.load l on l.id = h.load_id where l.id = $1";
+        let statement =
+            "select h.*, l.statistics from etl.load_history h join etl.load l on l.id = h.load_id where l.id = $1";
         let row = connection.query_opt(statement, &[&load.0]).await.map_err(failed)?;
         let row = row.ok_or_else(|| no_such_load(load))?;
         let statement = "select committed_at, last_record - first_record + 1 as records from etl.load_batch \

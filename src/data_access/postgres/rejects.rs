@@ -257,7 +257,19 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
         first_load_id, first_record) from stdin binary";
     let (number, text) = (Type::INT8, Type::TEXT);
     let types = [
-        &number, &number, &number, &text, &text, &text, &text, &Type::BYTEA, &number, &number, &text, &number, &number,
+        &number,
+        &number,
+        &number,
+        &text,
+        &text,
+        &text,
+        &text,
+        &Type::BYTEA,
+        &number,
+        &number,
+        &text,
+        &number,
+        &number,
     ]
     .map(Type::clone);
     let sink = transaction.copy_in(copy).await.map_err(failed)?;
@@ -268,7 +280,8 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
         writer
             .as_mut()
             .write(&[
-                &load.0, &record.0, &line.0, column, rule, message, value, &raw, &offset, &length, key, &load.0, &record.0,
+                &load.0, &record.0, &line.0, column, rule, message, value, &raw, &offset, &length, key, &load.0,
+                &record.0,
             ])
             .await
             .map_err(failed)?;
@@ -303,10 +316,7 @@ pub(super) async fn keep_resubmissions(
 /// that its rows, and the parked rows that it freed, have mended.
 ///
 /// It looks at loads with a higher number, too: one that overtook this load saw none of its rejects.
-pub(super) async fn link_and_resolve(
-    transaction: &Transaction<'_>,
-    load: LoadId,
-) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), tokio_postgres::Error> {
     // A bad row is the same as before where it says so, where the very same version of a file is loaded once more, or
     // where it bears the same key. One that lost to another row of its file says nothing about that key.
     transaction
