@@ -94,7 +94,9 @@ async fn main() {
         client.get_object().bucket(BUCKET).key("rejects/trade/2.csv").send().await.expect("get the rejects file");
     let rejects = rejects.body.collect().await.expect("read the rejects file").to_vec();
     let rejects = String::from_utf8(rejects).expect("the rejects file is text");
-    println!("{}", rejects.lines().take(2).map(|line| format!("  {line}\n")).collect::<String>().trim_end());
+    for line in rejects.lines().take(2) {
+        println!("  {line}");
+    }
     let mended = mend(&rejects, &String::from_utf8(good_trades).expect("trades are text"));
     let key = "incoming/trades/2025-12-22-mended.csv";
     let put = client.put_object().bucket(BUCKET).key(key).body(ByteStream::from(mended.into_bytes()));
@@ -135,11 +137,11 @@ fn mend(rejects: &str, good: &str) -> String {
     let lines = rejects.lines().enumerate().map(|(index, line)| {
         let cells: Vec<&str> = line.splitn(3, ',').collect();
         match cells[1].parse::<usize>() {
-            Ok(record) if index > 0 => format!("{},{record},,,{}\n", cells[0], good[record]),
-            _ => format!("{line}\n"),
+            Ok(record) if index > 0 => format!("{},{record},,,{}", cells[0], good[record]),
+            _ => line.to_owned(),
         }
     });
-    lines.collect()
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn step(what: &str) {

@@ -129,7 +129,7 @@ pub(super) fn table<const N: usize>(
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    format!("{table}\n")
+    table.trim_fmt() + "\n"
 }
 
 #[cfg(test)]

@@ -20,6 +20,12 @@ id,account_id,account_type,traded_id,stock_code,traded_time,traded_price,traded_
 4,10000000003,2,T20251222000004,300750,2025-12-22T09:30:00,105.20,300,31560.00,高频策略,网格交易,0,48,2025-12-22T09:30:00,2025-12-22T14:15:00
 ";
 
+/// The first lines of a text.
+pub fn head(text: &str, lines: usize) -> &str {
+    let end = text.match_indices('\n').nth(lines - 1).map_or(text.len(), |(at, _)| at + 1);
+    &text[..end]
+}
+
 const TRADE_HEADER: &str = "account_id,account_type,traded_id,stock_code,traded_time,traded_price,traded_volume,traded_amount,strategy_name,order_remark,direction,offset_flag,created_at,updated_at";
 
 /// A good trade, with the given columns replaced.

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use small_etl::pipeline::Request;
 
-use crate::contract::{ASSETS, TRADES};
+use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
 use crate::world::World;
 
@@ -25,10 +25,10 @@ fn json(output: &Output) -> Value {
 }
 
 /// What a command prints, without what differs from run to run: the bucket, times, versions of files and of rules.
-fn tidy(world: &World, output: &Output) -> String {
+fn tidy(of: &World, output: &Output) -> String {
     let text =
-        String::from_utf8_lossy(&output.stdout).replace(&world.bucket, "b") + &*String::from_utf8_lossy(&output.stderr);
-    let mut tidy = String::new();
+        String::from_utf8_lossy(&output.stdout).replace(&of.bucket, "b") + &*String::from_utf8_lossy(&output.stderr);
+    let mut shown = String::new();
     let mut rest = text.as_str();
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     while let Some(first) = rest.chars().next() {
@@ -41,14 +41,14 @@ fn tidy(world: &World, output: &Output) -> String {
             length => (word, length),
         };
         if length == 0 {
-            tidy.push(first);
+            shown.push(first);
             rest = &rest[first.len_utf8()..];
         } else {
-            tidy.push_str(replacement);
+            shown.push_str(replacement);
             rest = &rest[length..];
         }
     }
-    tidy.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    shown.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 /// Five loads: bad trades of which one waits, accounts, the first trade mended, an older state of it, and a failed file.
@@ -59,14 +59,9 @@ async fn busy() -> (World, Scratch) {
         .await;
     let bad = TRADES.replace(",15500.00,", ",15500.01,").replace(",500,14150.00", ",550,14150.00");
     world.drop_file("incoming/trades/1.csv", bad).await;
-    world
-        .drop_file("incoming/trades/2.csv", TRADES.lines().take(2).map(|line| format!("{line}\n")).collect::<String>())
-        .await;
-    let newer = TRADES
-        .lines()
-        .take(2)
-        .map(|line| format!("{}\n", line.replace("T14:30:00", "T14:40:00").replace("正常交易", "止损")));
-    world.drop_file("incoming/trades/3.csv", newer.collect::<String>()).await;
+    world.drop_file("incoming/trades/2.csv", head(TRADES, 2)).await;
+    let newer = head(TRADES, 2).replace("T14:30:00", "T14:40:00").replace("正常交易", "止损");
+    world.drop_file("incoming/trades/3.csv", newer).await;
     let older = Request { again: true, ..world.request("incoming/trades/2.csv") };
     world.run(&older).await.unwrap();
     world.drop_file("incoming/trades/4.csv", "account_id\n1\n").await;
@@ -77,13 +72,13 @@ async fn busy() -> (World, Scratch) {
 async fn status_shows_how_loads_went_and_what_waits() {
     let (world, scratch) = busy().await;
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["status"])), @"
-     load  began                 state                   dataset  read  written  stale  parked  rejected  open  file                                         
-     6     TIME  failed: missing_column  trade       0        0      0       0         0     0  s3://b/incoming/trades/4.csv 
-     5     TIME  loaded                  trade       1        0      1       0         0     0  s3://b/incoming/trades/2.csv 
-     4     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/3.csv 
-     3     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/2.csv 
-     2     TIME  loaded                  trade       4        1      0       1         2     1  s3://b/incoming/trades/1.csv 
-     1     TIME  loaded                  asset       4        3      0       0         1     1  s3://b/incoming/assets/1.csv 
+     load  began                 state                   dataset  read  written  stale  parked  rejected  open  file
+     6     TIME  failed: missing_column  trade       0        0      0       0         0     0  s3://b/incoming/trades/4.csv
+     5     TIME  loaded                  trade       1        0      1       0         0     0  s3://b/incoming/trades/2.csv
+     4     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/3.csv
+     3     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/2.csv
+     2     TIME  loaded                  trade       4        1      0       1         2     1  s3://b/incoming/trades/1.csv
+     1     TIME  loaded                  asset       4        3      0       0         1     1  s3://b/incoming/assets/1.csv
     asset: bad rows that wait to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
     trade: bad rows that wait to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
     trade: rows that wait for the row that they refer to: 1, the oldest since TIME

@@ -48,7 +48,7 @@ async fn a_file_that_is_what_its_manifest_says_is_loaded_and_says_what_was_compa
     let world = World::new().await;
     let packed = zstd::encode_all(ASSETS.as_bytes(), 1).unwrap();
     let manifest = json!({
-        "row_count": 4, "sums": {"cash": "930000.00", "account_type": 8, "total_asset": 2490000.0},
+        "row_count": 4, "sums": {"cash": "930000.00", "account_type": 8, "total_asset": 2_490_000.0},
         "sha256": hash(&packed).to_uppercase(),
     });
     let report = load(&world, &manifest, packed.clone()).await;

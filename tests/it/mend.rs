@@ -9,7 +9,7 @@ use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
 use small_etl::services::reconcile::{Reconciled, reconcile};
 
-use crate::contract::{ASSETS, TRADES};
+use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
 use crate::world::World;
 
@@ -246,8 +246,8 @@ async fn numbers_that_name_no_reject_of_the_dataset_are_as_good_as_none() {
     // A load of another dataset, a record that was good, a load to come, and no number at all.
     let own = ["1,1", "2,3", "99,1", "x,"];
     let lines = ASSETS.lines().zip(["_load_id,_record"].into_iter().chain(own));
-    let file: String = lines.map(|(line, own)| format!("{own},{line}\n")).collect();
-    let report = world.drop_file("incoming/assets/2.csv", file).await;
+    let lines: Vec<String> = lines.map(|(line, own)| format!("{own},{line}")).collect();
+    let report = world.drop_file("incoming/assets/2.csv", lines.join("\n")).await;
     assert_eq!((report.status, report.counts.unwrap().rejected), (LoadStatus::Loaded, 0));
     assert_eq!(world.query("select count(*) from etl.resubmission").await, "0");
     assert_eq!(world.query("select dataset, record from etl.open_reject order by 1, 2").await, "asset | 4\ntrade | 1");
@@ -260,13 +260,12 @@ async fn a_later_file_that_overtakes_closes_the_rejects_of_the_earlier_one() {
     let (client, driver) = crate::world::client(&world.url).await;
     // The first file changes this account, and so waits for it with its reject not committed.
     client.batch_execute("begin; update asset set cash = cash where account_id = '10000000004'").await.unwrap();
-    let bad: String = broken_assets().lines().take(4).map(|line| format!("{line}\n")).collect();
-    let slow = format!("{bad}4,10000000004,1,1.00,0,0,1.00,2025-12-22T15:00:00\n");
+    let bad = broken_assets();
+    let slow = format!("{}4,10000000004,1,1.00,0,0,1.00,2025-12-22T15:00:00\n", head(&bad, 4));
     world.put("incoming/assets/1.csv", slow).await;
     let (report, ()) = tokio::join!(world.load("incoming/assets/1.csv"), async {
         world.wait_for_lock_waiters(1).await;
-        let good: String = ASSETS.lines().take(3).map(|line| format!("{line}\n")).collect();
-        let report = world.drop_file("incoming/assets/2.csv", good).await;
+        let report = world.drop_file("incoming/assets/2.csv", head(ASSETS, 3)).await;
         assert_eq!(report.counts.unwrap().unchanged, 2);
         assert_eq!(world.query("select count(*) from etl.reject").await, "0");
         client.batch_execute("commit").await.unwrap();

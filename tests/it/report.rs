@@ -1,5 +1,6 @@
 //! The report of a load, as a browser shows it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
@@ -84,7 +85,7 @@ async fn a_browser_shows_the_report_with_true_lengths_and_runs_nothing_in_it() {
         } else {
             (hostile, "1")
         };
-        file.push_str(&format!("{row},A{row},{kind},1,0,0,{sum},2025-12-22T14:30:00\n"));
+        writeln!(file, "{row},A{row},{kind},1,0,0,{sum},2025-12-22T14:30:00").unwrap();
     }
     world.drop_file("incoming/assets/1.csv", file).await;
     let page = world.get(&world.bucket, "rejects/asset/1.html").await;

@@ -277,6 +277,8 @@ impl Round {
     async fn check(&self) {
         let mut best: [BTreeMap<usize, (u32, i64, &Row)>; 2] = [BTreeMap::new(), BTreeMap::new()];
         let mut committed: Vec<(i64, usize, &Row)> = Vec::new();
+        let mut bad_rows: Vec<(i64, usize, &Row, bool)> = Vec::new();
+        let mut good_rows: Vec<(i64, &Row, bool)> = Vec::new();
         let loads = self.world.query("select id, key, version, state, read, rejected from etl.load order by id").await;
         for line in loads.lines() {
             let [id, key, version, state, read, rejected] = line.split(" | ").collect::<Vec<_>>().try_into().unwrap();
@@ -293,7 +295,10 @@ impl Round {
             let rejects = format!("select distinct record from etl.reject where load_id = {id} order by 1");
             assert_eq!(self.world.query(&rejects).await, bad.join("\n"), "load {id}: rejects");
             let id: i64 = id.parse().unwrap();
+            let bad = done.iter().filter(|record| !accepted.contains_key(record));
+            bad_rows.extend(bad.map(|record| (id, *record, &content.rows[record - 1], content.trades)));
             for (record, row) in accepted.into_iter().filter(|(record, _)| done.contains(record)) {
+                good_rows.push((id, row, content.trades));
                 if content.trades {
                     committed.push((id, record, row));
                 } else {
@@ -310,6 +315,8 @@ impl Round {
                 waiting.push(format!("{id} | {record}"));
             }
         }
+        good_rows.retain(|(_, row, trades)| !trades || accounts.contains_key(&row.account));
+        self.check_states(&bad_rows, &good_rows).await;
         let lines = |rows: &BTreeMap<usize, (u32, i64, &Row)>| {
             let lines = rows.values().map(|(minute, _, row)| format!("{} | {minute} | {}", row.key, row.value));
             lines.collect::<Vec<_>>().join("\n")
@@ -324,6 +331,29 @@ impl Round {
         let sums = "select count(*) from etl.load l where released <> (select count(*) from etl.parked p where p.released_by = l.id) \
             or parked <> (select count(*) from etl.parked p where p.load_id = l.id)";
         assert_eq!(self.world.query(sums).await, "0", "sums of parked and released rows");
+    }
+
+    /// A bad row is mended by a good one of its key in a later load, unless that load has a bad one, too: then either.
+    async fn check_states(&self, bad: &[(i64, usize, &Row, bool)], good: &[(i64, &Row, bool)]) {
+        let states = self.world.query("select distinct load_id, record, state from etl.reject").await;
+        let states: BTreeSet<&str> = states.lines().collect();
+        assert_eq!(states.len(), bad.len(), "a reject has one state");
+        for (load, record, row, trades) in bad {
+            let same = |other: &Row, of_trades: bool| other.key == row.key && of_trades == *trades;
+            let later = good.iter().filter(|(id, other, of)| id > load && same(other, *of));
+            let spoilt =
+                |id: i64| bad.iter().any(|(of, _, other, kind)| *of == id && other.broken && same(other, *kind));
+            let (mending, doubtful): (Vec<i64>, Vec<i64>) = later.map(|(id, ..)| *id).partition(|id| !spoilt(*id));
+            let state = match (mending.is_empty(), doubtful.is_empty()) {
+                (false, _) => "resolved",
+                (true, true) => "open",
+                (true, false) => continue,
+            };
+            assert!(
+                states.contains(format!("{load} | {record} | {state}").as_str()),
+                "load {load} record {record}: not {state}"
+            );
+        }
     }
 
     async fn records_done(&self, load: &str) -> BTreeSet<usize> {
