@@ -180,9 +180,15 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         ..empty_report(status)
     };
     let claim = match claimed {
-        Claimed::Finished { load_id, attempt, dataset, reason, error } => {
+        Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key } => {
             let dataset = Some(dataset);
-            return Ok(LoadReport { dataset, reason, error, ..report(LoadStatus::Duplicate, load_id, attempt) });
+            return Ok(LoadReport {
+                dataset,
+                reason,
+                error,
+                rejects_key,
+                ..report(LoadStatus::Duplicate, load_id, attempt)
+            });
         }
         Claimed::Held { load_id, attempt, remaining } => {
             return Ok(LoadReport { retry_after: Some(remaining), ..report(LoadStatus::InProgress, load_id, attempt) });

@@ -4,14 +4,14 @@ use std::fs;
 use std::process::Command;
 
 use insta::assert_snapshot;
-use small_etl::domain::LoadStatus;
+use small_etl::domain::{LoadStatus, Location};
 use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
 use small_etl::services::reconcile::{Reconciled, reconcile};
 
 use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
-use crate::world::World;
+use crate::world::{World, settings_for};
 
 const STATES: &str = "select load_id, record, rule, key, state, resolved_by, first_load_id, first_record \
     from etl.reject order by load_id, record, id";
@@ -59,6 +59,11 @@ async fn the_rejects_file_has_what_is_wrong_and_the_bytes_of_each_bad_record() {
     let report = world.drop_file("incoming/assets/1.csv", broken_assets()).await;
     assert_eq!(report.rejects_key.as_deref(), Some("rejects/asset/1.csv"));
     assert_eq!(
+        world.load("incoming/assets/1.csv").await.rejects_key,
+        report.rejects_key,
+        "a duplicate says so as well"
+    );
+    assert_eq!(
         world.query("select rejects_bucket, rejects_key from etl.load").await,
         format!("{} | rejects/asset/1.csv", world.bucket)
     );
@@ -98,7 +103,7 @@ async fn a_rejects_file_opens_in_a_program_that_knows_nothing_of_it() {
 
 #[tokio::test]
 async fn a_mended_row_closes_the_reject_that_it_came_from() {
-    let world = World::new().await;
+    let world = World::new().await.into_ingest_role();
     world.drop_file("incoming/assets/1.csv", broken_assets()).await;
     assert_eq!(world.query("select dataset, open_rejects from etl.load_history").await, "asset | 3");
     let report = world.drop_file("incoming/assets/mended.csv", mend(&rejects_file(&world, 1).await)).await;
@@ -292,6 +297,33 @@ async fn a_rejects_file_that_cannot_be_written_does_not_endanger_the_load_and_is
     assert_eq!(nightly().await, Reconciled::default());
     assert!(world.get("elsewhere", "small-etl/rejects/asset/1.csv").await.contains("305000.01"));
     assert!(world.get("elsewhere", "small-etl/rejects/asset/1.html").await.contains("total_is_sum"));
+}
+
+#[tokio::test]
+async fn a_file_on_this_machine_has_a_rejects_file_where_a_bucket_is_set() {
+    let (world, scratch) = (World::new().await, Scratch::new("mend"));
+    let path = scratch.path().join("assets.csv");
+    fs::write(&path, broken_assets()).unwrap();
+    let request = Request { dataset: Some("asset".into()), ..Request::new(Location::File(path)) };
+    assert_eq!(world.run(&request).await.unwrap().rejects_key, None);
+    let bucket = world.bucket.clone();
+    let world = world.under(&[("OUTPUT__BUCKET", &bucket)]);
+    let report = world.run(&Request { again: true, ..request }).await.unwrap();
+    assert_eq!(report.rejects_key.as_deref(), Some("rejects/asset/2.csv"));
+    let nightly = reconcile(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
+    assert_eq!(nightly, Reconciled { rejects_files_written: 1, ..Reconciled::default() });
+    assert_eq!(rejects_file(&world, 1).await.lines().count(), 4);
+}
+
+#[tokio::test]
+async fn a_dataset_that_would_load_rejects_files_is_refused() {
+    let scratch = Scratch::new("mend");
+    let definition = include_str!("../../datasets/asset.toml").replace("incoming/assets/**", "**");
+    fs::write(scratch.path().join("asset.toml"), definition).unwrap();
+    let path = scratch.path().display().to_string();
+    let settings = settings_for("postgres://localhost/none", &[("DATASETS__PATH", &path)]);
+    let Err(error) = small_etl::context::context(&settings) else { panic!("it would never end") };
+    assert_snapshot!(error.to_string(), @"dataset asset claims rejects/asset/1.csv, where rejects are written; set output.prefix, or narrow its files");
 }
 
 #[tokio::test]

@@ -68,6 +68,8 @@ pub enum Claimed {
         reason: Option<String>,
         /// The same for people.
         error: Option<String>,
+        /// Where its rejects file lies.
+        rejects_key: Option<String>,
     },
     /// Another worker holds it.
     Held {
@@ -385,7 +387,7 @@ async fn claim_again(
 ) -> Result<Claimed, tokio_postgres::Error> {
     let row = transaction
         .query_one(
-            "select id, attempt, dataset, state, reason, error, lease_token = $4 as ours, \
+            "select id, attempt, dataset, state, reason, error, rejects_key, lease_token = $4 as ours, \
                  extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
              from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for no key update",
             &[&object.bucket, &object.key.as_str(), &object.version, &token.0],
@@ -396,7 +398,8 @@ async fn claim_again(
     match row.get("state") {
         "loaded" | "failed" | "superseded" => {
             let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));
-            return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error });
+            let rejects_key = row.get("rejects_key");
+            return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key });
         }
         "loading" if !ours && !remaining.is_zero() => return Ok(Claimed::Held { load_id, attempt, remaining }),
         _ => {}
