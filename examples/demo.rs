@@ -109,7 +109,10 @@ async fn main() {
     for (what, sql) in [
         ("assets", "select count(*)::text from asset"),
         ("trades", "select count(*)::text from trade"),
-        ("bad rows that wait to be mended", "select count(*)::text from etl.open_reject"),
+        (
+            "bad rows that wait to be mended: accounts whose lines were too broken to have a key",
+            "select count(*)::text from etl.open_reject",
+        ),
         ("rows still parked", "select count(*)::text from etl.parked where released_by is null"),
         (
             "loads whose sum is wrong",

@@ -185,8 +185,8 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
             return Ok(LoadReport {
                 dataset,
                 reason,
-                error,
                 rejects_key,
+                error,
                 ..report(LoadStatus::Duplicate, load_id, attempt)
             });
         }
