@@ -90,17 +90,8 @@ async fn main() {
     }
 
     step("mending the rejects file of the trades, and dropping it where files come in");
-    let rejects =
-        client.get_object().bucket(BUCKET).key("rejects/trade/2.csv").send().await.expect("get the rejects file");
-    let rejects = rejects.body.collect().await.expect("read the rejects file").to_vec();
-    let rejects = String::from_utf8(rejects).expect("the rejects file is text");
-    for line in rejects.lines().take(2) {
-        println!("  {line}");
-    }
-    let mended = mend(&rejects, &String::from_utf8(good_trades).expect("trades are text"));
-    let key = "incoming/trades/2025-12-22-mended.csv";
-    let put = client.put_object().bucket(BUCKET).key(key).body(ByteStream::from(mended.into_bytes()));
-    put.send().await.expect("put the mended file");
+    let good_trades = String::from_utf8(good_trades).expect("trades are text");
+    let key = drop_mended_trades(&client, &good_trades).await;
     let answer = ingest.invoke(&json!({"bucket": BUCKET, "key": key}));
     let Some(load) = answer["loads"].get(0) else { panic!("the function failed: {answer}") };
     print_report("the rejected trades, mended", load, &database).await;
@@ -132,6 +123,21 @@ async fn main() {
         tokio::signal::ctrl_c().await.expect("wait for Ctrl-C");
     }
     step("stopping the servers and removing the scratch folders");
+}
+
+/// Returns where the mended lines lie.
+async fn drop_mended_trades(client: &aws_sdk_s3::Client, good: &str) -> &'static str {
+    const KEY: &str = "incoming/trades/2025-12-22-mended.csv";
+    let object =
+        client.get_object().bucket(BUCKET).key("rejects/trade/2.csv").send().await.expect("get the rejects file");
+    let bytes = object.body.collect().await.expect("read the rejects file").to_vec();
+    let rejects = String::from_utf8(bytes).expect("the rejects file is text");
+    for line in rejects.lines().take(2) {
+        println!("  {line}");
+    }
+    let put = client.put_object().bucket(BUCKET).key(KEY).body(ByteStream::from(mend(&rejects, good).into_bytes()));
+    put.send().await.expect("put the mended file");
+    KEY
 }
 
 /// Does what a person would: puts the cells right and leaves the four columns in front of them alone.
