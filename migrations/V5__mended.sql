@@ -23,22 +23,27 @@ alter table etl.reject
     alter column first_load_id set not null,
     alter column first_record set not null,
     add constraint an_open_reject_is_resolved_by_none check (state = 'resolved' or resolved_by is null);
+create index reject_open on etl.reject (load_id) where state = 'open';
 create index reject_by_first on etl.reject (first_load_id, first_record);
-create index reject_by_key on etl.reject (key);
+-- A key may be longer than an entry of a tree.
+create index reject_by_key on etl.reject using hash (key);
 
--- Records that say which reject they are to mend: `_load_id` and `_record` of a rejects file.
+-- Records that say which reject they are to mend, by `_load_id` and `_record` of a rejects file; with the numbers as which
+-- that row was bad first.
 create table etl.resubmission (
-    load_id    bigint not null references etl.load (id) on delete cascade,
-    record     bigint not null,
-    line       bigint not null,
-    of_load_id bigint not null,
-    of_record  bigint not null,
-    primary key (load_id, record)
+    load_id       bigint not null references etl.load (id) on delete cascade,
+    record        bigint not null,
+    line          bigint not null,
+    first_load_id bigint not null,
+    first_record  bigint not null,
+    primary key (load_id, record),
+    unique (load_id, line)
 );
 
 alter table etl.parked add column line bigint;
 
--- What became of each accepted row, a batch in one row here: keys, lines and outcomes stand in the same order.
+-- What became of each accepted row, a batch in one row here: keys, lines and outcomes stand in the same order. Of the lowest
+-- and the highest key the first 200 characters are enough to find a batch.
 create type etl.row_outcome as enum ('inserted', 'updated', 'unchanged', 'stale', 'parked');
 create table etl.lineage (
     load_id     bigint not null references etl.load (id) on delete cascade,
@@ -53,7 +58,8 @@ create table etl.lineage (
 );
 create index lineage_by_key on etl.lineage (dataset, lowest_key, highest_key);
 
--- The bad rows that wait for somebody, each once: of several attempts to mend one the last.
+-- The bad rows that wait for somebody, each once: of several attempts to mend one the last. Where that was resolved by hand,
+-- nobody waits for the others either.
 create view etl.open_reject as
 select l.dataset, r.load_id, l.bucket, l.key as file, r.record, r.line, r."column", r.rule, r.message, r.value, r.key,
     l.started_at as rejected_at, l.state as load_state, r.first_load_id, r.first_record, r.id as reject_id
@@ -61,14 +67,14 @@ from etl.reject r join etl.load l on l.id = r.load_id
 where r.state = 'open' and not exists (
     select from etl.reject later
     where later.first_load_id = r.first_load_id and later.first_record = r.first_record
-        and later.load_id > r.load_id and later.state = 'open');
+        and later.load_id > r.load_id and later.resolved_by is null);
 
 -- Every load, also while it runs: then with what its batches have committed so far.
 create view etl.load_history as
 select l.id as load_id, l.dataset, l.bucket, l.key as file, l.version, l.run, l.state, l.reason, l.error, l.attempt,
     l.started_at, l.finished_at, coalesce(l.finished_at, clock_timestamp()) - l.started_at as duration,
     l.read, n.inserted, n.updated, n.unchanged, n.stale, n.parked, n.rejected, l.withheld, n.warnings, l.released,
-    (select count(distinct record) from etl.reject r where r.load_id = l.id and r.state = 'open') as open_rejects,
+    (select count(distinct record) from etl.open_reject o where o.load_id = l.id) as open_rejects,
     (select count(*) from etl.parked p where p.load_id = l.id and p.released_by is null) as still_parked,
     l.dataset_version, l.rejects_bucket, l.rejects_key
 from etl.load l cross join lateral (
@@ -88,4 +94,4 @@ from etl.parked where released_by is null group by 1, 2, 3;
 grant select, insert, update on etl.lineage, etl.resubmission to small_etl_ingest;
 grant select on etl.open_reject, etl.load_history, etl.parked_age to small_etl_ingest;
 -- The nightly run deletes rejects whose time is over.
-grant delete on etl.reject, etl.resubmission to small_etl_ingest;
+grant delete on etl.reject to small_etl_ingest;

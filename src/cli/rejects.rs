@@ -26,6 +26,9 @@ Examples:
 pub(super) struct RejectsArguments {
     /// Only those of this load
     load: Option<i64>,
+    /// Only those of this dataset
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
     /// Only rows that break this rule
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
@@ -48,6 +51,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     let filter = RejectFilter {
         load: arguments.load.map(LoadId),
         rule: arguments.rule.clone(),
+        dataset: arguments.dataset.clone(),
         all: arguments.all,
         ..RejectFilter::default()
     };
@@ -84,7 +88,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     for reject in &shown {
         text.push_str(&line(reject));
     }
-    if shown.is_empty() {
+    if all == 0 {
         text.push_str(if arguments.all { "no rejects\n" } else { "no bad row waits to be mended\n" });
     } else if more > 0 {
         let _ = writeln!(text, "and {more} more rows; --limit shows more, --export writes all of them to a file");
@@ -140,50 +144,49 @@ pub(super) fn to_json(reject: &StoredReject) -> Value {
 }
 
 /// Writes the rows as a file that can be mended and loaded. Rows of several loads go into one where their files have the
-/// same header.
+/// same columns in the same order.
 async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Result<u64> {
     let unwritable = |error: std::io::Error| {
         Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
     };
     // Whoever looks at the path sees all of it or what was there before.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file: Option<(Vec<u8>, RejectsWriter, BufWriter<NamedTempFile>)> = None;
+    let mut out = BufWriter::new(NamedTempFile::new_in(folder).map_err(unwritable)?);
+    let mut present: Option<(LoadId, RejectsWriter)> = None;
     let (mut rows, mut cursor) = (0, RejectCursor::default());
     loop {
         let page = next_page(database, filter, &mut cursor).await?;
-        let Some(first) = page.first() else { break };
-        let mut present = first.load_id;
         for record in page.chunk_by(|one, next| row(one) == row(next)) {
             let load = record[0].load_id;
-            if file.is_none() || load != present {
-                present = load;
+            if present.as_ref().is_none_or(|(known, _)| *known != load) {
                 let header = retrying(|| database.header(load)).await?.unwrap_or_default();
-                match &file {
-                    Some((known, ..)) if *known != header => {
-                        let message = "these loads have files with different headers; export them one by one";
-                        return Err(Error::configuration(format!("{message}: small-etl rejects {load} --export …")));
-                    }
-                    Some(_) => {}
-                    None => {
-                        let mut out = BufWriter::new(NamedTempFile::new_in(folder).map_err(unwritable)?);
-                        let writer = RejectsWriter::begin(&mut out, &header)?;
-                        file = Some((header, writer, out));
+                let writer = RejectsWriter::new(&header);
+                match &present {
+                    None => writer.begin(&mut out)?,
+                    Some((_, known)) if known.header() == writer.header() => {}
+                    Some((other, _)) => {
+                        return Err(Error::configuration(format!(
+                            "loads {other} and {load} have files with other columns; export one load or one dataset at a \
+                             time: small-etl rejects {load} --export …"
+                        )));
                     }
                 }
+                present = Some((load, writer));
             }
-            if let Some((_, writer, out)) = &mut file {
+            if let Some((_, writer)) = &present {
                 let violations: Vec<Violation> = record.iter().map(|reject| reject.violation.clone()).collect();
-                writer.write(out, Some(load), &violations)?;
+                writer.write(&mut out, Some(load), &violations)?;
                 rows += 1;
             }
         }
-    }
-    match file {
-        Some((.., out)) => {
-            let written = out.into_inner().map_err(|error| unwritable(error.into_error()))?;
-            written.persist(path).map_err(|error| unwritable(error.error))?;
-            Ok(rows)
+        if page.is_empty() {
+            break;
         }
-        None => Err(Error::configuration("there is no bad row to export; nothing was written")),
     }
+    if rows == 0 {
+        return Err(Error::configuration("there is no bad row to export; nothing was written"));
+    }
+    let written = out.into_inner().map_err(|error| unwritable(error.into_error()))?;
+    written.persist(path).map_err(|error| unwritable(error.error))?;
+    Ok(rows)
 }

@@ -116,7 +116,8 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
             Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
         })?;
         let mut out = BufWriter::new(created);
-        let writer = RejectsWriter::begin(&mut out, &file.extracted.header)?;
+        let writer = RejectsWriter::new(&file.extracted.header);
+        writer.begin(&mut out)?;
         let mut chunks = std::pin::pin!(file.violations());
         while let Some(chunk) = chunks.try_next().await? {
             writer.write(&mut out, None, &chunk)?;

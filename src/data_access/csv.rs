@@ -257,23 +257,16 @@ pub fn fields_of(raw: &[u8]) -> Vec<Vec<u8>> {
     fields.collect()
 }
 
-/// What stands behind the first `fields` fields of a record; none where it has no more than those.
+/// The cells of one record as they stand there, with their quotes.
 #[must_use]
-pub fn behind_fields(raw: &[u8], fields: usize) -> Option<&[u8]> {
+pub fn cells_of(raw: &[u8]) -> Vec<&[u8]> {
     let mut quoted = false;
-    let mut commas = 0;
-    for (index, byte) in raw.iter().enumerate() {
-        match byte {
-            // A doubled quote closes and opens again.
-            b'"' => quoted = !quoted,
-            b',' if !quoted => commas += 1,
-            _ => {}
-        }
-        if commas == fields {
-            return Some(&raw[index + 1..]);
-        }
-    }
-    None
+    // A doubled quote closes and opens again.
+    let is_comma = |byte: &u8| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
+    };
+    raw.split(is_comma).collect()
 }
 
 /// A lone CR is content, so the line end is LF alone, and a CR before it is taken off by [`Records`].
@@ -339,10 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_fields_are_cut_off_without_touching_the_others() {
-        let raw = br#"7,3,4,"price: ""1,5"" is wrong",a,"b,""c""",d"#;
-        assert_eq!(behind_fields(raw, 4), Some(&br#"a,"b,""c""",d"#[..]));
-        assert_eq!(behind_fields(b"7,3,4,x", 4), None);
+    fn cells_keep_their_quotes() {
+        let raw = br#"7,"a: ""1,5""",,d"#;
+        assert_eq!(cells_of(raw), [&b"7"[..], br#""a: ""1,5""""#, b"", b"d"]);
     }
 
     type Split = Vec<(i64, u64, String, Vec<String>)>;

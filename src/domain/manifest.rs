@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_with::rust::maps_duplicate_key_is_error;
 
 use super::ColumnType;
 use super::dataset::Dataset;
@@ -40,7 +41,7 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 struct Text<'a> {
     row_count: Option<i64>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, with = "maps_duplicate_key_is_error")]
     sums: BTreeMap<String, &'a RawValue>,
     sha256: Option<String>,
 }
@@ -51,6 +52,8 @@ impl Manifest {
     /// # Errors
     /// A message that says what is wrong and what to write.
     pub fn parse(bytes: &[u8], dataset: &Dataset) -> Result<Self, String> {
+        // Some programs put a byte order mark in front of whatever they write.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let text: Text<'_> = serde_json::from_slice(bytes).map_err(|error| {
             // Only what serde says of the form, since the text may hold anything.
             format!(
@@ -106,6 +109,8 @@ mod tests {
         );
         assert!(parse(r#"{"sums": {"account_id": 1}}"#).is_err());
         assert!(parse(r#"{"sums": {"cash": "1e400"}}"#).unwrap_err().contains("sum of cash"));
+        assert!(parse(r#"{"sums": {"cash": 1, "cash": 2}}"#).unwrap_err().contains("no JSON of the form"));
+        assert!(parse("\u{feff}{\"row_count\": 4}").is_ok());
         assert_eq!(parse("{}").unwrap_err(), "it states none of row_count, sums and sha256");
     }
 

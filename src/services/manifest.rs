@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::Extracted;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::manifest::Manifest;
-use crate::domain::{Dataset, ObjectVersion};
+use crate::domain::{Column, ColumnType, Dataset, ObjectVersion};
 use crate::error::{Error, Reason, Result};
+
+/// As many digits as a column may have.
+const MOST_DIGITS: u8 = 28;
+/// Decimals that are summed although a column has fewer.
+const MORE_DECIMALS: u8 = 10;
 
 /// Compares a staged file that is not validated yet with the manifest beside it, and returns the figures that agree.
 ///
@@ -47,11 +51,14 @@ pub async fn check(
         let differ = hash != found;
         compare("sha256".into(), hash, found, differ, "");
     }
-    for (column, said) in sums {
-        let (found, unread) = sum_of(&column, stage).await?;
-        let note =
-            if unread > 0 { format!(", not counting {unread} cells that are no numbers") } else { String::new() };
-        compare(format!("sum of {column}"), said.to_string(), found.to_string(), said != found, &note);
+    for (column, said) in dataset.columns.iter().filter_map(|column| Some((column, sums.get(&column.name)?))) {
+        let (found, unread) = sum_of(column, stage).await?;
+        let (said, note) = (
+            said.normalize().to_string(),
+            if unread > 0 { format!(", not counting {unread} cells that are no numbers") } else { String::new() },
+        );
+        let differ = said != found;
+        compare(format!("sum of {}", column.name), said, found, differ, &note);
     }
     if differences.is_empty() {
         return Ok(Value::Object(agreed));
@@ -59,22 +66,35 @@ pub async fn check(
     Err(Error::file(Reason::ManifestMismatch, format!("{file}: {}; nothing was loaded", differences.join("; "))))
 }
 
-/// The sum of a column over all records that have the header's width, and how many of its cells are no numbers.
-async fn sum_of(column: &str, stage: &Arc<Stage>) -> Result<(Decimal, i64)> {
-    // 18 digits before the point, as many rows as there may be: the sum does not overflow.
-    let number = format!("try_cast(\"{column}.raw\" as decimal(28, 10))");
+/// The exact sum of a column over all records that have the header's width, and how many of its cells are no numbers. Cells with
+/// more decimals than the column has are rejected later, but were sent, and count.
+async fn sum_of(column: &Column, stage: &Arc<Stage>) -> Result<(String, i64)> {
+    // Ten digits are left for the sum of as many rows as there may be: it does not overflow.
+    let number = match column.kind {
+        ColumnType::Decimal { precision, scale } => {
+            let whole = precision - scale;
+            let scale = scale.max(MORE_DECIMALS.min(MOST_DIGITS - whole));
+            ColumnType::Decimal { precision: whole + scale, scale }
+        }
+        _ => ColumnType::Decimal { precision: MOST_DIGITS, scale: 0 },
+    };
+    let ColumnType::Decimal { precision, scale } = number else { return Ok((String::new(), 0)) };
+    let form = number.lexical_form().unwrap_or_default();
+    let raw = format!("\"{}.raw\"", column.name);
     let sql = format!(
-        "select cast(coalesce(sum({number}), 0) as varchar), \
-             count(*) filter (where \"{column}.raw\" is not null and {number} is null) from staged"
+        "with cell as ( \
+             select {raw} is not null as _present, \
+                 case when regexp_full_match({raw}, '{form}') then try_cast({raw} as decimal({precision}, {scale})) end as _number \
+             from staged) \
+         select cast(coalesce(sum(_number), 0) as varchar), count(*) filter (where _present and _number is null) from cell"
     );
     let stage = Arc::clone(stage);
     blocking(move || {
         let rows = stage.query(&sql)?;
-        let Some(row) = rows.first() else { return Ok((Decimal::ZERO, 0)) };
+        let Some(row) = rows.first() else { return Ok((String::from("0"), 0)) };
         let text = row.column(0).as_string::<i32>().value(0);
-        let sum = text.trim_end_matches('0').trim_end_matches('.').parse();
-        let sum = sum.map_err(|error| Error::system("sum a column", error))?;
-        Ok((sum, row.column(1).as_primitive::<Int64Type>().value(0)))
+        let sum = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text };
+        Ok((sum.to_owned(), row.column(1).as_primitive::<Int64Type>().value(0)))
     })
     .await
 }

@@ -1,5 +1,7 @@
 //! Reconcile: what is missing is written, and what may not be kept any longer is deleted. It runs every night.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::Deadline;
@@ -7,7 +9,6 @@ use super::rejects_file::Output;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
 use crate::error::Result;
-use std::time::Duration;
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -39,19 +40,22 @@ pub async fn reconcile(
 ) -> Result<Reconciled> {
     let mut done = Reconciled::default();
     if let Some(days) = retention_days {
-        for (load, file) in retrying(|| database.expired_rejects(days)).await? {
+        for (expired, noted) in retrying(|| database.expired_rejects(days)).await? {
             if !deadline.has_time_for(Duration::ZERO) {
                 return Ok(Reconciled { out_of_time: true, ..done });
             }
+            let load_id = expired.load_id.0;
+            // Whoever wrote the file may not have lived to note it.
+            let file = noted.or_else(|| output.place(&expired));
             if let Some((bucket, key)) = file
                 && let Err(error) = output.delete_rejects(&bucket, &key).await
             {
-                tracing::warn!(load_id = load.0, error = %error.chain(), "a rejects file could not be deleted");
+                tracing::warn!(load_id, error = %error.chain(), "a rejects file could not be deleted");
                 done.rejects_not_deleted += 1;
                 continue;
             }
-            let (deleted, open) = retrying(|| database.delete_rejects(load)).await?;
-            tracing::info!(load_id = load.0, deleted, open, "rejects are deleted, since their time is over");
+            let (deleted, open) = retrying(|| database.delete_rejects(expired.load_id)).await?;
+            tracing::info!(load_id, deleted, open, "rejects are deleted, since their time is over");
             done.rejects_deleted += deleted;
             done.open_rejects_deleted += open;
         }
@@ -60,8 +64,8 @@ pub async fn reconcile(
         if !deadline.has_time_for(Duration::ZERO) {
             return Ok(Reconciled { out_of_time: true, ..done });
         }
-        let Some(bucket) = output.bucket(&pending.bucket, false) else { continue };
-        match output.write_rejects(database, pending.load_id, &pending.dataset, bucket).await {
+        let Some((bucket, _)) = output.place(&pending) else { continue };
+        match output.write_rejects(database, pending.load_id, &pending.dataset, &bucket).await {
             Ok(_) => done.rejects_files_written += 1,
             Err(error) => {
                 tracing::warn!(load_id = pending.load_id.0, error = %error.chain(), "a rejects file is still missing");

@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use super::Extracted;
 use super::extract::{FIELD_COUNT, QUOTING, printable};
 use super::validate::{Check, UNIQUE, explain_warnings};
-use crate::data_access::csv::{behind_fields, fields_of};
+use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::violation::quoted;
 use crate::domain::{
@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 /// No more bytes of a file's records are held at once than this, whatever the size of a batch.
 const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
 const RECORDS_AT_ONCE: i32 = 10_000;
-/// A key is looked up in an index, which takes no more.
-const LONGEST_KEY: usize = 500;
+/// No table takes a longer key.
+const LONGEST_KEY: usize = 2700;
 
 /// Which of the tables of the stage violations are read from.
 #[derive(Clone, Copy, Debug)]
@@ -299,31 +299,46 @@ impl RejectedRecord {
     }
 }
 
-/// The cells that a rejects file puts before those of a record.
-const OWN_COLUMNS: &[u8] = b"_load_id,_record,_line,_errors,";
-const OWN_CELLS: usize = 4;
+/// The columns that a rejects file puts before those of a record.
+const OWN_COLUMNS: [&str; 4] = ["_load_id", "_record", "_line", "_errors"];
 
 /// Writes rejects in a form that a person can mend and send again: four cells of ours, then the record's own bytes.
 ///
 /// Where the rejected file was a rejects file itself, its four columns give way to the new ones.
 pub struct RejectsWriter {
-    mends: bool,
+    header: Vec<u8>,
+    width: usize,
+    own: Vec<usize>,
 }
 
 impl RejectsWriter {
-    /// Begins with the header of the file.
+    /// For a file with this header.
+    #[must_use]
+    pub fn new(header: &[u8]) -> Self {
+        let names = fields_of(header);
+        let is_own = |name: &Vec<u8>| OWN_COLUMNS.iter().any(|own| own.as_bytes() == name);
+        let own = (0..names.len()).filter(|index| is_own(&names[*index])).collect();
+        let mut writer = Self { header: header.to_vec(), width: names.len(), own };
+        writer.header = writer.without_own(header);
+        writer
+    }
+
+    /// The header without the columns of ours.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// Writes the header.
     ///
     /// # Errors
     /// `System` when `out` cannot be written.
-    pub fn begin(out: &mut dyn Write, header: &[u8]) -> Result<Self> {
-        let own = header.strip_prefix(OWN_COLUMNS);
-        let write = |out: &mut dyn Write| {
-            out.write_all(OWN_COLUMNS)?;
-            out.write_all(own.unwrap_or(header))?;
-            out.write_all(b"\n")
-        };
-        write(out).map_err(unwritable)?;
-        Ok(Self { mends: own.is_some() })
+    pub fn begin(&self, out: &mut dyn Write) -> Result<()> {
+        let mut line = OWN_COLUMNS.join(",").into_bytes();
+        for part in [b",", self.header(), b"\n"] {
+            line.extend_from_slice(part);
+        }
+        out.write_all(&line).map_err(unwritable)
     }
 
     /// Writes the records of `violations`, one line each.
@@ -343,20 +358,52 @@ impl RejectsWriter {
                 ::csv::WriterBuilder::new().terminator(::csv::Terminator::Any(b',')).from_writer(Vec::new());
             let load = load.map_or(String::new(), |load| load.to_string());
             let fields = [load, record[0].record.to_string(), record[0].line.to_string(), errors.join("; ")];
-            let raw = &*record[0].raw;
-            let raw = if self.mends { behind_fields(raw, OWN_CELLS).unwrap_or(raw) } else { raw };
             let line = cells.write_record(fields).map_err(std::io::Error::other).and_then(|()| {
                 let cells = cells.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
                 out.write_all(&cells)?;
-                out.write_all(raw)?;
+                out.write_all(&self.without_own(&record[0].raw))?;
                 out.write_all(b"\n")
             });
             line.map_err(unwritable)?;
         }
         Ok(())
     }
+
+    /// The record without the cells of ours; whole, where it is too broken to tell which those are.
+    fn without_own(&self, raw: &[u8]) -> Vec<u8> {
+        let cells = cells_of(raw);
+        let leading = self.own.iter().enumerate().all(|(nth, index)| nth == *index);
+        if self.own.is_empty() || cells.len() != self.width && (!leading || cells.len() <= self.own.len()) {
+            return raw.to_vec();
+        }
+        let kept = cells.iter().enumerate().filter(|(index, _)| !self.own.contains(index)).map(|(_, cell)| *cell);
+        kept.collect::<Vec<_>>().join(&b',')
+    }
 }
 
 fn unwritable(error: std::io::Error) -> Error {
     Error::system("write the rejects file", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_ours_give_way_wherever_they_stand() {
+        let of = |header: &str, record: &str| {
+            let writer = RejectsWriter::new(header.as_bytes());
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            (text(writer.header()), text(&writer.without_own(record.as_bytes())))
+        };
+        let pair = |header: &str, record: &str| (header.to_owned(), record.to_owned());
+        assert_eq!(of("a,b", "1,\"x,\"\"y\"\"\""), pair("a,b", "1,\"x,\"\"y\"\"\""));
+        assert_eq!(of("_load_id,_record,_line,_errors,a,b", "7,1,2,\"e,e\",1,\"x,y\""), pair("a,b", "1,\"x,y\""));
+        assert_eq!(of("\"_load_id\",_record,a", "7,1,2"), pair("a", "2"));
+        assert_eq!(of("a,_load_id,_record", "2,7,1"), pair("a", "2"));
+        // A record with too few or too many cells.
+        assert_eq!(of("_load_id,_record,a,b", "7,1,2"), pair("a,b", "2"));
+        assert_eq!(of("a,b,_load_id,_record", "1,7,1"), pair("a,b", "1,7,1"));
+        assert_eq!(of("_load_id,_record,a", "7"), pair("a", "7"));
+    }
 }

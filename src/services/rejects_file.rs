@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::rejects::RejectsWriter;
 use super::report;
-use crate::data_access::postgres::{Database, RejectCursor, RejectFilter};
+use crate::data_access::postgres::{Database, PendingRejects, RejectCursor, RejectFilter};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
+use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, Datasets, LoadId, Violation};
 use crate::error::{Error, Result};
 
@@ -34,6 +35,13 @@ impl Output {
     #[must_use]
     pub fn has_own_bucket(&self) -> bool {
         self.bucket.is_some()
+    }
+
+    /// Bucket and key of the rejects file of a load; none for a file on this machine where no bucket is set.
+    #[must_use]
+    pub fn place(&self, load: &PendingRejects) -> Option<(String, String)> {
+        let bucket = self.bucket(&load.bucket, load.bucket == LOCAL_BUCKET)?;
+        Some((bucket.to_owned(), self.key(&load.dataset, load.load_id)))
     }
 
     /// Refuses a dataset that would load what this writes.
@@ -108,7 +116,8 @@ fn report_key(rejects_key: &str) -> String {
 async fn each_page(database: &Database, load: LoadId, mut take: impl AsyncFnMut(Vec<u8>) -> Result<()>) -> Result<()> {
     let header = retrying(|| database.header(load)).await?.unwrap_or_default();
     let mut page = Vec::new();
-    let writer = RejectsWriter::begin(&mut page, &header)?;
+    let writer = RejectsWriter::new(&header);
+    writer.begin(&mut page)?;
     let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
     let mut cursor = RejectCursor::default();
     loop {

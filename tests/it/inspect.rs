@@ -145,9 +145,12 @@ async fn rejects_lists_what_waits_and_exports_it_to_be_mended() {
     assert_snapshot!(tidy(&world, &rejects(&["2"])), @"no bad row waits to be mended");
     assert!(!rejects(&["2", "--export", "none.csv"]).status.success());
     assert!(!scratch.path().join("none.csv").exists());
-    // Files with other columns do not go into one.
+    // Rows of several loads go into one file, rejects files and what came of them too, unless the columns differ.
+    let rows = rejects(&["--dataset", "trade", "--all", "--export", "trades.csv"]);
+    assert_eq!(tidy(&world, &rows), "rows written to trades.csv: 2");
+    assert!(tidy(&world, &rejects(&["--limit", "0"])).starts_with("and 1 more rows"));
     let other = rejects(&["--all", "--export", "all.csv"]);
-    assert!(tidy(&world, &other).contains("different headers"), "{other:?}");
+    assert!(tidy(&world, &other).contains("loads 1 and 2 have files with other columns"), "{other:?}");
     assert!(!scratch.path().join("all.csv").exists());
 }
 

@@ -6,6 +6,7 @@
 mod support;
 mod world;
 
+mod chain;
 mod command_line;
 mod contract;
 mod dataset;

@@ -73,7 +73,7 @@ async fn a_file_that_is_not_what_its_manifest_says_fails_with_both_figures_and_n
     let manifest = json!({"row_count": 5, "sums": {"cash": "930000.00", "market_value": 1_320_000}, "sha256": "00"});
     let report = load(&world, &manifest, bad.clone()).await;
     assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("manifest_mismatch")));
-    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b").replace(&hash(bad.as_bytes()), "HASH"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; sha256: the manifest says 00, the file has HASH; sum of cash: the manifest says 930000.00, the file has 830000, not counting 1 cells that are no numbers; sum of market_value: the manifest says 1320000, the file has 1220000, not counting 1 cells that are no numbers; nothing was loaded");
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b").replace(&hash(bad.as_bytes()), "HASH"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; sha256: the manifest says 00, the file has HASH; sum of cash: the manifest says 930000, the file has 830000, not counting 1 cells that are no numbers; sum of market_value: the manifest says 1320000, the file has 1220000, not counting 1 cells that are no numbers; nothing was loaded");
     assert_eq!(world.query("select count(*) from asset").await, "0");
     assert_eq!(world.query("select read, withheld from etl.load").await, "4 | 4");
     let unusable = [
@@ -88,6 +88,33 @@ async fn a_file_that_is_not_what_its_manifest_says_fails_with_both_figures_and_n
         assert_eq!(report.reason.as_deref(), Some(reason), "{text}");
     }
     assert_eq!(world.query("select count(*) from asset").await, "0");
+}
+
+#[tokio::test]
+async fn sums_are_exact_and_what_is_no_number_does_not_count() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/0.csv", ASSETS).await;
+    let (manifest, key) = ("incoming/trades/1.csv.manifest.json", "incoming/trades/1.csv");
+    let row = |id: &str, price: &str, volume: &str, amount: &str| {
+        format!(
+            "10000000004,1,{id},X,2025-12-22T10:30:00,{price},{volume},{amount},s,,0,48,2025-12-22T10:30:00,2025-12-22T14:30:00\n"
+        )
+    };
+    let header = "account_id,account_type,traded_id,stock_code,traded_time,traded_price,traded_volume,traded_amount,\
+        strategy_name,order_remark,direction,offset_flag,created_at,updated_at";
+    let large = row("T1", "0.01", "9000000000000000000", "90000000000000000.00");
+    let file = format!("{header}\n{large}{}", large.replace(",T1,", ",T2,"));
+    world
+        .put(manifest, r#"{"sums": {"traded_volume": 18000000000000000000, "traded_amount": "180000000000000000"}}"#)
+        .await;
+    let report = world.drop_file(key, file).await;
+    assert_eq!((report.status, report.counts.unwrap().inserted), (LoadStatus::Loaded, 2), "{:?}", report.error);
+
+    let odd =
+        [row("T3", "1e2", " 5", "+3"), row("T4", "1_0", "5.6", "1,0"), row("T5", "0.1234567891", "7", "1.00")].concat();
+    world.put(manifest, r#"{"sums": {"traded_price": "0.123456789", "traded_volume": 8, "traded_amount": 2}}"#).await;
+    let report = world.drop_file(key, format!("{header}\n{odd}")).await;
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/trades/1.csv: sum of traded_price: the manifest says 0.123456789, the file has 0.1234567891, not counting 1 cells that are no numbers; sum of traded_volume: the manifest says 8, the file has 7, not counting 1 cells that are no numbers; sum of traded_amount: the manifest says 2, the file has 1, not counting 1 cells that are no numbers; nothing was loaded");
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ impl Database {
                     null::bigint as released_by, b.xid::text as transaction \
                 from etl.lineage i join etl.load_batch b using (load_id, batch) \
                     cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
-                where i.dataset = $1 and i.lowest_key <= $2 and i.highest_key >= $2 and n.key = $2 and n.outcome <> 'parked' \
+                where i.dataset = $1 and i.lowest_key <= $2 and i.highest_key >= left($2, 200) and n.key = $2 and n.outcome <> 'parked' \
                 union all \
                 select p.load_id, p.line, coalesce(p.outcome, 'parked'), coalesce(p.released_at, p.parked_at), p.parked_at, \
                     p.released_by, p.released_xid::text \
@@ -270,13 +270,14 @@ impl Database {
         Ok(row.map(|row| PresentRow { transaction: row.get("transaction") }))
     }
 
-    /// The versions of files that were loaded as `dataset` since then, or failed, each once, in the order of their loads.
+    /// The versions of files that were read as `dataset` since then, each once, in the order of their loads.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn files_since(&self, dataset: &str, since: DateTime<Utc>) -> Result<Vec<(LoadId, Location, String)>> {
         let statement = "select max(id) as load_id, bucket, key, version, max(version_id) as version_id from etl.load \
-            where dataset = $1 and started_at >= $2 and finished_at is not null group by bucket, key, version order by 1";
+            where dataset = $1 and started_at >= $2 and finished_at is not null \
+                and coalesce(reason, '') not in ('not_found', 'forbidden') group by bucket, key, version order by 1";
         let rows = self.connection().await?.query(statement, &[&dataset, &since]).await;
         let rows = rows.map_err(|error| query_error("look for the files of a dataset", error))?;
         let files = rows.iter().map(|row| {

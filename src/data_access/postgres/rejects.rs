@@ -3,9 +3,9 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Row, Transaction};
 
 use super::{Database, query_error};
 use crate::domain::{ByteRange, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
@@ -67,7 +67,7 @@ pub struct StoredReject {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RejectCursor(i64, i64);
 
-/// A load whose rejects file has not been written yet.
+/// A load whose rejects file is to be written or deleted.
 #[derive(Clone, Debug)]
 pub struct PendingRejects {
     /// The load.
@@ -76,6 +76,12 @@ pub struct PendingRejects {
     pub bucket: String,
     /// Its dataset.
     pub dataset: String,
+}
+
+impl PendingRejects {
+    fn of(row: &Row) -> Self {
+        Self { load_id: LoadId(row.get("id")), bucket: row.get("bucket"), dataset: row.get("dataset") }
+    }
 }
 
 /// Records at the most, and bytes of theirs, in one page.
@@ -202,20 +208,16 @@ impl Database {
                 and ($1 or bucket <> 'file') and exists (select from etl.reject r where r.load_id = l.id) order by id";
         let rows = self.connection().await?.query(statement, &[&local]).await;
         let rows = rows.map_err(|error| query_error("look for rejects files that are missing", error))?;
-        let pending = rows.iter().map(|row| PendingRejects {
-            load_id: LoadId(row.get("id")),
-            bucket: row.get("bucket"),
-            dataset: row.get("dataset"),
-        });
-        Ok(pending.collect())
+        Ok(rows.iter().map(PendingRejects::of).collect())
     }
 
-    /// The loads that ended more than `days` ago and whose rejects or rejects file are still kept.
+    /// The loads that ended more than `days` ago and whose rejects or rejects file are still kept; with bucket and key of
+    /// the file, where it was noted.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn expired_rejects(&self, days: u32) -> Result<Vec<(LoadId, Option<(String, String)>)>> {
-        let statement = "select id, rejects_bucket, rejects_key from etl.load l \
+    pub async fn expired_rejects(&self, days: u32) -> Result<Vec<(PendingRejects, Option<(String, String)>)>> {
+        let statement = "select id, bucket, dataset, rejects_bucket, rejects_key from etl.load l \
             where finished_at < clock_timestamp() - make_interval(days => $1) and (rejects_key is not null \
                 or exists (select from etl.reject r where r.load_id = l.id)) order by id";
         let days = i32::try_from(days).unwrap_or(i32::MAX);
@@ -225,7 +227,7 @@ impl Database {
             .iter()
             .map(|row| {
                 let file: (Option<String>, Option<String>) = (row.get("rejects_bucket"), row.get("rejects_key"));
-                (LoadId(row.get("id")), file.0.zip(file.1))
+                (PendingRejects::of(row), file.0.zip(file.1))
             })
             .collect())
     }
@@ -300,104 +302,32 @@ pub(super) async fn keep_resubmissions(
         return Ok(());
     }
     let column = |of: fn(&Resubmission) -> i64| resubmissions.iter().map(of).collect::<Vec<_>>();
-    let statement = "insert into etl.resubmission (load_id, record, line, of_load_id, of_record) \
-        select $1, n.record, n.line, n.of_load_id, n.of_record \
+    let statement = "insert into etl.resubmission (load_id, record, line, first_load_id, first_record) \
+        select $1, n.record, n.line, r.first_load_id, r.first_record \
         from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) as n (record, line, of_load_id, of_record) \
             join etl.load own on own.id = $1 join etl.load old on old.id = n.of_load_id and old.dataset = own.dataset \
-        where n.of_load_id < $1 and exists ( \
-            select from etl.reject r where r.load_id = n.of_load_id and r.record = n.of_record) \
-        on conflict do nothing";
+            join lateral ( \
+                select first_load_id, first_record from etl.reject \
+                where load_id = n.of_load_id and record = n.of_record limit 1) r on true \
+        where old.id < own.id and old.finished_at is not null on conflict do nothing";
     let (records, lines) = (column(|row| row.record.0), column(|row| row.line.0));
     let (of_loads, of_records) = (column(|row| row.of_load.0), column(|row| row.of_record.0));
     transaction.execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records]).await.map(|_| ())
 }
 
-/// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and closes every reject
-/// that its rows, and the parked rows that it freed, have mended.
-///
-/// It looks at loads with a higher number, too: one that overtook this load saw none of its rejects.
+/// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves those that its
+/// rows have mended.
 pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), tokio_postgres::Error> {
-    // A bad row is the same as before where it says so, where the very same version of a file is loaded once more, or
-    // where it bears the same key. One that lost to another row of its file says nothing about that key.
-    transaction
-        .execute(
-            "with own as (select id, dataset, bucket, key, version from etl.load where id = $1), \
-             bad as ( \
-                 select r.record, min(r.key) as key, bool_and(r.rule = 'unique') as lost \
-                 from etl.reject r where r.load_id = $1 group by r.record \
-             ), linked as ( \
-                 select b.record, coalesce(said.first_load_id, again.first_load_id, keyed.first_load_id) as first_load_id, \
-                     coalesce(said.first_record, again.first_record, keyed.first_record) as first_record \
-                 from own cross join bad b \
-                     left join lateral (select r.first_load_id, r.first_record \
-                         from etl.resubmission s join etl.reject r on r.load_id = s.of_load_id and r.record = s.of_record \
-                         where s.load_id = $1 and s.record = b.record limit 1) said on true \
-                     left join lateral (select r.first_load_id, r.first_record \
-                         from etl.load l join etl.reject r on r.load_id = l.id and r.record = b.record \
-                         where l.bucket = own.bucket and l.key = own.key and l.version = own.version \
-                             and l.dataset = own.dataset and l.id < own.id \
-                         order by l.id desc limit 1) again on true \
-                     left join lateral (select r.first_load_id, r.first_record \
-                         from etl.reject r join etl.load l on l.id = r.load_id \
-                         where r.key = b.key and r.state = 'open' and l.dataset = own.dataset and l.id < own.id and not b.lost \
-                         order by r.load_id desc, r.record desc limit 1) keyed on true \
-             ) \
-             update etl.reject r set first_load_id = k.first_load_id, first_record = k.first_record \
-             from linked k where r.load_id = $1 and r.record = k.record and k.first_load_id is not null",
-            &[&load.0],
-        )
-        .await?;
-    // Rejects of a load that failed wait until the whole file has been loaded.
-    transaction
-        .execute(
-            "with own as (select id, dataset from etl.load where id = $1), \
-             open as materialized ( \
-                 select r.id, r.load_id, r.key, r.first_load_id, r.first_record, l.dataset, \
-                     l.state = 'failed' as failed, whole.id as whole \
-                 from own join etl.load l on l.dataset = own.dataset \
-                     or l.dataset in (select dataset from etl.parked where released_by = own.id) \
-                     join etl.reject r on r.load_id = l.id left join lateral ( \
-                     select min(w.id) as id from etl.load w where l.state = 'failed' and w.bucket = l.bucket \
-                         and w.key = l.key and w.dataset = l.dataset and w.id > l.id and w.state = 'loaded') whole on true \
-                 where r.state = 'open' and l.finished_at is not null \
-             ), settled as materialized ( \
-                 select i.load_id, own.dataset, n.key, n.line, i.load_id as mended_by \
-                 from own join etl.lineage i on i.dataset = own.dataset and i.load_id >= own.id \
-                     cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
-                 where n.outcome <> 'parked' and exists (select from open o where o.load_id < i.load_id) \
-                 union all \
-                 select p.load_id, p.dataset, p.key, p.line, p.released_by from own join etl.parked p \
-                     on p.released_by = own.id or p.dataset = own.dataset and p.load_id > own.id and p.released_by is not null \
-                 where exists (select from open o where o.load_id < p.load_id) \
-             ), said as materialized ( \
-                 select distinct m.load_id, m.line, r.first_load_id, r.first_record \
-                 from etl.resubmission m join etl.reject r on r.load_id = m.of_load_id and r.record = m.of_record \
-                 where m.load_id in (select distinct load_id from settled) \
-             ), mending as ( \
-                 select s.load_id, s.dataset, s.key, s.mended_by, said.first_load_id, said.first_record \
-                 from settled s left join said on said.load_id = s.load_id and said.line = s.line \
-             ), mended as ( \
-                 select o.id, m.mended_by, m.load_id from open o join mending m \
-                     on m.dataset = o.dataset and m.first_load_id = o.first_load_id and m.first_record = o.first_record \
-                 where o.load_id < m.load_id and (not o.failed or o.whole is not null) \
-                 union all \
-                 select o.id, m.mended_by, m.load_id from open o join mending m \
-                     on m.dataset = o.dataset and m.key = o.key and m.first_load_id is null \
-                 where o.load_id < m.load_id and (not o.failed or o.whole is not null) \
-                 union all \
-                 select o.id, o.whole, o.whole from open o join own on o.whole = own.id or o.load_id = own.id \
-                 where o.whole is not null \
-             ) \
-             update etl.reject r set state = 'resolved', resolved_at = clock_timestamp(), resolved_by = m.mended_by \
-             from ( \
-                 select d.id, min(d.mended_by) as mended_by from mended d join open o using (id) where not exists ( \
-                     select from etl.reject still where still.first_load_id = o.first_load_id \
-                         and still.first_record = o.first_record and still.state = 'open' \
-                         and still.load_id = d.load_id and still.load_id > o.load_id) \
-                 group by d.id \
-             ) m where r.id = m.id",
-            &[&load.0],
-        )
-        .await
-        .map(|_| ())
+    // Loads of a dataset take turns, so that of two that end at once the second sees the first.
+    let alone = "select pg_advisory_xact_lock(hashtextextended('etl.reject ' || dataset, 0)) from ( \
+        select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 order by 1) d";
+    transaction.query(alone, &[&load.0]).await?;
+    let concerned = "select exists ( \
+        select from etl.load own join etl.load l on l.dataset = own.dataset \
+                or l.dataset in (select dataset from etl.parked where released_by = own.id) \
+            join etl.reject r on r.load_id = l.id and r.state = 'open' where own.id = $1)";
+    if !transaction.query_one(concerned, &[&load.0]).await?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    transaction.batch_execute(&include_str!("resolve.sql").replace(":load", &load.to_string())).await
 }

@@ -62,7 +62,7 @@ fn upsert(dataset: &Dataset, stage: &str) -> String {
              from candidate c left join written w on w._key = c.{key} \
          ), noted as ( \
              insert into etl.lineage as i (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
-             select $1, $2, '{name}', min(_key collate \"C\"), max(_key collate \"C\"), array_agg(_key order by _record), \
+             select $1, $2, '{name}', left(min(_key collate \"C\"), 200), left(max(_key collate \"C\"), 200), array_agg(_key order by _record), \
                  array_agg(_line order by _record), array_agg(_outcome::etl.row_outcome order by _record) \
              from ended where _outcome is not null having count(*) > 0 \
              on conflict (load_id, batch) do update set \

@@ -1,0 +1,113 @@
+-- Runs in the transaction that ends load :load, where a reject of its dataset is open. It links the load's rejects with the earlier ones that they were to mend,
+-- and resolves every reject that its rows, and the parked rows that it freed, have mended. What is joined lies in temporary
+-- tables with indexes and statistics: planned by guess, 200,000 rejects would be compared each with each.
+
+set client_min_messages = warning;
+create temporary table if not exists bad_row (record bigint primary key, key text, lost boolean) on commit delete rows;
+create temporary table if not exists linked_row (
+    record bigint primary key, first_load_id bigint, first_record bigint, state text, resolved_by bigint,
+    resolved_at timestamptz) on commit delete rows;
+create index if not exists linked_row_by_first on linked_row (first_load_id, first_record);
+create temporary table if not exists waiting_row (
+    key text, nth bigint, first_load_id bigint, first_record bigint) on commit delete rows;
+create index if not exists waiting_row_by_key on waiting_row using hash (key);
+create temporary table if not exists open_row (
+    id bigint primary key, load_id bigint, key text, first_load_id bigint, first_record bigint, dataset text,
+    whole bigint, closable boolean) on commit delete rows;
+create index if not exists open_row_by_key on open_row using hash (key);
+create index if not exists open_row_by_first on open_row (first_load_id, first_record);
+
+-- A row that lost to another one of its file says nothing about its key.
+insert into bad_row
+select record, min(key), bool_and(rule = 'unique') from etl.reject where load_id = :load group by record;
+analyze bad_row;
+
+-- A bad row is the same as before where it says so, or where the very same version of a file is loaded once more. It may
+-- have been mended since that version was first loaded.
+insert into linked_row
+with again as (
+    select distinct on (b.record) b.record, r.first_load_id, r.first_record, r.state, r.resolved_by, r.resolved_at
+    from etl.load own join etl.load l on l.bucket = own.bucket and l.key = own.key and l.version = own.version
+            and l.dataset = own.dataset and l.id < own.id
+        join etl.reject r on r.load_id = l.id join bad_row b on b.record = r.record
+    where own.id = :load order by b.record, l.id desc)
+select record, coalesce(s.first_load_id, a.first_load_id), coalesce(s.first_record, a.first_record),
+    a.state, a.resolved_by, a.resolved_at
+from again a full join (
+    select s.record, s.first_load_id, s.first_record
+    from etl.resubmission s join bad_row b using (record) where s.load_id = :load) s using (record);
+analyze linked_row;
+
+-- Else where it bears the same key: of several with one key each takes one.
+insert into waiting_row
+select key, row_number() over (partition by key order by load_id desc, record), first_load_id, first_record from (
+    select distinct on (r.key, r.first_load_id, r.first_record) r.key, r.first_load_id, r.first_record, r.load_id, r.record
+    from (select distinct key from bad_row where not lost and key is not null) b join etl.reject r on r.key = b.key
+        join etl.load l on l.id = r.load_id join etl.load own on own.id = :load and own.dataset = l.dataset
+    where r.state = 'open' and l.id < own.id and not exists (
+        select from linked_row k where k.first_load_id = r.first_load_id and k.first_record = r.first_record)
+    order by r.key, r.first_load_id, r.first_record, r.load_id desc, r.record) w;
+analyze waiting_row;
+
+insert into linked_row
+select n.record, w.first_load_id, w.first_record from (
+    select b.record, b.key, row_number() over (partition by b.key order by b.record) as nth from bad_row b
+    where not b.lost and b.key is not null and not exists (select from linked_row k where k.record = b.record)) n
+join waiting_row w using (key, nth);
+analyze linked_row;
+
+update etl.reject r set first_load_id = k.first_load_id, first_record = k.first_record,
+    state = coalesce(k.state, r.state), resolved_by = k.resolved_by, resolved_at = k.resolved_at
+from linked_row k where r.load_id = :load and r.record = k.record;
+
+-- What may be resolved. Rejects of a load that failed wait until the whole file is loaded, unless they are lines of a rejects
+-- file themselves: the rest of such a file are rejects elsewhere.
+insert into open_row
+select r.id, r.load_id, r.key, r.first_load_id, r.first_record, l.dataset, w.id,
+    l.state <> 'failed' or w.id is not null
+        or exists (select from etl.resubmission s where s.load_id = r.load_id and s.record = r.record)
+from etl.load own join etl.load l on l.dataset = own.dataset
+        or l.dataset in (select dataset from etl.parked where released_by = own.id)
+    join etl.reject r on r.load_id = l.id and r.state = 'open'
+    left join lateral (
+        select min(w.id) as id from etl.load w where l.state = 'failed' and w.bucket = l.bucket and w.key = l.key
+            and w.dataset = l.dataset and w.id > l.id and w.state = 'loaded') w on true
+where own.id = :load and l.finished_at is not null;
+analyze open_row;
+
+-- A good row that says which reject it mends resolves all rejects of that bad row; one that is silent those that bear its key,
+-- and what had become of the same bad rows before. Later loads are looked at, too: one that overtook this load saw none
+-- of its rejects. What is still bad in the load of the good row stays open.
+with settled as (
+    select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by
+    from etl.load own join etl.lineage i on i.dataset = own.dataset and i.load_id >= own.id
+        cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
+    where own.id = :load and n.outcome <> 'parked' and exists (select from open_row o where o.load_id < i.load_id)
+    union all
+    select p.load_id, p.dataset, p.key, p.line, p.released_by
+    from etl.load own join etl.parked p on p.released_by = own.id
+        or p.dataset = own.dataset and p.load_id > own.id and p.released_by is not null
+    where own.id = :load and exists (select from open_row o where o.load_id < p.load_id)
+), mending as (
+    select g.*, s.first_load_id, s.first_record
+    from settled g left join etl.resubmission s on s.load_id = g.load_id and s.line = g.line
+), chain as (
+    select first_load_id, first_record, load_id - 1 as last_load_id, load_id, mended_by
+    from mending where first_load_id is not null
+    union
+    select o.first_load_id, o.first_record, o.load_id, m.load_id, m.mended_by
+    from mending m join open_row o on o.key = m.key and o.dataset = m.dataset
+    where m.first_load_id is null and o.load_id < m.load_id and o.closable
+), mended as (
+    select o.id, c.mended_by, c.load_id from chain c join open_row o using (first_load_id, first_record)
+    where o.load_id <= c.last_load_id and o.closable
+    union all
+    select id, whole, whole from open_row where whole = :load or load_id = :load and whole is not null
+)
+update etl.reject r set state = 'resolved', resolved_at = clock_timestamp(), resolved_by = m.mended_by
+from (
+    select d.id, min(d.mended_by) as mended_by from mended d join open_row o using (id) where not exists (
+        select from etl.reject still where still.first_load_id = o.first_load_id and still.first_record = o.first_record
+            and still.state = 'open' and still.load_id = d.load_id and still.load_id > o.load_id)
+    group by d.id) m
+where r.id = m.id;
