@@ -65,7 +65,7 @@ pub(super) async fn run(settings: &Settings, arguments: ExplainArguments) -> Res
     let explained = Explained {
         present: retrying(|| database.present_row(dataset, &key)).await?,
         attempts: retrying(|| database.row_attempts(dataset, &key)).await?,
-        rejects: retrying(|| async { database.page_of_rejects(&filter, &mut RejectCursor::default()).await }).await?,
+        rejects: retrying(|| database.page_of_rejects(&filter, RejectCursor::default())).await?.0,
     };
     let name = &dataset.name;
     print(&if arguments.json { for_programs(name, &key, &explained)? } else { for_people(name, &key, &explained) })?;

@@ -109,8 +109,8 @@ async fn load(
     let rejects = match report.load_id {
         Some(load) if report.counts.is_some() => {
             let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
-            let first = || async { database.page_of_rejects(&filter, &mut RejectCursor::default()).await };
-            retrying(first).await?.into_iter().take(SHOWN_REJECTS).map(|reject| reject.violation).collect()
+            let (first, _) = retrying(|| database.page_of_rejects(&filter, RejectCursor::default())).await?;
+            first.into_iter().take(SHOWN_REJECTS).map(|reject| reject.violation).collect()
         }
         _ => Vec::new(),
     };

@@ -69,10 +69,11 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     let mut shown = Vec::new();
     let mut cursor = RejectCursor::default();
     while shown.len() < arguments.limit {
-        let page = next_page(&database, &filter, &mut cursor).await?;
+        let (page, end) = retrying(|| database.page_of_rejects(&filter, cursor)).await?;
         if page.is_empty() {
             break;
         }
+        cursor = end;
         let of_rule = |reject: &StoredReject| filter.rule.as_ref().is_none_or(|rule| *rule == reject.violation.rule);
         shown.extend(page.into_iter().filter(of_rule).take(arguments.limit - shown.len()));
     }
@@ -95,17 +96,6 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     }
     print(&text)?;
     Ok(DONE)
-}
-
-async fn next_page(database: &Database, filter: &RejectFilter, cursor: &mut RejectCursor) -> Result<Vec<StoredReject>> {
-    let before = *cursor;
-    let (page, after) = retrying(|| async {
-        let mut cursor = before;
-        database.page_of_rejects(filter, &mut cursor).await.map(|page| (page, cursor))
-    })
-    .await?;
-    *cursor = after;
-    Ok(page)
 }
 
 fn row(reject: &StoredReject) -> (LoadId, i64) {
@@ -155,7 +145,8 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
     let mut present: Option<(LoadId, RejectsWriter)> = None;
     let (mut rows, mut cursor) = (0, RejectCursor::default());
     loop {
-        let page = next_page(database, filter, &mut cursor).await?;
+        let (page, end) = retrying(|| database.page_of_rejects(filter, cursor)).await?;
+        cursor = end;
         for record in page.chunk_by(|one, next| row(one) == row(next)) {
             let load = record[0].load_id;
             if present.as_ref().is_none_or(|(known, _)| *known != load) {

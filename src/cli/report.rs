@@ -67,21 +67,13 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
 }
 
 fn counts_table(counts: &Counts) -> String {
-    let columns = [
-        ("read", counts.read),
-        ("inserted", counts.inserted),
-        ("updated", counts.updated),
-        ("unchanged", counts.unchanged),
-        ("stale", counts.stale),
-        ("parked", counts.parked),
-        ("rejected", counts.rejected),
-        ("withheld", counts.withheld),
-        ("warnings", counts.warnings),
-        ("released", counts.released),
-    ];
+    let columns: Vec<(&str, i64)> = std::iter::once(("read", counts.read))
+        .chain(counts.outcomes())
+        .chain([("warnings", counts.warnings), ("released", counts.released)])
+        .collect();
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.map(|(name, _)| name)).add_row(columns.map(|(_, count)| count.to_string()));
+    table.set_header(columns.iter().map(|(name, _)| *name)).add_row(columns.iter().map(|(_, count)| count.to_string()));
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -72,11 +72,24 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Where a record may end, and how many did.
+    #[must_use]
+    pub fn outcomes(&self) -> [(&'static str, i64); 7] {
+        [
+            ("inserted", self.inserted),
+            ("updated", self.updated),
+            ("unchanged", self.unchanged),
+            ("stale", self.stale),
+            ("parked", self.parked),
+            ("rejected", self.rejected),
+            ("withheld", self.withheld),
+        ]
+    }
+
     /// Whether every record read has exactly one outcome.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        self.read
-            == self.inserted + self.updated + self.unchanged + self.stale + self.parked + self.rejected + self.withheld
+        self.read == self.outcomes().iter().map(|(_, count)| count).sum::<i64>()
     }
 }
 

@@ -121,13 +121,8 @@ async fn each_page(database: &Database, load: LoadId, mut take: impl AsyncFnMut(
     let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
     let mut cursor = RejectCursor::default();
     loop {
-        let before = cursor;
-        let (rejects, after) = retrying(|| async {
-            let mut cursor = before;
-            database.page_of_rejects(&filter, &mut cursor).await.map(|page| (page, cursor))
-        })
-        .await?;
-        cursor = after;
+        let (rejects, end) = retrying(|| database.page_of_rejects(&filter, cursor)).await?;
+        cursor = end;
         let violations: Vec<Violation> = rejects.into_iter().map(|reject| reject.violation).collect();
         if violations.is_empty() {
             return take(page).await;

@@ -25,8 +25,7 @@ const LONGEST_EXAMPLE: usize = 400;
 pub async fn page(database: &Database, load: LoadId) -> Result<String> {
     let detail = retrying(|| database.load_detail(load)).await?;
     let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
-    let first = || async { database.page_of_rejects(&filter, &mut RejectCursor::default()).await };
-    let mut examples = retrying(first).await?;
+    let (mut examples, _) = retrying(|| database.page_of_rejects(&filter, RejectCursor::default())).await?;
     examples.truncate(EXAMPLES);
     Ok(render(&detail, &examples).into_string())
 }
@@ -106,15 +105,7 @@ fn outcomes(counts: &Counts) -> Markup {
     const ROW: i64 = 28;
     const LEFT: f64 = 110.0;
     const WIDTH: f64 = 620.0;
-    let bars = [
-        ("inserted", counts.inserted),
-        ("updated", counts.updated),
-        ("unchanged", counts.unchanged),
-        ("stale", counts.stale),
-        ("parked", counts.parked),
-        ("rejected", counts.rejected),
-        ("withheld", counts.withheld),
-    ];
+    let bars = counts.outcomes();
     let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
     html! {
         svg viewBox={ "0 0 900 " (ROW * 7 + 8) } role="img" aria-label="bar chart of outcomes" {

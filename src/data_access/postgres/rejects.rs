@@ -89,11 +89,16 @@ const RECORDS_IN_A_PAGE: i64 = 500;
 const BYTES_IN_A_PAGE: i64 = 8 * 1024 * 1024;
 
 impl Database {
-    /// The next page of rejects by load and record: whole records, and not too many bytes. It is empty at the end.
+    /// The next page of rejects by load and record, and where it ends: whole records, and not too many bytes. It is empty at
+    /// the end.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn page_of_rejects(&self, filter: &RejectFilter, cursor: &mut RejectCursor) -> Result<Vec<StoredReject>> {
+    pub async fn page_of_rejects(
+        &self,
+        filter: &RejectFilter,
+        cursor: RejectCursor,
+    ) -> Result<(Vec<StoredReject>, RejectCursor)> {
         let statement = format!(
             "with page as ( \
                  select distinct r.load_id, r.record from etl.reject r where (r.load_id, r.record) > ($5, $6) and {wanted} \
@@ -157,10 +162,8 @@ impl Database {
             }
         });
         let page: Vec<StoredReject> = page.collect();
-        if let Some(last) = page.last() {
-            *cursor = RejectCursor(last.load_id.0, last.violation.record.0);
-        }
-        Ok(page)
+        let end = page.last().map_or(cursor, |last| RejectCursor(last.load_id.0, last.violation.record.0));
+        Ok((page, end))
     }
 
     /// How many bad rows there are that the filter lets pass.
