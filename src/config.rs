@@ -234,12 +234,15 @@ impl Settings {
 
     fn check(&self) -> Result<()> {
         let LoadSettings { batch_size, connections, lease_seconds, max_rejects, max_reject_rate, .. } = self.load;
+        let (prefix, days) = (&self.output.prefix, self.rejects.retention_days);
         let rules = [
             ("load.batch_size", batch_size >= 1, "at least 1"),
             ("load.connections", (1..10).contains(&connections), "1 to 9"),
             ("load.lease_seconds", lease_seconds >= 1, "at least 1"),
             ("load.max_rejects", max_rejects.is_none_or(|most| most >= 0), "at least 0"),
             ("load.max_reject_rate", max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),
+            ("output.prefix", prefix.is_empty() || prefix.ends_with('/'), "empty, or end with /"),
+            ("rejects.retention_days", days.is_none_or(|days| (1..=36_500).contains(&days)), "1 to 36500"),
             ("stage.memory_limit_mb", self.stage.memory_limit_mb >= 16, "at least 16"),
             ("stage.threads", (1..=64).contains(&self.stage.threads), "1 to 64"),
         ];
@@ -403,6 +406,10 @@ mod tests {
     fn a_value_out_of_bounds_is_refused() {
         let error = read(&[("SMALL_ETL__LOAD__CONNECTIONS", "10")]).unwrap_err();
         assert_eq!(error.to_string(), "load.connections must be 1 to 9");
+        let error = read(&[("SMALL_ETL__REJECTS__RETENTION_DAYS", "0")]).unwrap_err();
+        assert_eq!(error.to_string(), "rejects.retention_days must be 1 to 36500");
+        let error = read(&[("SMALL_ETL__OUTPUT__PREFIX", "out")]).unwrap_err();
+        assert_eq!(error.to_string(), "output.prefix must be empty, or end with /");
     }
 
     #[test]

@@ -141,7 +141,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         Ok(LoadReport { bucket: Some(bucket), key: Some(key), ..skipped(reason) })
     };
     if let Some(file) = file_that_waits(database, &request.location).await? {
-        let Some(file) = file else { return skip("a manifest; its file is loaded by an event of its own") };
+        let Some(file) = file else { return skip("a manifest, and no load waits for it; name the file itself") };
         let request = Request { location: Location::of(&file), ..request.clone() };
         return Box::pin(run_in_span(context, database, &request)).await;
     }
@@ -306,6 +306,7 @@ impl FileWork<'_> {
     async fn await_manifest(&self, definition: &Dataset) -> Result<Awaited> {
         let (limit, deadline) = (Duration::from_secs(definition.manifest.wait_seconds.into()), &self.request.deadline);
         let waiting = Instant::now();
+        self.request.progress.set_waiting(true);
         let wait = async {
             loop {
                 if let Some(manifest) = self.context.extractor.manifest(self.object).await? {
@@ -322,11 +323,13 @@ impl FileWork<'_> {
                 tokio::time::sleep(left.min(MANIFEST_POLL)).await;
             }
         };
-        tokio::select! {
+        let awaited = tokio::select! {
             awaited = wait => awaited,
             lost = self.keep_lease() => Err(lost),
             () = deadline.passed() => Ok(Awaited::TimeOver(Duration::ZERO)),
-        }
+        };
+        self.request.progress.set_waiting(false);
+        awaited
     }
 
     /// Stages the file; none when the time is over before that.

@@ -11,6 +11,7 @@ use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report, tell};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter};
 use crate::data_access::retry::retrying;
+use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Context, Request};
@@ -115,7 +116,16 @@ async fn load(
         _ => Vec::new(),
     };
     print(&report::loaded(&report, &rejects))?;
-    if report.status == LoadStatus::Skipped {
+    let local = report.bucket.as_deref() == Some(LOCAL_BUCKET);
+    let bucket = report.bucket.as_deref().and_then(|source| context.output.bucket(source, local));
+    match (bucket, &report.rejects_key, report.counts) {
+        (Some(bucket), Some(key), _) => print(&format!("  rejects file: s3://{bucket}/{key}\n"))?,
+        (Some(_), None, Some(counts)) if counts.rejected > 0 && report.status != LoadStatus::Interrupted => {
+            print("  its rejects file is not written yet; `small-etl reconcile` writes it, or says why it cannot\n")?;
+        }
+        _ => {}
+    }
+    if report.status == LoadStatus::Skipped && request.dataset.is_none() {
         print(&format!("  name the dataset with --dataset: {}\n", context.datasets.names().join(", ")))?;
     }
     Ok(report)

@@ -8,6 +8,7 @@ mod report;
 mod status;
 mod validate;
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -59,7 +60,7 @@ Exit codes:
   0  done
   1  validate: some rows would be rejected
   2  the file as a whole is unusable
-  3  settings, connection or machine failed, another worker has the file, or it was interrupted
+  3  settings, connection or machine failed, another worker has the file, no dataset claims it, or it was interrupted
 
 Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see README.md.";
 
@@ -240,16 +241,20 @@ async fn reconcile(settings: &Settings, json: bool) -> Result<u8> {
     let database = Database::new(&settings.database()?)?;
     let days = settings.rejects.retention_days;
     let done = services::reconcile::reconcile(&database, &context.output, days, &Deadline::default()).await?;
-    let text = format!(
-        "rejects files written: {}, still missing: {}\nrejects deleted: {}, of which open: {}; loads whose rejects could not be deleted: {}\n",
-        done.rejects_files_written,
-        done.rejects_files_missing,
-        done.rejects_deleted,
-        done.open_rejects_deleted,
-        done.rejects_not_deleted,
+    let mut text = format!(
+        "rejects files written: {}\nrejects deleted: {}, of which open: {}\n",
+        done.rejects_files_written, done.rejects_deleted, done.open_rejects_deleted,
     );
+    let undone =
+        [("rejects file not written", &done.rejects_files_missing), ("rejects not deleted", &done.rejects_not_deleted)];
+    for (what, undone) in undone {
+        for services::reconcile::Undone { load_id, error } in undone {
+            let _ = writeln!(text, "load {load_id}: {what}: {error}");
+        }
+    }
     print(&if json { as_json(&done)? } else { text })?;
-    Ok(if done.rejects_files_missing + done.rejects_not_deleted > 0 { NOT_DONE } else { DONE })
+    let all_done = done.rejects_files_missing.is_empty() && done.rejects_not_deleted.is_empty();
+    Ok(if all_done { DONE } else { NOT_DONE })
 }
 
 /// One JSON value on a line of its own.

@@ -48,6 +48,9 @@ pub(super) struct RejectsArguments {
 
 pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Result<u8> {
     let database = Database::new(&settings.database()?)?;
+    if let Some(name) = &arguments.dataset {
+        settings.datasets()?.get(name).map_err(Error::configuration)?;
+    }
     let filter = RejectFilter {
         load: arguments.load.map(LoadId),
         rule: arguments.rule.clone(),

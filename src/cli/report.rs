@@ -58,9 +58,6 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
         }
         let _ = writeln!(text, "{DULL:#}");
     }
-    if let Some(key) = &report.rejects_key {
-        let _ = writeln!(text, "  {DULL}rejects file:{DULL:#} {key}");
-    }
     text.push_str(&violations(key, rejects, report.counts.map_or(0, |counts| counts.rejected)));
     text.push_str(&statistics(&report.statistics));
     text
@@ -131,6 +128,7 @@ pub(super) async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Fu
     let watch = async {
         loop {
             let (message, position, total) = match progress.total() {
+                _ if progress.is_waiting() => ("waiting for its manifest", 0, 0),
                 0 => ("checking", progress.staged(), progress.staged()),
                 total => ("loading", progress.committed(), total),
             };

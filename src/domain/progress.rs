@@ -1,16 +1,27 @@
 //! How far a file is. Plain counters: the pipeline writes them, a progress bar reads them.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// Counters of one file.
 #[derive(Debug, Default)]
 pub struct Progress {
+    waiting: AtomicBool,
     staged: AtomicI64,
     total: AtomicI64,
     committed: AtomicI64,
 }
 
 impl Progress {
+    /// Whether the file waits for its manifest.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the file waits for its manifest.
+    pub fn set_waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
     /// Records read from the file so far.
     pub fn staged(&self) -> i64 {
         self.staged.load(Ordering::Relaxed)

@@ -56,7 +56,8 @@ pub(super) async fn stage_and_validate(
 /// What to say of a file that has no manifest and needs one.
 pub(super) fn manifest_missing(object: &ObjectVersion, dataset: &Dataset) -> Error {
     let message = format!(
-        "{}: dataset {} requires a manifest and there is none; put it beside the file as {}, then load the file again",
+        "{}: dataset {} requires a manifest and there is none; put it beside the file as {}, and load the file with --again \
+         where it has failed for this",
         object.display_name(),
         dataset.name,
         manifest_key(&object.key),

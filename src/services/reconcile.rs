@@ -8,23 +8,41 @@ use super::Deadline;
 use super::rejects_file::Output;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
-use crate::error::Result;
+use crate::domain::LoadId;
+use crate::error::{Error, Result};
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reconciled {
     /// Rejects files that were missing and are written now.
     pub rejects_files_written: u64,
-    /// Rejects files that could not be written; the next run tries again.
-    pub rejects_files_missing: u64,
+    /// Loads whose rejects file could not be written; the next run tries again.
+    pub rejects_files_missing: Vec<Undone>,
     /// Rejects that were deleted, since their time is over.
     pub rejects_deleted: i64,
     /// Those of them that nobody had mended.
     pub open_rejects_deleted: i64,
     /// Loads whose rejects could not be deleted; the next run tries again.
-    pub rejects_not_deleted: u64,
+    pub rejects_not_deleted: Vec<Undone>,
     /// Whether the time was over before everything was done.
     pub out_of_time: bool,
+}
+
+/// What could not be done for a load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// The load.
+    pub load_id: LoadId,
+    /// Why not.
+    pub error: String,
+}
+
+impl Undone {
+    fn of(load_id: LoadId, error: &Error) -> Self {
+        let error = error.chain();
+        tracing::warn!(load_id = load_id.0, error, "the next run tries again");
+        Self { load_id, error }
+    }
 }
 
 /// Writes the rejects files that are missing, and deletes the rejects of loads that ended more than `retention_days` ago:
@@ -50,8 +68,7 @@ pub async fn reconcile(
             if let Some((bucket, key)) = file
                 && let Err(error) = output.delete_rejects(&bucket, &key).await
             {
-                tracing::warn!(load_id, error = %error.chain(), "a rejects file could not be deleted");
-                done.rejects_not_deleted += 1;
+                done.rejects_not_deleted.push(Undone::of(expired.load_id, &error));
                 continue;
             }
             let (deleted, open) = retrying(|| database.delete_rejects(expired.load_id)).await?;
@@ -67,10 +84,7 @@ pub async fn reconcile(
         let Some((bucket, _)) = output.place(&pending) else { continue };
         match output.write_rejects(database, pending.load_id, &pending.dataset, &bucket).await {
             Ok(_) => done.rejects_files_written += 1,
-            Err(error) => {
-                tracing::warn!(load_id = pending.load_id.0, error = %error.chain(), "a rejects file is still missing");
-                done.rejects_files_missing += 1;
-            }
+            Err(error) => done.rejects_files_missing.push(Undone::of(pending.load_id, &error)),
         }
     }
     Ok(done)

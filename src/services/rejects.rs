@@ -370,7 +370,7 @@ impl RejectsWriter {
     }
 
     /// The record without the cells of ours; whole, where it is too broken to tell which those are.
-    fn without_own(&self, raw: &[u8]) -> Vec<u8> {
+    pub(super) fn without_own(&self, raw: &[u8]) -> Vec<u8> {
         let cells = cells_of(raw);
         let leading = self.own.iter().enumerate().all(|(nth, index)| nth == *index);
         if self.own.is_empty() || cells.len() != self.width && (!leading || cells.len() <= self.own.len()) {

@@ -87,7 +87,7 @@ impl Output {
             object.abandon().await;
             return Err(error);
         }
-        let page = report::page(database, load).await?;
+        let page = report::page_beside(database, load, bucket, &key).await?;
         let mut object = self.store.writer(bucket, &report_key(&key), "text/html; charset=utf-8").await;
         object.write(page.as_bytes()).await?;
         object.finish().await?;

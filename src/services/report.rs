@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::extract::printable;
+use super::rejects::RejectsWriter;
 use crate::data_access::postgres::{Database, LoadDetail, LoadSummary, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;
 use crate::domain::{Counts, LoadId};
@@ -24,13 +25,29 @@ const LONGEST_EXAMPLE: usize = 400;
 /// `Connection` after all retries, `System`; `Configuration` where there is no such load.
 pub async fn page(database: &Database, load: LoadId) -> Result<String> {
     let detail = retrying(|| database.load_detail(load)).await?;
+    page_of(database, detail).await
+}
+
+/// The same for a load whose rejects file has just been written there.
+///
+/// # Errors
+/// Those of [`page`].
+pub(super) async fn page_beside(database: &Database, load: LoadId, bucket: &str, key: &str) -> Result<String> {
+    let mut detail = retrying(|| database.load_detail(load)).await?;
+    (detail.summary.rejects_bucket, detail.summary.rejects_key) = (Some(bucket.to_owned()), Some(key.to_owned()));
+    page_of(database, detail).await
+}
+
+async fn page_of(database: &Database, detail: LoadDetail) -> Result<String> {
+    let load = detail.summary.load_id;
+    let cells = RejectsWriter::new(&retrying(|| database.header(load)).await?.unwrap_or_default());
     let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
     let (mut examples, _) = retrying(|| database.page_of_rejects(&filter, RejectCursor::default())).await?;
     examples.truncate(EXAMPLES);
-    Ok(render(&detail, &examples).into_string())
+    Ok(render(&detail, &examples, &cells).into_string())
 }
 
-fn render(detail: &LoadDetail, examples: &[StoredReject]) -> Markup {
+fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter) -> Markup {
     let load = &detail.summary;
     let name = load.key.rsplit('/').next().unwrap_or(&load.key);
     html! {
@@ -51,7 +68,7 @@ fn render(detail: &LoadDetail, examples: &[StoredReject]) -> Markup {
                     h2 { "Rejects by rule and column" }
                     (rules(detail))
                     h2 { "The first rejects" }
-                    (rejects(examples, load.counts.rejected))
+                    (rejects(examples, cells, load.counts.rejected))
                 }
                 @if let Some(statistics) = detail.statistics.as_object().filter(|all| !all.is_empty()) {
                     h2 { "Statistics of the accepted rows" }
@@ -147,7 +164,7 @@ fn rules(detail: &LoadDetail) -> Markup {
     }
 }
 
-fn rejects(examples: &[StoredReject], rejected: i64) -> Markup {
+fn rejects(examples: &[StoredReject], cells: &RejectsWriter, rejected: i64) -> Markup {
     let records = examples.chunk_by(|one, next| one.violation.record == next.violation.record);
     let shown = i64::try_from(records.clone().count()).unwrap_or(i64::MAX);
     html! {
@@ -163,7 +180,7 @@ fn rejects(examples: &[StoredReject], rejected: i64) -> Markup {
                                 (violation.message) " " span class="dull" { "(rule " (violation.rule) ")" }
                             }
                         }
-                        code { (cut(&printable(&record[0].violation.raw))) }
+                        code { (cut(&printable(&cells.without_own(&record[0].violation.raw)))) }
                         @if let Some(mended) = record[0].resolved_by {
                             p class="dull" { "mended by load " (mended) }
                         }
@@ -236,6 +253,7 @@ fn balance(load: &LoadSummary) -> Markup {
         } @else {
             p { "This load has not ended; its figures are those of the batches so far." }
         }
+        p { "As of " (moment(Utc::now())) "; `small-etl status` and `etl.open_reject` know what was mended since." }
         p { "This page holds cells of the file; keep it as you keep the file itself." }
     }
 }

@@ -199,8 +199,8 @@ async fn reconcile_and_report_answer_on_the_command_line() {
     let (world, scratch) = busy().await;
     world.query("update etl.load set rejects_key = null where id = 1").await;
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["reconcile"])), @"
-    rejects files written: 1, still missing: 0
-    rejects deleted: 0, of which open: 0; loads whose rejects could not be deleted: 0
+    rejects files written: 1
+    rejects deleted: 0, of which open: 0
     ");
     assert_eq!(json(&run(&world, &scratch, &["reconcile", "--json"]))["rejects_files_written"], 0);
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["report", "2", "--html", "out.html"])), @"report of load 2 written to out.html");
@@ -209,4 +209,25 @@ async fn reconcile_and_report_answer_on_the_command_line() {
         tidy(&world, &run(&world, &scratch, &["report", "99", "--html", "none.html"])).contains("there is no load 99")
     );
     assert!(!scratch.path().join("none.html").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejects_file_that_is_missing_is_told_with_its_cause() {
+    let (world, scratch) = (World::with_own_s3(&[]).await, Scratch::new("inspect"));
+    world.put("incoming/assets/1.csv", ASSETS.replace("210000.00", "1")).await;
+    let address = format!("s3://{}/incoming/assets/1.csv", world.bucket);
+    world.s3_server.refuse_writes(true);
+    let loaded = tidy(&world, &run(&world, &scratch, &["load", &address]));
+    assert!(loaded.contains("its rejects file is not written yet; `small-etl reconcile` writes it"), "{loaded}");
+    let output = run(&world, &scratch, &["reconcile"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_snapshot!(tidy(&world, &output), @"
+    rejects files written: 0
+    rejects deleted: 0, of which open: 0
+    load 1: rejects file not written: write s3://b/rejects/asset/1.csv: S3 refused with AccessDenied; check output.bucket and the role's policies
+    ");
+    world.s3_server.refuse_writes(false);
+    assert!(run(&world, &scratch, &["reconcile"]).status.success());
+    let again = tidy(&world, &run(&world, &scratch, &["load", &address]));
+    assert!(again.contains("rejects file: s3://b/rejects/asset/1.csv"), "{again}");
 }

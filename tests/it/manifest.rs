@@ -145,7 +145,7 @@ async fn a_file_whose_manifest_does_not_come_in_time_fails() {
     let report = world.drop_file(KEY, ASSETS).await;
     assert!(started.elapsed() >= Duration::from_secs(2));
     assert_eq!(report.reason.as_deref(), Some("manifest_missing"));
-    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: dataset asset requires a manifest and there is none; put it beside the file as incoming/assets/1.csv.manifest.json, then load the file again");
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: dataset asset requires a manifest and there is none; put it beside the file as incoming/assets/1.csv.manifest.json, and load the file with --again where it has failed for this");
     assert_eq!(world.query("select count(*) from asset").await, "0");
 }
 
@@ -195,7 +195,7 @@ fn validate_compares_a_local_file_with_its_manifest() {
     let path = folder.path().display().to_string();
     assert_snapshot!(run(&[("SMALL_ETL__DATASETS__PATH", &path)]), @"
     exit 2
-    error: …/assets.csv: dataset asset requires a manifest and there is none; put it beside the file as …/assets.csv.manifest.json, then load the file again
+    error: …/assets.csv: dataset asset requires a manifest and there is none; put it beside the file as …/assets.csv.manifest.json, and load the file with --again where it has failed for this
     ");
     fs::write(scratch.path().join("assets.csv.manifest.json"), r#"{"row_count": 3}"#).unwrap();
     assert_snapshot!(run(&[]), @"
