@@ -91,6 +91,52 @@ fn validate_writes_the_rejected_records_with_their_own_bytes() {
     "#);
 }
 
+#[test]
+fn validate_annotates_lines_for_github_and_makes_warnings_errors_on_demand() {
+    let scratch = Scratch::new("cli");
+    fs::create_dir(scratch.path().join("datasets")).unwrap();
+    let definition = include_str!("../../datasets/trade.toml")
+        .replace("id = \"lot_size\"", "id = \"lot_size\"\nseverity = \"warning\"");
+    fs::write(scratch.path().join("datasets/trade.toml"), definition).unwrap();
+    let variables = [("SMALL_ETL__DATASETS__PATH".to_owned(), "datasets".to_owned())];
+    let file = TRADES.replace(",15500.00,", ",15500.01,").replace(",500,14150.00", ",550,15565.00");
+    fs::write(scratch.path().join("trades.csv"), file).unwrap();
+    fs::write(scratch.path().join("open.csv"), TRADES.replace(",600036,", ",\"600036,")).unwrap();
+    let run = |arguments: &[&str]| {
+        let arguments = [&["validate", "--dataset", "trade"], arguments].concat();
+        let place = fs::canonicalize(scratch.path()).unwrap().display().to_string();
+        text(&small_etl(&scratch, &variables, &arguments)).replace(&place, "…")
+    };
+    assert_snapshot!(run(&["trades.csv", "--format", "github"]), @"
+    exit 1
+    ::error file=trades.csv,line=2,title=amount_is_price_times_volume::column traded_amount: traded_amount is not traded_price x traded_volume
+    ::warning file=trades.csv,line=3,title=lot_size::column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need
+    …/trades.csv: 4 records, 3 accepted, 1 rejected, 1 warnings (dataset trade)
+    ");
+    assert_snapshot!(run(&["trades.csv", "--format", "github", "--warnings-as-errors", "--rejects", "bad.csv"]), @"
+    exit 1
+    ::error file=trades.csv,line=2,title=amount_is_price_times_volume::column traded_amount: traded_amount is not traded_price x traded_volume
+    ::error file=trades.csv,line=3,title=lot_size::column traded_volume: traded_volume is not a multiple of 100, as account types 2 3 7 11 need
+    …/trades.csv: 4 records, 2 accepted, 2 rejected, 0 warnings (dataset trade)
+    ");
+    assert_eq!(fs::read_to_string(scratch.path().join("bad.csv")).unwrap().lines().count(), 3);
+    assert_snapshot!(run(&["open.csv", "--format", "github"]), @"
+    exit 2
+    ::error file=open.csv,title=malformed::…/open.csv line 4: a quote is opened here and never closed; close it, or double it if it is content
+    ");
+    let people = run(&["trades.csv"]);
+    assert!(
+        people.contains("warning: trades.csv line 3: column traded_volume: traded_volume is not a multiple"),
+        "{people}"
+    );
+    let programs: Value =
+        serde_json::from_str(run(&["trades.csv", "--format", "json"]).split_once('\n').unwrap().1).unwrap();
+    assert_eq!(
+        (&programs["warned"][0]["line"], &programs["rejects"][0]["key"]),
+        (&3.into(), &"T20251222000001".into())
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn migrate_and_load_print_a_report_for_people_and_the_answer_of_ingest_for_programs() {
     let (url, _) = empty_database().await;
