@@ -228,9 +228,7 @@ async fn write_report(settings: &Settings, load: LoadId, path: &Path, json: bool
         print(&page)?;
         return Ok(DONE);
     }
-    std::fs::write(path, page).map_err(|error| {
-        Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
-    })?;
+    std::fs::write(path, page).map_err(|error| unwritable(path, error))?;
     let text = format!("report of load {load} written to {}\n", path.display());
     print(&if json { as_json(&serde_json::json!({ "load_id": load, "html": path }))? } else { text })?;
     Ok(DONE)
@@ -255,6 +253,10 @@ async fn reconcile(settings: &Settings, json: bool) -> Result<u8> {
     print(&if json { as_json(&done)? } else { text })?;
     let all_done = done.rejects_files_missing.is_empty() && done.rejects_not_deleted.is_empty();
     Ok(if all_done { DONE } else { NOT_DONE })
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
 }
 
 /// One JSON value on a line of its own.

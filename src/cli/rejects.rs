@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::status::file;
-use super::{DONE, as_json, print};
+use super::{DONE, as_json, print, unwritable};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;
 use crate::domain::{LoadId, Violation};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::services::rejects::RejectsWriter;
 
 #[derive(Debug, Args)]
@@ -127,21 +127,19 @@ pub(super) fn line(reject: &StoredReject) -> String {
 pub(super) fn to_json(reject: &StoredReject) -> Value {
     let StoredReject { load_id, file: (bucket, key), dataset, dataset_version, open, resolved_by, first, violation } =
         reject;
-    let Violation { record, line, column, rule, message, value, bytes, key: row_key, .. } = violation;
-    json!({
+    let own = json!({
         "load_id": load_id, "dataset": dataset, "dataset_version": dataset_version, "bucket": bucket, "file": key,
-        "record": record.0, "line": line.0, "bytes": bytes, "column": column, "rule": rule, "message": message,
-        "value": value, "key": row_key, "state": if *open { "open" } else { "resolved" }, "resolved_by": resolved_by,
-        "first_load_id": first.0, "first_record": first.1.0,
-    })
+        "state": if *open { "open" } else { "resolved" }, "resolved_by": resolved_by, "first_load_id": first.0,
+        "first_record": first.1,
+    });
+    let fields = [own, json!(violation)].into_iter().filter_map(|part| part.as_object().cloned());
+    Value::Object(fields.flatten().collect())
 }
 
 /// Writes the rows as a file that can be mended and loaded. Rows of several loads go into one where their files have the
 /// same columns in the same order.
 async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Result<u64> {
-    let unwritable = |error: std::io::Error| {
-        Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
-    };
+    let unwritable = |error| unwritable(path, error);
     // Whoever looks at the path sees all of it or what was there before.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut out = BufWriter::new(NamedTempFile::new_in(folder).map_err(unwritable)?);

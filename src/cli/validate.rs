@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use futures::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, report};
+use super::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, report, unwritable};
 use crate::config::Settings;
 use crate::domain::{Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
@@ -112,9 +112,7 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
                 format!("{}: the rejects file would overwrite the file itself; choose another name", path.display());
             return Err(Error::configuration(message));
         }
-        let created = std::fs::File::create(path).map_err(|error| {
-            Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
-        })?;
+        let created = std::fs::File::create(path).map_err(|error| unwritable(path, error))?;
         let mut out = BufWriter::new(created);
         let writer = RejectsWriter::new(&file.extracted.header);
         writer.begin(&mut out)?;
@@ -128,21 +126,11 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
 }
 
 fn for_programs(file: &CheckedFile, rejects: &[Violation], warnings: &[Violation]) -> Value {
-    let list = |violations: &[Violation]| -> Vec<Value> {
-        let of = |violation: &Violation| {
-            json!({
-                "record": violation.record.0, "line": violation.line.0, "bytes": violation.bytes,
-                "column": violation.column, "rule": violation.rule, "message": violation.message,
-                "value": violation.value, "key": violation.key,
-            })
-        };
-        violations.iter().map(of).collect()
-    };
     json!({
         "file": file.name, "dataset": file.dataset.name,
         "status": if file.validated.rejected > 0 { "rejects" } else { "valid" },
         "read": file.extracted.read, "accepted": file.validated.accepted, "rejected": file.validated.rejected,
-        "warnings": file.validated.warnings, "rejects": list(rejects), "warned": list(warnings),
+        "warnings": file.validated.warnings, "rejects": rejects, "warned": warnings,
         "statistics": file.statistics,
     })
 }

@@ -8,11 +8,13 @@ use serde::Serialize;
 use super::outcome::LoadId;
 
 /// The position of a record in its file; 1 is the first after the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct RecordNumber(pub i64);
 
 /// A physical line of a file; the header stands on line 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct LineNumber(pub i64);
 
 impl fmt::Display for RecordNumber {
@@ -27,8 +29,8 @@ impl fmt::Display for LineNumber {
     }
 }
 
-/// One broken rule of severity error on one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One broken rule on one record. As JSON it goes without the bytes of the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// Which record of the file.
     pub record: RecordNumber,
@@ -43,6 +45,7 @@ pub struct Violation {
     /// The cell as it stands in the file; unprintable bytes are escaped.
     pub value: Option<String>,
     /// The record's own bytes, without its line end.
+    #[serde(skip)]
     pub raw: Arc<[u8]>,
     /// Where they stand in the file; unknown of rejects from before this was kept.
     pub bytes: Option<ByteRange>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, TryStreamExt};
+use futures::Stream;
 use serde_json::Value;
 
 use super::{Context, Request, choose_dataset};
@@ -83,7 +83,7 @@ pub struct CheckedFile {
 impl CheckedFile {
     /// All violations of severity error in the order of the file, in chunks of bounded size.
     pub fn violations(&self) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
-        rejects::all(&self.dataset, &self.stage, &self.extracted).map_ok(|chunk| chunk.violations)
+        rejects::errors(&self.dataset, &self.stage, &self.extracted)
     }
 
     /// All violations of severity warning on accepted rows, likewise.

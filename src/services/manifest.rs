@@ -66,20 +66,19 @@ pub async fn check(
     Err(Error::file(Reason::ManifestMismatch, format!("{file}: {}; nothing was loaded", differences.join("; "))))
 }
 
-/// The exact sum of a column over all records that have the header's width, and how many of its cells are no numbers. Cells with
-/// more decimals than the column has are rejected later, but were sent, and count.
+/// The exact sum of a column over all records that have the header's width, and how many of its cells are no numbers.
+/// Cells with more decimals than the column has are rejected later, but were sent, and count.
 async fn sum_of(column: &Column, stage: &Arc<Stage>) -> Result<(String, i64)> {
     // Ten digits are left for the sum of as many rows as there may be: it does not overflow.
-    let number = match column.kind {
+    let (whole, scale) = match column.kind {
         ColumnType::Decimal { precision, scale } => {
             let whole = precision - scale;
-            let scale = scale.max(MORE_DECIMALS.min(MOST_DIGITS - whole));
-            ColumnType::Decimal { precision: whole + scale, scale }
+            (whole, scale.max(MORE_DECIMALS.min(MOST_DIGITS - whole)))
         }
-        _ => ColumnType::Decimal { precision: MOST_DIGITS, scale: 0 },
+        _ => (MOST_DIGITS, 0),
     };
-    let ColumnType::Decimal { precision, scale } = number else { return Ok((String::new(), 0)) };
-    let form = number.lexical_form().unwrap_or_default();
+    let precision = whole + scale;
+    let form = ColumnType::Decimal { precision, scale }.lexical_form().unwrap_or_default();
     let raw = format!("\"{}.raw\"", column.name);
     let sql = format!(
         "with cell as ( \

@@ -58,8 +58,17 @@ pub fn all(
             Ok(RejectedChunk { resubmissions, ..RejectedChunk::default() })
         }
     });
-    let rejects = in_chunks(dataset, stage, extracted, Found::Error);
+    let rejects = errors(dataset, stage, extracted);
     mending.chain(rejects.map_ok(|violations| RejectedChunk { violations, ..RejectedChunk::default() }))
+}
+
+/// All violations of severity error of a validated file in the order of the file, in chunks of bounded size.
+pub fn errors(
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+    extracted: &Extracted,
+) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
+    in_chunks(dataset, stage, extracted, Found::Error)
 }
 
 /// All violations of severity warning of a validated file, likewise.

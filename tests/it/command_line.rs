@@ -10,7 +10,7 @@ use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
 use crate::world::{World, empty_database, query};
 
-fn small_etl(scratch: &Scratch, variables: &[(String, String)], arguments: &[&str]) -> Output {
+pub fn small_etl(scratch: &Scratch, variables: &[(String, String)], arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_small-etl"))
         .args(arguments)
         .current_dir(scratch.path())
@@ -20,7 +20,7 @@ fn small_etl(scratch: &Scratch, variables: &[(String, String)], arguments: &[&st
         .unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!(
         "exit {}\n{}{}",
         output.status.code().unwrap(),

@@ -1,23 +1,19 @@
 //! What the ledger tells people: the views, and the commands `status`, `rejects` and `explain`.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use insta::assert_snapshot;
 use serde_json::Value;
 use small_etl::pipeline::Request;
 
+use crate::command_line::small_etl;
 use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
 use crate::world::World;
 
 fn run(world: &World, scratch: &Scratch, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_small-etl"))
-        .args(arguments)
-        .current_dir(scratch.path())
-        .envs(world.variables())
-        .output()
-        .unwrap()
+    small_etl(scratch, &world.variables(), arguments)
 }
 
 fn json(output: &Output) -> Value {
@@ -204,6 +200,8 @@ async fn reconcile_and_report_answer_on_the_command_line() {
     ");
     assert_eq!(json(&run(&world, &scratch, &["reconcile", "--json"]))["rejects_files_written"], 0);
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["report", "2", "--html", "out.html"])), @"report of load 2 written to out.html");
+    let told = json(&run(&world, &scratch, &["report", "2", "--html", "out.html", "--json"]));
+    assert_eq!(told, serde_json::json!({"load_id": 2, "html": "out.html"}));
     assert!(fs::read_to_string(scratch.path().join("out.html")).unwrap().contains("amount_is_price_times_volume"));
     assert!(
         tidy(&world, &run(&world, &scratch, &["report", "99", "--html", "none.html"])).contains("there is no load 99")

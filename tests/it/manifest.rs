@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use small_etl::domain::{LoadReport, LoadStatus};
 
+use crate::command_line::{small_etl, text};
 use crate::contract::ASSETS;
 use crate::support::Scratch;
 use crate::support::emulator::Emulator;
@@ -180,15 +181,9 @@ async fn a_function_leaves_the_waiting_to_the_queue_and_the_manifest_itself_wake
 fn validate_compares_a_local_file_with_its_manifest() {
     let (scratch, folder) = (Scratch::new("manifest"), required(600));
     let run = |variables: &[(&str, &str)]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_small-etl"))
-            .args(["validate", "assets.csv", "--dataset", "asset"])
-            .current_dir(scratch.path())
-            .envs(variables.iter().copied())
-            .output()
-            .unwrap();
-        let place = fs::canonicalize(scratch.path()).unwrap().display().to_string();
-        let said = [output.stdout, output.stderr].concat();
-        format!("exit {}\n{}", output.status.code().unwrap(), String::from_utf8_lossy(&said)).replace(&place, "…")
+        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let output = small_etl(&scratch, &variables, &["validate", "assets.csv", "--dataset", "asset"]);
+        text(&output).replace(&fs::canonicalize(scratch.path()).unwrap().display().to_string(), "…")
     };
     fs::write(scratch.path().join("assets.csv"), ASSETS).unwrap();
     assert!(run(&[]).starts_with("exit 0"));

@@ -1,11 +1,12 @@
 //! What a changed rule would do to the files that were loaded.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use insta::assert_snapshot;
 use serde_json::Value;
 
+use crate::command_line::{self, small_etl};
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
 use crate::world::World;
@@ -18,18 +19,12 @@ fn changed() -> String {
 }
 
 fn replay(world: &World, scratch: &Scratch, more: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_small-etl"))
-        .args(["replay", "--dataset", "trade", "--definition", "new.toml"])
-        .args(more)
-        .current_dir(scratch.path())
-        .envs(world.variables())
-        .output()
-        .unwrap()
+    let arguments = [&["replay", "--dataset", "trade", "--definition", "new.toml"], more].concat();
+    small_etl(scratch, &world.variables(), &arguments)
 }
 
 fn text(world: &World, output: &Output) -> String {
-    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    format!("exit {}\n{out}{errors}", output.status.code().unwrap()).replace(&world.bucket, "b")
+    command_line::text(output).replace(&world.bucket, "b")
 }
 
 #[tokio::test(flavor = "multi_thread")]
