@@ -16,11 +16,12 @@ endif
 
 EMULATOR := $(SMALL_ETL_CACHE)/aws-lambda-rie
 EMULATOR_RELEASE := 1.170.0
+SAM := $(SMALL_ETL_CACHE)/sam-$(shell sed -n 's/^aws-sam-cli==//p' .ci/sam-requirements.txt)
 MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requirements.txt)
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo test torture bench lint format check-format
+.PHONY: help setup build demo invoke sam-invoke test torture bench lint format check-format check-template check-binaries check-host-binary deploy
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -45,6 +46,12 @@ build: setup ## Build the library, the binaries and the examples
 demo: build ## Run the main job on real components; KEEP=1 leaves them running
 	@cargo run $(LOCKED) --quiet --example demo
 
+invoke: build ## Hand EVENT (a file in events/) to ingest on local servers
+	@cargo run $(LOCKED) --quiet --example invoke -- $(EVENT)
+
+sam-invoke: build $(SAM) ## The same with `sam local invoke`, in a container made from this machine's own files
+	@PATH="$$PATH:$(SAM)/run" tests/sam-local/invoke $(EVENT)
+
 test: setup ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
 	$(CARGO) test $(LOCKED)
 
@@ -53,6 +60,28 @@ torture: setup ## Kill, cut and confuse it for MINUTES (default 5), from SEED (d
 
 bench: setup ## Load a million trades, against psql; ROWS and RUNS change how many and how often
 	$(CARGO) bench $(LOCKED) --profile dev --bench load
+
+deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set
+	@.ci/deploy "$(ENV)" $(PARAMETERS)
+
+$(SAM): .ci/sam-requirements.txt
+	@.ci/install-packages
+	@echo "==> installing sam, cargo-lambda, zig and the checkers of the template to $@"
+	@.ci/install-sam $@
+
+check-template: $(SAM) ## Let sam, cfn-lint and a scanner of policies look at template.yaml
+	@.ci/check-template
+
+check-host-binary: build ## Look at what the functions built for this machine ask of the system
+	@HOST=1 .ci/check-binary $(CARGO_TARGET_DIR)/debug/ingest $(CARGO_TARGET_DIR)/debug/migrate
+
+check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 and x86_64, and look at what they ask of Lambda
+	@for arch in arm64 x86-64; do \
+		echo "==> building for $$arch (the first time compiles DuckDB: half an hour or more)"; \
+		PATH="$$PATH:$(SAM)/run" env -u CXX cargo-lambda lambda build $(LOCKED) --release --$$arch --bin ingest --bin migrate \
+			--lambda-dir $(SMALL_ETL_CACHE)/lambda/$$arch; \
+		.ci/check-binary $(SMALL_ETL_CACHE)/lambda/$$arch/ingest/bootstrap $(SMALL_ETL_CACHE)/lambda/$$arch/migrate/bootstrap; \
+	done
 
 lint: setup ## Check every target with clippy; a warning is an error
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings

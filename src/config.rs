@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::data_access::duckdb::StageOptions;
-use crate::data_access::postgres::{ClaimTerms, DatabaseOptions, TlsMode};
+use crate::data_access::postgres::{ClaimTerms, DatabaseOptions, Login, TlsMode};
 use crate::domain::Datasets;
 use crate::domain::expression::unknown;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,10 +25,13 @@ const PREFIX: &str = "SMALL_ETL";
 
 /// Every key there is, as `section.key`. A key that is not here is refused with the nearest that is.
 const KEYS: &[&str] = &[
+    "database.login",
     "database.root_certificates",
+    "database.secret_arn",
     "database.tls",
     "database.url",
     "datasets.path",
+    "encryption.kms_key",
     "load.batch_size",
     "load.connections",
     "load.deadline_margin_seconds",
@@ -37,6 +40,7 @@ const KEYS: &[&str] = &[
     "load.max_rejects",
     "log.format",
     "migrations.path",
+    "migrations.rds_iam",
     "output.bucket",
     "output.prefix",
     "pipeline.extractor",
@@ -44,6 +48,7 @@ const KEYS: &[&str] = &[
     "pipeline.validator",
     "queue.url",
     "rejects.retention_days",
+    "source.bucket",
     "stage.memory_limit_mb",
     "stage.temp_folder",
     "stage.threads",
@@ -64,12 +69,18 @@ pub struct Settings {
     pub datasets: PathSetting,
     /// Where further migrations lie.
     #[serde(default)]
-    pub migrations: PathSetting,
+    pub migrations: MigrationSettings,
     /// Which parts a file runs through.
     pub pipeline: PipelineSettings,
     /// The queue in front of ingest.
     #[serde(default)]
     pub queue: QueueSettings,
+    /// Where files come in.
+    #[serde(default)]
+    pub source: SourceSettings,
+    /// How chosen columns are encrypted.
+    #[serde(default)]
+    pub encryption: EncryptionSettings,
     /// Where rejects files and reports go.
     #[serde(default)]
     pub output: OutputSettings,
@@ -78,17 +89,38 @@ pub struct Settings {
     pub rejects: RejectsSettings,
     /// How the program logs.
     pub log: LogSettings,
+    /// `SMALL_ETL_ENV`: dev, test or prod.
+    #[serde(skip)]
+    pub environment: String,
 }
 
 /// Section `database`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct DatabaseSettings {
-    /// The URL with its password.
+    /// The URL, with its password where `login` is `password`.
     pub url: Option<SecretString>,
+    /// With what to log in.
+    #[serde(default)]
+    pub login: LoginKind,
+    /// The secret with user and password, where `login` is `secret`.
+    pub secret_arn: Option<String>,
     /// How the connection is protected.
     pub tls: Option<TlsMode>,
     /// The authorities to trust instead of the system's.
     pub root_certificates: Option<PathBuf>,
+}
+
+/// With what to log in to Postgres.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoginKind {
+    /// What the URL says.
+    #[default]
+    Password,
+    /// A token of RDS.
+    Iam,
+    /// A secret of AWS Secrets Manager.
+    Secret,
 }
 
 /// Section `load`.
@@ -124,6 +156,30 @@ pub struct StageSettings {
 pub struct PathSetting {
     /// A folder.
     pub path: Option<PathBuf>,
+}
+
+/// Section `migrations`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct MigrationSettings {
+    /// A folder of further migrations.
+    pub path: Option<PathBuf>,
+    /// Whether the role of ingest logs in with tokens of RDS, and in no other way.
+    #[serde(default)]
+    pub rds_iam: bool,
+}
+
+/// Section `source`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct SourceSettings {
+    /// The bucket that the nightly run compares with the ledger; by default every bucket of which the ledger knows.
+    pub bucket: Option<String>,
+}
+
+/// Section `encryption`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct EncryptionSettings {
+    /// The name or ARN of a key of AWS KMS.
+    pub kms_key: Option<String>,
 }
 
 /// Section `pipeline`: a name for each part.
@@ -195,7 +251,7 @@ impl Settings {
     /// As [`Settings::read`].
     pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let variables: BTreeMap<String, String> = variables.into_iter().collect();
-        let environment = variables.get("SMALL_ETL_ENV").map_or("dev", String::as_str);
+        let environment = variables.get("SMALL_ETL_ENV").cloned().unwrap_or_else(|| "dev".into());
         // One underscore instead of two would otherwise be ignored in silence.
         let meant = |name: &&String| name.starts_with("SMALL_ETL_") && !name.starts_with("SMALL_ETL__");
         let others = ["SMALL_ETL_ENV", "SMALL_ETL_CACHE"];
@@ -205,14 +261,14 @@ impl Settings {
             )));
         }
         let known = ["dev", "prod", "test"];
-        if !known.contains(&environment) {
+        if !known.contains(&environment.as_str()) {
             return Err(Error::configuration(format!(
                 "SMALL_ETL_ENV: {}",
-                unknown("environment", environment, &known)
+                unknown("environment", &environment, &known)
             )));
         }
         let mut builder = Config::builder();
-        for name in ["default", environment] {
+        for name in ["default", &environment] {
             builder = builder.add_source(File::from_str(&layer(&format!("{name}.toml"))?, FileFormat::Toml));
         }
         let unreadable = |error| Error::with_source(ErrorKind::Configuration, "read the settings", error);
@@ -224,12 +280,14 @@ impl Settings {
             .prefix_separator("__")
             .separator("__")
             .try_parsing(true)
+            // Templates and shells set a variable to nothing where others leave it out.
+            .ignore_empty(true)
             .source(Some(variables.into_iter().filter(|(name, _)| name.starts_with("SMALL_ETL__")).collect()));
         let config = builder.add_source(own).build().map_err(unreadable)?;
         refuse_unknown_keys(&config)?;
         let settings: Self = config.try_deserialize().map_err(unreadable)?;
         settings.check()?;
-        Ok(settings)
+        Ok(Self { environment, ..settings })
     }
 
     fn check(&self) -> Result<()> {
@@ -260,10 +318,20 @@ impl Settings {
         let url = self.database.url.clone().ok_or_else(|| {
             Error::configuration("no database is set; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE")
         })?;
+        let login = match (self.database.login, &self.database.secret_arn) {
+            (LoginKind::Password, _) => Login::Password,
+            (LoginKind::Iam, _) => Login::Iam,
+            (LoginKind::Secret, Some(arn)) => Login::Secret(arn.clone()),
+            (LoginKind::Secret, None) => {
+                return Err(Error::configuration("database.login is secret; set database.secret_arn to its ARN"));
+            }
+        };
         Ok(DatabaseOptions {
             url,
+            login,
             tls: self.database.tls,
             root_certificates: self.database.root_certificates.clone(),
+            kms_key: self.encryption.kms_key.clone(),
             connections: self.load.connections,
             lease: self.lease(),
         })

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::config::{LogFormat, Settings};
 use crate::data_access::s3::ObjectStore;
 use crate::error::Result;
-use crate::pipeline::Context;
+use crate::pipeline::{Context, NightlyTerms};
 use crate::services;
 use crate::services::rejects_file::Output;
 
@@ -25,6 +25,11 @@ pub fn context(settings: &Settings) -> Result<Context> {
 pub fn context_on(settings: &Settings, store: Arc<ObjectStore>) -> Result<Context> {
     let datasets = settings.datasets()?;
     let extractor = services::extractor(&settings.pipeline.extractor, &store)?;
+    let nightly = NightlyTerms {
+        store: Arc::clone(&store),
+        source_bucket: settings.source.bucket.clone(),
+        retention_days: settings.rejects.retention_days,
+    };
     let output = Output::new(store, settings.output.bucket.clone(), settings.output.prefix.clone());
     output.check(&datasets)?;
     Ok(Context {
@@ -33,6 +38,7 @@ pub fn context_on(settings: &Settings, store: Arc<ObjectStore>) -> Result<Contex
         stage: settings.stage(),
         extractor,
         output,
+        nightly,
         validator: services::validator(&settings.pipeline.validator)?,
         loader: services::loader(&settings.pipeline.loader)?,
         checked: Mutex::default(),

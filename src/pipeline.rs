@@ -1,6 +1,7 @@
 //! One file from its place to the ledger: identify, claim, extract, validate, load, finish.
 
 mod check;
+mod reconcile;
 mod replay;
 
 use std::collections::HashSet;
@@ -12,8 +13,9 @@ use futures::{Stream, stream};
 use serde_json::Value;
 use tracing::Instrument;
 
-pub use self::check::{CheckedFile, try_definition, validate};
+pub use self::check::{CheckedFile, try_definition, unusable, validate};
 use self::check::{Totals, manifest_missing, stage_and_validate};
+pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
 use crate::data_access::duckdb::{Stage, StageOptions};
 use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database};
@@ -50,6 +52,8 @@ pub struct Context {
     pub loader: Arc<dyn Loader>,
     /// Takes rejects files.
     pub output: Output,
+    /// What the nightly run needs besides.
+    pub nightly: NightlyTerms,
     /// The datasets whose definitions have been tried.
     pub checked: Mutex<HashSet<String>>,
 }
@@ -281,6 +285,7 @@ impl FileWork<'_> {
             return self.fail(error, read, || rejects::all(definition, &stage, &extracted)).await;
         }
         progress.set_total(read);
+        stage.note_free_disk()?;
         let work = LoadWork {
             claim: self.claim.clone(),
             datasets: Arc::clone(&datasets),
@@ -459,13 +464,15 @@ impl FileWork<'_> {
     where
         S: Stream<Item = Result<RejectedChunk>>,
     {
+        let datasets = self.datasets_in_force().await?;
+        let dataset = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
         // There may be millions of rejects to keep. Whether the lease is lost, `close` itself finds out.
         let renewals = async {
             self.keep_lease().await;
             std::future::pending().await
         };
         let counts = tokio::select! {
-            counts = retrying(|| self.database.close(self.claim, closing, rejects())) => counts?,
+            counts = retrying(|| self.database.close(self.claim, dataset, closing, rejects())) => counts?,
             never = renewals => never,
         };
         Ok(Ending {

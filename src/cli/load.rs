@@ -5,9 +5,8 @@ use std::io::Write;
 use anstream::stderr;
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report, tell};
+use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report, stop_on_signal, tell};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter};
 use crate::data_access::retry::retrying;
@@ -65,27 +64,6 @@ pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result
         print(&format!("{}\n", json!({ "loads": reports })))?;
     }
     Ok(worst)
-}
-
-/// The first Ctrl-C (or SIGTERM) ends the present batch and leaves the rest to the next run; the second ends everything.
-fn stop_on_signal() -> Result<Deadline> {
-    let deadline = Deadline::default();
-    let unheard = |error| Error::system("listen for signals", error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
-    let stop = deadline.clone();
-    tokio::spawn(async move {
-        let mut stopped = false;
-        loop {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-            if stopped {
-                std::process::exit(NOT_DONE.into());
-            }
-            stopped = true;
-            stop.interrupt();
-        }
-    });
-    Ok(deadline)
 }
 
 async fn load(

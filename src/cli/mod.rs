@@ -1,14 +1,15 @@
 //! The command line `small-etl`: arguments in, tables or JSON out.
 
+mod decrypt;
 mod explain;
 mod load;
+mod reconcile;
 mod rejects;
 mod replay;
 mod report;
 mod status;
 mod validate;
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
@@ -95,12 +97,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write rejects files that are missing, and delete rejects whose retention is over
-    Reconcile {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Compare buckets, tables and calendar with the ledger, load what is missing, and say what does not agree
+    Reconcile(reconcile::ReconcileArguments),
+    /// Load what lay in a bucket before
+    Backfill(reconcile::BackfillArguments),
+    /// Print the encrypted values of a dataset as CSV
+    Decrypt(decrypt::DecryptArguments),
     /// Print a sample file; the same seed makes the same bytes
     Sample {
         /// What to make
@@ -182,8 +184,31 @@ async fn run(command: Command) -> Result<u8> {
         Command::Explain(arguments) => explain::run(&start()?, arguments).await,
         Command::Replay(arguments) => replay::run(&start()?, arguments).await,
         Command::Report { load, html, json } => write_report(&start()?, LoadId(load), &html, json).await,
-        Command::Reconcile { json } => reconcile(&start()?, json).await,
+        Command::Reconcile(arguments) => reconcile::reconcile(&start()?, arguments).await,
+        Command::Backfill(arguments) => reconcile::backfill(&start()?, arguments).await,
+        Command::Decrypt(arguments) => decrypt::run(&start()?, arguments).await,
     }
+}
+
+/// The first Ctrl-C (or SIGTERM) ends the present batch and leaves the rest to the next run; the second ends everything.
+fn stop_on_signal() -> Result<Deadline> {
+    let deadline = Deadline::default();
+    let unheard = |error| Error::system("listen for signals", error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let stop = deadline.clone();
+    tokio::spawn(async move {
+        let mut stopped = false;
+        loop {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            if stopped {
+                std::process::exit(NOT_DONE.into());
+            }
+            stopped = true;
+            stop.interrupt();
+        }
+    });
+    Ok(deadline)
 }
 
 fn start() -> Result<Settings> {
@@ -209,6 +234,9 @@ fn write_sample(dataset: SampleDataset, options: SampleOptions, output: Option<P
 async fn migrate(settings: &Settings, json: bool) -> Result<u8> {
     let database = Database::new(&settings.database()?)?;
     let applied = database.migrate(settings.migrations.path.as_deref()).await?;
+    if settings.migrations.rds_iam {
+        database.grant_rds_iam().await?;
+    }
     if json {
         print(&format!("{}\n", serde_json::json!({ "applied": applied })))?;
     } else if applied.is_empty() {
@@ -232,27 +260,6 @@ async fn write_report(settings: &Settings, load: LoadId, path: &Path, json: bool
     let text = format!("report of load {load} written to {}\n", path.display());
     print(&if json { as_json(&serde_json::json!({ "load_id": load, "html": path }))? } else { text })?;
     Ok(DONE)
-}
-
-async fn reconcile(settings: &Settings, json: bool) -> Result<u8> {
-    let context = crate::context::context(settings)?;
-    let database = Database::new(&settings.database()?)?;
-    let days = settings.rejects.retention_days;
-    let done = services::reconcile::reconcile(&database, &context.output, days, &Deadline::default()).await?;
-    let mut text = format!(
-        "rejects files written: {}\nrejects deleted: {}, of which open: {}\n",
-        done.rejects_files_written, done.rejects_deleted, done.open_rejects_deleted,
-    );
-    let undone =
-        [("rejects file not written", &done.rejects_files_missing), ("rejects not deleted", &done.rejects_not_deleted)];
-    for (what, undone) in undone {
-        for services::reconcile::Undone { load_id, error } in undone {
-            let _ = writeln!(text, "load {load_id}: {what}: {error}");
-        }
-    }
-    print(&if json { as_json(&done)? } else { text })?;
-    let all_done = done.rejects_files_missing.is_empty() && done.rejects_not_deleted.is_empty();
-    Ok(if all_done { DONE } else { NOT_DONE })
 }
 
 fn unwritable(path: &Path, error: std::io::Error) -> Error {

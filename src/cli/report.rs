@@ -63,6 +63,16 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
     text
 }
 
+/// How one file of many ended.
+#[must_use]
+pub(super) fn one_line(report: &LoadReport) -> String {
+    let Counts { read, rejected, .. } = report.counts.unwrap_or_default();
+    let good = report.status == LoadStatus::Loaded;
+    let (style, reason) = (if good { GOOD } else { BAD }, report.reason.as_deref().unwrap_or_default());
+    let (status, key) = (report.status.name(), report.key.as_deref().unwrap_or_default());
+    format!("{style}{status}{style:#} {key}: {read} read, {rejected} rejected {reason}").trim_end().to_owned() + "\n"
+}
+
 fn counts_table(counts: &Counts) -> String {
     let columns: Vec<(&str, i64)> = std::iter::once(("read", counts.read))
         .chain(counts.outcomes())

@@ -5,8 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use futures::{Stream, TryStreamExt};
-use serde_json::{Value, json};
+use futures::TryStreamExt;
 
 use super::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, report, unwritable};
 use crate::config::Settings;
@@ -72,10 +71,7 @@ pub(super) async fn run(settings: &Settings, arguments: ValidateArguments) -> Re
             let ErrorKind::File(reason) = error.kind() else { return Err(error) };
             let error = match format {
                 Format::Human => return Err(error),
-                Format::Json => {
-                    let (file, error) = (&arguments.file, error.chain());
-                    as_json(&json!({ "file": file, "status": "unusable", "reason": reason.name(), "error": error }))?
-                }
+                Format::Json => as_json(&pipeline::unusable(&arguments.file, error)?)?,
                 Format::Github => annotation("error", &arguments.file, None, reason.name(), &error.chain()),
             };
             print(&error)?;
@@ -83,24 +79,13 @@ pub(super) async fn run(settings: &Settings, arguments: ValidateArguments) -> Re
         }
     };
     let rejects = take_rejects(&file, &arguments).await?;
-    let warnings = take(file.warnings().await?, arguments.limit).await?;
+    let warnings = file.first_warnings(arguments.limit).await?;
     print(&match format {
         Format::Human => for_people(&file, &rejects, &warnings),
-        Format::Json => as_json(&for_programs(&file, &rejects, &warnings))?,
+        Format::Json => as_json(&file.as_json(&rejects, &warnings))?,
         Format::Github => for_github(&file, &arguments.file, &rejects, &warnings),
     })?;
     Ok(if file.validated.rejected > 0 { ROWS_REJECTED } else { DONE })
-}
-
-/// The first violations of a stream, at most so many.
-async fn take(chunks: impl Stream<Item = Result<Vec<Violation>>>, most: usize) -> Result<Vec<Violation>> {
-    let mut shown = Vec::new();
-    let mut chunks = std::pin::pin!(chunks);
-    while shown.len() < most {
-        let Some(chunk) = chunks.try_next().await? else { break };
-        shown.extend(chunk.into_iter().take(most - shown.len()));
-    }
-    Ok(shown)
 }
 
 /// Writes the rejects file, if one is wanted, and returns the first violations to show them.
@@ -122,17 +107,7 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
         }
         out.flush().map_err(|error| Error::system("write the rejects file", error))?;
     }
-    take(file.violations(), arguments.limit).await
-}
-
-fn for_programs(file: &CheckedFile, rejects: &[Violation], warnings: &[Violation]) -> Value {
-    json!({
-        "file": file.name, "dataset": file.dataset.name,
-        "status": if file.validated.rejected > 0 { "rejects" } else { "valid" },
-        "read": file.extracted.read, "accepted": file.validated.accepted, "rejected": file.validated.rejected,
-        "warnings": file.validated.warnings, "rejects": rejects, "warned": warnings,
-        "statistics": file.statistics,
-    })
+    file.first_rejects(arguments.limit).await
 }
 
 fn summary(file: &CheckedFile) -> String {

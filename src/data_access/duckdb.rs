@@ -117,8 +117,7 @@ impl Stage {
     /// # Errors
     /// `File(TooLarge)`, with both figures; [`ErrorKind::System`] when the folder cannot be asked.
     pub fn check_room(&self, object: &ObjectVersion) -> Result<()> {
-        let disk = rustix::fs::statvfs(self.folder.path())
-            .map_err(|error| Error::system("look at the temporary folder", std::io::Error::from(error)))?;
+        let disk = self.disk()?;
         let (room, size) = (disk.f_blocks.saturating_mul(disk.f_frsize), object.size.unwrap_or_default());
         if size <= room {
             return Ok(());
@@ -132,6 +131,21 @@ impl Stage {
                 room / megabyte
             ),
         ))
+    }
+
+    /// Notes in [`Stage::progress`] how much of the temporary folder's disk is free.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when the folder cannot be asked.
+    pub fn note_free_disk(&self) -> Result<()> {
+        let disk = self.disk()?;
+        self.progress.set_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize));
+        Ok(())
+    }
+
+    fn disk(&self) -> Result<rustix::fs::StatVfs> {
+        rustix::fs::statvfs(self.folder.path())
+            .map_err(|error| Error::system("look at the temporary folder", std::io::Error::from(error)))
     }
 
     /// Opens the kept bytes to cut raw records from them.

@@ -1,10 +1,15 @@
-//! The only place where a vendor is named: files and S3, SQS, CSV, `DuckDB`, Postgres. One file or folder each.
+//! The only place where a vendor is named: files and S3, SQS, KMS, secrets, CSV, `DuckDB`, Postgres. One file or folder
+//! each.
 
 pub mod archive;
 pub mod aws;
+pub mod cipher;
 pub mod csv;
 pub mod duckdb;
+pub mod kms;
+pub mod listing;
 pub mod postgres;
 pub mod retry;
 pub mod s3;
+pub mod secrets;
 pub mod sqs;

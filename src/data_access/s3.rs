@@ -135,7 +135,7 @@ impl ObjectStore {
         Self { client: OnceCell::new_with(Some(client(shared))) }
     }
 
-    async fn client(&self) -> &Client {
+    pub(super) async fn client(&self) -> &Client {
         self.client.get_or_init(|| async { client(environment().await) }).await
     }
 }
@@ -152,7 +152,7 @@ fn client(shared: &SdkConfig) -> Client {
 }
 
 /// The quotes of an `ETag` are HTTP's; events leave them out.
-fn unquoted(etag: &str) -> String {
+pub(super) fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
 }
 

@@ -243,6 +243,8 @@ pub struct Column {
     pub required: bool,
     /// What its values must fulfil, each with its severity.
     pub constraints: Vec<(Constraint, Severity)>,
+    /// Whether its values are encrypted before they leave this program.
+    pub encrypt: bool,
 }
 
 impl Column {

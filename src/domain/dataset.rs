@@ -9,6 +9,7 @@ use globset::GlobSet;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::calendar::Calendar;
 use super::column::{Column, ColumnType};
 use super::definition::{read_definition, resolve_references};
 use super::expression::unknown;
@@ -109,6 +110,10 @@ pub struct Dataset {
     pub statistics: Vec<Statistic>,
     /// Whether a file needs a manifest beside it.
     pub manifest: ManifestRule,
+    /// When a file of it is due.
+    pub expected: Option<Calendar>,
+    /// What the keys of its files begin with: each pattern up to its first wildcard.
+    pub prefixes: Vec<String>,
     pub(super) files: GlobSet,
 }
 
@@ -130,6 +135,21 @@ impl Dataset {
     pub fn key_kind(&self) -> ColumnType {
         // A definition without its key column is refused when it is read.
         self.column(&self.key).map_or(ColumnType::Text, |column| column.kind)
+    }
+
+    /// The columns that are encrypted on their way to the table.
+    pub fn encrypted(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.encrypt)
+    }
+
+    /// The same without its encrypted columns and the rules that read them: what can be checked on the table as it is.
+    #[must_use]
+    pub fn without_encrypted(&self) -> Self {
+        let mut plain = self.clone();
+        let hidden: Vec<String> = self.encrypted().map(|column| column.name.clone()).collect();
+        plain.columns.retain(|column| !column.encrypt);
+        plain.rules.retain(|rule| !rule.reads.iter().any(|column| hidden.contains(column)));
+        plain
     }
 
     fn with_warnings_as_errors(mut self) -> Self {
@@ -232,6 +252,21 @@ impl Datasets {
     pub fn referring_to(&self, name: &str) -> Vec<&Dataset> {
         let refers = |dataset: &&Dataset| dataset.reference.as_ref().is_some_and(|reference| reference.dataset == name);
         self.all.iter().filter(refers).collect()
+    }
+
+    /// All of them, in the order of their definition.
+    pub fn all(&self) -> impl Iterator<Item = &Dataset> {
+        self.all.iter()
+    }
+
+    /// What to list to see every file that a dataset may claim: no prefix is the beginning of another.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<&str> {
+        let mut prefixes: Vec<&str> =
+            self.all.iter().flat_map(|dataset| &dataset.prefixes).map(String::as_str).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup_by(|longer, shorter| longer.starts_with(*shorter));
+        prefixes
     }
 
     /// The dataset that claims an object key, if any does.

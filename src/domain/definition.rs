@@ -6,6 +6,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::calendar::Calendar;
 use super::column::{Column, ColumnType, Constraint, Literal};
 use super::dataset::{Agreement, Dataset, ManifestRule, Reference, RowRule, Severity, Statistic};
 use super::expression::{self, Scope, unknown};
@@ -28,6 +29,7 @@ struct Definition {
     statistic: Vec<Spanned<Statistic>>,
     #[serde(default)]
     manifest: ManifestRule,
+    expected: Option<Spanned<String>>,
 }
 
 fn default_null_values() -> Vec<String> {
@@ -52,6 +54,8 @@ struct ColumnDefinition {
     below: Option<Literal>,
     allowed: Option<Vec<Literal>>,
     pattern: Option<String>,
+    #[serde(default)]
+    encrypt: bool,
     #[serde(default)]
     severity: BTreeMap<String, Severity>,
 }
@@ -128,14 +132,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         }
     }
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let known = |name: &Spanned<String>| {
-        let found = names.contains(&name.get_ref().as_str());
-        if found {
-            Ok(name.get_ref().clone())
-        } else {
-            Err(source.error(name, unknown("column", name.get_ref(), &names)))
-        }
-    };
+    let known = |name: &Spanned<String>| known(&source, name, &names);
     let key = known(&definition.key)?;
     let version = known(&definition.version)?;
     for column in &columns {
@@ -144,35 +141,25 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
             return Err(source
                 .error(&definition.key, format!("column {:?} is key or version and must be required", column.name)));
         }
+        if must_be_required && column.encrypt {
+            let message = format!("column {:?} is key or version and cannot be encrypted", column.name);
+            return Err(source.error(&definition.key, message));
+        }
         if column.name == version && column.kind != ColumnType::Timestamp {
             return Err(source.error(&definition.version, "the version column must have type \"timestamp\""));
         }
     }
-    let mut rules = Vec::new();
-    for rule in &definition.rule {
-        let rule = rule.get_ref();
-        let mut reads = Vec::new();
-        for text in rule.when.iter().chain([&rule.check]) {
-            let columns = expression::columns_read(text.get_ref(), Scope::Row, &names)
-                .map_err(|message| source.error(text, format!("rule {}: {message}", rule.id)))?;
-            reads.extend(columns);
-        }
-        reads.sort();
-        reads.dedup();
-        rules.push(RowRule {
-            id: rule.id.clone(),
-            severity: rule.severity,
-            column: known(&rule.column)?,
-            when: rule.when.as_ref().map(|when| when.get_ref().clone()),
-            check: rule.check.get_ref().clone(),
-            message: rule.message.clone(),
-            reads,
-        });
-    }
+    let rules = read_rules(&source, &definition.rule, &names)?;
+    let secret = |name: &str| columns.iter().any(|column| column.name == name && column.encrypt);
     for statistic in &definition.statistic {
         let Statistic { expression, group_by, .. } = statistic.get_ref();
-        expression::columns_read(expression, Scope::Aggregate, &names)
+        let reads = expression::columns_read(expression, Scope::Aggregate, &names)
             .map_err(|message| source.error(statistic, message))?;
+        if let Some(column) = reads.iter().chain(group_by).find(|column| secret(column)) {
+            return Err(
+                source.error(statistic, format!("column {column:?} is encrypted; the ledger would tell its values"))
+            );
+        }
         if let Some(column) = group_by.as_ref().filter(|column| !names.contains(&column.as_str())) {
             return Err(source.error(statistic, unknown("column", column, &names)));
         }
@@ -180,9 +167,12 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let reference = match &definition.reference {
         None => None,
         Some(reference) => {
-            Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names)?)
+            Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names, secret)?)
         }
     };
+    let expected = definition.expected.as_ref().map(|text| {
+        Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
+    });
     Ok(Dataset {
         name: source.name(&definition.name)?,
         table: source.name(&definition.table)?,
@@ -193,6 +183,8 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         rules,
         reference,
         manifest: definition.manifest,
+        expected: expected.transpose()?,
+        prefixes: definition.files.get_ref().iter().map(|pattern| literal_prefix(pattern).to_owned()).collect(),
         statistics: definition.statistic.into_iter().map(Spanned::into_inner).collect(),
         files: read_globs(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
@@ -206,6 +198,48 @@ fn read_globs(patterns: &[String]) -> Result<GlobSet, String> {
         set.add(glob.map_err(|error| error.to_string())?);
     }
     set.build().map_err(|error| error.to_string())
+}
+
+/// The name of a column, if it is one.
+fn known(source: &Source<'_>, name: &Spanned<String>, names: &[&str]) -> Result<String, String> {
+    if names.contains(&name.get_ref().as_str()) {
+        return Ok(name.get_ref().clone());
+    }
+    Err(source.error(name, unknown("column", name.get_ref(), names)))
+}
+
+fn read_rules(
+    source: &Source<'_>,
+    definitions: &[Spanned<RuleDefinition>],
+    names: &[&str],
+) -> Result<Vec<RowRule>, String> {
+    let mut rules = Vec::new();
+    for rule in definitions {
+        let rule = rule.get_ref();
+        let mut reads = Vec::new();
+        for text in rule.when.iter().chain([&rule.check]) {
+            let columns = expression::columns_read(text.get_ref(), Scope::Row, names)
+                .map_err(|message| source.error(text, format!("rule {}: {message}", rule.id)))?;
+            reads.extend(columns);
+        }
+        reads.sort();
+        reads.dedup();
+        rules.push(RowRule {
+            id: rule.id.clone(),
+            severity: rule.severity,
+            column: known(source, &rule.column, names)?,
+            when: rule.when.as_ref().map(|when| when.get_ref().clone()),
+            check: rule.check.get_ref().clone(),
+            message: rule.message.clone(),
+            reads,
+        });
+    }
+    Ok(rules)
+}
+
+/// What every key begins with that the pattern matches.
+fn literal_prefix(pattern: &str) -> &str {
+    &pattern[..pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len())]
 }
 
 fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>) -> Result<Column, String> {
@@ -258,7 +292,7 @@ fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>
             format!("column {name}: severity of {rule:?}, a rule that the column does not have"),
         ));
     }
-    Ok(Column { name, kind, required: definition.required, constraints })
+    Ok(Column { name, kind, required: definition.required, constraints, encrypt: definition.encrypt })
 }
 
 fn read_reference(
@@ -266,8 +300,14 @@ fn read_reference(
     definition: &ReferenceDefinition,
     column: String,
     names: &[&str],
+    secret: impl Fn(&str) -> bool,
 ) -> Result<Reference, String> {
     let agreements = definition.warn_unless.clone();
+    let compared = agreements.iter().map(|agreement| &agreement.column).chain([&column]);
+    if let Some(secret) = compared.into_iter().find(|name| secret(name)) {
+        let message = format!("column {secret:?} is encrypted and cannot be compared with another table");
+        return Err(source.error(&definition.column, message));
+    }
     if let Some(agreement) = agreements.iter().find(|agreement| !names.contains(&agreement.column.as_str())) {
         return Err(source.error(&definition.column, unknown("column", &agreement.column, names)));
     }
@@ -288,6 +328,10 @@ pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)
             return Err(source.error_at(at, unknown("dataset", &reference.dataset, &names)));
         };
         for agreement in &reference.agreements {
+            if target.column(&agreement.equals).is_some_and(|column| column.encrypt) {
+                let message = format!("column {:?} of dataset {:?} is encrypted", agreement.equals, target.name);
+                return Err(source.error_at(at, message));
+            }
             if target.column(&agreement.equals).is_none() {
                 let columns: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
                 return Err(source.error_at(at, unknown("column", &agreement.equals, &columns)));
@@ -375,6 +419,34 @@ required = true
     fn a_reference_to_an_unknown_dataset_is_refused() {
         let text = format!("{TICK}\n[reference]\ncolumn = \"tick_id\"\ndataset = \"tock\"\n");
         assert_eq!(error_of(&text), r#"tick.toml line 24: unknown dataset "tock"; did you mean "tick"?"#);
+    }
+
+    #[test]
+    fn what_must_be_read_in_the_database_cannot_be_encrypted() {
+        let secret = |column: &str| {
+            TICK.replace(&format!("name = \"{column}\"\n"), &format!("name = \"{column}\"\nencrypt = true\n"))
+        };
+        assert!(error_of(&secret("tick_id")).contains("cannot be encrypted"));
+        assert!(error_of(&secret("seen_at")).contains("cannot be encrypted"));
+        let statistic = "\n[[statistic]]\nid = \"sum\"\nexpression = \"sum(price)\"\n";
+        assert!(error_of(&format!("{}{statistic}", secret("price"))).contains("is encrypted"));
+        let datasets = Datasets::parse([("tick.toml", secret("price").as_str())]).unwrap();
+        let tick = datasets.get("tick").unwrap();
+        assert_eq!(tick.encrypted().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["price"]);
+        assert_eq!(tick.without_encrypted().columns.len(), 2);
+    }
+
+    #[test]
+    fn a_prefix_ends_at_the_first_wildcard_and_covers_longer_ones() {
+        let more = TICK.replace("[\"ticks/**\"]", "[\"ticks/**\", \"ticks/old/*.csv\", \"more/{a,b}.csv\"]");
+        assert_eq!(Datasets::parse([("tick.toml", more.as_str())]).unwrap().prefixes(), ["more/", "ticks/"]);
+    }
+
+    #[test]
+    fn a_calendar_is_checked_with_the_rest() {
+        let due = |text: &str| TICK.replace("[\"ticks/**\"]", &format!("[\"ticks/**\"]\nexpected = \"{text}\""));
+        assert!(Datasets::parse([("tick.toml", due("daily 07:00 UTC").as_str())]).is_ok());
+        assert!(error_of(&due("dayly 07:00 UTC")).starts_with("tick.toml line 7: expected: unknown day"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Datasets, columns, rules, violations and the ledger's arithmetic. Pure: no I/O, no async.
 
+pub mod calendar;
 pub mod column;
 pub mod dataset;
 mod definition;
@@ -10,6 +11,7 @@ pub mod outcome;
 pub mod progress;
 pub mod violation;
 
+pub use calendar::Calendar;
 pub use column::{Column, ColumnType};
 pub use dataset::{Dataset, Datasets, ManifestRule, Reference, RowRule, Severity};
 pub use object::{Location, ObjectKey, ObjectVersion};

@@ -1,6 +1,7 @@
 //! How far a file is. Plain counters: the pipeline writes them, a progress bar reads them.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counters of one file.
 #[derive(Debug, Default)]
@@ -9,6 +10,8 @@ pub struct Progress {
     staged: AtomicI64,
     total: AtomicI64,
     committed: AtomicI64,
+    slowest_batch: AtomicU64,
+    free_disk: AtomicU64,
 }
 
 impl Progress {
@@ -50,5 +53,26 @@ impl Progress {
     /// Notes that a batch of so many records is committed.
     pub fn add_committed(&self, records: i64) {
         self.committed.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// How long the slowest batch took so far.
+    pub fn slowest_batch(&self) -> Duration {
+        Duration::from_millis(self.slowest_batch.load(Ordering::Relaxed))
+    }
+
+    /// Notes how long a batch took.
+    pub fn note_batch(&self, elapsed: Duration) {
+        let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        self.slowest_batch.fetch_max(elapsed, Ordering::Relaxed);
+    }
+
+    /// Bytes that were free in the temporary folder once the file was staged; none before.
+    pub fn free_disk(&self) -> Option<u64> {
+        Some(self.free_disk.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Notes how many bytes are free in the temporary folder.
+    pub fn set_free_disk(&self, bytes: u64) {
+        self.free_disk.store(bytes, Ordering::Relaxed);
     }
 }

@@ -51,6 +51,9 @@ pub struct Violation {
     pub bytes: Option<ByteRange>,
     /// The key of the row as it would stand in the table, where it can be read.
     pub key: Option<String>,
+    /// The number of the data key, where `raw` is encrypted.
+    #[serde(skip)]
+    pub data_key: Option<i64>,
 }
 
 /// A part of the unpacked file.
@@ -120,6 +123,7 @@ mod tests {
             raw: b"15.555".as_slice().into(),
             bytes: None,
             key: None,
+            data_key: None,
         };
         assert_eq!(
             violation.describe("trades.csv"),

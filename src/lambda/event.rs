@@ -3,6 +3,8 @@
 //! The shape is told by its discriminating fields first and parsed afterwards: trying one type after the other would
 //! say nothing useful when all of them fail.
 
+use std::ops::Not;
+
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use aws_lambda_events::event::sqs::SqsEvent;
@@ -12,14 +14,22 @@ use serde_json::Value;
 
 use crate::domain::Location;
 use crate::error::{Error, ErrorKind, Result};
+use crate::services::reconcile::Scope;
 
 /// What an event asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Files, to be answered with a report each.
     Files(Vec<Asked>),
-    /// The nightly run.
-    Reconcile,
+    /// A file that is to be checked and not loaded.
+    Validate {
+        /// Where it lies.
+        location: Location,
+        /// The dataset, where the event names one.
+        dataset: Option<String>,
+    },
+    /// The nightly run, or a part of it.
+    Reconcile(Scope),
     /// Messages of a queue, to be answered with the ids of those that must come again.
     Queue(Vec<Message>),
 }
@@ -33,6 +43,8 @@ pub enum Asked {
         location: Location,
         /// The dataset, where the event names one.
         dataset: Option<String>,
+        /// Whether a version that is finished is to be loaded once more.
+        again: bool,
     },
     /// Nothing to load.
     Skip(&'static str),
@@ -54,7 +66,8 @@ pub struct Message {
 const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
     {\"detail-type\": \"Object Created\", …}, either of them in SQS {\"Records\": [{\"eventSource\": \"aws:sqs\", …}]}, \
     s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, \
-    {\"bucket\": …, \"key\": …}, and {\"reconcile\": {}}, alone or as the detail of a schedule";
+    {\"bucket\": …, \"key\": …}, to which \"version_id\", \"dataset\", \"again\": true and \"validate_only\": true may be added, \
+    and {\"reconcile\": {}} or {\"reconcile\": {\"bucket\": …, \"prefix\": …}}; the last two alone or as the detail of a schedule";
 
 /// Reads an event of any known shape.
 ///
@@ -62,10 +75,22 @@ const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSourc
 /// `Configuration`, listing the known shapes.
 pub fn parse(event: Value) -> Result<Event> {
     if let Some(wanted) = event.get("reconcile").or_else(|| event.pointer("/detail/reconcile")) {
-        return match wanted.as_object() {
-            Some(options) if options.is_empty() => Ok(Event::Reconcile),
-            _ => Err(Error::configuration("the nightly run has no options; write {\"reconcile\": {}}")),
-        };
+        let Part { bucket, prefix } = Part::deserialize(wanted).map_err(|error| {
+            let form = "the nightly run takes {\"reconcile\": {\"bucket\": …, \"prefix\": …}}, both may be missing";
+            Error::with_source(ErrorKind::Configuration, form, error)
+        })?;
+        return Ok(Event::Reconcile(Scope { bucket, prefix }));
+    }
+    let scheduled = event.get("detail-type").and_then(Value::as_str) == Some("Scheduled Event");
+    let wanted = if scheduled { event.get("detail").unwrap_or(&event) } else { &event };
+    if wanted.get("validate_only") == Some(&Value::Bool(true)) {
+        let direct = read_direct(wanted.clone())?;
+        if direct.again {
+            return Err(Error::configuration(
+                "validate_only loads nothing, and so nothing again; leave one of them out",
+            ));
+        }
+        return Ok(Event::Validate { dataset: direct.dataset.clone(), location: direct.into_location() });
     }
     let source = event.pointer("/Records/0/eventSource").and_then(Value::as_str);
     if source != Some("aws:sqs") {
@@ -139,7 +164,16 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
             sequencer: object.sequencer,
         },
         dataset: None,
+        again: false,
     })
+}
+
+/// The options of the nightly run.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    bucket: Option<String>,
+    prefix: Option<String>,
 }
 
 /// `detail` of an event `Object Created`. Its key is not encoded.
@@ -177,6 +211,7 @@ impl From<ObjectCreated> for Asked {
                 sequencer: object.sequencer,
             },
             dataset: None,
+            again: false,
         }
     }
 }
@@ -192,26 +227,46 @@ struct Direct {
     size: Option<u64>,
     sequencer: Option<String>,
     dataset: Option<String>,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    again: bool,
+    #[serde(default, skip_serializing)]
+    validate_only: bool,
+}
+
+fn read_direct(event: Value) -> Result<Direct> {
+    serde_json::from_value(event).map_err(|error| {
+        Error::with_source(
+            ErrorKind::Configuration,
+            "a direct request takes {\"bucket\": …, \"key\": …, \"version_id\": …, \"dataset\": …, \"again\": true, \
+             \"validate_only\": true}; all but the first two may be missing",
+            error,
+        )
+    })
+}
+
+impl Direct {
+    fn into_location(self) -> Location {
+        let Self { bucket, key, version_id, etag, size, sequencer, .. } = self;
+        Location::S3 { bucket, key: key.into(), version_id, etag, size, sequencer }
+    }
 }
 
 fn direct(event: Value) -> Result<Asked> {
-    let direct: Direct = serde_json::from_value(event).map_err(|error| {
-        Error::with_source(
-            ErrorKind::Configuration,
-            "a direct request takes {\"bucket\": …, \"key\": …, \"version_id\": …, \"dataset\": …}, the last two may be missing",
-            error,
-        )
-    })?;
-    let Direct { bucket, key, version_id, etag, size, sequencer, dataset } = direct;
-    Ok(Asked::Load { location: Location::S3 { bucket, key: key.into(), version_id, etag, size, sequencer }, dataset })
+    let direct = read_direct(event)?;
+    if direct.validate_only {
+        return Err(Error::configuration("validate_only is for a direct call: nobody reads the answer to a message"));
+    }
+    let (dataset, again) = (direct.dataset.clone(), direct.again);
+    Ok(Asked::Load { location: direct.into_location(), dataset, again })
 }
 
-/// The direct request for exactly this version; none for a file on this machine.
+/// The direct request for exactly this version, `again` where it is finished; none for a file on this machine.
 #[must_use]
-pub fn request_for(location: &Location, dataset: Option<&str>) -> Option<Value> {
+pub fn request_for(location: &Location, dataset: Option<&str>, again: bool) -> Option<Value> {
     let Location::S3 { bucket, key, version_id, etag, size, sequencer } = location.clone() else { return None };
     let (key, dataset) = (key.to_string(), dataset.map(String::from));
-    serde_json::to_value(Direct { bucket, key, version_id, etag, size, sequencer, dataset }).ok()
+    let validate_only = false;
+    serde_json::to_value(Direct { bucket, key, version_id, etag, size, sequencer, dataset, again, validate_only }).ok()
 }
 
 #[cfg(test)]
@@ -245,7 +300,7 @@ mod tests {
             panic!()
         };
         assert_eq!((bucket.as_str(), key.as_str()), ("small-etl-demo", "incoming/assets/assets.csv"));
-        assert_eq!((version_id, size), (None, Some(1024)));
+        assert_eq!((version_id, size), (None, Some(379)));
         assert!(etag.is_some() && sequencer.is_some());
     }
 
@@ -256,12 +311,15 @@ mod tests {
 
     #[test]
     fn the_key_of_an_eventbridge_event_is_taken_as_it_stands() {
-        assert_eq!(location(only(fixture("eventbridge-object-created"))).key().as_str(), "incoming/trades/a+b%20c.csv");
+        let mut event = fixture("eventbridge-object-created");
+        event["detail"]["object"]["version-id"] = json!("v1");
+        let Location::S3 { key, version_id, .. } = location(only(event)) else { panic!() };
+        assert_eq!((key.as_str(), version_id.as_deref()), ("incoming/trades/a+b%20c.csv", Some("v1")));
     }
 
     #[test]
     fn each_message_of_a_queue_holds_an_event_of_its_own() {
-        let Event::Queue(messages) = parse(fixture("sqs")).unwrap() else { panic!() };
+        let Event::Queue(messages) = parse(fixture("sqs-several-messages")).unwrap() else { panic!() };
         assert_eq!(messages.len(), 2);
         assert!(messages.iter().all(|message| matches!(message.asked.as_deref(), Ok([Asked::Load { .. }]))));
     }
@@ -283,18 +341,34 @@ mod tests {
 
     #[test]
     fn the_nightly_run_is_asked_for_directly_or_by_a_schedule() {
-        assert_eq!(parse(fixture("reconcile")).unwrap(), Event::Reconcile);
+        assert_eq!(parse(fixture("reconcile")).unwrap(), Event::Reconcile(Scope::default()));
         let schedule = json!({"detail-type": "Scheduled Event", "detail": {"reconcile": {}}});
-        assert_eq!(parse(schedule).unwrap(), Event::Reconcile);
-        assert!(parse(json!({"reconcile": {"day": 1}})).unwrap_err().to_string().contains("no options"));
+        assert_eq!(parse(schedule).unwrap(), Event::Reconcile(Scope::default()));
+        let part = Scope { bucket: Some("small-etl-demo".into()), prefix: Some("incoming/trades/".into()) };
+        assert_eq!(parse(fixture("reconcile-prefix")).unwrap(), Event::Reconcile(part));
+        assert!(parse(json!({"reconcile": {"day": 1}})).unwrap_err().chain().contains("unknown field `day`"));
+    }
+
+    #[test]
+    fn a_direct_request_may_only_check_or_load_once_more() {
+        let location = Location::s3("small-etl-demo", "incoming/assets/assets.csv");
+        let check = Event::Validate { location: location.clone(), dataset: None };
+        assert_eq!(parse(fixture("direct-validate-only")).unwrap(), check);
+        let schedule = json!({"detail-type": "Scheduled Event", "detail": fixture("direct-validate-only")});
+        assert_eq!(parse(schedule).unwrap(), check);
+        let again = Asked::Load { location: location.clone(), dataset: None, again: true };
+        assert_eq!(only(fixture("direct-again")), again);
+        assert_eq!(only(request_for(&location, None, true).unwrap()), again);
+        let both = json!({"bucket": "b", "key": "k", "again": true, "validate_only": true});
+        assert!(parse(both).unwrap_err().to_string().contains("leave one of them out"));
     }
 
     #[test]
     fn the_rest_of_a_load_is_asked_for_by_a_direct_request() {
         let location = location(only(fixture("s3-put")));
-        let request = request_for(&location, Some("asset")).unwrap();
-        assert_eq!(only(request), Asked::Load { location, dataset: Some("asset".into()) });
-        assert_eq!(request_for(&Location::File("x.csv".into()), None), None);
+        let request = request_for(&location, Some("asset"), false).unwrap();
+        assert_eq!(only(request), Asked::Load { location, dataset: Some("asset".into()), again: false });
+        assert_eq!(request_for(&Location::File("x.csv".into()), None, false), None);
     }
 
     #[test]

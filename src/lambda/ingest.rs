@@ -2,25 +2,30 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_lambda_events::event::sqs::SqsBatchResponse;
+use futures::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use serde_json::{Value, json};
 
 use super::event::{Asked, Event, Message, parse, request_for};
+use super::metrics::Metrics;
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
 use crate::data_access::sqs::Queue;
-use crate::domain::{LoadReport, LoadStatus, Location};
+use crate::domain::{LoadReport, LoadStatus};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::{self, Context, Request};
+use crate::pipeline::{self, Context, LoadHere, Request};
 use crate::services::Deadline;
-use crate::services::reconcile::reconcile;
+use crate::services::reconcile::{FoundFile, Receiver};
 
 /// A message that is returned comes again after so long, and after four times as long each further time: with the five
 /// deliveries of the template an outage may last 25 minutes.
 const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
+/// So many violations are in the answer to a file that is only checked.
+const SHOWN: usize = 100;
 
 /// The pause after so many deliveries.
 fn backoff(deliveries: u32) -> Duration {
@@ -34,7 +39,7 @@ pub struct Ingest {
     database: Database,
     queue: Option<Queue>,
     margin: Duration,
-    retention_days: Option<u32>,
+    metrics: Metrics,
 }
 
 impl Ingest {
@@ -48,7 +53,7 @@ impl Ingest {
             database: Database::new(&settings.database()?)?,
             queue: settings.queue.url.clone().map(Queue::new),
             margin: Duration::from_secs(settings.load.deadline_margin_seconds),
-            retention_days: settings.rejects.retention_days,
+            metrics: Metrics::new(&settings.environment),
         })
     }
 
@@ -58,17 +63,34 @@ impl Ingest {
     /// For an event of no known shape; for a file that was neither loaded nor failed, so that AWS asks for it again.
     pub async fn call(&self, event: LambdaEvent<Value>) -> Result<Value> {
         let deadline = Deadline::before(event.context.deadline(), self.margin);
-        match parse(event.payload)? {
-            Event::Reconcile => {
-                let days = self.retention_days;
-                let done = reconcile(&self.database, &self.context.output, days, &deadline).await?;
+        let answer = self.answer(parse(event.payload)?, &deadline).await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Connection) {
+            self.note_outage().await;
+        }
+        answer
+    }
+
+    async fn answer(&self, event: Event, deadline: &Deadline) -> Result<Value> {
+        match event {
+            Event::Reconcile(scope) => {
+                let here = LoadHere::new(&self.context, &self.database, deadline.clone());
+                let receiver: &dyn Receiver = self.queue.as_ref().map_or(&here, |queue| queue);
+                let run = pipeline::reconcile(&self.context, &self.database, &scope, receiver, deadline);
+                let done = Box::pin(run).await?;
+                if scope.prefix.is_none() {
+                    self.metrics.reconciled(&done);
+                }
                 Ok(json!({ "reconciled": done }))
             }
-            Event::Files(asked) => Ok(json!({ "loads": self.load_all(asked, &deadline).await? })),
+            Event::Validate { location, dataset } => {
+                let request = Request { dataset, ..Request::new(location) };
+                Ok(json!({ "validated": self.validate(&request).await? }))
+            }
+            Event::Files(asked) => Ok(json!({ "loads": self.load_all(asked, deadline).await? })),
             Event::Queue(messages) => {
                 let mut answer = SqsBatchResponse::default();
                 for message in messages {
-                    if let Some(pause) = self.pause_before_return(&message, &deadline).await {
+                    if let Some(pause) = self.pause_before_return(&message, deadline).await {
                         self.hold_back(&message, pause).await;
                         answer.add_failure(message.id);
                     }
@@ -87,7 +109,15 @@ impl Ingest {
                 Err(Error::configuration(reason))
             }
         };
-        let Ok(reports) = settled else { return Some(backoff(message.deliveries)) };
+        let reports = match settled {
+            Ok(reports) => reports,
+            Err(error) => {
+                if error.kind() == ErrorKind::Connection {
+                    self.note_outage().await;
+                }
+                return Some(backoff(message.deliveries));
+            }
+        };
         let lease = reports.iter().filter_map(|report| report.retry_after).max()?;
         // A worker that renews its lease again and again should not use the deliveries up.
         Some(if message.deliveries > 1 { lease.max(backoff(message.deliveries - 1)) } else { lease })
@@ -108,27 +138,50 @@ impl Ingest {
         for file in asked {
             match file {
                 Asked::Skip(reason) => reports.push(pipeline::skipped(reason)),
-                Asked::Load { location, dataset } => match self.load(location, dataset, deadline).await {
-                    Ok(report) => reports.push(report),
-                    Err(error) => first_error = first_error.or(Some(error)),
-                },
+                Asked::Load { location, dataset, again } => {
+                    let request = Request { dataset, again, deadline: deadline.clone(), ..Request::new(location) };
+                    match self.load(&request).await {
+                        Ok(report) => reports.push(report),
+                        Err(error) => first_error = first_error.or(Some(error)),
+                    }
+                }
             }
         }
         first_error.map_or(Ok(reports), Err)
     }
 
-    async fn load(&self, location: Location, dataset: Option<String>, deadline: &Deadline) -> Result<LoadReport> {
-        let request = Request { dataset, deadline: deadline.clone(), ..Request::new(location) };
-        let report = Box::pin(pipeline::run(&self.context, &self.database, &request)).await?;
+    async fn load(&self, request: &Request) -> Result<LoadReport> {
+        let report = Box::pin(pipeline::run(&self.context, &self.database, request)).await?;
+        if report.counts.is_some() {
+            let sessions = self.database.sessions().await.ok();
+            self.metrics.loaded(&report, &request.progress, sessions);
+        }
         if report.status == LoadStatus::Interrupted {
             Box::pin(self.hand_over(&report, request.dataset.as_deref())).await?;
         }
         Ok(report)
     }
 
+    async fn validate(&self, request: &Request) -> Result<Value> {
+        match Box::pin(pipeline::validate(&self.context, request)).await {
+            Ok(file) => Ok(file.as_json(&file.first_rejects(SHOWN).await?, &file.first_warnings(SHOWN).await?)),
+            Err(error) => {
+                let (bucket, key) = (request.location.bucket(), request.location.key());
+                pipeline::unusable(&format!("s3://{bucket}/{key}"), error)
+            }
+        }
+    }
+
+    /// S3 and the queue fail in the same way as the database: whether it is that, it is asked.
+    async fn note_outage(&self) {
+        if self.database.sessions().await.is_err_and(|error| error.kind() == ErrorKind::Connection) {
+            self.metrics.database_unreachable();
+        }
+    }
+
     /// Puts the rest of a load into the queue, so that another invocation goes on with it.
     async fn hand_over(&self, report: &LoadReport, dataset: Option<&str>) -> Result<()> {
-        let rest = report.rest.as_ref().and_then(|rest| request_for(rest, dataset));
+        let rest = report.rest.as_ref().and_then(|rest| request_for(rest, dataset, false));
         let (Some(queue), Some(rest)) = (&self.queue, rest) else {
             return Err(Error::new(
                 ErrorKind::OutOfTime,
@@ -138,6 +191,26 @@ impl Ingest {
         };
         let (body, delay) = (rest.to_string(), report.resume_after.unwrap_or_default());
         retrying(|| queue.send(&body, delay)).await
+    }
+}
+
+/// Messages that are on their way to the queue at once.
+const SENDERS: usize = 16;
+
+#[async_trait(?Send)]
+impl Receiver for Queue {
+    /// A message for each file, so that one invocation handles one file.
+    async fn take(&self, files: &[FoundFile]) -> Result<u64> {
+        let requests = files.iter().filter_map(|file| request_for(&file.location, None, file.again));
+        let sends = requests.map(|request| {
+            let body = request.to_string();
+            async move { retrying(|| self.send(&body, Duration::ZERO)).await }
+        });
+        let mut sends = stream::iter(sends.collect::<Vec<_>>()).buffered(SENDERS);
+        while let Some(sent) = sends.next().await {
+            sent?;
+        }
+        Ok(0)
     }
 }
 

@@ -13,6 +13,9 @@ use crate::error::Result;
 pub async fn call(settings: &Settings) -> Result<Value> {
     let database = Database::new(&settings.database()?)?;
     let applied = database.migrate(settings.migrations.path.as_deref()).await?;
+    if settings.migrations.rds_iam {
+        database.grant_rds_iam().await?;
+    }
     tracing::info!(applied = applied.len(), "the schema is current");
     Ok(json!({ "applied": applied }))
 }

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod ingest;
+mod metrics;
 pub mod migrate;
 
 use lambda_runtime::Diagnostic;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Configuration`.
 pub fn start() -> Result<Settings> {
+    metrics::note_start();
     let settings = Settings::read()?;
     crate::context::start_logging(settings.log.format, "info");
     Ok(settings)

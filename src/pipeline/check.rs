@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use futures::Stream;
-use serde_json::Value;
+use futures::{Stream, TryStreamExt};
+use serde_json::{Value, json};
 
 use super::{Context, Request, choose_dataset};
 use crate::data_access::duckdb::Stage;
 use crate::domain::manifest::manifest_key;
 use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::{Extracted, Validated, analyse, manifest, rejects};
 
 /// The control totals to compare a file with.
@@ -86,13 +86,56 @@ impl CheckedFile {
         rejects::errors(&self.dataset, &self.stage, &self.extracted)
     }
 
-    /// All violations of severity warning on accepted rows, likewise.
+    /// The first of them, at most so many.
     ///
     /// # Errors
     /// `System` when the staging database fails.
-    pub async fn warnings(&self) -> Result<impl Stream<Item = Result<Vec<Violation>>> + use<>> {
+    pub async fn first_rejects(&self, most: usize) -> Result<Vec<Violation>> {
+        first(self.violations(), most).await
+    }
+
+    /// The first violations of severity warning on accepted rows, at most so many.
+    ///
+    /// # Errors
+    /// `System` when the staging database fails.
+    pub async fn first_warnings(&self, most: usize) -> Result<Vec<Violation>> {
+        first(self.warnings().await?, most).await
+    }
+
+    /// What was found, for programs, with these violations.
+    #[must_use]
+    pub fn as_json(&self, rejects: &[Violation], warnings: &[Violation]) -> Value {
+        json!({
+            "file": self.name, "dataset": self.dataset.name,
+            "status": if self.validated.rejected > 0 { "rejects" } else { "valid" },
+            "read": self.extracted.read, "accepted": self.validated.accepted, "rejected": self.validated.rejected,
+            "warnings": self.validated.warnings, "rejects": rejects, "warned": warnings,
+            "statistics": self.statistics,
+        })
+    }
+
+    async fn warnings(&self) -> Result<impl Stream<Item = Result<Vec<Violation>>> + use<>> {
         rejects::warnings(&self.dataset, &self.stage, &self.extracted).await
     }
+}
+
+async fn first(chunks: impl Stream<Item = Result<Vec<Violation>>>, most: usize) -> Result<Vec<Violation>> {
+    let mut shown = Vec::new();
+    let mut chunks = std::pin::pin!(chunks);
+    while shown.len() < most {
+        let Some(chunk) = chunks.try_next().await? else { break };
+        shown.extend(chunk.into_iter().take(most - shown.len()));
+    }
+    Ok(shown)
+}
+
+/// What to say, for programs, of a file that as a whole is unusable.
+///
+/// # Errors
+/// Any other error than that.
+pub fn unusable(file: &str, error: Error) -> Result<Value> {
+    let ErrorKind::File(reason) = error.kind() else { return Err(error) };
+    Ok(json!({ "file": file, "status": "unusable", "reason": reason.name(), "error": error.chain() }))
 }
 
 /// Checks a file against its dataset; nothing is written anywhere.

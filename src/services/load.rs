@@ -79,6 +79,7 @@ fn write_batch<'a>(
     batch: BatchNumber,
 ) -> BoxFuture<'a, Result<Counts>> {
     let write = async move {
+        let started = Instant::now();
         let (first, last) = batch.records(work.extracted.read, work.claim.terms.batch_size);
         let accepted = Slices::of_accepted(&work.stage, first, last).await?;
         let rejected = Slices::of_violations(&work.stage, Found::Error, first, last).await?;
@@ -104,6 +105,7 @@ fn write_batch<'a>(
         })
         .await?;
         work.count_committed(batch);
+        work.stage.progress().note_batch(started.elapsed());
         Ok(counts)
     };
     write.boxed()

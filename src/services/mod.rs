@@ -1,4 +1,4 @@
-//! One verb each: extract, validate, load, analyse, reconcile, report.
+//! One verb each: extract, validate, load, analyse, reconcile, tidy, report.
 //!
 //! The first three are reached through traits and chosen by name, so that more sources, rules and sinks can come.
 
@@ -8,9 +8,11 @@ pub mod extract;
 pub mod load;
 pub mod manifest;
 pub mod reconcile;
+pub mod reconciliation_page;
 pub mod rejects;
 pub mod rejects_file;
 pub mod report;
+pub mod tidy;
 pub mod validate;
 
 use std::sync::Arc;

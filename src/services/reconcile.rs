@@ -1,91 +1,287 @@
-//! Reconcile: what is missing is written, and what may not be kept any longer is deleted. It runs every night.
+//! Reconcile: what lies in a bucket against what the ledger knows, and the tables against the ledger and their contract.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Deadline;
-use super::rejects_file::Output;
-use crate::data_access::postgres::Database;
+use super::tidy::Tidied;
+use crate::data_access::postgres::{Database, Standing};
 use crate::data_access::retry::retrying;
-use crate::domain::LoadId;
-use crate::error::{Error, Result};
+use crate::data_access::s3::ObjectStore;
+use crate::domain::manifest::file_of_manifest;
+use crate::domain::{Datasets, Location};
+use crate::error::Result;
 
-/// What a run did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Reconciled {
-    /// Rejects files that were missing and are written now.
-    pub rejects_files_written: u64,
-    /// Loads whose rejects file could not be written; the next run tries again.
-    pub rejects_files_missing: Vec<Undone>,
-    /// Rejects that were deleted, since their time is over.
-    pub rejects_deleted: i64,
-    /// Those of them that nobody had mended.
-    pub open_rejects_deleted: i64,
-    /// Loads whose rejects could not be deleted; the next run tries again.
-    pub rejects_not_deleted: Vec<Undone>,
-    /// Whether the time was over before everything was done.
-    pub out_of_time: bool,
+/// So many entries of each kind are shown; all of them are counted.
+pub const SHOWN: usize = 100;
+/// Rows that are released in one transaction.
+const RELEASED_AT_ONCE: i64 = 10_000;
+
+/// What to compare: everything, or one bucket, or what lies under one prefix of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// This bucket alone.
+    pub bucket: Option<String>,
+    /// These keys alone. The tables are then left alone.
+    pub prefix: Option<String>,
 }
 
-/// What could not be done for a load.
+/// Why a file is sent to be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The ledger knows nothing of it.
+    Missing,
+    /// The ledger knows other versions of it.
+    Changed,
+    /// A worker left it.
+    Interrupted,
+    /// It could not be read before.
+    Unreadable,
+}
+
+/// A file that the ledger does not have as it lies in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Undone {
-    /// The load.
-    pub load_id: LoadId,
-    /// Why not.
-    pub error: String,
+pub struct FoundFile {
+    /// Bucket and key.
+    pub file: String,
+    /// The version id, else the `ETag`.
+    pub version: String,
+    /// Why it is sent.
+    pub cause: Cause,
+    /// Exactly this version.
+    #[serde(skip)]
+    pub location: Location,
+    /// Whether the ledger has it as finished, and must be told to begin once more.
+    #[serde(skip)]
+    pub again: bool,
 }
 
-impl Undone {
-    fn of(load_id: LoadId, error: &Error) -> Self {
-        let error = error.chain();
-        tracing::warn!(load_id = load_id.0, error, "the next run tries again");
-        Self { load_id, error }
+/// Who loads what was found.
+#[async_trait(?Send)]
+pub trait Receiver: Send + Sync {
+    /// Takes files that are to be loaded, the first ones first. Returns how many could not be taken.
+    ///
+    /// # Errors
+    /// Where nothing can be taken any more.
+    async fn take(&self, files: &[FoundFile]) -> Result<u64>;
+}
+
+/// Something that should be equal, or true, and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Discrepancy {
+    /// The dataset, where it concerns one.
+    pub dataset: Option<String>,
+    /// `balance`, `row_count`, `reference`, or the rule that a row of the table breaks.
+    pub check: String,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+}
+
+/// A file that was due and did not come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MissingFile {
+    /// Its dataset.
+    pub dataset: String,
+    /// When it was due.
+    pub due: DateTime<Utc>,
+}
+
+/// What a run found and did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Reconciliation {
+    /// The row of `etl.reconciliation`.
+    pub id: i64,
+    /// Versions in the bucket that were compared.
+    pub compared: u64,
+    /// Files that were sent to be loaded.
+    pub sent: u64,
+    /// Of them so many for each cause.
+    pub causes: BTreeMap<Cause, u64>,
+    /// Files that should have been sent and could not be.
+    pub not_sent: u64,
+    /// The first of them all.
+    pub files: Vec<FoundFile>,
+    /// Parked rows that were released.
+    pub released: i64,
+    /// For how many seconds the oldest parked row has waited.
+    pub oldest_parked_seconds: Option<f64>,
+    /// What became of rejects files and old rejects.
+    #[serde(flatten)]
+    pub tidied: Tidied,
+    /// Loads whose balance was checked.
+    pub loads_checked: i64,
+    /// Rows of tables that were checked.
+    pub rows_checked: i64,
+    /// How much does not agree.
+    pub discrepancy_count: i64,
+    /// The first of it.
+    pub discrepancies: Vec<Discrepancy>,
+    /// Files that were due and did not come.
+    pub missing_files: Vec<MissingFile>,
+    /// Where the report lies.
+    pub report_key: Option<String>,
+}
+
+impl Reconciliation {
+    /// Notes what does not agree; it counts for `count` such things.
+    pub fn note(&mut self, dataset: Option<&str>, check: &str, message: String, count: i64) {
+        self.discrepancy_count += count;
+        if self.discrepancies.len() < SHOWN {
+            let (dataset, check) = (dataset.map(String::from), check.to_owned());
+            self.discrepancies.push(Discrepancy { dataset, check, message });
+        }
+    }
+
+    /// Whether everything was done, nothing is missing and all agrees.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.discrepancy_count == 0 && self.missing_files.is_empty() && self.not_sent == 0 && self.tidied.is_complete()
     }
 }
 
-/// Writes the rejects files that are missing, and deletes the rejects of loads that ended more than `retention_days` ago:
-/// in the ledger, and their files in S3. Without a number of days they are kept.
+/// Lists what lies under `prefix` and hands every file that the ledger does not have to `receiver`. Files are compared by
+/// version, never by time or by the order of names.
 ///
 /// # Errors
-/// `Connection`, `System` where the ledger cannot be read. What S3 refuses is counted, and does not stop the rest.
-pub async fn reconcile(
-    database: &Database,
-    output: &Output,
-    retention_days: Option<u32>,
+/// `Connection` and `Configuration` of S3, the ledger or the receiver.
+pub async fn compare(
+    (store, database): (&ObjectStore, &Database),
+    datasets: &Datasets,
+    (bucket, prefix): (&str, &str),
+    receiver: &dyn Receiver,
     deadline: &Deadline,
-) -> Result<Reconciled> {
-    let mut done = Reconciled::default();
-    if let Some(days) = retention_days {
-        for (expired, noted) in retrying(|| database.expired_rejects(days)).await? {
-            if !deadline.has_time_for(Duration::ZERO) {
-                return Ok(Reconciled { out_of_time: true, ..done });
-            }
-            let load_id = expired.load_id.0;
-            // Whoever wrote the file may not have lived to note it.
-            let file = noted.or_else(|| output.place(&expired));
-            if let Some((bucket, key)) = file
-                && let Err(error) = output.delete_rejects(&bucket, &key).await
-            {
-                done.rejects_not_deleted.push(Undone::of(expired.load_id, &error));
-                continue;
-            }
-            let (deleted, open) = retrying(|| database.delete_rejects(expired.load_id)).await?;
-            tracing::info!(load_id, deleted, open, "rejects are deleted, since their time is over");
-            done.rejects_deleted += deleted;
-            done.open_rejects_deleted += open;
+    result: &mut Reconciliation,
+) -> Result<()> {
+    let mut listing = store.list(bucket, prefix);
+    while deadline.has_time_for(std::time::Duration::ZERO)
+        && let Some(mut page) = listing.next_page().await?
+    {
+        page.retain(|listed| {
+            let key = &listed.object.key;
+            datasets.claiming(key.as_str()).is_some() && file_of_manifest(key).is_none()
+        });
+        let versions: Vec<_> = page.iter().map(|listed| &listed.object).collect();
+        let standings = retrying(|| database.standings(bucket, &versions)).await?;
+        result.compared += versions.len() as u64;
+        let found: Vec<FoundFile> = versions
+            .iter()
+            .zip(standings)
+            .filter_map(|(object, standing)| {
+                let cause = match standing {
+                    Standing::Missing => Cause::Missing,
+                    Standing::Changed => Cause::Changed,
+                    Standing::Interrupted => Cause::Interrupted,
+                    Standing::Unreadable => Cause::Unreadable,
+                    Standing::Settled => return None,
+                };
+                Some(FoundFile {
+                    file: object.display_name(),
+                    version: object.version.clone(),
+                    cause,
+                    location: Location::of(object),
+                    again: standing == Standing::Unreadable,
+                })
+            })
+            .collect();
+        if found.is_empty() {
+            continue;
+        }
+        let failed = receiver.take(&found).await?;
+        result.not_sent += failed;
+        result.sent += (found.len() as u64).saturating_sub(failed);
+        for file in &found {
+            *result.causes.entry(file.cause).or_default() += 1;
+        }
+        let room = SHOWN.saturating_sub(result.files.len());
+        result.files.extend(found.into_iter().take(room));
+    }
+    Ok(())
+}
+
+/// Releases parked rows whose reference has come by other ways than a load.
+///
+/// # Errors
+/// `Connection`, `System`.
+pub async fn release(database: &Database, datasets: &Datasets, result: &mut Reconciliation) -> Result<()> {
+    // Released rows may be what others wait for: once more until nothing moves.
+    loop {
+        let mut moved = 0;
+        for dataset in datasets.all() {
+            moved += retrying(|| database.release_waiting(dataset, RELEASED_AT_ONCE)).await?;
+        }
+        result.released += moved;
+        if moved == 0 {
+            break;
         }
     }
-    for pending in retrying(|| database.pending_rejects(output.has_own_bucket())).await? {
-        if !deadline.has_time_for(Duration::ZERO) {
-            return Ok(Reconciled { out_of_time: true, ..done });
+    result.oldest_parked_seconds = retrying(|| database.oldest_parked()).await?;
+    Ok(())
+}
+
+/// Checks the balance of every load that ended since the last run, and every table's rows against the ledger and its
+/// references.
+///
+/// # Errors
+/// `Connection`, `System`.
+pub async fn check_sums(
+    database: &Database,
+    datasets: &Datasets,
+    since: Option<DateTime<Utc>>,
+    result: &mut Reconciliation,
+) -> Result<()> {
+    let (wrong, checked) = retrying(|| database.unbalanced_loads(since)).await?;
+    result.loads_checked = checked;
+    for load in wrong {
+        let advice = "look at etl.load_batch and etl.parked of this load; somebody changed the ledger by hand";
+        let message = format!("load {load}: its counts are not those of its batches and parked rows; {advice}");
+        result.note(None, "balance", message, 1);
+    }
+    for dataset in datasets.all() {
+        let (name, table) = (dataset.name.as_str(), dataset.table.as_str());
+        let (rows, inserted) = retrying(|| database.row_counts(dataset)).await?;
+        if rows != inserted {
+            let advice = "rows were added or deleted by other ways than a load";
+            let message = format!("table {table} has {rows} rows, the ledger has inserted {inserted}; {advice}");
+            result.note(Some(name), "row_count", message, (rows - inserted).abs());
         }
-        let Some((bucket, _)) = output.place(&pending) else { continue };
-        match output.write_rejects(database, pending.load_id, &pending.dataset, &bucket).await {
-            Ok(_) => done.rejects_files_written += 1,
-            Err(error) => done.rejects_files_missing.push(Undone::of(pending.load_id, &error)),
+        if let (orphans @ 1.., Some(key)) = retrying(|| database.orphans(dataset)).await? {
+            let of = dataset.reference.as_ref().map_or("", |reference| &reference.dataset);
+            let message = format!("{orphans} rows of table {table} refer to no {of}, the first is {key}");
+            result.note(Some(name), "reference", message, orphans);
         }
     }
-    Ok(done)
+    Ok(())
+}
+
+/// Looks for files that were due since the last run, or are due since before that, and did not come.
+///
+/// # Errors
+/// `Connection`, `System`.
+pub async fn check_calendar(
+    database: &Database,
+    datasets: &Datasets,
+    (since, now): (Option<DateTime<Utc>>, DateTime<Utc>),
+    result: &mut Reconciliation,
+) -> Result<()> {
+    for dataset in datasets.all() {
+        let Some(calendar) = &dataset.expected else { continue };
+        // The last one is looked at until the next is due, so that it is missed until it comes.
+        let Some(last) = calendar.due_before(now) else { continue };
+        let mut moments: Vec<_> = since.map(|since| calendar.due(since, now).collect()).unwrap_or_default();
+        if moments.is_empty() {
+            moments.push(last);
+        }
+        for due in moments {
+            let Some(window) = calendar.window(due) else { continue };
+            if !retrying(|| database.came_in(&dataset.name, window)).await? {
+                tracing::error!(dataset = dataset.name, due = %due, "a file was due and did not come");
+                result.missing_files.push(MissingFile { dataset: dataset.name.clone(), due });
+            }
+        }
+    }
+    Ok(())
 }

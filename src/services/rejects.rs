@@ -273,6 +273,7 @@ fn read_violations(
                 raw: Arc::clone(&record.raw),
                 bytes: Some(ByteRange { offset: offsets.value(row), length: lengths.value(row) }),
                 key: record.key.clone(),
+                data_key: None,
             });
         }
     }

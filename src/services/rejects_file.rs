@@ -11,6 +11,8 @@ use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, Datasets, LoadId, Violation};
 use crate::error::{Error, Result};
 
+const PAGE: &str = "text/html; charset=utf-8";
+
 /// Where rejects files go: `PREFIXrejects/DATASET/LOAD.csv`.
 pub struct Output {
     store: Arc<ObjectStore>,
@@ -88,10 +90,22 @@ impl Output {
             return Err(error);
         }
         let page = report::page_beside(database, load, bucket, &key).await?;
-        let mut object = self.store.writer(bucket, &report_key(&key), "text/html; charset=utf-8").await;
+        let mut object = self.store.writer(bucket, &report_key(&key), PAGE).await;
         object.write(page.as_bytes()).await?;
         object.finish().await?;
         retrying(|| database.note_rejects_file(load, bucket, &key)).await?;
+        Ok(key)
+    }
+
+    /// Writes a page for people under `name`, behind the prefix. Returns its key.
+    ///
+    /// # Errors
+    /// `Connection` after all retries, `Configuration` where S3 refuses.
+    pub async fn write_page(&self, bucket: &str, name: &str, page: &str) -> Result<String> {
+        let key = format!("{}{name}", self.prefix);
+        let mut object = self.store.writer(bucket, &key, PAGE).await;
+        object.write(page.as_bytes()).await?;
+        object.finish().await?;
         Ok(key)
     }
 

@@ -13,9 +13,9 @@ use crate::data_access::retry::retrying;
 use crate::domain::{Counts, LoadId};
 use crate::error::Result;
 
-const STYLE: &str = include_str!("report.css");
+pub(super) const STYLE: &str = include_str!("report.css");
 /// Whatever a cell holds, a browser neither runs nor fetches it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const EXAMPLES: usize = 20;
 const LONGEST_EXAMPLE: usize = 400;
 

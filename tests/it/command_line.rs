@@ -151,6 +151,7 @@ async fn migrate_and_load_print_a_report_for_people_and_the_answer_of_ingest_for
     applied V3 ingest_role
     applied V4 exactly_once
     applied V5 mended
+    applied V6 watched
     ");
     let report = text(&small_etl(&scratch, &variables, &["load", "assets.csv", "--dataset", "asset"]));
     assert!(

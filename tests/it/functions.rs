@@ -40,7 +40,7 @@ async fn notification(world: &World, key: &str) -> Value {
 async fn migrate_applies_the_schema_and_then_finds_nothing_to_do() {
     let (url, _) = empty_database().await;
     let (migrate, _log) = start(MIGRATE, &[("DATABASE_URL".into(), url.clone())]);
-    assert_eq!(migrate.invoke(&json!({}))["applied"].as_array().unwrap().len(), 5);
+    assert_eq!(migrate.invoke(&json!({}))["applied"].as_array().unwrap().len(), 6);
     assert_eq!(migrate.invoke(&json!({})), json!({"applied": []}));
     assert_eq!(query(&url, "select count(*) from asset").await, "0");
 }
@@ -118,4 +118,32 @@ async fn a_database_that_is_away_is_an_error_that_aws_retries() {
     assert_eq!(answer["errorType"], "connection", "{answer}");
     let log = std::fs::read_to_string(scratch.path().join("log")).unwrap();
     assert!(!answer.to_string().contains("canary") && !log.contains("canary"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_can_be_checked_without_being_loaded() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS.replace("305000.00", "305000.01")).await;
+    world.put("incoming/assets/2.csv", "account_id\n").await;
+    let (ingest, _log) = start(INGEST, &world.variables());
+    let check = |key: &str| {
+        ingest.invoke(&json!({"bucket": world.bucket, "key": key, "validate_only": true}))["validated"].clone()
+    };
+    let answer = check("incoming/assets/1.csv");
+    assert_eq!((&answer["status"], &answer["read"], &answer["accepted"]), (&json!("rejects"), &json!(4), &json!(3)));
+    assert_eq!((&answer["rejects"][0]["line"], &answer["rejects"][0]["rule"]), (&json!(2), &json!("total_is_sum")));
+    let answer = check("incoming/assets/2.csv");
+    assert_eq!((&answer["status"], &answer["reason"]), (&json!("unusable"), &json!("missing_column")));
+    assert_eq!(world.query("select count(*) from etl.load").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_version_is_loaded_once_more_on_demand() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let (ingest, _log) = start(INGEST, &world.variables());
+    let event = |again: bool| json!({"bucket": world.bucket, "key": "incoming/assets/1.csv", "again": again});
+    let statuses = [false, false, true, true].map(|again| ingest.invoke(&event(again))["loads"][0]["status"].clone());
+    assert_eq!(statuses, ["loaded", "duplicate", "loaded", "loaded"]);
+    assert_eq!(world.query("select run, unchanged from etl.load order by run").await, "0 | 0\n1 | 4\n2 | 4");
 }

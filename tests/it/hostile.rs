@@ -195,3 +195,15 @@ async fn a_key_that_no_dataset_claims_is_skipped_without_a_trace() {
     assert_eq!(report.status, LoadStatus::Skipped);
     assert_eq!(world.query("select count(*) from etl.load").await, "0");
 }
+
+#[tokio::test]
+async fn what_looks_like_sql_is_text() {
+    let good = GOOD.replace("A1", "'; drop table t; --");
+    let (world, report) = load(format!("{HEADER},\"x'); drop table asset; --\"\n{good},$1\n{GOOD},1'\n")).await;
+    assert_eq!(report.counts.unwrap().inserted, 2, "{report:?}");
+    assert_eq!(world.query("select account_id from asset order by id").await, "'; drop table t; --\nA1");
+    assert_eq!(
+        world.query("select statistics -> 'extra_columns' ->> 0 from etl.load").await,
+        "x'); drop table asset; --"
+    );
+}

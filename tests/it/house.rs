@@ -74,12 +74,13 @@ fn a_vendor_is_named_in_data_access_alone() {
     }
 }
 
-/// A promise of the README is one that a test proves.
+/// A promise of the README or of SECURITY.md is one that a test proves.
 #[test]
-fn every_test_that_the_readme_names_exists() {
+fn every_test_that_a_promise_names_exists() {
     let tests = sources("tests/it");
     let mut named = 0;
-    for name in include_str!("../../README.md").split('`').filter(|text| text.contains("::") && !text.contains(' ')) {
+    let promises = concat!(include_str!("../../README.md"), include_str!("../../SECURITY.md"));
+    for name in promises.split('`').filter(|text| text.contains("::") && !text.contains(' ')) {
         let (module, test) = name.split_once("::").unwrap();
         let file = Path::new("tests/it").join(format!("{module}.rs"));
         let (_, code) =

@@ -195,8 +195,11 @@ async fn reconcile_and_report_answer_on_the_command_line() {
     let (world, scratch) = busy().await;
     world.query("update etl.load set rejects_key = null where id = 1").await;
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["reconcile"])), @"
+    compared 5 versions with the ledger; loaded 0, not loaded 0
+    parked rows released: 0
     rejects files written: 1
     rejects deleted: 0, of which open: 0
+    checked 6 loads and 5 rows of tables; 0 do not agree
     ");
     assert_eq!(json(&run(&world, &scratch, &["reconcile", "--json"]))["rejects_files_written"], 0);
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["report", "2", "--html", "out.html"])), @"report of load 2 written to out.html");
@@ -220,8 +223,11 @@ async fn a_rejects_file_that_is_missing_is_told_with_its_cause() {
     let output = run(&world, &scratch, &["reconcile"]);
     assert_eq!(output.status.code(), Some(3));
     assert_snapshot!(tidy(&world, &output), @"
+    compared 1 versions with the ledger; loaded 0, not loaded 0
+    parked rows released: 0
     rejects files written: 0
     rejects deleted: 0, of which open: 0
+    checked 1 loads and 3 rows of tables; 0 do not agree
     load 1: rejects file not written: write s3://b/rejects/asset/1.csv: S3 refused with AccessDenied; check output.bucket and the role's policies
     ");
     world.s3_server.refuse_writes(false);

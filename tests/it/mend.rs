@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use small_etl::domain::{LoadStatus, Location};
 use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
-use small_etl::services::reconcile::{Reconciled, reconcile};
+use small_etl::services::tidy::{Tidied, tidy};
 
 use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
@@ -292,12 +292,12 @@ async fn a_rejects_file_that_cannot_be_written_does_not_endanger_the_load_and_is
     let report = world.load("incoming/assets/1.csv").await;
     assert_eq!((report.status, report.rejects_key), (LoadStatus::Loaded, None));
     assert_eq!(world.query("select state, rejected, rejects_key from etl.load").await, "loaded | 3 | -");
-    let nightly = async || reconcile(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
+    let nightly = async || tidy(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
     let missing = nightly().await.rejects_files_missing;
     assert_snapshot!(missing[0].error, @"write s3://elsewhere/small-etl/rejects/asset/1.csv: S3 refused with AccessDenied; check output.bucket and the role's policies");
     world.s3_server.refuse_writes(false);
-    assert_eq!(nightly().await, Reconciled { rejects_files_written: 1, ..Reconciled::default() });
-    assert_eq!(nightly().await, Reconciled::default());
+    assert_eq!(nightly().await, Tidied { rejects_files_written: 1, ..Tidied::default() });
+    assert_eq!(nightly().await, Tidied::default());
     assert!(world.get("elsewhere", "small-etl/rejects/asset/1.csv").await.contains("305000.01"));
     let page = world.get("elsewhere", "small-etl/rejects/asset/1.html").await;
     assert!(page.contains("total_is_sum") && page.contains("s3://elsewhere/small-etl/rejects/asset/1.csv"), "{page}");
@@ -314,8 +314,8 @@ async fn a_file_on_this_machine_has_a_rejects_file_where_a_bucket_is_set() {
     let world = world.under(&[("OUTPUT__BUCKET", &bucket)]);
     let report = world.run(&Request { again: true, ..request }).await.unwrap();
     assert_eq!(report.rejects_key.as_deref(), Some("rejects/asset/2.csv"));
-    let nightly = reconcile(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
-    assert_eq!(nightly, Reconciled { rejects_files_written: 1, ..Reconciled::default() });
+    let nightly = tidy(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
+    assert_eq!(nightly, Tidied { rejects_files_written: 1, ..Tidied::default() });
     assert_eq!(rejects_file(&world, 1).await.lines().count(), 4);
 }
 
@@ -352,9 +352,8 @@ async fn rejects_whose_time_is_over_are_deleted_with_their_files() {
     world.drop_file("incoming/assets/2.csv", broken_assets().replace("1000000000", "2000000000")).await;
     world.query("update etl.load set finished_at = finished_at - interval '31 days' where id = 1").await;
     let world = world.into_ingest_role();
-    let nightly =
-        async || reconcile(&world.database, &world.context.output, Some(30), &Deadline::default()).await.unwrap();
-    let expected = Reconciled { rejects_deleted: 4, open_rejects_deleted: 4, ..Reconciled::default() };
+    let nightly = async || tidy(&world.database, &world.context.output, Some(30), &Deadline::default()).await.unwrap();
+    let expected = Tidied { rejects_deleted: 4, open_rejects_deleted: 4, ..Tidied::default() };
     world.s3_server.refuse_writes(true);
     let refused = nightly().await;
     assert_eq!((refused.rejects_not_deleted.len(), refused.rejects_deleted), (1, 0), "the ledger keeps what S3 keeps");
@@ -368,5 +367,5 @@ async fn rejects_whose_time_is_over_are_deleted_with_their_files() {
     let listed = world.s3.list_objects_v2().bucket(&world.bucket).prefix("rejects/").send().await.unwrap();
     let keys: Vec<&str> = listed.contents().iter().filter_map(|object| object.key()).collect();
     assert_eq!(keys, ["rejects/asset/2.csv", "rejects/asset/2.html"]);
-    assert_eq!(nightly().await, Reconciled::default(), "what is deleted is not written again");
+    assert_eq!(nightly().await, Tidied::default(), "what is deleted is not written again");
 }

@@ -16,8 +16,8 @@ async fn two_workers_that_migrate_at_once_apply_each_migration_once() {
     let (one, two) = (database(&url), database(&url));
     let (one, two) = tokio::join!(one.migrate(None), two.migrate(None));
     let (one, two) = (one.unwrap().len(), two.unwrap().len());
-    assert_eq!((one.max(two), one.min(two)), (5, 0));
-    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "5");
+    assert_eq!((one.max(two), one.min(two)), (6, 0));
+    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "6");
 }
 
 #[tokio::test]
@@ -28,6 +28,7 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
     database(&url).migrate(None).await.unwrap();
     assert_ne!(query(&url, objects).await, "0");
     for undo in [
+        include_str!("../../migrations/undo/6.sql"),
         include_str!("../../migrations/undo/5.sql"),
         include_str!("../../migrations/undo/4.sql"),
         include_str!("../../migrations/undo/3.sql"),
@@ -37,7 +38,7 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
         query(&url, undo).await;
     }
     assert_eq!(query(&url, objects).await, "0");
-    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 5);
+    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 6);
 }
 
 #[tokio::test]
@@ -73,8 +74,8 @@ async fn a_schema_that_is_missing_or_too_old_is_refused() {
     assert!(error.to_string().contains("run `small-etl migrate` first"), "{error}");
 
     let world = World::new().await;
-    world.query("delete from refinery_schema_history where version = 5").await;
+    world.query("delete from refinery_schema_history where version = 6").await;
     world.put("incoming/assets/1.csv", ASSETS).await;
     let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
-    assert!(error.to_string().contains("the schema has version 4, this program needs 5"), "{error}");
+    assert!(error.to_string().contains("the schema has version 5, this program needs 6"), "{error}");
 }

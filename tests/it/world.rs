@@ -38,7 +38,7 @@ struct Servers {
 }
 
 /// One for all tests that need it, since it takes seconds to start.
-fn moto() -> &'static Moto {
+pub fn moto() -> &'static Moto {
     static MOTO: OnceLock<Moto> = OnceLock::new();
     MOTO.get_or_init(Moto::start)
 }
@@ -135,6 +135,18 @@ impl World {
         let store = ObjectStore::with_config(&self.moto.map_or_else(|| self.s3_server.config(), Moto::config));
         (self.context, self.database) = parts(&self.url, &self.settings, store);
         self
+    }
+
+    /// The same world for other processes alone: this one's own connections stay as they are.
+    pub fn under_variables(mut self, settings: &[(&str, &str)]) -> Self {
+        self.settings.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        self
+    }
+
+    /// The database of this world for the owner of the server.
+    pub fn admin_url(&self) -> String {
+        let path = url::Url::parse(&self.url).expect("the URL is good").path().trim_start_matches('/').to_owned();
+        in_database(&servers().admin_url, &path)
     }
 
     /// The same world, but logged in with the rights of the role of ingest.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Ends the emulator once its standard input closes: that happens even when its owner is killed. The emulator ends the
-/// function when it is asked to end, not when it is killed.
+/// function when it is asked to end, not when it is killed. What the function prints goes where its log goes.
 const WATCHDOG: &str = r#"trap '' INT TERM HUP
-"$@" < /dev/null & emulator=$!
+"$@" < /dev/null >&2 & emulator=$!
 cat > /dev/null
 kill $emulator
 wait $emulator"#;

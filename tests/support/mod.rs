@@ -5,6 +5,7 @@ pub mod moto;
 pub mod postgres;
 pub mod proxy;
 pub mod s3;
+pub mod stack;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A moto server: S3 with versions of objects and conditions on reads, and SQS.
+//! A moto server: S3 with versions of objects and conditions on reads, SQS, KMS, secrets, and state machines that run.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -42,6 +42,7 @@ impl Moto {
         let mut process = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog", "python3", "-m", "moto.server", "-H", "127.0.0.1", "-p"])
             .arg(port.to_string())
+            .env_remove("MOTO_PORT")
             .env("PYTHONPATH", installation())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
@@ -87,6 +88,14 @@ impl Moto {
         aws_sdk_s3::Client::from_conf(config)
     }
 
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.config())
+    }
+
+    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.config())
+    }
+
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config())
     }
@@ -100,7 +109,7 @@ impl Drop for Moto {
     }
 }
 
-fn installation() -> PathBuf {
+pub fn installation() -> PathBuf {
     let release = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("moto==")).expect("moto has a version");
     let cache = std::env::var_os("SMALL_ETL_CACHE").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/small-etl"));

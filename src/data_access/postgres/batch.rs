@@ -9,11 +9,13 @@ use futures::stream::BoxStream;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::data_keys::sealed;
 use super::encode::{Cell, Cells, postgres_type};
 use super::ledger::{Claim, commit_step, counts};
 use super::rejects::{copy_rejects, keep_resubmissions};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
+use crate::data_access::cipher::{Cipher, Place};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Resubmission, Violation};
 use crate::error::Result;
 
@@ -43,6 +45,7 @@ impl Database {
     pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, mut rows: BatchRows<'_>) -> Result<Counts> {
         let step = format!("write batch {}", rows.batch);
         let failed = |error| query_error(&step, error);
+        let cipher = self.cipher_for(dataset).await?;
         let mut connection = self.connection().await?;
         let statements = UpsertStatements::new(dataset, &claim.dataset_version);
         // Made outside of the transaction, once a connection: a temporary table in each would swell the catalogue.
@@ -52,7 +55,7 @@ impl Database {
         if let Some(counts) = checkpoint(&transaction, claim.load_id, rows.batch).await.map_err(failed)? {
             return Ok(counts);
         }
-        copy_rows(&transaction, dataset, &statements.copy, rows.accepted).await?;
+        copy_rows(&transaction, dataset, cipher.as_deref(), &statements.copy, rows.accepted).await?;
         let upserted = upsert(&transaction, claim.load_id, rows.batch, &statements).await.map_err(failed)?;
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
@@ -62,6 +65,7 @@ impl Database {
         };
         keep_resubmissions(&transaction, claim.load_id, rows.resubmissions).await.map_err(failed)?;
         while let Some(violations) = rows.violations.try_next().await? {
+            let violations = sealed(cipher.as_deref(), dataset, claim.load_id, violations)?;
             copy_rejects(&transaction, claim.load_id, &violations).await?;
         }
         transaction
@@ -136,22 +140,42 @@ async fn checkpoint(
     Ok(row.as_ref().map(counts))
 }
 
+/// Columns of a row that is copied before those of its dataset: the record and its line.
+const BESIDE: usize = 2;
+
+/// Puts encrypted cells in the place of those that the dataset wants encrypted.
+fn encrypt(cipher: &Cipher, dataset: &Dataset, cells: &mut [Cell<'_>]) -> Result<()> {
+    let at = dataset.columns.iter().position(|column| column.name == dataset.key);
+    let key = at.and_then(|at| dataset.key_kind().canonical(&cells[at].text()?)).unwrap_or_default();
+    for (column, cell) in dataset.columns.iter().zip(cells).filter(|(column, _)| column.encrypt) {
+        let place = Place { dataset: &dataset.name, column: &column.name, key: &key };
+        if let Some(value) = cell.text() {
+            *cell = Cell::Encrypted(cipher.encrypt(place, value.as_bytes())?);
+        }
+    }
+    Ok(())
+}
+
 async fn copy_rows(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
+    cipher: Option<&Cipher>,
     copy: &str,
     mut accepted: BoxStream<'_, Result<Vec<RecordBatch>>>,
 ) -> Result<()> {
     let failed = |error| query_error("copy rows to Postgres", error);
     let mut types = vec![Type::INT8, Type::INT8];
-    types.extend(dataset.columns.iter().map(|column| postgres_type(column.kind)));
+    types.extend(dataset.columns.iter().map(postgres_type));
     let sink = transaction.copy_in(copy).await.map_err(failed)?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
     while let Some(chunk) = accepted.try_next().await? {
         for rows in &chunk {
             let columns = Cells::columns(rows)?;
             for row in 0..rows.num_rows() {
-                let cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect::<Result<_>>()?;
+                let mut cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect::<Result<_>>()?;
+                if let Some(cipher) = cipher {
+                    encrypt(cipher, dataset, &mut cells[BESIDE..])?;
+                }
                 let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as _).collect();
                 writer.as_mut().write(&cells).await.map_err(failed)?;
             }

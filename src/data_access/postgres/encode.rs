@@ -8,15 +8,20 @@ use arrow::array::{
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use bytes::BytesMut;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::domain::ColumnType;
+use crate::domain::{Column, ColumnType};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The Postgres type in which a column is copied.
-pub(super) fn postgres_type(kind: ColumnType) -> Type {
+pub(super) fn postgres_type(column: &Column) -> Type {
+    if column.encrypt { Type::BYTEA } else { plain_type(column.kind) }
+}
+
+/// The Postgres type of a value that is not encrypted.
+pub(super) fn plain_type(kind: ColumnType) -> Type {
     match kind {
         ColumnType::Text => Type::TEXT,
         ColumnType::Integer => Type::INT4,
@@ -92,6 +97,21 @@ pub(super) enum Cell<'a> {
     BigInt(i64),
     Decimal(Decimal),
     Timestamp(DateTime<Utc>),
+    Encrypted(Vec<u8>),
+}
+
+impl Cell<'_> {
+    /// The value as text, as Postgres would print it; none for a null.
+    pub(super) fn text(&self) -> Option<String> {
+        match self {
+            Self::Null | Self::Encrypted(_) => None,
+            Self::Text(text) => Some((*text).to_owned()),
+            Self::Integer(number) => Some(number.to_string()),
+            Self::BigInt(number) => Some(number.to_string()),
+            Self::Decimal(number) => Some(number.to_string()),
+            Self::Timestamp(time) => Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+        }
+    }
 }
 
 impl ToSql for Cell<'_> {
@@ -103,6 +123,7 @@ impl ToSql for Cell<'_> {
             Self::BigInt(number) => number.to_sql(ty, out),
             Self::Decimal(number) => number.to_sql(ty, out),
             Self::Timestamp(time) => time.to_sql(ty, out),
+            Self::Encrypted(bytes) => bytes.to_sql(ty, out),
         }
     }
 

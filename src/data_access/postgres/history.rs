@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::Row;
 
-use super::encode::postgres_type;
+use super::encode::plain_type;
 use super::ledger::counts;
 use super::rejects::no_such_load;
 use super::upsert::quoted;
@@ -263,7 +263,7 @@ impl Database {
             "select xmin::text as transaction from public.{table} where {key} = $1::text::{kind}",
             table = quoted(&dataset.table),
             key = quoted(&dataset.key),
-            kind = postgres_type(dataset.key_kind()).name(),
+            kind = plain_type(dataset.key_kind()).name(),
         );
         let row = self.connection().await?.query_opt(&statement, &[&key]).await;
         let row = row.map_err(|error| query_error("look for a row in its table", error))?;

@@ -8,9 +8,12 @@ use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use tokio_postgres::{Row, Transaction};
 
+use super::data_keys::sealed;
 use super::rejects::{copy_rejects, keep_resubmissions, link_and_resolve};
 use super::{Database, query_error};
-use crate::domain::{BatchNumber, Counts, Datasets, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk};
+use crate::domain::{
+    BatchNumber, Counts, Dataset, Datasets, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk,
+};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// What a first claim freezes for the whole life of a load.
@@ -289,16 +292,19 @@ impl Database {
     pub async fn close(
         &self,
         claim: &Claim,
+        dataset: &Dataset,
         closing: &Closing<'_>,
         rejects: impl Stream<Item = Result<RejectedChunk>>,
     ) -> Result<Counts> {
+        let cipher = self.cipher_for(dataset).await?;
         let mut connection = self.connection().await?;
         let failed = |error| query_error("close the load in the ledger", error);
         let transaction = connection.transaction().await.map_err(failed)?;
         let mut rejects = pin!(rejects);
         while let Some(chunk) = rejects.try_next().await? {
             keep_resubmissions(&transaction, claim.load_id, &chunk.resubmissions).await.map_err(failed)?;
-            copy_rejects(&transaction, claim.load_id, &chunk.violations).await?;
+            let violations = sealed(cipher.as_deref(), dataset, claim.load_id, chunk.violations)?;
+            copy_rejects(&transaction, claim.load_id, &violations).await?;
         }
         // A step whose answer was lost may be committing still. What is summed must be what there is after it.
         let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";

@@ -44,13 +44,25 @@ impl Database {
             runners.push(runner);
         }
         // A connection of its own: the lock and the limits of this session must not reach the pool.
-        let (mut client, connection) =
-            self.config.connect(self.connector.clone()).await.map_err(|error| self.connect_error(error))?;
+        self.login.prepare(&self.config).await?;
+        let connected = self.login.apply(&self.config).connect(self.connector.clone()).await;
+        let (mut client, connection) = connected.map_err(|error| self.connect_error(error))?;
         let driver = tokio::spawn(connection);
         let outcome = apply_under_lock(&runners, &mut client).await;
         drop(client);
         driver.await.map_err(|error| Error::system("drive the connection", error))?.ok();
         outcome
+    }
+
+    /// Lets the role of ingest log in with tokens of RDS, and then in no other way.
+    ///
+    /// # Errors
+    /// `Connection`; `System` where the server is not RDS, which has a role `rds_iam`.
+    pub async fn grant_rds_iam(&self) -> Result<()> {
+        let granted = self.connection().await?.batch_execute("grant rds_iam to small_etl_ingest").await;
+        granted.map_err(|error| {
+            query_error("let small_etl_ingest log in with tokens: the role rds_iam is that of RDS", error)
+        })
     }
 
     /// Refuses to work on a schema that is older than this program.
@@ -81,6 +93,12 @@ async fn apply_under_lock(runners: &[Runner], client: &mut Client) -> Result<Vec
             version: i64::from(migration.version()),
             name: migration.name().to_owned(),
         }));
+    }
+    if !applied.is_empty() {
+        let versions: Vec<i64> = applied.iter().map(|migration| migration.version).collect();
+        let statement = "insert into etl.audit (action, detail) values ('schema migrated', jsonb_build_object('applied', $1::bigint[]))";
+        let noted = client.execute(statement, &[&versions]).await;
+        noted.map_err(|error| query_error("note the migration in etl.audit", error))?;
     }
     // Ending the session gives the lock back.
     Ok(applied)

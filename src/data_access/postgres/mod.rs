@@ -1,11 +1,14 @@
 //! Postgres: a small pool of verified connections, and the ledger, the batches and the migrations on top of it.
 
 mod batch;
+mod data_keys;
 mod encode;
 mod history;
 mod ledger;
+mod login;
 mod migrate;
 mod parked;
+mod reconcile;
 mod rejects;
 mod table;
 mod tls;
@@ -24,12 +27,17 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 
 pub use batch::BatchRows;
+pub use data_keys::SealedRow;
 pub use history::{LoadDetail, LoadSummary, PresentRow, RowAttempt, Status, Waiting};
 pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken};
+pub use login::Login;
 pub use migrate::AppliedMigration;
+pub use reconcile::{RunEnd, Standing};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
 
+use self::data_keys::Ciphers;
+use self::login::{Connector, LoginSource};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How to reach Postgres and how long to wait for it.
@@ -37,10 +45,14 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct DatabaseOptions {
     /// `postgres://user:password@host:port/database`, or the `key=value` form.
     pub url: SecretString,
+    /// With what to log in.
+    pub login: Login,
     /// Overrides `sslmode` in the URL; without either `verify-full`, on localhost `disable`.
     pub tls: Option<TlsMode>,
     /// A PEM file of the authorities to trust instead of the system's.
     pub root_certificates: Option<PathBuf>,
+    /// The key of KMS for columns that are encrypted.
+    pub kms_key: Option<String>,
     /// Connections of this process.
     pub connections: usize,
     /// How long a claim holds without a sign of life. A transaction that idles for half of it is ended by the server.
@@ -58,6 +70,8 @@ pub struct Database {
     pool: Pool,
     config: tokio_postgres::Config,
     connector: postgres_native_tls::MakeTlsConnector,
+    login: LoginSource,
+    ciphers: Ciphers,
     tls: TlsMode,
     schema_checked: OnceCell<()>,
     tables_checked: Mutex<HashSet<String>>,
@@ -90,14 +104,15 @@ impl Database {
             .unwrap_or_else(|| if is_on_this_machine(&config) { TlsMode::Disable } else { TlsMode::VerifyFull });
         config
             .ssl_mode(if mode == TlsMode::Disable { SslMode::Disable } else { SslMode::Require })
-            .application_name("small-etl")
+            .application_name(application_name())
             .connect_timeout(CONNECT_TIMEOUT)
             .keepalives_idle(SILENCE_TIMEOUT)
             .tcp_user_timeout(SILENCE_TIMEOUT);
         let connector = tls::connector(mode, options.root_certificates.as_deref())?;
-        let manager = Manager::from_config(
+        let login = LoginSource::new(options.login.clone());
+        let manager = Manager::from_connect(
             config.clone(),
-            connector.clone(),
+            Connector { login: login.clone(), tls: connector.clone() },
             ManagerConfig { recycling_method: RecyclingMethod::Verified },
         );
         let limits = session_limits(options.lease);
@@ -119,6 +134,8 @@ impl Database {
             pool,
             config,
             connector,
+            login,
+            ciphers: Ciphers::new(options.kms_key.clone()),
             tls: mode,
             schema_checked: OnceCell::new(),
             tables_checked: Mutex::default(),
@@ -139,7 +156,18 @@ impl Database {
 
     /// A connection that answered a moment ago.
     async fn connection(&self) -> Result<Object> {
-        self.pool.get().await.map_err(|error| match error {
+        self.login.prepare(&self.config).await?;
+        let mut connection = self.pool.get().await;
+        if let Err(PoolError::Backend(error)) = &connection
+            && self.login.may_rotate()
+            && error.code().is_some_and(|code| code.code().starts_with("28"))
+        {
+            tracing::info!("the database refused the login; fetching the secret anew");
+            self.login.forget();
+            self.login.prepare(&self.config).await?;
+            connection = self.pool.get().await;
+        }
+        connection.map_err(|error| match error {
             PoolError::Backend(error) => self.connect_error(error),
             other => Error::with_source(ErrorKind::Connection, "get a connection to Postgres", other),
         })
@@ -154,6 +182,14 @@ impl Database {
         };
         query_error(&format!("connect to Postgres at {host}"), error)
     }
+}
+
+/// What the server notes of this program: its version, and as what it runs where.
+fn application_name() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let function = variable("AWS_LAMBDA_FUNCTION_NAME");
+    let place = function.or_else(|| variable("USER")).map(|place| format!(" {place}")).unwrap_or_default();
+    format!("small-etl/{}{place}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Limits are set with statements, since proxies refuse the startup options. A table grows while a file is loaded, so

@@ -111,7 +111,7 @@ impl Database {
              ) \
              select s.load_id, l.bucket, l.key as file, l.dataset, l.dataset_version, s.state = 'open' as open, s.resolved_by, \
                  s.first_load_id, s.first_record, s.record, s.line, s.\"column\", s.rule, s.message, s.value, s.key, \
-                 s.byte_offset, s.byte_length, case when s.nth = 1 then s.raw end as raw \
+                 s.byte_offset, s.byte_length, s.data_key, case when s.nth = 1 then s.raw end as raw \
              from sized s join etl.load l on l.id = s.load_id \
              where s.bytes_before < $8 order by s.load_id, s.record, s.id",
             wanted = filter.condition(),
@@ -135,12 +135,16 @@ impl Database {
             .await
             .map_err(|error| query_error("read the rejects", error))?;
         let mut raw: Arc<[u8]> = Arc::default();
-        let page = rows.iter().map(|row| {
+        let mut page = Vec::new();
+        for row in &rows {
             if let Some(bytes) = row.get::<_, Option<&[u8]>>("raw") {
-                raw = bytes.into();
+                raw = match row.get("data_key") {
+                    None => bytes.into(),
+                    Some(id) => self.opened(id, row, bytes).await?.into(),
+                };
             }
             let range: (Option<i64>, Option<i64>) = (row.get("byte_offset"), row.get("byte_length"));
-            StoredReject {
+            page.push(StoredReject {
                 load_id: LoadId(row.get("load_id")),
                 file: (row.get("bucket"), row.get("file")),
                 dataset: row.get("dataset"),
@@ -158,10 +162,10 @@ impl Database {
                     raw: Arc::clone(&raw),
                     bytes: range.0.zip(range.1).map(|(offset, length)| ByteRange { offset, length }),
                     key: row.get("key"),
+                    data_key: None,
                 },
-            }
-        });
-        let page: Vec<StoredReject> = page.collect();
+            });
+        }
         let end = page.last().map_or(cursor, |last| RejectCursor(last.load_id.0, last.violation.record.0));
         Ok((page, end))
     }
@@ -259,7 +263,7 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
     }
     let failed = |error| query_error("keep the rejects", error);
     let copy = "copy etl.reject (load_id, record, line, \"column\", rule, message, value, raw, byte_offset, byte_length, key, \
-        first_load_id, first_record) from stdin binary";
+        first_load_id, first_record, data_key) from stdin binary";
     let (number, text) = (Type::INT8, Type::TEXT);
     let types = [
         &number,
@@ -275,18 +279,19 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
         &text,
         &number,
         &number,
+        &number,
     ]
     .map(Type::clone);
     let sink = transaction.copy_in(copy).await.map_err(failed)?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
     for violation in violations {
-        let Violation { record, line, column, rule, message, value, raw, bytes, key } = violation;
+        let Violation { record, line, column, rule, message, value, raw, bytes, key, data_key } = violation;
         let (raw, offset, length) = (&**raw, bytes.map(|bytes| bytes.offset), bytes.map(|bytes| bytes.length));
         writer
             .as_mut()
             .write(&[
                 &load.0, &record.0, &line.0, column, rule, message, value, &raw, &offset, &length, key, &load.0,
-                &record.0,
+                &record.0, data_key,
             ])
             .await
             .map_err(failed)?;

@@ -77,6 +77,9 @@ impl Database {
 }
 
 fn holds(column: &Column, kind: &str, length: Option<i32>, precision: Option<i32>, scale: Option<i32>) -> bool {
+    if column.encrypt {
+        return kind == "bytea";
+    }
     match column.kind {
         ColumnType::Text => match (kind, length) {
             ("text", _) | ("character varying", None) => true,
@@ -99,6 +102,9 @@ fn holds(column: &Column, kind: &str, length: Option<i32>, precision: Option<i32
 }
 
 fn needed(column: &Column) -> String {
+    if column.encrypt {
+        return "bytea, since it is encrypted".into();
+    }
     match column.kind {
         ColumnType::Text => {
             column.max_length().map_or("text".into(), |length| format!("text or varchar({length}) or wider"))
@@ -118,7 +124,7 @@ mod tests {
 
     fn column(kind: ColumnType, constraints: Vec<Constraint>) -> Column {
         let constraints = constraints.into_iter().map(|constraint| (constraint, Severity::Error)).collect();
-        Column { name: "c".into(), kind, required: true, constraints }
+        Column { name: "c".into(), kind, required: true, constraints, encrypt: false }
     }
 
     #[test]
@@ -135,6 +141,8 @@ mod tests {
             !holds(&text, "character varying", Some(19), None, None)
                 && !holds(&text, "character", Some(20), None, None)
         );
+        let secret = Column { encrypt: true, ..text };
+        assert!(holds(&secret, "bytea", None, None, None) && !holds(&secret, "text", None, None, None));
         assert!(!holds(&column(ColumnType::BigInt, vec![]), "integer", None, None, None));
         assert!(!holds(&column(ColumnType::Timestamp, vec![]), "timestamp without time zone", None, None, None));
     }

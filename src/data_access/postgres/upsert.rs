@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::encode::postgres_type;
+use super::encode::{plain_type, postgres_type};
 use crate::domain::{Column, Dataset, Reference};
 
 /// The statements of one batch.
@@ -26,7 +26,7 @@ impl UpsertStatements {
         // An older load that goes on may have been claimed under other columns.
         let name = quoted(&format!("stage_{}_{dataset_version}", dataset.name));
         let stage = format!("pg_temp.{name}");
-        let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column.kind)));
+        let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column)));
         Self {
             create_stage: format!(
                 "set client_min_messages = warning; \
@@ -165,7 +165,7 @@ fn ready(dataset: &Dataset, reference: &Reference) -> String {
              and ($1::bigint is null or p.load_id = $1)",
         table = quoted(&reference.table),
         target_key = quoted(&reference.key),
-        target_type = postgres_type(reference.key_kind).name(),
+        target_type = plain_type(reference.key_kind).name(),
         target = reference.dataset,
         name = dataset.name,
     )
@@ -176,13 +176,15 @@ pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
     format!("select exists (select {})", ready(dataset, reference))
 }
 
-/// Loads such rows: further parameters are the load that frees them and how many at the most. Of several rows with one key
+/// Loads such rows: further parameters are the load that frees them and how many at the most. Without a load those that
+/// parked them free them themselves, once they have ended. Of several rows with one key
 /// the newest is loaded and the others are stale. Rows that are not settled, since another load wrote them meanwhile,
 /// stay parked for the next call, and so do those that were locked by another one, which has released them by then.
 pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         "with waiting as materialized ( \
              select p.load_id, p.record, p.line, p.key, p.row_version, l.late, p.content {ready} \
+                 and ($2::bigint is not null or l.finished_at is not null) \
              order by p.key, p.row_version desc, l.late, p.load_id desc, p.record desc limit $3 for update of p \
          ), ranked as ( \
              select *, row_number() over ( \
@@ -202,15 +204,15 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
                  left join written on written._key = c.{key} \
          ), released as ( \
              update etl.parked p \
-             set released_by = $2, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
+             set released_by = coalesce($2, p.load_id), released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
                  outcome = s.outcome, warnings = s.warnings \
              from settled s where p.load_id = s.load_id and p.record = s.record and s.outcome is not null \
          ) \
          select count(outcome) as released from settled",
         ready = ready(dataset, reference),
         key = quoted(&dataset.key),
-        own_type = postgres_type(dataset.key_kind()).name(),
-        typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column.kind))),
+        own_type = plain_type(dataset.key_kind()).name(),
+        typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column))),
         decision = decide(dataset, "ready", "s._load", "s._late"),
     )
 }

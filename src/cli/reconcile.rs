@@ -1,0 +1,154 @@
+//! `small-etl reconcile` and `small-etl backfill`.
+
+use std::fmt::Write as _;
+use std::sync::Mutex;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{DONE, NOT_DONE, as_json, print, report, stop_on_signal};
+use crate::config::Settings;
+use crate::data_access::postgres::Database;
+use crate::domain::{LoadReport, LoadStatus};
+use crate::error::{Error, Result};
+use crate::pipeline::{self, LoadHere};
+use crate::services::reconcile::{Reconciliation, Scope};
+use crate::services::tidy::Undone;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  small-etl reconcile
+  small-etl reconcile s3://my-bucket/incoming/trades/ --json")]
+pub(super) struct ReconcileArguments {
+    /// Compare what lies here alone; the tables are then left alone
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    place: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  small-etl backfill s3://my-bucket/incoming/
+  small-etl backfill s3://my-bucket/incoming/trades/2019/ --jobs 4 --tolerate 100")]
+pub(super) struct BackfillArguments {
+    /// Load what lies here and was not loaded yet
+    #[arg(value_name = "s3://BUCKET/PREFIX")]
+    place: String,
+    /// Files that are loaded at once
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    jobs: u8,
+    /// Stop when more files than this failed
+    #[arg(long, default_value_t = 10, value_name = "FILES")]
+    tolerate: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn reconcile(settings: &Settings, arguments: ReconcileArguments) -> Result<u8> {
+    let scope = arguments.place.as_deref().map(parse).transpose()?.unwrap_or_default();
+    let context = crate::context::context(settings)?;
+    let database = Database::new(&settings.database()?)?;
+    let deadline = stop_on_signal()?;
+    let receiver = LoadHere::new(&context, &database, deadline.clone());
+    let done = Box::pin(pipeline::reconcile(&context, &database, &scope, &receiver, &deadline)).await?;
+    print(&if arguments.json { as_json(&done)? } else { for_people(&done) })?;
+    Ok(if done.is_clean() { DONE } else { NOT_DONE })
+}
+
+/// `s3://BUCKET`, or with a prefix behind it.
+fn parse(place: &str) -> Result<Scope> {
+    let (bucket, prefix) =
+        place.strip_prefix("s3://").map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
+    if bucket.is_empty() {
+        return Err(Error::configuration(format!("{place:?} is no place in S3: write s3://BUCKET/PREFIX")));
+    }
+    let prefix = (!prefix.is_empty()).then(|| prefix.to_owned());
+    Ok(Scope { bucket: Some(bucket.to_owned()), prefix })
+}
+
+fn for_people(done: &Reconciliation) -> String {
+    let tidied = &done.tidied;
+    let mut text = format!(
+        "compared {} versions with the ledger; loaded {}, not loaded {}\n\
+         parked rows released: {}\n\
+         rejects files written: {}\n\
+         rejects deleted: {}, of which open: {}\n\
+         checked {} loads and {} rows of tables; {} do not agree\n",
+        done.compared,
+        done.sent,
+        done.not_sent,
+        done.released,
+        tidied.rejects_files_written,
+        tidied.rejects_deleted,
+        tidied.open_rejects_deleted,
+        done.loads_checked,
+        done.rows_checked,
+        done.discrepancy_count,
+    );
+    for file in &done.missing_files {
+        let _ = writeln!(text, "dataset {}: a file was due {} and did not come", file.dataset, file.due);
+    }
+    for found in &done.discrepancies {
+        let _ = writeln!(text, "{}: {}", found.check, found.message);
+    }
+    let undone = [
+        ("rejects file not written", &tidied.rejects_files_missing),
+        ("rejects not deleted", &tidied.rejects_not_deleted),
+    ];
+    for (what, undone) in undone {
+        for Undone { load_id, error } in undone {
+            let _ = writeln!(text, "load {load_id}: {what}: {error}");
+        }
+    }
+    text
+}
+
+pub(super) async fn backfill(settings: &Settings, arguments: BackfillArguments) -> Result<u8> {
+    let Scope { bucket, prefix } = parse(&arguments.place)?;
+    let scope = Scope { bucket, prefix: Some(prefix.unwrap_or_default()) };
+    let context = crate::context::context(settings)?;
+    let database = Database::new(&settings.database()?)?;
+    let deadline = stop_on_signal()?;
+    let reports = Mutex::new(Vec::<LoadReport>::new());
+    let watch = |report: &LoadReport| {
+        if !arguments.json {
+            // Nobody is left to tell when the terminal is gone.
+            let _ = print(&report::one_line(report));
+        }
+        // A panic elsewhere leaves nothing half done in it.
+        reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(report.clone());
+    };
+    let mut receiver = LoadHere::new(&context, &database, deadline.clone());
+    (receiver.jobs, receiver.tolerated) = (arguments.jobs.into(), Some(arguments.tolerate));
+    receiver.watch = &watch;
+    let done = Box::pin(pipeline::reconcile(&context, &database, &scope, &receiver, &deadline)).await?;
+    let reports = reports.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let ended = |status| reports.iter().filter(|report| report.status == status).count();
+    let (loaded, failed) = (ended(LoadStatus::Loaded), ended(LoadStatus::Failed));
+    let text =
+        format!("{} versions lie there; loaded {loaded}, failed {failed}, left {}\n", done.compared, done.not_sent);
+    print(&if arguments.json { as_json(&json!({ "backfilled": done, "loads": reports }))? } else { text })?;
+    Ok(if done.not_sent == 0 && failed == 0 { DONE } else { NOT_DONE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_bucket_and_perhaps_a_prefix() {
+        let scope = |bucket: &str, prefix: Option<&str>| Scope {
+            bucket: Some(bucket.into()),
+            prefix: prefix.map(String::from),
+        };
+        assert_eq!(parse("s3://b").unwrap(), scope("b", None));
+        assert_eq!(parse("s3://b/").unwrap(), scope("b", None));
+        assert_eq!(parse("s3://b/in/trades/").unwrap(), scope("b", Some("in/trades/")));
+        assert!(parse("b/in").unwrap_err().to_string().contains("write s3://BUCKET/PREFIX"));
+    }
+}

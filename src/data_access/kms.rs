@@ -1,0 +1,53 @@
+//! Data keys, made and opened by a key of AWS KMS that never leaves it.
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::DataKeySpec;
+use secrecy::SecretSlice;
+
+use super::aws::environment;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A new data key of 32 bytes, and the same wrapped by `kms_key`.
+///
+/// # Errors
+/// `Configuration` where KMS refuses, `Connection` where it cannot be reached.
+pub async fn new_data_key(kms_key: &str) -> Result<(SecretSlice<u8>, Vec<u8>)> {
+    let client = Client::new(environment().await);
+    let request = client.generate_data_key().key_id(kms_key).key_spec(DataKeySpec::Aes256);
+    let made = Box::pin(request.send()).await.map_err(|error| kms_error("make a data key", kms_key, error))?;
+    match (made.plaintext, made.ciphertext_blob) {
+        (Some(plain), Some(wrapped)) => Ok((plain.into_inner().into(), wrapped.into_inner())),
+        _ => Err(Error::new(ErrorKind::System, format!("KMS made no data key under {kms_key}"))),
+    }
+}
+
+/// The data key that `kms_key` wrapped.
+///
+/// # Errors
+/// Those of [`new_data_key`].
+pub async fn open_data_key(kms_key: &str, wrapped: &[u8]) -> Result<SecretSlice<u8>> {
+    let client = Client::new(environment().await);
+    let request = client.decrypt().key_id(kms_key).ciphertext_blob(Blob::new(wrapped));
+    let opened = Box::pin(request.send()).await.map_err(|error| kms_error("open a data key", kms_key, error))?;
+    let plain = opened.plaintext.ok_or_else(|| Error::new(ErrorKind::System, "KMS opened a data key and sent none"))?;
+    Ok(plain.into_inner().into())
+}
+
+fn kms_error<E>(step: &str, kms_key: &str, error: SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
+        (Some(400..=499), Some(code)) if !code.contains("Throttling") => {
+            let advice = "check encryption.kms_key, and that the role may use it";
+            Error::configuration(format!("{step} under {kms_key}: KMS refused with {code}; {advice}"))
+        }
+        _ => Error::with_source(
+            ErrorKind::Connection,
+            format!("{step} under {kms_key}: KMS cannot be reached; in a VPC it needs an endpoint there"),
+            error,
+        ),
+    }
+}

@@ -1,0 +1,181 @@
+//! `etl.data_key`: the wrapped keys of what is encrypted, the ciphers made of them, and what is read with those.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use deadpool_postgres::Object;
+use futures::{Stream, TryStreamExt};
+use secrecy::ExposeSecret;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::upsert::quoted;
+use super::{Database, query_error};
+use crate::data_access::cipher::{Cipher, Place, data_key_of};
+use crate::data_access::kms::{new_data_key, open_data_key};
+use crate::domain::{Dataset, LoadId, Violation};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A data key as it is kept, wrapped by a key of KMS.
+struct WrappedKey {
+    id: i64,
+    kms_key: String,
+    wrapped: Vec<u8>,
+}
+
+/// The ciphers of the data keys that were needed so far, kept between calls.
+#[derive(Default)]
+pub(super) struct Ciphers {
+    /// New values are encrypted under data keys of this key of KMS.
+    pub(super) kms_key: Option<String>,
+    opened: Mutex<HashMap<i64, Arc<Cipher>>>,
+}
+
+impl Ciphers {
+    pub(super) fn new(kms_key: Option<String>) -> Self {
+        Self { kms_key, opened: Mutex::default() }
+    }
+}
+
+/// A row with its encrypted values, in the order of the dataset's encrypted columns.
+pub type SealedRow = (String, Vec<Option<Vec<u8>>>);
+
+impl Database {
+    /// The cipher for new values of a dataset; none where it encrypts nothing.
+    ///
+    /// # Errors
+    /// `Configuration` where no key of KMS is set or it may not be used, `Connection`, `System`.
+    pub(super) async fn cipher_for(&self, dataset: &Dataset) -> Result<Option<Arc<Cipher>>> {
+        let Some(column) = dataset.encrypted().next() else { return Ok(None) };
+        let Some(kms_key) = &self.ciphers.kms_key else {
+            let (dataset, column) = (&dataset.name, &column.name);
+            return Err(Error::configuration(format!(
+                "dataset {dataset} encrypts column {column}; set encryption.kms_key to a key of AWS KMS"
+            )));
+        };
+        // The first one is in force, so that two workers that made one each agree.
+        let statement = "select id, kms_key, wrapped from etl.data_key where kms_key = $1 order by id limit 1";
+        if let Some(key) = self.wrapped_key(statement, kms_key).await? {
+            return self.open(key).await.map(Some);
+        }
+        let (_, wrapped) = Box::pin(new_data_key(kms_key)).await?;
+        let keep = "insert into etl.data_key (kms_key, wrapped) values ($1, $2)";
+        let kept = self.connection().await?.execute(keep, &[kms_key, &wrapped]).await;
+        kept.map_err(|error| query_error("keep a data key", error))?;
+        match self.wrapped_key(statement, kms_key).await? {
+            Some(key) => self.open(key).await.map(Some),
+            None => Err(Error::new(ErrorKind::System, "the data key that was just kept is gone")),
+        }
+    }
+
+    /// The cipher of the data key with this number.
+    ///
+    /// # Errors
+    /// `Configuration` where KMS refuses to open it, `Connection`, `System` where there is none.
+    async fn cipher(&self, id: i64) -> Result<Arc<Cipher>> {
+        if let Some(known) = self.known_cipher(id) {
+            return Ok(known);
+        }
+        let key = self.wrapped_key("select id, kms_key, wrapped from etl.data_key where id = $1", &id).await?;
+        self.open(key.ok_or_else(|| Error::new(ErrorKind::System, format!("there is no data key {id}")))?).await
+    }
+
+    async fn wrapped_key(&self, statement: &str, parameter: &(dyn ToSql + Sync)) -> Result<Option<WrappedKey>> {
+        let row = self.connection().await?.query_opt(statement, &[parameter]).await;
+        let row = row.map_err(|error| query_error("read a data key", error))?;
+        Ok(row.map(|row| WrappedKey { id: row.get(0), kms_key: row.get(1), wrapped: row.get(2) }))
+    }
+
+    async fn open(&self, key: WrappedKey) -> Result<Arc<Cipher>> {
+        if let Some(known) = self.known_cipher(key.id) {
+            return Ok(known);
+        }
+        let plain = Box::pin(open_data_key(&key.kms_key, &key.wrapped)).await?;
+        let cipher = Arc::new(Cipher::new(key.id, plain.expose_secret())?);
+        self.ciphers.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id, Arc::clone(&cipher));
+        Ok(cipher)
+    }
+
+    fn known_cipher(&self, id: i64) -> Option<Arc<Cipher>> {
+        // The map is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
+        self.ciphers.opened.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The bytes of a rejected record that were kept encrypted.
+    pub(super) async fn opened(&self, data_key: i64, row: &Row, stored: &[u8]) -> Result<Vec<u8>> {
+        let (dataset, load, record) = (row.get("dataset"), LoadId(row.get("load_id")), row.get("record"));
+        self.cipher(data_key).await?.decrypt(record_place(dataset, &record_key(load, record)), stored)
+    }
+
+    /// An encrypted value in the clear.
+    ///
+    /// # Errors
+    /// `Configuration` where KMS refuses to open its data key, `Connection`; `System` where it was changed or moved.
+    pub async fn decrypted(&self, place: Place<'_>, stored: &[u8]) -> Result<String> {
+        let Place { dataset, column, key } = place;
+        let broken =
+            || Error::new(ErrorKind::System, format!("{dataset} {key}: column {column} holds no encrypted value"));
+        let plain = self.cipher(data_key_of(stored).ok_or_else(broken)?).await?.decrypt(place, stored)?;
+        String::from_utf8(plain).map_err(|_| broken())
+    }
+
+    /// The encrypted values of a dataset's table, of one row or of all, after the reading was noted in `etl.audit`.
+    ///
+    /// # Errors
+    /// `Configuration` where it may not be noted, `Connection`, `System`.
+    pub async fn encrypted_values(
+        &self,
+        dataset: &Dataset,
+        key: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<SealedRow>> + use<>> {
+        let failed = |error| query_error("read encrypted values", error);
+        // A session of its own, which ends with the stream: to open a data key takes another one.
+        let connection = Object::take(self.connection().await?);
+        let columns: Vec<String> = dataset.encrypted().map(|column| column.name.clone()).collect();
+        let noted = "insert into etl.audit (action, detail) values ('values decrypted', \
+            jsonb_build_object('dataset', $1::text, 'key', $2::text, 'columns', $3::text[]))";
+        connection.execute(noted, &[&dataset.name, &key, &columns]).await.map_err(failed)?;
+        let own = quoted(&dataset.key);
+        let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+        let statement = format!(
+            "select {own}::text, {list} from public.{} where $1::text is null or {own}::text = $1 order by {own}",
+            quoted(&dataset.table)
+        );
+        let rows = connection.query_raw(&statement, [key]).await.map_err(failed)?;
+        let width = columns.len();
+        Ok(rows.map_err(failed).map_ok(move |row| {
+            let _ = &connection;
+            (row.get(0), (1..=width).map(|index| row.get(index)).collect())
+        }))
+    }
+}
+
+/// Violations as they may be kept: where a dataset encrypts a column, the bytes of its records are encrypted as well, and
+/// nothing is told of the cells in such a column.
+pub(super) fn sealed(
+    cipher: Option<&Cipher>,
+    dataset: &Dataset,
+    load: LoadId,
+    mut violations: Vec<Violation>,
+) -> Result<Vec<Violation>> {
+    let Some(cipher) = cipher else { return Ok(violations) };
+    for violation in &mut violations {
+        let key = record_key(load, violation.record.0);
+        violation.raw = cipher.encrypt(record_place(&dataset.name, &key), &violation.raw)?.into();
+        violation.data_key = Some(cipher.data_key());
+        if dataset.encrypted().any(|column| violation.column.as_ref() == Some(&column.name)) {
+            violation.value = None;
+            violation.message = format!("the value breaks rule {}; it is encrypted and not told", violation.rule);
+        }
+    }
+    Ok(violations)
+}
+
+fn record_key(load: LoadId, record: i64) -> String {
+    format!("{load} {record}")
+}
+
+/// The place of a whole record; names of columns do not begin with `_`.
+fn record_place<'a>(dataset: &'a str, key: &'a str) -> Place<'a> {
+    Place { dataset, column: "_record", key }
+}

@@ -1,0 +1,289 @@
+//! What the nightly run asks the ledger and the tables, and its own row in `etl.reconciliation`.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::{Stream, TryStreamExt};
+use serde_json::Value;
+
+use super::rejects::link_and_resolve;
+use super::upsert::{quoted, release};
+use super::{Database, query_error};
+use crate::domain::{ColumnType, Dataset, LoadId, ObjectVersion};
+use crate::error::Result;
+
+/// What the ledger says of a version that lies in a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody asked for it, and for no other version of its key.
+    Missing,
+    /// Nobody asked for it, only for other versions of its key.
+    Changed,
+    /// A worker left it, and no other has it.
+    Interrupted,
+    /// It could not be read, which may be over.
+    Unreadable,
+    /// It is finished, or somebody has it.
+    Settled,
+}
+
+/// How a run of the reconciliation ended.
+#[derive(Clone, Copy, Debug)]
+pub struct RunEnd<'a> {
+    /// `done`, `interrupted` or `failed`.
+    pub state: &'a str,
+    /// Versions that were compared.
+    pub compared: i64,
+    /// Files that were sent to be loaded.
+    pub sent: i64,
+    /// Parked rows that were released.
+    pub released: i64,
+    /// What does not agree.
+    pub discrepancies: i64,
+    /// Files that were due and did not come.
+    pub missing_files: i64,
+    /// The whole result.
+    pub report: &'a Value,
+    /// Bucket and key of the report.
+    pub place: Option<(&'a str, &'a str)>,
+    /// Why it failed.
+    pub error: Option<&'a str>,
+}
+
+impl Database {
+    /// Begins a run. Returns its number, and when the last one began that came to its end.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn begin_reconciliation(
+        &self,
+        bucket: Option<&str>,
+        prefix: Option<&str>,
+    ) -> Result<(i64, Option<DateTime<Utc>>)> {
+        self.check_schema().await?;
+        let statement = "insert into etl.reconciliation (bucket, prefix) values ($1, $2) returning id, \
+            (select max(started_at) from etl.reconciliation where state = 'done' and prefix is null)";
+        let row = self.connection().await?.query_one(statement, &[&bucket, &prefix]).await;
+        row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("begin the reconciliation", error))
+    }
+
+    /// Ends a run.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn end_reconciliation(&self, id: i64, end: RunEnd<'_>) -> Result<()> {
+        let statement = "update etl.reconciliation set state = $2, finished_at = clock_timestamp(), compared = $3, sent = $4, \
+            released = $5, discrepancies = $6, missing_files = $7, report = $8, report_bucket = $9, report_key = $10, error = $11 \
+            where id = $1";
+        let RunEnd { state, compared, sent, released, discrepancies, missing_files, report, place, error } = end;
+        let (bucket, key) = place.unzip();
+        let ended = self
+            .connection()
+            .await?
+            .execute(
+                statement,
+                &[
+                    &id,
+                    &state,
+                    &compared,
+                    &sent,
+                    &released,
+                    &discrepancies,
+                    &missing_files,
+                    report,
+                    &bucket,
+                    &key,
+                    &error,
+                ],
+            )
+            .await;
+        ended.map(|_| ()).map_err(|error| query_error("end the reconciliation", error))
+    }
+
+    /// The buckets of which the ledger knows a file.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn buckets(&self) -> Result<Vec<String>> {
+        let statement = "select distinct bucket from etl.load where bucket <> 'file' order by 1";
+        let rows = self.connection().await?.query(statement, &[]).await;
+        rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
+            .map_err(|error| query_error("read the buckets of the ledger", error))
+    }
+
+    /// What the ledger says of these versions of one bucket, in their order.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn standings(&self, bucket: &str, versions: &[&ObjectVersion]) -> Result<Vec<Standing>> {
+        let keys: Vec<&str> = versions.iter().map(|object| object.key.as_str()).collect();
+        let ids: Vec<&str> = versions.iter().map(|object| object.version.as_str()).collect();
+        let statement = "select l.state, l.reason, l.lease_expires_at < clock_timestamp() as free, \
+                exists (select from etl.load o where o.bucket = $1 and o.key = n.key and o.version <> '') as known \
+            from unnest($2::text[], $3::text[]) with ordinality as n (key, version, place) left join lateral ( \
+                select state, reason, lease_expires_at from etl.load \
+                where bucket = $1 and key = n.key and version = n.version order by run desc limit 1) l on true \
+            order by n.place";
+        let rows = self.connection().await?.query(statement, &[&bucket, &keys, &ids]).await;
+        let rows = rows.map_err(|error| query_error("compare a listing with the ledger", error))?;
+        Ok(rows
+            .iter()
+            .map(|row| match (row.get("state"), row.get("reason")) {
+                (None, _) if row.get("known") => Standing::Changed,
+                (None, _) => Standing::Missing,
+                (Some("interrupted" | "loading"), _) if row.get("free") => Standing::Interrupted,
+                (Some("failed"), Some("not_found" | "forbidden")) => Standing::Unreadable,
+                _ => Standing::Settled,
+            })
+            .collect())
+    }
+
+    /// Loads up to `limit` parked rows of finished loads whose reference has come by other ways than a load. Each counts as
+    /// released by the load that parked it. Returns how many, and none at all where nothing waits.
+    ///
+    /// # Errors
+    /// `Connection` or `Conflict` when it may be tried again.
+    pub async fn release_waiting(&self, dataset: &Dataset, limit: i64) -> Result<i64> {
+        let Some(reference) = &dataset.reference else { return Ok(0) };
+        let failed = |error| query_error("release parked rows", error);
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await.map_err(failed)?;
+        let nobody = None::<i64>;
+        let row =
+            transaction.query_one(&release(dataset, reference), &[&nobody, &nobody, &limit]).await.map_err(failed)?;
+        let released: i64 = row.get("released");
+        let count = "with freed as ( \
+                select load_id, count(*) as released, sum(warnings)::bigint as warnings from etl.parked \
+                where dataset = $1 and released_by = load_id and released_xid = pg_current_xact_id()::xid group by 1) \
+            update etl.load l set released = l.released + f.released, warnings = l.warnings + f.warnings \
+            from freed f where l.id = f.load_id returning l.id";
+        for load in transaction.query(count, &[&dataset.name]).await.map_err(failed)? {
+            link_and_resolve(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(released)
+    }
+
+    /// The loads that ended since then whose counts are not those of their batches, parked rows or released rows, and how
+    /// many were looked at.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn unbalanced_loads(&self, since: Option<DateTime<Utc>>) -> Result<(Vec<LoadId>, i64)> {
+        let statement = "select l.id, not ( \
+                l.read = l.inserted + l.updated + l.unchanged + l.stale + l.parked + l.rejected + l.withheld \
+                and (l.inserted, l.updated, l.unchanged, l.stale, l.parked) \
+                    = (b.inserted, b.updated, b.unchanged, b.stale, b.parked) \
+                and (l.state <> 'loaded' or (l.read, l.rejected) = (b.read, b.rejected)) \
+                and l.parked = (select count(*) from etl.parked p where p.load_id = l.id) \
+                and l.released = (select count(*) from etl.parked p where p.released_by = l.id)) as wrong \
+            from etl.load l cross join lateral ( \
+                select coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated, \
+                    coalesce(sum(unchanged), 0) as unchanged, coalesce(sum(stale), 0) as stale, \
+                    coalesce(sum(parked), 0) as parked, coalesce(sum(rejected), 0) as rejected, \
+                    coalesce(sum(last_record - first_record + 1), 0) as read \
+                from etl.load_batch where load_id = l.id) b \
+            where l.finished_at is not null and ($1::timestamptz is null or l.finished_at >= $1) order by l.id";
+        let rows = self.connection().await?.query(statement, &[&since]).await;
+        let rows = rows.map_err(|error| query_error("check the balance of the ledger", error))?;
+        let wrong = rows.iter().filter(|row| row.get("wrong")).map(|row| LoadId(row.get("id"))).collect();
+        Ok((wrong, i64::try_from(rows.len()).unwrap_or(i64::MAX)))
+    }
+
+    /// How many rows a dataset's table has, and how many the ledger has inserted.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn row_counts(&self, dataset: &Dataset) -> Result<(i64, i64)> {
+        // One statement, and so one snapshot: a batch and its checkpoint are seen together or not at all.
+        let statement = format!(
+            "select (select count(*) from public.{}), \
+                 (select coalesce(sum(b.inserted), 0)::bigint from etl.load_batch b join etl.load l on l.id = b.load_id \
+                     where l.dataset = $1) \
+                 + (select count(*) from etl.parked where dataset = $1 and outcome = 'inserted')",
+            quoted(&dataset.table)
+        );
+        let row = self.connection().await?.query_one(&statement, &[&dataset.name]).await;
+        row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("count the rows of a table", error))
+    }
+
+    /// How many rows of a dataset refer to none of the other's, and the first of their keys.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn orphans(&self, dataset: &Dataset) -> Result<(i64, Option<String>)> {
+        let Some(reference) = &dataset.reference else { return Ok((0, None)) };
+        let statement = format!(
+            "select count(*), min(t.{key}::text) from public.{table} t where t.{column} is not null \
+                 and not exists (select from public.{there} r where r.{there_key} = t.{column})",
+            key = quoted(&dataset.key),
+            table = quoted(&dataset.table),
+            column = quoted(&reference.column),
+            there = quoted(&reference.table),
+            there_key = quoted(&reference.key),
+        );
+        let row = self.connection().await?.query_one(&statement, &[]).await;
+        row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("check the references of a table", error))
+    }
+
+    /// A dataset's table as a file of that dataset: the header, then a record in each item.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn export(&self, dataset: &Dataset) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
+        let columns = dataset.columns.iter().map(|column| {
+            let name = quoted(&column.name);
+            if column.kind == ColumnType::Timestamp {
+                format!("to_char({name} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') as {name}")
+            } else {
+                name
+            }
+        });
+        let null = dataset.null_values.iter().min_by_key(|text| text.len()).map_or("", String::as_str);
+        let statement = format!(
+            "copy (select {} from public.{}) to stdout (format csv, header, null '{}')",
+            columns.collect::<Vec<_>>().join(", "),
+            quoted(&dataset.table),
+            null.replace('\'', "''")
+        );
+        let failed = |error| query_error("read a table", error);
+        // A session of its own, which ends with the stream: reading a large table takes longer than other statements may.
+        let connection = deadpool_postgres::Object::take(self.connection().await?);
+        connection.batch_execute("set statement_timeout = 0").await.map_err(failed)?;
+        let rows = connection.copy_out(&statement).await.map_err(failed)?;
+        Ok(rows.map_err(failed).inspect_ok(move |_| {
+            let _ = &connection;
+        }))
+    }
+
+    /// Whether a file of the dataset came between two moments.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn came_in(&self, dataset: &str, window: (DateTime<Utc>, DateTime<Utc>)) -> Result<bool> {
+        let statement = "select exists (select from etl.load where dataset = $1 and started_at between $2 and $3 \
+            and reason is distinct from 'not_found' and reason is distinct from 'forbidden')";
+        let row = self.connection().await?.query_one(statement, &[&dataset, &window.0, &window.1]).await;
+        row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
+    }
+
+    /// For how many seconds the oldest parked row has waited.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn oldest_parked(&self) -> Result<Option<f64>> {
+        let statement = "select extract(epoch from max(age))::float8 from etl.parked_age";
+        let row = self.connection().await?.query_one(statement, &[]).await;
+        row.map(|row| row.get(0)).map_err(|error| query_error("look for the oldest parked row", error))
+    }
+
+    /// How many sessions this login has on the server, over all programs.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn sessions(&self) -> Result<i64> {
+        let statement =
+            "select count(*) from pg_stat_activity where usename = current_user and backend_type = 'client backend'";
+        let row = self.connection().await?.query_one(statement, &[]).await;
+        row.map(|row| row.get(0)).map_err(|error| query_error("count the sessions", error))
+    }
+}

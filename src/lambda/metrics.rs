@@ -1,0 +1,212 @@
+//! What `CloudWatch` counts: a line in the embedded metric format for each file and for each nightly run.
+//!
+//! Every metric stands under two sets of dimensions, so that an alarm need not know the datasets. The format:
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+
+#![expect(unused_qualifications, reason = "`#[metrics]` writes them")]
+
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use metrique::emf::Emf;
+use metrique::unit::{Count, Megabyte, Millisecond, Percent};
+use metrique::unit_of_work::metrics;
+use metrique::writer::{EntryIoStream, FormatExt};
+use metrique::{CloseValue, InflectableEntry, RootEntry};
+
+use crate::domain::{LoadReport, LoadStatus, Progress};
+use crate::services::reconcile::Reconciliation;
+
+/// Speed and reject rate of smaller files say little, and raise no alarm.
+const LARGE_FILE: i64 = 10_000;
+const MEGABYTE: f64 = 1024.0 * 1024.0;
+
+/// When this process began, as near as it can tell itself.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Notes that the process begins. The first call of a sandbox tells how long it took from here until it was ready.
+pub(super) fn note_start() {
+    LazyLock::force(&STARTED);
+}
+
+/// One file, as far as it came in this call.
+#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Environment"], ["Dataset", "Environment"]])]
+struct FileMetrics {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    environment: String,
+    dataset: String,
+    #[metrics(unit = Count)]
+    failed_loads: u64,
+    #[metrics(unit = Count)]
+    read: u64,
+    #[metrics(unit = Count)]
+    inserted: u64,
+    #[metrics(unit = Count)]
+    updated: u64,
+    #[metrics(unit = Count)]
+    unchanged: u64,
+    #[metrics(unit = Count)]
+    stale: u64,
+    #[metrics(unit = Count)]
+    parked: u64,
+    #[metrics(unit = Count)]
+    rejected: u64,
+    #[metrics(unit = Count)]
+    withheld: u64,
+    #[metrics(unit = Count)]
+    warnings: u64,
+    #[metrics(unit = Count)]
+    released: u64,
+    rows_per_second: f64,
+    #[metrics(unit = Percent)]
+    reject_rate: f64,
+    large_file_rows_per_second: Option<f64>,
+    #[metrics(unit = Percent)]
+    large_file_reject_rate: Option<f64>,
+    #[metrics(unit = Millisecond)]
+    elapsed: u64,
+    #[metrics(unit = Millisecond)]
+    slowest_batch: u64,
+    #[metrics(unit = Count)]
+    connections: Option<u64>,
+    #[metrics(unit = Megabyte)]
+    peak_memory: Option<f64>,
+    #[metrics(unit = Megabyte)]
+    temporary_disk_free: Option<f64>,
+    #[metrics(unit = Millisecond)]
+    init_time: Option<u64>,
+    load_id: Option<String>,
+}
+
+/// One run of the nightly reconciliation over everything.
+#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Environment"]])]
+struct RunMetrics {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    environment: String,
+    #[metrics(unit = Count)]
+    reconciliations: u64,
+    #[metrics(unit = Count)]
+    files_sent: u64,
+    #[metrics(unit = Count)]
+    missing_files: u64,
+    #[metrics(unit = Count)]
+    discrepancies: u64,
+    oldest_parked_days: f64,
+}
+
+/// A call that failed since the database could not be reached.
+#[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Environment"]])]
+struct OutageMetrics {
+    #[metrics(timestamp)]
+    timestamp: SystemTime,
+    environment: String,
+    #[metrics(unit = Count)]
+    database_unreachable: u64,
+}
+
+/// Prints metrics to standard output, where Lambda takes them from.
+pub(super) struct Metrics {
+    environment: String,
+    /// From the start of the process until it was ready; told once.
+    init: Mutex<Option<Duration>>,
+}
+
+impl Metrics {
+    /// Metrics of this environment; the program is ready now.
+    #[must_use]
+    pub(super) fn new(environment: &str) -> Self {
+        Self { environment: environment.to_owned(), init: Mutex::new(Some(STARTED.elapsed())) }
+    }
+
+    /// A file that was loaded, failed, or left to the next call; with the sessions on the database server.
+    pub(super) fn loaded(&self, report: &LoadReport, progress: &Progress, sessions: Option<i64>) {
+        let counts = report.counts.unwrap_or_default();
+        let read = count(counts.read);
+        let rows_per_second = as_float(read) * 1000.0 / as_float(report.elapsed_ms.max(1));
+        let reject_rate = as_float(count(counts.rejected)) * 100.0 / as_float(read.max(1));
+        // Whoever goes on with a load has not written all of it.
+        let large = counts.read >= LARGE_FILE && report.status == LoadStatus::Loaded;
+        let whole = large && report.attempt == Some(1);
+        print(FileMetrics {
+            timestamp: SystemTime::now(),
+            environment: self.environment.clone(),
+            dataset: report.dataset.clone().unwrap_or_default(),
+            failed_loads: u64::from(report.status == LoadStatus::Failed),
+            read,
+            inserted: count(counts.inserted),
+            updated: count(counts.updated),
+            unchanged: count(counts.unchanged),
+            stale: count(counts.stale),
+            parked: count(counts.parked),
+            rejected: count(counts.rejected),
+            withheld: count(counts.withheld),
+            warnings: count(counts.warnings),
+            released: count(counts.released),
+            rows_per_second,
+            reject_rate,
+            large_file_rows_per_second: whole.then_some(rows_per_second),
+            large_file_reject_rate: large.then_some(reject_rate),
+            elapsed: report.elapsed_ms,
+            slowest_batch: millis(progress.slowest_batch()),
+            connections: sessions.map(count),
+            peak_memory: peak_memory(),
+            temporary_disk_free: progress.free_disk().map(|bytes| as_float(bytes) / MEGABYTE),
+            // A panic elsewhere leaves nothing half done in it.
+            init_time: self.init.lock().unwrap_or_else(PoisonError::into_inner).take().map(millis),
+            load_id: report.load_id.map(|load| load.to_string()),
+        });
+    }
+
+    /// A nightly run; it counts as one where its time was enough.
+    pub(super) fn reconciled(&self, done: &Reconciliation) {
+        print(RunMetrics {
+            timestamp: SystemTime::now(),
+            environment: self.environment.clone(),
+            reconciliations: u64::from(!done.tidied.out_of_time),
+            files_sent: done.sent,
+            missing_files: done.missing_files.len() as u64,
+            discrepancies: count(done.discrepancy_count),
+            oldest_parked_days: done.oldest_parked_seconds.unwrap_or_default() / 86_400.0,
+        });
+    }
+
+    /// A call that failed since the database could not be reached.
+    pub(super) fn database_unreachable(&self) {
+        let environment = self.environment.clone();
+        print(OutageMetrics { timestamp: SystemTime::now(), environment, database_unreachable: 1 });
+    }
+}
+
+fn print<M>(metrics: M)
+where
+    M: CloseValue,
+    M::Closed: InflectableEntry,
+{
+    let mut lines = Emf::builder("SmallEtl".into(), vec![vec![]]).build().output_to(std::io::stdout().lock());
+    if let Err(error) = lines.next(&RootEntry::new(metrics.close())).map(|()| lines.flush()) {
+        tracing::warn!(%error, "a line of metrics could not be printed");
+    }
+}
+
+/// The most memory that this process has had, in megabytes.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes / 1024.0)
+}
+
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric needs no more than 53 bits")]
+fn as_float(number: u64) -> f64 {
+    number as f64
+}

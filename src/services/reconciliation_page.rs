@@ -1,0 +1,73 @@
+//! The report of a run of the reconciliation as a page for people.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::reconcile::{Reconciliation, Scope};
+use super::report::{POLICY, STYLE};
+
+/// The page for a run that ended in `state`.
+#[must_use]
+pub fn page(result: &Reconciliation, scope: &Scope, state: &str) -> String {
+    let clean = state == "done" && result.is_clean();
+    let what = match (&scope.bucket, &scope.prefix) {
+        (bucket, Some(prefix)) => format!("s3://{}/{prefix}", bucket.as_deref().unwrap_or("*")),
+        (Some(bucket), None) => format!("s3://{bucket}"),
+        (None, None) => "everything".into(),
+    };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Reconciliation " (result.id) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 {
+                    "Reconciliation " (result.id) " "
+                    span class={ "state" @if clean { " loaded" } } { @if clean { "all agrees" } @else { (state) ", look below" } }
+                }
+                p class="dull" { "compared " (what) " with the ledger" }
+                (figures(result))
+                @if !result.missing_files.is_empty() {
+                    h2 { "Due and not here" }
+                    table { @for file in &result.missing_files { tr { td { (file.dataset) } td { "due " (file.due) } } } }
+                }
+                @if !result.discrepancies.is_empty() {
+                    h2 { "What does not agree" }
+                    table { @for found in &result.discrepancies {
+                        tr { td { (found.dataset.as_deref().unwrap_or("ledger")) } td { (found.check) } td { (found.message) } }
+                    } }
+                }
+                @if !result.files.is_empty() {
+                    h2 { "Sent to be loaded" }
+                    table { @for file in &result.files {
+                        tr { td { (format!("{:?}", file.cause).to_lowercase()) } td { (file.file) } td { code { (file.version) } } }
+                    } }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn figures(result: &Reconciliation) -> Markup {
+    let tidied = &result.tidied;
+    let rows = [
+        ("versions compared", result.compared.to_string()),
+        ("sent to be loaded", format!("{} (not sent: {})", result.sent, result.not_sent)),
+        ("parked rows released", result.released.to_string()),
+        (
+            "rejects files written",
+            format!("{} (still missing: {})", tidied.rejects_files_written, tidied.rejects_files_missing.len()),
+        ),
+        ("rejects deleted", format!("{} (open: {})", tidied.rejects_deleted, tidied.open_rejects_deleted)),
+        ("loads checked", result.loads_checked.to_string()),
+        ("rows checked", result.rows_checked.to_string()),
+        ("that do not agree", result.discrepancy_count.to_string()),
+        ("files due and not here", result.missing_files.len().to_string()),
+    ];
+    html! { dl { @for (name, figure) in rows { dt { (name) } dd { (figure) } } } }
+}

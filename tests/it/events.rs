@@ -1,0 +1,65 @@
+//! Every file in `events/`, unchanged, against the function under the emulator.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::support::stack::{Stack, event};
+
+/// The answer, without what differs from run to run.
+fn summary(answer: &Value) -> String {
+    let of = |load: &Value| format!("{} {}", load["status"].as_str().unwrap(), load["key"].as_str().unwrap_or("-"));
+    match answer {
+        Value::Object(answer) if answer.contains_key("loads") => {
+            answer["loads"].as_array().unwrap().iter().map(of).collect::<Vec<_>>().join(", ")
+        }
+        Value::Object(answer) if answer.contains_key("validated") => {
+            let validated = &answer["validated"];
+            format!("validated: {}, {} read", validated["status"], validated["read"])
+        }
+        Value::Object(answer) if answer.contains_key("reconciled") => {
+            let done = &answer["reconciled"];
+            format!(
+                "reconciled: {} compared, {} sent, {} discrepancies",
+                done["compared"], done["sent"], done["discrepancy_count"]
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_in_the_folder_is_answered() {
+    let binaries = Path::new(env!("CARGO_BIN_EXE_ingest")).parent().unwrap();
+    let stack = Stack::start(binaries).await;
+    let ingest = stack.function("ingest", "small_etl_ingest");
+    let mut paths: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("events"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let mut text = String::new();
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        let answer = ingest.invoke(&event(path));
+        let _ = writeln!(text, "{}: {}", path.file_stem().unwrap().to_str().unwrap(), summary(&answer));
+    }
+    assert_snapshot!(text, @r#"
+    direct-again: loaded incoming/assets/assets.csv
+    direct-validate-only: validated: "valid", 4 read
+    direct: duplicate incoming/assets/assets.csv
+    eventbridge-object-created: loaded incoming/trades/a+b%20c.csv
+    reconcile-prefix: reconciled: 2 compared, 1 sent, 0 discrepancies
+    reconcile: reconciled: 3 compared, 0 sent, 0 discrepancies
+    s3-put-encoded-key: duplicate incoming/trades/交易 1+1.csv
+    s3-put-several: duplicate incoming/assets/assets.csv, duplicate incoming/trades/交易 1+1.csv
+    s3-put: duplicate incoming/assets/assets.csv
+    s3-test-event: skipped -
+    schedule: duplicate incoming/assets/assets.csv
+    sqs-eventbridge-object-created: {"batchItemFailures":[]}
+    sqs-s3-put: {"batchItemFailures":[]}
+    sqs-several-messages: {"batchItemFailures":[]}
+    "#);
+}

@@ -1,0 +1,299 @@
+//! The nightly run: what a lost event, a dead worker or a hand in the tables leaves behind is found, and healed where it can be.
+
+use std::fs;
+use std::process::Command;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+use small_etl::domain::{LoadStatus, Location};
+use small_etl::pipeline::{self, LoadHere, Request};
+use small_etl::services::Deadline;
+use small_etl::services::reconcile::{Reconciliation, Scope};
+
+use crate::contract::{ASSETS, TRADES};
+use crate::support::Scratch;
+use crate::support::s3::ReadFault;
+use crate::world::{World, query};
+
+/// A run over everything that loads by itself what it finds.
+async fn reconcile(world: &World) -> Reconciliation {
+    let deadline = Deadline::default();
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let everything = scope(world);
+    let run = pipeline::reconcile(&world.context, &world.database, &everything, &receiver, &deadline);
+    run.await.expect("the system works")
+}
+
+fn scope(world: &World) -> Scope {
+    Scope { bucket: Some(world.bucket.clone()), prefix: None }
+}
+
+/// Cause, key and whether it is an old version of each file that was found.
+fn found(done: &Reconciliation) -> Vec<String> {
+    let name = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
+    done.files.iter().map(|file| format!("{:?} {}", file.cause, name(&file.file))).collect()
+}
+
+#[tokio::test]
+async fn a_file_whose_event_was_lost_is_loaded_by_the_next_run() {
+    let world = World::new().await.into_ingest_role();
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.put("incoming/trades/lost.csv", TRADES).await;
+    world.put("incoming/trades/lost.csv.manifest.json", r#"{"row_count": 4}"#).await;
+    world.put("elsewhere/3.csv", TRADES).await;
+    let done = reconcile(&world).await;
+    assert_eq!((done.compared, done.sent, done.not_sent), (2, 1, 0));
+    assert_eq!(found(&done), ["Missing lost.csv"]);
+    assert_eq!(world.query("select count(*) from trade").await, "4");
+    let again = reconcile(&world).await;
+    assert_eq!((again.compared, again.sent, again.loads_checked, again.rows_checked), (2, 0, 1, 8), "since the last run one load ended");
+    assert!(again.is_clean(), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_run_leaves_a_row_in_the_ledger_and_a_report() {
+    let world = World::new().await.into_ingest_role();
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let done = reconcile(&world).await;
+    let row = "select bucket = current_setting('application_name') or prefix is null, state, compared, sent, released, \
+        discrepancies, missing_files, report_key, report ->> 'sent', finished_at > started_at from etl.reconciliation";
+    assert_eq!(world.query(row).await, "t | done | 1 | 1 | 0 | 0 | 0 | reconciliations/1.html | 1 | t");
+    let page = world.get(&world.bucket, done.report_key.as_deref().unwrap()).await;
+    assert!(page.contains("all agrees") && page.contains("incoming/assets/1.csv"), "{page}");
+    let noted = "select action, detail ->> 'sent' from etl.audit where action like 'reconc%' order by id";
+    assert_snapshot!(query(&world.admin_url(), noted).await, @"
+    reconciliation running | 0
+    reconciliation done | 1
+    ");
+}
+
+#[tokio::test]
+async fn every_version_is_compared_and_an_older_one_loses_every_tie() {
+    let world = World::on_moto(&[]).await;
+    // Nobody heard of the first and the third of these versions.
+    let older = ASSETS.replace("100000.00,5000.00,200000.00,305000.00", "100001.00,5000.00,200000.00,305001.00");
+    world.put("incoming/assets/1.csv", older).await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let newest = Location::S3 {
+        bucket: world.bucket.clone(),
+        key: "incoming/assets/1.csv".into(),
+        version_id: None,
+        etag: None,
+        size: None,
+        sequencer: Some("0055AED6DCD90281E5".into()),
+    };
+    assert_eq!(world.run(&Request::new(newest)).await.unwrap().status, LoadStatus::Loaded);
+    world
+        .put(
+            "incoming/assets/1.csv",
+            ASSETS.replace("T14:30:00", "T15:30:00").replace("100000.00,5000.00,200000.00,305000.00", "1.00,0,0,1.00"),
+        )
+        .await;
+    let done = reconcile(&world).await;
+    assert_eq!((done.compared, done.sent), (3, 2));
+    assert_eq!(found(&done), ["Changed 1.csv", "Changed 1.csv"]);
+    assert_snapshot!(world.query("select id, late, inserted, updated, unchanged, stale from etl.load order by id").await, @"
+    1 | f | 4 | 0 | 0 | 0
+    2 | t | 0 | 0 | 3 | 1
+    3 | f | 0 | 1 | 3 | 0
+    ");
+    assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "1.00");
+    assert_eq!(reconcile(&world).await.sent, 0);
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_left_and_what_could_not_be_read_is_taken_up_again() {
+    let world = World::with_own_s3(&[]).await;
+    for name in ["dead", "held", "forbidden"] {
+        world.put(&format!("incoming/assets/{name}.csv"), ASSETS).await;
+    }
+    world.drop_file("incoming/assets/failed.csv", "account_id\n").await;
+    world.load("incoming/assets/dead.csv").await;
+    world.load("incoming/assets/held.csv").await;
+    world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() - interval '1 s' where key like '%dead%'").await;
+    world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '1 h' where key like '%held%'").await;
+    world.s3_server.fault_next_reads([ReadFault::Status(403)]);
+    let report = world.load("incoming/assets/forbidden.csv").await;
+    assert_eq!(report.reason.as_deref(), Some("forbidden"));
+    let done = reconcile(&world).await;
+    assert_eq!(found(&done), ["Interrupted dead.csv", "Unreadable forbidden.csv"]);
+    assert_snapshot!(world.query("select key, run, state, attempt from etl.load order by key, run").await, @"
+    incoming/assets/dead.csv | 0 | loaded | 2
+    incoming/assets/failed.csv | 0 | failed | 1
+    incoming/assets/forbidden.csv | 0 | failed | 1
+    incoming/assets/forbidden.csv | 1 | loaded | 1
+    incoming/assets/held.csv | 0 | loading | 1
+    ");
+    world.end_leases().await;
+    assert_eq!(found(&reconcile(&world).await), ["Interrupted held.csv"]);
+}
+
+#[tokio::test]
+async fn a_run_over_one_prefix_compares_that_alone() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    world.put("incoming/trades/2025/1.csv", TRADES).await;
+    world.put("incoming/trades/2024/1.csv", TRADES).await;
+    let deadline = Deadline::default();
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let part = Scope { prefix: Some("incoming/trades/2025/".into()), ..scope(&world) };
+    let done = pipeline::reconcile(&world.context, &world.database, &part, &receiver, &deadline).await.unwrap();
+    assert_eq!((done.compared, done.sent, done.rows_checked), (1, 1, 0));
+    assert_eq!(world.query("select key, parked from etl.load").await, "incoming/trades/2025/1.csv | 4");
+}
+
+#[tokio::test]
+async fn parked_rows_whose_account_came_by_hand_are_released() {
+    let world = World::new().await.into_ingest_role();
+    let rejected = TRADES.replace(",15500.00,", ",15500.01,");
+    world.drop_file("incoming/trades/1.csv", rejected).await;
+    world.drop_file("incoming/trades/2.csv", TRADES).await;
+    let waiting = reconcile(&world).await;
+    assert!(waiting.released == 0 && waiting.oldest_parked_seconds.is_some_and(|age| age > 0.0), "{waiting:?}");
+    world
+        .query(
+            "insert into asset (account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at) \
+        select '1000000000' || n, 2, 1, 0, 0, 1, now() from generate_series(1, 3) n",
+        )
+        .await;
+    let done = reconcile(&world).await;
+    assert_eq!((done.released, done.oldest_parked_seconds), (7, None));
+    assert_snapshot!(world.query("select load_id, record, released_by, outcome from etl.parked order by 1, 2").await, @"
+    1 | 2 | 1 | stale
+    1 | 3 | 1 | stale
+    1 | 4 | 1 | stale
+    2 | 1 | 2 | inserted
+    2 | 2 | 2 | inserted
+    2 | 3 | 2 | inserted
+    2 | 4 | 2 | inserted
+    ");
+    assert_snapshot!(world.query("select id, parked, released, warnings from etl.load order by 1").await, @"
+    1 | 3 | 3 | 0
+    2 | 4 | 4 | 1
+    ");
+    // What the first file had wrong, the second has right.
+    assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
+    let checks: Vec<&str> = done.discrepancies.iter().map(|found| found.check.as_str()).collect();
+    assert_eq!(checks, ["row_count"], "three accounts came by hand");
+}
+
+#[tokio::test]
+async fn what_was_changed_by_hand_does_not_agree() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.drop_file("incoming/trades/1.csv", TRADES).await;
+    assert!(reconcile(&world).await.is_clean());
+    world.query("delete from trade where traded_id = 'T20251222000004'").await;
+    world.query("update trade set traded_amount = 1 where traded_id = 'T20251222000001'").await;
+    world.query("alter table trade drop constraint trade_account_id_fkey; delete from asset where account_id = '10000000002'").await;
+    world.query("update etl.load set inserted = 3, unchanged = 1, finished_at = clock_timestamp() where id = 1").await;
+    let done = reconcile(&world).await;
+    let lines: Vec<String> =
+        done.discrepancies.iter().map(|found| format!("{}: {}", found.check, found.message)).collect();
+    assert_snapshot!(lines.join("\n"), @"
+    balance: load 1: its counts are not those of its batches and parked rows; look at etl.load_batch and etl.parked of this load; somebody changed the ledger by hand
+    row_count: table asset has 3 rows, the ledger has inserted 4; rows were added or deleted by other ways than a load
+    row_count: table trade has 3 rows, the ledger has inserted 4; rows were added or deleted by other ways than a load
+    reference: 1 rows of table trade refer to no asset, the first is T20251222000002
+    amount_is_price_times_volume: table trade row T20251222000001: column traded_amount: traded_amount is not traded_price x traded_volume
+    ");
+    assert!(!done.is_clean());
+    assert_eq!(
+        world.query("select discrepancies from etl.reconciliation order by id desc limit 1").await,
+        done.discrepancy_count.to_string()
+    );
+}
+
+/// A folder with the definition of assets, which are due at that time.
+fn expecting(when: &str) -> Scratch {
+    let folder = Scratch::new("expected");
+    let text = include_str!("../../datasets/asset.toml");
+    let due = format!("expected = \"{when}\"\nfiles =");
+    fs::write(folder.path().join("asset.toml"), text.replacen("files =", &due, 1)).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_file_that_the_calendar_expected_and_that_did_not_come_is_missed_until_it_comes() {
+    let now = chrono::Utc::now();
+    let due = now - chrono::TimeDelta::minutes(90);
+    let folder = expecting(&due.format("daily %H:%M UTC").to_string());
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    let missing = reconcile(&world).await.missing_files;
+    assert_eq!(
+        missing.iter().map(|file| (file.dataset.as_str(), (now - file.due).num_minutes())).collect::<Vec<_>>(),
+        [("asset", 90)]
+    );
+    assert_eq!(reconcile(&world).await.missing_files.len(), 1, "also in the next run");
+    world.drop_file("incoming/assets/late.csv", ASSETS).await;
+    assert!(reconcile(&world).await.missing_files.is_empty());
+    // A day later the same file, which was late, does not count for the next day.
+    world.query("update etl.load set started_at = started_at - interval '1 day'").await;
+    world.query("update etl.reconciliation set started_at = started_at - interval '1 day'").await;
+    assert_eq!(reconcile(&world).await.missing_files.len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_fails_says_so_in_its_row() {
+    let world = World::new().await;
+    let deadline = Deadline::default();
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let nowhere = Scope { bucket: Some("no-such-bucket".into()), prefix: None };
+    let error = pipeline::reconcile(&world.context, &world.database, &nowhere, &receiver, &deadline).await.unwrap_err();
+    assert!(
+        error.chain().contains("list s3://no-such-bucket/incoming/assets/: S3 refused with NoSuchBucket"),
+        "{}",
+        error.chain()
+    );
+    assert_eq!(world.query("select state, error is not null from etl.reconciliation").await, "failed | t");
+}
+
+fn small_etl(world: &World, arguments: &[&str]) -> (String, Option<i32>) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_small-etl")).args(arguments).envs(world.variables()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (text.replace(&world.bucket, "b"), output.status.code())
+}
+
+#[tokio::test]
+async fn the_command_line_does_the_same() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let (text, code) = small_etl(&world, &["reconcile", &format!("s3://{}", world.bucket)]);
+    assert_snapshot!(text, @"
+    compared 1 versions with the ledger; loaded 1, not loaded 0
+    parked rows released: 0
+    rejects files written: 0
+    rejects deleted: 0, of which open: 0
+    checked 1 loads and 4 rows of tables; 0 do not agree
+    ");
+    assert_eq!(code, Some(0));
+    world.query("delete from asset where account_id = '10000000004'").await;
+    let (text, code) = small_etl(&world, &["reconcile", "--json"]);
+    let done: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &done["discrepancies"][0]["check"]), (Some(3), &json!("row_count")));
+}
+
+#[tokio::test]
+async fn a_backfill_loads_what_lay_there_and_goes_on_where_it_stopped() {
+    let world = World::new().await;
+    for number in 0..12 {
+        let one = format!("{}\n1,{number},2,1,0,0,1,2025-12-22T14:30:00\n", ASSETS.lines().next().unwrap());
+        world
+            .put(&format!("incoming/assets/{number}.csv"), if number % 5 == 4 { "account_id\n".into() } else { one })
+            .await;
+    }
+    let place = format!("s3://{}/incoming/", world.bucket);
+    let (text, code) = small_etl(&world, &["backfill", &place, "--tolerate", "1"]);
+    assert!(text.ends_with("error: 2 files failed, more than the 1 that are tolerated\n"), "{text}");
+    assert_eq!(code, Some(3));
+    let before = world.query("select count(*) from etl.load").await;
+    let (text, code) = small_etl(&world, &["backfill", &place, "--jobs", "3"]);
+    assert!(text.ends_with("12 versions lie there; loaded 4, failed 0, left 0\n") || before != "8", "{before} {text}");
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        world.query("select state, count(*) from etl.load group by 1 order by 1").await,
+        "failed | 2\nloaded | 10"
+    );
+    assert_eq!(world.query("select count(*) from asset").await, "10");
+}

@@ -1,0 +1,369 @@
+//! The promises of SECURITY.md: how programs log in, what is noted, what is encrypted, and what the ingest role cannot do.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::contract::{ASSETS, TRADES};
+use crate::support::Scratch;
+use crate::support::emulator::Emulator;
+use crate::support::postgres::Postgres;
+use crate::world::{World, client, moto, query};
+
+fn small_etl(world: &World, arguments: &[&str]) -> (String, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_small-etl")).args(arguments).envs(world.variables()).output().unwrap();
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Speaks just enough of the protocol to be told a password: <https://www.postgresql.org/docs/current/protocol-flow.html>.
+fn password_that_arrives(listener: &TcpListener) -> (String, String) {
+    fn message(socket: &mut TcpStream) -> Vec<u8> {
+        let mut length = [0; 4];
+        socket.read_exact(&mut length).unwrap();
+        let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
+        socket.read_exact(&mut body).unwrap();
+        body
+    }
+    let (mut socket, _) = listener.accept().unwrap();
+    let startup = String::from_utf8_lossy(&message(&mut socket)).into_owned();
+    let clear_text = [b"R".as_slice(), &8_u32.to_be_bytes(), &3_u32.to_be_bytes()].concat();
+    socket.write_all(&clear_text).unwrap();
+    let mut kind = [0];
+    socket.read_exact(&mut kind).unwrap();
+    let password = message(&mut socket);
+    let user = startup.split('\0').skip_while(|part| !part.ends_with("user")).nth(1).unwrap().to_owned();
+    (user, String::from_utf8_lossy(&password).trim_end_matches('\0').to_owned())
+}
+
+#[test]
+fn with_iam_the_password_is_a_token_that_rds_can_check() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+        .args(["migrate"])
+        .envs([
+            ("DATABASE_URL", format!("postgres://small_etl_ingest@127.0.0.1:{port}/etl").as_str()),
+            ("SMALL_ETL__DATABASE__LOGIN", "iam"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "canary"),
+        ])
+        .spawn()
+        .unwrap();
+    let (user, token) = password_that_arrives(&listener);
+    program.wait().unwrap();
+    assert_eq!(user, "small_etl_ingest");
+    let place = format!("127.0.0.1:{port}/?Action=connect&DBUser=small_etl_ingest");
+    assert!(token.starts_with(&place), "{token}");
+    // The form that RDS demands; who asks for it and until when is signed with it.
+    for part in [
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256",
+        "%2Feu-central-1%2Frds-db%2Faws4_request",
+        "X-Amz-Expires=900",
+        "X-Amz-SignedHeaders=host",
+        "X-Amz-Signature=",
+    ] {
+        assert!(token.contains(part), "{part} is missing in {token}");
+    }
+    assert!(!token.contains("canary"));
+}
+
+/// A server on which the role `loader` needs a password.
+fn server_with_password() -> Postgres {
+    Postgres::start(&["fsync=off"], |data| {
+        let rules =
+            "local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(data.join("pg_hba.conf"), rules).unwrap();
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_rotated_is_picked_up_without_a_new_deployment() {
+    let server = server_with_password();
+    let world = World::on_servers(&server, std::sync::Arc::new(crate::support::s3::S3Server::start()), &[]).await;
+    let admin = server.url("postgres");
+    query(&admin, "create role loader login password 'one' in role small_etl_ingest").await;
+    let secrets = moto().secrets();
+    let text = |password: &str| json!({"username": "loader", "password": password, "engine": "postgres"}).to_string();
+    let name = format!("small-etl/{}", world.bucket);
+    let made = secrets.create_secret().name(&name).secret_string(text("one")).send().await.unwrap();
+    let arn = made.arn.unwrap();
+
+    let mut variables = world.variables();
+    variables.extend([
+        ("DATABASE_URL".into(), format!("postgres://127.0.0.1:{}/postgres", server.port)),
+        ("SMALL_ETL__DATABASE__LOGIN".into(), "secret".into()),
+        ("SMALL_ETL__DATABASE__SECRET_ARN".into(), arn.clone()),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER".into(), moto().endpoint.clone()),
+    ]);
+    let scratch = Scratch::new("rotation");
+    let log = scratch.path().join("log");
+    let ingest =
+        Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, File::create(&log).unwrap().into());
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    world.put("incoming/trades/1.csv", TRADES).await;
+    let event = |key: &str| json!({"bucket": world.bucket, "key": key});
+    let answer = ingest.invoke(&event("incoming/assets/1.csv"));
+    assert_eq!(answer["loads"][0]["status"], "loaded", "{answer}");
+
+    // As Secrets Manager does it: the database first, then the secret; sessions of the old password end.
+    query(&admin, "alter role loader password 'two'").await;
+    secrets.put_secret_value().secret_id(&arn).secret_string(text("two")).send().await.unwrap();
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'loader'";
+    query(&admin, end).await;
+    let answer = ingest.invoke(&event("incoming/trades/1.csv"));
+    assert_eq!(answer["loads"][0]["status"], "loaded", "{answer}");
+    assert_eq!(query(&admin, "select distinct login from etl.audit where action like 'load%'").await, "loader");
+
+    query(&admin, "alter role loader password 'three'").await;
+    query(&admin, end).await;
+    let answer = ingest.invoke(&event("incoming/trades/1.csv"));
+    assert_eq!(answer["errorType"], "configuration", "{answer}");
+    let log = fs::read_to_string(log).unwrap();
+    assert!(!log.contains("\"two\"") && log.contains("fetching the secret anew"), "{log}");
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_used_is_named_and_not_shown() {
+    let world = World::on_moto(&[("DATABASE__LOGIN", "secret"), ("DATABASE__SECRET_ARN", "none-of-this-name")]).await;
+    let (_, error) = small_etl(&world, &["migrate"]);
+    assert!(
+        error.contains("secret none-of-this-name: Secrets Manager refused with ResourceNotFoundException"),
+        "{error}"
+    );
+    let name = format!("small-etl/{}", world.bucket);
+    moto().secrets().create_secret().name(&name).secret_string("canary, no JSON").send().await.unwrap();
+    let world = world.under_variables(&[("DATABASE__SECRET_ARN", &name)]);
+    let (_, error) = small_etl(&world, &["migrate"]);
+    assert!(
+        error.contains("it must be JSON with \"username\" and \"password\"") && !error.contains("canary"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_done_is_noted_and_the_ingest_role_can_only_add_to_it() {
+    let world = World::new().await.into_ingest_role();
+    world.drop_file("incoming/assets/1.csv", ASSETS.replace("305000.00", "1")).await;
+    world.drop_file("incoming/assets/2.csv", "").await;
+    let again = small_etl::pipeline::Request { again: true, ..world.request("incoming/assets/1.csv") };
+    world.run(&again).await.unwrap();
+    world.database.delete_rejects(small_etl::domain::LoadId(1)).await.unwrap();
+    let owner = World::admin_url(&world);
+    assert_snapshot!(query(&owner, "select action, load_id, detail ->> 'key' as key, detail ->> 'run' as run, detail ->> 'reason' as reason, \
+        detail ->> 'violations' as violations, login ~ 'ingest$', program ~ '^small-etl/[0-9.]+', client from etl.audit order by id").await, @"
+    schema migrated | - | - | - | - | - | f | t | 127.0.0.1
+    load loading | 1 | incoming/assets/1.csv | 0 | - | - | t | t | 127.0.0.1
+    load loaded | 1 | incoming/assets/1.csv | 0 | - | - | t | t | 127.0.0.1
+    load loading | 2 | incoming/assets/2.csv | 0 | - | - | t | t | 127.0.0.1
+    load failed | 2 | incoming/assets/2.csv | 0 | empty | - | t | t | 127.0.0.1
+    load loading | 3 | incoming/assets/1.csv | 1 | - | - | t | t | 127.0.0.1
+    load loaded | 3 | incoming/assets/1.csv | 1 | - | - | t | t | 127.0.0.1
+    rejects deleted | 1 | - | - | - | 1 | t | t | 127.0.0.1
+    ");
+
+    let (session, _driver) = client(&world.url).await;
+    session.batch_execute("insert into etl.audit (action, detail) values ('seen', '{}')").await.unwrap();
+    for statement in [
+        "update etl.audit set action = 'nothing'",
+        "delete from etl.audit",
+        "truncate etl.audit",
+        "select action from etl.audit",
+        "insert into etl.audit (action, login) values ('seen', 'somebody else')",
+        "insert into etl.audit (action, at) values ('seen', '2000-01-01')",
+        "alter table etl.audit disable trigger append_only",
+        "alter table etl.load disable trigger audited_claim",
+        "set session_replication_role = replica",
+    ] {
+        let error = session.batch_execute(statement).await.expect_err(statement);
+        assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
+    }
+    let (session, _driver) = client(&owner).await;
+    for statement in ["update etl.audit set action = 'nothing'", "delete from etl.audit", "truncate etl.audit"] {
+        let error = session.batch_execute(statement).await.expect_err(statement);
+        assert!(error.as_db_error().unwrap().message().contains("append-only"), "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn the_ingest_role_reaches_nothing_but_rows() {
+    let world = World::new().await.into_ingest_role();
+    let (session, _driver) = client(&world.url).await;
+    for statement in [
+        "create table public.mine (n int)",
+        "create schema mine",
+        "drop table trade",
+        "delete from trade",
+        "truncate asset",
+        "delete from etl.load",
+        "alter role small_etl_ingest connection limit 99",
+        "create role other",
+        "select rolpassword from pg_authid",
+        "copy trade to '/tmp/out'",
+        "copy asset from program 'id'",
+        "delete from etl.data_key",
+        "update etl.data_key set wrapped = ''",
+    ] {
+        let error = session.batch_execute(statement).await.expect_err(statement);
+        assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
+    }
+}
+
+const CLIENT: &str = r#"
+name = "client"
+table = "client"
+key = "client_id"
+version = "seen_at"
+files = ["incoming/clients/*.csv"]
+
+[[column]]
+name = "client_id"
+type = "text"
+required = true
+
+[[column]]
+name = "tax_number"
+type = "text"
+required = true
+min_length = 5
+encrypt = true
+
+[[column]]
+name = "limit"
+type = "decimal"
+precision = 12
+scale = 2
+encrypt = true
+
+[[column]]
+name = "seen_at"
+type = "timestamp"
+required = true
+"#;
+
+const CLIENTS: &str = "client_id,tax_number,limit,seen_at
+C1,canary-1,100.5,2025-12-22T14:30:00
+C2,canary-2,,2025-12-22T14:30:00
+C3,cana,7,2025-12-22T14:30:00
+C4,canary-4,canary,2025-12-22T14:30:00
+";
+
+/// A world with a dataset whose columns are encrypted under a key of KMS.
+async fn clients(folder: &Scratch) -> World {
+    fs::write(folder.path().join("client.toml"), CLIENT).unwrap();
+    let key = moto().kms().create_key().send().await.unwrap().key_metadata.unwrap();
+    let folder = folder.path().to_str().unwrap().to_owned();
+    let world = World::on_moto(&[("DATASETS__PATH", &folder), ("ENCRYPTION__KMS_KEY", &key.arn.unwrap())]).await;
+    world.query("create table public.client (client_id text primary key, tax_number bytea, \"limit\" bytea, seen_at timestamptz)").await;
+    world.into_ingest_role()
+}
+
+#[tokio::test]
+async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use_the_key() {
+    let folder = Scratch::new("clients");
+    let world = clients(&folder).await;
+    world.put("incoming/clients/1.csv", CLIENTS).await;
+    let place = format!("s3://{}/incoming/clients/1.csv", world.bucket);
+    let (answer, error) = small_etl(&world, &["load", &place, "--json"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{error}"));
+    assert_eq!((&answer["loads"][0]["inserted"], &answer["loads"][0]["rejected"]), (&json!(2), &json!(2)));
+    let owner = World::admin_url(&world);
+    let everything = query(&owner, "select client_id, encode(tax_number, 'escape'), tax_number, \"limit\" from client; \
+        select to_jsonb(l) from etl.load l; select to_jsonb(i) from etl.lineage i; select to_jsonb(a) from etl.audit a; \
+        select encode(wrapped, 'escape') from etl.data_key; \
+        select line, \"column\", rule, message, value, encode(raw, 'escape') from etl.reject order by id").await;
+    assert!(!everything.contains("canary") && everything.contains("C1"), "{everything}");
+
+    // Whoever may use the key can mend them.
+    assert_snapshot!(query(&owner, "select line, \"column\", rule, message, value, data_key from etl.reject order by id").await, @"
+    4 | tax_number | min_length | the value breaks rule min_length; it is encrypted and not told | - | 1
+    5 | limit | decimal | the value breaks rule decimal; it is encrypted and not told | - | 1
+    ");
+    let file = world.get(&world.bucket, "rejects/client/1.csv").await;
+    assert!(file.contains("C3,cana,7,2025-12-22T14:30:00"), "{file}");
+
+    let (clear, error) = small_etl(&world, &["decrypt", "client"]);
+    assert_snapshot!(clear + &error, @"
+    client_id,tax_number,limit
+    C1,canary-1,100.50
+    C2,canary-2,
+    ");
+    let (one, _) = small_etl(&world, &["decrypt", "client", "C2"]);
+    assert_eq!(one, "client_id,tax_number,limit\nC2,canary-2,\n");
+    let noted = query(&owner, "select detail ->> 'dataset', detail ->> 'key', detail -> 'columns', login ~ 'ingest$' from etl.audit where action = 'values decrypted' order by id").await;
+    assert_snapshot!(noted, @r#"
+    client | - | ["tax_number", "limit"] | t
+    client | C2 | ["tax_number", "limit"] | t
+    "#);
+
+    // The same values are the same bytes: nothing is written.
+    let (answer, _) = small_etl(&world, &["load", &place, "--json", "--again"]);
+    assert!(answer.contains("\"unchanged\":2"), "{answer}");
+    assert_eq!(query(&owner, "select count(*) from etl.data_key").await, "1");
+
+    // Moved to another row it is refused.
+    query(
+        &owner,
+        "update client set tax_number = (select tax_number from client where client_id = 'C1') where client_id = 'C2'",
+    )
+    .await;
+    let (_, error) = small_etl(&world, &["decrypt", "client", "C2"]);
+    assert!(error.contains("client C2: column tax_number: the encrypted value was changed or moved"), "{error}");
+    // Who may not be noted reads nothing.
+    query(&owner, "revoke insert on etl.audit from small_etl_ingest; revoke insert (action, load_id, detail) on etl.audit from small_etl_ingest").await;
+    let (clear, error) = small_etl(&world, &["decrypt", "client"]);
+    assert!(clear.is_empty() && error.contains("lacks a privilege"), "{clear}{error}");
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_loaded_in_the_clear() {
+    let folder = Scratch::new("clients");
+    let world = clients(&folder).await.under_variables(&[("ENCRYPTION__KMS_KEY", "")]);
+    world.put("incoming/clients/1.csv", CLIENTS).await;
+    let (_, error) = small_etl(&world, &["load", &format!("s3://{}/incoming/clients/1.csv", world.bucket)]);
+    assert!(error.contains("KMS refused") || error.contains("set encryption.kms_key"), "{error}");
+    assert_eq!(world.query("select count(*) from client").await, "0");
+}
+
+#[tokio::test]
+async fn a_table_in_the_clear_is_refused_for_an_encrypted_column() {
+    let folder = Scratch::new("clients");
+    let world = clients(&folder).await;
+    query(&World::admin_url(&world), "alter table client alter tax_number type text using ''").await;
+    world.put("incoming/clients/1.csv", CLIENTS).await;
+    let error = world.try_load("incoming/clients/1.csv").await.unwrap_err();
+    assert!(
+        error.to_string().contains("column tax_number of table client must be bytea, since it is encrypted"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_rule_reaches_no_file_no_variable_and_no_network() {
+    for check in [
+        "(select count(*) from read_csv('/etc/passwd')) > 0",
+        "read_text('/etc/passwd') is not null",
+        "getenv('DATABASE_URL') is not null",
+        "(select count(*) from 'http://127.0.0.1/x.csv') > 0",
+        "(select count(*) from duckdb_settings()) > 0",
+    ] {
+        let rule = format!("\n[[rule]]\nid = \"spy\"\ncolumn = \"seen_at\"\ncheck = \"{check}\"\nmessage = \"x\"\n");
+        let folder = Scratch::new("spy");
+        fs::write(folder.path().join("client.toml"), CLIENT.replace("encrypt = true\n", "") + &rule).unwrap();
+        fs::write(folder.path().join("clients.csv"), CLIENTS).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+            .args(["validate", "clients.csv", "--dataset", "client"])
+            .env("SMALL_ETL__DATASETS__PATH", folder.path())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(3) && error.contains("rule spy"), "{check}: {output:?}");
+    }
+}

@@ -1,0 +1,77 @@
+//! What the events in `events/` need to be answered on one machine: a migrated Postgres, an S3 server with the objects that
+//! they name, and the functions under the emulator.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use aws_sdk_s3::primitives::ByteStream;
+use serde_json::{Value, json};
+
+use super::Scratch;
+use super::emulator::Emulator;
+use super::postgres::Postgres;
+use super::s3::S3Server;
+
+/// The bucket of the events.
+pub const BUCKET: &str = "small-etl-demo";
+
+/// The servers; they end when this is dropped or its process dies in any way.
+pub struct Stack {
+    pub postgres: Postgres,
+    pub s3: S3Server,
+    binaries: PathBuf,
+    scratch: Scratch,
+}
+
+impl Stack {
+    /// Starts all of it, with the functions in the folder `binaries`, and puts the objects of `events/objects` into the bucket.
+    pub async fn start(binaries: &Path) -> Self {
+        let (postgres, s3) = (Postgres::start(&["fsync=off"], |_| {}), S3Server::start());
+        let client = s3.client();
+        client.create_bucket().bucket(BUCKET).send().await.expect("create the bucket");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("events/objects");
+        let mut open = vec![root.clone()];
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(
+                    fs::read_dir(&path).expect("list a folder").map(|entry| entry.expect("list a folder").path()),
+                );
+                continue;
+            }
+            let key = path.strip_prefix(&root).expect("it lies under the root").to_str().expect("a key is UTF-8");
+            let body = ByteStream::from(fs::read(&path).expect("read an object"));
+            client.put_object().bucket(BUCKET).key(key).body(body).send().await.expect("put an object");
+        }
+        let stack = Self { postgres, s3, binaries: binaries.to_owned(), scratch: Scratch::new("stack") };
+        let migrated = stack.function("migrate", "postgres").invoke(&json!({}));
+        assert!(migrated["applied"].is_array(), "migrate answers {migrated}");
+        stack
+    }
+
+    /// Starts a function that logs in with this role.
+    pub fn function(&self, name: &str, role: &str) -> Emulator {
+        let log = File::create(self.log(name)).expect("create a log");
+        Emulator::start(&self.binaries.join(name), &self.variables(role), Stdio::from(log))
+    }
+
+    /// Where the log of a function lies.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(format!("{name}.log"))
+    }
+
+    /// What a program needs to work on these servers.
+    pub fn variables(&self, role: &str) -> Vec<(String, String)> {
+        let mut variables = self.s3.variables();
+        let url = self.postgres.url("postgres").replace("postgres@", &format!("{role}@"));
+        variables.extend([("DATABASE_URL".into(), url), ("SMALL_ETL_ENV".into(), "dev".into())]);
+        variables.push(("SMALL_ETL__SOURCE__BUCKET".into(), BUCKET.into()));
+        variables
+    }
+}
+
+/// An event of a file.
+pub fn event(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
