@@ -1,10 +1,27 @@
 //! Region, credentials and endpoints, from where every AWS program takes them.
 
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
+
+use crate::error::{Error, ErrorKind};
 
 /// What the environment of this process says; read on first use, then kept.
 pub async fn environment() -> &'static SdkConfig {
     static ENVIRONMENT: OnceCell<SdkConfig> = OnceCell::const_new();
     ENVIRONMENT.get_or_init(|| aws_config::load_defaults(BehaviorVersion::latest())).await
+}
+
+/// What went wrong when `service` was asked for `step`: what it refuses a person must mend, with this advice; all else may go
+/// by itself.
+pub(super) fn service_error<E>(service: &str, step: &str, advice: &str, error: SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
+        (Some(400..=499), Some(code)) if !code.contains("Throttl") => {
+            Error::configuration(format!("{step}: {service} refused with {code}; {advice}"))
+        }
+        _ => Error::with_source(ErrorKind::Connection, format!("{step}: {service} cannot be reached"), error),
+    }
 }

@@ -6,7 +6,7 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use secrecy::SecretSlice;
 
-use super::aws::environment;
+use super::aws::{environment, service_error};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A new data key of 32 bytes, and the same wrapped by `kms_key`.
@@ -39,15 +39,6 @@ fn kms_error<E>(step: &str, kms_key: &str, error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
-        (Some(400..=499), Some(code)) if !code.contains("Throttling") => {
-            let advice = "check encryption.kms_key, and that the role may use it";
-            Error::configuration(format!("{step} under {kms_key}: KMS refused with {code}; {advice}"))
-        }
-        _ => Error::with_source(
-            ErrorKind::Connection,
-            format!("{step} under {kms_key}: KMS cannot be reached; in a VPC it needs an endpoint there"),
-            error,
-        ),
-    }
+    let advice = "check encryption.kms_key, and that the role may use it";
+    service_error("KMS", &format!("{step} under {kms_key}"), advice, error)
 }

@@ -2,10 +2,11 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use super::aws::service_error;
 use super::retry::retrying;
 use super::s3::{ObjectStore, unquoted};
 use crate::domain::ObjectVersion;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// A version as a listing tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,9 @@ impl Listing<'_> {
         let request = request.set_key_marker(key).set_version_id_marker(id);
         let page = match Box::pin(request.send()).await {
             Ok(page) => page,
-            Err(error) if matches!(status_of(&error), Some(405 | 501)) => return Ok(None),
+            Err(error) if error.raw_response().is_some_and(|answer| matches!(answer.status().as_u16(), 405 | 501)) => {
+                return Ok(None);
+            }
             Err(error) => return Err(self.error(error)),
         };
         let next = if page.is_truncated() == Some(true) {
@@ -121,17 +124,7 @@ impl Listing<'_> {
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        let step = format!("list s3://{}/{}", self.bucket, self.prefix);
-        match (status_of(&error), error.code()) {
-            (Some(400..=499), Some(code)) => {
-                let advice = "check source.bucket, and that the role may s3:ListBucket and s3:ListBucketVersions";
-                Error::configuration(format!("{step}: S3 refused with {code}; {advice}"))
-            }
-            _ => Error::with_source(ErrorKind::Connection, format!("{step}: S3 cannot be reached"), error),
-        }
+        let advice = "check source.bucket, and that the role may s3:ListBucket and s3:ListBucketVersions";
+        service_error("S3", &format!("list s3://{}/{}", self.bucket, self.prefix), advice, error)
     }
-}
-
-fn status_of<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
 }

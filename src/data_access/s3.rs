@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
-use super::aws::environment;
+use super::aws::{environment, service_error};
 use super::retry::{pauses, retrying};
 use crate::domain::{ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -239,13 +239,7 @@ fn output_error<E>(verb: &str, bucket: &str, key: &str, error: SdkError<E>) -> E
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let step = format!("{verb} s3://{bucket}/{key}");
-    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
-        (Some(400..=499), Some(code)) => {
-            Error::configuration(format!("{step}: S3 refused with {code}; check output.bucket and the role's policies"))
-        }
-        _ => Error::with_source(ErrorKind::Connection, format!("{step}: S3 cannot be reached"), error),
-    }
+    service_error("S3", &format!("{verb} s3://{bucket}/{key}"), "check output.bucket and the role's policies", error)
 }
 
 /// Reads one object version; a body that breaks off is asked for again from where it broke.

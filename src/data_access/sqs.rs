@@ -6,8 +6,8 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
 
-use super::aws::environment;
-use crate::error::{Error, ErrorKind, Result};
+use super::aws::{environment, service_error};
+use crate::error::{Error, Result};
 
 /// The longest time for which SQS hides a message.
 const MOST_HIDDEN: Duration = Duration::from_hours(12);
@@ -34,10 +34,7 @@ impl Queue {
     pub async fn send(&self, body: &str, delay: Duration) -> Result<()> {
         let delay = i32::try_from(delay.min(LONGEST_DELAY).as_secs()).unwrap_or_default();
         let request = self.client().await.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
-        Box::pin(request.send())
-            .await
-            .map(|_| ())
-            .map_err(|error| queue_error("put the rest of a load into the queue", error))
+        Box::pin(request.send()).await.map(|_| ()).map_err(|error| queue_error("put a message into the queue", error))
     }
 
     /// Hides a message that is going to be returned, for so long from now.
@@ -66,11 +63,5 @@ fn queue_error<E>(step: &str, error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
-        (Some(400..=499), Some(code)) => {
-            let advice = "check queue.url, and that the function may send and change messages";
-            Error::configuration(format!("{step}: SQS refused with {code}; {advice}"))
-        }
-        _ => Error::with_source(ErrorKind::Connection, format!("{step}: SQS cannot be reached"), error),
-    }
+    service_error("SQS", step, "check queue.url, and that the function may send and change messages", error)
 }

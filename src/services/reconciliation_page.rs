@@ -1,9 +1,9 @@
 //! The report of a run of the reconciliation as a page for people.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 use super::reconcile::{Reconciliation, Scope};
-use super::report::{POLICY, STYLE};
+use super::report::head;
 
 /// The page for a run that ended in `state`.
 #[must_use]
@@ -17,13 +17,7 @@ pub fn page(result: &Reconciliation, scope: &Scope, state: &str) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Reconciliation " (result.id) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&format!("Reconciliation {}", result.id)))
             body {
                 h1 {
                     "Reconciliation " (result.id) " "

@@ -13,9 +13,9 @@ use crate::data_access::retry::retrying;
 use crate::domain::{Counts, LoadId};
 use crate::error::Result;
 
-pub(super) const STYLE: &str = include_str!("report.css");
+const STYLE: &str = include_str!("report.css");
 /// Whatever a cell holds, a browser neither runs nor fetches it.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const EXAMPLES: usize = 20;
 const LONGEST_EXAMPLE: usize = 400;
 
@@ -47,19 +47,26 @@ async fn page_of(database: &Database, detail: LoadDetail) -> Result<String> {
     Ok(render(&detail, &examples, &cells).into_string())
 }
 
+/// The head of every page.
+pub(super) fn head(title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta http-equiv="Content-Security-Policy" content=(POLICY);
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            title { (title) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
 fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter) -> Markup {
     let load = &detail.summary;
     let name = load.key.rsplit('/').next().unwrap_or(&load.key);
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Load " (load.load_id) ": " (name) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&format!("Load {}: {name}", load.load_id)))
             body {
                 (heading(load))
                 h2 { "What became of " (grouped(load.counts.read)) " records" }

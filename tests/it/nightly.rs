@@ -46,7 +46,11 @@ async fn a_file_whose_event_was_lost_is_loaded_by_the_next_run() {
     assert_eq!(found(&done), ["Missing lost.csv"]);
     assert_eq!(world.query("select count(*) from trade").await, "4");
     let again = reconcile(&world).await;
-    assert_eq!((again.compared, again.sent, again.loads_checked, again.rows_checked), (2, 0, 1, 8), "since the last run one load ended");
+    assert_eq!(
+        (again.compared, again.sent, again.loads_checked, again.rows_checked),
+        (2, 0, 1, 8),
+        "since the last run one load ended"
+    );
     assert!(again.is_clean(), "{again:?}");
 }
 
