@@ -77,17 +77,27 @@ $$;
 create trigger audited_start after insert on etl.reconciliation for each row execute function etl.audit_reconciliation();
 create trigger audited_end after update of state on etl.reconciliation for each row execute function etl.audit_reconciliation();
 
--- Data keys, each wrapped by a key of KMS that alone can open it. The number of its key stands in each encrypted value.
+-- Data keys, each wrapped by a key of KMS that alone can open it; its setting may be an alias. The number of its data key
+-- stands in each encrypted value.
 create table etl.data_key (
-    id         bigint generated always as identity primary key,
-    kms_key    text not null,
-    wrapped    bytea not null,
-    created_at timestamptz not null default clock_timestamp()
+    id            bigint generated always as identity primary key,
+    configured_as text not null,
+    kms_key       text not null,
+    wrapped       bytea not null,
+    created_at    timestamptz not null default clock_timestamp()
 );
+create function etl.audit_data_key() returns trigger language plpgsql security definer set search_path = pg_catalog as $$
+begin
+    insert into etl.audit (action, detail) values ('data key made', jsonb_build_object(
+        'id', new.id, 'configured_as', new.configured_as, 'kms_key', new.kms_key));
+    return null;
+end
+$$;
+create trigger audited_data_key after insert on etl.data_key for each row execute function etl.audit_data_key();
 
 -- Where a dataset encrypts a column, the bytes of its rejects are encrypted as well: under this data key.
 alter table etl.reject add column data_key bigint references etl.data_key (id);
 
 grant select, insert, update on etl.reconciliation to small_etl_ingest;
 grant insert (action, load_id, detail) on etl.audit to small_etl_ingest;
-grant select, insert on etl.data_key to small_etl_ingest;
+grant select, insert (configured_as, kms_key, wrapped) on etl.data_key to small_etl_ingest;

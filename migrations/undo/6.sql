@@ -1,6 +1,7 @@
 -- Takes V6 back: the runs of the reconciliation, the audit trail and the data keys are lost, and so is what those encrypted.
 alter table etl.reject drop column data_key;
 drop table etl.data_key;
+drop function etl.audit_data_key();
 drop table etl.reconciliation;
 drop trigger audited_claim on etl.load;
 drop trigger audited_state on etl.load;

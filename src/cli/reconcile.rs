@@ -1,7 +1,7 @@
 //! `small-etl reconcile` and `small-etl backfill`.
 
 use std::fmt::Write as _;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use serde_json::json;
@@ -21,7 +21,7 @@ Examples:
   small-etl reconcile
   small-etl reconcile s3://my-bucket/incoming/trades/ --json")]
 pub(super) struct ReconcileArguments {
-    /// Compare what lies here alone; the tables are then left alone
+    /// Compare this bucket alone; with a prefix nothing but the files under it
     #[arg(value_name = "s3://BUCKET/PREFIX")]
     place: Option<String>,
     /// Print JSON
@@ -51,13 +51,53 @@ pub(super) struct BackfillArguments {
 
 pub(super) async fn reconcile(settings: &Settings, arguments: ReconcileArguments) -> Result<u8> {
     let scope = arguments.place.as_deref().map(parse).transpose()?.unwrap_or_default();
+    let (done, reports) = run(settings, &scope, (1, None), false).await?;
+    print(&if arguments.json { as_json(&done)? } else { ended(&done, &reports) + &for_people(&done) })?;
+    Ok(if done.is_clean() && failed(&reports) == 0 { DONE } else { NOT_DONE })
+}
+
+/// Reconciles and loads here what is found, so many files at once and until more have failed than are tolerated.
+async fn run(
+    settings: &Settings,
+    scope: &Scope,
+    (jobs, tolerated): (usize, Option<u64>),
+    shown: bool,
+) -> Result<(Reconciliation, Vec<LoadReport>)> {
     let context = crate::context::context(settings)?;
     let database = Database::new(&settings.database()?)?;
     let deadline = stop_on_signal()?;
-    let receiver = LoadHere::new(&context, &database, deadline.clone());
-    let done = Box::pin(pipeline::reconcile(&context, &database, &scope, &receiver, &deadline)).await?;
-    print(&if arguments.json { as_json(&done)? } else { for_people(&done) })?;
-    Ok(if done.is_clean() { DONE } else { NOT_DONE })
+    let reports = Mutex::new(Vec::<LoadReport>::new());
+    let watch = |report: &LoadReport| {
+        if shown {
+            // Nobody is left to tell when the terminal is gone.
+            let _ = print(&report::one_line(report));
+        }
+        // A panic elsewhere leaves nothing half done in it.
+        reports.lock().unwrap_or_else(PoisonError::into_inner).push(report.clone());
+    };
+    let mut receiver = LoadHere::new(&context, &database, deadline.clone());
+    (receiver.jobs, receiver.tolerated, receiver.watch) = (jobs, tolerated, &watch);
+    let done = Box::pin(pipeline::reconcile(&context, &database, scope, &receiver, &deadline)).await?;
+    drop(receiver);
+    Ok((done, reports.into_inner().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn count(reports: &[LoadReport], status: LoadStatus) -> usize {
+    reports.iter().filter(|report| report.status == status).count()
+}
+
+fn failed(reports: &[LoadReport]) -> usize {
+    count(reports, LoadStatus::Failed)
+}
+
+fn ended(done: &Reconciliation, reports: &[LoadReport]) -> String {
+    let (compared, loaded, left) = (done.compared, count(reports, LoadStatus::Loaded), done.not_sent);
+    let found = done.sent + done.not_sent;
+    let others = reports.len() - loaded - failed(reports);
+    format!(
+        "{compared} versions lie there, {found} of them were to be loaded: {loaded} loaded, {} failed, {others} otherwise, {left} left\n",
+        failed(reports)
+    )
 }
 
 /// `s3://BUCKET`, or with a prefix behind it.
@@ -74,14 +114,10 @@ fn parse(place: &str) -> Result<Scope> {
 fn for_people(done: &Reconciliation) -> String {
     let tidied = &done.tidied;
     let mut text = format!(
-        "compared {} versions with the ledger; loaded {}, not loaded {}\n\
-         parked rows released: {}\n\
+        "parked rows released: {}\n\
          rejects files written: {}\n\
          rejects deleted: {}, of which open: {}\n\
          checked {} loads and {} rows of tables; {} do not agree\n",
-        done.compared,
-        done.sent,
-        done.not_sent,
         done.released,
         tidied.rejects_files_written,
         tidied.rejects_deleted,
@@ -111,29 +147,11 @@ fn for_people(done: &Reconciliation) -> String {
 pub(super) async fn backfill(settings: &Settings, arguments: BackfillArguments) -> Result<u8> {
     let Scope { bucket, prefix } = parse(&arguments.place)?;
     let scope = Scope { bucket, prefix: Some(prefix.unwrap_or_default()) };
-    let context = crate::context::context(settings)?;
-    let database = Database::new(&settings.database()?)?;
-    let deadline = stop_on_signal()?;
-    let reports = Mutex::new(Vec::<LoadReport>::new());
-    let watch = |report: &LoadReport| {
-        if !arguments.json {
-            // Nobody is left to tell when the terminal is gone.
-            let _ = print(&report::one_line(report));
-        }
-        // A panic elsewhere leaves nothing half done in it.
-        reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(report.clone());
-    };
-    let mut receiver = LoadHere::new(&context, &database, deadline.clone());
-    (receiver.jobs, receiver.tolerated) = (arguments.jobs.into(), Some(arguments.tolerate));
-    receiver.watch = &watch;
-    let done = Box::pin(pipeline::reconcile(&context, &database, &scope, &receiver, &deadline)).await?;
-    let reports = reports.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let ended = |status| reports.iter().filter(|report| report.status == status).count();
-    let (loaded, failed) = (ended(LoadStatus::Loaded), ended(LoadStatus::Failed));
-    let text =
-        format!("{} versions lie there; loaded {loaded}, failed {failed}, left {}\n", done.compared, done.not_sent);
+    let bounds = (arguments.jobs.into(), Some(arguments.tolerate));
+    let (done, reports) = run(settings, &scope, bounds, !arguments.json).await?;
+    let text = ended(&done, &reports);
     print(&if arguments.json { as_json(&json!({ "backfilled": done, "loads": reports }))? } else { text })?;
-    Ok(if done.not_sent == 0 && failed == 0 { DONE } else { NOT_DONE })
+    Ok(if done.not_sent == 0 && failed(&reports) == 0 { DONE } else { NOT_DONE })
 }
 
 #[cfg(test)]

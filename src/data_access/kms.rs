@@ -9,16 +9,16 @@ use secrecy::SecretSlice;
 use super::aws::{environment, service_error};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A new data key of 32 bytes, and the same wrapped by `kms_key`.
+/// A new data key wrapped by `kms_key`, and the ARN of that key: an alias may name another one tomorrow.
 ///
 /// # Errors
 /// `Configuration` where KMS refuses, `Connection` where it cannot be reached.
-pub async fn new_data_key(kms_key: &str) -> Result<(SecretSlice<u8>, Vec<u8>)> {
+pub async fn new_data_key(kms_key: &str) -> Result<(String, Vec<u8>)> {
     let client = Client::new(environment().await);
-    let request = client.generate_data_key().key_id(kms_key).key_spec(DataKeySpec::Aes256);
+    let request = client.generate_data_key_without_plaintext().key_id(kms_key).key_spec(DataKeySpec::Aes256);
     let made = Box::pin(request.send()).await.map_err(|error| kms_error("make a data key", kms_key, error))?;
-    match (made.plaintext, made.ciphertext_blob) {
-        (Some(plain), Some(wrapped)) => Ok((plain.into_inner().into(), wrapped.into_inner())),
+    match (made.key_id, made.ciphertext_blob) {
+        (Some(arn), Some(wrapped)) => Ok((arn, wrapped.into_inner())),
         _ => Err(Error::new(ErrorKind::System, format!("KMS made no data key under {kms_key}"))),
     }
 }

@@ -1,21 +1,16 @@
 //! What lies in a bucket: every version of every object under a prefix, page by page.
 
+use std::borrow::Cow;
+
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::percent_decode_str;
 
 use super::aws::service_error;
 use super::retry::retrying;
 use super::s3::{ObjectStore, unquoted};
 use crate::domain::ObjectVersion;
 use crate::error::{Error, Result};
-
-/// A version as a listing tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedVersion {
-    /// The version.
-    pub object: ObjectVersion,
-    /// Whether it is the newest one of its key.
-    pub latest: bool,
-}
 
 enum Next {
     Versions(Option<String>, Option<String>),
@@ -30,23 +25,32 @@ pub struct Listing<'a> {
     bucket: String,
     prefix: String,
     next: Next,
+    /// The versions of the last key, of which the next page may have more.
+    begun: Vec<ObjectVersion>,
 }
 
 impl ObjectStore {
     /// Lists what lies under `prefix`.
     #[must_use]
     pub fn list(&self, bucket: &str, prefix: &str) -> Listing<'_> {
-        Listing { store: self, bucket: bucket.into(), prefix: prefix.into(), next: Next::Versions(None, None) }
+        Listing {
+            store: self,
+            bucket: bucket.into(),
+            prefix: prefix.into(),
+            next: Next::Versions(None, None),
+            begun: Vec::new(),
+        }
     }
 }
 
 impl Listing<'_> {
-    /// The next page, by key, and of one key the oldest version first; none at the end. What deletes an object is no
-    /// version, and neither is a key that ends with `/`, with which consoles mark folders.
+    /// The next keys, each with all of its versions from the oldest to the newest; none at the end. Where a key has several,
+    /// their sequencers are their ranks. What deletes an object is no version, and a key that ends with `/`, with which consoles mark folders,
+    /// is no file.
     ///
     /// # Errors
     /// `Connection` after all retries, `Configuration` where S3 refuses.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<ListedVersion>>> {
+    pub async fn next_keys(&mut self) -> Result<Option<Vec<Vec<ObjectVersion>>>> {
         let (mut page, next) = match &self.next {
             Next::End => return Ok(None),
             Next::Objects(token) => retrying(|| self.objects(token.clone())).await?,
@@ -56,21 +60,37 @@ impl Listing<'_> {
             },
         };
         self.next = next;
-        page.retain(|listed| !listed.object.key.as_str().ends_with('/'));
-        for listed in page.iter_mut().filter(|listed| listed.object.version.is_empty()) {
+        page.retain(|object| !object.key.as_str().ends_with('/'));
+        for object in page.iter_mut().filter(|object| object.version.is_empty()) {
             // Not every server tells the `ETag` in a listing.
-            listed.object = self.store.head(&self.bucket, &listed.object.key).await?;
+            *object = self.store.head(&self.bucket, &object.key).await?;
         }
-        // S3 lists the versions of one key from the newest to the oldest.
-        page.reverse();
-        page.sort_by(|one, other| one.object.key.cmp(&other.object.key));
-        Ok(Some(page))
+        let mut keys: Vec<Vec<ObjectVersion>> = vec![std::mem::take(&mut self.begun)];
+        for object in page {
+            match keys.last_mut() {
+                Some(key) if key.first().is_none_or(|first| first.key == object.key) => key.push(object),
+                _ => keys.push(vec![object]),
+            }
+        }
+        if !matches!(self.next, Next::End) {
+            self.begun = keys.pop().unwrap_or_default();
+        }
+        for versions in keys.iter_mut().filter(|versions| versions.len() > 1) {
+            // S3 lists them from the newest to the oldest.
+            versions.reverse();
+            for (rank, object) in versions.iter_mut().enumerate() {
+                object.sequencer = Some(format!("#{rank:012}"));
+            }
+        }
+        keys.retain(|versions| !versions.is_empty());
+        Ok(Some(keys))
     }
 
     /// None where the server does not list versions.
-    async fn versions(&self, key: Option<String>, id: Option<String>) -> Result<Option<(Vec<ListedVersion>, Next)>> {
+    async fn versions(&self, key: Option<String>, id: Option<String>) -> Result<Option<(Vec<ObjectVersion>, Next)>> {
         let request = self.store.client().await.list_object_versions().bucket(&self.bucket).prefix(&self.prefix);
-        let request = request.set_key_marker(key).set_version_id_marker(id);
+        // A key may have characters that XML has not.
+        let request = request.encoding_type(EncodingType::Url).set_key_marker(key).set_version_id_marker(id);
         let page = match Box::pin(request.send()).await {
             Ok(page) => page,
             Err(error) if error.raw_response().is_some_and(|answer| matches!(answer.status().as_u16(), 405 | 501)) => {
@@ -78,46 +98,45 @@ impl Listing<'_> {
             }
             Err(error) => return Err(self.error(error)),
         };
+        let encoded = page.encoding_type.is_some();
         let next = if page.is_truncated() == Some(true) {
-            Next::Versions(page.next_key_marker, page.next_version_id_marker)
+            let key = page.next_key_marker.map(|key| decoded(key, encoded)).transpose()?;
+            Next::Versions(key, page.next_version_id_marker)
         } else {
             Next::End
         };
-        let versions = page.versions.unwrap_or_default().into_iter().map(|found| {
-            let latest = found.is_latest() != Some(false);
-            self.listed(found.key, found.version_id, found.e_tag, found.size, latest)
-        });
-        Ok(Some((versions.collect(), next)))
+        let versions = page.versions.unwrap_or_default().into_iter();
+        let versions = versions.map(|found| self.listed(found.key, encoded, found.version_id, found.e_tag, found.size));
+        Ok(Some((versions.collect::<Result<_>>()?, next)))
     }
 
-    async fn objects(&self, token: Option<String>) -> Result<(Vec<ListedVersion>, Next)> {
+    async fn objects(&self, token: Option<String>) -> Result<(Vec<ObjectVersion>, Next)> {
         let request = self.store.client().await.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
         let page = Box::pin(request.set_continuation_token(token).send()).await.map_err(|error| self.error(error))?;
         let next = page.next_continuation_token.map_or(Next::End, |token| Next::Objects(Some(token)));
         let objects = page.contents.unwrap_or_default().into_iter();
-        Ok((objects.map(|found| self.listed(found.key, None, found.e_tag, found.size, true)).collect(), next))
+        let objects = objects.map(|found| self.listed(found.key, false, None, found.e_tag, found.size));
+        Ok((objects.collect::<Result<_>>()?, next))
     }
 
     fn listed(
         &self,
         key: Option<String>,
+        encoded: bool,
         version_id: Option<String>,
         etag: Option<String>,
         size: Option<i64>,
-        latest: bool,
-    ) -> ListedVersion {
-        let version_id = version_id.filter(|id| id != "null");
-        let object = ObjectVersion {
+    ) -> Result<ObjectVersion> {
+        let own = version_id.clone().filter(|id| id != "null");
+        Ok(ObjectVersion {
             bucket: self.bucket.clone(),
-            key: key.unwrap_or_default().into(),
-            version: version_id.clone().unwrap_or_else(|| unquoted(&etag.unwrap_or_default())),
+            key: decoded(key.unwrap_or_default(), encoded)?.into(),
+            version: own.unwrap_or_else(|| unquoted(&etag.unwrap_or_default())),
             version_id,
             size: size.and_then(|size| u64::try_from(size).ok()),
-            // A listing tells no sequencer. The lowest there is says that a newer version was there before this load.
-            sequencer: (!latest).then(|| "0".to_owned()),
+            sequencer: None,
             local: false,
-        };
-        ListedVersion { object, latest }
+        })
     }
 
     fn error<E>(&self, error: SdkError<E>) -> Error
@@ -126,5 +145,26 @@ impl Listing<'_> {
     {
         let advice = "check source.bucket, and that the role may s3:ListBucket and s3:ListBucketVersions";
         service_error("S3", &format!("list s3://{}/{}", self.bucket, self.prefix), advice, error)
+    }
+}
+
+/// A key as it is; where the server was asked for them so, and does so, keys come as in a form.
+fn decoded(key: String, encoded: bool) -> Result<String> {
+    if !encoded {
+        return Ok(key);
+    }
+    let text = key.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|error| Error::system("read a key of a listing", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_decoded_only_where_the_server_encodes() {
+        assert_eq!(decoded("in/a+b%2B%01%C3%A9.csv".into(), true).unwrap(), "in/a b+\u{1}é.csv");
+        assert_eq!(decoded("in/a+b%2B.csv".into(), false).unwrap(), "in/a+b%2B.csv");
     }
 }

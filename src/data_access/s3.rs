@@ -263,11 +263,12 @@ impl ObjectBody {
     async fn open(&mut self) -> Result<ByteStream> {
         let ObjectVersion { bucket, key, version, version_id, .. } = &self.object;
         let mut request = self.client.get_object().bucket(bucket).key(key.as_str());
-        request = match version_id {
-            Some(id) => request.version_id(id),
-            None if version.is_empty() => request,
-            None => request.if_match(format!("\"{version}\"")),
-        };
+        if let Some(id) = version_id {
+            request = request.version_id(id);
+        }
+        if self.object.has_etag() {
+            request = request.if_match(format!("\"{version}\""));
+        }
         if self.position > 0 {
             request = request.range(format!("bytes={}-", self.position));
         }

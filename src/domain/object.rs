@@ -75,12 +75,11 @@ impl Location {
         if object.local {
             return Self::File(PathBuf::from(object.key.as_str()));
         }
-        let etag = object.version_id.is_none() && !object.version.is_empty();
         Self::S3 {
             bucket: object.bucket.clone(),
             key: object.key.clone(),
             version_id: object.version_id.clone(),
-            etag: etag.then(|| object.version.clone()),
+            etag: object.has_etag().then(|| object.version.clone()),
             size: object.size,
             sequencer: object.sequencer.clone(),
         }
@@ -121,13 +120,20 @@ pub struct ObjectVersion {
     pub version_id: Option<String>,
     /// The size in bytes, where known.
     pub size: Option<u64>,
-    /// S3's sequencer, where the event had one.
+    /// S3's sequencer, where the event had one. Of a version that was found in a listing: `#` and its rank among those of
+    /// its key, and `-` behind it where a newer one was claimed before.
     pub sequencer: Option<String>,
     /// Whether this is a file on this machine. A bucket in S3 may bear the name of [`LOCAL_BUCKET`].
     pub local: bool,
 }
 
 impl ObjectVersion {
+    /// Whether `version` is an `ETag`. S3 calls a version "null" that came while the bucket kept none.
+    #[must_use]
+    pub fn has_etag(&self) -> bool {
+        !self.local && !self.version.is_empty() && self.version_id.as_ref().is_none_or(|id| id == "null")
+    }
+
     /// A name for people: the path, or `s3://BUCKET/KEY`.
     #[must_use]
     pub fn display_name(&self) -> String {

@@ -10,6 +10,7 @@ pub struct Progress {
     staged: AtomicI64,
     total: AtomicI64,
     committed: AtomicI64,
+    resumed: AtomicI64,
     slowest_batch: AtomicU64,
     free_disk: AtomicU64,
 }
@@ -53,6 +54,16 @@ impl Progress {
     /// Notes that a batch of so many records is committed.
     pub fn add_committed(&self, records: i64) {
         self.committed.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Records whose batch this worker has committed.
+    pub fn written(&self) -> i64 {
+        self.committed() - self.resumed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that what is committed so far was so before this worker came.
+    pub fn note_resumed(&self) {
+        self.resumed.store(self.committed(), Ordering::Relaxed);
     }
 
     /// How long the slowest batch took so far.

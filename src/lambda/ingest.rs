@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
 use crate::data_access::sqs::Queue;
-use crate::domain::{LoadReport, LoadStatus};
+use crate::domain::{LoadReport, LoadStatus, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, Context, LoadHere, Request};
 use crate::services::Deadline;
@@ -26,6 +26,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
 /// So many violations are in the answer to a file that is only checked.
 const SHOWN: usize = 100;
+const MOST_BYTES_SHOWN: usize = 512 * 1024;
 
 /// The pause after so many deliveries.
 fn backoff(deliveries: u32) -> Duration {
@@ -164,7 +165,10 @@ impl Ingest {
 
     async fn validate(&self, request: &Request) -> Result<Value> {
         match Box::pin(pipeline::validate(&self.context, request)).await {
-            Ok(file) => Ok(file.as_json(&file.first_rejects(SHOWN).await?, &file.first_warnings(SHOWN).await?)),
+            Ok(file) => {
+                let rejects = within_an_answer(file.first_rejects(SHOWN).await?);
+                Ok(file.as_json(&rejects, &within_an_answer(file.first_warnings(SHOWN).await?)))
+            }
             Err(error) => {
                 let (bucket, key) = (request.location.bucket(), request.location.key());
                 pipeline::unusable(&format!("s3://{bucket}/{key}"), error)
@@ -192,6 +196,20 @@ impl Ingest {
         let (body, delay) = (rest.to_string(), report.resume_after.unwrap_or_default());
         retrying(|| queue.send(&body, delay)).await
     }
+}
+
+/// The first of these that fit: Lambda takes an answer of six megabytes, and a cell may be as large as that.
+fn within_an_answer(mut violations: Vec<Violation>) -> Vec<Violation> {
+    let mut room = MOST_BYTES_SHOWN;
+    let fits = violations.iter().take_while(|violation| {
+        let bytes = violation.message.len() + violation.value.as_ref().map_or(0, String::len);
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    });
+    let count = fits.count();
+    violations.truncate(count);
+    violations
 }
 
 /// Messages that are on their way to the queue at once.

@@ -39,28 +39,28 @@ struct FileMetrics {
     #[metrics(unit = Count)]
     failed_loads: u64,
     #[metrics(unit = Count)]
-    read: u64,
+    read: Option<u64>,
     #[metrics(unit = Count)]
-    inserted: u64,
+    inserted: Option<u64>,
     #[metrics(unit = Count)]
-    updated: u64,
+    updated: Option<u64>,
     #[metrics(unit = Count)]
-    unchanged: u64,
+    unchanged: Option<u64>,
     #[metrics(unit = Count)]
-    stale: u64,
+    stale: Option<u64>,
     #[metrics(unit = Count)]
-    parked: u64,
+    parked: Option<u64>,
     #[metrics(unit = Count)]
-    rejected: u64,
+    rejected: Option<u64>,
     #[metrics(unit = Count)]
-    withheld: u64,
+    withheld: Option<u64>,
     #[metrics(unit = Count)]
-    warnings: u64,
+    warnings: Option<u64>,
     #[metrics(unit = Count)]
-    released: u64,
+    released: Option<u64>,
     rows_per_second: f64,
     #[metrics(unit = Percent)]
-    reject_rate: f64,
+    reject_rate: Option<f64>,
     large_file_rows_per_second: Option<f64>,
     #[metrics(unit = Percent)]
     large_file_reject_rate: Option<f64>,
@@ -90,10 +90,10 @@ struct RunMetrics {
     #[metrics(unit = Count)]
     files_sent: u64,
     #[metrics(unit = Count)]
-    missing_files: u64,
+    missing_files: Option<u64>,
     #[metrics(unit = Count)]
-    discrepancies: u64,
-    oldest_parked_days: f64,
+    discrepancies: Option<u64>,
+    oldest_parked_days: Option<f64>,
 }
 
 /// A call that failed since the database could not be reached.
@@ -122,32 +122,31 @@ impl Metrics {
 
     /// A file that was loaded, failed, or left to the next call; with the sessions on the database server.
     pub(super) fn loaded(&self, report: &LoadReport, progress: &Progress, sessions: Option<i64>) {
-        let counts = report.counts.unwrap_or_default();
-        let read = count(counts.read);
-        let rows_per_second = as_float(read) * 1000.0 / as_float(report.elapsed_ms.max(1));
-        let reject_rate = as_float(count(counts.rejected)) * 100.0 / as_float(read.max(1));
-        // Whoever goes on with a load has not written all of it.
-        let large = counts.read >= LARGE_FILE && report.status == LoadStatus::Loaded;
-        let whole = large && report.attempt == Some(1);
+        // A load that goes on counts when it ends, and then as a whole; its speed is that of each call.
+        let counts = report.counts.filter(|_| report.status != LoadStatus::Interrupted);
+        let large = progress.total().max(report.counts.map_or(0, |counts| counts.read)) >= LARGE_FILE;
+        let rows_per_second = as_float(count(progress.written())) * 1000.0 / as_float(report.elapsed_ms.max(1));
+        let reject_rate =
+            counts.map(|counts| as_float(count(counts.rejected)) * 100.0 / as_float(count(counts.read).max(1)));
         print(FileMetrics {
             timestamp: SystemTime::now(),
             environment: self.environment.clone(),
             dataset: report.dataset.clone().unwrap_or_default(),
             failed_loads: u64::from(report.status == LoadStatus::Failed),
-            read,
-            inserted: count(counts.inserted),
-            updated: count(counts.updated),
-            unchanged: count(counts.unchanged),
-            stale: count(counts.stale),
-            parked: count(counts.parked),
-            rejected: count(counts.rejected),
-            withheld: count(counts.withheld),
-            warnings: count(counts.warnings),
-            released: count(counts.released),
+            read: counts.map(|counts| count(counts.read)),
+            inserted: counts.map(|counts| count(counts.inserted)),
+            updated: counts.map(|counts| count(counts.updated)),
+            unchanged: counts.map(|counts| count(counts.unchanged)),
+            stale: counts.map(|counts| count(counts.stale)),
+            parked: counts.map(|counts| count(counts.parked)),
+            rejected: counts.map(|counts| count(counts.rejected)),
+            withheld: counts.map(|counts| count(counts.withheld)),
+            warnings: counts.map(|counts| count(counts.warnings)),
+            released: counts.map(|counts| count(counts.released)),
             rows_per_second,
             reject_rate,
-            large_file_rows_per_second: whole.then_some(rows_per_second),
-            large_file_reject_rate: large.then_some(reject_rate),
+            large_file_rows_per_second: (large && report.status != LoadStatus::Failed).then_some(rows_per_second),
+            large_file_reject_rate: reject_rate.filter(|_| large),
             elapsed: report.elapsed_ms,
             slowest_batch: millis(progress.slowest_batch()),
             connections: sessions.map(count),
@@ -161,14 +160,16 @@ impl Metrics {
 
     /// A nightly run; it counts as one where its time was enough.
     pub(super) fn reconciled(&self, done: &Reconciliation) {
+        // What was not looked at is not told: it would take an alarm back.
+        let whole = !done.tidied.out_of_time;
         print(RunMetrics {
             timestamp: SystemTime::now(),
             environment: self.environment.clone(),
-            reconciliations: u64::from(!done.tidied.out_of_time),
+            reconciliations: u64::from(whole),
             files_sent: done.sent,
-            missing_files: done.missing_files.len() as u64,
-            discrepancies: count(done.discrepancy_count),
-            oldest_parked_days: done.oldest_parked_seconds.unwrap_or_default() / 86_400.0,
+            missing_files: whole.then_some(done.missing_files.len() as u64),
+            discrepancies: whole.then(|| count(done.discrepancy_count)),
+            oldest_parked_days: whole.then(|| done.oldest_parked_seconds.unwrap_or_default() / 86_400.0),
         });
     }
 

@@ -9,15 +9,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
-use futures::future::LocalBoxFuture;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::future::{LocalBoxFuture, ready};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
 use super::check::{Totals, check};
 use super::{Context, Request};
-use crate::data_access::postgres::{Database, RunEnd};
+use crate::data_access::postgres::{Database, NULL, RunEnd};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LOCAL_BUCKET;
@@ -63,11 +63,16 @@ impl<'a> LoadHere<'a> {
         Self { context, database, deadline, jobs: 1, tolerated: None, watch: &|_| {}, failed: AtomicU64::new(0) }
     }
 
-    /// Returns whether nothing is left of the file.
-    fn load<'b>(&'b self, file: &'b FoundFile) -> LocalBoxFuture<'b, Result<bool>> {
-        Box::pin(self.load_one(file))
+    /// Loads the versions of one key, one after the other. Returns of how many something is left.
+    async fn load_key(&self, versions: &[FoundFile]) -> Result<u64> {
+        let mut left = 0;
+        for file in versions {
+            left += u64::from(!self.load_one(file).await?);
+        }
+        Ok(left)
     }
 
+    /// Returns whether nothing is left of the file.
     async fn load_one(&self, file: &FoundFile) -> Result<bool> {
         if !self.deadline.has_time_for(Duration::ZERO) {
             return Ok(false);
@@ -87,7 +92,7 @@ impl<'a> LoadHere<'a> {
         if report.status == LoadStatus::Failed {
             self.count_failure()?;
         }
-        Ok(report.status != LoadStatus::Interrupted)
+        Ok(!matches!(report.status, LoadStatus::Interrupted | LoadStatus::InProgress))
     }
 
     fn count_failure(&self) -> Result<()> {
@@ -104,13 +109,10 @@ impl<'a> LoadHere<'a> {
 #[async_trait(?Send)]
 impl Receiver for LoadHere<'_> {
     async fn take(&self, files: &[FoundFile]) -> Result<u64> {
-        let loads: Vec<LocalBoxFuture<'_, Result<bool>>> = files.iter().map(|file| self.load(file)).collect();
-        let mut loads = stream::iter(loads).buffered(self.jobs);
-        let mut left = 0;
-        while let Some(taken) = loads.next().await {
-            left += u64::from(!taken?);
-        }
-        Ok(left)
+        let keys = files.chunk_by(|one, next| one.file == next.file);
+        let loads: Vec<LocalBoxFuture<'_, Result<u64>>> =
+            keys.map(|versions| self.load_key(versions).boxed_local()).collect();
+        stream::iter(loads).buffered(self.jobs).try_fold(0, |sum, left| ready(Ok(sum + left))).await
     }
 }
 
@@ -198,11 +200,26 @@ async fn run(
         Some(bucket) => vec![bucket.clone()],
         None => retrying(|| database.buckets()).await?,
     };
+    if let Some(prefix) = &scope.prefix {
+        let known = datasets.prefixes();
+        if !known.iter().any(|known| known.starts_with(prefix) || prefix.starts_with(known)) {
+            let known = known.join(", ");
+            return Err(Error::configuration(format!(
+                "no dataset claims anything under {prefix:?}; they claim {known}"
+            )));
+        }
+    }
     let prefixes = scope.prefix.as_deref().map_or_else(|| datasets.prefixes(), |prefix| vec![prefix]);
-    for bucket in &buckets {
-        for prefix in &prefixes {
-            let parts = (&*terms.store, database);
-            compare(parts, datasets, (bucket, prefix), receiver, deadline, result).await?;
+    let mut unreached = None;
+    for (bucket, prefix) in buckets.iter().flat_map(|bucket| prefixes.iter().map(move |prefix| (bucket, *prefix))) {
+        let parts = (&*terms.store, database);
+        match compare(parts, datasets, (bucket, prefix), receiver, deadline, result).await {
+            Ok(()) => {}
+            // What S3 refuses a person must mend; the rest of the run can do without.
+            Err(error) if error.kind() == ErrorKind::Configuration && scope.prefix.is_none() => {
+                result.note(None, "listing", error.chain(), 1);
+            }
+            Err(error) => unreached = unreached.or(Some(error)),
         }
     }
     let report_bucket = buckets.first().and_then(|bucket| context.output.bucket(bucket, false)).map(String::from);
@@ -216,7 +233,7 @@ async fn run(
         result.tidied = tidy(database, &context.output, terms.retention_days, deadline).await?;
     }
     result.tidied.out_of_time |= !deadline.has_time_for(Duration::ZERO);
-    Ok(report_bucket)
+    unreached.map_or(Ok(report_bucket), Err)
 }
 
 /// Checks every row of a dataset's table as if it came in a file.
@@ -227,7 +244,8 @@ async fn check_table(
     deadline: &Deadline,
     result: &mut Reconciliation,
 ) -> Result<()> {
-    let dataset = dataset.without_encrypted();
+    let mut dataset = dataset.without_encrypted();
+    dataset.null_values = vec![NULL.into()];
     let mut rows = pin!(database.export(&dataset).await?.fuse());
     let Some(header) = rows.try_next().await? else { return Ok(()) };
     while deadline.has_time_for(Duration::ZERO) {
@@ -253,8 +271,10 @@ async fn check_table(
         while let Some(chunk) = violations.try_next().await? {
             for violation in chunk {
                 let (key, column) = (violation.key.unwrap_or_default(), violation.column.unwrap_or_default());
-                let message = format!("table {} row {key}: column {column}: {}", dataset.table, violation.message);
-                result.note(Some(&dataset.name), &violation.rule, message, 1);
+                // Without its cell, since reports are kept longer than rejects.
+                let (table, rule) = (&dataset.table, &violation.rule);
+                let message = format!("table {table} row {key}: column {column} breaks rule {rule}");
+                result.note(Some(&dataset.name), rule, message, 1);
             }
         }
     }

@@ -59,13 +59,14 @@ impl Extractor for CsvExtractor {
                 blocking(move || identify_file(&path)).await
             }
             Location::S3 { bucket, key, version_id, etag, size, sequencer } => {
-                // S3 calls the only version of a bucket that keeps none "null", whatever its content.
-                let version_id = version_id.clone().filter(|id| id != "null");
-                let Some(version) = version_id.clone().or_else(|| etag.clone()) else {
+                // S3 calls a version "null", whatever its content, that came while the bucket kept none.
+                let own = version_id.clone().filter(|id| id != "null");
+                let Some(version) = own.or_else(|| etag.clone()) else {
                     let found = self.store.head(bucket, key).await?;
                     return Ok(ObjectVersion { sequencer: sequencer.clone(), ..found });
                 };
-                let (bucket, key, sequencer) = (bucket.clone(), key.clone(), sequencer.clone());
+                let (bucket, key, version_id) = (bucket.clone(), key.clone(), version_id.clone());
+                let sequencer = sequencer.clone();
                 Ok(ObjectVersion { bucket, key, version, version_id, size: *size, sequencer, local: false })
             }
         }

@@ -33,6 +33,7 @@ impl Loader for PostgresLoader {
         for batch in &committed {
             work.count_committed(*batch);
         }
+        work.stage.progress().note_resumed();
         let mut left = open.len();
         let pace = Pace::default();
         let mut writes = stream::iter(open)

@@ -1,6 +1,6 @@
 //! Reconcile: what lies in a bucket against what the ledger knows, and the tables against the ledger and their contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -25,7 +25,7 @@ const RELEASED_AT_ONCE: i64 = 10_000;
 pub struct Scope {
     /// This bucket alone.
     pub bucket: Option<String>,
-    /// These keys alone. The tables are then left alone.
+    /// These keys alone; tables and calendar are then left alone.
     pub prefix: Option<String>,
 }
 
@@ -41,6 +41,18 @@ pub enum Cause {
     Interrupted,
     /// It could not be read before.
     Unreadable,
+}
+
+impl Cause {
+    fn of(standing: Standing) -> Option<Self> {
+        match standing {
+            Standing::Missing => Some(Self::Missing),
+            Standing::Changed => Some(Self::Changed),
+            Standing::Interrupted => Some(Self::Interrupted),
+            Standing::Unreadable => Some(Self::Unreadable),
+            Standing::Settled => None,
+        }
+    }
 }
 
 /// A file that the ledger does not have as it lies in the bucket.
@@ -124,6 +136,9 @@ pub struct Reconciliation {
     pub missing_files: Vec<MissingFile>,
     /// Where the report lies.
     pub report_key: Option<String>,
+    /// The datasets of the files that were sent.
+    #[serde(skip)]
+    pub found_in: BTreeSet<String>,
 }
 
 impl Reconciliation {
@@ -158,35 +173,36 @@ pub async fn compare(
 ) -> Result<()> {
     let mut listing = store.list(bucket, prefix);
     while deadline.has_time_for(std::time::Duration::ZERO)
-        && let Some(mut page) = listing.next_page().await?
+        && let Some(mut keys) = listing.next_keys().await?
     {
-        page.retain(|listed| {
-            let key = &listed.object.key;
+        keys.retain(|versions| {
+            let key = &versions[0].key;
             datasets.claiming(key.as_str()).is_some() && file_of_manifest(key).is_none()
         });
-        let versions: Vec<_> = page.iter().map(|listed| &listed.object).collect();
+        let versions: Vec<_> = keys.iter().flatten().collect();
         let standings = retrying(|| database.standings(bucket, &versions)).await?;
         result.compared += versions.len() as u64;
-        let found: Vec<FoundFile> = versions
-            .iter()
-            .zip(standings)
-            .filter_map(|(object, standing)| {
-                let cause = match standing {
-                    Standing::Missing => Cause::Missing,
-                    Standing::Changed => Cause::Changed,
-                    Standing::Interrupted => Cause::Interrupted,
-                    Standing::Unreadable => Cause::Unreadable,
-                    Standing::Settled => return None,
-                };
-                Some(FoundFile {
+        let mut standings = standings.into_iter();
+        let mut found = Vec::new();
+        for versions in &keys {
+            let standings: Vec<Standing> = standings.by_ref().take(versions.len()).collect();
+            for (index, (object, standing)) in versions.iter().zip(&standings).enumerate() {
+                let Some(cause) = Cause::of(*standing) else { continue };
+                let mut object = object.clone();
+                let is_known = |other: &Standing| !matches!(other, Standing::Missing | Standing::Changed);
+                if standings[index + 1..].iter().any(is_known) {
+                    object.sequencer.iter_mut().for_each(|rank| rank.push('-'));
+                }
+                found.push(FoundFile {
                     file: object.display_name(),
                     version: object.version.clone(),
                     cause,
-                    location: Location::of(object),
-                    again: standing == Standing::Unreadable,
-                })
-            })
-            .collect();
+                    location: Location::of(&object),
+                    again: *standing == Standing::Unreadable,
+                });
+                result.found_in.extend(datasets.claiming(object.key.as_str()).map(|dataset| dataset.name.clone()));
+            }
+        }
         if found.is_empty() {
             continue;
         }
@@ -277,7 +293,9 @@ pub async fn check_calendar(
         }
         for due in moments {
             let Some(window) = calendar.window(due) else { continue };
-            if !retrying(|| database.came_in(&dataset.name, window)).await? {
+            // What was sent a moment ago is on its way; the next run sees whether it came.
+            let on_its_way = due == last && result.found_in.contains(&dataset.name);
+            if !on_its_way && !retrying(|| database.came_in(&dataset.name, window)).await? {
                 tracing::error!(dataset = dataset.name, due = %due, "a file was due and did not come");
                 result.missing_files.push(MissingFile { dataset: dataset.name.clone(), due });
             }

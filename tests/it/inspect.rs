@@ -195,7 +195,7 @@ async fn reconcile_and_report_answer_on_the_command_line() {
     let (world, scratch) = busy().await;
     world.query("update etl.load set rejects_key = null where id = 1").await;
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["reconcile"])), @"
-    compared 5 versions with the ledger; loaded 0, not loaded 0
+    5 versions lie there, 0 of them were to be loaded: 0 loaded, 0 failed, 0 otherwise, 0 left
     parked rows released: 0
     rejects files written: 1
     rejects deleted: 0, of which open: 0
@@ -223,7 +223,7 @@ async fn a_rejects_file_that_is_missing_is_told_with_its_cause() {
     let output = run(&world, &scratch, &["reconcile"]);
     assert_eq!(output.status.code(), Some(3));
     assert_snapshot!(tidy(&world, &output), @"
-    compared 1 versions with the ledger; loaded 0, not loaded 0
+    1 versions lie there, 0 of them were to be loaded: 0 loaded, 0 failed, 0 otherwise, 0 left
     parked rows released: 0
     rejects files written: 0
     rejects deleted: 0, of which open: 0

@@ -209,6 +209,7 @@ async fn the_ingest_role_reaches_nothing_but_rows() {
         "copy asset from program 'id'",
         "delete from etl.data_key",
         "update etl.data_key set wrapped = ''",
+        "insert into etl.data_key (id, configured_as, kms_key, wrapped) overriding system value values (-1, '', '', '')",
     ] {
         let error = session.batch_execute(statement).await.expect_err(statement);
         assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
@@ -307,6 +308,13 @@ async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use
     assert!(answer.contains("\"unchanged\":2"), "{answer}");
     assert_eq!(query(&owner, "select count(*) from etl.data_key").await, "1");
 
+    // Who reads rejects in the clear is noted as well.
+    let (rejects, _) = small_etl(&world, &["rejects", "2"]);
+    assert!(rejects.contains("rule min_length"), "{rejects}");
+    let noted =
+        "select login ~ 'ingest$', detail from etl.audit where action = 'rejects decrypted' order by id desc limit 1";
+    assert_eq!(query(&owner, noted).await, "t | {\"records\": 2}");
+
     // Moved to another row it is refused.
     query(
         &owner,
@@ -319,6 +327,25 @@ async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use
     query(&owner, "revoke insert on etl.audit from small_etl_ingest; revoke insert (action, load_id, detail) on etl.audit from small_etl_ingest").await;
     let (clear, error) = small_etl(&world, &["decrypt", "client"]);
     assert!(clear.is_empty() && error.contains("lacks a privilege"), "{clear}{error}");
+}
+
+#[tokio::test]
+async fn an_alias_that_names_another_key_tomorrow_loses_nothing() {
+    let folder = Scratch::new("clients");
+    let world = clients(&folder).await;
+    let kms = moto().kms();
+    let key = async || kms.create_key().send().await.unwrap().key_metadata.unwrap().key_id;
+    let alias = format!("alias/{}", world.bucket);
+    kms.create_alias().alias_name(&alias).target_key_id(key().await).send().await.unwrap();
+    let world = world.under_variables(&[("ENCRYPTION__KMS_KEY", &alias)]);
+    world.put("incoming/clients/1.csv", CLIENTS).await;
+    let place = format!("s3://{}/incoming/clients/1.csv", world.bucket);
+    small_etl(&world, &["load", &place]);
+    kms.update_alias().alias_name(&alias).target_key_id(key().await).send().await.unwrap();
+    let (clear, error) = small_etl(&world, &["decrypt", "client", "C1"]);
+    assert_eq!(clear, "client_id,tax_number,limit\nC1,canary-1,100.50\n", "{error}");
+    let (answer, error) = small_etl(&world, &["load", &place, "--json", "--again"]);
+    assert!(answer.contains("\"unchanged\":2"), "{answer}{error}");
 }
 
 #[tokio::test]

@@ -137,6 +137,11 @@ impl World {
         self
     }
 
+    /// The same world with another bucket, which is there.
+    pub fn with_bucket(self, bucket: String) -> Self {
+        Self { bucket, ..self }
+    }
+
     /// The same world for other processes alone: this one's own connections stay as they are.
     pub fn under_variables(mut self, settings: &[(&str, &str)]) -> Self {
         self.settings.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));

@@ -54,13 +54,13 @@ impl Database {
             )));
         };
         // The first one is in force, so that two workers that made one each agree.
-        let statement = "select id, kms_key, wrapped from etl.data_key where kms_key = $1 order by id limit 1";
+        let statement = "select id, kms_key, wrapped from etl.data_key where configured_as = $1 order by id limit 1";
         if let Some(key) = self.wrapped_key(statement, kms_key).await? {
             return self.open(key).await.map(Some);
         }
-        let (_, wrapped) = Box::pin(new_data_key(kms_key)).await?;
-        let keep = "insert into etl.data_key (kms_key, wrapped) values ($1, $2)";
-        let kept = self.connection().await?.execute(keep, &[kms_key, &wrapped]).await;
+        let (arn, wrapped) = Box::pin(new_data_key(kms_key)).await?;
+        let keep = "insert into etl.data_key (configured_as, kms_key, wrapped) values ($1, $2, $3)";
+        let kept = self.connection().await?.execute(keep, &[kms_key, &arn, &wrapped]).await;
         kept.map_err(|error| query_error("keep a data key", error))?;
         match self.wrapped_key(statement, kms_key).await? {
             Some(key) => self.open(key).await.map(Some),
@@ -99,6 +99,14 @@ impl Database {
     fn known_cipher(&self, id: i64) -> Option<Arc<Cipher>> {
         // The map is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
         self.ciphers.opened.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Notes in `etl.audit` that records of these loads are decrypted.
+    pub(super) async fn note_decryption(&self, loads: &[i64]) -> Result<()> {
+        let statement = "insert into etl.audit (action, load_id, detail) \
+            select 'rejects decrypted', load, jsonb_build_object('records', count(*)) from unnest($1::bigint[]) as load group by load";
+        let noted = self.connection().await?.execute(statement, &[&loads]).await;
+        noted.map(|_| ()).map_err(|error| query_error("note in etl.audit that rejects are decrypted", error))
     }
 
     /// The bytes of a rejected record that were kept encrypted.

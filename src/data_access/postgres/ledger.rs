@@ -139,7 +139,8 @@ impl Database {
         // Of two versions that are claimed at once, the one with the higher id sees the other.
         let alone = "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
         transaction.execute(alone, &[&object.bucket, &object.key.as_str()]).await.map_err(failed)?;
-        // S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right.
+        // S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right. Versions
+        // of a listing have ranks, which say nothing about those.
         let inserted = transaction
             .query_opt(
                 "insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
@@ -149,7 +150,9 @@ impl Database {
                          from etl.load where bucket = $1 and key = $2 and version = $3), \
                      $4, $5, $6, $7, $8, $9, $10, \
                      $13, clock_timestamp() + make_interval(secs => $11), $14, 1, \
-                     exists (select from etl.load newer where newer.bucket = $1 and newer.key = $2 and newer.version <> $3 \
+                     coalesce($4 like '#%-', false) \
+                     or exists (select from etl.load newer where newer.bucket = $1 and newer.key = $2 and newer.version <> $3 \
+                         and (newer.sequencer like '#%') = ($4 like '#%') \
                          and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower($4), 64, '0') collate \"C\")) \
                  on conflict (bucket, key, version, run) do nothing \
                  returning id",

@@ -49,12 +49,14 @@ struct Credentials {
 #[derive(Clone)]
 pub(super) struct LoginSource {
     login: Login,
-    current: Arc<RwLock<Option<Credentials>>>,
+    current: Arc<RwLock<Option<Arc<Credentials>>>>,
+    /// One fetches for all.
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LoginSource {
     pub(super) fn new(login: Login) -> Self {
-        Self { login, current: Arc::default() }
+        Self { login, current: Arc::default(), fetching: Arc::default() }
     }
 
     /// Whether a refused login may succeed with what is fetched anew.
@@ -62,10 +64,9 @@ impl LoginSource {
         matches!(self.login, Login::Secret(_))
     }
 
-    /// Forgets the credentials, since the server refused them.
-    pub(super) fn forget(&self) {
+    fn current(&self) -> Option<Arc<Credentials>> {
         // It is only ever replaced as a whole, so that a panic elsewhere leaves nothing half done in it.
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Fetches credentials where there are none that a new connection could use.
@@ -73,22 +74,31 @@ impl LoginSource {
     /// # Errors
     /// `Configuration` for a secret that cannot be read or holds no login, `Connection` where AWS cannot be reached.
     pub(super) async fn prepare(&self, config: &Config) -> Result<()> {
-        let usable = |known: &Credentials| self.may_rotate() || known.since.elapsed() < TOKEN_LIFE;
-        if self.login == Login::Password
-            || self.current.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(usable)
-        {
+        let usable = |known: &Arc<Credentials>| self.may_rotate() || known.since.elapsed() < TOKEN_LIFE;
+        if self.login == Login::Password || self.current().as_ref().is_some_and(usable) {
             return Ok(());
         }
         // Boxed, or every step with a connection would carry the room for it.
-        let fetched = Box::pin(self.fetch(config)).await?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fetched;
-        Ok(())
+        Box::pin(self.replace(config, |known| !known.is_some_and(usable))).await
     }
 
-    async fn fetch(&self, config: &Config) -> Result<Option<Credentials>> {
+    /// Fetches the secret anew, unless somebody did since `asked`. The server refused what was in force then.
+    ///
+    /// # Errors
+    /// Those of [`LoginSource::prepare`].
+    pub(super) async fn refresh(&self, config: &Config, asked: Instant) -> Result<()> {
+        Box::pin(self.replace(config, |known| known.is_none_or(|known| known.since < asked))).await
+    }
+
+    /// Until there are new ones the old stay in force: a connection without any would be somebody else's.
+    async fn replace(&self, config: &Config, is_old: impl Fn(Option<&Arc<Credentials>>) -> bool) -> Result<()> {
+        let _alone = self.fetching.lock().await;
+        if !is_old(self.current().as_ref()) {
+            return Ok(());
+        }
         let since = Instant::now();
-        Ok(Some(match &self.login {
-            Login::Password => return Ok(None),
+        let fetched = match &self.login {
+            Login::Password => return Ok(()),
             Login::Iam => Credentials { user: None, password: token(config).await?, since },
             Login::Secret(arn) => {
                 let text = secret(arn).await?;
@@ -98,13 +108,15 @@ impl LoginSource {
                 })?;
                 Credentials { user: Some(found.username), password: found.password, since }
             }
-        }))
+        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fetched));
+        Ok(())
     }
 
     /// `config` with the credentials in force.
     pub(super) fn apply(&self, config: &Config) -> Config {
         let mut config = config.clone();
-        if let Some(credentials) = &*self.current.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(credentials) = self.current() {
             config.password(credentials.password.expose_secret());
             if let Some(user) = &credentials.user {
                 config.user(user);
@@ -121,6 +133,9 @@ async fn token(config: &Config) -> Result<SecretString> {
             "database.login = \"iam\" needs a host and a user in the URL, and no password",
         ));
     };
+    if config.get_password().is_some() {
+        return Err(Error::configuration("database.login is iam; take the password out of the URL"));
+    }
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let wrong = |error| Error::with_source(ErrorKind::Configuration, "sign a token for the database", error);
     let token = TokenConfig::builder().hostname(host).port(port.into()).username(user).build().map_err(wrong)?;

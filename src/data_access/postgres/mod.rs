@@ -18,7 +18,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use secrecy::{ExposeSecret, SecretString};
@@ -32,7 +32,7 @@ pub use history::{LoadDetail, LoadSummary, PresentRow, RowAttempt, Status, Waiti
 pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken};
 pub use login::Login;
 pub use migrate::AppliedMigration;
-pub use reconcile::{RunEnd, Standing};
+pub use reconcile::{NULL, RunEnd, Standing};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
 
@@ -157,14 +157,14 @@ impl Database {
     /// A connection that answered a moment ago.
     async fn connection(&self) -> Result<Object> {
         self.login.prepare(&self.config).await?;
+        let asked = Instant::now();
         let mut connection = self.pool.get().await;
         if let Err(PoolError::Backend(error)) = &connection
             && self.login.may_rotate()
             && error.code().is_some_and(|code| code.code().starts_with("28"))
         {
             tracing::info!("the database refused the login; fetching the secret anew");
-            self.login.forget();
-            self.login.prepare(&self.config).await?;
+            self.login.refresh(&self.config, asked).await?;
             connection = self.pool.get().await;
         }
         connection.map_err(|error| match error {

@@ -49,6 +49,9 @@ pub struct RunEnd<'a> {
     pub error: Option<&'a str>,
 }
 
+/// The cell for a null in an exported table; no text that a file has.
+pub const NULL: &str = "\u{1}null\u{1}";
+
 impl Database {
     /// Begins a run. Returns its number, and when the last one began that came to its end.
     ///
@@ -60,6 +63,11 @@ impl Database {
         prefix: Option<&str>,
     ) -> Result<(i64, Option<DateTime<Utc>>)> {
         self.check_schema().await?;
+        // Whoever was killed did not say so.
+        let forget = "update etl.reconciliation set state = 'failed', finished_at = clock_timestamp(), error = 'its process ended' \
+            where state = 'running' and started_at < clock_timestamp() - interval '1 day'";
+        let forgotten = self.connection().await?.execute(forget, &[]).await;
+        forgotten.map_err(|error| query_error("begin the reconciliation", error))?;
         let statement = "insert into etl.reconciliation (bucket, prefix) values ($1, $2) returning id, \
             (select max(started_at) from etl.reconciliation where state = 'done' and prefix is null)";
         let row = self.connection().await?.query_one(statement, &[&bucket, &prefix]).await;
@@ -225,7 +233,7 @@ impl Database {
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("check the references of a table", error))
     }
 
-    /// A dataset's table as a file of that dataset: the header, then a record in each item.
+    /// A dataset's table as a file of that dataset: the header, then a record in each item. A null is [`NULL`].
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -233,17 +241,19 @@ impl Database {
         let columns = dataset.columns.iter().map(|column| {
             let name = quoted(&column.name);
             if column.kind == ColumnType::Timestamp {
-                format!("to_char({name} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') as {name}")
+                // A year before the first is told as one, and is then no timestamp of the contract.
+                format!(
+                    "to_char({name} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') \
+                         || case when {name} < '0001-01-01Z' then ' BC' else '' end as {name}"
+                )
             } else {
                 name
             }
         });
-        let null = dataset.null_values.iter().min_by_key(|text| text.len()).map_or("", String::as_str);
         let statement = format!(
-            "copy (select {} from public.{}) to stdout (format csv, header, null '{}')",
+            "copy (select {} from public.{}) to stdout (format csv, header, null '{NULL}')",
             columns.collect::<Vec<_>>().join(", "),
-            quoted(&dataset.table),
-            null.replace('\'', "''")
+            quoted(&dataset.table)
         );
         let failed = |error| query_error("read a table", error);
         // A session of its own, which ends with the stream: reading a large table takes longer than other statements may.
@@ -260,8 +270,10 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn came_in(&self, dataset: &str, window: (DateTime<Utc>, DateTime<Utc>)) -> Result<bool> {
-        let statement = "select exists (select from etl.load where dataset = $1 and started_at between $2 and $3 \
-            and reason is distinct from 'not_found' and reason is distinct from 'forbidden')";
+        // Neither what is loaded once more nor a mended rejects file is news of the sender.
+        let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 and run = 0 \
+            and reason is distinct from 'not_found' and reason is distinct from 'forbidden' \
+            and not exists (select from etl.resubmission s where s.load_id = l.id))";
         let row = self.connection().await?.query_one(statement, &[&dataset, &window.0, &window.1]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
     }

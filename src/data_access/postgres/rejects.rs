@@ -134,6 +134,13 @@ impl Database {
             )
             .await
             .map_err(|error| query_error("read the rejects", error))?;
+        let encrypted = |row: &&Row| {
+            row.get::<_, Option<&[u8]>>("raw").is_some() && row.get::<_, Option<i64>>("data_key").is_some()
+        };
+        let loads: Vec<i64> = rows.iter().filter(encrypted).map(|row| row.get("load_id")).collect();
+        if !loads.is_empty() {
+            self.note_decryption(&loads).await?;
+        }
         let mut raw: Arc<[u8]> = Arc::default();
         let mut page = Vec::new();
         for row in &rows {
