@@ -78,7 +78,7 @@ check-host-binary: build ## Look at what the functions built for this machine as
 check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 and x86_64, and look at what they ask of Lambda
 	@for arch in arm64 x86-64; do \
 		echo "==> building for $$arch (the first time compiles DuckDB: half an hour or more)"; \
-		PATH="$$PATH:$(SAM)/run" env -u CXX cargo-lambda lambda build $(LOCKED) --release --$$arch --bin ingest --bin migrate \
+		PATH="$$PATH:$(SAM)/run" CARGO_ZIGBUILD_ZIG_PATH=$(SAM)/run/zig env -u CXX cargo-lambda lambda build $(LOCKED) --release --$$arch --bin ingest --bin migrate \
 			--lambda-dir $(SMALL_ETL_CACHE)/lambda/$$arch; \
 		.ci/check-binary $(SMALL_ETL_CACHE)/lambda/$$arch/ingest/bootstrap $(SMALL_ETL_CACHE)/lambda/$$arch/migrate/bootstrap; \
 	done

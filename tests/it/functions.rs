@@ -134,8 +134,8 @@ async fn a_file_can_be_checked_without_being_loaded() {
     assert_eq!((&answer["rejects"][0]["line"], &answer["rejects"][0]["rule"]), (&json!(2), &json!("total_is_sum")));
     // Lambda takes no answer of more than six megabytes.
     let long = "x".repeat(100_000);
-    let bad: String = (0..150).map(|number| format!("{number},{long},2,1,0,0,1,2025-12-22T14:30:00\n")).collect();
-    world.put("incoming/assets/3.csv", format!("{}\n{bad}", ASSETS.lines().next().unwrap())).await;
+    let bad: Vec<_> = (0..150).map(|number| format!("{number},{long},2,1,0,0,1,2025-12-22T14:30:00\n")).collect();
+    world.put("incoming/assets/3.csv", format!("{}\n{}", ASSETS.lines().next().unwrap(), bad.concat())).await;
     let answer = check("incoming/assets/3.csv");
     assert!(
         answer["rejected"] == 150 && answer["rejects"].as_array().is_some_and(|shown| !shown.is_empty()),
