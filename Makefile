@@ -80,8 +80,8 @@ check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 an
 		echo "==> building for $$arch (the first time compiles DuckDB: half an hour or more)"; \
 		PATH="$$PATH:$(SAM)/run" CARGO_ZIGBUILD_ZIG_PATH=$(SAM)/run/zig env -u CXX cargo-lambda lambda build $(LOCKED) --release --$$arch --bin ingest --bin migrate \
 			--lambda-dir $(SMALL_ETL_CACHE)/lambda/$$arch; \
-		.ci/check-binary $(SMALL_ETL_CACHE)/lambda/$$arch/ingest/bootstrap $(SMALL_ETL_CACHE)/lambda/$$arch/migrate/bootstrap; \
 	done
+	@.ci/check-binary $(SMALL_ETL_CACHE)/lambda/{arm64,x86-64}/{ingest,migrate}/bootstrap
 
 lint: setup ## Check every target with clippy; a warning is an error
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
