@@ -1,15 +1,12 @@
 //! What lies in a bucket: every version of every object under a prefix, page by page.
 
-use std::borrow::Cow;
-
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::EncodingType;
-use percent_encoding::percent_decode_str;
 
 use super::aws::service_error;
 use super::retry::retrying;
 use super::s3::{ObjectStore, unquoted};
-use crate::domain::ObjectVersion;
+use crate::domain::{ObjectKey, ObjectVersion};
 use crate::error::{Error, Result};
 
 enum Next {
@@ -101,7 +98,7 @@ impl Listing<'_> {
         let encoded = page.encoding_type.is_some();
         let next = if page.is_truncated() == Some(true) {
             let key = page.next_key_marker.map(|key| decoded(key, encoded)).transpose()?;
-            Next::Versions(key, page.next_version_id_marker)
+            Next::Versions(key.map(|key| key.to_string()), page.next_version_id_marker)
         } else {
             Next::End
         };
@@ -130,7 +127,7 @@ impl Listing<'_> {
         let own = version_id.clone().filter(|id| id != "null");
         Ok(ObjectVersion {
             bucket: self.bucket.clone(),
-            key: decoded(key.unwrap_or_default(), encoded)?.into(),
+            key: decoded(key.unwrap_or_default(), encoded)?,
             version: own.unwrap_or_else(|| unquoted(&etag.unwrap_or_default())),
             version_id,
             size: size.and_then(|size| u64::try_from(size).ok()),
@@ -148,14 +145,12 @@ impl Listing<'_> {
     }
 }
 
-/// A key as it is; where the server was asked for them so, and does so, keys come as in a form.
-fn decoded(key: String, encoded: bool) -> Result<String> {
+/// A key as it is; where the server was asked to encode keys and does so, decoded.
+fn decoded(key: String, encoded: bool) -> Result<ObjectKey> {
     if !encoded {
-        return Ok(key);
+        return Ok(key.into());
     }
-    let text = key.replace('+', " ");
-    let decoded = percent_decode_str(&text).decode_utf8();
-    decoded.map(Cow::into_owned).map_err(|error| Error::system("read a key of a listing", error))
+    ObjectKey::from_form(&key).map_err(|error| Error::system("read a key of a listing", error))
 }
 
 #[cfg(test)]
@@ -164,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_key_is_decoded_only_where_the_server_encodes() {
-        assert_eq!(decoded("in/a+b%2B%01%C3%A9.csv".into(), true).unwrap(), "in/a b+\u{1}é.csv");
-        assert_eq!(decoded("in/a+b%2B.csv".into(), false).unwrap(), "in/a+b%2B.csv");
+        assert_eq!(decoded("in/a+b%2B%01%C3%A9.csv".into(), true).unwrap().as_str(), "in/a b+\u{1}é.csv");
+        assert_eq!(decoded("in/a+b%2B.csv".into(), false).unwrap().as_str(), "in/a+b%2B.csv");
     }
 }

@@ -2,12 +2,24 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::Utf8Error;
+
+use percent_encoding::percent_decode_str;
 
 /// The key of an object inside its bucket, decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(String);
 
 impl ObjectKey {
+    /// The key that S3 encoded as in a form: a `+` is a space.
+    ///
+    /// # Errors
+    /// Where what was encoded is no UTF-8.
+    pub fn from_form(text: &str) -> Result<Self, Utf8Error> {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8().map(|key| Self(key.into_owned()))
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -8,11 +8,10 @@ use std::ops::Not;
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use aws_lambda_events::event::sqs::SqsEvent;
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::Location;
+use crate::domain::{Location, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconcile::Scope;
 
@@ -148,16 +147,13 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
     let (Some(bucket), Some(key)) = (bucket, object.key) else {
         return Err(Error::configuration("the S3 notification names no bucket or no key"));
     };
-    let key = percent_decode_str(&key.replace('+', " "))
-        .decode_utf8()
-        .map_err(|error| {
-            Error::with_source(ErrorKind::Configuration, "the key in the S3 notification is not UTF-8", error)
-        })?
-        .into_owned();
+    let key = ObjectKey::from_form(&key).map_err(|error| {
+        Error::with_source(ErrorKind::Configuration, "the key in the S3 notification is not UTF-8", error)
+    })?;
     Ok(Asked::Load {
         location: Location::S3 {
             bucket,
-            key: key.into(),
+            key,
             version_id: object.version_id,
             etag: object.e_tag,
             size: object.size.and_then(|size| u64::try_from(size).ok()),
