@@ -21,7 +21,7 @@ MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requireme
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo invoke sam-invoke test torture bench lint format check-format check-template check-binaries check-host-binary deploy
+.PHONY: help setup build demo invoke sam-invoke test torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary deploy
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -58,8 +58,14 @@ test: setup ## Run all tests on a real Postgres and a real S3 server; DATABASE_U
 torture: setup ## Kill, cut and confuse it for MINUTES (default 5), from SEED (default: random), and check the end
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --exact torture::whatever_happens_the_end_is_that_of_one_quiet_run
 
-bench: setup ## Load a million trades, against psql; ROWS and RUNS change how many and how often
+bench: setup ## Measure against psql, sling, pgloader and dlt (40 minutes), write BENCHMARKS.md; ONLY, RUNS and ROWS choose less
 	$(CARGO) bench $(LOCKED) --profile dev --bench load
+
+bench-parts: setup ## Measure what splitting, staging, validation and encoding take by themselves
+	$(CARGO) bench $(LOCKED) --profile dev --bench parts
+
+check-instructions: build ## Count the instructions of the parts that only compute, against what is stored; UPDATE=1 stores them
+	@.ci/check-instructions $(CARGO_TARGET_DIR)/debug/examples/part benches/instructions
 
 deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set
 	@.ci/deploy "$(ENV)" $(PARAMETERS)

@@ -12,7 +12,7 @@ const BUFFER: usize = 256 * 1024;
 ///
 /// # Errors
 /// What `source` answers to the first read.
-pub fn unpacked<'a>(source: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
+pub fn unpacked<'a>(source: impl Read + Send + 'a) -> io::Result<Option<Box<dyn Read + Send + 'a>>> {
     let mut source = BufReader::with_capacity(BUFFER, source);
     let mut magic = Vec::with_capacity(ZSTD.len());
     // A body may arrive byte by byte, so that one look into the buffer could be too short.

@@ -45,6 +45,24 @@ impl<'a> Record<'a> {
         (0..self.ends.len()).map(|index| self.field(index))
     }
 
+    /// The text of all fields, one behind the other; none where a byte of them is none: not UTF-8, or a NUL.
+    #[must_use]
+    pub fn text(&self) -> Option<&'a str> {
+        let text = std::str::from_utf8(self.text).ok()?;
+        let whole = memchr::memchr(0, self.text).is_none() && self.ends.iter().all(|end| text.is_char_boundary(*end));
+        whole.then_some(text)
+    }
+
+    /// The field at `index` in [`Record::text`].
+    ///
+    /// # Panics
+    /// When there are not that many, or `text` is another record's.
+    #[must_use]
+    pub fn cell<'t>(&self, text: &'t str, index: usize) -> &'t str {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &text[start..self.ends[index]]
+    }
+
     /// The field at `index`.
     ///
     /// # Panics

@@ -7,9 +7,6 @@ use serde::Deserialize;
 use super::dataset::Severity;
 use super::violation::quoted;
 
-/// What the stage holds instead of a cell that is no text: its bytes are not UTF-8, or one of them is a NUL.
-pub const UNPRINTABLE: &str = "\0";
-
 /// The type of a column, in the file and in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
@@ -39,23 +36,6 @@ impl ColumnType {
             Self::Integer | Self::BigInt => "integer",
             Self::Decimal { .. } => "decimal",
             Self::Timestamp => "timestamp",
-        }
-    }
-
-    /// The regular expression that a whole cell must match before it is cast; none for text.
-    #[must_use]
-    pub fn lexical_form(self) -> Option<String> {
-        match self {
-            Self::Text => None,
-            Self::Integer | Self::BigInt => Some("-?[0-9]+".into()),
-            Self::Decimal { precision, scale } => {
-                let whole = precision - scale;
-                let fraction = if scale == 0 { "0+".into() } else { format!("[0-9]{{1,{scale}}}0*") };
-                Some(format!(r"-?[0-9]{{1,{whole}}}(\.{fraction})?"))
-            }
-            Self::Timestamp => {
-                Some(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z?".into())
-            }
         }
     }
 
@@ -300,13 +280,6 @@ mod tests {
         assert!(explain("2025-12-22T24:00:00").contains("no timestamp"));
         assert!(explain("0000-01-01T00:00:00").contains("years 0001 to 9999"));
         assert!(explain("日本語日本語").contains("no timestamp"));
-    }
-
-    #[test]
-    fn a_decimal_without_a_scale_allows_only_zeros_behind_the_point() {
-        let whole = ColumnType::Decimal { precision: 5, scale: 0 };
-        assert_eq!(whole.lexical_form().as_deref(), Some(r"-?[0-9]{1,5}(\.0+)?"));
-        assert_eq!(MONEY.lexical_form().as_deref(), Some(r"-?[0-9]{1,18}(\.[0-9]{1,2}0*)?"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Datasets, columns, rules, violations and the ledger's arithmetic. Pure: no I/O, no async.
 
 pub mod calendar;
+pub mod cell;
 pub mod column;
 pub mod dataset;
 mod definition;

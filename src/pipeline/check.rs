@@ -42,7 +42,7 @@ pub(super) async fn stage_and_validate(
         Totals::Ignored => (extract.await?, None),
     };
     let agreed = match totals {
-        Some(totals) => Some(manifest::check(&totals, object, dataset, &extracted, stage).await?),
+        Some(totals) => Some(manifest::check(&totals, object, dataset, &extracted)?),
         None => None,
     };
     let validated = context.validator.validate(dataset, stage).await?;

@@ -64,7 +64,7 @@ pub(super) fn statistic_query(statistic: &Statistic) -> String {
     };
     format!(
         "select cast(_group as varchar), cast(_figure as varchar), typeof(_figure) \
-         from (select {group} as _group, {} as _figure from checked where _ok {by}) order by 1 limit {limit}",
+         from (select {group} as _group, {} as _figure from staged where _ok {by}) order by 1 limit {limit}",
         statistic.expression
     )
 }

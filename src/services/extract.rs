@@ -6,34 +6,25 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayBuilder as _, ArrayRef, BooleanBuilder, Int64Builder, StringBuilder};
-use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
+use super::staging::{create_tables, stage_records};
 use super::{Extracted, Extractor};
 use crate::data_access::archive::{Tee, unpacked};
 use crate::data_access::csv::{Record, Records, SplitError};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::s3::{ObjectStore, into_error};
-use crate::domain::column::UNPRINTABLE;
 use crate::domain::expression::nearest;
 use crate::domain::manifest::manifest_key;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
-/// `_check` in table `violation` for a record with too many or too few fields; `_detail` says how many.
-pub(super) const FIELD_COUNT: i32 = -1;
-/// `_check` for a record in which a field goes on behind its closing quote.
-pub(super) const QUOTING: i32 = -3;
-
 /// The columns of a rejects file by which a record is known again. Names that begin with `_` are ours.
 const LOAD_COLUMN: &str = "_load_id";
 const RECORD_COLUMN: &str = "_record";
 
-const ROWS_IN_A_CHUNK: usize = 8 * 1024;
-const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
 /// A longer manifest is cut, and then cannot be read.
 const LONGEST_MANIFEST: u64 = 1024 * 1024;
 
@@ -144,7 +135,7 @@ fn file_error(path: &Path, error: std::io::Error) -> Error {
 }
 
 /// Streams `source` into the stage; `name` is the file's, for messages.
-fn stage_file(source: impl Read, name: &str, dataset: &Dataset, stage: &Stage) -> Result<Extracted> {
+fn stage_file(source: impl Read + Send, name: &str, dataset: &Dataset, stage: &Stage) -> Result<Extracted> {
     let spool = File::create(stage.spool()).map_err(|error| Error::system("keep a copy of the file", error))?;
     let mut spool = BufWriter::with_capacity(1024 * 1024, spool);
     let mut hash = HashWriter(Sha256::new());
@@ -158,13 +149,14 @@ fn stage_file(source: impl Read, name: &str, dataset: &Dataset, stage: &Stage) -
         };
         let header = Header::read(name, &header, dataset)?;
         create_tables(dataset, stage)?;
-        let read = stage_records(&mut records, &header, dataset, name, stage)?;
+        let (read, sums) = stage_records(records, &header, dataset, name, stage)?;
         Extracted {
             read,
             header: header.raw,
             width: header.width,
             positions: header.positions,
             extra_columns: header.extra,
+            sums,
             sha256: String::new(),
         }
     };
@@ -189,13 +181,13 @@ impl Write for HashWriter {
 }
 
 /// Where each column of the dataset stands in the file.
-struct Header {
+pub(super) struct Header {
     raw: Vec<u8>,
-    width: usize,
-    positions: Vec<usize>,
+    pub(super) width: usize,
+    pub(super) positions: Vec<usize>,
     extra: Vec<String>,
     /// Where `_load_id` and `_record` stand, which say what a record is to mend.
-    mends: Option<(usize, usize)>,
+    pub(super) mends: Option<(usize, usize)>,
 }
 
 impl Header {
@@ -267,209 +259,6 @@ impl Header {
     }
 }
 
-/// `staged` holds the records that have the header's width, with whether every byte of them is text; `violation` every
-/// broken rule; `resubmission` the records that say what they are to mend.
-pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
-    let columns: Vec<String> =
-        dataset.columns.iter().map(|column| format!("\"{}.raw\" varchar", column.name)).collect();
-    stage.execute(&format!(
-        "create or replace table staged \
-             (_record bigint, _line bigint, _offset bigint, _length bigint, _readable boolean, {}); \
-         create or replace table violation \
-             (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _detail bigint); \
-         create or replace table resubmission (_record bigint, _line bigint, _of_load bigint, _of_record bigint)",
-        columns.join(", ")
-    ))
-}
-
-fn stage_records<R: Read>(
-    records: &mut Records<R>,
-    header: &Header,
-    dataset: &Dataset,
-    name: &str,
-    stage: &Stage,
-) -> Result<i64> {
-    stage.append(["staged", "violation", "resubmission"], |[mut staged, mut violations, mut resubmissions]| {
-        let mut chunk = Chunk::new(dataset);
-        let mut malformed = Malformed::default();
-        let mut mending = Mending::default();
-        let mut read = 0;
-        while let Some(record) = records.next_record().map_err(|error| split_error(name, error))? {
-            read += 1;
-            stage.progress().set_staged(read);
-            if let Some(positions) = header.mends {
-                mending.push(read, &record, positions);
-            }
-            if !record.well_quoted {
-                malformed.push(read, &record, QUOTING);
-            } else if record.len() != header.width {
-                malformed.push(read, &record, FIELD_COUNT);
-            } else {
-                chunk.push(read, &record, &header.positions, dataset);
-            }
-            if chunk.is_full() {
-                staged.write(chunk.take()?)?;
-                if stage.is_cancelled() {
-                    return Err(Error::new(ErrorKind::LeaseLost, "staging was cancelled"));
-                }
-            }
-            if malformed.checks.len() == ROWS_IN_A_CHUNK {
-                violations.write(std::mem::take(&mut malformed).into_rows()?)?;
-            }
-            if mending.len() == ROWS_IN_A_CHUNK {
-                resubmissions.write(mending.take()?)?;
-            }
-        }
-        staged.write(chunk.take()?)?;
-        violations.write(malformed.into_rows()?)?;
-        resubmissions.write(mending.take()?)?;
-        staged.finish()?;
-        violations.finish()?;
-        resubmissions.finish()?;
-        Ok(read)
-    })
-}
-
-/// Rows on their way into `staged`.
-struct Chunk {
-    places: [Int64Builder; 4],
-    readable: BooleanBuilder,
-    max_lengths: Vec<Option<usize>>,
-    columns: Vec<StringBuilder>,
-    names: Vec<String>,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Chunk {
-    fn new(dataset: &Dataset) -> Self {
-        Self {
-            places: Default::default(),
-            readable: BooleanBuilder::new(),
-            max_lengths: dataset
-                .columns
-                .iter()
-                .map(|column| column.max_length().map(|length| length as usize))
-                .collect(),
-            columns: dataset.columns.iter().map(|_| StringBuilder::new()).collect(),
-            names: dataset.columns.iter().map(|column| format!("{}.raw", column.name)).collect(),
-            rows: 0,
-            bytes: 0,
-        }
-    }
-
-    fn push(&mut self, number: i64, record: &Record<'_>, positions: &[usize], dataset: &Dataset) {
-        push_place(&mut self.places, number, record);
-        self.readable.append_value(is_text(record.raw) || only_loaded_columns_are_bad(record, positions));
-        for ((column, max_length), position) in self.columns.iter_mut().zip(&self.max_lengths).zip(positions) {
-            let cell = record.field(*position);
-            match std::str::from_utf8(cell) {
-                Ok(text) if dataset.null_values.iter().any(|null| null == text) => column.append_null(),
-                Ok(text) if is_text(cell) => column.append_value(cut_behind(text, *max_length)),
-                _ => column.append_value(UNPRINTABLE),
-            }
-        }
-        self.rows += 1;
-        self.bytes += record.raw.len();
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= ROWS_IN_A_CHUNK || self.bytes >= BYTES_IN_A_CHUNK
-    }
-
-    fn take(&mut self) -> Result<RecordBatch> {
-        (self.rows, self.bytes) = (0, 0);
-        let places = ["_record", "_line", "_offset", "_length"].into_iter().zip(&mut self.places);
-        let places = places.map(|(name, place)| (name, Arc::new(place.finish()) as ArrayRef));
-        let readable = [("_readable", Arc::new(self.readable.finish()) as ArrayRef)];
-        let columns = self.names.iter().map(String::as_str).zip(&mut self.columns);
-        let columns = columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef));
-        rows(places.chain(readable).chain(columns))
-    }
-}
-
-/// A cell that is too long stays too long when it is cut, and does not fill the staging database; the whole of it is
-/// read from the record's own bytes.
-fn cut_behind(text: &str, max_length: Option<usize>) -> &str {
-    let Some(length) = max_length.filter(|length| text.len() > *length) else { return text };
-    text.char_indices().nth(length + 1).map_or(text, |(end, _)| &text[..end])
-}
-
-fn is_text(bytes: &[u8]) -> bool {
-    memchr::memchr(0, bytes).is_none() && std::str::from_utf8(bytes).is_ok()
-}
-
-/// A bad cell of a loaded column is a violation of that column; one of any other column is one of the record.
-fn only_loaded_columns_are_bad(record: &Record<'_>, positions: &[usize]) -> bool {
-    record.fields().enumerate().all(|(index, cell)| positions.contains(&index) || is_text(cell))
-}
-
-fn push_place(places: &mut [Int64Builder; 4], number: i64, record: &Record<'_>) {
-    let length = i64::try_from(record.raw.len()).unwrap_or(i64::MAX);
-    let offset = i64::try_from(record.offset).unwrap_or(i64::MAX);
-    for (place, value) in places.iter_mut().zip([number, record.line, offset, length]) {
-        place.append_value(value);
-    }
-}
-
-fn rows<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
-    let columns = columns.map(|(name, column)| (name, column, true));
-    RecordBatch::try_from_iter_with_nullable(columns)
-        .map_err(|error| Error::system("build rows for the staging database", error))
-}
-
-/// Records that cannot be told apart into the header's columns: why, where, and how many fields there were.
-#[derive(Default)]
-struct Malformed {
-    checks: Vec<i32>,
-    places: [Int64Builder; 4],
-    fields: Vec<i64>,
-}
-
-impl Malformed {
-    fn push(&mut self, number: i64, record: &Record<'_>, check: i32) {
-        self.checks.push(check);
-        push_place(&mut self.places, number, record);
-        self.fields.push(i64::try_from(record.len()).unwrap_or(i64::MAX));
-    }
-
-    fn into_rows(mut self) -> Result<RecordBatch> {
-        use arrow::array::{Int32Array, Int64Array};
-        let places = ["_record", "_line", "_offset", "_length"].into_iter().zip(&mut self.places);
-        let places = places.map(|(name, place)| (name, Arc::new(place.finish()) as ArrayRef));
-        let rest: [(&str, ArrayRef); 2] =
-            [("_check", Arc::new(Int32Array::from(self.checks))), ("_detail", Arc::new(Int64Array::from(self.fields)))];
-        rows(places.chain(rest))
-    }
-}
-
-/// Records that say which reject they are to mend.
-#[derive(Default)]
-struct Mending([Int64Builder; 4]);
-
-impl Mending {
-    /// A record that is silent, or says no two numbers, is like one of any other file.
-    fn push(&mut self, number: i64, record: &Record<'_>, (load, of_record): (usize, usize)) {
-        let number_in = |position: usize| {
-            let text = (position < record.len()).then(|| std::str::from_utf8(record.field(position)))?;
-            text.ok()?.trim().parse::<i64>().ok()
-        };
-        let Some((load, of_record)) = number_in(load).zip(number_in(of_record)) else { return };
-        for (column, value) in self.0.iter_mut().zip([number, record.line, load, of_record]) {
-            column.append_value(value);
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.0[0].len()
-    }
-
-    fn take(&mut self) -> Result<RecordBatch> {
-        let columns = ["_record", "_line", "_of_load", "_of_record"].into_iter().zip(&mut self.0);
-        rows(columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef)))
-    }
-}
-
 /// The text of a cell; bytes that are not UTF-8 and NULs are escaped so that a person can read them.
 pub(super) fn printable(cell: &[u8]) -> String {
     let mut text = String::with_capacity(cell.len());
@@ -492,7 +281,7 @@ fn read_error(file: &str, error: std::io::Error) -> Error {
     })
 }
 
-fn split_error(file: &str, error: SplitError) -> Error {
+pub(super) fn split_error(file: &str, error: SplitError) -> Error {
     let malformed = |message: String| Error::file(Reason::Malformed, message);
     match error {
         SplitError::Read(error) => read_error(file, error),
@@ -508,12 +297,6 @@ fn split_error(file: &str, error: SplitError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cut_cell_is_still_too_long() {
-        assert_eq!(cut_behind("äöüß", Some(2)), "äöü");
-        assert_eq!((cut_behind("äöü", Some(3)), cut_behind("abc", None)), ("äöü", "abc"));
-    }
 
     #[test]
     fn bytes_that_are_no_text_are_escaped() {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
@@ -18,7 +18,7 @@ use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::{BatchRows, Claim, Database};
 use crate::data_access::retry::retrying;
 use crate::domain::{BatchNumber, Counts, Dataset, Datasets, LoadId};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The part `postgresql`.
 pub struct PostgresLoader;
@@ -85,7 +85,8 @@ fn write_batch<'a>(
         let accepted = Slices::of_accepted(&work.stage, first, last).await?;
         let rejected = Slices::of_violations(&work.stage, Found::Error, first, last).await?;
         let resubmissions = rejects::resubmissions(&work.stage, first, last).await?;
-        let counts = retrying(|| {
+        let contended = AtomicBool::new(false);
+        let counts = retrying(async || {
             let rows = BatchRows {
                 batch,
                 records: (first, last),
@@ -101,8 +102,13 @@ fn write_batch<'a>(
                 rejected: rejected.records,
                 resubmissions: &resubmissions,
                 warnings: accepted.warnings,
+                contended: contended.load(Ordering::Relaxed),
             };
-            database.write_batch(&work.claim, dataset, rows)
+            let written = database.write_batch(&work.claim, dataset, rows).await;
+            if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {
+                contended.store(true, Ordering::Relaxed);
+            }
+            written
         })
         .await?;
         work.count_committed(batch);
@@ -119,14 +125,14 @@ impl LoadWork {
     }
 }
 
-/// The accepted rows of the records in `ranges`, as they stand in the table `checked`, which keeps the file's order.
+/// The accepted rows of the records in `ranges`, as they stand in the table `staged`, which keeps the file's order.
 fn accepted_rows(
     work: &LoadWork,
     dataset: &Dataset,
     ranges: Vec<(i64, i64)>,
 ) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
     let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
-    let select = format!("select _record, _line, {} from checked where _ok and _record between", columns.join(", "));
+    let select = format!("select _record, _line, {} from staged where _ok and _record between", columns.join(", "));
     let stage = Arc::clone(&work.stage);
     stream::iter(ranges).then(move |(first, last)| {
         let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));

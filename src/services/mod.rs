@@ -12,6 +12,7 @@ pub mod reconciliation_page;
 pub mod rejects;
 pub mod rejects_file;
 pub mod report;
+mod staging;
 pub mod tidy;
 pub mod validate;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use deadline::Deadline;
+pub use staging::ColumnSum;
 
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Database};
@@ -43,7 +45,8 @@ pub trait Extractor: Send + Sync {
     /// `Connection`, `System`.
     async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>>;
 
-    /// Reads exactly that version into the stage, every declared column as text, and keeps [`Stage::progress`] current.
+    /// Reads exactly that version into the stage, every declared column as values of its type, notes as violations which
+    /// cells are none, and keeps [`Stage::progress`] current.
     ///
     /// # Errors
     /// `File` when the file as a whole is unusable, `Connection`, `System`.
@@ -63,6 +66,8 @@ pub struct Extracted {
     pub positions: Vec<usize>,
     /// Columns that the dataset does not declare, in the order of the file.
     pub extra_columns: Vec<String>,
+    /// What was sent of each column of the dataset; of columns that hold no numbers it says nothing.
+    pub sums: Vec<ColumnSum>,
     /// The SHA-256 of the file as it lies there, packed or not, in hexadecimal digits.
     pub sha256: String,
 }
@@ -76,7 +81,7 @@ pub trait Validator: Send + Sync {
     /// `Configuration`, saying what is wrong with the definition.
     async fn check_definition(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()>;
 
-    /// Leaves the stage with the tables `checked` and `violation`; bad rows are data, not errors.
+    /// Marks in table `staged` which rows are good, and fills `violation`; bad rows are data, not errors.
     ///
     /// # Errors
     /// `System` when the staging database fails.

@@ -8,7 +8,8 @@ use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::Extracted;
-use super::extract::{FIELD_COUNT, QUOTING, printable};
+use super::extract::printable;
+use super::staging::{FIELD_COUNT, QUOTING};
 use super::validate::{Check, UNIQUE, explain_warnings};
 use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
@@ -155,7 +156,7 @@ impl Slices {
     /// Those of the accepted rows among the records `first` to `last`.
     pub(super) async fn of_accepted(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Self> {
         Self::read(stage, format!(
-            "select _record, _length, _warnings from checked where _ok and _record between {first} and {last} order by 1"
+            "select _record, _length, _warnings from staged where _ok and _record between {first} and {last} order by 1"
         )).await
     }
 

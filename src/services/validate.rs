@@ -1,7 +1,7 @@
-//! Validate: SQL generated from the dataset checks the staged text, casts it, and finds every violation of every row.
+//! Validate: SQL generated from the dataset finds every violation of every row whose cells are values of their types.
 //!
-//! One pass computes the typed columns and whether a row is good. Only the rows that are not go through a second
-//! query that says what is wrong with them, so that a clean file pays for one pass alone.
+//! One pass looks which rows break a rule at all, and only of those it is asked which, so that a clean file pays for one
+//! pass alone.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 
 use super::analyse::statistic_query;
-use super::extract::create_tables;
+use super::staging::{create_tables, stage_type};
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::column::{Column, ColumnType, Constraint, Literal};
@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 
 /// `_check` in table `violation` for a row that lost to another with the same key; `_detail` is the winner's line.
 pub(super) const UNIQUE: i32 = -2;
+/// `_check` for a record in which a column that is not loaded is no text: the first of [`Check::all`].
+pub(super) const UNREADABLE: i32 = 0;
 
 /// The part `duckdb`.
 pub struct DuckDbValidator;
@@ -39,15 +41,10 @@ impl Validator for DuckDbValidator {
 
 /// Runs every generated statement on an empty stage: what does not bind there never will.
 fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
-    let checks = Check::all(dataset);
     create_tables(dataset, stage)?;
-    let statements = [
-        check_rows(dataset, &checks),
-        explain_rows(dataset, &checks),
-        find_duplicates(dataset),
-        explain_warnings(dataset),
-    ];
-    for statement in statements {
+    let statements = [find_violations(&Check::all(dataset), true), count_warnings(&Check::all(dataset))];
+    let fixed = [MARK.to_owned(), any_duplicate(dataset), find_duplicates(dataset), explain_warnings(dataset)];
+    for statement in statements.into_iter().flatten().chain(fixed) {
         stage.try_statement(&statement).map_err(|message| {
             Error::configuration(format!("dataset {}: a rule or pattern is wrong: {message}", dataset.name))
         })?;
@@ -60,25 +57,31 @@ fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// What has a violation is not good.
+const MARK: &str = "update staged set _ok = false where _ok and _record in (select _record from violation)";
+
+/// In a smaller file every row is asked at once what it breaks: the statement is half as long, and to read it takes longer than
+/// to run it.
+const MANY_ROWS: i64 = 10_000;
+
 fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
     let checks = Check::all(dataset);
-    stage.execute(&check_rows(dataset, &checks))?;
-    if count(stage, "select count(*) from checked where not _ok")? > 0 {
-        stage.execute(&explain_rows(dataset, &checks))?;
+    if let Some(statement) = find_violations(&checks, stage.progress().staged() > MANY_ROWS) {
+        stage.execute(&statement)?;
     }
-    stage.execute("drop table staged")?;
-    stage.execute(&find_duplicates(dataset))?;
-    Ok(Validated {
-        accepted: count(stage, "select count(*) from checked where _ok")?,
-        rejected: count(stage, "select count(distinct _record) from violation")?,
-        warnings: count(stage, "select coalesce(sum(_warnings), 0)::bigint from checked where _ok")?,
-    })
-}
-
-/// The single number that a query returns.
-fn count(stage: &Stage, sql: &str) -> Result<i64> {
-    let batches = stage.query(sql)?;
-    Ok(batches.first().map_or(0, |rows| rows.column(0).as_primitive::<Int64Type>().value(0)))
+    stage.execute(MARK)?;
+    if stage.query(&any_duplicate(dataset))?.iter().any(|rows| rows.num_rows() > 0) {
+        stage.execute(&find_duplicates(dataset))?;
+    }
+    if let Some(statement) = count_warnings(&checks) {
+        stage.execute(&statement)?;
+    }
+    let counts = stage.query(
+        "select count(*) filter (where _ok), (select count(distinct _record) from violation), \
+             coalesce(sum(_warnings) filter (where _ok), 0)::bigint from staged",
+    )?;
+    let number = |at: usize| counts.first().map_or(0, |row| row.column(at).as_primitive::<Int64Type>().value(0));
+    Ok(Validated { accepted: number(0), rejected: number(1), warnings: number(2) })
 }
 
 /// One thing that a row can break. Its place in the list is `_check` in table `violation`.
@@ -86,8 +89,8 @@ pub(super) struct Check<'a> {
     /// The column that a violation names, or none for the record as a whole.
     pub(super) column: Option<&'a str>,
     severity: Severity,
-    /// True where the row breaks it; null counts as false.
-    violated: String,
+    /// True where the row breaks it; null counts as false. None where the extractor has found who does.
+    violated: Option<String>,
     kind: CheckKind<'a>,
 }
 
@@ -103,17 +106,12 @@ enum CheckKind<'a> {
 impl<'a> Check<'a> {
     /// Every check of a dataset, in the order in which violations are reported.
     pub(super) fn all(dataset: &'a Dataset) -> Vec<Self> {
-        let record = Self {
-            column: None,
-            severity: Severity::Error,
-            violated: "not _readable".into(),
-            kind: CheckKind::Unreadable,
-        };
+        let record = Self { column: None, severity: Severity::Error, violated: None, kind: CheckKind::Unreadable };
         let columns = dataset.columns.iter().flat_map(Self::of_column);
         let rules = dataset.rules.iter().map(|rule| Self {
             column: Some(&rule.column),
             severity: rule.severity,
-            violated: row_rule_violated(rule, dataset),
+            violated: Some(row_rule_violated(rule, dataset)),
             kind: CheckKind::Row(rule),
         });
         std::iter::once(record).chain(columns).chain(rules).collect()
@@ -121,18 +119,17 @@ impl<'a> Check<'a> {
 
     fn of_column(column: &'a Column) -> Vec<Self> {
         let name = &column.name;
-        let error = |violated: String, kind| Self { column: Some(name), severity: Severity::Error, violated, kind };
+        let found = |kind| Self { column: Some(name), severity: Severity::Error, violated: None, kind };
         let mut checks = Vec::new();
         if column.required {
-            checks.push(error(format!("\"{name}.raw\" is null"), CheckKind::Required));
+            checks.push(found(CheckKind::Required));
         }
-        checks.push(error(unprintable(name), CheckKind::Unprintable));
+        checks.push(found(CheckKind::Unprintable));
         if column.kind != ColumnType::Text {
-            let no_value = format!("\"{name}.raw\" is not null and \"{name}\" is null and not {}", unprintable(name));
-            checks.push(error(no_value, CheckKind::Type(column.kind)));
+            checks.push(found(CheckKind::Type(column.kind)));
         }
         for (constraint, severity) in &column.constraints {
-            let violated = constraint_violated(column, constraint);
+            let violated = Some(constraint_violated(column, constraint));
             let kind = CheckKind::Constraint(constraint);
             checks.push(Self { column: Some(name), severity: *severity, violated, kind });
         }
@@ -168,47 +165,40 @@ impl<'a> Check<'a> {
     }
 }
 
+/// The places in [`Check::all`] of what a cell of one column can break before any rule is asked.
+pub(super) struct CellChecks {
+    /// It is null.
+    pub(super) required: Option<i32>,
+    /// Its bytes are no text.
+    pub(super) unprintable: Option<i32>,
+    /// It is no value of the column's type.
+    pub(super) kind: Option<i32>,
+}
+
+impl CellChecks {
+    /// Those of each column of a dataset.
+    pub(super) fn of(dataset: &Dataset) -> Vec<Self> {
+        let checks = Check::all(dataset);
+        let place = |column: &Column, is_it: fn(&CheckKind<'_>) -> bool| {
+            let place = checks.iter().position(|check| check.column == Some(&column.name) && is_it(&check.kind));
+            place.and_then(|place| i32::try_from(place).ok())
+        };
+        let of_column = |column| Self {
+            required: place(column, |kind| matches!(kind, CheckKind::Required)),
+            unprintable: place(column, |kind| matches!(kind, CheckKind::Unprintable)),
+            kind: place(column, |kind| matches!(kind, CheckKind::Type(_))),
+        };
+        dataset.columns.iter().map(of_column).collect()
+    }
+}
+
 /// The typed column as it stands in SQL, also where its name is a keyword.
 pub(super) fn quoted_name(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-fn unprintable(name: &str) -> String {
-    format!("starts_with(\"{name}.raw\", chr(0))")
-}
-
 fn literal(value: &Literal) -> String {
     format!("'{}'", value.to_string().replace('\'', "''"))
-}
-
-/// The type in which the stage holds a column.
-fn stage_type(kind: ColumnType) -> String {
-    match kind {
-        ColumnType::Text => "varchar".into(),
-        ColumnType::Integer => "integer".into(),
-        ColumnType::BigInt => "bigint".into(),
-        ColumnType::Decimal { precision, scale } => format!("decimal({precision}, {scale})"),
-        ColumnType::Timestamp => "timestamp".into(),
-    }
-}
-
-/// The typed value of a cell, or null where the text is none. The text is checked first: a cast alone would round,
-/// shift and guess.
-fn typed(column: &Column) -> String {
-    let name = &column.name;
-    let raw = format!("\"{name}.raw\"");
-    let Some(form) = column.kind.lexical_form() else {
-        return format!("case when not {} then {raw} end as \"{name}\"", unprintable(name));
-    };
-    let kind = stage_type(column.kind);
-    if column.kind == ColumnType::Timestamp {
-        // The database knows a year 0000, the contract does not.
-        return format!(
-            "case when regexp_full_match({raw}, '{form}') and not starts_with({raw}, '0000') \
-             then try_cast(rtrim({raw}, 'Z') as {kind}) end as \"{name}\""
-        );
-    }
-    format!("case when regexp_full_match({raw}, '{form}') then try_cast({raw} as {kind}) end as \"{name}\"")
 }
 
 fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
@@ -253,64 +243,58 @@ fn row_rule_violated(rule: &RowRule, dataset: &Dataset) -> String {
     valid.join(" and ")
 }
 
-/// `select` list of the staged text and the typed columns.
-fn typed_rows(dataset: &Dataset) -> String {
-    let columns: Vec<String> = dataset.columns.iter().map(typed).collect();
-    format!("select *, {} from staged", columns.join(", "))
-}
-
-fn check_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
-    let of = |severity: Severity, map: fn(&Check<'_>) -> String, joint: &str, none: &str| {
-        let parts: Vec<String> = checks.iter().filter(|check| check.severity == severity).map(map).collect();
-        if parts.is_empty() { none.to_owned() } else { parts.join(joint) }
-    };
-    let errors = of(Severity::Error, |check| format!("coalesce({}, false)", check.violated), " or ", "false");
-    let warnings = of(Severity::Warning, |check| format!("coalesce({}, false)::integer", check.violated), " + ", "0");
-    let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
-    format!(
-        "create or replace table checked as \
-         select _record, _line, _offset, _length, {}, ({warnings})::bigint as _warnings, not ({errors}) as _ok from ({})",
-        columns.join(", "),
-        typed_rows(dataset)
-    )
+/// Those of one severity that are found here, with their places.
+fn by_rule<'a>(checks: &'a [Check<'a>], severity: Severity) -> impl Iterator<Item = (usize, &'a str)> {
+    checks
+        .iter()
+        .enumerate()
+        .filter(move |(_, check)| check.severity == severity)
+        .filter_map(|(index, check)| Some((index, check.violated.as_deref()?)))
 }
 
 /// Numbers alone: what stood in the cells is read from the record's own bytes when somebody asks.
-fn explain_rows(dataset: &Dataset, checks: &[Check<'_>]) -> String {
-    let broken: Vec<String> = checks
-        .iter()
-        .enumerate()
-        .filter(|(_, check)| check.severity == Severity::Error)
-        .map(|(index, check)| format!("case when {} then {index} end", check.violated))
-        .collect();
+fn broken<'a>(checks: impl Iterator<Item = (usize, &'a str)>) -> String {
+    let broken: Vec<String> =
+        checks.map(|(index, violated)| format!("case when {violated} then {index} end")).collect();
+    format!("[{}]::integer[]", broken.join(", "))
+}
+
+/// With `select_first` only rows that break anything are asked what.
+fn find_violations(checks: &[Check<'_>], select_first: bool) -> Option<String> {
+    let any: Vec<&str> = by_rule(checks, Severity::Error).map(|(_, violated)| violated).collect();
+    let which = if select_first { format!("where ({})", any.join(") or (")) } else { String::new() };
+    (!any.is_empty()).then(|| {
+        format!(
+            "insert into violation \
+             select _record, _line, _offset, _length, _check, null from ( \
+                 select _record, _line, _offset, _length, unnest({}) as _check from staged {which}) \
+             where _check is not null",
+            broken(by_rule(checks, Severity::Error)),
+        )
+    })
+}
+
+fn count_warnings(checks: &[Check<'_>]) -> Option<String> {
+    let warned = by_rule(checks, Severity::Warning).map(|(_, violated)| format!("coalesce({violated}, false)::bigint"));
+    let sum = warned.collect::<Vec<_>>().join(" + ");
+    (!sum.is_empty()).then(|| format!("update staged set _warnings = {sum} where _ok and {sum} > 0"))
+}
+
+/// What the accepted rows broke that only warns, likewise.
+pub(super) fn explain_warnings(dataset: &Dataset) -> String {
     format!(
-        "insert into violation \
-         select _record, _line, _offset, _length, _check, null from ( \
-             select _record, _line, _offset, _length, unnest(_checks) as _check from ( \
-                 select _record, _line, _offset, _length, [{}] as _checks from ({}) \
-                 where _record in (select _record from checked where not _ok))) \
+        "create or replace table warning as \
+         select _record, _line, _offset, _length, _check, null::bigint as _detail from ( \
+             select _record, _line, _offset, _length, unnest({}) as _check from staged where _ok and _warnings > 0) \
          where _check is not null",
-        broken.join(", "),
-        typed_rows(dataset)
+        broken(by_rule(&Check::all(dataset), Severity::Warning))
     )
 }
 
-/// What the accepted rows broke that only warns, likewise. It needs no more than the typed columns.
-pub(super) fn explain_warnings(dataset: &Dataset) -> String {
-    let broken: Vec<String> = Check::all(dataset)
-        .iter()
-        .enumerate()
-        .filter(|(_, check)| check.severity == Severity::Warning)
-        .map(|(index, check)| format!("case when {} then {index} end", check.violated))
-        .collect();
-    format!(
-        "create or replace table warning as \
-         select _record, _line, _offset, _length, _check::integer as _check, null::bigint as _detail from ( \
-             select _record, _line, _offset, _length, unnest([{}]::integer[]) as _check from checked \
-             where _ok and _warnings > 0) \
-         where _check is not null",
-        broken.join(", ")
-    )
+/// A row where two good rows have one key.
+fn any_duplicate(dataset: &Dataset) -> String {
+    let key = quoted_name(&dataset.key);
+    format!("select 1 from staged where _ok group by {key} having count(*) > 1 limit 1")
 }
 
 /// Of the good rows with one key the latest version wins, then the later record. The others lose to it.
@@ -320,11 +304,11 @@ fn find_duplicates(dataset: &Dataset) -> String {
         "create or replace table loser as \
          select _record, _line, _offset, _length, _winner from ( \
              select _record, _line, _offset, _length, \
-                 first_value(_line) over _same_key as _winner, row_number() over _same_key as _rank from checked \
-             where _ok and {key} in (select {key} from checked where _ok group by {key} having count(*) > 1) \
+                 first_value(_line) over _same_key as _winner, row_number() over _same_key as _rank from staged \
+             where _ok and {key} in (select {key} from staged where _ok group by {key} having count(*) > 1) \
              window _same_key as (partition by {key} order by {version} desc, _record desc) \
          ) where _rank > 1; \
          insert into violation select _record, _line, _offset, _length, {UNIQUE}, _winner from loser; \
-         update checked set _ok = false where _record in (select _record from loser)"
+         update staged set _ok = false where _record in (select _record from loser)"
     )
 }

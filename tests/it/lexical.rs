@@ -1,4 +1,4 @@
-//! The lexical forms of the contract, as generated SQL checks them, against the same forms written down once more in
+//! The lexical forms of the contract, as the cells of a file are read, against the same forms written down once more in
 //! plain Rust, on thousands of cells that are valid, nearly valid, or noise.
 
 use std::fmt::Write as _;
@@ -107,7 +107,7 @@ fn cell(random: &mut ChaCha8Rng, kind: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generated_sql_and_the_contract_agree_on_every_cell() {
+async fn what_is_read_and_the_contract_agree_on_every_cell() {
     let scratch = Scratch::new("lexical");
     std::fs::write(scratch.path().join("cell.toml"), DEFINITION).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(7);

@@ -29,6 +29,46 @@ async fn an_older_file_that_comes_late_says_how_many_of_its_rows_were_stale() {
     assert_eq!(world.query("select cash, count(*) from asset group by 1 order by 1").await, "1.00 | 2\n2.00 | 10");
 }
 
+/// COPY casts nothing, and equal numbers may have other bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_wider_columns_takes_the_rows_and_knows_them_again() {
+    for wider in ["alter account_type type bigint", "alter cash type numeric(30, 6)"] {
+        let world = World::new().await;
+        world.query(&format!("truncate asset cascade; alter table asset {wider}")).await;
+        let name = wider.len();
+        let first = world.drop_file(&format!("incoming/assets/{name}.csv"), assets(10, 1, 1, "15:00:00")).await;
+        assert_eq!(first.counts.unwrap().inserted, 10, "{wider}");
+        let again = world.drop_file(&format!("incoming/assets/{name}-again.csv"), assets(10, 1, 3, "15:00:00")).await;
+        assert_eq!(again.counts.unwrap().unchanged, 10, "{wider}");
+    }
+}
+
+/// What a warm process keeps of a table may be out of date.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_altered_between_two_files_takes_the_second() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", assets(10, 1, 1, "15:00:00")).await;
+    world.query("alter table asset alter account_type type bigint, alter cash type numeric(30, 6)").await;
+    let counts = world.drop_file("incoming/assets/2.csv", assets(12, 2, 1, "16:00:00")).await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.updated), (2, 10));
+}
+
+/// Rows that nobody has are not counted as loaded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_drops_new_rows_is_told() {
+    let world = World::new().await;
+    world
+        .query(
+            "create function drop_row() returns trigger language plpgsql as 'begin return null; end'; \
+             create trigger drop_row before insert on asset for each row execute function drop_row()",
+        )
+        .await;
+    world.put("incoming/assets/1.csv", assets(3, 1, 1, "15:00:00")).await;
+    let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
+    assert_eq!(error.to_string(), "copy rows to the table: it took 0 of 3; is there a trigger that drops rows?");
+    assert_eq!(world.query("select count(*) from etl.load_batch").await, "0");
+}
+
 /// Each pair of files has the same keys in another order. With equal times only the order of the claims can decide.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_with_overlapping_keys_that_load_at_once_end_as_one_after_the_other() {

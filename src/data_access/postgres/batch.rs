@@ -1,23 +1,23 @@
 //! One batch, one transaction: rows, rejects, parked rows and the checkpoint commit together or not at all.
 
-use std::pin::pin;
-
 use arrow::record_batch::RecordBatch;
 use deadpool_postgres::Transaction;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::error::SqlState;
 
+use super::copy::{CopyRow, CopyRows};
 use super::data_keys::sealed;
-use super::encode::{Cell, Cells, postgres_type};
 use super::ledger::{Claim, commit_step, counts};
 use super::rejects::{copy_rejects, keep_resubmissions};
+use super::settle::{Settled, look_up};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
-use crate::data_access::cipher::{Cipher, Place};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Resubmission, Violation};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A row that another load wrote meanwhile is settled in the next round, or the one after it.
+const MOST_ROUNDS: usize = 100;
 
 /// What a batch brings. Its rows come in chunks, so that a batch of large records is never in memory as a whole.
 pub struct BatchRows<'a> {
@@ -35,6 +35,8 @@ pub struct BatchRows<'a> {
     pub resubmissions: &'a [Resubmission],
     /// Violations of severity warning on its accepted rows.
     pub warnings: i64,
+    /// Whether another load was in the way of an earlier attempt. Then SQL decides of every row, which waits for others.
+    pub contended: bool,
 }
 
 impl Database {
@@ -46,17 +48,42 @@ impl Database {
         let step = format!("write batch {}", rows.batch);
         let failed = |error| query_error(&step, error);
         let cipher = self.cipher_for(dataset).await?;
+        let straight = !rows.contended && self.takes_copies(dataset, &claim.dataset_version);
         let mut connection = self.connection().await?;
-        let statements = UpsertStatements::new(dataset, &claim.dataset_version);
-        // Made outside of the transaction, once a connection: a temporary table in each would swell the catalogue.
-        connection.batch_execute(&statements.create_stage).await.map_err(failed)?;
         let transaction = connection.transaction().await.map_err(failed)?;
-        // The commit before this attempt may have succeeded although its answer was lost.
-        if let Some(counts) = checkpoint(&transaction, claim.load_id, rows.batch).await.map_err(failed)? {
+        // The commit before this attempt may have succeeded although its answer was lost. And a batch is small beside its
+        // table, which the planner does not know of a table that is just being filled. Without a plan of the foreign key that
+        // is kept, Postgres plans its check anew for each row.
+        let looked = tokio::try_join!(
+            transaction.batch_execute("set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan"),
+            checkpoint(&transaction, claim.load_id, rows.batch)
+        );
+        if let ((), Some(counts)) = looked.map_err(failed)? {
             return Ok(counts);
         }
-        copy_rows(&transaction, dataset, cipher.as_deref(), &statements.copy, rows.accepted).await?;
-        let upserted = upsert(&transaction, claim.load_id, rows.batch, &statements).await.map_err(failed)?;
+        let statements = UpsertStatements::new(dataset, &claim.dataset_version);
+        let (mut upserted, mut staged) = (Counts::default(), false);
+        while let Some(chunk) = rows.accepted.try_next().await? {
+            let chunk = CopyRows::encode(dataset, cipher.as_deref(), &chunk)?;
+            let settled = if straight {
+                look_up(&transaction, dataset, &chunk).await.map_err(|error| not_straight("look rows up", error))?
+            } else {
+                Settled { open: chunk.rows().iter().collect(), ..Settled::default() }
+            };
+            upserted = upserted + settled.counts();
+            settled.note(&transaction, claim.load_id, rows.batch, dataset).await.map_err(failed)?;
+            insert(&transaction, &statements, &chunk, settled.new).await?;
+            if !settled.open.is_empty() {
+                transaction.batch_execute(&statements.create_stage).await.map_err(failed)?;
+                let copy = transaction.prepare_cached(&statements.copy).await.map_err(failed)?;
+                chunk.write_to_stage(&transaction, &copy, &settled.open).await.map_err(failed)?;
+                staged = true;
+            }
+        }
+        if staged {
+            transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await.map_err(failed)?;
+            upserted = upserted + upsert(&transaction, claim.load_id, rows.batch, &statements).await?;
+        }
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
             rejected: rows.rejected,
@@ -68,31 +95,72 @@ impl Database {
             let violations = sealed(cipher.as_deref(), dataset, claim.load_id, violations)?;
             copy_rejects(&transaction, claim.load_id, &violations).await?;
         }
-        transaction
-            .execute(
-                "insert into etl.load_batch (load_id, batch, first_record, last_record, \
-                     inserted, updated, unchanged, stale, parked, rejected, warnings) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-                &[
-                    &claim.load_id.0,
-                    &rows.batch.0,
-                    &rows.records.0,
-                    &rows.records.1,
-                    &counts.inserted,
-                    &counts.updated,
-                    &counts.unchanged,
-                    &counts.stale,
-                    &counts.parked,
-                    &counts.rejected,
-                    &counts.warnings,
-                ],
-            )
-            .await
-            .map_err(failed)?;
+        note_batch(&transaction, claim.load_id, rows.batch, rows.records, counts).await.map_err(failed)?;
         commit_step(&transaction, claim).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(counts)
     }
+}
+
+/// Copies rows that the table has not straight to it. Where another load was faster, the batch is to be tried again.
+async fn insert(
+    transaction: &Transaction<'_>,
+    statements: &UpsertStatements,
+    chunk: &CopyRows,
+    mut rows: Vec<&CopyRow>,
+) -> Result<()> {
+    let step = "copy rows to the table";
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // In one order everywhere: loads that meet wait for each other, and never in a circle.
+    rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    let failed = |error| not_straight(step, error);
+    let copy = transaction.prepare_cached(&statements.insert).await.map_err(failed)?;
+    let taken = chunk.write_to_table(transaction, &copy, &rows).await.map_err(failed)?;
+    if usize::try_from(taken) != Ok(rows.len()) {
+        let message = format!("{step}: it took {taken} of {}; is there a trigger that drops rows?", rows.len());
+        return Err(Error::configuration(message));
+    }
+    Ok(())
+}
+
+/// What stands in the way of the short way, and SQL can do: another load wrote one of the rows, or the table was altered since this
+/// process looked at it, so that a statement that is kept has other columns or a value another type.
+fn not_straight(step: &str, error: tokio_postgres::Error) -> Error {
+    let codes = [SqlState::UNIQUE_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_BINARY_REPRESENTATION];
+    match error.code() {
+        Some(code) if codes.contains(code) => {
+            let message = format!("{step}: a row or the table changed meanwhile (SQLSTATE {})", code.code());
+            Error::new(ErrorKind::Conflict, message)
+        }
+        _ => query_error(step, error),
+    }
+}
+
+/// The checkpoint: it commits with the rows that it counts.
+async fn note_batch(
+    transaction: &Transaction<'_>,
+    load: LoadId,
+    batch: BatchNumber,
+    (first, last): (i64, i64),
+    counts: Counts,
+) -> Result<(), tokio_postgres::Error> {
+    let statement = transaction
+        .prepare_cached(
+            "insert into etl.load_batch (load_id, batch, first_record, last_record, \
+                 inserted, updated, unchanged, stale, parked, rejected, warnings) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        )
+        .await?;
+    let Counts { inserted, updated, unchanged, stale, parked, rejected, warnings, .. } = counts;
+    transaction
+        .execute(
+            &statement,
+            &[&load.0, &batch.0, &first, &last, &inserted, &updated, &unchanged, &stale, &parked, &rejected, &warnings],
+        )
+        .await?;
+    Ok(())
 }
 
 /// Brings the staged rows to where they belong. A row that another load wrote since the look-up is locked by now, and is
@@ -102,11 +170,12 @@ async fn upsert(
     load: LoadId,
     batch: BatchNumber,
     statements: &UpsertStatements,
-) -> Result<Counts, tokio_postgres::Error> {
-    let upsert = transaction.prepare_cached(&statements.upsert).await?;
+) -> Result<Counts> {
+    let failed = |error| query_error("upsert rows", error);
+    let upsert = transaction.prepare_cached(&statements.upsert).await.map_err(failed)?;
     let mut sum = Counts::default();
-    loop {
-        let row = transaction.query_one(&upsert, &[&load.0, &batch.0]).await?;
+    for _ in 0..MOST_ROUNDS {
+        let row = transaction.query_one(&upsert, &[&load.0, &batch.0]).await.map_err(failed)?;
         sum = sum
             + Counts {
                 inserted: row.get("inserted"),
@@ -119,8 +188,10 @@ async fn upsert(
             };
         let unsettled: Option<Vec<i64>> = row.get("unsettled");
         let Some(unsettled) = unsettled else { return Ok(sum) };
-        transaction.execute(&statements.keep, &[&unsettled]).await?;
+        transaction.execute(&statements.keep, &[&unsettled]).await.map_err(failed)?;
     }
+    let message = "upsert rows: the table does not take some of them; is there a trigger that drops rows?";
+    Err(Error::configuration(message))
 }
 
 /// The counts of a batch that is committed.
@@ -129,57 +200,13 @@ async fn checkpoint(
     load: LoadId,
     batch: BatchNumber,
 ) -> Result<Option<Counts>, tokio_postgres::Error> {
-    let row = transaction
-        .query_opt(
+    let statement = transaction
+        .prepare_cached(
             "select last_record - first_record + 1 as read, inserted, updated, unchanged, stale, parked, rejected, \
                  0::bigint as withheld, warnings, 0::bigint as released \
              from etl.load_batch where load_id = $1 and batch = $2",
-            &[&load.0, &batch.0],
         )
         .await?;
+    let row = transaction.query_opt(&statement, &[&load.0, &batch.0]).await?;
     Ok(row.as_ref().map(counts))
-}
-
-/// Columns of a row that is copied before those of its dataset: the record and its line.
-const BESIDE: usize = 2;
-
-/// Puts encrypted cells in the place of those that the dataset wants encrypted.
-fn encrypt(cipher: &Cipher, dataset: &Dataset, cells: &mut [Cell<'_>]) -> Result<()> {
-    let at = dataset.columns.iter().position(|column| column.name == dataset.key);
-    let key = at.and_then(|at| dataset.key_kind().canonical(&cells[at].text()?)).unwrap_or_default();
-    for (column, cell) in dataset.columns.iter().zip(cells).filter(|(column, _)| column.encrypt) {
-        let place = Place { dataset: &dataset.name, column: &column.name, key: &key };
-        if let Some(value) = cell.text() {
-            *cell = Cell::Encrypted(cipher.encrypt(place, value.as_bytes())?);
-        }
-    }
-    Ok(())
-}
-
-async fn copy_rows(
-    transaction: &Transaction<'_>,
-    dataset: &Dataset,
-    cipher: Option<&Cipher>,
-    copy: &str,
-    mut accepted: BoxStream<'_, Result<Vec<RecordBatch>>>,
-) -> Result<()> {
-    let failed = |error| query_error("copy rows to Postgres", error);
-    let mut types = vec![Type::INT8, Type::INT8];
-    types.extend(dataset.columns.iter().map(postgres_type));
-    let sink = transaction.copy_in(copy).await.map_err(failed)?;
-    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-    while let Some(chunk) = accepted.try_next().await? {
-        for rows in &chunk {
-            let columns = Cells::columns(rows)?;
-            for row in 0..rows.num_rows() {
-                let mut cells: Vec<Cell<'_>> = columns.iter().map(|column| column.cell(row)).collect::<Result<_>>()?;
-                if let Some(cipher) = cipher {
-                    encrypt(cipher, dataset, &mut cells[BESIDE..])?;
-                }
-                let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as _).collect();
-                writer.as_mut().write(&cells).await.map_err(failed)?;
-            }
-        }
-    }
-    writer.finish().await.map(|_| ()).map_err(failed)
 }

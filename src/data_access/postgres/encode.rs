@@ -1,19 +1,20 @@
-//! Arrow columns, as the staging database returns them, into the binary COPY of Postgres.
-
-use std::error::Error as StdError;
+//! Arrow columns, as the staging database returns them, in the binary form of Postgres.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use bytes::BytesMut;
-use chrono::{DateTime, SecondsFormat, Utc};
+use bytes::{BufMut, BytesMut};
+use chrono::{DateTime, SecondsFormat};
 use rust_decimal::Decimal;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::domain::{Column, ColumnType};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Microseconds from 1970 to 2000, where the times of Postgres begin.
+const EPOCH: i64 = 946_684_800_000_000;
 
 /// The Postgres type in which a column is copied.
 pub(super) fn postgres_type(column: &Column) -> Type {
@@ -57,79 +58,56 @@ impl<'a> Cells<'a> {
         }
     }
 
-    fn array(&self) -> &'a dyn Array {
+    fn is_null(&self, row: usize) -> bool {
         match self {
-            Self::Text(array) => *array,
-            Self::Integer(array) => *array,
-            Self::BigInt(array) => *array,
-            Self::Decimal(array, _) => *array,
-            Self::Timestamp(array) => *array,
+            Self::Text(array) => array.is_null(row),
+            Self::Integer(array) => array.is_null(row),
+            Self::BigInt(array) => array.is_null(row),
+            Self::Decimal(array, _) => array.is_null(row),
+            Self::Timestamp(array) => array.is_null(row),
         }
     }
 
-    /// The cell in `row`.
-    pub(super) fn cell(&self, row: usize) -> Result<Cell<'a>> {
-        if self.array().is_null(row) {
-            return Ok(Cell::Null);
+    /// Appends the value in `row`, in the form that Postgres sends and receives; returns false for a null.
+    pub(super) fn write(&self, row: usize, out: &mut BytesMut) -> Result<bool> {
+        if self.is_null(row) {
+            return Ok(false);
         }
-        Ok(match self {
-            Self::Text(array) => Cell::Text(array.value(row)),
-            Self::Integer(array) => Cell::Integer(array.value(row)),
-            Self::BigInt(array) => Cell::BigInt(array.value(row)),
+        match self {
+            Self::Text(array) => out.put_slice(array.value(row).as_bytes()),
+            Self::Integer(array) => out.put_i32(array.value(row)),
+            Self::BigInt(array) => out.put_i64(array.value(row)),
             Self::Decimal(array, scale) => {
-                let number = Decimal::try_from_i128_with_scale(array.value(row), *scale);
-                Cell::Decimal(number.map_err(|error| Error::system("encode a decimal", error))?)
+                let written = decimal(array.value(row), *scale)?.to_sql(&Type::NUMERIC, out);
+                written.map_err(|error| Error::with_source(ErrorKind::System, "encode a decimal", error))?;
             }
             Self::Timestamp(array) => {
-                let time = DateTime::from_timestamp_micros(array.value(row));
-                Cell::Timestamp(time.ok_or_else(|| Error::new(ErrorKind::System, "encode a timestamp out of range"))?)
+                let since = array.value(row).checked_sub(EPOCH);
+                out.put_i64(since.ok_or_else(|| Error::new(ErrorKind::System, "encode a timestamp out of range"))?);
             }
-        })
-    }
-}
-
-/// One value on its way to Postgres.
-#[derive(Debug)]
-pub(super) enum Cell<'a> {
-    Null,
-    Text(&'a str),
-    Integer(i32),
-    BigInt(i64),
-    Decimal(Decimal),
-    Timestamp(DateTime<Utc>),
-    Encrypted(Vec<u8>),
-}
-
-impl Cell<'_> {
-    /// The value as text, as Postgres would print it; none for a null.
-    pub(super) fn text(&self) -> Option<String> {
-        match self {
-            Self::Null | Self::Encrypted(_) => None,
-            Self::Text(text) => Some((*text).to_owned()),
-            Self::Integer(number) => Some(number.to_string()),
-            Self::BigInt(number) => Some(number.to_string()),
-            Self::Decimal(number) => Some(number.to_string()),
-            Self::Timestamp(time) => Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         }
+        Ok(true)
+    }
+
+    /// The value in `row` as text; none for a null.
+    pub(super) fn text(&self, row: usize) -> Result<Option<String>> {
+        if self.is_null(row) {
+            return Ok(None);
+        }
+        Ok(Some(match self {
+            Self::Text(array) => array.value(row).to_owned(),
+            Self::Integer(array) => array.value(row).to_string(),
+            Self::BigInt(array) => array.value(row).to_string(),
+            Self::Decimal(array, scale) => decimal(array.value(row), *scale)?.to_string(),
+            Self::Timestamp(array) => {
+                let time = DateTime::from_timestamp_micros(array.value(row));
+                let time = time.ok_or_else(|| Error::new(ErrorKind::System, "read a timestamp out of range"))?;
+                time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+            }
+        }))
     }
 }
 
-impl ToSql for Cell<'_> {
-    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        match self {
-            Self::Null => Ok(IsNull::Yes),
-            Self::Text(text) => text.to_sql(ty, out),
-            Self::Integer(number) => number.to_sql(ty, out),
-            Self::BigInt(number) => number.to_sql(ty, out),
-            Self::Decimal(number) => number.to_sql(ty, out),
-            Self::Timestamp(time) => time.to_sql(ty, out),
-            Self::Encrypted(bytes) => bytes.to_sql(ty, out),
-        }
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
+fn decimal(value: i128, scale: u32) -> Result<Decimal> {
+    Decimal::try_from_i128_with_scale(value, scale).map_err(|error| Error::system("read a decimal", error))
 }

@@ -108,8 +108,10 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn fencing_token(&self) -> Result<FencingToken> {
-        let row = self.connection().await?.query_one("select nextval('etl.lease_token')", &[]).await;
-        row.map(|row| FencingToken(row.get(0))).map_err(|error| query_error("take a fencing token", error))
+        let connection = self.connection().await?;
+        let failed = |error| query_error("take a fencing token", error);
+        let statement = connection.prepare_cached("select nextval('etl.lease_token')").await.map_err(failed)?;
+        connection.query_one(&statement, &[]).await.map(|row| FencingToken(row.get(0))).map_err(failed)
     }
 
     /// Claims `object` for this worker, or says who has it. With `again` a load that is finished gets a next run.
@@ -131,18 +133,19 @@ impl Database {
         let step = "claim the file in the ledger";
         let failed = |error| query_error(step, error);
         let transaction = connection.transaction().await.map_err(failed)?;
-        for (name, definition) in datasets.definitions() {
-            let statement =
-                "insert into etl.dataset (version, name, definition) values ($1, $2, $3) on conflict do nothing";
-            transaction.execute(statement, &[&datasets.version(), &name, &definition]).await.map_err(failed)?;
-        }
+        let (names, definitions): (Vec<_>, Vec<_>) = datasets.definitions().unzip();
+        let statement = "insert into etl.dataset (version, name, definition) \
+            select $1, name, definition from unnest($2::text[], $3::text[]) as d (name, definition) on conflict do nothing";
+        let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
+        transaction.execute(&statement, &[&datasets.version(), &names, &definitions]).await.map_err(failed)?;
         // Of two versions that are claimed at once, the one with the higher id sees the other.
         let alone = "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
-        transaction.execute(alone, &[&object.bucket, &object.key.as_str()]).await.map_err(failed)?;
+        let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
+        transaction.execute(&alone, &[&object.bucket, &object.key.as_str()]).await.map_err(failed)?;
         // S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right. Versions
         // of a listing have ranks, which say nothing about those.
-        let inserted = transaction
-            .query_opt(
+        let insert = transaction
+            .prepare_cached(
                 "insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
                      batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late) \
                  values ($1, $2, $3, \
@@ -156,6 +159,12 @@ impl Database {
                          and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower($4), 64, '0') collate \"C\")) \
                  on conflict (bucket, key, version, run) do nothing \
                  returning id",
+            )
+            .await
+            .map_err(failed)?;
+        let inserted = transaction
+            .query_opt(
+                &insert,
                 &[
                     &object.bucket,
                     &object.key.as_str(),
@@ -236,17 +245,17 @@ impl Database {
     /// # Errors
     /// `LeaseLost` when another worker has taken over.
     pub async fn note_read(&self, claim: &Claim, read: i64, header: Option<&[u8]>) -> Result<()> {
-        let renewed = self
-            .connection()
-            .await?
-            .execute(
-                "update etl.load set read = greatest(read, $4), header = coalesce($5, header), \
-                     lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
-                 where id = $1 and lease_token = $2 and state = 'loading'",
-                &[&claim.load_id.0, &claim.token.0, &claim.terms.lease.as_secs_f64(), &read, &header],
-            )
+        let connection = self.connection().await?;
+        let failed = |error| query_error("renew the lease", error);
+        let statement = "update etl.load set read = greatest(read, $4), header = coalesce($5, header), \
+                lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
+            where id = $1 and lease_token = $2 and state = 'loading'";
+        let statement = connection.prepare_cached(statement).await.map_err(failed)?;
+        let lease = claim.terms.lease.as_secs_f64();
+        let renewed = connection
+            .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &read, &header])
             .await
-            .map_err(|error| query_error("renew the lease", error))?;
+            .map_err(failed)?;
         if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
     }
 
@@ -279,8 +288,10 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn committed_batches(&self, load: LoadId) -> Result<HashSet<BatchNumber>> {
         let statement = "select batch from etl.load_batch where load_id = $1";
-        let rows = self.connection().await?.query(statement, &[&load.0]).await;
-        let rows = rows.map_err(|error| query_error("read the checkpoints", error))?;
+        let connection = self.connection().await?;
+        let failed = |error| query_error("read the checkpoints", error);
+        let statement = connection.prepare_cached(statement).await.map_err(failed)?;
+        let rows = connection.query(&statement, &[&load.0]).await.map_err(failed)?;
         Ok(rows.iter().map(|row| BatchNumber(row.get(0))).collect())
     }
 
@@ -311,10 +322,11 @@ impl Database {
         }
         // A step whose answer was lost may be committing still. What is summed must be what there is after it.
         let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";
-        transaction.query_opt(alone, &[&claim.load_id.0, &claim.token.0]).await.map_err(failed)?;
+        let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
+        transaction.query_opt(&alone, &[&claim.load_id.0, &claim.token.0]).await.map_err(failed)?;
         let state = closing.status.name();
-        let closed = transaction
-            .query_opt(
+        let close = transaction
+            .prepare_cached(
                 "with batches as ( \
                      select coalesce(sum(inserted), 0)::bigint as inserted, coalesce(sum(updated), 0)::bigint as updated, \
                          coalesce(sum(unchanged), 0)::bigint as unchanged, coalesce(sum(stale), 0)::bigint as stale, \
@@ -343,6 +355,12 @@ impl Database {
                  from outcomes o where l.id = $1 and l.lease_token = $2 and l.state = 'loading' \
                  returning l.read, l.inserted, l.updated, l.unchanged, l.stale, l.parked, l.rejected, l.withheld, \
                      l.warnings, l.released",
+            )
+            .await
+            .map_err(failed)?;
+        let closed = transaction
+            .query_opt(
+                &close,
                 &[
                     &claim.load_id.0,
                     &claim.token.0,
@@ -442,15 +460,13 @@ async fn claim_again(
 
 /// The last statement of every transaction of a load that writes rows: without the token there is no commit. It renews
 /// the lease, and notes that the load gets on.
-pub(super) async fn commit_step(transaction: &Transaction<'_>, claim: &Claim) -> Result<()> {
-    let renewed = transaction
-        .execute(
-            "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0 \
-             where id = $1 and lease_token = $2 and state = 'loading'",
-            &[&claim.load_id.0, &claim.token.0, &claim.terms.lease.as_secs_f64()],
-        )
-        .await
-        .map_err(|error| query_error("renew the lease", error))?;
+pub(super) async fn commit_step(transaction: &deadpool_postgres::Transaction<'_>, claim: &Claim) -> Result<()> {
+    let failed = |error| query_error("renew the lease", error);
+    let statement = "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0 \
+        where id = $1 and lease_token = $2 and state = 'loading'";
+    let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
+    let lease = claim.terms.lease.as_secs_f64();
+    let renewed = transaction.execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease]).await.map_err(failed)?;
     if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
 }
 

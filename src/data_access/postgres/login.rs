@@ -1,9 +1,12 @@
 //! With what a connection logs in: the password of the URL, a token of RDS, or a secret that may rotate.
 
+use std::error::Error as StdError;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config as TokenConfig};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
+use aws_sigv4::sign::v4::SigningParams;
 use deadpool_postgres::{ConfigConnectImpl, Connect};
 use futures::future::BoxFuture;
 use postgres_native_tls::MakeTlsConnector;
@@ -12,6 +15,7 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error as PostgresError};
+use url::Url;
 
 use crate::data_access::aws::environment;
 use crate::data_access::secrets::secret;
@@ -29,7 +33,9 @@ pub enum Login {
     Secret(String),
 }
 
-/// A token opens connections for 15 minutes after it was signed.
+/// How long a token opens connections; RDS takes none that is to be good for longer.
+const TOKEN_EXPIRES: Duration = Duration::from_mins(15);
+/// How long it is used for that.
 const TOKEN_LIFE: Duration = Duration::from_mins(10);
 
 /// What a secret for a database holds besides other things.
@@ -137,12 +143,34 @@ async fn token(config: &Config) -> Result<SecretString> {
         return Err(Error::configuration("database.login is iam; take the password out of the URL"));
     }
     let port = config.get_ports().first().copied().unwrap_or(5432);
-    let wrong = |error| Error::with_source(ErrorKind::Configuration, "sign a token for the database", error);
-    let token = TokenConfig::builder().hostname(host).port(port.into()).username(user).build().map_err(wrong)?;
-    let signed = AuthTokenGenerator::new(token).auth_token(environment().await).await;
+    let signed = sign_token(host, port, user).await;
     // What is missing is a region or credentials; credentials may come back by themselves.
-    let unsigned = |error| Error::with_source(ErrorKind::Connection, "sign a token for the database", error);
-    signed.map(|token| token.as_str().into()).map_err(unsigned)
+    signed.map_err(|error| Error::with_source(ErrorKind::Connection, "sign a token for the database", error))
+}
+
+/// The request of RDS that is the password: a presigned `connect` without its scheme.
+/// Source: the AWS documentation, "Connecting to your DB instance using IAM authentication".
+async fn sign_token(host: &str, port: u16, user: &str) -> Result<SecretString, Box<dyn StdError + Send + Sync>> {
+    let environment = environment().await;
+    let region = environment.region().ok_or("no region is set; set AWS_REGION")?;
+    let provider = environment.credentials_provider().ok_or("no credentials are set")?;
+    let identity = provider.provide_credentials().await?.into();
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(TOKEN_EXPIRES);
+    let params = SigningParams::builder()
+        .identity(&identity)
+        .region(region.as_ref())
+        .name("rds-db")
+        .time(SystemTime::now())
+        .settings(settings)
+        .build()?;
+    let mut url = Url::parse(&format!("https://{host}:{port}/"))?;
+    url.query_pairs_mut().append_pair("Action", "connect").append_pair("DBUser", user);
+    let request = SignableRequest::new("GET", url.as_str(), std::iter::empty(), SignableBody::empty())?;
+    let (signature, _) = sign(request, &params.into())?.into_parts();
+    url.query_pairs_mut().extend_pairs(signature.params());
+    Ok(url.as_str().trim_start_matches("https://").into())
 }
 
 /// Makes the connections of the pool.

@@ -1,6 +1,7 @@
 //! Postgres: a small pool of verified connections, and the ledger, the batches and the migrations on top of it.
 
 mod batch;
+mod copy;
 mod data_keys;
 mod encode;
 mod history;
@@ -10,11 +11,12 @@ mod migrate;
 mod parked;
 mod reconcile;
 mod rejects;
+mod settle;
 mod table;
 mod tls;
 mod upsert;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -27,6 +29,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 
 pub use batch::BatchRows;
+pub use copy::CopyRows;
 pub use data_keys::SealedRow;
 pub use history::{LoadDetail, LoadSummary, PresentRow, RowAttempt, Status, Waiting};
 pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken};
@@ -74,7 +77,8 @@ pub struct Database {
     ciphers: Ciphers,
     tls: TlsMode,
     schema_checked: OnceCell<()>,
-    tables_checked: Mutex<HashSet<String>>,
+    /// Of the tables that were looked at, whether rows may be copied straight to them.
+    tables_checked: Mutex<HashMap<String, bool>>,
 }
 
 impl Database {
@@ -193,12 +197,13 @@ fn application_name() -> String {
 }
 
 /// Limits are set with statements, since proxies refuse the startup options. A table grows while a file is loaded, so
-/// that a plan kept from the first batches would scan all of it in the last.
+/// that a plan kept from the first batches would scan all of it in the last. No statement here is so long that compiling it
+/// would pay.
 fn session_limits(lease: Duration) -> String {
     let idle = lease / 2;
     format!(
         "set timezone = 'UTC'; set statement_timeout = {}; set lock_timeout = {}; \
-         set idle_in_transaction_session_timeout = {}; set plan_cache_mode = force_custom_plan",
+         set idle_in_transaction_session_timeout = {}; set plan_cache_mode = force_custom_plan; set jit = off",
         STATEMENT_TIMEOUT.as_millis(),
         LOCK_TIMEOUT.as_millis(),
         idle.as_millis(),

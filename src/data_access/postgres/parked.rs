@@ -20,7 +20,8 @@ impl Database {
         // Most of the time nothing waits, and then its table need not even be there yet.
         let statement =
             "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null limit 1";
-        let waiting = connection.query_opt(statement, &[&dataset.name, &reference.dataset]).await.map_err(failed)?;
+        let statement = connection.prepare_cached(statement).await.map_err(failed)?;
+        let waiting = connection.query_opt(&statement, &[&dataset.name, &reference.dataset]).await.map_err(failed)?;
         if waiting.is_none() {
             return Ok(false);
         }

@@ -332,16 +332,21 @@ pub(super) async fn keep_resubmissions(
 
 /// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves those that its
 /// rows have mended.
-pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn link_and_resolve(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    load: LoadId,
+) -> Result<(), tokio_postgres::Error> {
     // Loads of a dataset take turns, so that of two that end at once the second sees the first.
     let alone = "select pg_advisory_xact_lock(hashtextextended('etl.reject ' || dataset, 0)) from ( \
         select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 order by 1) d";
-    transaction.query(alone, &[&load.0]).await?;
+    let alone = transaction.prepare_cached(alone).await?;
+    transaction.query(&alone, &[&load.0]).await?;
     let concerned = "select exists ( \
         select from etl.load own join etl.load l on l.dataset = own.dataset \
                 or l.dataset in (select dataset from etl.parked where released_by = own.id) \
             join etl.reject r on r.load_id = l.id and r.state = 'open' where own.id = $1)";
-    if !transaction.query_one(concerned, &[&load.0]).await?.get::<_, bool>(0) {
+    let concerned = transaction.prepare_cached(concerned).await?;
+    if !transaction.query_one(&concerned, &[&load.0]).await?.get::<_, bool>(0) {
         return Ok(());
     }
     transaction.batch_execute(&include_str!("resolve.sql").replace(":load", &load.to_string())).await

@@ -80,7 +80,7 @@ analyze open_row;
 -- of its rejects. What is still bad in the load of the good row stays open.
 with settled as (
     select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by
-    from etl.load own join etl.lineage i on i.dataset = own.dataset and i.load_id >= own.id
+    from etl.load own join etl.lineage i on i.dataset = own.dataset and i.load_id >= :load
         cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
     where own.id = :load and n.outcome <> 'parked' and exists (select from open_row o where o.load_id < i.load_id)
     union all

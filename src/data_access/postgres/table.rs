@@ -13,9 +13,9 @@ impl Database {
     /// # Errors
     /// `Configuration`, saying what is too old, or naming the column and what it must be.
     pub async fn check_ready(&self, dataset: &Dataset, dataset_version: &str) -> Result<()> {
-        let checked = format!("{dataset_version} {}", dataset.name);
-        // The set is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
-        if self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&checked) {
+        let checked = checked_as(dataset, dataset_version);
+        // The map is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
+        if self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&checked) {
             return Ok(());
         }
         self.schema_checked.get_or_try_init(|| self.check_schema()).await?;
@@ -26,6 +26,7 @@ impl Database {
                 "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, format_type(a.atttypid, a.atttypmod) as shown, \
                      exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid \
                          and i.indpred is null and i.indkey::text = a.attnum::text) as is_unique, \
+                     c.relkind in ('r', 'p') and not c.relrowsecurity and not c.relhasrules as takes_copies, \
                      information_schema._pg_char_max_length(a.atttypid, a.atttypmod) as length, \
                      information_schema._pg_numeric_precision(a.atttypid, a.atttypmod) as precision, \
                      information_schema._pg_numeric_scale(a.atttypid, a.atttypmod) as scale \
@@ -71,9 +72,25 @@ impl Database {
                 ));
             }
         }
-        self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked);
+        let same_type = |column: &Column| {
+            let kind = named(&column.name).map(|row| row.get::<_, &str>("kind"));
+            kind != Some("bigint") || column.kind == ColumnType::BigInt
+        };
+        let takes_copies = columns[0].get("takes_copies") && dataset.columns.iter().all(same_type);
+        self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked, takes_copies);
         Ok(())
     }
+
+    /// Whether rows may be copied straight to the dataset's table, which casts none and shows them to no policy; false where
+    /// nobody has looked.
+    pub(super) fn takes_copies(&self, dataset: &Dataset, dataset_version: &str) -> bool {
+        let tables = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.get(&checked_as(dataset, dataset_version)).copied().unwrap_or_default()
+    }
+}
+
+fn checked_as(dataset: &Dataset, dataset_version: &str) -> String {
+    format!("{dataset_version} {}", dataset.name)
 }
 
 fn holds(column: &Column, kind: &str, length: Option<i32>, precision: Option<i32>, scale: Option<i32>) -> bool {

@@ -9,6 +9,8 @@ use crate::domain::{Column, Dataset, Reference};
 
 /// The statements of one batch.
 pub(super) struct UpsertStatements {
+    /// Copies rows straight to the table.
+    pub(super) insert: String,
     /// Makes the temporary table that a batch is copied to, once a session.
     pub(super) create_stage: String,
     /// Copies to it: `_record`, `_line`, then the dataset's columns in their order.
@@ -28,8 +30,9 @@ impl UpsertStatements {
         let stage = format!("pg_temp.{name}");
         let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column)));
         Self {
+            insert: format!("copy public.{} ({}) from stdin binary", quoted(&dataset.table), names(dataset, "")),
             create_stage: format!(
-                "set client_min_messages = warning; \
+                "set local client_min_messages = warning; \
                  create temporary table if not exists {name} (_record bigint, _line bigint, {typed}) on commit delete rows"
             ),
             copy: format!("copy {stage} (_record, _line, {}) from stdin binary", names(dataset, "")),
@@ -48,7 +51,8 @@ fn list(columns: &[Column], map: impl Fn(&Column) -> String) -> String {
     columns.iter().map(map).collect::<Vec<_>>().join(", ")
 }
 
-fn names(dataset: &Dataset, prefix: &str) -> String {
+/// The columns of a dataset, each behind `prefix`.
+pub(super) fn names(dataset: &Dataset, prefix: &str) -> String {
     list(&dataset.columns, |column| format!("{prefix}{}", quoted(&column.name)))
 }
 

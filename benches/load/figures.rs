@@ -1,0 +1,94 @@
+//! What was measured, and how it is told.
+
+use std::fmt;
+
+/// The figures of several runs.
+#[derive(Clone, Default)]
+pub struct Figures(Vec<f64>);
+
+impl Figures {
+    pub fn push(&mut self, figure: f64) {
+        self.0.push(figure);
+        self.0.sort_by(f64::total_cmp);
+    }
+
+    pub fn median(&self) -> f64 {
+        self.0[self.0.len() / 2]
+    }
+
+    pub fn max(&self) -> f64 {
+        self.0[self.0.len() - 1]
+    }
+
+    /// The same without decimals.
+    pub fn rounded(&self) -> Self {
+        self.0.iter().map(|figure| figure.round()).collect()
+    }
+
+    /// Each figure by the same one of `other`, run by run.
+    pub fn ratios(pairs: &[(f64, f64)]) -> Self {
+        pairs.iter().map(|(own, other)| own / other).collect()
+    }
+}
+
+impl FromIterator<f64> for Figures {
+    fn from_iter<T: IntoIterator<Item = f64>>(figures: T) -> Self {
+        let mut all = Self::default();
+        figures.into_iter().for_each(|figure| all.push(figure));
+        all
+    }
+}
+
+impl fmt::Display for Figures {
+    /// The median, and from where to where.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = f.precision().unwrap_or(2);
+        let (median, lowest, highest) = (self.median(), self.0[0], self.max());
+        if self.0.len() == 1 {
+            return write!(f, "{median:.decimals$}");
+        }
+        write!(f, "{median:.decimals$} ({lowest:.decimals$} to {highest:.decimals$})")
+    }
+}
+
+/// One line of the table: the work, what was measured, what it is held against, and whether it holds.
+pub struct Line {
+    pub work: String,
+    pub own: String,
+    pub other: String,
+    pub figure: String,
+    pub bound: String,
+    pub holds: bool,
+}
+
+impl Line {
+    /// A line that holds where the median of `figure` is not more than `bound`; it is printed at once.
+    pub fn at_most(work: &str, own: String, other: String, (figure, unit): (&Figures, &str), bound: f64) -> Self {
+        let holds = figure.median() <= bound;
+        Self::new(work, own, other, format!("{figure}{unit}"), format!("<= {bound}{unit}"), holds)
+    }
+
+    /// The same for not less.
+    pub fn at_least(work: &str, own: String, other: String, (figure, unit): (&Figures, &str), bound: f64) -> Self {
+        let holds = figure.median() >= bound;
+        Self::new(work, own, other, format!("{figure}{unit}"), format!(">= {bound}{unit}"), holds)
+    }
+
+    fn new(work: &str, own: String, other: String, figure: String, bound: String, holds: bool) -> Self {
+        let line = Self { work: work.to_owned(), own, other, figure, bound, holds };
+        println!(
+            "{}: {} against {}: {} (bound {}, {})",
+            line.work,
+            line.own,
+            line.other,
+            line.figure,
+            line.bound,
+            line.verdict()
+        );
+        line
+    }
+
+    pub fn verdict(&self) -> &'static str {
+        if self.holds { "holds" } else { "does not hold" }
+    }
+}

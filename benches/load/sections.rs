@@ -1,0 +1,301 @@
+//! The parts of the benchmark: what the project promises to be fast at, and beside what.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::Sizes;
+use crate::figures::{Figures, Line};
+use crate::support::emulator::Emulator;
+use crate::world::{World, invoke, seconds, timed};
+
+const PEERS: [&str; 3] = ["sling", "pgloader", "dlt"];
+const POINTS: [u64; 3] = [10_000, 50_000, 200_000];
+
+/// What was measured of whom with how many rows.
+pub type Points = Vec<(&'static str, u64, Figures)>;
+
+fn columns(pairs: &[(f64, f64)]) -> (Figures, Figures) {
+    (pairs.iter().map(|pair| pair.0).collect(), pairs.iter().map(|pair| pair.1).collect())
+}
+
+/// How much longer the first call of a sandbox takes than the second, with an event that needs neither S3 nor Postgres.
+/// The emulator starts the function with the first call; what it calls `Init Duration` does not hold that.
+pub fn init(world: &World) -> Line {
+    let event = json!({"Event": "s3:TestEvent"});
+    let figures: Figures = (0..10)
+        .map(|_| {
+            let sandbox = world.another();
+            let call = || timed(|| assert_eq!(sandbox.invoke(&event)["loads"][0]["status"], "skipped")).0 * 1000.0;
+            call() - call()
+        })
+        .collect();
+    let own = format!("{figures:.0} ms");
+    Line::at_most("init under the emulator, 10 sandboxes", own, "-".into(), (&figures, " ms"), 150.0)
+}
+
+/// Files of four rows one after the other, and many small files at once.
+pub async fn small_files(world: &World) -> Vec<Line> {
+    world.empty().await;
+    let four = world.trades(4, 0);
+    let mut figures = Figures::default();
+    for call in 0..60 {
+        let key = format!("incoming/trades/four-{call}.csv");
+        world.put(&key, &four).await;
+        let (elapsed, _) = timed(|| world.ingest(&key, false));
+        if call >= 10 {
+            figures.push(elapsed * 1000.0);
+        }
+    }
+    let warm = Line::at_most(
+        "a file of 4 rows, warm, from the emulator to the answer, 50 files",
+        format!("{figures:.0} ms"),
+        "-".into(),
+        (&figures, " ms"),
+        40.0,
+    );
+    let hundred = world.trades(100, 0);
+    let keys: Vec<String> = (0..200).map(|file| format!("incoming/trades/small-{file}.csv")).collect();
+    for key in &keys {
+        world.put(key, &hundred).await;
+    }
+    let sandboxes: Vec<Emulator> = (0..4).map(|_| world.another()).collect();
+    for (nth, sandbox) in sandboxes.iter().enumerate() {
+        let key = format!("incoming/trades/warm-{nth}.csv");
+        world.put(&key, &hundred).await;
+        invoke(sandbox, &key, false);
+    }
+    let (mut most, runtime) = (0, tokio::runtime::Handle::current());
+    let (elapsed, ()) = tokio::task::block_in_place(|| {
+        timed(|| {
+            std::thread::scope(|scope| {
+                let working: Vec<_> = sandboxes
+                    .iter()
+                    .enumerate()
+                    .map(|(nth, sandbox)| {
+                        let share = keys.iter().skip(nth).step_by(sandboxes.len());
+                        scope.spawn(move || share.for_each(|key| drop(invoke(sandbox, key, false))))
+                    })
+                    .collect();
+                while working.iter().any(|thread| !thread.is_finished()) {
+                    let query = "select count(*) from pg_stat_activity where usename = 'small_etl_ingest'";
+                    most = runtime.block_on(world.number(query)).max(most);
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+            });
+        })
+    });
+    let figures: Figures = [200.0 / elapsed].into_iter().collect();
+    let many = Line::at_least(
+        "200 files of 100 rows, 4 sandboxes",
+        format!("{elapsed:.2} s"),
+        "-".into(),
+        (&figures, " files/s"),
+        40.0,
+    );
+    let connections: Figures = [most as f64].into_iter().collect();
+    let own = format!("{connections:.0}");
+    let open = Line::at_most("the same, connections at once", own, "-".into(), (&connections, ""), 10.0);
+    vec![warm, many, open]
+}
+
+/// A large file that is new, that was loaded before, and of which a part has changed, against `psql`.
+pub async fn load(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Line> {
+    let file = world.trades(sizes.rows, 0);
+    let changed = world.changed(&file);
+    world.put("incoming/trades/large.csv", &file).await;
+    world.put("incoming/trades/changed.csv", &changed).await;
+    let (mut new, mut same, mut part) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..=sizes.runs {
+        world.empty().await;
+        let (own_new, report) = timed(|| world.ingest("incoming/trades/large.csv", true));
+        assert_eq!(report["inserted"], sizes.rows);
+        world.settle().await;
+        let versions = "select sum(xmin::text::bigint)::bigint from trade";
+        let before = world.number(versions).await;
+        let (own_same, report) = timed(|| world.ingest("incoming/trades/large.csv", true));
+        assert_eq!((&report["unchanged"], world.number(versions).await), (&json!(sizes.rows), before));
+        world.settle().await;
+        let (own_part, report) = timed(|| world.ingest("incoming/trades/changed.csv", true));
+        assert_eq!(report["updated"], sizes.rows.div_ceil(20));
+
+        world.empty().await;
+        let psql_new = world.psql(&file);
+        world.settle().await;
+        let psql_same = world.psql(&file);
+        world.settle().await;
+        let psql_part = world.psql(&changed);
+        println!(
+            "run {run}: {own_new:.2} / {psql_new:.2}, {own_same:.2} / {psql_same:.2}, {own_part:.2} / {psql_part:.2} s"
+        );
+        if run > 0 {
+            new.push((own_new, psql_new));
+            same.push((own_same, psql_same));
+            part.push((own_part, psql_part));
+        }
+    }
+    let (own, psql) = columns(&new);
+    points.extend([("small-etl", sizes.rows, own), ("psql", sizes.rows, psql)]);
+    let line = |work: &str, pairs: &[(f64, f64)], bound| {
+        let (own, psql) = columns(pairs);
+        let work = format!("{} {work}", sizes.rows);
+        Line::at_most(&work, format!("{own} s"), format!("psql {psql} s"), (&Figures::ratios(pairs), " x"), bound)
+    };
+    vec![
+        line("new trades from S3", &new, 0.85),
+        line("trades again, none changed and none rewritten", &same, 0.35),
+        line("trades again, 5% changed", &part, 0.5),
+    ]
+}
+
+/// A file of which one row in a hundred is bad, against one without.
+pub async fn rejects(world: &World, sizes: &Sizes) -> Line {
+    world.put("incoming/trades/good.csv", &world.trades(sizes.rows, 0)).await;
+    world.put("incoming/trades/bad.csv", &world.trades(sizes.rows, 100)).await;
+    let mut pairs = Vec::new();
+    for run in 0..=sizes.runs {
+        world.empty().await;
+        let (good, _) = timed(|| world.ingest("incoming/trades/good.csv", true));
+        world.empty().await;
+        let (bad, report) = timed(|| world.ingest("incoming/trades/bad.csv", true));
+        assert!(report["rejected"].as_u64() >= Some(sizes.rows / 125), "{report}");
+        if run > 0 {
+            pairs.push((bad, good));
+        }
+    }
+    let (bad, good) = columns(&pairs);
+    let work = format!("{} new trades, 1% of them bad", sizes.rows);
+    Line::at_most(&work, format!("{bad} s"), format!("none bad {good} s"), (&Figures::ratios(&pairs), " x"), 1.15)
+}
+
+/// The command line on a file of this machine, without any database.
+pub fn validate(world: &World, sizes: &Sizes) -> Line {
+    let file = world.trades(sizes.rows, 0);
+    let mut figures = Figures::default();
+    for run in 0..=sizes.runs {
+        let program = env!("CARGO_BIN_EXE_small-etl");
+        let elapsed = seconds(Command::new(program).args(["validate", "--dataset", "trade"]).arg(&file));
+        if run > 0 {
+            figures.push(sizes.rows as f64 / elapsed);
+        }
+    }
+    let work = format!("`small-etl validate` of {} trades", sizes.rows);
+    let own = format!("{:.2} s", sizes.rows as f64 / figures.median());
+    let rounded: Figures = figures.rounded();
+    Line::at_least(&work, own, "-".into(), (&rounded, " rows/s"), 400_000.0)
+}
+
+/// What people use today, each with its own way to upsert.
+pub async fn peers(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Line> {
+    let folder = installed();
+    let mut lines = Vec::new();
+    let mut rows: Vec<u64> = POINTS.into_iter().filter(|rows| *rows < sizes.peer_rows).collect();
+    rows.push(sizes.peer_rows);
+    for rows in rows {
+        let file = world.trades(rows, 0);
+        world.put("incoming/trades/peers.csv", &file).await;
+        let (mut own, mut psql, mut others) = (Vec::new(), Figures::default(), vec![Vec::new(); PEERS.len()]);
+        for run in 0..=sizes.runs {
+            world.empty().await;
+            let (elapsed, report) = timed(|| world.ingest("incoming/trades/peers.csv", true));
+            assert_eq!(report["inserted"], rows);
+            world.empty().await;
+            let of_psql = world.psql(&file);
+            let mut of_peers = Vec::new();
+            for peer in PEERS {
+                world.empty().await;
+                world
+                    .admin
+                    .batch_execute("drop schema if exists bench cascade")
+                    .await
+                    .expect("empty the tables of dlt");
+                of_peers.push(seconds(Command::new(script(peer)).arg(&folder).arg(&file).arg(&world.url)));
+            }
+            println!("run {run}, {rows} rows: {elapsed:.2}, psql {of_psql:.2}, {PEERS:?} {of_peers:.2?} s");
+            if run > 0 {
+                own.push(elapsed);
+                psql.push(of_psql);
+                others.iter_mut().zip(of_peers).for_each(|(figures, figure)| figures.push(figure));
+            }
+        }
+        for (peer, figures) in PEERS.into_iter().zip(&others) {
+            let pairs: Vec<(f64, f64)> = figures.iter().copied().zip(own.iter().copied()).collect();
+            let (of_peer, of_own) = columns(&pairs);
+            if rows == sizes.peer_rows {
+                let work = format!("{rows} new trades against {peer}");
+                let ratios = (&Figures::ratios(&pairs), " x as fast");
+                lines.push(Line::at_least(&work, format!("{of_own} s"), format!("{peer} {of_peer} s"), ratios, 3.0));
+            }
+            points.push((peer, rows, of_peer));
+        }
+        points.extend([("small-etl", rows, own.into_iter().collect()), ("psql", rows, psql)]);
+    }
+    lines
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(name)
+}
+
+/// Where the peers are; what is missing is installed.
+fn installed() -> PathBuf {
+    let cache = std::env::var_os("SMALL_ETL_CACHE").expect("SMALL_ETL_CACHE is set by make");
+    let folder = PathBuf::from(cache).join("peers");
+    let status = Command::new(script("install")).arg(&folder).status().expect("install the peers");
+    assert!(status.success(), "the peers could not be installed");
+    folder
+}
+
+/// Name and version of each peer.
+pub fn versions() -> String {
+    let output = Command::new(script("versions")).arg(installed()).output().expect("ask the peers for their versions");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// How much memory a large file takes, and whether it takes longer for each row than a smaller one.
+pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
+    let gigabyte = sizes.large_rows / 3;
+    let mut peaks = Vec::new();
+    for rows in [sizes.rows, gigabyte, sizes.large_rows] {
+        let file = world.trades(rows, 0);
+        world.put("incoming/trades/memory.csv", &file).await;
+        let size = std::fs::metadata(&file).expect("look at the file").len();
+        std::fs::remove_file(&file).expect("remove the file");
+        world.empty().await;
+        let log = world.scratch.path().join("memory.log");
+        let sandbox = world.logged(File::create(&log).expect("create a log").into());
+        let (elapsed, report) = timed(|| invoke(&sandbox, "incoming/trades/memory.csv", true));
+        assert_eq!(report["inserted"], rows);
+        drop(sandbox);
+        let peak = metric(&log, "PeakMemory");
+        println!("{rows} rows, {size} bytes: {elapsed:.1} s, {peak:.0} MB");
+        peaks.push((rows, elapsed, peak));
+    }
+    let one = |figure: f64| -> Figures { [figure].into_iter().collect() };
+    let line = |(rows, elapsed, peak): (u64, f64, f64)| {
+        let own = format!("{elapsed:.0} s");
+        Line::at_most(
+            &format!("peak memory of `ingest`, {rows} new trades"),
+            own,
+            "-".into(),
+            (&one(peak.round()), " MB"),
+            512.0,
+        )
+    };
+    let [small, middle, large] = peaks[..] else { unreachable!("three sizes") };
+    let per_row = |(rows, elapsed, _): (u64, f64, f64)| elapsed / rows as f64;
+    let ratio = one(per_row(large) / per_row(small));
+    let own = format!("{:.2} us", per_row(large) * 1e6);
+    let other = format!("{} rows {:.2} us", small.0, per_row(small) * 1e6);
+    let growth = Line::at_most(&format!("time for a row, {} new trades", large.0), own, other, (&ratio, " x"), 1.3);
+    vec![line(small), line(middle), line(large), growth]
+}
+
+/// The last figure of a metric that a function printed.
+fn metric(log: &Path, name: &str) -> f64 {
+    let text = std::fs::read_to_string(log).expect("read the log");
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| line.get(name)?.as_f64()).next_back().unwrap_or_else(|| panic!("no {name} in {text}"))
+}

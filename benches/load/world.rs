@@ -1,0 +1,173 @@
+//! The servers, the function, and the files that are measured with.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use aws_sdk_s3::primitives::ByteStream;
+use serde_json::{Value, json};
+use small_etl::sample::{self, SampleOptions};
+use tokio_postgres::{Client, NoTls};
+
+use crate::support::Scratch;
+use crate::support::emulator::Emulator;
+use crate::support::postgres::Postgres;
+use crate::support::s3::S3Server;
+
+const BUCKET: &str = "bench";
+pub const ACCOUNTS: u64 = 10_000;
+
+pub struct World {
+    pub admin: Client,
+    pub url: String,
+    pub scratch: Scratch,
+    ingest: Emulator,
+    s3: S3Server,
+    _postgres: Postgres,
+}
+
+impl World {
+    /// Servers, schema and accounts.
+    pub async fn start() -> Self {
+        let scratch = Scratch::new("bench");
+        let postgres = Postgres::start(&["max_wal_size=4GB"], |_| {});
+        let s3 = S3Server::start();
+        s3.client().create_bucket().bucket(BUCKET).send().await.expect("create the bucket");
+        let url = postgres.url("postgres");
+        let program = Command::new(env!("CARGO_BIN_EXE_small-etl")).arg("migrate").env("DATABASE_URL", &url).output();
+        let program = program.expect("run small-etl");
+        assert!(program.status.success(), "migrate: {}", String::from_utf8_lossy(&program.stderr));
+        let (admin, connection) = tokio_postgres::connect(&url, NoTls).await.expect("connect");
+        tokio::spawn(connection);
+        let ingest = function(&s3, &url, Stdio::null());
+        let world = Self { admin, url, scratch, ingest, s3, _postgres: postgres };
+        let assets = world.scratch.path().join("assets.csv");
+        let options = SampleOptions { rows: ACCOUNTS, accounts: ACCOUNTS, seed: 1, broken_every: 0 };
+        sample::assets(&mut File::create(&assets).expect("create a file"), options).expect("make assets");
+        world.put("incoming/assets/assets.csv", &assets).await;
+        assert_eq!(world.ingest("incoming/assets/assets.csv", false)["inserted"], ACCOUNTS);
+        world
+    }
+
+    /// Another sandbox of the function.
+    pub fn another(&self) -> Emulator {
+        self.logged(Stdio::null())
+    }
+
+    /// The same; what it prints goes to `log`.
+    pub fn logged(&self, log: Stdio) -> Emulator {
+        function(&self.s3, &self.url, log)
+    }
+
+    /// A file of so many trades, of which each so-manieth is broken.
+    pub fn trades(&self, rows: u64, broken_every: u64) -> PathBuf {
+        let path = self.scratch.path().join(format!("trades-{rows}-{broken_every}.csv"));
+        if !path.exists() {
+            let mut out = BufWriter::new(File::create(&path).expect("create a file"));
+            let options = SampleOptions { rows, accounts: ACCOUNTS, seed: 1, broken_every };
+            sample::trades(&mut out, options).expect("make trades");
+            out.flush().expect("write the trades");
+        }
+        path
+    }
+
+    /// The same file, in which every 20th row has a newer state.
+    pub fn changed(&self, file: &Path) -> PathBuf {
+        let path = self.scratch.path().join("changed.csv");
+        let mut out = BufWriter::new(File::create(&path).expect("create a file"));
+        for (number, line) in BufReader::new(File::open(file).expect("open the file")).lines().enumerate() {
+            let line = line.expect("read a line");
+            match line.rsplit_once(',') {
+                Some((front, _)) if number % 20 == 1 => writeln!(out, "{front},2025-12-23T15:00:00"),
+                _ => writeln!(out, "{line}"),
+            }
+            .expect("write a line");
+        }
+        out.flush().expect("write the file");
+        path
+    }
+
+    pub async fn put(&self, key: &str, file: &Path) {
+        let body = ByteStream::from_path(file).await.expect("read the file");
+        self.s3.client().put_object().bucket(BUCKET).key(key).body(body).send().await.expect("put the file");
+    }
+
+    /// Loads an object through the function; returns its report.
+    pub fn ingest(&self, key: &str, again: bool) -> Value {
+        invoke(&self.ingest, key, again)
+    }
+
+    /// The same state before each run: these tables are as they are after a nightly vacuum.
+    pub async fn settle(&self) {
+        for statement in ["vacuum analyze", "checkpoint"] {
+            self.admin.batch_execute(statement).await.expect("settle the tables");
+        }
+    }
+
+    /// No trades and no ledger of them.
+    pub async fn empty(&self) {
+        for statement in ["truncate trade restart identity", "delete from etl.load where dataset = 'trade'"] {
+            self.admin.batch_execute(statement).await.expect("empty the tables");
+        }
+        self.settle().await;
+    }
+
+    pub async fn number(&self, query: &str) -> i64 {
+        self.admin.query_one(query, &[]).await.expect("ask the database").get(0)
+    }
+
+    /// How long `psql` takes to copy and upsert a file.
+    pub fn psql(&self, file: &Path) -> f64 {
+        let script = self.scratch.path().join("upsert.sql");
+        std::fs::write(&script, psql_script(&file.display().to_string())).expect("write the script");
+        seconds(Command::new("psql").args(["-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(&script).arg(&self.url))
+    }
+}
+
+fn function(s3: &S3Server, url: &str, log: Stdio) -> Emulator {
+    let mut variables = s3.variables();
+    variables.push(("DATABASE_URL".into(), url.replace("postgres@", "small_etl_ingest@")));
+    Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, log)
+}
+
+/// Loads an object through a sandbox; returns its report.
+pub fn invoke(sandbox: &Emulator, key: &str, again: bool) -> Value {
+    let answer = sandbox.invoke(&json!({"bucket": BUCKET, "key": key, "again": again}));
+    assert_eq!(answer["loads"][0]["status"], "loaded", "{answer}");
+    answer["loads"][0].clone()
+}
+
+/// How long a command takes that has to succeed.
+pub fn seconds(command: &mut Command) -> f64 {
+    let started = Instant::now();
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let elapsed = started.elapsed().as_secs_f64();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    elapsed
+}
+
+/// How long something takes, in seconds.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let started = Instant::now();
+    let outcome = work();
+    (started.elapsed().as_secs_f64(), outcome)
+}
+
+/// What people do without us: copy to a temporary table, upsert, all in one transaction.
+fn psql_script(file: &str) -> String {
+    let columns = "account_id, account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, traded_amount, \
+        strategy_name, order_remark, direction, offset_flag, created_at, updated_at";
+    let settings: Vec<String> = columns
+        .split(", ")
+        .filter(|column| *column != "traded_id")
+        .map(|column| format!("{column} = excluded.{column}"))
+        .collect();
+    format!(
+        "begin;\ncreate temporary table incoming (like trade) on commit drop;\n\
+         \\copy incoming (id, {columns}) from '{file}' with (format csv, header)\n\
+         insert into trade ({columns}) select {columns} from incoming on conflict (traded_id) do update set {};\ncommit;\n",
+        settings.join(", ")
+    )
+}
