@@ -99,7 +99,7 @@ impl World {
         invoke(&self.ingest, key, again)
     }
 
-    /// The same state before each run: these tables are as they are after a nightly vacuum.
+    /// Leaves the tables as they are after a vacuum, so that each run begins alike.
     pub async fn settle(&self) {
         for statement in ["vacuum analyze", "checkpoint"] {
             self.admin.batch_execute(statement).await.expect("settle the tables");
