@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex};
 
 use crate::config::{LogFormat, Settings};
+use crate::data_access::duckdb::Stages;
 use crate::data_access::s3::ObjectStore;
 use crate::error::Result;
 use crate::pipeline::{Context, NightlyTerms};
@@ -35,7 +36,7 @@ pub fn context_on(settings: &Settings, store: Arc<ObjectStore>) -> Result<Contex
     Ok(Context {
         datasets: Arc::new(datasets),
         terms: settings.claim_terms(),
-        stage: settings.stage(),
+        stages: Stages::new(settings.stage()),
         extractor,
         output,
         nightly,

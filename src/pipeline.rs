@@ -17,7 +17,7 @@ pub use self::check::{CheckedFile, try_definition, unusable, validate};
 use self::check::{Totals, manifest_missing, stage_and_validate};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
-use crate::data_access::duckdb::{Stage, StageOptions};
+use crate::data_access::duckdb::{Stage, Stages};
 use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::file_of_manifest;
@@ -42,8 +42,8 @@ pub struct Context {
     pub datasets: Arc<Datasets>,
     /// What a first claim freezes.
     pub terms: ClaimTerms,
-    /// How much a staging database may use.
-    pub stage: StageOptions,
+    /// Opens staging databases.
+    pub stages: Stages,
     /// Reads files.
     pub extractor: Arc<dyn Extractor>,
     /// Checks rows.
@@ -272,7 +272,7 @@ impl FileWork<'_> {
         } else {
             Totals::Beside
         };
-        let stage = Arc::new(Stage::open(&self.context.stage, Arc::clone(progress))?);
+        let stage = Arc::new(self.context.stages.open(Arc::clone(progress))?);
         let (extracted, validated, statistics) = match self.stage_in_time(definition, &stage, totals).await {
             Ok(Some(staged)) => staged,
             Ok(None) => return self.interrupt(progress.staged()).await,
@@ -280,8 +280,12 @@ impl FileWork<'_> {
         };
         let read = extracted.read;
         tracing::info!(read, rejected = validated.rejected, "validated");
-        retrying(|| self.database.note_read(self.claim, read, Some(&extracted.header))).await?;
-        if let Some(error) = self.over_threshold(&extracted, validated) {
+        let refused = self.over_threshold(&extracted, validated);
+        // Else the first batch notes it. Where workers die before that, the ledger should say what the file has.
+        if refused.is_some() || self.claim.attempt > 1 {
+            retrying(|| self.database.note_read(self.claim, read, Some(&extracted.header))).await?;
+        }
+        if let Some(error) = refused {
             return self.fail(error, read, || rejects::all(definition, &stage, &extracted)).await;
         }
         progress.set_total(read);
@@ -291,6 +295,7 @@ impl FileWork<'_> {
             datasets: Arc::clone(&datasets),
             stage,
             extracted,
+            validated,
             deadline: deadline.clone(),
         };
         if self.context.loader.load(self.database, &work).await? == Loading::OutOfTime {

@@ -56,7 +56,7 @@ impl Parts {
 
     /// Splits it, reads its cells, and appends them to a staging database.
     pub fn stage(&self) -> Arc<Stage> {
-        let stage = Arc::new(Stage::open(&self.context.stage, Arc::default()).expect("open a stage"));
+        let stage = Arc::new(self.context.stages.open(Arc::default()).expect("open a stage"));
         self.runtime.block_on(async {
             let object =
                 self.context.extractor.identify(&Location::File(self.file.clone())).await.expect("it is there");
@@ -74,9 +74,8 @@ impl Parts {
     /// Reads the rows of a stage back.
     pub fn read(&self, stage: &Stage) -> Vec<RecordBatch> {
         let columns: Vec<String> = self.dataset.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
-        stage
-            .query(&format!("select _record, _line, {} from staged where _ok", columns.join(", ")))
-            .expect("they are there")
+        let query = format!("select _record, _line, {} from staged where _ok", columns.join(", "));
+        stage.query(&query, &[]).expect("they are there")
     }
 
     /// Encodes rows for COPY.

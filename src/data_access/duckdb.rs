@@ -1,14 +1,16 @@
-//! The staging database of one file: `DuckDB` in memory, spilling to a folder of its own that goes when it goes.
+//! The staging database of one file: `DuckDB` in memory, spilling to a folder of its own that goes when it goes. One that held
+//! little is emptied and kept for the next file: to open a database and to read statements takes longer than to check a small file.
 //!
 //! The calls block; callers on an async runtime put them on a blocking thread.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::duckdb::{Appender, Config, Connection, InterruptHandle};
+use ::duckdb::{Appender, Config, Connection, InterruptHandle, params_from_iter};
 use arrow::record_batch::RecordBatch;
 use tempfile::TempDir;
 
@@ -27,11 +29,88 @@ pub struct StageOptions {
 }
 
 const FOLDER_PREFIX: &str = "small-etl-stage-";
+const SPOOL: &str = "records.csv";
+
+/// A stage that held more records, or more bytes of them, is closed, so that what it has taken of memory and disk goes back.
+const MOST_RECORDS_TO_KEEP: i64 = 10_000;
+const MOST_BYTES_TO_KEEP: u64 = 4 * 1024 * 1024;
+/// Statements that a session keeps: those of a few datasets.
+const STATEMENTS_TO_KEEP: usize = 128;
+
+/// Opens staging databases.
+pub struct Stages {
+    options: StageOptions,
+    idle: Arc<Mutex<Option<Engine>>>,
+}
+
+impl Stages {
+    /// Every stage may use as much as the options say.
+    #[must_use]
+    pub fn new(options: StageOptions) -> Self {
+        Self { options, idle: Arc::default() }
+    }
+
+    /// The folder for everything temporary.
+    #[must_use]
+    pub fn temp_folder(&self) -> PathBuf {
+        self.options.temp_folder.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// An empty database that reaches neither the network nor any file outside its own folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when the temporary folder cannot be written.
+    pub fn open(&self, progress: Arc<Progress>) -> Result<Stage> {
+        let idle = lock(&self.idle).take();
+        let engine = match idle {
+            Some(engine) => engine,
+            None => Engine::open(&self.options, &self.temp_folder())?,
+        };
+        Ok(Stage {
+            engine: Mutex::new(Some(engine)),
+            home: Arc::clone(&self.idle),
+            progress,
+            cancelled: AtomicBool::new(false),
+            running: Mutex::default(),
+        })
+    }
+}
+
+/// What is kept of a stage.
+struct Engine {
+    root: Connection,
+    sessions: Vec<Connection>,
+    tables: BTreeSet<String>,
+    folder: TempDir,
+}
+
+impl Engine {
+    fn open(options: &StageOptions, parent: &Path) -> Result<Self> {
+        remove_stale_folders(parent);
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
+            .tempdir_in(parent)
+            .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
+        let root = open_locked_down(options, folder.path())
+            .map_err(|error| database_error("open the staging database", &error))?;
+        Ok(Self { root, sessions: Vec::new(), tables: BTreeSet::new(), folder })
+    }
+
+    fn session(&mut self) -> ::duckdb::Result<Connection> {
+        if let Some(session) = self.sessions.pop() {
+            return Ok(session);
+        }
+        let session = self.root.try_clone()?;
+        session.set_prepared_statement_cache_capacity(STATEMENTS_TO_KEEP);
+        Ok(session)
+    }
+}
 
 /// The staging database of one file, and a copy of the file's plain bytes from which raw records are cut.
 pub struct Stage {
-    connection: Mutex<Connection>,
-    folder: TempDir,
+    /// There until the stage is dropped.
+    engine: Mutex<Option<Engine>>,
+    home: Arc<Mutex<Option<Engine>>>,
     progress: Arc<Progress>,
     cancelled: AtomicBool,
     /// Stops the statement that runs in the newest session.
@@ -39,36 +118,25 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Opens an empty database that reaches neither the network nor any file outside its own folder.
+    /// Creates a table, or replaces one; the definition follows its name in SQL.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] when the temporary folder cannot be written.
-    pub fn open(options: &StageOptions, progress: Arc<Progress>) -> Result<Self> {
-        let parent = options.temp_folder.clone().unwrap_or_else(std::env::temp_dir);
-        remove_stale_folders(&parent);
-        let folder = tempfile::Builder::new()
-            .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
-            .tempdir_in(&parent)
-            .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
-        let connection = open_locked_down(options, folder.path())
-            .map_err(|error| database_error("open the staging database", &error))?;
-        Ok(Self {
-            connection: Mutex::new(connection),
-            folder,
-            progress,
-            cancelled: AtomicBool::new(false),
-            running: Mutex::default(),
-        })
+    /// Those of [`Stage::execute`].
+    pub fn create_table(&self, name: &str, definition: &str) -> Result<()> {
+        if let Some(engine) = &mut *lock(&self.engine) {
+            engine.tables.insert(name.to_owned());
+        }
+        self.execute(&format!("create or replace table {name} {definition}")).map(|_| ())
     }
 
-    /// Runs statements that return nothing.
+    /// Runs a statement that returns nothing; returns how many rows it changed.
     ///
     /// # Errors
     /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
-    pub fn execute(&self, sql: &str) -> Result<()> {
-        self.session()?
-            .execute_batch(sql)
-            .map_err(|error| database_error("run a statement in the staging database", &error))
+    pub fn execute(&self, sql: &str) -> Result<usize> {
+        self.in_session("run a statement in the staging database", |session| {
+            Ok(session.prepare_cached(sql).and_then(|mut statement| statement.execute([])))
+        })
     }
 
     /// Runs a statement on a stage that holds no rows, and returns what the database says against it.
@@ -80,35 +148,39 @@ impl Stage {
         session.execute_batch(sql).map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
     }
 
-    /// Runs a query and returns its whole result.
+    /// Runs a query with these parameters and returns its whole result.
     ///
     /// # Errors
     /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
-    pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        let session = self.session()?;
-        let run = || session.prepare(sql)?.stream_arrow([])?.collect::<::duckdb::Result<Vec<_>>>();
-        run().map_err(|error| database_error("query the staging database", &error))
+    pub fn query(&self, sql: &str, parameters: &[i64]) -> Result<Vec<RecordBatch>> {
+        self.in_session("query the staging database", |session| {
+            let run = || session.prepare_cached(sql)?.stream_arrow(params_from_iter(parameters))?.collect();
+            Ok(run())
+        })
     }
 
-    /// Appends record batches to a table, as many as `write` hands to the [`StageWriter`].
+    /// Appends record batches to tables, as many as `write` hands to the [`StageWriter`]s.
     ///
     /// # Errors
     /// What `write` returns, or [`ErrorKind::System`].
     pub fn append<T>(&self, tables: [&str; 3], write: impl FnOnce([StageWriter<'_>; 3]) -> Result<T>) -> Result<T> {
-        let sessions = [self.session()?, self.session()?, self.session()?];
-        let open = |index: usize| -> Result<StageWriter<'_>> {
-            let appender = sessions[index]
-                .appender(tables[index])
-                .map_err(|error| database_error("append to the staging database", &error))?;
-            Ok(StageWriter(appender))
-        };
-        write([open(0)?, open(1)?, open(2)?])
+        self.in_session("append to the staging database", |session| {
+            let [first, second, third] = tables.map(|table| session.appender(table).map(StageWriter));
+            match (first, second, third) {
+                (Ok(first), Ok(second), Ok(third)) => write([first, second, third]).map(Ok),
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Ok(Err(error)),
+            }
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        lock(&self.engine).as_ref().map(|engine| engine.folder.path().to_owned()).unwrap_or_default()
     }
 
     /// Where the plain bytes of the file are kept.
     #[must_use]
     pub fn spool(&self) -> PathBuf {
-        self.folder.path().join("records.csv")
+        self.folder().join(SPOOL)
     }
 
     /// Refuses a file that the temporary folder could not hold even if it were empty. What a packed file unpacks to, and
@@ -144,7 +216,7 @@ impl Stage {
     }
 
     fn disk(&self) -> Result<rustix::fs::StatVfs> {
-        rustix::fs::statvfs(self.folder.path())
+        rustix::fs::statvfs(self.folder())
             .map_err(|error| Error::system("look at the temporary folder", std::io::Error::from(error)))
     }
 
@@ -166,7 +238,7 @@ impl Stage {
     /// Asks whoever works on the stage to stop; its result is no longer wanted.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
-        if let Some(running) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(running) = &*lock(&self.running) {
             running.interrupt();
         }
     }
@@ -176,17 +248,59 @@ impl Stage {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Takes one step in a session. One in which a step failed is not used again.
+    fn in_session<T>(&self, step: &str, run: impl FnOnce(&Connection) -> Result<::duckdb::Result<T>>) -> Result<T> {
+        let session = self.session()?;
+        let outcome = run(&session)?.map_err(|error| database_error(step, &error))?;
+        if let Some(engine) = &mut *lock(&self.engine) {
+            engine.sessions.push(session);
+        }
+        Ok(outcome)
+    }
+
     fn session(&self) -> Result<Connection> {
-        // A connection is only cloned under the lock, so that a panic elsewhere leaves nothing half done in it.
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let session =
-            connection.try_clone().map_err(|error| database_error("open a session of the staging database", &error))?;
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.interrupt_handle());
+        let session = lock(&self.engine).as_mut().map(Engine::session);
+        let session = session.ok_or_else(|| Error::new(ErrorKind::System, "the staging database is closed"))?;
+        let session = session.map_err(|error| database_error("open a session of the staging database", &error))?;
+        *lock(&self.running) = Some(session.interrupt_handle());
         if self.is_cancelled() {
             return Err(Error::new(ErrorKind::LeaseLost, "the work on the staging database was cancelled"));
         }
         Ok(session)
     }
+
+    fn holds_little(&self) -> bool {
+        let bytes = self.spool().metadata().map_or(0, |spool| spool.len());
+        self.progress.staged() <= MOST_RECORDS_TO_KEEP && bytes <= MOST_BYTES_TO_KEEP
+    }
+
+    /// Removes everything that the file left.
+    fn clear(&self) -> Result<()> {
+        let tables = lock(&self.engine).as_mut().map(|engine| std::mem::take(&mut engine.tables));
+        for table in tables.unwrap_or_default() {
+            self.execute(&format!("drop table if exists {table}"))?;
+        }
+        match std::fs::remove_file(self.spool()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::system("remove the copy of the file", error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.is_cancelled() && self.holds_little() && self.clear().is_ok() {
+            let engine = lock(&self.engine).take();
+            *lock(&self.home) = engine;
+        }
+    }
+}
+
+/// What is locked here is never left half done, whatever panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes what processes left behind that were killed: in a sandbox that is used again it would fill the disk.
@@ -289,14 +403,18 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
 mod tests {
     use super::*;
 
+    fn stages(temp_folder: Option<PathBuf>) -> Stages {
+        Stages::new(StageOptions { memory_limit_mb: 64, threads: 1, temp_folder })
+    }
+
     fn stage() -> Stage {
-        Stage::open(&StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: None }, Arc::default()).unwrap()
+        stages(None).open(Arc::default()).unwrap()
     }
 
     #[test]
     fn the_stage_reaches_no_file_and_its_limits_are_fixed() {
         let stage = stage();
-        assert!(stage.query("select * from read_csv('/etc/passwd')").is_err());
+        assert!(stage.query("select * from read_csv('/etc/passwd')", &[]).is_err());
         assert!(stage.execute("set memory_limit = '1GB'").is_err());
         assert!(stage.execute("install httpfs").is_err());
     }
@@ -304,8 +422,36 @@ mod tests {
     #[test]
     fn the_folder_goes_with_the_stage() {
         let stage = stage();
-        let folder = stage.folder.path().to_owned();
+        let folder = stage.folder();
         assert!(folder.exists());
+        drop(stage);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_stage_that_held_little_is_emptied_and_used_again() {
+        let stages = stages(None);
+        let hold = |records: i64| {
+            let stage = stages.open(Arc::default()).unwrap();
+            assert!(stage.query("select * from duckdb_tables()", &[]).unwrap().is_empty() && !stage.spool().exists());
+            stage.create_table("t", &format!("as select * from range({records}) as r (n)")).unwrap();
+            let found = stage.query("select n from t where n < ?", &[4]).unwrap();
+            assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+            std::fs::write(stage.spool(), "cells").unwrap();
+            stage.progress().set_staged(records);
+            stage.folder()
+        };
+        let first = hold(5);
+        assert_eq!(first, hold(MOST_RECORDS_TO_KEEP + 1));
+        assert!(!first.exists() && hold(5) != first);
+    }
+
+    #[test]
+    fn a_stage_that_was_cancelled_is_not_used_again() {
+        let stages = stages(None);
+        let stage = stages.open(Arc::default()).unwrap();
+        let folder = stage.folder();
+        stage.cancel();
         drop(stage);
         assert!(!folder.exists());
     }
@@ -315,29 +461,30 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let stale = parent.path().join(format!("{FOLDER_PREFIX}{}-abc", u32::MAX));
         std::fs::create_dir(&stale).unwrap();
-        let options = StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: Some(parent.path().to_owned()) };
-        let first = Stage::open(&options, Arc::default()).unwrap();
-        let second = Stage::open(&options, Arc::default()).unwrap();
-        assert!(!stale.exists() && first.folder.path().exists() && second.folder.path().exists());
+        let stages = stages(Some(parent.path().to_owned()));
+        let first = stages.open(Arc::default()).unwrap();
+        let second = stages.open(Arc::default()).unwrap();
+        assert!(!stale.exists() && first.folder().exists() && second.folder().exists());
     }
 
     #[test]
     fn a_statement_that_is_no_longer_wanted_ends() {
         let stage = Arc::new(stage());
         let working = Arc::clone(&stage);
-        let work = std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b"));
+        let work =
+            std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b", &[]));
         while stage.running.lock().unwrap().is_none() {
             std::thread::yield_now();
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
         stage.cancel();
         assert!(work.join().unwrap().is_err());
-        assert_eq!(stage.query("select 1").unwrap_err().kind(), ErrorKind::LeaseLost);
+        assert_eq!(stage.query("select 1", &[]).unwrap_err().kind(), ErrorKind::LeaseLost);
     }
 
     #[test]
     fn an_error_carries_no_cell() {
-        let error = stage().query("select cast('canary' as integer)").unwrap_err();
+        let error = stage().query("select cast('canary' as integer)", &[]).unwrap_err();
         assert!(!error.chain().contains("canary"), "{}", error.chain());
     }
 }

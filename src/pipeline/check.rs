@@ -165,7 +165,7 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
 /// # Errors
 /// `Configuration`, saying what is wrong with it.
 pub async fn try_definition(context: &Context, dataset: &Dataset) -> Result<()> {
-    let stage = Arc::new(Stage::open(&context.stage, Arc::default())?);
+    let stage = Arc::new(context.stages.open(Arc::default())?);
     context.validator.check_definition(dataset, &stage).await
 }
 
@@ -177,7 +177,7 @@ pub(super) async fn check(
     progress: &Arc<Progress>,
     totals: Totals,
 ) -> Result<CheckedFile> {
-    let stage = Arc::new(Stage::open(&context.stage, Arc::clone(progress))?);
+    let stage = Arc::new(context.stages.open(Arc::clone(progress))?);
     let (extracted, validated, statistics) = stage_and_validate(context, object, dataset, &stage, totals).await?;
     Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
 }

@@ -249,7 +249,7 @@ async fn check_table(
     let mut rows = pin!(database.export(&dataset).await?.fuse());
     let Some(header) = rows.try_next().await? else { return Ok(()) };
     while deadline.has_time_for(Duration::ZERO) {
-        let folder = context.stage.temp_folder.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = context.stages.temp_folder();
         let file = NamedTempFile::with_prefix_in("small-etl-table-", folder)
             .map_err(|error| Error::system("make a copy of a table", error))?;
         let count = copy(file.path(), &header, rows.as_mut().take(ROWS_AT_ONCE)).await?;

@@ -22,50 +22,78 @@ const MOST_GROUPS: usize = 200;
 pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracted) -> Result<Value> {
     let (dataset, stage, extra) = (dataset.clone(), Arc::clone(stage), extracted.extra_columns.clone());
     blocking(move || {
-        let mut statistics = Map::new();
-        for statistic in &dataset.statistics {
-            let mut groups = Map::new();
-            let mut single = Value::Null;
-            for rows in stage.query(&statistic_query(statistic))? {
-                let text = |column: usize| rows.column(column).as_string::<i32>();
-                let (names, values, types) = (text(0), text(1), text(2));
-                for row in 0..rows.num_rows() {
-                    let text = (!values.is_null(row)).then(|| values.value(row));
-                    let value = text.map_or(Value::Null, |text| figure(text, types.value(row)));
-                    if statistic.group_by.is_some() {
-                        let name = if names.is_null(row) { "null" } else { names.value(row) };
-                        groups.insert(name.to_owned(), value);
-                    } else {
-                        single = value;
-                    }
-                }
+        let mut figures: Map<String, Value> =
+            dataset.statistics.iter().map(|statistic| (statistic.id.clone(), Value::Null)).collect();
+        for statistics in by_grouping(&dataset.statistics) {
+            for (statistic, figure) in statistics.iter().zip(compute(&statistics, &stage)?) {
+                figures.insert(statistic.id.clone(), figure);
             }
-            if groups.len() > MOST_GROUPS {
-                groups.clear();
-                groups.insert("too_many_groups".into(), json!(true));
-            }
-            statistics.insert(
-                statistic.id.clone(),
-                if statistic.group_by.is_some() { Value::Object(groups) } else { single },
-            );
         }
-        statistics.insert("extra_columns".into(), json!(extra));
-        Ok(Value::Object(statistics))
+        figures.insert("extra_columns".into(), json!(extra));
+        Ok(Value::Object(figures))
     })
     .await
 }
 
-/// Group (or null), figure and its type, one row for each group, at most one more than are reported.
-pub(super) fn statistic_query(statistic: &Statistic) -> String {
+/// Statistics that one query computes.
+fn by_grouping(statistics: &[Statistic]) -> Vec<Vec<&Statistic>> {
+    let mut groupings: Vec<Vec<&Statistic>> = Vec::new();
+    for statistic in statistics {
+        match groupings.iter_mut().find(|others| others[0].group_by == statistic.group_by) {
+            Some(others) => others.push(statistic),
+            None => groupings.push(vec![statistic]),
+        }
+    }
+    groupings
+}
+
+/// The figures of statistics with one grouping: each an object by group where there is one.
+fn compute(statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
+    let grouped = statistics.iter().any(|statistic| statistic.group_by.is_some());
+    let mut single = vec![Value::Null; statistics.len()];
+    let mut groups = vec![Map::new(); statistics.len()];
+    for rows in stage.query(&statistics_query(statistics), &[])? {
+        let text = |column: usize, row: usize| {
+            let texts = rows.column(column).as_string::<i32>();
+            (!texts.is_null(row)).then(|| texts.value(row))
+        };
+        for row in 0..rows.num_rows() {
+            for nth in 0..statistics.len() {
+                let kind = text(2 + 2 * nth, row).unwrap_or_default();
+                let value = text(1 + 2 * nth, row).map_or(Value::Null, |value| figure(value, kind));
+                if grouped {
+                    groups[nth].insert(text(0, row).unwrap_or("null").to_owned(), value);
+                } else {
+                    single[nth] = value;
+                }
+            }
+        }
+    }
+    if !grouped {
+        return Ok(single);
+    }
+    let few = |groups: &Map<String, Value>| groups.len() <= MOST_GROUPS;
+    Ok(groups
+        .into_iter()
+        .map(|groups| if few(&groups) { groups.into() } else { json!({ "too_many_groups": true }) })
+        .collect())
+}
+
+/// Group (or null), then each figure and its type; one row for each group, at most one more than are reported.
+pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
     let limit = MOST_GROUPS + 1;
-    let (group, by) = match &statistic.group_by {
+    let (group, by) = match statistics.first().and_then(|statistic| statistic.group_by.as_ref()) {
         Some(column) => (format!("\"{column}\""), "group by _group"),
         None => ("null".into(), ""),
     };
+    let numbered = || statistics.iter().enumerate();
+    let shown: String =
+        numbered().map(|(nth, _)| format!(", cast(_figure_{nth} as varchar), typeof(_figure_{nth})")).collect();
+    let computed: String =
+        numbered().map(|(nth, statistic)| format!(", {} as _figure_{nth}", statistic.expression)).collect();
     format!(
-        "select cast(_group as varchar), cast(_figure as varchar), typeof(_figure) \
-         from (select {group} as _group, {} as _figure from staged where _ok {by}) order by 1 limit {limit}",
-        statistic.expression
+        "select cast(_group as varchar){shown} \
+         from (select {group} as _group{computed} from staged where _ok {by}) order by 1 limit {limit}"
     )
 }
 

@@ -156,6 +156,7 @@ fn stage_file(source: impl Read + Send, name: &str, dataset: &Dataset, stage: &S
             width: header.width,
             positions: header.positions,
             extra_columns: header.extra,
+            mends: header.mends.is_some(),
             sums,
             sha256: String::new(),
         }

@@ -28,7 +28,10 @@ impl Loader for PostgresLoader {
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading> {
         let dataset = work.datasets.get(&work.claim.dataset).map_err(Error::configuration)?;
         let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
-        let done = retrying(|| database.committed_batches(work.claim.load_id)).await?;
+        let done = match work.claim.attempt {
+            1 => HashSet::new(),
+            _ => retrying(|| database.committed_batches(work.claim.load_id)).await?,
+        };
         let (committed, open): (Vec<_>, Vec<_>) = BatchNumber::all(read, size).partition(|batch| done.contains(batch));
         for batch in &committed {
             work.count_committed(*batch);
@@ -82,14 +85,22 @@ fn write_batch<'a>(
     let write = async move {
         let started = Instant::now();
         let (first, last) = batch.records(work.extracted.read, work.claim.terms.batch_size);
-        let accepted = Slices::of_accepted(&work.stage, first, last).await?;
-        let rejected = Slices::of_violations(&work.stage, Found::Error, first, last).await?;
-        let resubmissions = rejects::resubmissions(&work.stage, first, last).await?;
+        let end = if last == work.extracted.read { i64::MAX } else { last };
+        let accepted = Slices::of_accepted(&work.stage, first, end).await?;
+        let rejected = if work.validated.rejected > 0 {
+            Slices::of_violations(&work.stage, Found::Error, first, end).await?
+        } else {
+            Slices::default()
+        };
+        let mends = work.extracted.mends;
+        let resubmissions = if mends { rejects::resubmissions(&work.stage, first, end).await? } else { Vec::new() };
         let contended = AtomicBool::new(false);
         let counts = retrying(async || {
             let rows = BatchRows {
                 batch,
                 records: (first, last),
+                read: work.extracted.read,
+                header: &work.extracted.header,
                 accepted: accepted_rows(work, dataset, accepted.ranges.clone()).boxed(),
                 violations: rejects::violations(
                     dataset,
@@ -136,7 +147,7 @@ fn accepted_rows(
     let stage = Arc::clone(&work.stage);
     stream::iter(ranges).then(move |(first, last)| {
         let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));
-        blocking(move || stage.query(&sql))
+        blocking(move || stage.query(&sql, &[]))
     })
 }
 

@@ -66,6 +66,8 @@ pub struct Extracted {
     pub positions: Vec<usize>,
     /// Columns that the dataset does not declare, in the order of the file.
     pub extra_columns: Vec<String>,
+    /// Whether records may say which reject they are to mend, as those of a rejects file do.
+    pub mends: bool,
     /// What was sent of each column of the dataset; of columns that hold no numbers it says nothing.
     pub sums: Vec<ColumnSum>,
     /// The SHA-256 of the file as it lies there, packed or not, in hexadecimal digits.
@@ -136,6 +138,8 @@ pub struct LoadWork {
     pub stage: Arc<Stage>,
     /// What the extractor said of the file.
     pub extracted: Extracted,
+    /// What the validator said of its rows.
+    pub validated: Validated,
     /// When to leave the rest to the next worker.
     pub deadline: Deadline,
 }

@@ -49,13 +49,13 @@ pub fn all(
     stage: &Arc<Stage>,
     extracted: &Extracted,
 ) -> impl Stream<Item = Result<RejectedChunk>> + use<> {
-    let read = extracted.read;
+    let (read, mends) = (extracted.read, extracted.mends);
     let mending = Arc::clone(stage);
     let mending = stream::iter(BatchNumber::all(read, RECORDS_AT_ONCE)).then(move |batch| {
         let (first, last) = batch.records(read, RECORDS_AT_ONCE);
         let stage = Arc::clone(&mending);
         async move {
-            let resubmissions = resubmissions(&stage, first, last).await?;
+            let resubmissions = if mends { resubmissions(&stage, first, last).await? } else { Vec::new() };
             Ok(RejectedChunk { resubmissions, ..RejectedChunk::default() })
         }
     });
@@ -81,8 +81,8 @@ pub async fn warnings(
     stage: &Arc<Stage>,
     extracted: &Extracted,
 ) -> Result<impl Stream<Item = Result<Vec<Violation>>> + use<>> {
-    let (sql, on) = (explain_warnings(dataset), Arc::clone(stage));
-    blocking(move || on.execute(&sql)).await?;
+    let (definition, on) = (format!("as {}", explain_warnings(dataset)), Arc::clone(stage));
+    blocking(move || on.create_table("warning", &definition)).await?;
     Ok(in_chunks(dataset, stage, extracted, Found::Warning))
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn resubmissions(stage: &Arc<Stage>, first: i64, last: i64) -> 
     blocking(move || {
         let mut found = Vec::new();
         let sql = format!("select * from resubmission where _record between {first} and {last} order by _record");
-        for rows in stage.query(&sql)? {
+        for rows in stage.query(&sql, &[])? {
             let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
             found.extend((0..rows.num_rows()).map(|row| Resubmission {
                 record: RecordNumber(numbers(0).value(row)),
@@ -155,30 +155,28 @@ pub(super) struct Slices {
 impl Slices {
     /// Those of the accepted rows among the records `first` to `last`.
     pub(super) async fn of_accepted(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Self> {
-        Self::read(stage, format!(
+        let sql = format!(
             "select _record, _length, _warnings from staged where _ok and _record between {first} and {last} order by 1"
-        )).await
+        );
+        Self::read(stage, sql, first, last).await
     }
 
     /// Those of the records `first` to `last` that have violations.
     pub(super) async fn of_violations(stage: &Arc<Stage>, found: Found, first: i64, last: i64) -> Result<Self> {
         let table = found.table();
-        Self::read(
-            stage,
-            format!(
-                "select _record, any_value(_length), 0::bigint from {table} \
+        let sql = format!(
+            "select _record, any_value(_length), 0::bigint from {table} \
              where _record between {first} and {last} group by 1 order by 1"
-            ),
-        )
-        .await
+        );
+        Self::read(stage, sql, first, last).await
     }
 
-    async fn read(stage: &Arc<Stage>, sql: String) -> Result<Self> {
+    async fn read(stage: &Arc<Stage>, sql: String, first: i64, last: i64) -> Result<Self> {
         let stage = Arc::clone(stage);
         blocking(move || {
             let mut slices = Self::default();
             let mut bytes = BYTES_AT_ONCE;
-            for rows in stage.query(&sql)? {
+            for rows in stage.query(&sql, &[])? {
                 let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
                 let (records, lengths, warnings) = (numbers(0), numbers(1), numbers(2));
                 for row in 0..rows.num_rows() {
@@ -195,6 +193,14 @@ impl Slices {
                     slices.warnings += warnings.value(row);
                 }
             }
+            // What lies between the slices is of no interest. So those of a file in one batch are asked for in the same words as
+            // those of any other, which the staging database has read before.
+            if let [(begin, _), ..] = &mut slices.ranges[..] {
+                *begin = first;
+            }
+            if let [.., (_, end)] = &mut slices.ranges[..] {
+                *end = last;
+            }
             Ok(slices)
         })
         .await
@@ -209,10 +215,11 @@ fn read_violations(
     (first, last): (i64, i64),
 ) -> Result<Vec<Violation>> {
     let table = found.table();
-    let batches = stage.query(&format!(
+    let sql = format!(
         "select _record, _line, _offset, _length, _check::bigint, _detail from {table} \
          where _record between {first} and {last} order by _record, _check"
-    ))?;
+    );
+    let batches = stage.query(&sql, &[])?;
     let checks = Check::all(dataset);
     let mut spool = stage.open_spool()?;
     let mut violations = Vec::new();

@@ -51,14 +51,11 @@ pub(super) fn stage_type(kind: ColumnType) -> String {
 /// whether they are good so far; `violation` every broken rule; `resubmission` the records that say what they are to mend.
 pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let columns = dataset.columns.iter().map(|column| format!("\"{}\" {}", column.name, stage_type(column.kind)));
-    stage.execute(&format!(
-        "create or replace table staged \
-             (_record bigint, _line bigint, _offset bigint, _length bigint, _ok boolean, _warnings bigint, {}); \
-         create or replace table violation \
-             (_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _detail bigint); \
-         create or replace table resubmission (_record bigint, _line bigint, _of_load bigint, _of_record bigint)",
-        columns.collect::<Vec<_>>().join(", ")
-    ))
+    let place = "_record bigint, _line bigint, _offset bigint, _length bigint";
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    stage.create_table("staged", &format!("({place}, _ok boolean, _warnings bigint, {columns})"))?;
+    stage.create_table("violation", &format!("({place}, _check integer, _detail bigint)"))?;
+    stage.create_table("resubmission", "(_record bigint, _line bigint, _of_load bigint, _of_record bigint)")
 }
 
 /// What was sent of a column of numbers, whether its rows are good or bad.
@@ -343,12 +340,12 @@ impl Sum {
     }
 
     fn add(&mut self, value: Option<i128>, cell: &str) {
-        match (value, || cell::decimal(cell, self.whole, self.wide)) {
-            (Some(value), _) => self.values += value,
-            (None, other) => match other() {
-                Some(other) => self.others += other,
-                None => self.unread += 1,
-            },
+        if let Some(value) = value {
+            self.values += value;
+        } else if let Some(other) = cell::decimal(cell, self.whole, self.wide) {
+            self.others += other;
+        } else {
+            self.unread += 1;
         }
     }
 

@@ -9,7 +9,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 
-use super::analyse::statistic_query;
+use super::analyse::statistics_query;
 use super::staging::{create_tables, stage_type};
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
@@ -43,14 +43,14 @@ impl Validator for DuckDbValidator {
 fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
     create_tables(dataset, stage)?;
     let statements = [find_violations(&Check::all(dataset), true), count_warnings(&Check::all(dataset))];
-    let fixed = [MARK.to_owned(), any_duplicate(dataset), find_duplicates(dataset), explain_warnings(dataset)];
+    let fixed = [MARK.to_owned(), any_duplicate(dataset), find_losers(dataset), explain_warnings(dataset)];
     for statement in statements.into_iter().flatten().chain(fixed) {
         stage.try_statement(&statement).map_err(|message| {
             Error::configuration(format!("dataset {}: a rule or pattern is wrong: {message}", dataset.name))
         })?;
     }
     for statistic in &dataset.statistics {
-        stage.try_statement(&statistic_query(statistic)).map_err(|message| {
+        stage.try_statement(&statistics_query(&[statistic])).map_err(|message| {
             Error::configuration(format!("dataset {}: statistic {} is wrong: {message}", dataset.name, statistic.id))
         })?;
     }
@@ -66,12 +66,17 @@ const MANY_ROWS: i64 = 10_000;
 
 fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
     let checks = Check::all(dataset);
-    if let Some(statement) = find_violations(&checks, stage.progress().staged() > MANY_ROWS) {
-        stage.execute(&statement)?;
+    if let Some(statement) = find_violations(&checks, stage.progress().staged() > MANY_ROWS)
+        && stage.execute(&statement)? > 0
+    {
+        stage.execute(MARK)?;
     }
-    stage.execute(MARK)?;
-    if stage.query(&any_duplicate(dataset))?.iter().any(|rows| rows.num_rows() > 0) {
-        stage.execute(&find_duplicates(dataset))?;
+    if stage.query(&any_duplicate(dataset), &[])?.iter().any(|rows| rows.num_rows() > 0) {
+        stage.create_table("loser", &format!("as {}", find_losers(dataset)))?;
+        stage.execute(&format!(
+            "insert into violation select _record, _line, _offset, _length, {UNIQUE}, _winner from loser"
+        ))?;
+        stage.execute("update staged set _ok = false where _record in (select _record from loser)")?;
     }
     if let Some(statement) = count_warnings(&checks) {
         stage.execute(&statement)?;
@@ -79,6 +84,7 @@ fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
     let counts = stage.query(
         "select count(*) filter (where _ok), (select count(distinct _record) from violation), \
              coalesce(sum(_warnings) filter (where _ok), 0)::bigint from staged",
+        &[],
     )?;
     let number = |at: usize| counts.first().map_or(0, |row| row.column(at).as_primitive::<Int64Type>().value(0));
     Ok(Validated { accepted: number(0), rejected: number(1), warnings: number(2) })
@@ -283,8 +289,7 @@ fn count_warnings(checks: &[Check<'_>]) -> Option<String> {
 /// What the accepted rows broke that only warns, likewise.
 pub(super) fn explain_warnings(dataset: &Dataset) -> String {
     format!(
-        "create or replace table warning as \
-         select _record, _line, _offset, _length, _check, null::bigint as _detail from ( \
+        "select _record, _line, _offset, _length, _check, null::bigint as _detail from ( \
              select _record, _line, _offset, _length, unnest({}) as _check from staged where _ok and _warnings > 0) \
          where _check is not null",
         broken(by_rule(&Check::all(dataset), Severity::Warning))
@@ -298,17 +303,14 @@ fn any_duplicate(dataset: &Dataset) -> String {
 }
 
 /// Of the good rows with one key the latest version wins, then the later record. The others lose to it.
-fn find_duplicates(dataset: &Dataset) -> String {
+fn find_losers(dataset: &Dataset) -> String {
     let (key, version) = (quoted_name(&dataset.key), quoted_name(&dataset.version));
     format!(
-        "create or replace table loser as \
-         select _record, _line, _offset, _length, _winner from ( \
+        "select _record, _line, _offset, _length, _winner from ( \
              select _record, _line, _offset, _length, \
                  first_value(_line) over _same_key as _winner, row_number() over _same_key as _rank from staged \
              where _ok and {key} in (select {key} from staged where _ok group by {key} having count(*) > 1) \
              window _same_key as (partition by {key} order by {version} desc, _record desc) \
-         ) where _rank > 1; \
-         insert into violation select _record, _line, _offset, _length, {UNIQUE}, _winner from loser; \
-         update staged set _ok = false where _record in (select _record from loser)"
+         ) where _rank > 1"
     )
 }

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use tokio_postgres::error::SqlState;
 
-use super::copy::{CopyRow, CopyRows};
+use super::copy::{CopyRow, CopyRows, Target};
 use super::data_keys::sealed;
 use super::ledger::{Claim, commit_step, counts};
 use super::rejects::{copy_rejects, keep_resubmissions};
@@ -25,6 +25,10 @@ pub struct BatchRows<'a> {
     pub batch: BatchNumber,
     /// Its first and last record, both included.
     pub records: (i64, i64),
+    /// How many records the file has.
+    pub read: i64,
+    /// The file's header.
+    pub header: &'a [u8],
     /// Accepted rows: the record number and its line, then the dataset's columns in their order.
     pub accepted: BoxStream<'a, Result<Vec<RecordBatch>>>,
     /// Every violation of its rejected records, in the order of the file.
@@ -76,7 +80,7 @@ impl Database {
             if !settled.open.is_empty() {
                 transaction.batch_execute(&statements.create_stage).await.map_err(failed)?;
                 let copy = transaction.prepare_cached(&statements.copy).await.map_err(failed)?;
-                chunk.write_to_stage(&transaction, &copy, &settled.open).await.map_err(failed)?;
+                chunk.write(&transaction, &copy, &settled.open, Target::Stage).await.map_err(failed)?;
                 staged = true;
             }
         }
@@ -96,7 +100,7 @@ impl Database {
             copy_rejects(&transaction, claim.load_id, &violations).await?;
         }
         note_batch(&transaction, claim.load_id, rows.batch, rows.records, counts).await.map_err(failed)?;
-        commit_step(&transaction, claim).await?;
+        commit_step(&transaction, claim, rows.read, Some(rows.header)).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(counts)
     }
@@ -117,7 +121,7 @@ async fn insert(
     rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     let failed = |error| not_straight(step, error);
     let copy = transaction.prepare_cached(&statements.insert).await.map_err(failed)?;
-    let taken = chunk.write_to_table(transaction, &copy, &rows).await.map_err(failed)?;
+    let taken = chunk.write(transaction, &copy, &rows, Target::Table).await.map_err(failed)?;
     if usize::try_from(taken) != Ok(rows.len()) {
         let message = format!("{step}: it took {taken} of {}; is there a trigger that drops rows?", rows.len());
         return Err(Error::configuration(message));

@@ -107,57 +107,46 @@ impl CopyRows {
         })
     }
 
-    /// Copies rows to the dataset's table; returns how many it took.
-    pub(super) async fn write_to_table(
+    /// Copies rows to where the statement says; returns how many were taken.
+    pub(super) async fn write(
         &self,
         transaction: &Transaction<'_>,
         copy: &Statement,
         rows: &[&CopyRow],
+        target: Target,
     ) -> Result<u64, PostgresError> {
-        write(transaction, copy, rows, |row, out| {
-            out.put_i16(self.columns);
-            out.put_slice(&self.fields[row.begin..row.end]);
-        })
-        .await
-    }
-
-    /// Copies rows to the stage, with their places.
-    pub(super) async fn write_to_stage(
-        &self,
-        transaction: &Transaction<'_>,
-        copy: &Statement,
-        rows: &[&CopyRow],
-    ) -> Result<u64, PostgresError> {
-        write(transaction, copy, rows, |row, out| {
-            out.put_i16(PLACE + self.columns);
-            for place in [row.record, row.line] {
-                out.put_i32(8);
-                out.put_i64(place);
+        let mut sink = pin!(transaction.copy_in::<_, Bytes>(copy).await?);
+        let mut out = BytesMut::with_capacity(PART);
+        out.put_slice(HEAD);
+        for row in rows {
+            match target {
+                Target::Table => out.put_i16(self.columns),
+                Target::Stage => {
+                    out.put_i16(PLACE + self.columns);
+                    for place in [row.record, row.line] {
+                        out.put_i32(8);
+                        out.put_i64(place);
+                    }
+                }
             }
             out.put_slice(&self.fields[row.begin..row.end]);
-        })
-        .await
+            if out.len() >= PART {
+                sink.send(std::mem::replace(&mut out, BytesMut::with_capacity(PART)).freeze()).await?;
+            }
+        }
+        out.put_i16(END);
+        sink.send(out.freeze()).await?;
+        sink.finish().await
     }
 }
 
-async fn write(
-    transaction: &Transaction<'_>,
-    copy: &Statement,
-    rows: &[&CopyRow],
-    encode: impl Fn(&CopyRow, &mut BytesMut),
-) -> Result<u64, PostgresError> {
-    let mut sink = pin!(transaction.copy_in::<_, Bytes>(copy).await?);
-    let mut out = BytesMut::with_capacity(PART);
-    out.put_slice(HEAD);
-    for row in rows {
-        encode(row, &mut out);
-        if out.len() >= PART {
-            sink.send(std::mem::replace(&mut out, BytesMut::with_capacity(PART)).freeze()).await?;
-        }
-    }
-    out.put_i16(END);
-    sink.send(out.freeze()).await?;
-    sink.finish().await
+/// Where rows are copied to.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    /// The dataset's table.
+    Table,
+    /// The stage of a batch, where their places stand beside them.
+    Stage,
 }
 
 /// A value as it goes to Postgres and comes from there, whatever its type.

@@ -138,8 +138,9 @@ impl Database {
             select $1, name, definition from unnest($2::text[], $3::text[]) as d (name, definition) on conflict do nothing";
         let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
         transaction.execute(&statement, &[&datasets.version(), &names, &definitions]).await.map_err(failed)?;
-        // Of two versions that are claimed at once, the one with the higher id sees the other.
-        let alone = "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
+        // Of two versions that are claimed at once, the one with the higher id sees the other. Nobody waits for the disk: a claim
+        // that the server forgets takes with it whatever was committed under it, since that came later.
+        let alone = "select set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
         transaction.execute(&alone, &[&object.bucket, &object.key.as_str()]).await.map_err(failed)?;
         // S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right. Versions
@@ -459,14 +460,23 @@ async fn claim_again(
 }
 
 /// The last statement of every transaction of a load that writes rows: without the token there is no commit. It renews
-/// the lease, and notes that the load gets on.
-pub(super) async fn commit_step(transaction: &deadpool_postgres::Transaction<'_>, claim: &Claim) -> Result<()> {
+/// the lease, and notes that the load gets on, and how many records the file has and what header.
+pub(super) async fn commit_step(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    claim: &Claim,
+    read: i64,
+    header: Option<&[u8]>,
+) -> Result<()> {
     let failed = |error| query_error("renew the lease", error);
-    let statement = "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0 \
+    let statement = "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0, \
+            read = greatest(read, $4), header = coalesce(header, $5) \
         where id = $1 and lease_token = $2 and state = 'loading'";
     let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
     let lease = claim.terms.lease.as_secs_f64();
-    let renewed = transaction.execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease]).await.map_err(failed)?;
+    let renewed = transaction
+        .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &read, &header])
+        .await
+        .map_err(failed)?;
     if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
 }
 

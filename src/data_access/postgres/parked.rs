@@ -35,7 +35,7 @@ impl Database {
         let limit = i64::from(claim.terms.batch_size);
         let row = transaction.query_one(&statement, &[&of, &claim.load_id.0, &limit]).await.map_err(failed)?;
         if row.get::<_, i64>("released") > 0 {
-            commit_step(&transaction, claim).await?;
+            commit_step(&transaction, claim, 0, None).await?;
             transaction.commit().await.map_err(failed)?;
         }
         Ok(true)
