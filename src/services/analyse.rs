@@ -87,13 +87,12 @@ pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
         None => ("null".into(), ""),
     };
     let numbered = || statistics.iter().enumerate();
-    let shown: String =
-        numbered().map(|(nth, _)| format!(", cast(_figure_{nth} as varchar), typeof(_figure_{nth})")).collect();
-    let computed: String =
-        numbered().map(|(nth, statistic)| format!(", {} as _figure_{nth}", statistic.expression)).collect();
+    let shown = numbered().map(|(nth, _)| format!("cast(_figure_{nth} as varchar), typeof(_figure_{nth})"));
+    let computed = numbered().map(|(nth, statistic)| format!("{} as _figure_{nth}", statistic.expression));
+    let (shown, computed) = (shown.collect::<Vec<_>>().join(", "), computed.collect::<Vec<_>>().join(", "));
     format!(
-        "select cast(_group as varchar){shown} \
-         from (select {group} as _group{computed} from staged where _ok {by}) order by 1 limit {limit}"
+        "select cast(_group as varchar), {shown} \
+         from (select {group} as _group, {computed} from staged where _ok {by}) order by 1 limit {limit}"
     )
 }
 
