@@ -75,7 +75,7 @@ impl Parts {
     pub fn read(&self, stage: &Stage) -> Vec<RecordBatch> {
         let columns: Vec<String> = self.dataset.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
         let query = format!("select _record, _line, {} from staged where _ok", columns.join(", "));
-        stage.query(&query, &[]).expect("they are there")
+        stage.query(&query).expect("they are there")
     }
 
     /// Encodes rows for COPY.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::duckdb::{Appender, Config, Connection, InterruptHandle, params_from_iter};
+use ::duckdb::{Appender, Config, Connection, InterruptHandle};
 use arrow::record_batch::RecordBatch;
 use tempfile::TempDir;
 
@@ -148,13 +148,13 @@ impl Stage {
         session.execute_batch(sql).map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
     }
 
-    /// Runs a query with these parameters and returns its whole result.
+    /// Runs a query and returns its whole result.
     ///
     /// # Errors
     /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
-    pub fn query(&self, sql: &str, parameters: &[i64]) -> Result<Vec<RecordBatch>> {
+    pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         self.in_session("query the staging database", |session| {
-            let run = || session.prepare_cached(sql)?.stream_arrow(params_from_iter(parameters))?.collect();
+            let run = || session.prepare_cached(sql)?.stream_arrow([])?.collect();
             Ok(run())
         })
     }
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn the_stage_reaches_no_file_and_its_limits_are_fixed() {
         let stage = stage();
-        assert!(stage.query("select * from read_csv('/etc/passwd')", &[]).is_err());
+        assert!(stage.query("select * from read_csv('/etc/passwd')").is_err());
         assert!(stage.execute("set memory_limit = '1GB'").is_err());
         assert!(stage.execute("install httpfs").is_err());
     }
@@ -433,9 +433,9 @@ mod tests {
         let stages = stages(None);
         let hold = |records: i64| {
             let stage = stages.open(Arc::default()).unwrap();
-            assert!(stage.query("select * from duckdb_tables()", &[]).unwrap().is_empty() && !stage.spool().exists());
+            assert!(stage.query("select * from duckdb_tables()").unwrap().is_empty() && !stage.spool().exists());
             stage.create_table("t", &format!("as select * from range({records}) as r (n)")).unwrap();
-            let found = stage.query("select n from t where n < ?", &[4]).unwrap();
+            let found = stage.query("select n from t where n < 4").unwrap();
             assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
             std::fs::write(stage.spool(), "cells").unwrap();
             stage.progress().set_staged(records);
@@ -471,20 +471,19 @@ mod tests {
     fn a_statement_that_is_no_longer_wanted_ends() {
         let stage = Arc::new(stage());
         let working = Arc::clone(&stage);
-        let work =
-            std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b", &[]));
+        let work = std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b"));
         while stage.running.lock().unwrap().is_none() {
             std::thread::yield_now();
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
         stage.cancel();
         assert!(work.join().unwrap().is_err());
-        assert_eq!(stage.query("select 1", &[]).unwrap_err().kind(), ErrorKind::LeaseLost);
+        assert_eq!(stage.query("select 1").unwrap_err().kind(), ErrorKind::LeaseLost);
     }
 
     #[test]
     fn an_error_carries_no_cell() {
-        let error = stage().query("select cast('canary' as integer)", &[]).unwrap_err();
+        let error = stage().query("select cast('canary' as integer)").unwrap_err();
         assert!(!error.chain().contains("canary"), "{}", error.chain());
     }
 }

@@ -52,7 +52,7 @@ fn compute(statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
     let grouped = statistics.iter().any(|statistic| statistic.group_by.is_some());
     let mut single = vec![Value::Null; statistics.len()];
     let mut groups = vec![Map::new(); statistics.len()];
-    for rows in stage.query(&statistics_query(statistics), &[])? {
+    for rows in stage.query(&statistics_query(statistics))? {
         let text = |column: usize, row: usize| {
             let texts = rows.column(column).as_string::<i32>();
             (!texts.is_null(row)).then(|| texts.value(row))

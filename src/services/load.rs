@@ -147,7 +147,7 @@ fn accepted_rows(
     let stage = Arc::clone(&work.stage);
     stream::iter(ranges).then(move |(first, last)| {
         let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));
-        blocking(move || stage.query(&sql, &[]))
+        blocking(move || stage.query(&sql))
     })
 }
 

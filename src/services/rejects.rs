@@ -127,7 +127,7 @@ pub(super) async fn resubmissions(stage: &Arc<Stage>, first: i64, last: i64) -> 
     blocking(move || {
         let mut found = Vec::new();
         let sql = format!("select * from resubmission where _record between {first} and {last} order by _record");
-        for rows in stage.query(&sql, &[])? {
+        for rows in stage.query(&sql)? {
             let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
             found.extend((0..rows.num_rows()).map(|row| Resubmission {
                 record: RecordNumber(numbers(0).value(row)),
@@ -176,7 +176,7 @@ impl Slices {
         blocking(move || {
             let mut slices = Self::default();
             let mut bytes = BYTES_AT_ONCE;
-            for rows in stage.query(&sql, &[])? {
+            for rows in stage.query(&sql)? {
                 let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
                 let (records, lengths, warnings) = (numbers(0), numbers(1), numbers(2));
                 for row in 0..rows.num_rows() {
@@ -219,7 +219,7 @@ fn read_violations(
         "select _record, _line, _offset, _length, _check::bigint, _detail from {table} \
          where _record between {first} and {last} order by _record, _check"
     );
-    let batches = stage.query(&sql, &[])?;
+    let batches = stage.query(&sql)?;
     let checks = Check::all(dataset);
     let mut spool = stage.open_spool()?;
     let mut violations = Vec::new();

@@ -71,7 +71,7 @@ fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
     {
         stage.execute(MARK)?;
     }
-    if stage.query(&any_duplicate(dataset), &[])?.iter().any(|rows| rows.num_rows() > 0) {
+    if stage.query(&any_duplicate(dataset))?.iter().any(|rows| rows.num_rows() > 0) {
         stage.create_table("loser", &format!("as {}", find_losers(dataset)))?;
         stage.execute(&format!(
             "insert into violation select _record, _line, _offset, _length, {UNIQUE}, _winner from loser"
@@ -84,7 +84,6 @@ fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
     let counts = stage.query(
         "select count(*) filter (where _ok), (select count(distinct _record) from violation), \
              coalesce(sum(_warnings) filter (where _ok), 0)::bigint from staged",
-        &[],
     )?;
     let number = |at: usize| counts.first().map_or(0, |row| row.column(at).as_primitive::<Int64Type>().value(0));
     Ok(Validated { accepted: number(0), rejected: number(1), warnings: number(2) })
