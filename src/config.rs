@@ -1,10 +1,11 @@
 //! Settings, read once when a program starts.
 //!
 //! Layers, the later wins: `config/default.toml`, `config/<SMALL_ETL_ENV>.toml`, `DATABASE_URL`, and variables such as
-//! `SMALL_ETL__LOAD__BATCH_SIZE`. The files are compiled in; one of the same name in the working folder replaces it.
+//! `SMALL_ETL__LOAD__BATCH_SIZE`. The files are compiled in; one of the same name in the folder `config` of the working folder, or in
+//! the folder that `SMALL_ETL_CONFIG` names, replaces it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::{Config, Environment, File, FileFormat};
@@ -18,6 +19,7 @@ use crate::data_access::postgres::{ClaimTerms, DatabaseOptions, Login, TlsMode};
 use crate::domain::Datasets;
 use crate::domain::expression::unknown;
 use crate::error::{Error, ErrorKind, Result};
+use crate::services::parts::PipelineChoice;
 
 static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
 static DATASET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/datasets");
@@ -32,6 +34,7 @@ const KEYS: &[&str] = &[
     "database.url",
     "datasets.path",
     "encryption.kms_key",
+    "events.bus",
     "load.batch_size",
     "load.connections",
     "load.deadline_margin_seconds",
@@ -43,9 +46,6 @@ const KEYS: &[&str] = &[
     "migrations.rds_iam",
     "output.bucket",
     "output.prefix",
-    "pipeline.extractor",
-    "pipeline.loader",
-    "pipeline.validator",
     "queue.url",
     "rejects.retention_days",
     "source.bucket",
@@ -70,8 +70,9 @@ pub struct Settings {
     /// Where further migrations lie.
     #[serde(default)]
     pub migrations: MigrationSettings,
-    /// Which parts a file runs through.
-    pub pipeline: PipelineSettings,
+    /// Which parts the files of a dataset run through, by its name.
+    #[serde(default)]
+    pub pipeline: BTreeMap<String, PipelineChoice>,
     /// The queue in front of ingest.
     #[serde(default)]
     pub queue: QueueSettings,
@@ -81,6 +82,9 @@ pub struct Settings {
     /// How chosen columns are encrypted.
     #[serde(default)]
     pub encryption: EncryptionSettings,
+    /// Who is told what has happened.
+    #[serde(default)]
+    pub events: EventsSettings,
     /// Where rejects files and reports go.
     #[serde(default)]
     pub output: OutputSettings,
@@ -182,15 +186,11 @@ pub struct EncryptionSettings {
     pub kms_key: Option<String>,
 }
 
-/// Section `pipeline`: a name for each part.
-#[derive(Clone, Debug, Deserialize)]
-pub struct PipelineSettings {
-    /// Who reads the file.
-    pub extractor: String,
-    /// Who checks its rows.
-    pub validator: String,
-    /// Who writes them.
-    pub loader: String,
+/// Section `events`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct EventsSettings {
+    /// The name or ARN of a bus of `EventBridge`; without it nothing is told.
+    pub bus: Option<String>,
 }
 
 /// Section `queue`.
@@ -254,7 +254,7 @@ impl Settings {
         let environment = variables.get("SMALL_ETL_ENV").cloned().unwrap_or_else(|| "dev".into());
         // One underscore instead of two would otherwise be ignored in silence.
         let meant = |name: &&String| name.starts_with("SMALL_ETL_") && !name.starts_with("SMALL_ETL__");
-        let others = ["SMALL_ETL_ENV", "SMALL_ETL_CACHE"];
+        let others = ["SMALL_ETL_ENV", "SMALL_ETL_CACHE", "SMALL_ETL_CONFIG"];
         if let Some(name) = variables.keys().filter(meant).find(|name| !others.contains(&name.as_str())) {
             return Err(Error::configuration(format!(
                 "{name} is no setting; write SMALL_ETL__SECTION__KEY, with two underscores"
@@ -268,8 +268,9 @@ impl Settings {
             )));
         }
         let mut builder = Config::builder();
+        let folder = PathBuf::from(variables.get("SMALL_ETL_CONFIG").map_or("config", String::as_str));
         for name in ["default", &environment] {
-            builder = builder.add_source(File::from_str(&layer(&format!("{name}.toml"))?, FileFormat::Toml));
+            builder = builder.add_source(File::from_str(&layer(&folder, &format!("{name}.toml"))?, FileFormat::Toml));
         }
         let unreadable = |error| Error::with_source(ErrorKind::Configuration, "read the settings", error);
         if let Some(url) = variables.get("DATABASE_URL").filter(|url| !url.is_empty()) {
@@ -334,6 +335,7 @@ impl Settings {
             kms_key: self.encryption.kms_key.clone(),
             connections: self.load.connections,
             lease: self.lease(),
+            events: self.events.bus.is_some(),
         })
     }
 
@@ -391,9 +393,9 @@ impl Settings {
     }
 }
 
-/// The text of one file of settings: that of the working folder, or the one compiled in.
-fn layer(name: &str) -> Result<String> {
-    let path = PathBuf::from("config").join(name);
+/// The text of one file of settings: that in the folder, or the one compiled in.
+fn layer(folder: &Path, name: &str) -> Result<String> {
+    let path = folder.join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -413,6 +415,10 @@ fn refuse_unknown_keys(config: &Config) -> Result<()> {
         let Value::Object(keys) = keys else {
             return Err(Error::configuration(format!("settings: {}", unknown("key", section, KEYS))));
         };
+        // Its keys are datasets; the parts know theirs.
+        if section == "pipeline" {
+            continue;
+        }
         for key in keys.keys() {
             let name = format!("{section}.{key}");
             if !KEYS.contains(&name.as_str()) {
@@ -450,9 +456,11 @@ mod tests {
     #[test]
     fn every_key_in_the_default_file_is_known_and_every_known_key_is_there() {
         let text = include_str!("../config/default.toml");
+        let is_pipeline = |line: &&str| line.starts_with("# [[pipeline");
+        let text: Vec<&str> = text.lines().take_while(|line| !is_pipeline(line)).collect();
         let mut section = String::new();
         let mut keys: Vec<String> = Vec::new();
-        for line in text.lines() {
+        for line in text {
             if let Some(name) = line.strip_prefix('[') {
                 section = name.trim_end_matches(']').into();
             } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {

@@ -1,47 +1,58 @@
 //! From settings to what outlives one call. A program makes it once.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex};
 
 use crate::config::{LogFormat, Settings};
 use crate::data_access::duckdb::Stages;
+use crate::data_access::event_bus::EventBus;
 use crate::data_access::s3::ObjectStore;
-use crate::error::Result;
-use crate::pipeline::{Context, NightlyTerms};
-use crate::services;
+use crate::domain::expression::unknown;
+use crate::error::{Error, Result};
+use crate::pipeline::{Context, NightlyTerms, with_rules};
+use crate::services::Parts;
+use crate::services::parts::PipelineChoice;
 use crate::services::rejects_file::Output;
 
 /// Everything of a pipeline but its database.
 ///
 /// # Errors
 /// `Configuration` for a wrong definition or an unknown part.
-pub fn context(settings: &Settings) -> Result<Context> {
-    context_on(settings, Arc::default())
+pub fn context(settings: &Settings, parts: &Parts) -> Result<Context> {
+    context_on(settings, parts, Arc::default())
 }
 
 /// The same with objects of a store that the caller knows.
 ///
 /// # Errors
 /// Those of [`context`].
-pub fn context_on(settings: &Settings, store: Arc<ObjectStore>) -> Result<Context> {
+pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -> Result<Context> {
     let datasets = settings.datasets()?;
-    let extractor = services::extractor(&settings.pipeline.extractor, &store)?;
+    if let Some(name) = settings.pipeline.keys().find(|name| datasets.get(name).is_err()) {
+        return Err(Error::configuration(format!("pipeline: {}", unknown("dataset", name, &datasets.names()))));
+    }
+    let mut pipelines = BTreeMap::new();
+    for name in datasets.names() {
+        let choice = settings.pipeline.get(name).cloned().unwrap_or_default();
+        pipelines.insert(name.to_owned(), parts.pipeline(name, &choice, &store)?);
+    }
     let nightly = NightlyTerms {
         store: Arc::clone(&store),
+        tables: Parts::default().pipeline("table", &PipelineChoice::default(), &store)?,
         source_bucket: settings.source.bucket.clone(),
         retention_days: settings.rejects.retention_days,
     };
     let output = Output::new(store, settings.output.bucket.clone(), settings.output.prefix.clone());
     output.check(&datasets)?;
     Ok(Context {
-        datasets: Arc::new(datasets),
+        datasets: Arc::new(with_rules(datasets, &pipelines)?),
+        pipelines,
         terms: settings.claim_terms(),
         stages: Stages::new(settings.stage()),
-        extractor,
         output,
+        bus: settings.events.bus.clone().map(EventBus::new),
         nightly,
-        validator: services::validator(&settings.pipeline.validator)?,
-        loader: services::loader(&settings.pipeline.loader)?,
         checked: Mutex::default(),
     })
 }

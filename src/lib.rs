@@ -17,7 +17,12 @@
 //!
 //! What is absent: threads of our own, `unsafe`, mocks, and vendor names outside of `data_access`.
 
+//! Who adds parts of their own ([`services::Parts`]) writes them against `services`; see docs/own-parts.md.
+
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub use ::arrow;
+pub use ::async_trait::async_trait;
 
 pub mod cli;
 pub mod config;

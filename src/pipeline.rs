@@ -1,12 +1,12 @@
 //! One file from its place to the ledger: identify, claim, extract, validate, load, finish.
 
 mod check;
+mod context;
 mod reconcile;
 mod replay;
 
-use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, stream};
@@ -15,18 +15,18 @@ use tracing::Instrument;
 
 pub use self::check::{CheckedFile, try_definition, unusable, validate};
 use self::check::{Totals, manifest_missing, stage_and_validate};
+pub use self::context::{Context, with_rules};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
-use crate::data_access::duckdb::{Stage, Stages};
-use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database};
+use crate::data_access::duckdb::Stage;
+use crate::data_access::postgres::{Claim, Claimed, Closing, Database};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::file_of_manifest;
 use crate::domain::{
     Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, Progress, RejectedChunk,
 };
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::rejects_file::Output;
-use crate::services::{Deadline, Extracted, Extractor, LoadWork, Loader, Loading, Validated, Validator, rejects};
+use crate::services::{Deadline, Extracted, LoadWork, Loading, Pipeline, Validated, rejects};
 
 /// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
 const MOST_STALLED: i32 = 3;
@@ -35,41 +35,6 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a worker that has time looks for a manifest, and how long one that has none leaves that to the next.
 const MANIFEST_POLL: Duration = Duration::from_secs(1);
 const MANIFEST_PAUSE: Duration = Duration::from_mins(1);
-
-/// What outlives one file: definitions, settings, parts, and the pool of connections.
-pub struct Context {
-    /// The datasets of this program.
-    pub datasets: Arc<Datasets>,
-    /// What a first claim freezes.
-    pub terms: ClaimTerms,
-    /// Opens staging databases.
-    pub stages: Stages,
-    /// Reads files.
-    pub extractor: Arc<dyn Extractor>,
-    /// Checks rows.
-    pub validator: Arc<dyn Validator>,
-    /// Writes rows.
-    pub loader: Arc<dyn Loader>,
-    /// Takes rejects files.
-    pub output: Output,
-    /// What the nightly run needs besides.
-    pub nightly: NightlyTerms,
-    /// The datasets whose definitions have been tried.
-    pub checked: Mutex<HashSet<String>>,
-}
-
-impl Context {
-    /// Tries the rules of a dataset once, before anything is claimed: a mistake must not cost a load.
-    async fn check_definition(&self, dataset: &Dataset) -> Result<()> {
-        // The set is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
-        if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&dataset.name) {
-            return Ok(());
-        }
-        try_definition(self, dataset).await?;
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset.name.clone());
-        Ok(())
-    }
-}
 
 /// One file that somebody wants.
 #[derive(Clone, Debug)]
@@ -110,6 +75,9 @@ pub async fn run(context: &Context, database: &Database, request: &Request) -> R
     );
     let started = Instant::now();
     let outcome = Box::pin(run_in_span(context, database, request)).instrument(span.clone()).await;
+    if outcome.as_ref().is_ok_and(|report| report.counts.is_some()) {
+        Box::pin(context.announce(database, &request.deadline)).await;
+    }
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| match outcome {
         Ok(mut report) => {
@@ -162,7 +130,8 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
             ..empty_report(LoadStatus::Interrupted)
         });
     }
-    let (object, missing) = match context.extractor.identify(&request.location).await {
+    let extractor = context.pipeline(&dataset.name)?.extractor(&request.location.key())?;
+    let (object, missing) = match extractor.identify(&request.location).await {
         Ok(object) => (object, None),
         Err(error) if matches!(error.kind(), ErrorKind::File(_)) && matches!(request.location, Location::S3 { .. }) => {
             (unidentified(&request.location), Some(error))
@@ -295,10 +264,11 @@ impl FileWork<'_> {
             datasets: Arc::clone(&datasets),
             stage,
             extracted,
+            object: self.object.clone(),
             validated,
             deadline: deadline.clone(),
         };
-        if self.context.loader.load(self.database, &work).await? == Loading::OutOfTime {
+        if self.load_everywhere(&work).await? == Loading::OutOfTime {
             return self.interrupt(read).await;
         }
         let closing = Closing {
@@ -312,14 +282,40 @@ impl FileWork<'_> {
         self.close(&closing, stream::empty).await
     }
 
+    /// Loads into Postgres, then hands the file to the other loaders, where they have not had it.
+    async fn load_everywhere(&self, work: &LoadWork) -> Result<Loading> {
+        let Pipeline { ledger, loaders, .. } = self.context.pipeline(&self.claim.dataset)?;
+        if ledger.load(self.database, work).await? == Loading::OutOfTime {
+            return Ok(Loading::OutOfTime);
+        }
+        if loaders.is_empty() {
+            return Ok(Loading::Done);
+        }
+        let had = retrying(|| self.database.deliveries(self.claim.load_id)).await?;
+        for (name, loader) in loaders.iter().filter(|(name, _)| !had.contains(name)) {
+            let loading = tokio::select! {
+                loading = loader.load(self.database, work) => loading?,
+                lost = self.keep_lease() => return Err(lost),
+                () = self.request.deadline.passed() => Loading::OutOfTime,
+            };
+            if loading == Loading::OutOfTime {
+                return Ok(Loading::OutOfTime);
+            }
+            retrying(|| self.database.note_delivery(self.claim, name, work.validated.accepted)).await?;
+            tracing::info!(loader = name, rows = work.validated.accepted, "delivered");
+        }
+        Ok(Loading::Done)
+    }
+
     /// Waits for the manifest that the dataset requires, as long as there is time.
     async fn await_manifest(&self, definition: &Dataset) -> Result<Awaited> {
         let (limit, deadline) = (Duration::from_secs(definition.manifest.wait_seconds.into()), &self.request.deadline);
         let waiting = Instant::now();
+        let extractor = self.context.pipeline(&definition.name)?.extractor(&self.object.key)?;
         self.request.progress.set_waiting(true);
         let wait = async {
             loop {
-                if let Some(manifest) = self.context.extractor.manifest(self.object).await? {
+                if let Some(manifest) = extractor.manifest(self.object).await? {
                     return Ok(Awaited::Manifest(manifest));
                 }
                 let left = limit.saturating_sub(self.claim.age + waiting.elapsed());
@@ -349,7 +345,8 @@ impl FileWork<'_> {
         stage: &Arc<Stage>,
         totals: Totals,
     ) -> Result<Option<(Extracted, Validated, Value)>> {
-        let mut staging = pin!(stage_and_validate(self.context, self.object, definition, stage, totals));
+        let pipeline = self.context.pipeline(&definition.name)?;
+        let mut staging = pin!(stage_and_validate(pipeline, self.object, definition, stage, totals));
         let outcome = tokio::select! {
             staged = &mut staging => return staged.map(Some),
             lost = self.keep_lease() => Err(lost),
@@ -418,7 +415,8 @@ impl FileWork<'_> {
         }
         let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
         let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        Datasets::parse(files).map(Arc::new).map_err(Error::configuration)
+        let datasets = Datasets::parse(files).map_err(Error::configuration)?;
+        with_rules(datasets, &self.context.pipelines).map(Arc::new)
     }
 
     /// Renews the lease while the file is staged; returns only when it is lost.
@@ -458,7 +456,8 @@ impl FileWork<'_> {
         tracing::warn!(reason = reason.name(), error = message, "the file as a whole cannot be loaded");
         if self.claim.attempt > 1 {
             // An earlier worker may have committed what others wait for.
-            self.context.loader.release(self.database, self.claim, &*self.datasets_in_force().await?).await?;
+            let ledger = &self.context.pipeline(&self.claim.dataset)?.ledger;
+            ledger.release(self.database, self.claim, &*self.datasets_in_force().await?).await?;
         }
         let (reason, error) = (Some(reason), Some(message.as_str()));
         let closing = Closing { status, reason, error, read, statistics: &Value::Null, stalled: true };

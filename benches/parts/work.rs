@@ -13,6 +13,7 @@ use small_etl::data_access::postgres::CopyRows;
 use small_etl::domain::{Dataset, Location};
 use small_etl::pipeline::Context;
 use small_etl::sample::{self, SampleOptions};
+use small_etl::services::{self, Pipeline};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -37,10 +38,15 @@ impl Parts {
         let settings = [("SMALL_ETL__STAGE__THREADS".to_owned(), "1".to_owned())];
         let settings = Settings::from_variables(settings).expect("the settings are good");
         let runtime = Runtime::new().expect("start a runtime");
-        let context =
-            runtime.block_on(async { small_etl::context::context(&settings).expect("the settings are good") });
+        let context = runtime.block_on(async {
+            small_etl::context::context(&settings, &services::Parts::default()).expect("the settings are good")
+        });
         let dataset = context.datasets.get("trade").expect("trade is known").clone();
         Self { context, dataset, file, runtime, _folder: folder }
+    }
+
+    fn pipeline(&self) -> &Pipeline {
+        self.context.pipeline(&self.dataset.name).expect("the dataset is known")
     }
 
     /// Splits the file into records.
@@ -58,16 +64,16 @@ impl Parts {
     pub fn stage(&self) -> Arc<Stage> {
         let stage = Arc::new(self.context.stages.open(Arc::default()).expect("open a stage"));
         self.runtime.block_on(async {
-            let object =
-                self.context.extractor.identify(&Location::File(self.file.clone())).await.expect("it is there");
-            self.context.extractor.extract(&object, &self.dataset, &stage).await.expect("it is good");
+            let extractor = self.pipeline().extractor(&"trade.csv".into()).expect("it reads everything");
+            let object = extractor.identify(&Location::File(self.file.clone())).await.expect("it is there");
+            extractor.extract(&object, &self.dataset, &stage).await.expect("it is good");
         });
         stage
     }
 
     /// Runs all rules on a stage.
     pub fn validate(&self, stage: &Arc<Stage>) -> i64 {
-        let validated = self.runtime.block_on(self.context.validator.validate(&self.dataset, stage));
+        let validated = self.runtime.block_on(self.pipeline().validate(&self.dataset, stage));
         validated.expect("the rules run").accepted
     }
 

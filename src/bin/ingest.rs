@@ -1,11 +1,10 @@
 //! The Lambda function that loads files.
 
-use lambda_runtime::{Error, service_fn};
+use lambda_runtime::Error;
 use small_etl::lambda;
+use small_etl::services::Parts;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let settings = lambda::start()?;
-    let ingest = lambda::ingest::Ingest::new(&settings)?;
-    lambda_runtime::run(service_fn(|event| ingest.call(event))).await
+    lambda::ingest::main(&Parts::default()).await
 }

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use small_etl::services::Parts;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    small_etl::cli::main().await
+    small_etl::cli::main(Parts::default()).await
 }

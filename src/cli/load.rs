@@ -14,7 +14,7 @@ use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Context, Request};
-use crate::services::Deadline;
+use crate::services::{Deadline, Parts};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -38,8 +38,8 @@ pub(super) struct LoadArguments {
 
 const SHOWN_REJECTS: usize = 10;
 
-pub(super) async fn run(settings: &Settings, arguments: LoadArguments) -> Result<u8> {
-    let context = crate::context::context(settings)?;
+pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: LoadArguments) -> Result<u8> {
+    let context = crate::context::context(settings, parts)?;
     let database = Database::new(&settings.database()?)?;
     let deadline = stop_on_signal()?;
     let mut reports = Vec::new();

@@ -25,7 +25,7 @@ use crate::data_access::postgres::Database;
 use crate::domain::LoadId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sample::{self, SampleOptions};
-use crate::services::{self, Deadline};
+use crate::services::{self, Deadline, Parts};
 
 /// Everything went well.
 const DONE: u8 = 0;
@@ -136,8 +136,8 @@ enum SampleDataset {
     Trade,
 }
 
-/// Runs the command line of this process.
-pub async fn main() -> ExitCode {
+/// Runs the command line of this process, with the parts that settings may name.
+pub async fn main(parts: Parts) -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(usage) => {
@@ -146,7 +146,7 @@ pub async fn main() -> ExitCode {
             return ExitCode::from(if usage.use_stderr() { NOT_DONE } else { DONE });
         }
     };
-    ExitCode::from(match run(arguments.command).await {
+    ExitCode::from(match run(arguments.command, &parts).await {
         Ok(code) => code,
         Err(error) => tell(&error),
     })
@@ -159,7 +159,7 @@ fn tell(error: &Error) -> u8 {
     if matches!(error.kind(), ErrorKind::File(_)) { FILE_UNUSABLE } else { NOT_DONE }
 }
 
-async fn run(command: Command) -> Result<u8> {
+async fn run(command: Command, parts: &Parts) -> Result<u8> {
     match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -177,15 +177,15 @@ async fn run(command: Command) -> Result<u8> {
             }
         }
         Command::Migrate { json } => migrate(&start()?, json).await,
-        Command::Load(arguments) => load::run(&start()?, arguments).await,
-        Command::Validate(arguments) => validate::run(&start()?, arguments).await,
+        Command::Load(arguments) => load::run(&start()?, parts, arguments).await,
+        Command::Validate(arguments) => validate::run(&start()?, parts, arguments).await,
         Command::Status(arguments) => status::run(&start()?, arguments).await,
         Command::Rejects(arguments) => rejects::run(&start()?, arguments).await,
         Command::Explain(arguments) => explain::run(&start()?, arguments).await,
-        Command::Replay(arguments) => replay::run(&start()?, arguments).await,
+        Command::Replay(arguments) => replay::run(&start()?, parts, arguments).await,
         Command::Report { load, html, json } => write_report(&start()?, LoadId(load), &html, json).await,
-        Command::Reconcile(arguments) => reconcile::reconcile(&start()?, arguments).await,
-        Command::Backfill(arguments) => reconcile::backfill(&start()?, arguments).await,
+        Command::Reconcile(arguments) => reconcile::reconcile(&start()?, parts, arguments).await,
+        Command::Backfill(arguments) => reconcile::backfill(&start()?, parts, arguments).await,
         Command::Decrypt(arguments) => decrypt::run(&start()?, arguments).await,
     }
 }

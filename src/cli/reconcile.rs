@@ -12,6 +12,7 @@ use crate::data_access::postgres::Database;
 use crate::domain::{LoadReport, LoadStatus};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, LoadHere};
+use crate::services::Parts;
 use crate::services::reconcile::{Reconciliation, Scope};
 use crate::services::tidy::Undone;
 
@@ -49,9 +50,9 @@ pub(super) struct BackfillArguments {
     json: bool,
 }
 
-pub(super) async fn reconcile(settings: &Settings, arguments: ReconcileArguments) -> Result<u8> {
+pub(super) async fn reconcile(settings: &Settings, parts: &Parts, arguments: ReconcileArguments) -> Result<u8> {
     let scope = arguments.place.as_deref().map(parse).transpose()?.unwrap_or_default();
-    let (done, reports) = run(settings, &scope, (1, None), false).await?;
+    let (done, reports) = run(settings, parts, &scope, (1, None), false).await?;
     print(&if arguments.json { as_json(&done)? } else { ended(&done, &reports) + &for_people(&done) })?;
     Ok(if done.is_clean() && failed(&reports) == 0 { DONE } else { NOT_DONE })
 }
@@ -59,11 +60,12 @@ pub(super) async fn reconcile(settings: &Settings, arguments: ReconcileArguments
 /// Reconciles and loads here what is found, so many files at once and until more have failed than are tolerated.
 async fn run(
     settings: &Settings,
+    parts: &Parts,
     scope: &Scope,
     (jobs, tolerated): (usize, Option<u64>),
     shown: bool,
 ) -> Result<(Reconciliation, Vec<LoadReport>)> {
-    let context = crate::context::context(settings)?;
+    let context = crate::context::context(settings, parts)?;
     let database = Database::new(&settings.database()?)?;
     let deadline = stop_on_signal()?;
     let reports = Mutex::new(Vec::<LoadReport>::new());
@@ -144,11 +146,11 @@ fn for_people(done: &Reconciliation) -> String {
     text
 }
 
-pub(super) async fn backfill(settings: &Settings, arguments: BackfillArguments) -> Result<u8> {
+pub(super) async fn backfill(settings: &Settings, parts: &Parts, arguments: BackfillArguments) -> Result<u8> {
     let Scope { bucket, prefix } = parse(&arguments.place)?;
     let scope = Scope { bucket, prefix: Some(prefix.unwrap_or_default()) };
     let bounds = (arguments.jobs.into(), Some(arguments.tolerate));
-    let (done, reports) = run(settings, &scope, bounds, !arguments.json).await?;
+    let (done, reports) = run(settings, parts, &scope, bounds, !arguments.json).await?;
     let text = ended(&done, &reports);
     print(&if arguments.json { as_json(&json!({ "backfilled": done, "loads": reports }))? } else { text })?;
     Ok(if done.not_sent == 0 && failed(&reports) == 0 { DONE } else { NOT_DONE })

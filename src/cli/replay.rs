@@ -15,6 +15,7 @@ use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::pipeline::{self, ReplayedFile, RuleChange};
+use crate::services::Parts;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -40,13 +41,14 @@ pub(super) struct ReplayArguments {
 /// The most examples of one rule.
 const EXAMPLES: usize = 3;
 
-pub(super) async fn run(settings: &Settings, arguments: ReplayArguments) -> Result<u8> {
-    let context = crate::context::context(settings)?;
+pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ReplayArguments) -> Result<u8> {
+    let context = crate::context::context(settings, parts)?;
     let today = context.datasets.get(&arguments.dataset).map_err(Error::configuration)?;
     let path = arguments.definition.display().to_string();
     let text = std::fs::read_to_string(&arguments.definition)
         .map_err(|error| Error::with_source(ErrorKind::Configuration, format!("{path}: cannot be read"), error))?;
     let changed = context.datasets.with_definition(&today.name, &path, &text).map_err(Error::configuration)?;
+    let changed = pipeline::with_rules(changed, &context.pipelines)?;
     let changed = changed.get(&today.name).map_err(Error::configuration)?;
     pipeline::try_definition(&context, changed).await?;
     let database = Database::new(&settings.database()?)?;

@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::domain::{Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, CheckedFile, Context, Request};
+use crate::services::Parts;
 use crate::services::rejects::RejectsWriter;
 
 #[derive(Debug, Args)]
@@ -56,8 +57,8 @@ enum Format {
     Github,
 }
 
-pub(super) async fn run(settings: &Settings, arguments: ValidateArguments) -> Result<u8> {
-    let mut context = crate::context::context(settings)?;
+pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ValidateArguments) -> Result<u8> {
+    let mut context = crate::context::context(settings, parts)?;
     if arguments.warnings_as_errors {
         context = Context { datasets: context.datasets.with_warnings_as_errors().into(), ..context };
     }

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 /// A longer record is taken for a quote that was never closed.
-const LONGEST_RECORD: usize = 64 * 1024 * 1024;
+pub(super) const LONGEST_RECORD: usize = 64 * 1024 * 1024;
 const BUFFER: usize = 256 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

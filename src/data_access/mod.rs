@@ -1,4 +1,4 @@
-//! The only place where a vendor is named: files and S3, SQS, KMS, secrets, CSV, `DuckDB`, Postgres. One file or folder
+//! The only place where a vendor is named: files and S3, SQS, `EventBridge`, KMS, secrets, CSV, `DuckDB`, Postgres. One file or folder
 //! each.
 
 pub mod archive;
@@ -6,6 +6,8 @@ pub mod aws;
 pub mod cipher;
 pub mod csv;
 pub mod duckdb;
+pub mod event_bus;
+pub mod json_lines;
 pub mod kms;
 pub mod listing;
 pub mod postgres;

@@ -36,12 +36,28 @@ pub struct RowRule {
     pub column: String,
     /// A `DuckDB` boolean expression: the rule runs only where it is true.
     pub when: Option<String>,
-    /// A `DuckDB` boolean expression that must be true.
-    pub check: String,
+    /// A `DuckDB` boolean expression that must be true; none where a validator of the pipeline finds who breaks the rule.
+    pub check: Option<String>,
     /// What is wrong and what to do.
     pub message: String,
     /// The columns that `when` and `check` read.
     pub reads: Vec<String>,
+}
+
+impl RowRule {
+    /// A rule that a validator of the pipeline checks; what breaks it is rejected.
+    #[must_use]
+    pub fn found(id: &str, column: &str, message: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            severity: Severity::Error,
+            column: column.to_owned(),
+            when: None,
+            check: None,
+            message: message.to_owned(),
+            reads: Vec::new(),
+        }
+    }
 }
 
 /// A warning where a column differs from one of the row that it refers to.
@@ -219,6 +235,26 @@ impl Datasets {
     pub fn with_warnings_as_errors(&self) -> Self {
         let all = self.all.iter().cloned().map(Dataset::with_warnings_as_errors).collect();
         Self { all, ..self.clone() }
+    }
+
+    /// The same set, where each dataset has further rules.
+    ///
+    /// # Errors
+    /// A message where an id is used twice, or a column is none of the dataset's.
+    pub fn with_rules(mut self, rules: impl Fn(&Dataset) -> Vec<RowRule>) -> Result<Self, String> {
+        for dataset in &mut self.all {
+            for rule in rules(dataset) {
+                let wrong = |what| Err(format!("dataset {}: rule {} of a validator: {what}", dataset.name, rule.id));
+                if dataset.column(&rule.column).is_none() {
+                    return wrong(format!("there is no column {:?}", rule.column));
+                }
+                if dataset.rules.iter().any(|known| known.id == rule.id) {
+                    return wrong("the dataset has a rule of that name".to_owned());
+                }
+                dataset.rules.push(rule);
+            }
+        }
+        Ok(self)
     }
 
     /// The hash of all definitions, recorded with every load.

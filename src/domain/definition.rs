@@ -229,7 +229,7 @@ fn read_rules(
             severity: rule.severity,
             column: known(source, &rule.column, names)?,
             when: rule.when.as_ref().map(|when| when.get_ref().clone()),
-            check: rule.check.get_ref().clone(),
+            check: Some(rule.check.get_ref().clone()),
             message: rule.message.clone(),
             reads,
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures::{StreamExt, stream};
-use lambda_runtime::LambdaEvent;
+use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
 use super::event::{Asked, Event, Message, parse, request_for};
@@ -17,8 +17,8 @@ use crate::data_access::sqs::Queue;
 use crate::domain::{LoadReport, LoadStatus, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, Context, LoadHere, Request};
-use crate::services::Deadline;
 use crate::services::reconcile::{FoundFile, Receiver};
+use crate::services::{Deadline, Parts};
 
 /// A message that is returned comes again after so long, and after four times as long each further time: with the five
 /// deliveries of the template an outage may last 25 minutes.
@@ -43,14 +43,24 @@ pub struct Ingest {
     metrics: Metrics,
 }
 
+/// Runs the function in this process, with the parts that settings may name.
+///
+/// # Errors
+/// `Configuration`, and those of the runtime.
+pub async fn main(parts: &Parts) -> std::result::Result<(), lambda_runtime::Error> {
+    let settings = super::start()?;
+    let ingest = Ingest::new(&settings, parts)?;
+    Box::pin(lambda_runtime::run(service_fn(|event| ingest.call(event)))).await
+}
+
 impl Ingest {
     /// Prepares everything; connections are made on first use.
     ///
     /// # Errors
     /// `Configuration`.
-    pub fn new(settings: &Settings) -> Result<Self> {
+    pub fn new(settings: &Settings, parts: &Parts) -> Result<Self> {
         Ok(Self {
-            context: crate::context::context(settings)?,
+            context: crate::context::context(settings, parts)?,
             database: Database::new(&settings.database()?)?,
             queue: settings.queue.url.clone().map(Queue::new),
             margin: Duration::from_secs(settings.load.deadline_margin_seconds),

@@ -10,7 +10,7 @@ use crate::data_access::duckdb::Stage;
 use crate::domain::manifest::manifest_key;
 use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::{Extracted, Validated, analyse, manifest, rejects};
+use crate::services::{Extracted, Pipeline, Validated, analyse, manifest, rejects};
 
 /// The control totals to compare a file with.
 pub(super) enum Totals {
@@ -24,7 +24,7 @@ pub(super) enum Totals {
 
 /// Stages a file, compares it with its control totals, and checks its rows.
 pub(super) async fn stage_and_validate(
-    context: &Context,
+    pipeline: &Pipeline,
     object: &ObjectVersion,
     dataset: &Dataset,
     stage: &Arc<Stage>,
@@ -32,10 +32,11 @@ pub(super) async fn stage_and_validate(
 ) -> Result<(Extracted, Validated, Value)> {
     stage.check_room(object)?;
     // The extractor repeats its own requests: only it knows how much of the body it has.
-    let extract = context.extractor.extract(object, dataset, stage);
+    let extractor = pipeline.extractor(&object.key)?;
+    let extract = extractor.extract(object, dataset, stage);
     let (extracted, totals) = match totals {
         Totals::Beside => {
-            let (extracted, manifest) = tokio::join!(extract, context.extractor.manifest(object));
+            let (extracted, manifest) = tokio::join!(extract, extractor.manifest(object));
             (extracted?, manifest?)
         }
         Totals::Of(manifest) => (extract.await?, Some(manifest)),
@@ -45,7 +46,7 @@ pub(super) async fn stage_and_validate(
         Some(totals) => Some(manifest::check(&totals, object, dataset, &extracted)?),
         None => None,
     };
-    let validated = context.validator.validate(dataset, stage).await?;
+    let validated = pipeline.validate(dataset, stage).await?;
     let mut statistics = analyse::analyse(dataset, stage, &extracted).await?;
     if let (Some(agreed), Value::Object(statistics)) = (agreed, &mut statistics) {
         statistics.insert("manifest".into(), agreed);
@@ -151,13 +152,15 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
         ))
     })?;
     context.check_definition(dataset).await?;
-    let object = context.extractor.identify(&request.location).await?;
-    let totals = match context.extractor.manifest(&object).await? {
+    let extractor = context.pipeline(&dataset.name)?.extractor(&request.location.key())?;
+    let object = extractor.identify(&request.location).await?;
+    let totals = match extractor.manifest(&object).await? {
         Some(manifest) => Totals::Of(manifest),
         None if dataset.manifest.required => return Err(manifest_missing(&object, dataset)),
         None => Totals::Ignored,
     };
-    check(context, &object, dataset, &request.progress, totals).await
+    let pipeline = context.pipeline(&dataset.name)?;
+    check(context, pipeline, &object, dataset, &request.progress, totals).await
 }
 
 /// Tries the rules of a definition on an empty stage.
@@ -166,18 +169,22 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
 /// `Configuration`, saying what is wrong with it.
 pub async fn try_definition(context: &Context, dataset: &Dataset) -> Result<()> {
     let stage = Arc::new(context.stages.open(Arc::default())?);
-    context.validator.check_definition(dataset, &stage).await
+    for validator in &context.pipeline(&dataset.name)?.validators {
+        validator.check_definition(dataset, &stage).await?;
+    }
+    Ok(())
 }
 
 /// Checks this version of a file against this definition.
 pub(super) async fn check(
     context: &Context,
+    pipeline: &Pipeline,
     object: &ObjectVersion,
     dataset: &Dataset,
     progress: &Arc<Progress>,
     totals: Totals,
 ) -> Result<CheckedFile> {
     let stage = Arc::new(context.stages.open(Arc::clone(progress))?);
-    let (extracted, validated, statistics) = stage_and_validate(context, object, dataset, &stage, totals).await?;
+    let (extracted, validated, statistics) = stage_and_validate(pipeline, object, dataset, &stage, totals).await?;
     Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
 }

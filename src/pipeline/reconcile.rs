@@ -27,7 +27,7 @@ use crate::services::reconcile::{
     FoundFile, Receiver, Reconciliation, Scope, check_calendar, check_sums, compare, release,
 };
 use crate::services::tidy::tidy;
-use crate::services::{Deadline, reconciliation_page};
+use crate::services::{Deadline, Pipeline, reconciliation_page};
 
 /// Rows of a table that are checked at once, so that a table of any size fits on the disk.
 const ROWS_AT_ONCE: usize = 500_000;
@@ -38,6 +38,8 @@ pub struct NightlyTerms {
     pub store: Arc<ObjectStore>,
     /// The bucket where files come in; without it those that the ledger knows.
     pub source_bucket: Option<String>,
+    /// Checks rows of tables, which are exported as CSV whatever they came as.
+    pub tables: Pipeline,
     /// Rejects are deleted so many days after the end of their load.
     pub retention_days: Option<u32>,
 }
@@ -152,6 +154,10 @@ pub async fn reconcile(
     let ended = end(database, id, state, &result, &report, place.as_ref(), error.as_deref()).await;
     outcome?;
     ended?;
+    if context.bus.is_some() {
+        Box::pin(context.announce(database, deadline)).await;
+        retrying(|| database.forget_events()).await?;
+    }
     let Reconciliation { compared, sent, released, discrepancy_count, .. } = &result;
     let missing_files = result.missing_files.len();
     tracing::info!(id, state, compared, sent, released, discrepancy_count, missing_files, "reconciled");
@@ -265,7 +271,8 @@ async fn check_table(
             sequencer: None,
             local: true,
         };
-        let checked = check(context, &object, &dataset, &Arc::default(), Totals::Ignored).await?;
+        let checked =
+            check(context, &context.nightly.tables, &object, &dataset, &Arc::default(), Totals::Ignored).await?;
         result.rows_checked += checked.extracted.read;
         let mut violations = pin!(checked.violations());
         while let Some(chunk) = violations.try_next().await? {

@@ -55,7 +55,8 @@ pub async fn replay(
     version: &str,
     (today, changed): (&Dataset, &Dataset),
 ) -> Result<ReplayedFile> {
-    let object = context.extractor.identify(location).await?;
+    let extractor = context.pipeline(&today.name)?.extractor(&location.key())?;
+    let object = extractor.identify(location).await?;
     if object.version != version {
         let message = format!("{}: it was replaced since; the version that was loaded is gone", object.display_name());
         return Err(Error::file(Reason::Superseded, message));
@@ -66,7 +67,8 @@ pub async fn replay(
 }
 
 async fn under(context: &Context, object: &ObjectVersion, dataset: &Dataset, which: &str) -> Result<CheckedFile> {
-    let checked = check(context, object, dataset, &std::sync::Arc::default(), Totals::Ignored).await;
+    let pipeline = context.pipeline(&dataset.name)?;
+    let checked = check(context, pipeline, object, dataset, &std::sync::Arc::default(), Totals::Ignored).await;
     checked.map_err(|error| match error.kind() {
         ErrorKind::File(_) => Error::with_source(error.kind(), format!("under {which} definition"), error),
         _ => error,

@@ -1,10 +1,10 @@
-//! Extract: CSV from S3 or from this machine, packed or not, into the stage as text.
+//! Extract: CSV or JSON lines from S3 or from this machine, packed or not, into the stage.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use super::{Extracted, Extractor};
 use crate::data_access::archive::{Tee, unpacked};
 use crate::data_access::csv::{Record, Records, SplitError};
 use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::json_lines::{JsonLines, Others};
 use crate::data_access::s3::{ObjectStore, into_error};
 use crate::domain::expression::nearest;
 use crate::domain::manifest::manifest_key;
@@ -28,21 +29,43 @@ const RECORD_COLUMN: &str = "_record";
 /// A longer manifest is cut, and then cannot be read.
 const LONGEST_MANIFEST: u64 = 1024 * 1024;
 
-/// The part `s3_csv`.
-pub struct CsvExtractor {
+/// The parts `s3_csv` and `s3_json_lines`.
+pub struct FileExtractor {
     store: Arc<ObjectStore>,
+    form: Form,
+    convert: Option<Convert>,
 }
 
-impl CsvExtractor {
-    /// Reads objects from `store`.
+/// Makes CSV of the plain bytes of a file: a header with the names of columns, then records. It may keep the bytes of a record or
+/// two, not of the file. An [`Error`] inside of an I/O error stays what it is; any other says that the file is broken.
+pub type Convert = for<'a> fn(Box<dyn Read + Send + 'a>, &Dataset) -> std::io::Result<Box<dyn Read + Send + 'a>>;
+
+/// What a file consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A header and records.
+    #[default]
+    Csv,
+    /// An object in each line.
+    JsonLines,
+}
+
+impl FileExtractor {
+    /// Reads objects of one form from `store`.
     #[must_use]
-    pub fn new(store: Arc<ObjectStore>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<ObjectStore>, form: Form) -> Self {
+        Self { store, form, convert: None }
+    }
+
+    /// Reads objects of another form from `store`. Violations then say the line of the CSV that `convert` makes.
+    #[must_use]
+    pub fn converting(store: Arc<ObjectStore>, convert: Convert) -> Self {
+        Self { store, form: Form::Csv, convert: Some(convert) }
     }
 }
 
 #[async_trait]
-impl Extractor for CsvExtractor {
+impl Extractor for FileExtractor {
     async fn identify(&self, location: &Location) -> Result<ObjectVersion> {
         match location {
             Location::File(path) => {
@@ -79,16 +102,17 @@ impl Extractor for CsvExtractor {
 
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
         let (name, dataset, stage) = (object.display_name(), dataset.clone(), Arc::clone(stage));
+        let form = (self.form, self.convert);
         if object.local {
             let path = PathBuf::from(object.key.as_str());
             return blocking(move || {
                 let file = File::open(&path).map_err(|error| file_error(&path, error))?;
-                stage_file(file, &name, &dataset, &stage)
+                stage_file(file, form, &name, &dataset, &stage)
             })
             .await;
         }
         let body = self.store.body(object).await;
-        blocking(move || stage_file(body, &name, &dataset, &stage)).await
+        blocking(move || stage_file(body, form, &name, &dataset, &stage)).await
     }
 }
 
@@ -135,27 +159,49 @@ fn file_error(path: &Path, error: std::io::Error) -> Error {
 }
 
 /// Streams `source` into the stage; `name` is the file's, for messages.
-fn stage_file(source: impl Read + Send, name: &str, dataset: &Dataset, stage: &Stage) -> Result<Extracted> {
+fn stage_file(
+    source: impl Read + Send,
+    (form, convert): (Form, Option<Convert>),
+    name: &str,
+    dataset: &Dataset,
+    stage: &Stage,
+) -> Result<Extracted> {
     let spool = File::create(stage.spool()).map_err(|error| Error::system("keep a copy of the file", error))?;
     let mut spool = BufWriter::with_capacity(1024 * 1024, spool);
     let mut hash = HashWriter(Sha256::new());
     let mut source = Tee::new(source, &mut hash);
     let empty = || Error::file(Reason::Empty, format!("{name}: the file is empty; not even a header is there"));
     let extracted = {
-        let Some(plain) = unpacked(&mut source).map_err(|error| read_error(name, error))? else { return Err(empty()) };
+        let Some(mut plain) = unpacked(&mut source).map_err(|error| read_error(name, error))? else {
+            return Err(empty());
+        };
+        if let Some(convert) = convert {
+            plain = convert(plain, dataset).map_err(|error| read_error(name, error))?;
+        }
+        let mut others = Others::default();
+        if form == Form::JsonLines {
+            let columns = dataset.columns.iter().map(|column| column.name.clone()).collect();
+            let null = dataset.null_values.first().map(String::as_str).unwrap_or_default();
+            let lines = JsonLines::new(plain, name, columns, null).map_err(|error| read_error(name, error))?;
+            others = lines.others();
+            plain = Box::new(lines);
+        }
         let mut records = Records::new(Tee::new(plain, &mut spool)).map_err(|error| read_error(name, error))?;
         let Some(header) = records.next_record().map_err(|error| split_error(name, error))? else {
             return Err(empty());
         };
-        let header = Header::read(name, &header, dataset)?;
+        let header = Header { form, ..Header::read(name, &header, dataset)? };
         create_tables(dataset, stage)?;
         let (read, sums) = stage_records(records, &header, dataset, name, stage)?;
+        let others = others.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = others.iter().filter(|name| !dataset.ignored.contains(name)).cloned();
         Extracted {
             read,
+            form,
             header: header.raw,
             width: header.width,
             positions: header.positions,
-            extra_columns: header.extra,
+            extra_columns: header.extra.into_iter().chain(others).collect(),
             mends: header.mends.is_some(),
             sums,
             sha256: String::new(),
@@ -189,6 +235,7 @@ pub(super) struct Header {
     extra: Vec<String>,
     /// Where `_load_id` and `_record` stand, which say what a record is to mend.
     pub(super) mends: Option<(usize, usize)>,
+    pub(super) form: Form,
 }
 
 impl Header {
@@ -256,7 +303,7 @@ impl Header {
             .collect();
         let ours = |name: &str| names.iter().position(|known| *known == name);
         let mends = ours(LOAD_COLUMN).zip(ours(RECORD_COLUMN));
-        Ok(Self { raw: record.raw.to_vec(), width: names.len(), positions, extra, mends })
+        Ok(Self { raw: record.raw.to_vec(), width: names.len(), positions, extra, mends, form: Form::Csv })
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
-use super::rejects::{self, Found, Slices};
+use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
 use super::validate::quoted_name;
 use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
@@ -130,6 +130,25 @@ fn write_batch<'a>(
 }
 
 impl LoadWork {
+    /// The accepted rows in the order of the file, in chunks of bounded size: `_record`, `_line`, then every column of the
+    /// dataset, as values of their types.
+    ///
+    /// # Errors
+    /// `Configuration` where the datasets do not know that of the claim; in the stream `System`.
+    pub fn accepted(&self) -> Result<impl Stream<Item = Result<Vec<RecordBatch>>> + use<>> {
+        let dataset = self.datasets.get(&self.claim.dataset).map_err(Error::configuration)?.clone();
+        let (work, read) = (self.clone(), self.extracted.read);
+        let chunks = stream::iter(BatchNumber::all(read, RECORDS_AT_ONCE)).then(move |batch| {
+            let (first, last) = batch.records(read, RECORDS_AT_ONCE);
+            let (work, dataset) = (work.clone(), dataset.clone());
+            async move {
+                let slices = Slices::of_accepted(&work.stage, first, last).await?;
+                Ok::<_, Error>(accepted_rows(&work, &dataset, slices.ranges))
+            }
+        });
+        Ok(chunks.try_flatten())
+    }
+
     fn count_committed(&self, batch: BatchNumber) {
         let (first, last) = batch.records(self.extracted.read, self.claim.terms.batch_size);
         self.stage.progress().add_committed(last - first + 1);

@@ -1,17 +1,20 @@
 //! One verb each: extract, validate, load, analyse, reconcile, tidy, report.
 //!
-//! The first three are reached through traits and chosen by name, so that more sources, rules and sinks can come.
+//! The first three are reached through traits and chosen by name ([`parts`]), so that more sources, rules and sinks can come,
+//! also from outside.
 
 pub mod analyse;
 pub mod deadline;
 pub mod extract;
 pub mod load;
 pub mod manifest;
+pub mod parts;
 pub mod reconcile;
 pub mod reconciliation_page;
 pub mod rejects;
 pub mod rejects_file;
 pub mod report;
+mod staged;
 mod staging;
 pub mod tidy;
 pub mod validate;
@@ -21,14 +24,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use deadline::Deadline;
+pub use extract::Form;
+pub use parts::{Parts, Pipeline};
+pub use staged::{good_rows, reject};
 pub use staging::ColumnSum;
 
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Database};
-use crate::data_access::s3::ObjectStore;
-use crate::domain::expression::unknown;
-use crate::domain::{Dataset, Datasets, Location, ObjectVersion};
-use crate::error::{Error, Result};
+use crate::domain::{Dataset, Datasets, Location, ObjectVersion, RowRule};
+use crate::error::Result;
 
 /// Reads a file into the stage.
 #[async_trait]
@@ -58,6 +62,8 @@ pub trait Extractor: Send + Sync {
 pub struct Extracted {
     /// Records after the header, good or bad.
     pub read: i64,
+    /// What the file consists of.
+    pub form: Form,
     /// The header's own bytes, without its line end.
     pub header: Vec<u8>,
     /// How many columns the header names.
@@ -74,20 +80,32 @@ pub struct Extracted {
     pub sha256: String,
 }
 
-/// Checks the staged rows and decides which are accepted.
+/// Finds rows that must not be loaded. The validators of a pipeline run one after the other, each on the rows that are still
+/// good; which of two good rows with one key wins is decided after the last.
+///
+/// A file may be validated again, by the worker that goes on with an interrupted load: the same rows must get the same answer.
 #[async_trait]
 pub trait Validator: Send + Sync {
-    /// Tries the rules of a dataset on an empty stage of their own.
+    /// The rules that it checks besides those of the definition: what it finds is reported under their ids. An id that the
+    /// definition has as well is refused.
+    fn rules(&self, _dataset: &Dataset) -> Vec<RowRule> {
+        Vec::new()
+    }
+
+    /// Says before anything is claimed whether the rules of a dataset can be checked; `stage` is empty.
     ///
     /// # Errors
     /// `Configuration`, saying what is wrong with the definition.
-    async fn check_definition(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()>;
+    async fn check_definition(&self, _dataset: &Dataset, _stage: &Arc<Stage>) -> Result<()> {
+        Ok(())
+    }
 
-    /// Marks in table `staged` which rows are good, and fills `violation`; bad rows are data, not errors.
+    /// Looks at the good rows ([`good_rows`]) and takes the bad ones out ([`reject`]); bad rows are data, not errors.
     ///
     /// # Errors
-    /// `System` when the staging database fails.
-    async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Validated>;
+    /// `System` when the staging database fails; `Connection` where what is asked for advice does not answer, and the file
+    /// then comes again.
+    async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()>;
 }
 
 /// How the rows of a file fared.
@@ -101,21 +119,27 @@ pub struct Validated {
     pub warnings: i64,
 }
 
-/// Writes the accepted rows of a validated file, and its rejects, in batches that commit with their checkpoints.
+/// Writes the accepted rows of a validated file.
+///
+/// The first loader of a pipeline is the one that keeps the ledger. The others follow when its last batch is committed, and the
+/// ledger notes each that is done. A worker that is killed between two of them is followed by one that goes on with the first
+/// that is not noted: a loader must write the same load twice as it writes it once.
 #[async_trait]
 pub trait Loader: Send + Sync {
-    /// Writes the batches that are not committed yet, then frees the parked rows that can go. Between two steps it stops
-    /// where the deadline leaves no time for one more.
+    /// Writes the rows ([`LoadWork::accepted`]). Where the deadline leaves no time for one more step it stops.
     ///
     /// # Errors
-    /// `LeaseLost`, `Connection` and `Conflict` after all retries, `System`.
+    /// `LeaseLost`, `Connection` and `Conflict` after all retries, `Configuration`, `System`: the file then comes again.
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading>;
 
-    /// Frees the parked rows that can go now, as [`Loader::load`] does at its end; for a load that ends before that.
+    /// Frees the parked rows that can go now, for a load that ends before [`Loader::load`] came to it. Only the loader that
+    /// keeps the ledger has any.
     ///
     /// # Errors
     /// Those of [`Loader::load`].
-    async fn release(&self, database: &Database, claim: &Claim, datasets: &Datasets) -> Result<()>;
+    async fn release(&self, _database: &Database, _claim: &Claim, _datasets: &Datasets) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How far a loader came.
@@ -138,41 +162,10 @@ pub struct LoadWork {
     pub stage: Arc<Stage>,
     /// What the extractor said of the file.
     pub extracted: Extracted,
+    /// The file.
+    pub object: ObjectVersion,
     /// What the validator said of its rows.
     pub validated: Validated,
     /// When to leave the rest to the next worker.
     pub deadline: Deadline,
-}
-
-/// The extractor of that name.
-///
-/// # Errors
-/// `Configuration` with the nearest known name.
-pub fn extractor(name: &str, store: &Arc<ObjectStore>) -> Result<Arc<dyn Extractor>> {
-    match name {
-        "s3_csv" => Ok(Arc::new(extract::CsvExtractor::new(Arc::clone(store)))),
-        _ => Err(Error::configuration(format!("pipeline.extractor: {}", unknown("extractor", name, &["s3_csv"])))),
-    }
-}
-
-/// The validator of that name.
-///
-/// # Errors
-/// `Configuration` with the nearest known name.
-pub fn validator(name: &str) -> Result<Arc<dyn Validator>> {
-    match name {
-        "duckdb" => Ok(Arc::new(validate::DuckDbValidator)),
-        _ => Err(Error::configuration(format!("pipeline.validator: {}", unknown("validator", name, &["duckdb"])))),
-    }
-}
-
-/// The loader of that name.
-///
-/// # Errors
-/// `Configuration` with the nearest known name.
-pub fn loader(name: &str) -> Result<Arc<dyn Loader>> {
-    match name {
-        "postgresql" => Ok(Arc::new(load::PostgresLoader)),
-        _ => Err(Error::configuration(format!("pipeline.loader: {}", unknown("loader", name, &["postgresql"])))),
-    }
 }

@@ -7,10 +7,10 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
-use super::Extracted;
 use super::extract::printable;
 use super::staging::{FIELD_COUNT, QUOTING};
 use super::validate::{Check, UNIQUE, explain_warnings};
+use super::{Extracted, Form};
 use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::violation::quoted;
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 
 /// No more bytes of a file's records are held at once than this, whatever the size of a batch.
 const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
-const RECORDS_AT_ONCE: i32 = 10_000;
+pub(super) const RECORDS_AT_ONCE: i32 = 10_000;
 /// No table takes a longer key.
 const LONGEST_KEY: usize = 2700;
 
@@ -207,6 +207,9 @@ impl Slices {
     }
 }
 
+const NO_OBJECT: &str = "the line is no JSON object whose members come once each and are texts, numbers, true, false or null; \
+    write one object in a line";
+
 fn read_violations(
     dataset: &Dataset,
     stage: &Stage,
@@ -245,6 +248,7 @@ fn read_violations(
                     let message = "a field goes on behind its closing quote; double a quote that is content".to_owned();
                     (None, "quoting", message, None)
                 }
+                Ok(FIELD_COUNT) if extracted.form == Form::JsonLines => (None, "json", NO_OBJECT.to_owned(), None),
                 Ok(FIELD_COUNT) => {
                     let (found, width) = (detail(), extracted.width);
                     let usize_width = i64::try_from(width).unwrap_or(i64::MAX);

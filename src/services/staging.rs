@@ -12,7 +12,7 @@ use arrow::array::{
 use arrow::datatypes::{ArrowPrimitiveType, DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType as _};
 use arrow::record_batch::RecordBatch;
 
-use super::extract::{Header, split_error};
+use super::extract::{Form, Header, split_error};
 use super::validate::{CellChecks, UNREADABLE};
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
@@ -113,8 +113,11 @@ struct Splitter<'a> {
 impl Splitter<'_> {
     fn split<R: Read>(mut self, mut records: Records<R>, name: &str) -> Result<(i64, Vec<ColumnSum>)> {
         let mut read = 0;
-        while let Some(record) = records.next_record().map_err(|error| split_error(name, error))? {
+        while let Some(mut record) = records.next_record().map_err(|error| split_error(name, error))? {
             read += 1;
+            if self.header.form == Form::JsonLines {
+                record.line = read;
+            }
             self.stage.progress().set_staged(read);
             if let Some(positions) = self.header.mends {
                 self.mending.push(read, &record, positions);

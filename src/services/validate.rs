@@ -33,10 +33,19 @@ impl Validator for DuckDbValidator {
         blocking(move || check_definition(&dataset, &stage)).await
     }
 
-    async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Validated> {
+    async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()> {
         let (dataset, stage) = (dataset.clone(), Arc::clone(stage));
         blocking(move || validate(&dataset, &stage)).await
     }
+}
+
+/// Decides between good rows with one key, counts warnings, and says how the rows fared: once every validator has run.
+///
+/// # Errors
+/// `System` when the staging database fails.
+pub(super) async fn settle(dataset: &Dataset, stage: &Arc<Stage>) -> Result<Validated> {
+    let (dataset, stage) = (dataset.clone(), Arc::clone(stage));
+    blocking(move || settle_staged(&dataset, &stage)).await
 }
 
 /// Runs every generated statement on an empty stage: what does not bind there never will.
@@ -64,13 +73,17 @@ const MARK: &str = "update staged set _ok = false where _ok and _record in (sele
 /// to run it.
 const MANY_ROWS: i64 = 10_000;
 
-fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
+fn validate(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let checks = Check::all(dataset);
     if let Some(statement) = find_violations(&checks, stage.progress().staged() > MANY_ROWS)
         && stage.execute(&statement)? > 0
     {
         stage.execute(MARK)?;
     }
+    Ok(())
+}
+
+fn settle_staged(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
     if stage.query(&any_duplicate(dataset))?.iter().any(|rows| rows.num_rows() > 0) {
         stage.create_table("loser", &format!("as {}", find_losers(dataset)))?;
         stage.execute(&format!(
@@ -78,7 +91,7 @@ fn validate(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
         ))?;
         stage.execute("update staged set _ok = false where _record in (select _record from loser)")?;
     }
-    if let Some(statement) = count_warnings(&checks) {
+    if let Some(statement) = count_warnings(&Check::all(dataset)) {
         stage.execute(&statement)?;
     }
     let counts = stage.query(
@@ -94,7 +107,7 @@ pub(super) struct Check<'a> {
     /// The column that a violation names, or none for the record as a whole.
     pub(super) column: Option<&'a str>,
     severity: Severity,
-    /// True where the row breaks it; null counts as false. None where the extractor has found who does.
+    /// True where the row breaks it; null counts as false. None where somebody else finds who does.
     violated: Option<String>,
     kind: CheckKind<'a>,
 }
@@ -116,7 +129,7 @@ impl<'a> Check<'a> {
         let rules = dataset.rules.iter().map(|rule| Self {
             column: Some(&rule.column),
             severity: rule.severity,
-            violated: Some(row_rule_violated(rule, dataset)),
+            violated: rule.check.as_ref().map(|check| row_rule_violated(rule, check, dataset)),
             kind: CheckKind::Row(rule),
         });
         std::iter::once(record).chain(columns).chain(rules).collect()
@@ -139,6 +152,11 @@ impl<'a> Check<'a> {
             checks.push(Self { column: Some(name), severity: *severity, violated, kind });
         }
         checks
+    }
+
+    /// Whether a validator of the pipeline finds who breaks it.
+    pub(super) fn is_found(&self) -> bool {
+        matches!(self.kind, CheckKind::Row(rule) if rule.check.is_none())
     }
 
     /// The rule's id.
@@ -228,7 +246,7 @@ fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
 
 /// A row rule runs where every column that it reads is present and valid. There, a null or a raised error (`try`
 /// makes it a null) is a violation.
-fn row_rule_violated(rule: &RowRule, dataset: &Dataset) -> String {
+fn row_rule_violated(rule: &RowRule, check: &str, dataset: &Dataset) -> String {
     let mut valid: Vec<String> = Vec::new();
     for column in dataset.columns.iter().filter(|column| rule.reads.contains(&column.name)) {
         valid.push(format!("{} is not null", quoted_name(&column.name)));
@@ -239,11 +257,10 @@ fn row_rule_violated(rule: &RowRule, dataset: &Dataset) -> String {
         }
     }
     valid.push(match &rule.when {
-        None => format!("not coalesce(try({}), false)", rule.check),
-        Some(when) => format!(
-            "coalesce(try({when}), true) and not coalesce(case when try({when}) then try({}) end, false)",
-            rule.check
-        ),
+        None => format!("not coalesce(try({check}), false)"),
+        Some(when) => {
+            format!("coalesce(try({when}), true) and not coalesce(case when try({when}) then try({check}) end, false)")
+        }
     });
     valid.join(" and ")
 }

@@ -152,6 +152,8 @@ async fn migrate_and_load_print_a_report_for_people_and_the_answer_of_ingest_for
     applied V4 exactly_once
     applied V5 mended
     applied V6 watched
+    applied V7 delivery
+    applied V8 outbox
     ");
     let report = text(&small_etl(&scratch, &variables, &["load", "assets.csv", "--dataset", "asset"]));
     assert!(

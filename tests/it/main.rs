@@ -6,6 +6,7 @@
 mod support;
 mod world;
 
+mod announce;
 mod backfill;
 mod chain;
 mod command_line;
@@ -28,6 +29,7 @@ mod migrations;
 mod nightly;
 mod objects;
 mod order;
+mod parts;
 mod privacy;
 mod replay;
 mod report;
@@ -36,3 +38,4 @@ mod sandbox;
 mod security;
 mod tls;
 mod torture;
+mod tutorial;

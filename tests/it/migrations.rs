@@ -16,8 +16,8 @@ async fn two_workers_that_migrate_at_once_apply_each_migration_once() {
     let (one, two) = (database(&url), database(&url));
     let (one, two) = tokio::join!(one.migrate(None), two.migrate(None));
     let (one, two) = (one.unwrap().len(), two.unwrap().len());
-    assert_eq!((one.max(two), one.min(two)), (6, 0));
-    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "6");
+    assert_eq!((one.max(two), one.min(two)), (8, 0));
+    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "8");
 }
 
 #[tokio::test]
@@ -28,6 +28,8 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
     database(&url).migrate(None).await.unwrap();
     assert_ne!(query(&url, objects).await, "0");
     for undo in [
+        include_str!("../../migrations/undo/8.sql"),
+        include_str!("../../migrations/undo/7.sql"),
         include_str!("../../migrations/undo/6.sql"),
         include_str!("../../migrations/undo/5.sql"),
         include_str!("../../migrations/undo/4.sql"),
@@ -38,7 +40,7 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
         query(&url, undo).await;
     }
     assert_eq!(query(&url, objects).await, "0");
-    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 6);
+    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 8);
 }
 
 #[tokio::test]
@@ -74,8 +76,8 @@ async fn a_schema_that_is_missing_or_too_old_is_refused() {
     assert!(error.to_string().contains("run `small-etl migrate` first"), "{error}");
 
     let world = World::new().await;
-    world.query("delete from refinery_schema_history where version = 6").await;
+    world.query("delete from refinery_schema_history where version = 8").await;
     world.put("incoming/assets/1.csv", ASSETS).await;
     let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
-    assert!(error.to_string().contains("the schema has version 5, this program needs 6"), "{error}");
+    assert!(error.to_string().contains("the schema has version 7, this program needs 8"), "{error}");
 }

@@ -1,5 +1,6 @@
 //! What a test of behaviour needs: a database of its own on a real server, a bucket of its own on a real S3 server.
 
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -19,6 +20,7 @@ use small_etl::data_access::s3::ObjectStore;
 use small_etl::domain::{LoadReport, Location};
 use small_etl::error::Result;
 use small_etl::pipeline::{self, Context, Request};
+use small_etl::services::Parts;
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -68,6 +70,10 @@ pub struct World {
     pub settings: Vec<(String, String)>,
     /// Serves this world's objects instead of `s3_server`.
     moto: Option<&'static Moto>,
+    /// The folder of settings of other processes.
+    pub config: Option<PathBuf>,
+    /// What other processes run.
+    pub program: PathBuf,
 }
 
 impl World {
@@ -102,7 +108,8 @@ impl World {
         let (context, database) = parts(&url, &settings, ObjectStore::with_config(&s3_server.config()));
         let s3 = s3_server.client();
         s3.create_bucket().bucket(&bucket).send().await.expect("create a bucket");
-        Self { context, database, url, bucket, s3, s3_server, settings, moto: None }
+        let program = env!("CARGO_BIN_EXE_small-etl").into();
+        Self { context, database, url, bucket, s3, s3_server, settings, moto: None, config: None, program }
     }
 
     /// A world whose bucket keeps versions, and that may have queues.
@@ -189,6 +196,7 @@ impl World {
         let mut variables = self.moto.map_or_else(|| self.s3_server.variables(), Moto::variables);
         variables.push(("DATABASE_URL".into(), self.url.clone()));
         variables.push(("SMALL_ETL_ENV".into(), "test".into()));
+        variables.extend(self.config.iter().map(|path| ("SMALL_ETL_CONFIG".into(), path.display().to_string())));
         variables.extend(self.settings.iter().map(|(name, value)| (format!("SMALL_ETL__{name}"), value.clone())));
         variables
     }
@@ -197,7 +205,8 @@ impl World {
     pub fn worker(&self, key: &str, proxy: Option<&Proxy>) -> Worker {
         let address = format!("s3://{}/{key}", self.bucket);
         let url = proxy.map_or_else(|| self.url.clone(), |proxy| self.url_behind(proxy));
-        Worker::start(&["load", &address, "--json"], self.variables().into_iter().chain([("DATABASE_URL".into(), url)]))
+        let arguments = ["load", &address, "--json"];
+        Worker::start(&self.program, &arguments, self.variables().into_iter().chain([("DATABASE_URL".into(), url)]))
     }
 
     /// The same, and a signal that it gets at its `n`-th message to Postgres of this kind.
@@ -330,7 +339,8 @@ pub async fn query(url: &str, sql: &str) -> String {
 fn parts(url: &str, settings: &[(String, String)], store: ObjectStore) -> (Context, Database) {
     let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let settings = settings_for(url, &settings);
-    let context = small_etl::context::context_on(&settings, Arc::new(store)).expect("the settings are good");
+    let context =
+        small_etl::context::context_on(&settings, &Parts::default(), Arc::new(store)).expect("the settings are good");
     let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
     (context, database)
 }
@@ -339,8 +349,8 @@ fn parts(url: &str, settings: &[(String, String)], store: ObjectStore) -> (Conte
 pub struct Worker(Child);
 
 impl Worker {
-    fn start(arguments: &[&str], variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let process = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+    fn start(program: &Path, arguments: &[&str], variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let process = Command::new(program)
             .args(arguments)
             .envs(variables)
             .stdin(Stdio::null())

@@ -3,11 +3,13 @@
 mod batch;
 mod copy;
 mod data_keys;
+mod delivery;
 mod encode;
 mod history;
 mod ledger;
 mod login;
 mod migrate;
+mod outbox;
 mod parked;
 mod reconcile;
 mod rejects;
@@ -35,6 +37,7 @@ pub use history::{LoadDetail, LoadSummary, PresentRow, RowAttempt, Status, Waiti
 pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken};
 pub use login::Login;
 pub use migrate::AppliedMigration;
+pub use outbox::OutboxEvent;
 pub use reconcile::{NULL, RunEnd, Standing};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
@@ -60,6 +63,8 @@ pub struct DatabaseOptions {
     pub connections: usize,
     /// How long a claim holds without a sign of life. A transaction that idles for half of it is ended by the server.
     pub lease: Duration,
+    /// Whether what happens is to be written to `etl.outbox`.
+    pub events: bool,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,7 +124,7 @@ impl Database {
             Connector { login: login.clone(), tls: connector.clone() },
             ManagerConfig { recycling_method: RecyclingMethod::Verified },
         );
-        let limits = session_limits(options.lease);
+        let limits = session_limits(options.lease, options.events);
         let pool = Pool::builder(manager)
             .max_size(options.connections)
             .runtime(Runtime::Tokio1)
@@ -199,11 +204,12 @@ fn application_name() -> String {
 /// Limits are set with statements, since proxies refuse the startup options. A table grows while a file is loaded, so
 /// that a plan kept from the first batches would scan all of it in the last. No statement here is so long that compiling it
 /// would pay.
-fn session_limits(lease: Duration) -> String {
+fn session_limits(lease: Duration, events: bool) -> String {
     let idle = lease / 2;
+    let events = if events { "; set small_etl.events = 'on'" } else { "" };
     format!(
         "set timezone = 'UTC'; set statement_timeout = {}; set lock_timeout = {}; \
-         set idle_in_transaction_session_timeout = {}; set plan_cache_mode = force_custom_plan; set jit = off",
+         set idle_in_transaction_session_timeout = {}; set plan_cache_mode = force_custom_plan; set jit = off{events}",
         STATEMENT_TIMEOUT.as_millis(),
         LOCK_TIMEOUT.as_millis(),
         idle.as_millis(),

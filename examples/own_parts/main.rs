@@ -1,0 +1,22 @@
+//! Small ETL with three parts of one's own: an extractor, a validator and a loader, each in a file beside this one. The same program
+//! is the command line and, where Lambda starts it, the function `ingest`. See docs/own-parts.md.
+
+mod desk_limits;
+mod folder;
+mod semicolons;
+
+use std::process::ExitCode;
+
+use small_etl::services::Parts;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let parts = Parts::default()
+        .with_extractor("semicolons", semicolons::make)
+        .with_validator("desk_limits", desk_limits::make)
+        .with_loader("folder", folder::make);
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        return small_etl::cli::main(parts).await;
+    }
+    if small_etl::lambda::ingest::main(&parts).await.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

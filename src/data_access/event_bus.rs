@@ -1,0 +1,60 @@
+//! A bus of `EventBridge`, which tells others what has happened.
+
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::primitives::DateTime;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::aws::{environment, service_error};
+use super::postgres::OutboxEvent;
+use crate::error::Result;
+
+const SOURCE: &str = "small-etl";
+/// That of the shapes in `events/schemas`. New members may come without a new one.
+const SCHEMA_VERSION: u32 = 1;
+
+/// A bus; its client is made on first use and kept between calls.
+pub struct EventBus {
+    name: String,
+    client: OnceCell<Client>,
+}
+
+impl EventBus {
+    /// The bus with this name or ARN.
+    #[must_use]
+    pub fn new(name: String) -> Self {
+        Self { name, client: OnceCell::new() }
+    }
+
+    /// Sends events, ten at the most; says of each whether the bus took it.
+    ///
+    /// # Errors
+    /// `Connection` where a retry may help, `Configuration` where `EventBridge` refuses.
+    pub async fn send(&self, events: &[OutboxEvent]) -> Result<Vec<bool>> {
+        let client = self.client.get_or_init(|| async { Client::new(environment().await) }).await;
+        let request = client.put_events().set_entries(Some(events.iter().map(|event| self.entry(event)).collect()));
+        let answer = Box::pin(request.send()).await.map_err(|error| {
+            let advice = "check events.bus, and that the function may put events to it";
+            service_error("EventBridge", "send events", advice, error)
+        })?;
+        for refused in answer.entries().iter().filter_map(|entry| entry.error_code()) {
+            tracing::warn!(code = refused, "the bus did not take an event");
+        }
+        Ok(answer.entries().iter().map(|entry| entry.error_code().is_none()).collect())
+    }
+
+    fn entry(&self, event: &OutboxEvent) -> PutEventsRequestEntry {
+        let mut detail = json!({ "schema_version": SCHEMA_VERSION, "event_id": event.id, "at": event.at });
+        if let (Value::Object(detail), Value::Object(more)) = (&mut detail, &event.detail) {
+            detail.extend(more.clone());
+        }
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.name)
+            .source(SOURCE)
+            .detail_type(&event.kind)
+            .time(DateTime::from_millis(event.at.timestamp_millis()))
+            .detail(detail.to_string())
+            .build()
+    }
+}

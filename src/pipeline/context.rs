@@ -1,0 +1,78 @@
+//! What outlives one file.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{NightlyTerms, try_definition};
+use crate::data_access::duckdb::Stages;
+use crate::data_access::event_bus::EventBus;
+use crate::data_access::postgres::{ClaimTerms, Database};
+use crate::domain::expression::unknown;
+use crate::domain::{Dataset, Datasets};
+use crate::error::{Error, ErrorKind, Result};
+use crate::services::rejects_file::Output;
+use crate::services::{Deadline, Pipeline};
+
+/// What outlives one file: definitions, settings, parts, and the pool of connections.
+pub struct Context {
+    /// The datasets of this program.
+    pub datasets: Arc<Datasets>,
+    /// What a first claim freezes.
+    pub terms: ClaimTerms,
+    /// Opens staging databases.
+    pub stages: Stages,
+    /// What the files of each dataset run through.
+    pub pipelines: BTreeMap<String, Pipeline>,
+    /// Takes rejects files.
+    pub output: Output,
+    /// Is told what has happened.
+    pub bus: Option<EventBus>,
+    /// What the nightly run needs besides.
+    pub nightly: NightlyTerms,
+    /// The datasets whose definitions have been tried.
+    pub checked: Mutex<HashSet<String>>,
+}
+
+/// The datasets with the rules of the validators of their pipelines.
+///
+/// # Errors
+/// `Configuration` where a rule does not fit its dataset.
+pub fn with_rules(datasets: Datasets, pipelines: &BTreeMap<String, Pipeline>) -> Result<Datasets> {
+    let rules = |dataset: &Dataset| pipelines.get(&dataset.name).map(|found| found.rules(dataset)).unwrap_or_default();
+    datasets.with_rules(rules).map_err(Error::configuration)
+}
+
+impl Context {
+    /// What the files of a dataset run through.
+    ///
+    /// # Errors
+    /// `Configuration` where this program has no such dataset.
+    pub fn pipeline(&self, dataset: &str) -> Result<&Pipeline> {
+        let names = || self.datasets.names();
+        self.pipelines.get(dataset).ok_or_else(|| Error::configuration(unknown("dataset", dataset, &names())))
+    }
+
+    /// Tells what lies in the outbox. It was written there by the transaction that made it true (`migrations/V8__outbox.sql`).
+    /// Best effort: what cannot be told now is told after the next load, or at night.
+    pub(super) async fn announce(&self, database: &Database, deadline: &Deadline) {
+        let Some(bus) = &self.bus else { return };
+        let told = tokio::select! {
+            told = database.send_events(async |events| bus.send(events).await) => told,
+            () = deadline.passed() => Err(Error::new(ErrorKind::OutOfTime, "the time is over")),
+        };
+        if let Err(error) = told {
+            tracing::warn!(error = %error.chain(), "events are not sent yet");
+        }
+    }
+
+    /// Tries the rules of a dataset once, before anything is claimed: a mistake must not cost a load.
+    pub(super) async fn check_definition(&self, dataset: &Dataset) -> Result<()> {
+        // The set is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
+        if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&dataset.name) {
+            return Ok(());
+        }
+        try_definition(self, dataset).await?;
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset.name.clone());
+        Ok(())
+    }
+}

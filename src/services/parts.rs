@@ -1,0 +1,310 @@
+//! Parts by name: those of this crate and those that a program adds, and what a dataset's files run through.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::extract::{FileExtractor, Form};
+use super::load::PostgresLoader;
+use super::validate::{DuckDbValidator, settle};
+use super::{Extractor, Loader, Validated, Validator};
+use crate::data_access::duckdb::Stage;
+use crate::data_access::s3::ObjectStore;
+use crate::domain::expression::unknown;
+use crate::domain::{Dataset, ObjectKey, RowRule};
+use crate::error::{Error, Result};
+
+/// The parts that the settings choose for the files of one dataset. Where a list is empty, that of [`Parts::default`] holds:
+/// `s3_csv`, `duckdb`, `postgresql`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PipelineChoice {
+    /// Who reads a file: the first of those whose `files` match its key.
+    pub extractor: Vec<PartChoice>,
+    /// Who checks its rows, one after the other.
+    pub validator: Vec<PartChoice>,
+    /// Who writes them, one after the other. The first is `postgresql`, which keeps the ledger.
+    pub loader: Vec<PartChoice>,
+}
+
+/// One part.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PartChoice {
+    /// The name under which it is registered.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What tells it from another of the same type: the ledger knows a loader by it. By default the type.
+    pub name: Option<String>,
+    /// Of an extractor, patterns of the keys that it reads; by default all.
+    pub files: Option<Vec<String>>,
+    /// What the part itself understands.
+    #[serde(flatten)]
+    pub options: Map<String, Value>,
+}
+
+impl PartChoice {
+    fn of(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), name: None, files: None, options: Map::new() }
+    }
+
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.kind)
+    }
+}
+
+/// What a part is made from.
+pub struct PartSettings<'a> {
+    /// Which key of the settings chose it, for messages.
+    place: String,
+    options: &'a Map<String, Value>,
+    store: &'a Arc<ObjectStore>,
+}
+
+impl PartSettings<'_> {
+    /// What stands beside `type` in the settings. Give the structure `#[serde(deny_unknown_fields)]`.
+    ///
+    /// # Errors
+    /// `Configuration`, saying where, and what does not fit.
+    pub fn options<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(Value::Object(self.options.clone()))
+            .map_err(|error| Error::configuration(format!("{}: {error}", self.place)))
+    }
+
+    /// Refuses any option.
+    ///
+    /// # Errors
+    /// `Configuration`, naming the first.
+    pub fn no_options(&self) -> Result<()> {
+        match self.options.keys().next() {
+            None => Ok(()),
+            Some(option) => Err(Error::configuration(format!("{}: there is no option {option:?}", self.place))),
+        }
+    }
+
+    /// The objects in S3.
+    #[must_use]
+    pub fn store(&self) -> Arc<ObjectStore> {
+        Arc::clone(self.store)
+    }
+}
+
+type Makers<T> = BTreeMap<String, Box<dyn Fn(&PartSettings<'_>) -> Result<Arc<T>> + Send + Sync>>;
+
+/// The parts that settings may name.
+pub struct Parts {
+    extractors: Makers<dyn Extractor>,
+    validators: Makers<dyn Validator>,
+    loaders: Makers<dyn Loader>,
+}
+
+/// Those of this crate.
+impl Default for Parts {
+    fn default() -> Self {
+        let none = Self { extractors: BTreeMap::new(), validators: BTreeMap::new(), loaders: BTreeMap::new() };
+        let file = |form| {
+            move |settings: &PartSettings<'_>| {
+                settings.no_options()?;
+                Ok(Arc::new(FileExtractor::new(settings.store(), form)) as Arc<dyn Extractor>)
+            }
+        };
+        none.with_extractor(CSV, file(Form::Csv))
+            .with_extractor("s3_json_lines", file(Form::JsonLines))
+            .with_validator(DUCKDB, |settings| {
+                settings.no_options()?;
+                Ok(Arc::new(DuckDbValidator))
+            })
+            .with_loader(POSTGRESQL, |settings| {
+                settings.no_options()?;
+                Ok(Arc::new(PostgresLoader))
+            })
+    }
+}
+
+const CSV: &str = "s3_csv";
+const DUCKDB: &str = "duckdb";
+const POSTGRESQL: &str = "postgresql";
+
+impl Parts {
+    /// Adds an extractor, or replaces the one of that name.
+    #[must_use]
+    pub fn with_extractor<F>(mut self, name: &str, make: F) -> Self
+    where
+        F: Fn(&PartSettings<'_>) -> Result<Arc<dyn Extractor>> + Send + Sync + 'static,
+    {
+        self.extractors.insert(name.to_owned(), Box::new(make));
+        self
+    }
+
+    /// Adds a validator, or replaces the one of that name.
+    #[must_use]
+    pub fn with_validator<F>(mut self, name: &str, make: F) -> Self
+    where
+        F: Fn(&PartSettings<'_>) -> Result<Arc<dyn Validator>> + Send + Sync + 'static,
+    {
+        self.validators.insert(name.to_owned(), Box::new(make));
+        self
+    }
+
+    /// Adds a loader, or replaces the one of that name.
+    #[must_use]
+    pub fn with_loader<F>(mut self, name: &str, make: F) -> Self
+    where
+        F: Fn(&PartSettings<'_>) -> Result<Arc<dyn Loader>> + Send + Sync + 'static,
+    {
+        self.loaders.insert(name.to_owned(), Box::new(make));
+        self
+    }
+
+    /// Makes the parts for the files of one dataset.
+    ///
+    /// # Errors
+    /// `Configuration`: an unknown type, with the nearest known one; an option that a part does not know.
+    pub fn pipeline(&self, dataset: &str, choice: &PipelineChoice, store: &Arc<ObjectStore>) -> Result<Pipeline> {
+        let place = |kind: &str| format!("pipeline.{dataset}.{kind}");
+        let (extractor, validator, loader) = (place("extractor"), place("validator"), place("loader"));
+        let mut extractors = Vec::new();
+        for part in or_standard(&choice.extractor, CSV) {
+            let files = part.files.as_deref().map(|files| patterns(&extractor, files)).transpose()?;
+            extractors.push((files, make(&self.extractors, "extractor", &extractor, &part, store)?));
+        }
+        let mut validators = Vec::new();
+        for part in or_standard(&choice.validator, DUCKDB) {
+            validators.push(make(&self.validators, "validator", &validator, &part, store)?);
+        }
+        let mut loaders = Vec::new();
+        let chosen = or_standard(&choice.loader, POSTGRESQL);
+        let mut names = HashSet::new();
+        for part in &chosen {
+            if !names.insert(part.name()) {
+                return Err(Error::configuration(format!(
+                    "{loader}: there are two {:?}; give each a name of its own",
+                    part.name()
+                )));
+            }
+            loaders.push((part.name().to_owned(), make(&self.loaders, "loader", &loader, part, store)?));
+        }
+        if chosen.first().is_none_or(|part| part.kind != POSTGRESQL) {
+            return Err(Error::configuration(format!(
+                "{loader}: the first must be {POSTGRESQL:?}, which keeps the ledger"
+            )));
+        }
+        let ledger = loaders.remove(0).1;
+        Ok(Pipeline { extractors, validators, ledger, loaders })
+    }
+}
+
+fn or_standard(chosen: &[PartChoice], standard: &str) -> Vec<PartChoice> {
+    if chosen.is_empty() { vec![PartChoice::of(standard)] } else { chosen.to_vec() }
+}
+
+fn make<T: ?Sized>(
+    makers: &Makers<T>,
+    kind: &str,
+    place: &str,
+    part: &PartChoice,
+    store: &Arc<ObjectStore>,
+) -> Result<Arc<T>> {
+    let known: Vec<&str> = makers.keys().map(String::as_str).collect();
+    let make = makers
+        .get(&part.kind)
+        .ok_or_else(|| Error::configuration(format!("{place}: {}", unknown(kind, &part.kind, &known))))?;
+    make(&PartSettings { place: format!("{place} {:?}", part.kind), options: &part.options, store })
+}
+
+fn patterns(place: &str, files: &[String]) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    let wrong = |error| Error::configuration(format!("{place}: files: {error}"));
+    for pattern in files {
+        set.add(Glob::new(pattern).map_err(wrong)?);
+    }
+    set.build().map_err(wrong)
+}
+
+/// What the files of one dataset run through.
+pub struct Pipeline {
+    extractors: Vec<(Option<GlobSet>, Arc<dyn Extractor>)>,
+    /// Who checks rows, in order.
+    pub validators: Vec<Arc<dyn Validator>>,
+    /// Who writes to Postgres.
+    pub ledger: Arc<dyn Loader>,
+    /// Who writes elsewhere, with their names.
+    pub loaders: Vec<(String, Arc<dyn Loader>)>,
+}
+
+impl Pipeline {
+    /// Who reads the file of that key.
+    ///
+    /// # Errors
+    /// `Configuration` where none does.
+    pub fn extractor(&self, key: &ObjectKey) -> Result<&Arc<dyn Extractor>> {
+        let reads = |files: &Option<GlobSet>| files.as_ref().is_none_or(|files| files.is_match(key.as_str()));
+        let found = self.extractors.iter().find(|(files, _)| reads(files));
+        found.map(|(_, extractor)| extractor).ok_or_else(|| {
+            Error::configuration(format!("{key}: no extractor of its dataset reads this key; widen its files"))
+        })
+    }
+
+    /// Has every validator look at the staged rows, then decides between those with one key.
+    ///
+    /// # Errors
+    /// Those of [`Validator::validate`].
+    pub async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Validated> {
+        for validator in &self.validators {
+            validator.validate(dataset, stage).await?;
+        }
+        settle(dataset, stage).await
+    }
+
+    /// The rules that the validators check besides those of the definition.
+    #[must_use]
+    pub fn rules(&self, dataset: &Dataset) -> Vec<RowRule> {
+        self.validators.iter().flat_map(|validator| validator.rules(dataset)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipeline(settings: &str) -> Result<Pipeline> {
+        Parts::default().pipeline("trade", &toml::from_str(settings).unwrap(), &Arc::default())
+    }
+
+    #[test]
+    fn an_unknown_type_is_named_with_the_nearest_known_one() {
+        let error = pipeline("[[extractor]]\ntype = \"s3_cvs\"").map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"pipeline.trade.extractor: unknown extractor "s3_cvs"; did you mean "s3_csv"?"#
+        );
+    }
+
+    #[test]
+    fn an_option_that_a_part_does_not_know_is_refused() {
+        let error = pipeline("[[loader]]\ntype = \"postgresql\"\nprefix = \"x\"").map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), r#"pipeline.trade.loader "postgresql": there is no option "prefix""#);
+    }
+
+    #[test]
+    fn the_ledger_is_kept_first_and_names_differ() {
+        let twice = "[[loader]]\ntype = \"postgresql\"\n[[loader]]\ntype = \"postgresql\"";
+        let error = pipeline(twice).map(|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"pipeline.trade.loader: there are two "postgresql"; give each a name of its own"#
+        );
+    }
+
+    #[test]
+    fn the_first_extractor_whose_files_match_reads_a_key() {
+        let only_csv = pipeline("[[extractor]]\ntype = \"s3_csv\"\nfiles = [\"**/*.csv\"]").unwrap();
+        assert!(only_csv.extractor(&"in/a.csv".to_owned().into()).is_ok());
+        let error = only_csv.extractor(&"in/a.json".to_owned().into()).map(|_| ()).unwrap_err();
+        assert!(error.to_string().starts_with("in/a.json: no extractor"), "{error}");
+        assert!(pipeline("").unwrap().extractor(&"anything".to_owned().into()).is_ok());
+    }
+}

@@ -1,0 +1,60 @@
+//! What a validator of one's own sees of the stage: the rows that are still good, and a way to take some out.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+
+use super::validate::{Check, quoted_name};
+use crate::data_access::duckdb::{Stage, blocking};
+use crate::domain::{Dataset, RecordNumber};
+use crate::error::{Error, Result};
+
+/// The good rows among the records `first` to `last`, in the order of the file: `_record`, then `columns`, as values of their
+/// types. All of them are held at once.
+///
+/// # Errors
+/// `Configuration` where the dataset has no such column, `System` when the staging database fails.
+pub async fn good_rows(
+    dataset: &Dataset,
+    stage: &Arc<Stage>,
+    columns: &[&str],
+    (first, last): (RecordNumber, RecordNumber),
+) -> Result<Vec<RecordBatch>> {
+    if let Some(unknown) = columns.iter().find(|column| dataset.column(column).is_none()) {
+        return Err(Error::configuration(format!("dataset {} has no column {unknown:?}", dataset.name)));
+    }
+    let columns: Vec<String> = columns.iter().map(|column| quoted_name(column)).collect();
+    let columns = [&["_record".to_owned()], &columns[..]].concat().join(", ");
+    let sql = format!(
+        "select {columns} from staged where _ok and _record between {} and {} order by _record",
+        first.0, last.0
+    );
+    let stage = Arc::clone(stage);
+    blocking(move || stage.query(&sql)).await
+}
+
+/// Takes good rows out, since they break `rule`, which is one of [`Validator::rules`](super::Validator::rules).
+///
+/// # Errors
+/// `Configuration` where the dataset has no such rule, `System` when the staging database fails.
+pub async fn reject(dataset: &Dataset, stage: &Arc<Stage>, rule: &str, records: &[RecordNumber]) -> Result<()> {
+    let place = Check::all(dataset).iter().position(|check| check.rule() == rule && check.is_found());
+    let place = place.ok_or_else(|| {
+        Error::configuration(format!("dataset {}: no validator of its pipeline has a rule {rule:?}", dataset.name))
+    })?;
+    let records: Vec<i64> = records.iter().map(|record| record.0).collect();
+    let stage = Arc::clone(stage);
+    blocking(move || {
+        for records in records.chunks(RECORDS_IN_A_STATEMENT) {
+            let these = format!("_ok and _record in (select unnest({records:?}))");
+            stage.execute(&format!(
+                "insert into violation select _record, _line, _offset, _length, {place}, null from staged where {these}"
+            ))?;
+            stage.execute(&format!("update staged set _ok = false where {these}"))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+const RECORDS_IN_A_STATEMENT: usize = 2000;

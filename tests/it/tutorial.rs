@@ -1,0 +1,61 @@
+//! Pages of the documentation, followed line by line.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::Scratch;
+use crate::world::empty_database;
+
+/// The fenced blocks of a page: language, content, and the file that the last line before names, if it names one.
+fn blocks(page: &str) -> Vec<(&str, String, Option<&str>)> {
+    let (mut found, mut file, mut lines) = (Vec::new(), None, page.lines());
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let content: String =
+                lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
+            found.push((language, content, file.take()));
+        } else if line.starts_with('`') {
+            file = line.split('`').nth(1);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_a_further_dataset_holds_line_by_line() {
+    let (url, _) = empty_database().await;
+    let scratch = Scratch::new("tutorial");
+    let programs = Path::new(env!("CARGO_BIN_EXE_small-etl")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let (mut written, mut shown, mut said) = (0, 0, String::new());
+    for (language, content, file) in blocks(include_str!("../../docs/add-a-dataset.md")) {
+        match (language, file) {
+            ("sh", _) => {
+                // What is exported holds for all that follows.
+                let script = format!("set -e; [ -f exported ] && . ./exported\n{content}\nexport -p > exported\n");
+                let output = Command::new("bash")
+                    .args(["-c", &script])
+                    .current_dir(scratch.path())
+                    .env("PATH", &path)
+                    .env("DATABASE_URL", &url)
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{content}: {}", String::from_utf8_lossy(&output.stderr));
+                said = String::from_utf8(output.stdout).unwrap();
+            }
+            ("text", _) => {
+                assert_eq!(said, content);
+                shown += 1;
+            }
+            (_, Some(file)) => {
+                let place = scratch.path().join(file);
+                fs::create_dir_all(place.parent().unwrap()).unwrap();
+                fs::write(place, content).unwrap();
+                written += 1;
+            }
+            (language, None) => panic!("a block of {language} that nobody names:\n{content}"),
+        }
+    }
+    assert_eq!((written, shown), (5, 5));
+}
