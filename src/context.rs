@@ -37,6 +37,9 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
         let choice = settings.pipeline.get(name).cloned().unwrap_or_default();
         pipelines.insert(name.to_owned(), parts.pipeline(name, &choice, &store)?);
     }
+    for (_, loader) in pipelines.values().flat_map(|pipeline| &pipeline.loaders) {
+        loader.check(&datasets)?;
+    }
     let nightly = NightlyTerms {
         store: Arc::clone(&store),
         tables: Parts::default().pipeline("table", &PipelineChoice::default(), &store)?,

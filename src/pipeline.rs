@@ -130,7 +130,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
             ..empty_report(LoadStatus::Interrupted)
         });
     }
-    let extractor = context.pipeline(&dataset.name)?.extractor(&request.location.key())?;
+    let extractor = context.pipeline(&dataset.name)?.extractor_at(&request.location)?;
     let (object, missing) = match extractor.identify(&request.location).await {
         Ok(object) => (object, None),
         Err(error) if matches!(error.kind(), ErrorKind::File(_)) && matches!(request.location, Location::S3 { .. }) => {
@@ -294,7 +294,11 @@ impl FileWork<'_> {
         let had = retrying(|| self.database.deliveries(self.claim.load_id)).await?;
         for (name, loader) in loaders.iter().filter(|(name, _)| !had.contains(name)) {
             let loading = tokio::select! {
-                loading = loader.load(self.database, work) => loading?,
+                // Whatever is wrong there, it is not the file's fault: it comes again until it is mended.
+                loading = loader.load(self.database, work) => loading.map_err(|error| match error.kind() {
+                    ErrorKind::System => Error::with_source(ErrorKind::Connection, format!("loader {name}"), error),
+                    _ => error,
+                })?,
                 lost = self.keep_lease() => return Err(lost),
                 () = self.request.deadline.passed() => Loading::OutOfTime,
             };

@@ -183,6 +183,14 @@ impl Stage {
         self.folder().join(SPOOL)
     }
 
+    /// A file without a name in the folder of the stage; it is gone when nobody has it open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`] when the temporary folder cannot be written.
+    pub fn unnamed_file(&self) -> Result<File> {
+        tempfile::tempfile_in(self.folder()).map_err(|error| Error::system("create a temporary file", error))
+    }
+
     /// Refuses a file that the temporary folder could not hold even if it were empty. What a packed file unpacks to, and
     /// what others leave free, shows only later.
     ///

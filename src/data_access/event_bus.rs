@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::aws::{environment, service_error};
 use super::postgres::OutboxEvent;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 
 const SOURCE: &str = "small-etl";
 /// That of the shapes in `events/schemas`. New members may come without a new one.
@@ -32,6 +32,20 @@ impl EventBus {
     /// # Errors
     /// `Connection` where a retry may help, `Configuration` where `EventBridge` refuses.
     pub async fn send(&self, events: &[OutboxEvent]) -> Result<Vec<bool>> {
+        match self.put(events).await {
+            // What is wrong with one of them must not hold up the others.
+            Err(error) if error.kind() == ErrorKind::Configuration && events.len() > 1 => {
+                let mut taken = Vec::new();
+                for event in events {
+                    taken.extend(self.put(std::slice::from_ref(event)).await.unwrap_or_else(|_| vec![false]));
+                }
+                if taken.contains(&true) { Ok(taken) } else { Err(error) }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn put(&self, events: &[OutboxEvent]) -> Result<Vec<bool>> {
         let client = self.client.get_or_init(|| async { Client::new(environment().await) }).await;
         let request = client.put_events().set_entries(Some(events.iter().map(|event| self.entry(event)).collect()));
         let answer = Box::pin(request.send()).await.map_err(|error| {

@@ -17,6 +17,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const BYTES_AT_ONCE: usize = 64 * 1024;
 /// So many names of members that no column has are kept.
 const MOST_OTHERS: usize = 100;
+const LONGEST_OTHER: usize = 200;
+const MOST_BLANK: usize = 1_000_000;
 
 /// Names of members that no column has, known once everything is read.
 pub type Others = Arc<Mutex<BTreeSet<String>>>;
@@ -70,6 +72,10 @@ impl<R: Read> JsonLines<R> {
             let line = line[mark..].trim_ascii();
             if line.is_empty() {
                 self.blank += 1;
+                if self.blank > MOST_BLANK {
+                    let message = format!("{} line {}: {MOST_BLANK} lines in a row are blank", self.name, self.lines);
+                    return Err(io::Error::other(Error::file(Reason::Malformed, message)));
+                }
                 continue;
             }
             for _ in 0..std::mem::take(&mut self.blank) {
@@ -90,7 +96,7 @@ impl<R: Read> JsonLines<R> {
         let cells = self.columns.iter().map(cell).collect::<Option<Vec<String>>>()?;
         if cells.len() < members.len() || members.keys().any(|name| !self.columns.contains(name)) {
             let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-            let unknown = members.keys().filter(|name| !self.columns.contains(name));
+            let unknown = members.keys().filter(|name| name.len() <= LONGEST_OTHER && !self.columns.contains(name));
             let room = MOST_OTHERS.saturating_sub(others.len());
             others.extend(unknown.take(room).cloned());
         }

@@ -1,4 +1,4 @@
-//! The only place where a vendor is named: files and S3, SQS, `EventBridge`, KMS, secrets, CSV, `DuckDB`, Postgres. One file or folder
+//! The only place where a vendor is named: files and S3, SQS, `EventBridge`, KMS, secrets, CSV, Parquet, `DuckDB`, Postgres. One file or folder
 //! each.
 
 pub mod archive;
@@ -10,6 +10,7 @@ pub mod event_bus;
 pub mod json_lines;
 pub mod kms;
 pub mod listing;
+pub mod parquet;
 pub mod postgres;
 pub mod retry;
 pub mod s3;

@@ -152,7 +152,7 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
         ))
     })?;
     context.check_definition(dataset).await?;
-    let extractor = context.pipeline(&dataset.name)?.extractor(&request.location.key())?;
+    let extractor = context.pipeline(&dataset.name)?.extractor_at(&request.location)?;
     let object = extractor.identify(&request.location).await?;
     let totals = match extractor.manifest(&object).await? {
         Some(manifest) => Totals::Of(manifest),

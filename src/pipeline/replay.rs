@@ -55,7 +55,7 @@ pub async fn replay(
     version: &str,
     (today, changed): (&Dataset, &Dataset),
 ) -> Result<ReplayedFile> {
-    let extractor = context.pipeline(&today.name)?.extractor(&location.key())?;
+    let extractor = context.pipeline(&today.name)?.extractor_at(location)?;
     let object = extractor.identify(location).await?;
     if object.version != version {
         let message = format!("{}: it was replaced since; the version that was loaded is gone", object.display_name());

@@ -1,6 +1,6 @@
-//! Extract: CSV or JSON lines from S3 or from this machine, packed or not, into the stage.
+//! Extract: CSV, JSON lines or Parquet from S3 or from this machine, packed or not, into the stage.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use crate::data_access::archive::{Tee, unpacked};
 use crate::data_access::csv::{Record, Records, SplitError};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::json_lines::{JsonLines, Others};
+use crate::data_access::parquet::ParquetRecords;
 use crate::data_access::s3::{ObjectStore, into_error};
 use crate::domain::expression::nearest;
 use crate::domain::manifest::manifest_key;
@@ -29,7 +30,7 @@ const RECORD_COLUMN: &str = "_record";
 /// A longer manifest is cut, and then cannot be read.
 const LONGEST_MANIFEST: u64 = 1024 * 1024;
 
-/// The parts `s3_csv` and `s3_json_lines`.
+/// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
 pub struct FileExtractor {
     store: Arc<ObjectStore>,
     form: Form,
@@ -48,6 +49,8 @@ pub enum Form {
     Csv,
     /// An object in each line.
     JsonLines,
+    /// Columns, written in pages.
+    Parquet,
 }
 
 impl FileExtractor {
@@ -178,10 +181,21 @@ fn stage_file(
         if let Some(convert) = convert {
             plain = convert(plain, dataset).map_err(|error| read_error(name, error))?;
         }
-        let mut others = Others::default();
-        if form == Form::JsonLines {
+        let (mut others, null) = (Others::default(), dataset.null_values.first().map_or("", String::as_str));
+        if form != Form::Csv && dataset.null_values.is_empty() {
+            let name = &dataset.name;
+            return Err(Error::configuration(format!(
+                "dataset {name}: its files have nulls; give null_values one text, which no cell is then"
+            )));
+        }
+        if form == Form::Parquet {
+            let copy = stage.unnamed_file()?;
+            let rows = ParquetRecords::new(&mut Stoppable(plain, stage), copy, name, &dataset.columns, null);
+            let (rows, unknown) = rows.map_err(|error| read_error(name, error))?;
+            others = Others::new(unknown.into_iter().collect::<BTreeSet<_>>().into());
+            plain = Box::new(rows);
+        } else if form == Form::JsonLines {
             let columns = dataset.columns.iter().map(|column| column.name.clone()).collect();
-            let null = dataset.null_values.first().map(String::as_str).unwrap_or_default();
             let lines = JsonLines::new(plain, name, columns, null).map_err(|error| read_error(name, error))?;
             others = lines.others();
             plain = Box::new(lines);
@@ -194,7 +208,8 @@ fn stage_file(
         create_tables(dataset, stage)?;
         let (read, sums) = stage_records(records, &header, dataset, name, stage)?;
         let others = others.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = others.iter().filter(|name| !dataset.ignored.contains(name)).cloned();
+        let others =
+            others.iter().filter(|name| !dataset.ignored.contains(name)).map(|name| printable(name.as_bytes()));
         Extracted {
             read,
             form,
@@ -212,6 +227,18 @@ fn stage_file(
     let extracted = Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted };
     spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
     Ok(extracted)
+}
+
+/// Ends when nobody wants the file any more.
+struct Stoppable<'a, R>(R, &'a Stage);
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.1.is_cancelled() {
+            return Err(std::io::Error::other(Error::new(ErrorKind::LeaseLost, "staging was cancelled")));
+        }
+        self.0.read(buffer)
+    }
 }
 
 struct HashWriter(Sha256);

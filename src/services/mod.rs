@@ -6,6 +6,7 @@
 pub mod analyse;
 pub mod deadline;
 pub mod extract;
+pub mod lake;
 pub mod load;
 pub mod manifest;
 pub mod parts;
@@ -126,6 +127,14 @@ pub struct Validated {
 /// that is not noted: a loader must write the same load twice as it writes it once.
 #[async_trait]
 pub trait Loader: Send + Sync {
+    /// Says when the program starts whether it can work beside these datasets.
+    ///
+    /// # Errors
+    /// `Configuration`, saying what to change.
+    fn check(&self, _datasets: &Datasets) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes the rows ([`LoadWork::accepted`]). Where the deadline leaves no time for one more step it stops.
     ///
     /// # Errors

@@ -9,13 +9,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::extract::{FileExtractor, Form};
+use super::lake::ParquetLoader;
 use super::load::PostgresLoader;
 use super::validate::{DuckDbValidator, settle};
 use super::{Extractor, Loader, Validated, Validator};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::expression::unknown;
-use crate::domain::{Dataset, ObjectKey, RowRule};
+use crate::domain::{Dataset, Location, ObjectKey, RowRule};
 use crate::error::{Error, Result};
 
 /// The parts that the settings choose for the files of one dataset. Where a list is empty, that of [`Parts::default`] holds:
@@ -70,8 +71,13 @@ impl PartSettings<'_> {
     /// # Errors
     /// `Configuration`, saying where, and what does not fit.
     pub fn options<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_value(Value::Object(self.options.clone()))
-            .map_err(|error| Error::configuration(format!("{}: {error}", self.place)))
+        serde_json::from_value(Value::Object(self.options.clone())).map_err(|error| self.refuse(&error.to_string()))
+    }
+
+    /// An error that says which part is meant.
+    #[must_use]
+    pub fn refuse(&self, what: &str) -> Error {
+        Error::configuration(format!("{}: {what}", self.place))
     }
 
     /// Refuses any option.
@@ -81,7 +87,7 @@ impl PartSettings<'_> {
     pub fn no_options(&self) -> Result<()> {
         match self.options.keys().next() {
             None => Ok(()),
-            Some(option) => Err(Error::configuration(format!("{}: there is no option {option:?}", self.place))),
+            Some(option) => Err(self.refuse(&format!("there is no option {option:?}"))),
         }
     }
 
@@ -113,6 +119,8 @@ impl Default for Parts {
         };
         none.with_extractor(CSV, file(Form::Csv))
             .with_extractor("s3_json_lines", file(Form::JsonLines))
+            .with_extractor("s3_parquet", file(Form::Parquet))
+            .with_loader("parquet", |settings| Ok(Arc::new(ParquetLoader::new(settings)?)))
             .with_validator(DUCKDB, |settings| {
                 settings.no_options()?;
                 Ok(Arc::new(DuckDbValidator))
@@ -170,6 +178,19 @@ impl Parts {
         for part in or_standard(&choice.extractor, CSV) {
             let files = part.files.as_deref().map(|files| patterns(&extractor, files)).transpose()?;
             extractors.push((files, make(&self.extractors, "extractor", &extractor, &part, store)?));
+        }
+        let misplaced = |part: &&PartChoice, is_loader: bool| part.files.is_some() || !is_loader && part.name.is_some();
+        let of_validators = choice.validator.iter().find(|part| misplaced(part, false));
+        let of_loaders = choice.loader.iter().find(|part| misplaced(part, true));
+        let of_extractors = choice.extractor.iter().find(|part| part.name.is_some());
+        if let Some(part) = of_validators.or(of_loaders).or(of_extractors) {
+            let message =
+                format!("pipeline.{dataset}: {:?}: only an extractor has files, only a loader a name", part.kind);
+            return Err(Error::configuration(message));
+        }
+        if !or_standard(&choice.validator, DUCKDB).iter().any(|part| part.kind == DUCKDB) {
+            let message = format!("{validator}: {DUCKDB:?} is missing, which checks the rules of the dataset");
+            return Err(Error::configuration(message));
         }
         let mut validators = Vec::new();
         for part in or_standard(&choice.validator, DUCKDB) {
@@ -236,10 +257,24 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Who reads the file at a place; a file on this machine by its absolute path.
+    ///
+    /// # Errors
+    /// `Configuration` where nobody does.
+    pub fn extractor_at(&self, location: &Location) -> Result<&Arc<dyn Extractor>> {
+        match location {
+            Location::S3 { key, .. } => self.extractor(key),
+            Location::File(path) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                self.extractor(&path.to_string_lossy().into_owned().into())
+            }
+        }
+    }
+
     /// Who reads the file of that key.
     ///
     /// # Errors
-    /// `Configuration` where none does.
+    /// `Configuration` where nobody does.
     pub fn extractor(&self, key: &ObjectKey) -> Result<&Arc<dyn Extractor>> {
         let reads = |files: &Option<GlobSet>| files.as_ref().is_none_or(|files| files.is_match(key.as_str()));
         let found = self.extractors.iter().find(|(files, _)| reads(files));
@@ -287,6 +322,18 @@ mod tests {
     fn an_option_that_a_part_does_not_know_is_refused() {
         let error = pipeline("[[loader]]\ntype = \"postgresql\"\nprefix = \"x\"").map(|_| ()).unwrap_err();
         assert_eq!(error.to_string(), r#"pipeline.trade.loader "postgresql": there is no option "prefix""#);
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused() {
+        let refused = |settings: &str| pipeline(settings).map(|_| ()).unwrap_err().to_string();
+        assert!(refused("[[loader]]\ntype = \"postgresql\"\nfiles = [\"*\"]").contains("only an extractor has files"));
+        assert!(refused("[[validator]]\ntype = \"duckdb\"\nname = \"x\"").contains("only a loader a name"));
+        assert!(refused("[[extractor]]\ntype = \"s3_csv\"\nname = \"x\"").contains("only a loader a name"));
+        let parts = Parts::default().with_validator("own", |_| Ok(Arc::new(DuckDbValidator)));
+        let choice = toml::from_str("[[validator]]\ntype = \"own\"").unwrap();
+        let error = parts.pipeline("trade", &choice, &Arc::default()).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("\"duckdb\" is missing"), "{error}");
     }
 
     #[test]

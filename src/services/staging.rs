@@ -115,7 +115,7 @@ impl Splitter<'_> {
         let mut read = 0;
         while let Some(mut record) = records.next_record().map_err(|error| split_error(name, error))? {
             read += 1;
-            if self.header.form == Form::JsonLines {
+            if self.header.form != Form::Csv {
                 record.line = read;
             }
             self.stage.progress().set_staged(read);

@@ -19,6 +19,7 @@ mod functions;
 mod hostile;
 mod house;
 mod inspect;
+mod lake;
 mod ledger;
 mod lexical;
 mod manifest;

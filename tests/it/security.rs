@@ -207,6 +207,10 @@ async fn the_ingest_role_reaches_nothing_but_rows() {
         "select rolpassword from pg_authid",
         "copy trade to '/tmp/out'",
         "copy asset from program 'id'",
+        "insert into etl.outbox (type, detail) values ('FileLoaded', '{}')",
+        "update etl.outbox set detail = '{}'",
+        "update etl.delivery set rows = 0",
+        "delete from etl.delivery",
         "delete from etl.data_key",
         "update etl.data_key set wrapped = ''",
         "insert into etl.data_key (id, configured_as, kms_key, wrapped) overriding system value values (-1, '', '', '')",
@@ -214,6 +218,23 @@ async fn the_ingest_role_reaches_nothing_but_rows() {
         let error = session.batch_execute(statement).await.expect_err(statement);
         assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
     }
+}
+
+#[tokio::test]
+async fn what_runs_as_the_owner_takes_nothing_from_the_schema_of_a_session() {
+    let world = World::new().await.into_ingest_role();
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    let (session, _driver) = client(&world.url).await;
+    let attack = "create function pg_temp.run(pg_catalog.jsonb) returns boolean language plpgsql as $$ \
+            begin create table public.stolen (); return true; end $$; \
+        create domain pg_temp.jsonb as pg_catalog.jsonb check (pg_temp.run(value)); \
+        set small_etl.events = 'on'; \
+        update etl.load set state = 'failed', reason = 'empty', error = '' where id = 1";
+    session.batch_execute(attack).await.unwrap();
+    let stolen = "select to_regclass('public.stolen'), (select string_agg(type, ' ') from etl.outbox)";
+    assert_eq!(world.query(stolen).await, "- | FileFailed");
+    let error = session.batch_execute("delete from etl.outbox").await.unwrap_err();
+    assert!(error.as_db_error().unwrap().message().contains("not sent"), "{error:?}");
 }
 
 const CLIENT: &str = r#"

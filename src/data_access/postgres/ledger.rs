@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use tokio_postgres::{Row, Transaction};
@@ -42,7 +43,9 @@ pub struct Claim {
     pub token: FencingToken,
     /// How many workers have held this load, this one included.
     pub attempt: i32,
-    /// How long ago the first of them claimed it.
+    /// When the first of them claimed it, by the clock of the server.
+    pub started_at: DateTime<Utc>,
+    /// How long ago that was.
     pub age: Duration,
     /// How many of the last workers committed nothing, this one counted until it does.
     pub stalled: i32,
@@ -159,7 +162,7 @@ impl Database {
                          and (newer.sequencer like '#%') = ($4 like '#%') \
                          and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower($4), 64, '0') collate \"C\")) \
                  on conflict (bucket, key, version, run) do nothing \
-                 returning id",
+                 returning id, started_at",
             )
             .await
             .map_err(failed)?;
@@ -190,6 +193,7 @@ impl Database {
                 load_id: LoadId(row.get("id")),
                 token,
                 attempt: 1,
+                started_at: row.get("started_at"),
                 age: Duration::ZERO,
                 stalled: 1,
                 dataset: dataset.to_owned(),
@@ -438,7 +442,7 @@ async fn claim_again(
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning attempt, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, dataset_version, batch_size, max_rejects, max_reject_rate",
+             returning attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, dataset_version, batch_size, max_rejects, max_reject_rate",
             &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours, &object.sequencer],
         )
         .await?;
@@ -446,6 +450,7 @@ async fn claim_again(
         load_id,
         token,
         attempt: row.get("attempt"),
+        started_at: row.get("started_at"),
         age: Duration::try_from_secs_f64(row.get("age")).unwrap_or_default(),
         stalled: row.get("stalled"),
         dataset: row.get("dataset"),
