@@ -82,7 +82,7 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns_without_loss() {
     let rejected = "select record, rule, value from etl.reject where load_id = 3 order by id";
     assert_snapshot!(world.query(rejected).await, @"
     1 | timestamp | 2025-12-22T14:30:00.000000001Z
-    2 | total_is_sum | -
+    2 | total_is_sum | 1.00
     ");
     world.put("incoming/assets/cut.parquet", &fs::read(scratch.path().join("good.parquet")).unwrap()[..900]).await;
     let report = world.worker("incoming/assets/cut.parquet", None).finish().await.unwrap().unwrap();
