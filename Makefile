@@ -21,7 +21,7 @@ MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requireme
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo invoke sam-invoke test torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary deploy
+.PHONY: help setup build demo invoke sam-invoke test torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -80,6 +80,9 @@ check-template: $(SAM) ## Let sam, cfn-lint and a scanner of policies look at te
 
 check-host-binary: build ## Look at what the functions built for this machine ask of the system
 	@HOST=1 .ci/check-binary $(CARGO_TARGET_DIR)/debug/ingest $(CARGO_TARGET_DIR)/debug/migrate
+
+check-images: build ## Build the images of the Dockerfile on a stand-in for their base, and run them (needs Docker)
+	@tests/images/check
 
 check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 and x86_64, and look at what they ask of Lambda
 	@for arch in arm64 x86-64; do \

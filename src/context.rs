@@ -12,7 +12,7 @@ use crate::domain::expression::unknown;
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, NightlyTerms, with_rules};
 use crate::services::Parts;
-use crate::services::parts::PipelineChoice;
+use crate::services::parts::{PipelineChoice, Surroundings};
 use crate::services::rejects_file::Output;
 
 /// Everything of a pipeline but its database.
@@ -32,17 +32,25 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
     if let Some(name) = settings.pipeline.keys().find(|name| datasets.get(name).is_err()) {
         return Err(Error::configuration(format!("pipeline: {}", unknown("dataset", name, &datasets.names()))));
     }
+    let stages = Stages::new(settings.stage());
+    let around = Surroundings {
+        store: Arc::clone(&store),
+        source_bucket: settings.source.bucket.clone(),
+        temp_folder: stages.temp_folder(),
+    };
     let mut pipelines = BTreeMap::new();
     for name in datasets.names() {
         let choice = settings.pipeline.get(name).cloned().unwrap_or_default();
-        pipelines.insert(name.to_owned(), parts.pipeline(name, &choice, &store)?);
+        let pipeline = parts.pipeline(name, &choice, &around)?;
+        pipeline.check(datasets.get(name).map_err(Error::configuration)?)?;
+        pipelines.insert(name.to_owned(), pipeline);
     }
     for (_, loader) in pipelines.values().flat_map(|pipeline| &pipeline.loaders) {
         loader.check(&datasets)?;
     }
     let nightly = NightlyTerms {
         store: Arc::clone(&store),
-        tables: Parts::default().pipeline("table", &PipelineChoice::default(), &store)?,
+        tables: Parts::default().pipeline("table", &PipelineChoice::default(), &around)?,
         source_bucket: settings.source.bucket.clone(),
         retention_days: settings.rejects.retention_days,
     };
@@ -52,7 +60,7 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
         datasets: Arc::new(with_rules(datasets, &pipelines)?),
         pipelines,
         terms: settings.claim_terms(),
-        stages: Stages::new(settings.stage()),
+        stages,
         output,
         bus: settings.events.bus.clone().map(EventBus::new),
         nightly,

@@ -2,6 +2,7 @@
 
 mod check;
 mod context;
+mod land;
 mod reconcile;
 mod replay;
 
@@ -16,6 +17,7 @@ use tracing::Instrument;
 pub use self::check::{CheckedFile, try_definition, unusable, validate};
 use self::check::{Totals, manifest_missing, stage_and_validate};
 pub use self::context::{Context, with_rules};
+pub use self::land::{Landed, land};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
 use crate::data_access::duckdb::Stage;
@@ -130,7 +132,8 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
             ..empty_report(LoadStatus::Interrupted)
         });
     }
-    let extractor = context.pipeline(&dataset.name)?.extractor_at(&request.location)?;
+    let pipeline = context.pipeline(&dataset.name)?;
+    let extractor = pipeline.extractor_at(&request.location)?;
     let (object, missing) = match extractor.identify(&request.location).await {
         Ok(object) => (object, None),
         Err(error) if matches!(error.kind(), ErrorKind::File(_)) && matches!(request.location, Location::S3 { .. }) => {
@@ -138,6 +141,9 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         }
         Err(error) => return Err(error),
     };
+    for (_, loader) in &pipeline.loaders {
+        loader.check_file(&object)?;
+    }
     context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
     let token = retrying(|| database.fencing_token()).await?;

@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter};
 use crate::data_access::retry::retrying;
 use crate::domain::object::LOCAL_BUCKET;
-use crate::domain::{LoadReport, LoadStatus, Location};
+use crate::domain::{Arrival, LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Context, Request};
 use crate::services::{Deadline, Parts};
@@ -20,10 +20,11 @@ use crate::services::{Deadline, Parts};
 #[command(after_help = "\
 Examples:
   small-etl load assets.csv --dataset asset
-  small-etl load s3://my-bucket/incoming/trades/1.csv --json")]
+  small-etl load s3://my-bucket/incoming/trades/1.csv --json
+  small-etl load https://broker.example/trades.csv --dataset trade")]
 pub(super) struct LoadArguments {
-    /// Files on this machine or objects in S3
-    #[arg(required = true, value_name = "FILE|s3://BUCKET/KEY")]
+    /// Files on this machine, objects in S3, or URLs of a server that an extractor http names
+    #[arg(required = true, value_name = "FILE|s3://BUCKET/KEY|URL")]
     files: Vec<String>,
     /// The dataset, where the path does not tell
     #[arg(long, value_name = "NAME")]
@@ -46,9 +47,9 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: LoadArgum
     let mut worst = DONE;
     for file in &arguments.files {
         match load(&context, &database, file, &arguments, &deadline).await {
-            Ok(report) => {
-                worst = worst.max(exit_code(&report));
-                reports.push(report);
+            Ok(loaded) => {
+                worst = loaded.iter().map(exit_code).fold(worst, u8::max);
+                reports.extend(loaded);
             }
             // The other files are none the worse for it.
             Err(error) => {
@@ -72,10 +73,31 @@ async fn load(
     file: &str,
     arguments: &LoadArguments,
     deadline: &Deadline,
+) -> Result<Vec<LoadReport>> {
+    let (dataset, locations) = match Arrival::from_url(file) {
+        None => (arguments.dataset.clone(), vec![Location::parse(file).map_err(Error::configuration)?]),
+        Some(arrival) => {
+            let landed = pipeline::land(context, &arrival, arguments.dataset.as_deref(), deadline).await?;
+            (Some(landed.dataset), landed.locations)
+        }
+    };
+    let mut reports = Vec::new();
+    for location in locations {
+        reports.push(load_from(context, database, location, dataset.clone(), arguments, deadline).await?);
+    }
+    Ok(reports)
+}
+
+async fn load_from(
+    context: &Context,
+    database: &Database,
+    location: Location,
+    dataset: Option<String>,
+    arguments: &LoadArguments,
+    deadline: &Deadline,
 ) -> Result<LoadReport> {
-    let location = Location::parse(file).map_err(Error::configuration)?;
     let request = Request {
-        dataset: arguments.dataset.clone(),
+        dataset,
         again: arguments.again,
         deadline: deadline.clone(),
         ..Request::new(location)

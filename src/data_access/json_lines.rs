@@ -199,5 +199,9 @@ mod tests {
     #[test]
     fn nothing_but_blank_lines_is_a_header() {
         assert_eq!(as_csv("\n \n").0, "id,price,note\n");
+        let endless = "\n".repeat(MOST_BLANK + 1);
+        let mut reader = JsonLines::new(endless.as_bytes(), "orders.jsonl", vec!["id".into()], "").unwrap();
+        let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "orders.jsonl line 1000001: 1000000 lines in a row are blank");
     }
 }

@@ -1,4 +1,4 @@
-//! The only place where a vendor is named: files and S3, SQS, `EventBridge`, KMS, secrets, CSV, Parquet, `DuckDB`, Postgres. One file or folder
+//! The only place where a vendor is named: files and S3, the web, SQS, `EventBridge`, KMS, secrets, CSV, Parquet, `DuckDB`, Postgres. One file or folder
 //! each.
 
 pub mod archive;
@@ -16,3 +16,4 @@ pub mod retry;
 pub mod s3;
 pub mod secrets;
 pub mod sqs;
+pub mod web;

@@ -87,8 +87,8 @@ impl ParquetRecords {
         let left = builder.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).sum();
         let mask = ProjectionMask::roots(builder.parquet_schema(), known.iter().copied());
         let rows = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE).build().map_err(malformed)?;
-        let columns: Vec<String> = known.iter().map(|index| schema.field(*index).name().clone()).collect();
-        let out = Cursor::new(records([&columns].into_iter().map(|header| header.iter().map(Some)), null)?);
+        let header = known.iter().map(|index| Some(schema.field(*index).name()));
+        let out = Cursor::new(records(std::iter::once(header), null)?);
         Ok((Self { rows, left, null: null.to_owned(), name: name.to_owned(), out }, others))
     }
 

@@ -1,6 +1,8 @@
 //! Objects in S3: which version there is, and its body as a stream that survives a broken connection.
 
-use std::io::{self, Read};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -17,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::aws::{environment, service_error};
+use super::duckdb::blocking;
 use super::retry::{pauses, retrying};
 use crate::domain::{ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -28,6 +31,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// S3 takes 10,000 parts of at least 5 MiB.
 const PART: usize = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const BYTES_AT_ONCE: u64 = 1024 * 1024;
 
 /// A client for S3, made on first use and kept between calls.
 ///
@@ -56,6 +60,19 @@ impl ObjectStore {
             sequencer: None,
             local: false,
         })
+    }
+
+    /// What was noted beside an object when it was written; nothing where there is none.
+    ///
+    /// # Errors
+    /// Those of [`ObjectStore::head`].
+    pub async fn metadata(&self, bucket: &str, key: &ObjectKey) -> Result<HashMap<String, String>> {
+        let request = self.client().await.head_object().bucket(bucket).key(key.as_str());
+        match Box::pin(request.send()).await.map_err(|error| object_error(bucket, key, error)) {
+            Ok(head) => Ok(head.metadata.unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::File(Reason::NotFound) => Ok(HashMap::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A small object as it is now, cut after `most` bytes; none where there is none, or none that may be read.
@@ -98,10 +115,58 @@ impl ObjectStore {
             bucket: bucket.to_owned(),
             key: key.to_owned(),
             content_type,
+            metadata: None,
             part: Vec::new(),
             upload: None,
             parts: Vec::new(),
         }
+    }
+
+    /// Writes a small object.
+    ///
+    /// # Errors
+    /// Those of [`ObjectWriter::finish`].
+    pub async fn put(&self, bucket: &str, key: &str, content_type: &'static str, bytes: &[u8]) -> Result<()> {
+        let mut object = self.writer(bucket, key, content_type).await;
+        object.part.extend_from_slice(bytes);
+        object.finish().await
+    }
+
+    /// Writes a file from its beginning, with what is to be noted beside it.
+    ///
+    /// # Errors
+    /// Those of [`ObjectWriter::write`], after all retries.
+    pub async fn put_file(
+        &self,
+        bucket: &str,
+        key: &str,
+        content_type: &'static str,
+        metadata: &HashMap<&str, String>,
+        file: &File,
+    ) -> Result<()> {
+        let unreadable = |error| Error::system("read a temporary file back", error);
+        retrying(async || {
+            let mut file = file.try_clone().map_err(unreadable)?;
+            file.rewind().map_err(unreadable)?;
+            let mut object = self.writer(bucket, key, content_type).await;
+            object.metadata = Some(metadata.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect());
+            let written = object.write_file(file).await;
+            if written.is_err() {
+                object.abandon().await;
+            }
+            written
+        })
+        .await
+    }
+
+    /// A thousand keys below `prefix`, the first ones behind `after`.
+    ///
+    /// # Errors
+    /// `Connection` where a retry may help, `Configuration` where S3 refuses.
+    pub async fn keys_after(&self, bucket: &str, prefix: &str, after: &str) -> Result<Vec<ObjectKey>> {
+        let request = self.client().await.list_objects_v2().bucket(bucket).prefix(prefix).start_after(after);
+        let page = Box::pin(request.send()).await.map_err(|error| output_error("list", bucket, prefix, error))?;
+        Ok(page.contents.unwrap_or_default().into_iter().filter_map(|found| found.key).map(ObjectKey::from).collect())
     }
 
     /// Deletes an object; one that is not there is as good as deleted.
@@ -162,6 +227,7 @@ pub struct ObjectWriter {
     bucket: String,
     key: String,
     content_type: &'static str,
+    metadata: Option<HashMap<String, String>>,
     part: Vec<u8>,
     upload: Option<String>,
     parts: Vec<CompletedPart>,
@@ -187,7 +253,7 @@ impl ObjectWriter {
     pub async fn finish(&mut self) -> Result<()> {
         let Some(upload) = self.upload.clone() else {
             let request = self.client.put_object().bucket(&self.bucket).key(&self.key).content_type(self.content_type);
-            let request = request.body(std::mem::take(&mut self.part).into());
+            let request = request.set_metadata(self.metadata.clone()).body(std::mem::take(&mut self.part).into());
             return Box::pin(request.send()).await.map(|_| ()).map_err(|error| self.error(error));
         };
         if !self.part.is_empty() {
@@ -198,6 +264,23 @@ impl ObjectWriter {
         Box::pin(request.multipart_upload(parts).send()).await.map_err(|error| self.error(error))?;
         self.upload = None;
         Ok(())
+    }
+
+    async fn write_file(&mut self, mut file: File) -> Result<()> {
+        loop {
+            let (rest, bytes) = blocking(move || {
+                let mut bytes = Vec::new();
+                let mut part = file.take(BYTES_AT_ONCE);
+                part.read_to_end(&mut bytes).map_err(|error| Error::system("read a temporary file back", error))?;
+                Ok((part.into_inner(), bytes))
+            })
+            .await?;
+            if bytes.is_empty() {
+                return self.finish().await;
+            }
+            self.write(&bytes).await?;
+            file = rest;
+        }
     }
 
     /// Takes back what was written. Best effort: a lifecycle rule may remove parts that are left over.
@@ -214,7 +297,8 @@ impl ObjectWriter {
             upload.clone()
         } else {
             let request = self.client.create_multipart_upload().bucket(&self.bucket).key(&self.key);
-            let created = request.content_type(self.content_type).send().await.map_err(|error| self.error(error))?;
+            let request = request.content_type(self.content_type).set_metadata(self.metadata.clone());
+            let created = request.send().await.map_err(|error| self.error(error))?;
             self.upload.insert(created.upload_id.unwrap_or_default()).clone()
         };
         let number = i32::try_from(self.parts.len()).unwrap_or(i32::MAX) + 1;

@@ -6,14 +6,16 @@ use secrecy::SecretString;
 use super::aws::{environment, service_error};
 use crate::error::{Error, Result};
 
-/// The present value of the secret with this ARN or name.
+/// The present value of the secret with this ARN or name, which `setting` holds.
 ///
 /// # Errors
 /// `Configuration` where it is refused or not there, `Connection` where it cannot be reached.
-pub async fn secret(arn: &str) -> Result<SecretString> {
+pub async fn secret(arn: &str, setting: &str) -> Result<SecretString> {
     let request = Client::new(environment().await).get_secret_value().secret_id(arn);
-    let advice = "check database.secret_arn, and that the role may read it";
-    let refused = |error| service_error("Secrets Manager", &format!("secret {arn}"), advice, error);
+    let refused = |error| {
+        let advice = format!("check {setting}, and that the role may read it");
+        service_error("Secrets Manager", &format!("secret {arn}"), &advice, error)
+    };
     let found = Box::pin(request.send()).await.map_err(refused)?;
     found
         .secret_string

@@ -1,5 +1,6 @@
 //! Datasets, columns, rules, violations and the ledger's arithmetic. Pure: no I/O, no async.
 
+pub mod arrival;
 pub mod calendar;
 pub mod cell;
 pub mod column;
@@ -12,6 +13,7 @@ pub mod outcome;
 pub mod progress;
 pub mod violation;
 
+pub use arrival::{Arrival, RecordBatch, StreamRecord};
 pub use calendar::Calendar;
 pub use column::{Column, ColumnType};
 pub use dataset::{Dataset, Datasets, ManifestRule, Reference, RowRule, Severity};

@@ -3,15 +3,18 @@
 //! The shape is told by its discriminating fields first and parsed afterwards: trying one type after the other would
 //! say nothing useful when all of them fail.
 
+use std::collections::BTreeMap;
 use std::ops::Not;
 
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use aws_lambda_events::event::sqs::SqsEvent;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{Location, ObjectKey};
+use crate::domain::{Arrival, Location, ObjectKey, RecordBatch, StreamRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconcile::Scope;
 
@@ -45,6 +48,13 @@ pub enum Asked {
         /// Whether a version that is finished is to be loaded once more.
         again: bool,
     },
+    /// Land this, then load what was landed.
+    Land {
+        /// What comes.
+        arrival: Arrival,
+        /// The dataset, where the event names one.
+        dataset: Option<String>,
+    },
     /// Nothing to load.
     Skip(&'static str),
 }
@@ -66,7 +76,8 @@ const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSourc
     {\"detail-type\": \"Object Created\", …}, either of them in SQS {\"Records\": [{\"eventSource\": \"aws:sqs\", …}]}, \
     s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, \
     {\"bucket\": …, \"key\": …}, to which \"version_id\", \"dataset\", \"again\": true and \"validate_only\": true may be added, \
-    and {\"reconcile\": {}} or {\"reconcile\": {\"bucket\": …, \"prefix\": …}}; the last two alone or as the detail of a schedule";
+    {\"url\": …}, to which \"dataset\" may be added, and {\"reconcile\": {}} or {\"reconcile\": {\"bucket\": …, \"prefix\": …}}; the last \
+    three alone or as the detail of a schedule; and records of Kafka {\"eventSource\": \"aws:kafka\" or \"SelfManagedKafka\", \"records\": {…}}";
 
 /// Reads an event of any known shape.
 ///
@@ -116,6 +127,10 @@ fn files(event: Value) -> Result<Vec<Asked>> {
         let event: S3Event = serde_json::from_value(event).map_err(|error| unreadable("the S3 notification", error))?;
         return event.records.into_iter().map(notified).collect();
     }
+    if let Some("aws:kafka" | "SelfManagedKafka") = event.get("eventSource").and_then(Value::as_str) {
+        let event: StreamEvent = serde_json::from_value(event).map_err(|error| unreadable("the Kafka event", error))?;
+        return event.batches();
+    }
     match event.get("detail-type").and_then(Value::as_str) {
         Some("Object Created") => {
             let event: EventBridgeEvent<ObjectCreated> =
@@ -128,7 +143,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
         }
         _ => {}
     }
-    if event.get("bucket").is_some() || event.get("key").is_some() {
+    if ["bucket", "key", "url"].iter().any(|name| event.get(name).is_some()) {
         return direct(event).map(|asked| vec![asked]);
     }
     Err(Error::configuration(format!("an event of no known shape; {SHAPES}")))
@@ -247,7 +262,54 @@ impl Direct {
     }
 }
 
+/// A request to fetch something and load it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fetch {
+    url: String,
+    dataset: Option<String>,
+}
+
+/// Records that a source mapping hands over. Of each no more is read than is needed, so that nothing else can be wrong with it.
+#[derive(Deserialize)]
+struct StreamEvent {
+    records: BTreeMap<String, Vec<EventRecord>>,
+}
+
+#[derive(Deserialize)]
+struct EventRecord {
+    topic: String,
+    partition: u32,
+    offset: u64,
+    value: Option<String>,
+}
+
+impl StreamEvent {
+    fn batches(self) -> Result<Vec<Asked>> {
+        let mut batches: BTreeMap<(String, u32), Vec<StreamRecord>> = BTreeMap::new();
+        for EventRecord { topic, partition, offset, value } in self.records.into_values().flatten() {
+            let value = value.map(|value| BASE64_STANDARD.decode(value)).transpose().map_err(|error| {
+                let record = format!("the record {offset} of topic {topic} partition {partition} is no base64");
+                Error::with_source(ErrorKind::Configuration, record, error)
+            })?;
+            batches.entry((topic, partition)).or_default().push(StreamRecord { offset, value });
+        }
+        let batches = batches.into_iter().map(|((topic, partition), records)| {
+            Asked::Land { arrival: Arrival::Records(RecordBatch { topic, partition, records }), dataset: None }
+        });
+        Ok(batches.collect())
+    }
+}
+
 fn direct(event: Value) -> Result<Asked> {
+    if event.get("url").is_some() {
+        let Fetch { url, dataset } = serde_json::from_value(event).map_err(|error| {
+            let form = "what is fetched is asked for by {\"url\": …, \"dataset\": …}; the second may be missing";
+            Error::with_source(ErrorKind::Configuration, form, error)
+        })?;
+        let arrival = Arrival::from_url(&url).ok_or_else(|| Error::configuration("url is no https://HOST/PATH"))?;
+        return Ok(Asked::Land { arrival, dataset });
+    }
     let direct = read_direct(event)?;
     if direct.validate_only {
         return Err(Error::configuration("validate_only is for a direct call: nobody reads the answer to a message"));
@@ -286,7 +348,7 @@ mod tests {
     fn location(asked: Asked) -> Location {
         match asked {
             Asked::Load { location, .. } => location,
-            Asked::Skip(reason) => panic!("{reason}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -327,6 +389,37 @@ mod tests {
         let event = json!({"Records": [message("1", "no json"), message("2", &body)]});
         let Event::Queue(messages) = parse(event).unwrap() else { panic!() };
         assert!(messages[0].asked.is_err() && messages[1].asked.is_ok());
+    }
+
+    #[test]
+    fn records_of_kafka_are_one_batch_for_each_partition() {
+        let Event::Files(asked) = parse(fixture("kafka")).unwrap() else { panic!() };
+        let batches: Vec<_> = asked
+            .into_iter()
+            .map(|asked| match asked {
+                Asked::Land { arrival: Arrival::Records(batch), dataset: None } => batch,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let offsets = |batch: &RecordBatch| batch.records.iter().map(|record| record.offset).collect::<Vec<_>>();
+        let places: Vec<_> = batches.iter().map(|batch| (batch.topic.as_str(), batch.partition, offsets(batch))).collect();
+        assert_eq!(places, [("trades", 0, vec![15, 16, 17]), ("trades", 1, vec![4])]);
+        assert!(batches[0].records[0].value.as_ref().unwrap().starts_with(b"{\"account_id\""));
+        assert_eq!(batches[0].records[2].value, None);
+        let wrong = json!({"eventSource": "aws:kafka", "records": {"t-0": [{"topic": "t", "partition": 0, "offset": 7, "value": "?"}]}});
+        assert!(parse(wrong).unwrap_err().to_string().contains("record 7 of topic t partition 0"));
+    }
+
+    #[test]
+    fn something_to_fetch_is_asked_for_directly_or_by_a_schedule() {
+        let expected = Asked::Land {
+            arrival: Arrival::from_url("https://broker.example/v1/trades.csv").unwrap(),
+            dataset: Some("trade".into()),
+        };
+        assert_eq!(only(fixture("schedule-url")), expected);
+        assert_eq!(only(fixture("schedule-url")["detail"].clone()), expected);
+        assert!(parse(json!({"url": "file:///etc/passwd"})).unwrap_err().to_string().contains("https://HOST/PATH"));
+        assert!(parse(json!({"url": "https://a.example/", "again": true})).unwrap_err().chain().contains("again"));
     }
 
     #[test]

@@ -147,14 +147,29 @@ impl Ingest {
         let mut reports = Vec::new();
         let mut first_error = None;
         for file in asked {
-            match file {
-                Asked::Skip(reason) => reports.push(pipeline::skipped(reason)),
-                Asked::Load { location, dataset, again } => {
-                    let request = Request { dataset, again, deadline: deadline.clone(), ..Request::new(location) };
-                    match self.load(&request).await {
-                        Ok(report) => reports.push(report),
-                        Err(error) => first_error = first_error.or(Some(error)),
+            let (dataset, again, locations) = match file {
+                Asked::Skip(reason) => {
+                    reports.push(pipeline::skipped(reason));
+                    continue;
+                }
+                Asked::Load { location, dataset, again } => (dataset, again, vec![location]),
+                Asked::Land { arrival, dataset } => {
+                    match Box::pin(pipeline::land(&self.context, &arrival, dataset.as_deref(), deadline)).await {
+                        Ok(landed) => (Some(landed.dataset), false, landed.locations),
+                        Err(error) => {
+                            tracing::error!(kind = error.kind().name(), error = %error.chain(), "not landed");
+                            first_error = first_error.or(Some(error));
+                            continue;
+                        }
                     }
+                }
+            };
+            for location in locations {
+                let dataset = dataset.clone();
+                let request = Request { dataset, again, deadline: deadline.clone(), ..Request::new(location) };
+                match self.load(&request).await {
+                    Ok(report) => reports.push(report),
+                    Err(error) => first_error = first_error.or(Some(error)),
                 }
             }
         }

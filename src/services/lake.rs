@@ -1,7 +1,7 @@
 //! The loader `parquet`: the accepted rows of a load become one object below a prefix, in a folder for its day, as tools that read
 //! Hive-style partitions expect. It appears whole or not at all.
 
-use std::io::Read;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -13,13 +13,11 @@ use super::parts::PartSettings;
 use super::{LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::parquet::ParquetFile;
-use crate::data_access::postgres::Database;
-use crate::data_access::retry::retrying;
+use crate::data_access::postgres::{Claim, Database};
 use crate::data_access::s3::ObjectStore;
-use crate::domain::{Dataset, Datasets};
+use crate::domain::{Dataset, Datasets, ObjectVersion};
 use crate::error::{Error, Result};
 
-const BYTES_AT_ONCE: usize = 1024 * 1024;
 const MEDIA_TYPE: &str = "application/vnd.apache.parquet";
 /// `_record` and `_line` stand before the columns of the dataset.
 const OWN_COLUMNS: usize = 2;
@@ -52,41 +50,17 @@ impl ParquetLoader {
         Ok(Self { store: settings.store(), options })
     }
 
-    /// Bucket and key for a load: the same whenever it is asked.
-    fn place(&self, work: &LoadWork) -> Result<(String, String)> {
-        let own = (!work.object.local).then(|| work.object.bucket.clone());
-        let bucket = self.options.bucket.clone().or(own).ok_or_else(|| {
+    fn bucket(&self, object: &ObjectVersion) -> Result<String> {
+        let own = (!object.local).then(|| object.bucket.clone());
+        self.options.bucket.clone().or(own).ok_or_else(|| {
             Error::configuration("loader parquet: a file on this machine has no bucket; set bucket beside prefix")
-        })?;
-        let day = work.claim.started_at.format("%Y-%m-%d");
-        Ok((bucket, format!("{}date={day}/{}.parquet", self.options.prefix, work.claim.load_id)))
+        })
     }
 
-    async fn upload(&self, bucket: &str, key: &str, file: std::fs::File) -> Result<()> {
-        let mut object = self.store.writer(bucket, key, MEDIA_TYPE).await;
-        let written = async {
-            let mut file = file;
-            loop {
-                let (rest, bytes) = blocking(move || {
-                    let mut bytes = Vec::with_capacity(BYTES_AT_ONCE);
-                    let mut part = file.take(BYTES_AT_ONCE as u64);
-                    let read = part.read_to_end(&mut bytes);
-                    read.map_err(|error| Error::system("read a Parquet file back", error))?;
-                    Ok((part.into_inner(), bytes))
-                })
-                .await?;
-                if bytes.is_empty() {
-                    return object.finish().await;
-                }
-                object.write(&bytes).await?;
-                file = rest;
-            }
-        };
-        let written = written.await;
-        if written.is_err() {
-            object.abandon().await;
-        }
-        written
+    /// The same whenever it is asked.
+    fn key(&self, claim: &Claim) -> String {
+        let day = claim.started_at.format("%Y-%m-%d");
+        format!("{}date={day}/{}.parquet", self.options.prefix, claim.load_id)
     }
 }
 
@@ -102,8 +76,12 @@ impl Loader for ParquetLoader {
         }
     }
 
+    fn check_file(&self, object: &ObjectVersion) -> Result<()> {
+        self.bucket(object).map(|_| ())
+    }
+
     async fn load(&self, _: &Database, work: &LoadWork) -> Result<Loading> {
-        let (bucket, key) = self.place(work)?;
+        let (bucket, key) = (self.bucket(&work.object)?, self.key(&work.claim));
         let dataset = work.datasets.get(&work.claim.dataset).map_err(Error::configuration)?.clone();
         // What is encrypted in the table is nowhere in the clear.
         let kept: Vec<usize> = (0..dataset.columns.len()).filter(|at| !dataset.columns[*at].encrypt).collect();
@@ -123,14 +101,7 @@ impl Loader for ParquetLoader {
             .await?;
         }
         let file = blocking(move || file.finish()).await?;
-        let again = |file: &std::fs::File| {
-            file.try_clone().and_then(|mut file| std::io::Seek::rewind(&mut file).map(|()| file))
-        };
-        retrying(async || {
-            let file = again(&file).map_err(|error| Error::system("read a Parquet file back", error))?;
-            self.upload(&bucket, &key, file).await
-        })
-        .await?;
+        self.store.put_file(&bucket, &key, MEDIA_TYPE, &HashMap::new(), &file).await?;
         Ok(Loading::Done)
     }
 }

@@ -7,6 +7,7 @@ pub mod analyse;
 pub mod deadline;
 pub mod extract;
 pub mod lake;
+pub mod landing;
 pub mod load;
 pub mod manifest;
 pub mod parts;
@@ -17,8 +18,10 @@ pub mod rejects_file;
 pub mod report;
 mod staged;
 mod staging;
+pub mod stream;
 pub mod tidy;
 pub mod validate;
+pub mod web;
 
 use std::sync::Arc;
 
@@ -32,12 +35,41 @@ pub use staging::ColumnSum;
 
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Database};
-use crate::domain::{Dataset, Datasets, Location, ObjectVersion, RowRule};
+use crate::domain::{Arrival, Dataset, Datasets, Location, ObjectVersion, RowRule};
 use crate::error::Result;
 
 /// Reads a file into the stage.
+///
+/// A source that is not S3, and may answer otherwise or not at all when it is asked again, is landed there first: then a load that
+/// was interrupted, a row that is explained and a rule that is replayed find the same bytes.
 #[async_trait]
 pub trait Extractor: Send + Sync {
+    /// The keys that it reads where the settings name no files: those that begin so, or else all.
+    fn prefix(&self) -> Option<&str> {
+        None
+    }
+
+    /// Says when the program starts whether it can read files of this dataset.
+    ///
+    /// # Errors
+    /// `Configuration`, saying what to change.
+    fn check(&self, _dataset: &Dataset) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether it lands this.
+    fn takes(&self, _arrival: &Arrival) -> bool {
+        false
+    }
+
+    /// Puts what it [takes](Extractor::takes) into S3, unless it lies there, and says where.
+    ///
+    /// # Errors
+    /// `Connection` where a retry may help, `Configuration`, `File(NotFound)`, `System`.
+    async fn land(&self, _arrival: &Arrival, _dataset: &Dataset) -> Result<Vec<Location>> {
+        Ok(Vec::new())
+    }
+
     /// Says which version of the file is meant, without reading its content into the stage.
     ///
     /// # Errors
@@ -132,6 +164,14 @@ pub trait Loader: Send + Sync {
     /// # Errors
     /// `Configuration`, saying what to change.
     fn check(&self, _datasets: &Datasets) -> Result<()> {
+        Ok(())
+    }
+
+    /// Says before a file is claimed whether it can take it.
+    ///
+    /// # Errors
+    /// `Configuration`, saying what to change.
+    fn check_file(&self, _object: &ObjectVersion) -> Result<()> {
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Parts by name: those of this crate and those that a program adds, and what a dataset's files run through.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -11,12 +12,14 @@ use serde_json::{Map, Value};
 use super::extract::{FileExtractor, Form};
 use super::lake::ParquetLoader;
 use super::load::PostgresLoader;
+use super::stream::KafkaSource;
 use super::validate::{DuckDbValidator, settle};
+use super::web::HttpSource;
 use super::{Extractor, Loader, Validated, Validator};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::expression::unknown;
-use crate::domain::{Dataset, Location, ObjectKey, RowRule};
+use crate::domain::{Arrival, Dataset, Location, ObjectKey, RowRule};
 use crate::error::{Error, Result};
 
 /// The parts that the settings choose for the files of one dataset. Where a list is empty, that of [`Parts::default`] holds:
@@ -40,7 +43,7 @@ pub struct PartChoice {
     pub kind: String,
     /// What tells it from another of the same type: the ledger knows a loader by it. By default the type.
     pub name: Option<String>,
-    /// Of an extractor, patterns of the keys that it reads; by default all.
+    /// Of an extractor, patterns of the keys that it reads; by default all, or those below its prefix.
     pub files: Option<Vec<String>>,
     /// What the part itself understands.
     #[serde(flatten)]
@@ -62,7 +65,18 @@ pub struct PartSettings<'a> {
     /// Which key of the settings chose it, for messages.
     place: String,
     options: &'a Map<String, Value>,
-    store: &'a Arc<ObjectStore>,
+    surroundings: &'a Surroundings,
+}
+
+/// What parts find where they run.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// The objects in S3.
+    pub store: Arc<ObjectStore>,
+    /// The bucket where files come in, where it is set.
+    pub source_bucket: Option<String>,
+    /// The folder for everything temporary.
+    pub temp_folder: PathBuf,
 }
 
 impl PartSettings<'_> {
@@ -94,7 +108,19 @@ impl PartSettings<'_> {
     /// The objects in S3.
     #[must_use]
     pub fn store(&self) -> Arc<ObjectStore> {
-        Arc::clone(self.store)
+        Arc::clone(&self.surroundings.store)
+    }
+
+    /// The bucket where files come in (`source.bucket`).
+    #[must_use]
+    pub fn source_bucket(&self) -> Option<&str> {
+        self.surroundings.source_bucket.as_deref()
+    }
+
+    /// The folder for everything temporary (`stage.temp_folder`).
+    #[must_use]
+    pub fn temp_folder(&self) -> &Path {
+        &self.surroundings.temp_folder
     }
 }
 
@@ -120,6 +146,8 @@ impl Default for Parts {
         none.with_extractor(CSV, file(Form::Csv))
             .with_extractor("s3_json_lines", file(Form::JsonLines))
             .with_extractor("s3_parquet", file(Form::Parquet))
+            .with_extractor("http", |settings| Ok(Arc::new(HttpSource::extractor(settings)?)))
+            .with_extractor("kafka", |settings| Ok(Arc::new(KafkaSource::extractor(settings)?)))
             .with_loader("parquet", |settings| Ok(Arc::new(ParquetLoader::new(settings)?)))
             .with_validator(DUCKDB, |settings| {
                 settings.no_options()?;
@@ -171,30 +199,29 @@ impl Parts {
     ///
     /// # Errors
     /// `Configuration`: an unknown type, with the nearest known one; an option that a part does not know.
-    pub fn pipeline(&self, dataset: &str, choice: &PipelineChoice, store: &Arc<ObjectStore>) -> Result<Pipeline> {
+    pub fn pipeline(&self, dataset: &str, choice: &PipelineChoice, around: &Surroundings) -> Result<Pipeline> {
         let place = |kind: &str| format!("pipeline.{dataset}.{kind}");
         let (extractor, validator, loader) = (place("extractor"), place("validator"), place("loader"));
         let mut extractors = Vec::new();
         for part in or_standard(&choice.extractor, CSV) {
             let files = part.files.as_deref().map(|files| patterns(&extractor, files)).transpose()?;
-            extractors.push((files, make(&self.extractors, "extractor", &extractor, &part, store)?));
+            extractors.push((files, make(&self.extractors, "extractor", &extractor, &part, around)?));
         }
-        let misplaced = |part: &&PartChoice, is_loader: bool| part.files.is_some() || !is_loader && part.name.is_some();
-        let of_validators = choice.validator.iter().find(|part| misplaced(part, false));
-        let of_loaders = choice.loader.iter().find(|part| misplaced(part, true));
-        let of_extractors = choice.extractor.iter().find(|part| part.name.is_some());
-        if let Some(part) = of_validators.or(of_loaders).or(of_extractors) {
+        let with_files = choice.validator.iter().chain(&choice.loader).find(|part| part.files.is_some());
+        let with_name = choice.extractor.iter().chain(&choice.validator).find(|part| part.name.is_some());
+        if let Some(part) = with_files.or(with_name) {
             let message =
                 format!("pipeline.{dataset}: {:?}: only an extractor has files, only a loader a name", part.kind);
             return Err(Error::configuration(message));
         }
-        if !or_standard(&choice.validator, DUCKDB).iter().any(|part| part.kind == DUCKDB) {
+        let checks = or_standard(&choice.validator, DUCKDB);
+        if !checks.iter().any(|part| part.kind == DUCKDB) {
             let message = format!("{validator}: {DUCKDB:?} is missing, which checks the rules of the dataset");
             return Err(Error::configuration(message));
         }
         let mut validators = Vec::new();
-        for part in or_standard(&choice.validator, DUCKDB) {
-            validators.push(make(&self.validators, "validator", &validator, &part, store)?);
+        for part in &checks {
+            validators.push(make(&self.validators, "validator", &validator, part, around)?);
         }
         let mut loaders = Vec::new();
         let chosen = or_standard(&choice.loader, POSTGRESQL);
@@ -206,7 +233,7 @@ impl Parts {
                     part.name()
                 )));
             }
-            loaders.push((part.name().to_owned(), make(&self.loaders, "loader", &loader, part, store)?));
+            loaders.push((part.name().to_owned(), make(&self.loaders, "loader", &loader, part, around)?));
         }
         if chosen.first().is_none_or(|part| part.kind != POSTGRESQL) {
             return Err(Error::configuration(format!(
@@ -227,13 +254,13 @@ fn make<T: ?Sized>(
     kind: &str,
     place: &str,
     part: &PartChoice,
-    store: &Arc<ObjectStore>,
+    surroundings: &Surroundings,
 ) -> Result<Arc<T>> {
     let known: Vec<&str> = makers.keys().map(String::as_str).collect();
     let make = makers
         .get(&part.kind)
         .ok_or_else(|| Error::configuration(format!("{place}: {}", unknown(kind, &part.kind, &known))))?;
-    make(&PartSettings { place: format!("{place} {:?}", part.kind), options: &part.options, store })
+    make(&PartSettings { place: format!("{place} {:?}", part.kind), options: &part.options, surroundings })
 }
 
 fn patterns(place: &str, files: &[String]) -> Result<GlobSet> {
@@ -276,11 +303,27 @@ impl Pipeline {
     /// # Errors
     /// `Configuration` where nobody does.
     pub fn extractor(&self, key: &ObjectKey) -> Result<&Arc<dyn Extractor>> {
-        let reads = |files: &Option<GlobSet>| files.as_ref().is_none_or(|files| files.is_match(key.as_str()));
-        let found = self.extractors.iter().find(|(files, _)| reads(files));
-        found.map(|(_, extractor)| extractor).ok_or_else(|| {
+        let mut readers = self.extractors.iter().filter(|(files, extractor)| match files {
+            Some(files) => files.is_match(key.as_str()),
+            None => extractor.prefix().is_none_or(|prefix| key.as_str().starts_with(prefix)),
+        });
+        readers.next().map(|(_, extractor)| extractor).ok_or_else(|| {
             Error::configuration(format!("{key}: no extractor of its dataset reads this key; widen its files"))
         })
+    }
+
+    /// Says whether every extractor can read files of the dataset.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub fn check(&self, dataset: &Dataset) -> Result<()> {
+        self.extractors.iter().try_for_each(|(_, extractor)| extractor.check(dataset))
+    }
+
+    /// Who lands this, if anybody does.
+    #[must_use]
+    pub fn taker(&self, arrival: &Arrival) -> Option<&Arc<dyn Extractor>> {
+        self.extractors.iter().map(|(_, extractor)| extractor).find(|extractor| extractor.takes(arrival))
     }
 
     /// Has every validator look at the staged rows, then decides between those with one key.
@@ -306,7 +349,7 @@ mod tests {
     use super::*;
 
     fn pipeline(settings: &str) -> Result<Pipeline> {
-        Parts::default().pipeline("trade", &toml::from_str(settings).unwrap(), &Arc::default())
+        Parts::default().pipeline("trade", &toml::from_str(settings).unwrap(), &Surroundings::default())
     }
 
     #[test]
@@ -332,7 +375,7 @@ mod tests {
         assert!(refused("[[extractor]]\ntype = \"s3_csv\"\nname = \"x\"").contains("only a loader a name"));
         let parts = Parts::default().with_validator("own", |_| Ok(Arc::new(DuckDbValidator)));
         let choice = toml::from_str("[[validator]]\ntype = \"own\"").unwrap();
-        let error = parts.pipeline("trade", &choice, &Arc::default()).map(|_| ()).unwrap_err();
+        let error = parts.pipeline("trade", &choice, &Surroundings::default()).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("\"duckdb\" is missing"), "{error}");
     }
 

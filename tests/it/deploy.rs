@@ -18,11 +18,12 @@ use crate::world::moto;
 /// Notes its first words. `ANSWER` is what migrate answers, `FAILS` the call that fails.
 const SAM: &str = r#"#!/bin/bash
 words="$1 $2"; case "$1" in build | deploy) words=$1; esac
-for word in "$@"; do case "$word" in AcceptEvents=* | Architecture=*) words="$words $word"; esac; done
+for word in "$@"; do case "$word" in AcceptEvents=* | Architecture=* | --resolve-image-repos) words="$words $word"; esac; done
 echo "$words" >> "$CALLS"
 case "$words" in "$FAILS"*) [ -z "$FAILS" ] || exit 1; esac
 case "$1" in
     build) while [ $# -gt 0 ]; do [ "$1" = --build-dir ] && folder=$2; shift; done
+        case "$*" in *image.yaml*) grep -c 'PackageType: Image' "$SMALL_ETL_CACHE/deploy/dev/image.yaml" >> "$CALLS" ;; esac
         mkdir -p "$folder/Ingest"; echo "      CodeUri: Ingest" > "$folder/template.yaml" ;;
     remote) echo "$ANSWER" ;;
     list) echo '[{"OutputKey": "BucketName", "OutputValue": "my-files"}]' ;;
@@ -36,6 +37,10 @@ struct Deployment {
 }
 
 fn deploy(arguments: &[&str], fails: &str, answer: &str) -> Deployment {
+    deploy_as("zip", arguments, fails, answer)
+}
+
+fn deploy_as(package: &str, arguments: &[&str], fails: &str, answer: &str) -> Deployment {
     let scratch = Scratch::new("deploy");
     let folder = scratch.path();
     for (name, text) in [("sam", SAM), ("cargo-lambda", "#!/bin/sh\n"), ("zig", "#!/bin/sh\n")] {
@@ -51,6 +56,7 @@ fn deploy(arguments: &[&str], fails: &str, answer: &str) -> Deployment {
         .env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()))
         .env("SMALL_ETL_CACHE", folder)
         .env("CALLS", folder.join("calls"))
+        .env("PACKAGE", package)
         .env("FAILS", fails)
         .env("ANSWER", answer)
         .output()
@@ -75,6 +81,27 @@ fn ingest_takes_events_only_after_the_schema_is_current() {
     list stack-outputs
     ");
     assert!(done.certificates, "those of RDS are packed");
+}
+
+#[test]
+fn images_may_be_deployed_in_place_of_zips() {
+    let (own, other) = match std::env::consts::ARCH {
+        "x86_64" => ("Architecture=x86_64", "Architecture=arm64"),
+        _ => ("Architecture=arm64", "Architecture=x86_64"),
+    };
+    let done = deploy_as("image", &["dev", own], "", MIGRATED);
+    assert!(done.output.status.success(), "{:?}", done.output);
+    assert_snapshot!(done.calls.replace(own, "ARCHITECTURE"), @"
+    build ARCHITECTURE
+    2
+    deploy --resolve-image-repos ARCHITECTURE AcceptEvents=false
+    list stack-outputs
+    remote invoke
+    deploy --resolve-image-repos ARCHITECTURE AcceptEvents=true
+    list stack-outputs
+    ");
+    let stopped = deploy_as("image", &["dev", other], "", MIGRATED);
+    assert!(!stopped.output.status.success() && stopped.calls.is_empty(), "{}", stopped.calls);
 }
 
 #[test]

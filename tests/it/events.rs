@@ -7,7 +7,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::support::stack::{Stack, event};
+use crate::support::stack::Stack;
 
 /// The answer, without what differs from run to run.
 fn summary(answer: &Value) -> String {
@@ -43,7 +43,7 @@ async fn every_event_in_the_folder_is_answered() {
     paths.sort();
     let mut text = String::new();
     for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
-        let answer = ingest.invoke(&event(path));
+        let answer = ingest.invoke(&stack.event(path));
         let _ = writeln!(text, "{}: {}", path.file_stem().unwrap().to_str().unwrap(), summary(&answer));
     }
     assert_snapshot!(text, @r#"
@@ -51,6 +51,7 @@ async fn every_event_in_the_folder_is_answered() {
     direct-validate-only: validated: "valid", 4 read
     direct: duplicate incoming/assets/assets.csv
     eventbridge-object-created: loaded incoming/trades/a+b%20c.csv
+    kafka: loaded kafka, loaded kafka
     reconcile-prefix: reconciled: 2 compared, 1 sent, 0 discrepancies
     reconcile: reconciled: 3 compared, 0 sent, 0 discrepancies
     s3-put-encoded-key: duplicate incoming/trades/交易 1+1.csv

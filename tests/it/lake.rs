@@ -1,13 +1,14 @@
 //! Parquet, in and out: written and read by another program.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use insta::assert_snapshot;
 use serde_json::json;
 
 use crate::contract::ASSETS;
+use crate::parts::{config, packed};
 use crate::support::Scratch;
 use crate::support::moto::installation;
 use crate::world::World;
@@ -23,13 +24,6 @@ fn python(folder: &Path, script: &str) -> String {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn config(scratch: &Scratch, settings: &str) -> PathBuf {
-    let folder = scratch.path().join("settings");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("test.toml"), settings).unwrap();
-    folder
 }
 
 /// Two assets, of which the second is broken, with types that no CSV has.
@@ -55,11 +49,14 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns_without_loss() {
     let scratch = Scratch::new("lake");
     let mut world = World::new().await;
     world.config = Some(config(&scratch, "[[pipeline.asset.extractor]]\ntype = \"s3_parquet\"\n"));
-    let load = async |name: &str, table: &str| {
-        python(scratch.path(), &format!("{ASSETS_IN_PYTHON}\npq.write_table({table}, \"{name}\")"));
+    let load_content = async |name: &str, content: Vec<u8>| {
         let key = format!("incoming/assets/{name}");
-        world.put(&key, fs::read(scratch.path().join(name)).unwrap()).await;
+        world.put(&key, content).await;
         world.worker(&key, None).finish().await.unwrap().unwrap()
+    };
+    let load = async |name: &str, table: &str| {
+        python(scratch.path(), &format!("{ASSETS_IN_PYTHON}\npq.write_table({table}, where=\"{name}\")"));
+        load_content(name, fs::read(scratch.path().join(name)).unwrap()).await
     };
     let report = load("good.parquet", "table()").await;
     assert_eq!(
@@ -84,15 +81,15 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns_without_loss() {
     1 | timestamp | 2025-12-22T14:30:00.000000001Z
     2 | total_is_sum | 1.00
     ");
-    world.put("incoming/assets/cut.parquet", &fs::read(scratch.path().join("good.parquet")).unwrap()[..900]).await;
-    let report = world.worker("incoming/assets/cut.parquet", None).finish().await.unwrap().unwrap();
-    assert!(
-        world
-            .query("select error from etl.load where id = 4")
-            .await
-            .contains("cut.parquet: this is no Parquet file, or it is cut off"),
-        "{report}"
-    );
+    let good = fs::read(scratch.path().join("good.parquet")).unwrap();
+    let report = load_content("cut.parquet", good[..900].to_vec()).await;
+    let error = world.query("select error from etl.load where id = 4").await;
+    assert!(error.contains("cut.parquet: this is no Parquet file, or it is cut off"), "{error} {report}");
+    load("int96.parquet", "table(), use_deprecated_int96_timestamps=True").await;
+    let error = world.query("select error from etl.load where id = 5").await;
+    assert!(error.contains("int96.parquet: column updated_at is Timestamp"), "{error}");
+    let report = load_content("good.parquet.gz", packed(&good)).await;
+    assert_eq!((&report["status"], &report["unchanged"]), (&json!("loaded"), &json!(1)), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,8 @@ mod report;
 mod resume;
 mod sandbox;
 mod security;
+mod stream;
 mod tls;
 mod torture;
 mod tutorial;
+mod web;

@@ -1,11 +1,14 @@
 //! Pipelines by configuration: parts that settings choose, parts of one's own, several loaders, JSON lines.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use insta::assert_snapshot;
 use serde_json::json;
 use small_etl::async_trait;
@@ -25,11 +28,18 @@ use crate::support::proxy::{Fault, Which};
 use crate::world::World;
 
 /// Settings in a folder of their own.
-fn config(scratch: &Scratch, settings: &str) -> PathBuf {
+pub fn config(scratch: &Scratch, settings: &str) -> PathBuf {
     let folder = scratch.path().join("settings");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("test.toml"), settings).unwrap();
     folder
+}
+
+/// The bytes as `gzip` packs them.
+pub fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut archive = GzEncoder::new(Vec::new(), Compression::fast());
+    archive.write_all(bytes).unwrap();
+    archive.finish().unwrap()
 }
 
 /// The example with an extractor, a validator and a loader of its own.
@@ -248,9 +258,12 @@ async fn json_lines_are_loaded_line_by_line_and_a_bad_one_is_explained() {
     7 | 7 | account_type | required | -
     8 | 8 | - | json | -
     ");
+    world.put("incoming/assets/2.jsonl.gz", packed(JSON_LINES.as_bytes())).await;
+    let report = world.worker("incoming/assets/2.jsonl.gz", None).finish().await.unwrap().unwrap();
+    assert_eq!((&report["read"], &report["unchanged"]), (&json!(9), &json!(2)), "{report}");
     // A rejects file is CSV, whatever it comes from: it is mended and loaded like any other.
     let mend = world.query("select convert_from(raw, 'UTF8') from etl.reject where record = 2 limit 1").await;
-    let header = world.query("select convert_from(header, 'UTF8') from etl.load").await;
+    let header = world.query("select convert_from(header, 'UTF8') from etl.load limit 1").await;
     world.put("incoming/assets/mended.csv", format!("{header}\n{}\n", mend.replace("500000.001", "500000"))).await;
     let report = world.worker("incoming/assets/mended.csv", None).finish().await.unwrap().unwrap();
     assert_eq!((&report["status"], &report["inserted"]), (&json!("loaded"), &json!(1)), "{report}");

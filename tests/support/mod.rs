@@ -6,6 +6,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod s3;
 pub mod stack;
+pub mod web;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

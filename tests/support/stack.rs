@@ -12,6 +12,7 @@ use super::Scratch;
 use super::emulator::Emulator;
 use super::postgres::Postgres;
 use super::s3::S3Server;
+use super::web::{WebServer, response};
 
 /// The bucket of the events.
 pub const BUCKET: &str = "small-etl-demo";
@@ -20,6 +21,7 @@ pub const BUCKET: &str = "small-etl-demo";
 pub struct Stack {
     pub postgres: Postgres,
     pub s3: S3Server,
+    web: WebServer,
     binaries: PathBuf,
     scratch: Scratch,
 }
@@ -43,7 +45,10 @@ impl Stack {
             let body = ByteStream::from(fs::read(&path).expect("read an object"));
             client.put_object().bucket(BUCKET).key(key).body(body).send().await.expect("put an object");
         }
-        let stack = Self { postgres, s3, binaries: binaries.to_owned(), scratch: Scratch::new("stack") };
+        let trades = fs::read_to_string(root.join("incoming/trades/交易 1+1.csv")).expect("read an object");
+        let web = WebServer::start(move |_, _| response(200, &[("ETag", "\"1\"")], &trades));
+        let stack = Self { postgres, s3, web, binaries: binaries.to_owned(), scratch: Scratch::new("stack") };
+        fs::write(stack.scratch.path().join("dev.toml"), stack.sources()).expect("write the settings");
         let migrated = stack.function("migrate", "postgres").invoke(&json!({}));
         assert!(migrated["applied"].is_array(), "migrate answers {migrated}");
         stack
@@ -66,12 +71,35 @@ impl Stack {
         let url = self.postgres.url("postgres").replace("postgres@", &format!("{role}@"));
         variables.extend([("DATABASE_URL".into(), url), ("SMALL_ETL_ENV".into(), "dev".into())]);
         variables.push(("SMALL_ETL__SOURCE__BUCKET".into(), BUCKET.into()));
+        variables.push(("SMALL_ETL_CONFIG".into(), self.scratch.path().display().to_string()));
         variables
     }
-}
 
-/// An event of a file.
-pub fn event(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    /// The server and the topic of the events.
+    fn sources(&self) -> String {
+        format!(
+            r#"
+            [[pipeline.trade.extractor]]
+            type = "http"
+            origins = ["{}"]
+            private_addresses = true
+            prefix = "incoming/trades/http/"
+            [[pipeline.trade.extractor]]
+            type = "kafka"
+            topics = ["trades"]
+            form = "json_lines"
+            prefix = "incoming/trades/kafka/"
+            [[pipeline.trade.extractor]]
+            type = "s3_csv"
+            "#,
+            self.web.origin
+        )
+    }
+
+    /// An event of a file; the server that it names is one on this machine.
+    pub fn event(&self, path: &Path) -> Value {
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = text.replace("https://broker.example", &self.web.origin);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
 }

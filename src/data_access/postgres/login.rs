@@ -107,7 +107,7 @@ impl LoginSource {
             Login::Password => return Ok(()),
             Login::Iam => Credentials { user: None, password: token(config).await?, since },
             Login::Secret(arn) => {
-                let text = secret(arn).await?;
+                let text = secret(arn, "database.secret_arn").await?;
                 // The parser's own message may quote the secret.
                 let found: DatabaseSecret = serde_json::from_str(text.expose_secret()).map_err(|_| {
                     Error::configuration(format!("secret {arn}: it must be JSON with \"username\" and \"password\""))

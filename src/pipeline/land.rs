@@ -1,0 +1,53 @@
+//! What is not in S3 is landed there, by the pipeline that takes it.
+
+use tracing::Instrument;
+
+use super::Context;
+use crate::domain::{Arrival, Location};
+use crate::error::{Error, ErrorKind, Result};
+use crate::services::Deadline;
+
+/// What was landed, and is to be loaded now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landed {
+    /// The dataset.
+    pub dataset: String,
+    /// Where it lies.
+    pub locations: Vec<Location>,
+}
+
+/// Lands something for the dataset that is named, or else for the only one that takes it.
+///
+/// # Errors
+/// `Configuration` where none does, or several; those of [`Extractor::land`](crate::services::Extractor::land).
+pub async fn land(
+    context: &Context,
+    arrival: &Arrival,
+    dataset: Option<&str>,
+    deadline: &Deadline,
+) -> Result<Landed> {
+    if let Some(name) = dataset {
+        context.pipeline(name)?;
+    }
+    let wanted = context.pipelines.iter().filter(|(name, _)| dataset.is_none_or(|dataset| dataset == *name));
+    let mut takers = wanted.filter_map(|(name, pipeline)| Some((name, pipeline.taker(arrival)?)));
+    let Some((name, extractor)) = takers.next() else {
+        return Err(Error::configuration(format!(
+            "{arrival}: no pipeline takes it; name its origin or topic in an extractor http or kafka \
+             (pipeline.DATASET.extractor)"
+        )));
+    };
+    if let Some((other, _)) = takers.next() {
+        return Err(Error::configuration(format!("{arrival}: {name} and {other} take it; name the dataset")));
+    }
+    let definition = context.datasets.get(name).map_err(Error::configuration)?;
+    let span = tracing::info_span!("land", dataset = name);
+    let locations = tokio::select! {
+        locations = extractor.land(arrival, definition).instrument(span) => locations?,
+        () = deadline.passed() => {
+            let message = format!("{arrival}: the time is over before it is landed; give the function more");
+            return Err(Error::new(ErrorKind::OutOfTime, message));
+        }
+    };
+    Ok(Landed { dataset: name.clone(), locations })
+}

@@ -1,0 +1,169 @@
+//! What is not in S3 is landed there, among the incoming files of its dataset: from then on it is a file like any other, which an
+//! event of the bucket or the nightly run brings in, should the worker that landed it die.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::extract::{FileExtractor, Form};
+use super::parts::PartSettings;
+use super::{Extracted, Extractor};
+use crate::data_access::duckdb::Stage;
+use crate::data_access::s3::ObjectStore;
+use crate::domain::{Arrival, Dataset, Location, ObjectKey, ObjectVersion};
+use crate::error::{Error, Result};
+
+/// S3 takes no longer one.
+const LONGEST_KEY: usize = 1024;
+
+/// The form of what is landed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LandedForm {
+    /// A header and records.
+    #[default]
+    Csv,
+    /// An object in each line.
+    JsonLines,
+}
+
+impl LandedForm {
+    /// What keys end with.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::JsonLines => "jsonl",
+        }
+    }
+
+    /// What S3 calls it.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv",
+            Self::JsonLines => "application/x-ndjson",
+        }
+    }
+}
+
+/// Where it is landed.
+pub struct Place {
+    /// The objects.
+    pub store: Arc<ObjectStore>,
+    /// The bucket.
+    pub bucket: String,
+    /// Stands before each key.
+    pub prefix: String,
+    /// What the objects consist of.
+    pub form: LandedForm,
+}
+
+impl Place {
+    /// Where the settings say; without a bucket in the one where files come in.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub fn new(
+        settings: &PartSettings<'_>,
+        bucket: Option<String>,
+        prefix: String,
+        form: LandedForm,
+    ) -> Result<Self> {
+        if prefix.is_empty() || !prefix.ends_with('/') {
+            return Err(settings.refuse("prefix must end with /"));
+        }
+        let bucket = bucket.or_else(|| settings.source_bucket().map(String::from));
+        let bucket = bucket.ok_or_else(|| settings.refuse("set bucket, or source.bucket, to say where files are landed"))?;
+        Ok(Self { store: settings.store(), bucket, prefix, form })
+    }
+
+    /// The key of that name, which the dataset must claim.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub fn key(&self, name: &str, dataset: &Dataset) -> Result<ObjectKey> {
+        let key = format!("{}{name}", self.prefix);
+        if key.len() > LONGEST_KEY {
+            return Err(Error::configuration(format!("{key}: the key is longer than {LONGEST_KEY} bytes")));
+        }
+        if !dataset.files.is_match(&key) {
+            let name = &dataset.name;
+            return Err(Error::configuration(format!(
+                "{key}: dataset {name} does not claim this key; choose a prefix within its files"
+            )));
+        }
+        Ok(key.into())
+    }
+
+    /// That key as a location.
+    #[must_use]
+    pub fn location(&self, key: ObjectKey) -> Location {
+        Location::s3(&self.bucket, key)
+    }
+}
+
+/// What a source does to be landed.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// See [`Extractor::takes`].
+    fn takes(&self, arrival: &Arrival) -> bool;
+
+    /// See [`Extractor::land`].
+    ///
+    /// # Errors
+    /// Those of [`Extractor::land`].
+    async fn land(&self, place: &Place, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>>;
+}
+
+/// Lands what a source has, and reads what it has landed.
+pub struct Landing<S> {
+    place: Place,
+    source: S,
+    files: FileExtractor,
+}
+
+impl<S: Source> Landing<S> {
+    /// Lands in `place`.
+    #[must_use]
+    pub fn new(place: Place, source: S) -> Self {
+        let form = match place.form {
+            LandedForm::Csv => Form::Csv,
+            LandedForm::JsonLines => Form::JsonLines,
+        };
+        let files = FileExtractor::new(Arc::clone(&place.store), form);
+        Self { place, source, files }
+    }
+}
+
+#[async_trait]
+impl<S: Source> Extractor for Landing<S> {
+    fn prefix(&self) -> Option<&str> {
+        Some(&self.place.prefix)
+    }
+
+    fn check(&self, dataset: &Dataset) -> Result<()> {
+        self.place.key(&format!("0/0.{}", self.place.form.extension()), dataset).map(|_| ())
+    }
+
+    fn takes(&self, arrival: &Arrival) -> bool {
+        self.source.takes(arrival)
+    }
+
+    async fn land(&self, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>> {
+        self.source.land(&self.place, arrival, dataset).await
+    }
+
+    async fn identify(&self, location: &Location) -> Result<ObjectVersion> {
+        self.files.identify(location).await
+    }
+
+    async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>> {
+        self.files.manifest(object).await
+    }
+
+    async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
+        self.files.extract(object, dataset, stage).await
+    }
+}

@@ -1,0 +1,211 @@
+//! The extractor `kafka`: records of a stream, which a source mapping hands to the function, are landed, each once.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::landing::{LandedForm, Landing, Place, Source};
+use super::parts::PartSettings;
+use crate::data_access::csv::Records;
+use crate::data_access::retry::retrying;
+use crate::domain::{Arrival, Dataset, Location, ObjectKey, RecordBatch, StreamRecord};
+use crate::error::{Error, Result};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    topics: Vec<String>,
+    /// Stands before each key; what follows is topic, partition and offsets.
+    prefix: String,
+    bucket: Option<String>,
+    form: LandedForm,
+    /// What the cells of a record of CSV are; by default the columns of the dataset in their order.
+    columns: Option<Vec<String>>,
+}
+
+/// The part `kafka`.
+pub struct KafkaSource {
+    topics: Vec<String>,
+    columns: Option<Vec<String>>,
+}
+
+impl KafkaSource {
+    /// Takes the topics that the settings name.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub fn extractor(settings: &PartSettings<'_>) -> Result<Landing<Self>> {
+        let options: Options = settings.options()?;
+        if options.columns.is_some() && options.form != LandedForm::Csv {
+            return Err(settings.refuse("columns are for form = \"csv\""));
+        }
+        let place = Place::new(settings, options.bucket, options.prefix, options.form)?;
+        Ok(Landing::new(place, Self { topics: options.topics, columns: options.columns }))
+    }
+
+    fn columns(&self, dataset: &Dataset) -> Vec<String> {
+        let own = || dataset.columns.iter().map(|column| column.name.clone()).collect();
+        self.columns.clone().unwrap_or_else(own)
+    }
+}
+
+/// An object that holds the records of one partition from one offset to another.
+struct Landed {
+    first: u64,
+    last: u64,
+    key: ObjectKey,
+}
+
+impl Landed {
+    /// The last offset comes first, so that a listing which begins behind an offset has nothing that ends before it.
+    fn name(first: u64, last: u64, form: LandedForm) -> String {
+        format!("{last:020}-{first:020}.{}", form.extension())
+    }
+
+    fn of(key: ObjectKey) -> Option<Self> {
+        let (_, name) = key.as_str().rsplit_once('/')?;
+        let (last, first) = name.split_once('.')?.0.split_once('-')?;
+        Some(Self { first: first.parse().ok()?, last: last.parse().ok()?, key })
+    }
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    fn takes(&self, arrival: &Arrival) -> bool {
+        matches!(arrival, Arrival::Records(batch) if self.topics.contains(&batch.topic))
+    }
+
+    /// What lies there already is not landed once more: a batch that comes again, or overlaps with another, adds its new records.
+    async fn land(&self, place: &Place, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>> {
+        let Arrival::Records(RecordBatch { topic, partition, records }) = arrival else { return Ok(Vec::new()) };
+        let mut records: Vec<&StreamRecord> = records.iter().collect();
+        records.sort_by_key(|record| record.offset);
+        records.dedup_by_key(|record| record.offset);
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Vec::new()) };
+        let (first, last) = (first.offset, last.offset);
+        let folder = format!("{topic}/{partition}/");
+        let columns = self.columns(dataset);
+        let prefix = format!("{}{folder}", place.prefix);
+        let mut landed = Vec::new();
+        let mut after = format!("{prefix}{first:020}");
+        loop {
+            let keys = retrying(|| place.store.keys_after(&place.bucket, &prefix, &after)).await?;
+            let Some(end) = keys.last() else { break };
+            after = end.to_string();
+            let found: Vec<Landed> = keys.into_iter().filter_map(Landed::of).collect();
+            let passed = found.last().is_some_and(|found| found.first > last);
+            landed.extend(found.into_iter().filter(|found| found.first <= last));
+            if passed {
+                break;
+            }
+        }
+        records.retain(|record| !landed.iter().any(|found| (found.first..=found.last).contains(&record.offset)));
+        // Between two records that are new there may be some that are not.
+        let adjoin = |one: &&StreamRecord, other: &&StreamRecord| {
+            !landed.iter().any(|found| one.offset < found.first && found.first < other.offset)
+        };
+        let mut new = Vec::new();
+        for records in records.chunk_by(adjoin) {
+            let (Some(first), Some(last)) = (records.first(), records.last()) else { continue };
+            let (first, last) = (first.offset, last.offset);
+            let key = place.key(&format!("{folder}{}", Landed::name(first, last, place.form)), dataset)?;
+            let bytes = written(records, place.form, &columns)?;
+            retrying(|| place.store.put(&place.bucket, key.as_str(), place.form.media_type(), &bytes)).await?;
+            tracing::info!(%arrival, first, last, records = records.len(), "landed");
+            new.push(Landed { first, last, key });
+        }
+        landed.extend(new);
+        landed.sort_by_key(|found| found.first);
+        Ok(landed.into_iter().map(|found| place.location(found.key)).collect())
+    }
+}
+
+fn written(records: &[&StreamRecord], form: LandedForm, columns: &[String]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    if form == LandedForm::Csv {
+        let mut header = ::csv::Writer::from_writer(&mut out);
+        let written = header.write_record(columns).and_then(|()| Ok(header.flush()?));
+        written.map_err(|error| Error::system("write a header", error))?;
+        drop(header);
+    }
+    for record in records {
+        let value = record.value.as_deref().unwrap_or_default();
+        match form {
+            LandedForm::Csv => csv_record(value, columns.len(), &mut out),
+            LandedForm::JsonLines => json_line(value, &mut out),
+        }
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+/// Outside of strings a line end is white space, and inside of them there is none.
+fn json_line(value: &[u8], out: &mut Vec<u8>) {
+    if value.trim_ascii().is_empty() {
+        // A blank line would be no record.
+        out.extend_from_slice(b"null");
+        return;
+    }
+    out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+}
+
+/// What is not one record by itself becomes one that surely has the wrong number of fields, so that it is rejected, and swallows
+/// none of those behind it.
+fn csv_record(value: &[u8], width: usize, out: &mut Vec<u8>) {
+    let value = value.strip_suffix(b"\n").unwrap_or(value);
+    let value = value.strip_suffix(b"\r").unwrap_or(value);
+    if is_one_record(value) {
+        out.extend_from_slice(value);
+        return;
+    }
+    out.push(b'"');
+    for byte in value {
+        out.extend(std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 }));
+    }
+    out.push(b'"');
+    out.extend(std::iter::repeat_n(b',', width));
+}
+
+fn is_one_record(value: &[u8]) -> bool {
+    let Ok(mut records) = Records::new(value) else { return false };
+    let whole = matches!(records.next_record(), Ok(Some(record)) if record.raw == value);
+    whole && matches!(records.next_record(), Ok(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn landed(values: &[Option<&str>], form: LandedForm) -> String {
+        let record = |value: &Option<&str>| StreamRecord { offset: 0, value: value.map(|value| value.into()) };
+        let records: Vec<StreamRecord> = values.iter().map(record).collect();
+        let columns = ["id", "note"].map(String::from);
+        String::from_utf8(written(&records.iter().collect::<Vec<_>>(), form, &columns).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_record_of_json_is_one_line() {
+        let values = [Some("{\r\n  \"id\": 1\n}"), None, Some(" \n"), Some("no json")];
+        assert_eq!(landed(&values, LandedForm::JsonLines), "{    \"id\": 1 }\nnull\nnull\nno json\n");
+    }
+
+    #[test]
+    fn each_record_of_csv_is_one_record() {
+        let values = ["1,a", "2,\"b\nc\"\r\n", "3,\"open", "4,a\n5,b", "", "\u{feff}6,a"].map(Some);
+        let text = landed(&values, LandedForm::Csv);
+        assert_eq!(text, "id,note\n1,a\n2,\"b\nc\"\n\"3,\"\"open\",,\n\"4,a\n5,b\",,\n\"\",,\n\"\u{feff}6,a\",,\n");
+        let mut records = Records::new(text.as_bytes()).unwrap();
+        let mut widths = Vec::new();
+        while let Some(record) = records.next_record().unwrap() {
+            widths.push(record.len());
+        }
+        assert_eq!(widths, [2, 2, 2, 3, 3, 3, 3]);
+    }
+
+    #[test]
+    fn a_key_tells_its_offsets() {
+        let landed = Landed::of(Landed::name(7, 12, LandedForm::Csv).into());
+        assert!(landed.is_none(), "a key has a folder");
+        let landed = Landed::of(format!("a/{}", Landed::name(7, 12, LandedForm::Csv)).into()).unwrap();
+        assert_eq!((landed.first, landed.last), (7, 12));
+    }
+}

@@ -1,0 +1,66 @@
+//! A web server that answers as a test says, and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// A request: what is asked for, and its headers, whose names are in small letters.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub target: String,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Asked {
+    fn read(stream: &TcpStream) -> Option<Self> {
+        let mut lines = BufReader::new(stream).lines();
+        let target = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
+        let lines = lines.map_while(Result::ok).take_while(|line| !line.is_empty());
+        let header = |line: String| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        Some(Self { target, headers: lines.filter_map(header).collect() })
+    }
+}
+
+/// It serves until its process ends.
+pub struct WebServer {
+    pub origin: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl WebServer {
+    /// `answer` gets the request and the server's own origin, and returns all bytes of the response.
+    pub fn start(answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let origin = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (own, seen, answer) = (origin.clone(), Arc::clone(&asked), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (own, seen, answer) = (own.clone(), Arc::clone(&seen), Arc::clone(&answer));
+                std::thread::spawn(move || {
+                    let mut stream = stream.expect("accept a connection");
+                    let Some(asked) = Asked::read(&stream) else { return };
+                    seen.lock().expect("nobody panicked with it").push(asked.clone());
+                    // Whoever asked may be gone.
+                    let _ = stream.write_all(&answer(&asked, &own));
+                });
+            }
+        });
+        Self { origin, asked }
+    }
+
+    /// What it was asked since this was called last.
+    pub fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock().expect("nobody panicked with it"))
+    }
+}
+
+/// A whole response.
+pub fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    let mut text = format!("HTTP/1.1 {status} Text\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
+    for (name, value) in headers {
+        text.push_str(&[name, ": ", value, "\r\n"].concat());
+    }
+    [&text, "\r\n", body].concat().into_bytes()
+}
