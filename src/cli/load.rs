@@ -96,12 +96,7 @@ async fn load_from(
     arguments: &LoadArguments,
     deadline: &Deadline,
 ) -> Result<LoadReport> {
-    let request = Request {
-        dataset,
-        again: arguments.again,
-        deadline: deadline.clone(),
-        ..Request::new(location)
-    };
+    let request = Request { dataset, again: arguments.again, deadline: deadline.clone(), ..Request::new(location) };
     let load = pipeline::run(context, database, &request);
     let report = report::with_progress_bar(&request.progress, load).await?;
     if arguments.json {

@@ -149,7 +149,13 @@ impl Web {
     }
 
     /// One page, and where it lies; none where it has not changed.
-    fn get(&self, url: &Url, wanted: &Wanted<'_>, first: bool, until: Instant) -> Result<Option<(Url, Response<Body>)>> {
+    fn get(
+        &self,
+        url: &Url,
+        wanted: &Wanted<'_>,
+        first: bool,
+        until: Instant,
+    ) -> Result<Option<(Url, Response<Body>)>> {
         let mut url = url.clone();
         for _ in 0..=MOST_REDIRECTS {
             self.check(&url)?;
@@ -175,12 +181,19 @@ impl Web {
                     let target = target.and_then(|target| url.join(target).ok());
                     url = target.ok_or_else(|| refuse(&url, "it redirects to what is no URL"))?;
                 }
-                200 => return self.unpacked(&url, response).map(|response| Some((url, response))),
-                404 | 410 => return Err(Error::file(Reason::NotFound, format!("{}: there is no such file", shown(&url)))),
+                200 => {
+                    refuse_packed(&url, response.headers())?;
+                    return Ok(Some((url, response)));
+                }
+                404 | 410 => {
+                    return Err(Error::file(Reason::NotFound, format!("{}: there is no such file", shown(&url))));
+                }
                 status @ (401 | 403) => {
                     return Err(refuse(&url, &format!("the server refuses it ({status}); check the secret")));
                 }
-                status @ (408 | 425 | 429 | 500..) => return Err(connection(&url, &format!("the server says {status}"))),
+                status @ (408 | 425 | 429 | 500..) => {
+                    return Err(connection(&url, &format!("the server says {status}")));
+                }
                 status => return Err(refuse(&url, &format!("the server says {status}, where 200 is needed"))),
             }
         }
@@ -196,16 +209,6 @@ impl Web {
         }
         let origin = url.origin().ascii_serialization();
         Err(refuse(url, &format!("{origin} is none of its origins; add it, if it is to be trusted")))
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as the last of the steps of a request")]
-    fn unpacked(&self, url: &Url, response: Response<Body>) -> Result<Response<Body>> {
-        match response.headers().get(header::CONTENT_ENCODING) {
-            Some(encoding) if encoding != "identity" => {
-                Err(refuse(url, &format!("it is sent as {encoding:?}, which was not asked for")))
-            }
-            _ => Ok(response),
-        }
     }
 }
 
@@ -231,16 +234,27 @@ fn failed(url: &Url, error: ureq::Error) -> Error {
     }
 }
 
+fn refuse_packed(url: &Url, headers: &HeaderMap) -> Result<()> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            Err(refuse(url, &format!("it is sent as {encoding:?}, which was not asked for")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where the next page lies. <https://www.rfc-editor.org/rfc/rfc8288>
 fn next_page(url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
     for value in headers.get_all(header::LINK) {
         let mut rest = value.to_str().map_err(|_| refuse(url, "its Link header is no text"))?;
         while let Some((target, behind)) = rest.split_once('<').and_then(|(_, link)| link.split_once('>')) {
-            let (parameters, next) = behind.split_once(",").filter(|(_, next)| next.contains('<')).unwrap_or((behind, ""));
+            let (parameters, next) =
+                behind.split_once(",").filter(|(_, next)| next.contains('<')).unwrap_or((behind, ""));
             let is_next = parameters.split(';').any(|parameter| {
                 let (name, value) = parameter.split_once('=').unwrap_or_default();
                 let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
-                name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
+                name.trim().eq_ignore_ascii_case("rel")
+                    && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
             });
             if is_next {
                 return url.join(target).map(Some).map_err(|_| refuse(url, "its next page has no URL"));
@@ -270,7 +284,8 @@ impl Pages {
     }
 
     fn append(&mut self, url: &Url, body: impl Read) -> Result<()> {
-        let broken = |error| Error::with_source(ErrorKind::Connection, format!("{}: the body broke off", shown(url)), error);
+        let broken =
+            |error| Error::with_source(ErrorKind::Connection, format!("{}: the body broke off", shown(url)), error);
         let mut body = BufReader::with_capacity(256 * 1024, body);
         if self.last != b'\n' {
             self.write(url, b"\n")?;
@@ -434,7 +449,10 @@ mod tests {
 
     #[test]
     fn the_header_of_pages_stands_once() {
-        assert_eq!(joined(&["a,\"b\nc\"\r\n1,2", "a,\"b\nc\"\n3,4\n", "", "a,\"b\nc\""]).unwrap(), "a,\"b\nc\"\r\n1,2\n3,4\n");
+        assert_eq!(
+            joined(&["a,\"b\nc\"\r\n1,2", "a,\"b\nc\"\n3,4\n", "", "a,\"b\nc\""]).unwrap(),
+            "a,\"b\nc\"\r\n1,2\n3,4\n"
+        );
         assert!(joined(&["a,b\n1,2\n", "a,c\n3,4\n"]).unwrap_err().to_string().contains("another header"));
         assert!(joined(&["a,b\n", &"x".repeat(97)]).is_err());
     }

@@ -146,6 +146,12 @@ pub struct ManifestRule {
 }
 
 impl Dataset {
+    /// Whether an object key is that of one of its files.
+    #[must_use]
+    pub fn claims(&self, key: &str) -> bool {
+        self.files.is_match(key)
+    }
+
     /// The type of the key.
     #[must_use]
     pub fn key_kind(&self) -> ColumnType {
@@ -308,6 +314,6 @@ impl Datasets {
     /// The dataset that claims an object key, if any does.
     #[must_use]
     pub fn claiming(&self, key: &str) -> Option<&Dataset> {
-        self.all.iter().find(|dataset| dataset.files.is_match(key))
+        self.all.iter().find(|dataset| dataset.claims(key))
     }
 }

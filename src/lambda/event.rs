@@ -294,8 +294,9 @@ impl StreamEvent {
             })?;
             batches.entry((topic, partition)).or_default().push(StreamRecord { offset, value });
         }
-        let batches = batches.into_iter().map(|((topic, partition), records)| {
-            Asked::Land { arrival: Arrival::Records(RecordBatch { topic, partition, records }), dataset: None }
+        let batches = batches.into_iter().map(|((topic, partition), records)| Asked::Land {
+            arrival: Arrival::Records(RecordBatch { topic, partition, records }),
+            dataset: None,
         });
         Ok(batches.collect())
     }
@@ -402,7 +403,8 @@ mod tests {
             })
             .collect();
         let offsets = |batch: &RecordBatch| batch.records.iter().map(|record| record.offset).collect::<Vec<_>>();
-        let places: Vec<_> = batches.iter().map(|batch| (batch.topic.as_str(), batch.partition, offsets(batch))).collect();
+        let places: Vec<_> =
+            batches.iter().map(|batch| (batch.topic.as_str(), batch.partition, offsets(batch))).collect();
         assert_eq!(places, [("trades", 0, vec![15, 16, 17]), ("trades", 1, vec![4])]);
         assert!(batches[0].records[0].value.as_ref().unwrap().starts_with(b"{\"account_id\""));
         assert_eq!(batches[0].records[2].value, None);

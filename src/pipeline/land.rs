@@ -20,12 +20,7 @@ pub struct Landed {
 ///
 /// # Errors
 /// `Configuration` where none does, or several; those of [`Extractor::land`](crate::services::Extractor::land).
-pub async fn land(
-    context: &Context,
-    arrival: &Arrival,
-    dataset: Option<&str>,
-    deadline: &Deadline,
-) -> Result<Landed> {
+pub async fn land(context: &Context, arrival: &Arrival, dataset: Option<&str>, deadline: &Deadline) -> Result<Landed> {
     if let Some(name) = dataset {
         context.pipeline(name)?;
     }

@@ -65,17 +65,13 @@ impl Place {
     ///
     /// # Errors
     /// `Configuration`.
-    pub fn new(
-        settings: &PartSettings<'_>,
-        bucket: Option<String>,
-        prefix: String,
-        form: LandedForm,
-    ) -> Result<Self> {
+    pub fn new(settings: &PartSettings<'_>, bucket: Option<String>, prefix: String, form: LandedForm) -> Result<Self> {
         if prefix.is_empty() || !prefix.ends_with('/') {
             return Err(settings.refuse("prefix must end with /"));
         }
         let bucket = bucket.or_else(|| settings.source_bucket().map(String::from));
-        let bucket = bucket.ok_or_else(|| settings.refuse("set bucket, or source.bucket, to say where files are landed"))?;
+        let bucket =
+            bucket.ok_or_else(|| settings.refuse("set bucket, or source.bucket, to say where files are landed"))?;
         Ok(Self { store: settings.store(), bucket, prefix, form })
     }
 
@@ -88,7 +84,7 @@ impl Place {
         if key.len() > LONGEST_KEY {
             return Err(Error::configuration(format!("{key}: the key is longer than {LONGEST_KEY} bytes")));
         }
-        if !dataset.files.is_match(&key) {
+        if !dataset.claims(&key) {
             let name = &dataset.name;
             return Err(Error::configuration(format!(
                 "{key}: dataset {name} does not claim this key; choose a prefix within its files"

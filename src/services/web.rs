@@ -88,7 +88,11 @@ impl HttpSource {
             most_pages: options.max_pages,
             timeout: Duration::from_secs(options.timeout_seconds),
         };
-        let source = Self { web: Arc::new(Web::new(web)), secret: options.secret, temp_folder: settings.temp_folder().to_owned() };
+        let source = Self {
+            web: Arc::new(Web::new(web)),
+            secret: options.secret,
+            temp_folder: settings.temp_folder().to_owned(),
+        };
         Ok(Landing::new(place, source))
     }
 
@@ -98,7 +102,9 @@ impl HttpSource {
         let text = retrying(|| secret(name, "secret of the extractor http")).await?;
         let headers = serde_json::from_str::<BTreeMap<String, SecretString>>(text.expose_secret()).map_err(|_| {
             // What the parser says could tell the secret.
-            Error::configuration(format!("secret {name}: it is no JSON object of headers, as {{\"authorization\": \"…\"}}"))
+            Error::configuration(format!(
+                "secret {name}: it is no JSON object of headers, as {{\"authorization\": \"…\"}}"
+            ))
         })?;
         Ok(headers.into_iter().collect())
     }
@@ -121,7 +127,8 @@ impl Source for HttpSource {
             let (headers, known) = (Arc::clone(&headers), Arc::clone(&known));
             blocking(move || {
                 let etag = known.get(ETAG).map(String::as_str);
-                let file = tempfile::tempfile_in(folder).map_err(|error| Error::system("create a temporary file", error))?;
+                let file =
+                    tempfile::tempfile_in(folder).map_err(|error| Error::system("create a temporary file", error))?;
                 web.fetch(&Wanted { url: &url, headers: &headers, etag, with_header }, file)
             })
         };
@@ -131,7 +138,13 @@ impl Source for HttpSource {
             Some(fetched) => {
                 let mut metadata = HashMap::from([(SHA256, fetched.sha256), (URL, arrival.to_string())]);
                 metadata.extend(fetched.etag.map(|etag| (ETAG, etag)));
-                let object = place.store.put_file(&place.bucket, key.as_str(), place.form.media_type(), &metadata, &fetched.file);
+                let object = place.store.put_file(
+                    &place.bucket,
+                    key.as_str(),
+                    place.form.media_type(),
+                    &metadata,
+                    &fetched.file,
+                );
                 object.await?;
                 tracing::info!(%arrival, key = key.as_str(), "landed");
             }

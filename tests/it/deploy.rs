@@ -22,8 +22,8 @@ for word in "$@"; do case "$word" in AcceptEvents=* | Architecture=* | --resolve
 echo "$words" >> "$CALLS"
 case "$words" in "$FAILS"*) [ -z "$FAILS" ] || exit 1; esac
 case "$1" in
-    build) while [ $# -gt 0 ]; do [ "$1" = --build-dir ] && folder=$2; shift; done
-        case "$*" in *image.yaml*) grep -c 'PackageType: Image' "$SMALL_ETL_CACHE/deploy/dev/image.yaml" >> "$CALLS" ;; esac
+    build) case "$*" in *image.yaml*) grep -c 'PackageType: Image' "$SMALL_ETL_CACHE/deploy/dev/image.yaml" >> "$CALLS" ;; esac
+        while [ $# -gt 0 ]; do [ "$1" = --build-dir ] && folder=$2; shift; done
         mkdir -p "$folder/Ingest"; echo "      CodeUri: Ingest" > "$folder/template.yaml" ;;
     remote) echo "$ANSWER" ;;
     list) echo '[{"OutputKey": "BucketName", "OutputValue": "my-files"}]' ;;

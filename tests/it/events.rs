@@ -46,18 +46,20 @@ async fn every_event_in_the_folder_is_answered() {
         let answer = ingest.invoke(&stack.event(path));
         let _ = writeln!(text, "{}: {}", path.file_stem().unwrap().to_str().unwrap(), summary(&answer));
     }
+    let text = text.replace(&stack.host(), "HOST").replace("00000000000000000", "~");
     assert_snapshot!(text, @r#"
     direct-again: loaded incoming/assets/assets.csv
     direct-validate-only: validated: "valid", 4 read
     direct: duplicate incoming/assets/assets.csv
     eventbridge-object-created: loaded incoming/trades/a+b%20c.csv
-    kafka: loaded kafka, loaded kafka
-    reconcile-prefix: reconciled: 2 compared, 1 sent, 0 discrepancies
-    reconcile: reconciled: 3 compared, 0 sent, 0 discrepancies
+    kafka: loaded incoming/trades/kafka/trades/0/~017-~015.jsonl, loaded incoming/trades/kafka/trades/1/~004-~004.jsonl
+    reconcile-prefix: reconciled: 4 compared, 1 sent, 0 discrepancies
+    reconcile: reconciled: 5 compared, 0 sent, 0 discrepancies
     s3-put-encoded-key: duplicate incoming/trades/交易 1+1.csv
     s3-put-several: duplicate incoming/assets/assets.csv, duplicate incoming/trades/交易 1+1.csv
     s3-put: duplicate incoming/assets/assets.csv
     s3-test-event: skipped -
+    schedule-url: loaded incoming/trades/http/HOST/v1/trades.csv
     schedule: duplicate incoming/assets/assets.csv
     sqs-eventbridge-object-created: {"batchItemFailures":[]}
     sqs-s3-put: {"batchItemFailures":[]}

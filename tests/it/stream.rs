@@ -96,7 +96,8 @@ async fn a_poison_record_is_a_reject_and_blocks_nothing() {
         record(0, 12, Some(asset(12).as_bytes())),
     ];
     let other = [record(1, 7, Some(asset(13).as_bytes()))];
-    let answer = ingest.invoke(&json!({"eventSource": "SelfManagedKafka", "records": {"assets-0": records, "assets-1": other}}));
+    let answer =
+        ingest.invoke(&json!({"eventSource": "SelfManagedKafka", "records": {"assets-0": records, "assets-1": other}}));
     assert_snapshot!(statuses(&answer), @"
     assets/0/~012-~007.jsonl loaded
     assets/1/~007-~007.jsonl loaded
@@ -120,8 +121,10 @@ async fn a_record_of_csv_swallows_none_of_those_behind_it() {
     let columns = "form = \"csv\"\ncolumns = [\"account_id\", \"account_type\", \"cash\", \"frozen_cash\", \"market_value\", \"total_asset\", \"updated_at\"]";
     let (world, ingest) = taking(&scratch, columns).await;
     let row = |id: u32| format!("{id},2,1,1,1,3,2025-12-22T14:30:00");
-    let values = [row(1), "\"2,2,1,1,1,3".into(), format!("{}\n{}", row(3), row(4)), String::new(), format!("{}\r\n", row(5))];
-    let records: Vec<Value> = (0..).zip(&values).map(|(offset, value)| record(0, offset, Some(value.as_bytes()))).collect();
+    let values =
+        [row(1), "\"2,2,1,1,1,3".into(), format!("{}\n{}", row(3), row(4)), String::new(), format!("{}\r\n", row(5))];
+    let records: Vec<Value> =
+        (0..).zip(&values).map(|(offset, value)| record(0, offset, Some(value.as_bytes()))).collect();
     let answer = ingest.invoke(&json!({"eventSource": "aws:kafka", "records": {"assets-0": records}}));
     assert_snapshot!(statuses(&answer), @"assets/0/~004-~000.csv loaded");
     assert_snapshot!(world.query("select account_id from asset order by 1").await, @"

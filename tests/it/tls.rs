@@ -10,7 +10,7 @@ use crate::support::Scratch;
 use crate::support::postgres::{Postgres, make_private};
 use crate::world::settings_for;
 
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

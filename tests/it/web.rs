@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
 use crate::command_line::{small_etl, text};
@@ -12,6 +13,7 @@ use crate::parts::config;
 use crate::support::Scratch;
 use crate::support::emulator::Emulator;
 use crate::support::web::{Asked, WebServer, response};
+use crate::tls::authority;
 use crate::world::{World, moto};
 
 /// Lets the dataset `asset` be fetched from this origin, with further options.
@@ -109,7 +111,11 @@ async fn pages_are_one_file() {
 async fn json_lines_are_fetched_page_by_page() {
     let (scratch, mut world) = (Scratch::new("web"), World::on_moto(&[]).await);
     let server = WebServer::start(|asked, _| {
-        let line = |id: u32| format!("{{\"account_id\":\"{id}0000000001\",\"account_type\":2,\"cash\":1,\"frozen_cash\":1,\"market_value\":1,\"total_asset\":3,\"updated_at\":\"2025-12-22T14:30:00\"}}");
+        let line = |id: u32| {
+            format!(
+                "{{\"account_id\":\"{id}0000000001\",\"account_type\":2,\"cash\":1,\"frozen_cash\":1,\"market_value\":1,\"total_asset\":3,\"updated_at\":\"2025-12-22T14:30:00\"}}"
+            )
+        };
         match asked.target.as_str() {
             "/a" => response(200, &[("Link", "<b>; rel=next")], &format!("{}\nno json", line(1))),
             _ => response(200, &[], &line(2)),
@@ -117,7 +123,11 @@ async fn json_lines_are_fetched_page_by_page() {
     });
     fetching(&scratch, &mut world, &server.origin, "private_addresses = true\nform = \"json_lines\"");
     let report = load(&scratch, &world, &format!("{}/a", server.origin)).unwrap();
-    assert_eq!((&report["read"], &report["inserted"], &report["rejected"]), (&json!(3), &json!(2), &json!(1)), "{report}");
+    assert_eq!(
+        (&report["read"], &report["inserted"], &report["rejected"]),
+        (&json!(3), &json!(2), &json!(1)),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,6 +243,29 @@ async fn what_does_not_come_whole_is_asked_for_again_and_never_landed_in_part() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_certificate_nobody_vouches_for_is_not_trusted() {
+    let (scratch, mut world) = (Scratch::new("web"), World::on_moto(&[]).await);
+    let (right, key) = (authority("right"), KeyPair::generate().unwrap());
+    let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &right).unwrap();
+    let server = WebServer::with_tls(&certificate.pem(), &key.serialize_pem(), |_, _| response(200, &[], ASSETS));
+    let roots = |name: &str, authority: &str| {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, authority).unwrap();
+        ("SSL_CERT_FILE".to_owned(), path.display().to_string())
+    };
+    fetching(&scratch, &mut world, &server.origin, PRIVATE);
+    let url = format!("{}/assets.csv", server.origin);
+    let load = |roots: (String, String)| {
+        let variables: Vec<_> = world.variables().into_iter().chain([roots]).collect();
+        text(&small_etl(&scratch, &variables, &["load", &url]))
+    };
+    let refused = load(roots("wrong.pem", &authority("wrong").pem()));
+    assert!(refused.contains("cannot be fetched") && refused.contains("certificate verify failed"), "{refused}");
+    let loaded = load(roots("right.pem", &right.pem()));
+    assert!(loaded.starts_with("exit 0"), "{loaded}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_lets_the_function_fetch() {
     let (scratch, mut world) = (Scratch::new("web"), World::new().await);
     let server = WebServer::start(|_, _| response(200, &[("ETag", "\"1\"")], ASSETS));
@@ -241,7 +274,11 @@ async fn a_schedule_lets_the_function_fetch() {
     let ingest = Emulator::start(env!("CARGO_BIN_EXE_ingest").as_ref(), &world.variables(), log.into());
     let url = format!("{}/assets.csv", server.origin);
     let answer = ingest.invoke(&json!({"detail-type": "Scheduled Event", "detail": {"url": url, "dataset": "asset"}}));
-    assert_eq!((&answer["loads"][0]["status"], &answer["loads"][0]["inserted"]), (&json!("loaded"), &json!(4)), "{answer}");
+    assert_eq!(
+        (&answer["loads"][0]["status"], &answer["loads"][0]["inserted"]),
+        (&json!("loaded"), &json!(4)),
+        "{answer}"
+    );
     let wrong = ingest.invoke(&json!({"url": url, "dataset": "trade"}));
     assert!(wrong["errorMessage"].as_str().unwrap().contains("no pipeline takes it"), "{wrong}");
 }
@@ -260,7 +297,8 @@ fn what_could_never_be_loaded_is_refused_at_the_start() {
     assert!(run(&format!("{http}prefix = \"in/\"\nbucket = \"b\"")).contains("dataset trade does not claim this key"));
     assert!(run(&format!("{http}prefix = \"incoming/trades\"\nbucket = \"b\"")).contains("prefix must end with /"));
     assert!(run(&format!("{http}prefix = \"incoming/trades/\"")).contains("set bucket, or source.bucket"));
-    let path = "type = \"http\"\norigins = [\"https://a.example/trades/\"]\nprefix = \"incoming/trades/\"\nbucket = \"b\"";
+    let path =
+        "type = \"http\"\norigins = [\"https://a.example/trades/\"]\nprefix = \"incoming/trades/\"\nbucket = \"b\"";
     assert!(run(path).contains("https://a.example/trades/ is none; write https://HOST"));
     let kafka = "type = \"kafka\"\ntopics = [\"t\"]\nprefix = \"incoming/trades/\"\nbucket = \"b\"\n";
     assert!(run(&format!("{kafka}form = \"json_lines\"\ncolumns = [\"a\"]")).contains("columns are for form"));

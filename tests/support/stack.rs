@@ -75,6 +75,11 @@ impl Stack {
         variables
     }
 
+    /// Host and port of the server that its events name.
+    pub fn host(&self) -> String {
+        self.web.origin.replace("http://", "")
+    }
+
     /// The server and the topic of the events.
     fn sources(&self) -> String {
         format!(

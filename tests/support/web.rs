@@ -1,9 +1,11 @@
 //! A web server that answers as a test says, and remembers what it was asked.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+
+use native_tls::{Identity, TlsAcceptor};
 
 /// A request: what is asked for, and its headers, whose names are in small letters.
 #[derive(Clone, Debug)]
@@ -13,7 +15,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn read(stream: &TcpStream) -> Option<Self> {
+    fn read(stream: &mut impl Read) -> Option<Self> {
         let mut lines = BufReader::new(stream).lines();
         let target = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
         let lines = lines.map_while(Result::ok).take_while(|line| !line.is_empty());
@@ -21,6 +23,10 @@ impl Asked {
         Some(Self { target, headers: lines.filter_map(header).collect() })
     }
 }
+
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
 
 /// It serves until its process ends.
 pub struct WebServer {
@@ -31,19 +37,44 @@ pub struct WebServer {
 impl WebServer {
     /// `answer` gets the request and the server's own origin, and returns all bytes of the response.
     pub fn start(answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::listen(None, answer)
+    }
+
+    /// The same over TLS as `localhost`, with a certificate and its key.
+    pub fn with_tls(
+        certificate: &str,
+        key: &str,
+        answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let identity = Identity::from_pkcs8(certificate.as_bytes(), key.as_bytes()).expect("the certificate is good");
+        Self::listen(Some(TlsAcceptor::new(identity).expect("TLS works")), answer)
+    }
+
+    fn listen(tls: Option<TlsAcceptor>, answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let origin = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let port = listener.local_addr().expect("it is bound").port();
+        let origin = match tls {
+            None => format!("http://127.0.0.1:{port}"),
+            Some(_) => format!("https://localhost:{port}"),
+        };
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (own, seen, answer) = (origin.clone(), Arc::clone(&asked), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (own, seen, answer) = (own.clone(), Arc::clone(&seen), Arc::clone(&answer));
+                let (own, seen, answer, tls) = (own.clone(), Arc::clone(&seen), Arc::clone(&answer), tls.clone());
                 std::thread::spawn(move || {
-                    let mut stream = stream.expect("accept a connection");
-                    let Some(asked) = Asked::read(&stream) else { return };
-                    seen.lock().expect("nobody panicked with it").push(asked.clone());
-                    // Whoever asked may be gone.
-                    let _ = stream.write_all(&answer(&asked, &own));
+                    let serve = |mut stream: Box<dyn Stream>| {
+                        let Some(asked) = Asked::read(&mut stream) else { return };
+                        seen.lock().expect("nobody panicked with it").push(asked.clone());
+                        // Whoever asked may be gone.
+                        let _ = stream.write_all(&answer(&asked, &own));
+                    };
+                    let stream = stream.expect("accept a connection");
+                    match tls {
+                        None => serve(Box::new(stream)),
+                        // Who does not trust the certificate goes away.
+                        Some(tls) => tls.accept(stream).into_iter().for_each(|stream| serve(Box::new(stream))),
+                    }
                 });
             }
         });
