@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use ureq::http::{HeaderMap, Response, Uri, header};
+use ureq::http::{HeaderMap, Response, Uri, Version, header};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -61,8 +61,6 @@ pub struct WebOptions {
     pub most_bytes: u64,
     /// So many pages.
     pub most_pages: usize,
-    /// For all pages together.
-    pub timeout: Duration,
 }
 
 /// What is wanted of a server.
@@ -73,6 +71,8 @@ pub struct Wanted<'a> {
     pub headers: &'a [(String, SecretString)],
     /// The `ETag` of what is there already.
     pub etag: Option<&'a str>,
+    /// When to give up.
+    pub until: Instant,
     /// Whether each page begins with a header, which stands once in the whole.
     pub with_header: bool,
 }
@@ -125,7 +125,6 @@ impl Web {
     /// # Errors
     /// `Connection` where a retry may help, `File(NotFound)`, `Configuration`.
     pub fn fetch(&self, wanted: &Wanted<'_>, file: File) -> Result<Option<Fetched>> {
-        let until = Instant::now() + self.options.timeout;
         let mut pages = Pages::new(file, self.options.most_bytes, wanted.with_header);
         let (mut etag, mut seen) = (None, HashSet::new());
         let mut next = Some(wanted.url.clone());
@@ -136,7 +135,7 @@ impl Web {
             if !seen.insert(url.clone()) {
                 return Err(refuse(&url, "its pages go round in a circle"));
             }
-            let Some((url, response)) = self.get(&url, wanted, seen.len() == 1, until)? else { return Ok(None) };
+            let Some((url, response)) = self.get(&url, wanted, seen.len() == 1)? else { return Ok(None) };
             let (head, body) = response.into_parts();
             next = next_page(&url, &head.headers)?;
             if seen.len() == 1 && next.is_none() {
@@ -149,19 +148,13 @@ impl Web {
     }
 
     /// One page, and where it lies; none where it has not changed.
-    fn get(
-        &self,
-        url: &Url,
-        wanted: &Wanted<'_>,
-        first: bool,
-        until: Instant,
-    ) -> Result<Option<(Url, Response<Body>)>> {
+    fn get(&self, url: &Url, wanted: &Wanted<'_>, first: bool) -> Result<Option<(Url, Response<Body>)>> {
         let mut url = url.clone();
         for _ in 0..=MOST_REDIRECTS {
             self.check(&url)?;
-            let left = until.saturating_duration_since(Instant::now());
+            let left = wanted.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(connection(&url, "it took longer than timeout_seconds"));
+                return Err(too_slow(&url));
             }
             let mut request = self.agent.get(url.as_str()).config().timeout_global(Some(left)).build();
             request = request.header(header::ACCEPT_ENCODING, "identity");
@@ -182,7 +175,7 @@ impl Web {
                     url = target.ok_or_else(|| refuse(&url, "it redirects to what is no URL"))?;
                 }
                 200 => {
-                    refuse_packed(&url, response.headers())?;
+                    check_body(&url, &response)?;
                     return Ok(Some((url, response)));
                 }
                 404 | 410 => {
@@ -224,42 +217,63 @@ fn connection(url: &Url, what: &str) -> Error {
     Error::new(ErrorKind::Connection, format!("{}: {what}", shown(url)))
 }
 
+fn too_slow(url: &Url) -> Error {
+    Error::new(ErrorKind::OutOfTime, format!("{}: it takes longer than timeout_seconds", shown(url)))
+}
+
 fn failed(url: &Url, error: ureq::Error) -> Error {
     match error {
         ureq::Error::Other(inner) if inner.is::<PrivateAddress>() => {
             refuse(url, "its address is private; set private_addresses = true, if that is meant")
         }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => refuse(url, "this cannot be asked for; check URL and secret"),
+        ureq::Error::Timeout(ureq::Timeout::Global) => too_slow(url),
         error => Error::with_source(ErrorKind::Connection, format!("{}: cannot be fetched", shown(url)), error),
     }
 }
 
-fn refuse_packed(url: &Url, headers: &HeaderMap) -> Result<()> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            Err(refuse(url, &format!("it is sent as {encoding:?}, which was not asked for")))
-        }
-        _ => Ok(()),
+fn check_body(url: &Url, response: &Response<Body>) -> Result<()> {
+    let headers = response.headers();
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        return Err(refuse(url, &format!("it is sent as {encoding:?}, which was not asked for")));
     }
+    let in_chunks = response.version() == Version::HTTP_11 && headers.contains_key(header::TRANSFER_ENCODING);
+    if !in_chunks && !headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(refuse(url, "the server does not say how long it is, so that nobody would see it cut off"));
+    }
+    Ok(())
+}
+
+/// The parts of a header between separators that stand neither in quotes nor in a target.
+fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut target) = (false, false);
+    text.split(move |character| {
+        match character {
+            '"' if !target => quoted = !quoted,
+            '<' | '>' if !quoted => target = character == '<',
+            _ => {}
+        }
+        character == separator && !quoted && !target
+    })
 }
 
 /// Where the next page lies. <https://www.rfc-editor.org/rfc/rfc8288>
 fn next_page(url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
     for value in headers.get_all(header::LINK) {
-        let mut rest = value.to_str().map_err(|_| refuse(url, "its Link header is no text"))?;
-        while let Some((target, behind)) = rest.split_once('<').and_then(|(_, link)| link.split_once('>')) {
-            let (parameters, next) =
-                behind.split_once(",").filter(|(_, next)| next.contains('<')).unwrap_or((behind, ""));
-            let is_next = parameters.split(';').any(|parameter| {
+        let value = value.to_str().map_err(|_| refuse(url, "its Link header is no text"))?;
+        for link in parts(value, ',') {
+            let mut link = parts(link, ';').map(str::trim);
+            let target = link.next().and_then(|target| target.strip_prefix('<')?.strip_suffix('>'));
+            let is_next = |parameter: &str| {
                 let (name, value) = parameter.split_once('=').unwrap_or_default();
                 let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
                 name.trim().eq_ignore_ascii_case("rel")
                     && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
-            });
-            if is_next {
-                return url.join(target).map(Some).map_err(|_| refuse(url, "its next page has no URL"));
+            };
+            if link.any(is_next) {
+                let next = target.and_then(|target| url.join(target).ok());
+                return next.map(Some).ok_or_else(|| refuse(url, "its next page has no URL"));
             }
-            rest = next;
         }
     }
     Ok(None)
@@ -339,7 +353,7 @@ fn header_of(body: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     while header.len() < LONGEST_HEADER {
         let length = body.take(LONGEST_HEADER as u64).read_until(b'\n', &mut header)?;
-        if length == 0 || memchr::memchr_iter(b'"', &header).count() % 2 == 0 {
+        if length == 0 || memchr::memchr_iter(b'"', &header).count().is_multiple_of(2) {
             break;
         }
     }
@@ -432,7 +446,11 @@ mod tests {
         let expected = Some("https://a.example/v1/trades?page=2,3".to_owned());
         assert_eq!(next("<?page=0>; rel=\"prev\", <?page=2,3>; rel=\"next\", <?page=9>; rel=last"), expected);
         assert_eq!(next("<?page=2,3>; title=\"x\"; REL=\"last Next\""), expected);
-        assert_eq!(next("<?page=2>; rel=\"nextly\""), None);
+        assert_eq!(
+            next("<?page=1>; title=\"a, b; c\"; rel=prev, <?page=2,3>; title=\"<d>, e\"; rel=\"next\""),
+            expected
+        );
+        assert_eq!(next("<?page=2>; rel=\"nextly\", <?page=3>; title=\"rel=next\""), None);
     }
 
     fn joined(pages: &[&str]) -> Result<String> {

@@ -16,6 +16,8 @@ pub enum Arrival {
 /// Records of one partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordBatch {
+    /// The id of the cluster, where the event tells one that stays.
+    pub cluster: Option<String>,
     /// The topic.
     pub topic: String,
     /// The partition.

@@ -272,7 +272,10 @@ struct Fetch {
 
 /// Records that a source mapping hands over. Of each no more is read than is needed, so that nothing else can be wrong with it.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct StreamEvent {
+    /// Of an MSK cluster; its last part is an id that no other has.
+    event_source_arn: Option<String>,
     records: BTreeMap<String, Vec<EventRecord>>,
 }
 
@@ -294,9 +297,10 @@ impl StreamEvent {
             })?;
             batches.entry((topic, partition)).or_default().push(StreamRecord { offset, value });
         }
-        let batches = batches.into_iter().map(|((topic, partition), records)| Asked::Land {
-            arrival: Arrival::Records(RecordBatch { topic, partition, records }),
-            dataset: None,
+        let cluster = self.event_source_arn.and_then(|arn| arn.rsplit_once('/').map(|(_, id)| id.to_owned()));
+        let batches = batches.into_iter().map(|((topic, partition), records)| {
+            let batch = RecordBatch { cluster: cluster.clone(), topic, partition, records };
+            Asked::Land { arrival: Arrival::Records(batch), dataset: None }
         });
         Ok(batches.collect())
     }
@@ -408,6 +412,7 @@ mod tests {
         assert_eq!(places, [("trades", 0, vec![15, 16, 17]), ("trades", 1, vec![4])]);
         assert!(batches[0].records[0].value.as_ref().unwrap().starts_with(b"{\"account_id\""));
         assert_eq!(batches[0].records[2].value, None);
+        assert_eq!(batches[0].cluster.as_deref(), Some("0fc9a2f4"));
         let wrong = json!({"eventSource": "aws:kafka", "records": {"t-0": [{"topic": "t", "partition": 0, "offset": 7, "value": "?"}]}});
         assert!(parse(wrong).unwrap_err().to_string().contains("record 7 of topic t partition 0"));
     }

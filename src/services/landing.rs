@@ -106,6 +106,14 @@ pub trait Source: Send + Sync {
     /// See [`Extractor::takes`].
     fn takes(&self, arrival: &Arrival) -> bool;
 
+    /// See [`Extractor::check`].
+    ///
+    /// # Errors
+    /// `Configuration`.
+    fn check(&self, _dataset: &Dataset) -> Result<()> {
+        Ok(())
+    }
+
     /// See [`Extractor::land`].
     ///
     /// # Errors
@@ -140,7 +148,8 @@ impl<S: Source> Extractor for Landing<S> {
     }
 
     fn check(&self, dataset: &Dataset) -> Result<()> {
-        self.place.key(&format!("0/0.{}", self.place.form.extension()), dataset).map(|_| ())
+        self.place.key(&format!("0/0.{}", self.place.form.extension()), dataset)?;
+        self.source.check(dataset)
     }
 
     fn takes(&self, arrival: &Arrival) -> bool {

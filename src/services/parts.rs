@@ -317,7 +317,17 @@ impl Pipeline {
     /// # Errors
     /// `Configuration`.
     pub fn check(&self, dataset: &Dataset) -> Result<()> {
-        self.extractors.iter().try_for_each(|(_, extractor)| extractor.check(dataset))
+        for (_, extractor) in &self.extractors {
+            extractor.check(dataset)?;
+            let Some(prefix) = extractor.prefix() else { continue };
+            if !Arc::ptr_eq(self.extractor(&prefix.into())?, extractor) {
+                return Err(Error::configuration(format!(
+                    "pipeline.{}.extractor: another reads what is landed below {prefix}; put it behind the one that lands there",
+                    dataset.name
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Who lands this, if anybody does.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::landing::{LandedForm, Landing, Place, Source};
 use super::parts::PartSettings;
@@ -9,6 +10,8 @@ use crate::data_access::csv::Records;
 use crate::data_access::retry::retrying;
 use crate::domain::{Arrival, Dataset, Location, ObjectKey, RecordBatch, StreamRecord};
 use crate::error::{Error, Result};
+
+const VERTICAL_TAB: u8 = 0x0b;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,15 +77,29 @@ impl Source for KafkaSource {
         matches!(arrival, Arrival::Records(batch) if self.topics.contains(&batch.topic))
     }
 
+    fn check(&self, dataset: &Dataset) -> Result<()> {
+        let columns = self.columns(dataset);
+        match dataset.columns.iter().find(|column| !columns.contains(&column.name)) {
+            None => Ok(()),
+            Some(column) => Err(Error::configuration(format!(
+                "extractor kafka: columns lacks {}, which dataset {} needs",
+                column.name, dataset.name
+            ))),
+        }
+    }
+
     /// What lies there already is not landed once more: a batch that comes again, or overlaps with another, adds its new records.
     async fn land(&self, place: &Place, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>> {
-        let Arrival::Records(RecordBatch { topic, partition, records }) = arrival else { return Ok(Vec::new()) };
+        let Arrival::Records(RecordBatch { cluster, topic, partition, records }) = arrival else {
+            return Ok(Vec::new());
+        };
         let mut records: Vec<&StreamRecord> = records.iter().collect();
         records.sort_by_key(|record| record.offset);
         records.dedup_by_key(|record| record.offset);
         let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(Vec::new()) };
         let (first, last) = (first.offset, last.offset);
-        let folder = format!("{topic}/{partition}/");
+        let cluster = cluster.as_ref().map(|cluster| format!("{cluster}/")).unwrap_or_default();
+        let folder = format!("{cluster}{topic}/{partition}/");
         let columns = self.columns(dataset);
         let prefix = format!("{}{folder}", place.prefix);
         let mut landed = Vec::new();
@@ -138,14 +155,19 @@ fn written(records: &[&StreamRecord], form: LandedForm, columns: &[String]) -> R
     Ok(out)
 }
 
-/// Outside of strings a line end is white space, and inside of them there is none.
+/// In JSON a line end is white space, since strings have none; in anything else it becomes what JSON has nowhere, so that it stays no JSON.
 fn json_line(value: &[u8], out: &mut Vec<u8>) {
+    if out.is_empty() {
+        // Else a first record could look as an archive begins, or a byte order mark.
+        out.push(b' ');
+    }
     if value.trim_ascii().is_empty() {
         // A blank line would be no record.
         out.extend_from_slice(b"null");
         return;
     }
-    out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    let instead = if serde_json::from_slice::<IgnoredAny>(value).is_ok() { b' ' } else { VERTICAL_TAB };
+    out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { instead } else { *byte }));
 }
 
 /// What is not one record by itself becomes one that surely has the wrong number of fields, so that it is rejected, and swallows
@@ -176,16 +198,17 @@ mod tests {
     use super::*;
 
     fn landed(values: &[Option<&str>], form: LandedForm) -> String {
-        let record = |value: &Option<&str>| StreamRecord { offset: 0, value: value.map(|value| value.into()) };
-        let records: Vec<StreamRecord> = values.iter().map(record).collect();
+        let record = |value: Option<&str>| StreamRecord { offset: 0, value: value.map(Into::into) };
+        let records: Vec<StreamRecord> = values.iter().copied().map(record).collect();
         let columns = ["id", "note"].map(String::from);
         String::from_utf8(written(&records.iter().collect::<Vec<_>>(), form, &columns).unwrap()).unwrap()
     }
 
     #[test]
     fn each_record_of_json_is_one_line() {
-        let values = [Some("{\r\n  \"id\": 1\n}"), None, Some(" \n"), Some("no json")];
-        assert_eq!(landed(&values, LandedForm::JsonLines), "{    \"id\": 1 }\nnull\nnull\nno json\n");
+        let values = [Some("{\r\n  \"id\": 1\n}"), None, Some(" \n"), Some("{\"a\":\"no\njson\"}")];
+        let expected = " {    \"id\": 1 }\nnull\nnull\n{\"a\":\"no\u{b}json\"}\n";
+        assert_eq!(landed(&values, LandedForm::JsonLines), expected);
     }
 
     #[test]

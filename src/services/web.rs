@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
@@ -37,6 +37,9 @@ struct Options {
     secret: Option<String>,
     #[serde(default)]
     private_addresses: bool,
+    /// False where a first page may stay as it is while pages behind it come.
+    #[serde(default = "Options::conditional")]
+    conditional: bool,
     #[serde(default = "Options::max_megabytes")]
     max_megabytes: u64,
     #[serde(default = "Options::max_pages")]
@@ -46,6 +49,10 @@ struct Options {
 }
 
 impl Options {
+    fn conditional() -> bool {
+        true
+    }
+
     fn max_megabytes() -> u64 {
         1024
     }
@@ -64,6 +71,9 @@ pub struct HttpSource {
     web: Arc<Web>,
     secret: Option<String>,
     temp_folder: PathBuf,
+    /// For all pages and attempts together.
+    timeout: Duration,
+    conditional: bool,
 }
 
 impl HttpSource {
@@ -86,12 +96,13 @@ impl HttpSource {
             private_addresses: options.private_addresses,
             most_bytes: options.max_megabytes.saturating_mul(1_000_000),
             most_pages: options.max_pages,
-            timeout: Duration::from_secs(options.timeout_seconds),
         };
         let source = Self {
             web: Arc::new(Web::new(web)),
             secret: options.secret,
             temp_folder: settings.temp_folder().to_owned(),
+            timeout: Duration::from_secs(options.timeout_seconds),
+            conditional: options.conditional,
         };
         Ok(Landing::new(place, source))
     }
@@ -122,14 +133,15 @@ impl Source for HttpSource {
         let headers = Arc::new(self.headers().await?);
         let known = Arc::new(retrying(|| place.store.metadata(&place.bucket, &key)).await?);
         let with_header = place.form == LandedForm::Csv;
+        let (until, conditional) = (Instant::now() + self.timeout, self.conditional);
         let fetch = || {
             let (web, url, folder) = (Arc::clone(&self.web), url.clone(), self.temp_folder.clone());
             let (headers, known) = (Arc::clone(&headers), Arc::clone(&known));
             blocking(move || {
-                let etag = known.get(ETAG).map(String::as_str);
+                let etag = known.get(ETAG).filter(|_| conditional).map(String::as_str);
                 let file =
                     tempfile::tempfile_in(folder).map_err(|error| Error::system("create a temporary file", error))?;
-                web.fetch(&Wanted { url: &url, headers: &headers, etag, with_header }, file)
+                web.fetch(&Wanted { url: &url, headers: &headers, etag, until, with_header }, file)
             })
         };
         match retrying(fetch).await? {

@@ -79,7 +79,11 @@ async fn a_batch_that_comes_again_or_overlaps_loads_each_record_once() {
     assets/0/~024-~022.jsonl loaded
     ");
     assert_snapshot!(statuses(&ingest.invoke(&batch(3..=3))), @"assets/0/~009-~000.jsonl duplicate");
-    let sums = "select sum(read), sum(inserted), (select count(*) from asset) from etl.load";
+    // Another cluster has records of its own.
+    let mut other = batch(0..=0);
+    other["eventSourceArn"] = json!("arn:aws:kafka:eu-central-1:1:cluster/b/7");
+    assert_snapshot!(statuses(&ingest.invoke(&other)), @"7/assets/0/~000-~000.jsonl loaded");
+    let sums = "select sum(read), sum(inserted), (select count(*) from asset) from etl.load where key not like '%/7/%'";
     assert_eq!(world.query(sums).await, "25 | 25 | 25");
 }
 
@@ -88,10 +92,11 @@ async fn a_poison_record_is_a_reject_and_blocks_nothing() {
     let scratch = Scratch::new("stream");
     let (world, ingest) = taking(&scratch, "form = \"json_lines\"").await;
     let records = [
+        record(0, 6, Some(b"\x1f\x8b\x08 looks like an archive")),
         record(0, 7, Some(asset(7).as_bytes())),
         record(0, 8, None),
         record(0, 9, Some(b"")),
-        record(0, 10, Some(b"{\"account_id\":\n")),
+        record(0, 10, Some(asset(10).replace("2025", "20\n25").as_bytes())),
         record(0, 11, Some(b"\xff\xfe\x00")),
         record(0, 12, Some(asset(12).as_bytes())),
     ];
@@ -99,7 +104,7 @@ async fn a_poison_record_is_a_reject_and_blocks_nothing() {
     let answer =
         ingest.invoke(&json!({"eventSource": "SelfManagedKafka", "records": {"assets-0": records, "assets-1": other}}));
     assert_snapshot!(statuses(&answer), @"
-    assets/0/~012-~007.jsonl loaded
+    assets/0/~012-~006.jsonl loaded
     assets/1/~007-~007.jsonl loaded
     ");
     assert_snapshot!(world.query("select account_id from asset order by 1").await, @"
@@ -108,10 +113,11 @@ async fn a_poison_record_is_a_reject_and_blocks_nothing() {
     00000000013
     ");
     assert_snapshot!(world.query("select record, line, rule from etl.reject order by record").await, @"
-    2 | 2 | json
+    1 | 1 | json
     3 | 3 | json
     4 | 4 | json
     5 | 5 | json
+    6 | 6 | json
     ");
 }
 

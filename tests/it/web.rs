@@ -212,6 +212,7 @@ async fn what_does_not_come_whole_is_asked_for_again_and_never_landed_in_part() 
             ("/chunk", _) => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nid,a\r\n".to_vec(),
             ("/gone", _) => response(404, &[], ""),
             ("/no-content", _) => response(204, &[], ""),
+            ("/endless", _) => [b"HTTP/1.1 200 OK\r\nETag: \"7\"\r\n\r\n", &ASSETS.as_bytes()[..100]].concat(),
             ("/packed", _) => response(200, &[("Content-Encoding", "gzip")], ASSETS),
             ("/slow", _) => {
                 std::thread::sleep(Duration::from_secs(10));
@@ -224,7 +225,7 @@ async fn what_does_not_come_whole_is_asked_for_again_and_never_landed_in_part() 
     fetching(&scratch, &mut world, &server.origin, PRIVATE);
     let report = load(&scratch, &world, &format!("{}/flaky", server.origin)).unwrap();
     assert_eq!((&report["inserted"], server.asked().len()), (&json!(4), 3), "{report}");
-    fetching(&scratch, &mut world, &server.origin, "private_addresses = true\nmax_megabytes = 1\ntimeout_seconds = 2");
+    fetching(&scratch, &mut world, &server.origin, "private_addresses = true\nmax_megabytes = 1");
     let refused = |path: &str| load(&scratch, &world, &format!("{}{path}", server.origin)).unwrap_err();
     for (path, expected) in [
         ("/cut", "the body broke off"),
@@ -232,12 +233,16 @@ async fn what_does_not_come_whole_is_asked_for_again_and_never_landed_in_part() 
         ("/gone", "there is no such file"),
         ("/no-content", "the server says 204, where 200 is needed"),
         ("/packed", "which was not asked for"),
-        ("/slow", "cannot be fetched"),
+        ("/endless", "the server does not say how long it is"),
         ("/large", "more than 1 MB; raise max_megabytes"),
     ] {
         let error = refused(path);
         assert!(error.contains(expected), "{path}: {error}");
     }
+    let bounded = format!("{PRIVATE}\ntimeout_seconds = 2");
+    fetching(&scratch, &mut world, &server.origin, &bounded);
+    let slow = load(&scratch, &world, &format!("{}/slow", server.origin)).unwrap_err();
+    assert!(slow.contains("it takes longer than timeout_seconds"), "{slow}");
     assert_eq!(landed(&world).await.len(), 1);
     assert_eq!(world.query("select count(*) from etl.load").await, "1");
 }
@@ -303,6 +308,10 @@ fn what_could_never_be_loaded_is_refused_at_the_start() {
     let kafka = "type = \"kafka\"\ntopics = [\"t\"]\nprefix = \"incoming/trades/\"\nbucket = \"b\"\n";
     assert!(run(&format!("{kafka}form = \"json_lines\"\ncolumns = [\"a\"]")).contains("columns are for form"));
     assert!(run(&format!("{kafka}form = \"avro\"")).contains("unknown variant `avro`"));
+    let misses = format!("{kafka}form = \"csv\"\ncolumns = [\"account_id\"]");
+    assert!(run(&misses).contains("columns lacks account_type, which dataset trade needs"));
+    let behind = format!("type = \"s3_csv\"\n[[pipeline.trade.extractor]]\n{kafka}form = \"json_lines\"");
+    assert!(run(&behind).contains("another reads what is landed below incoming/trades/; put it behind"));
     // Only what is landed there is read by such a part.
     assert!(run(&format!("{kafka}form = \"json_lines\"")).contains("no extractor of its dataset reads this key"));
 }
