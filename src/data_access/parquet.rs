@@ -11,12 +11,13 @@ use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReade
 use ::parquet::basic::{Compression, Type as PhysicalType, ZstdLevel};
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::properties::WriterProperties;
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray, downcast_integer_array};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
 use arrow::datatypes::{
-    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field, Schema, SchemaRef, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
 };
 use arrow::record_batch::RecordBatch;
+use arrow::util::display::array_value_to_string;
 use chrono::{DateTime, Utc};
 
 use crate::domain::{Column, ColumnType};
@@ -102,7 +103,7 @@ impl ParquetRecords {
         };
         let rows = rows.map_err(|error| malformed(format!("a page cannot be read ({error})")))?;
         self.left -= i64::try_from(rows.num_rows()).unwrap_or(i64::MAX);
-        let columns = rows.columns().iter().map(|column| texts(column)).collect::<io::Result<Vec<_>>>()?;
+        let columns = rows.columns().iter().map(texts).collect::<io::Result<Vec<_>>>()?;
         let cells = (0..rows.num_rows()).map(|row| columns.iter().map(move |column| column[row].as_ref()));
         self.out = Cursor::new(records(cells, &self.null)?);
         Ok(true)
@@ -154,9 +155,8 @@ fn advice(kind: ColumnType) -> &'static str {
     }
 }
 
-/// The cells of a column of a type that [`holds`] names; times in UTC with as many decimals as they need. What Arrow has for it would
-/// bring the texts of all other types along, too, in a program that has to be small.
-fn texts(column: &dyn Array) -> io::Result<Vec<Option<String>>> {
+/// The cells of a column; times in UTC with as many decimals as they need.
+fn texts(column: &ArrayRef) -> io::Result<Vec<Option<String>>> {
     let time = |row: usize| -> Option<DateTime<Utc>> {
         match column.data_type() {
             DataType::Timestamp(TimeUnit::Second, _) => {
@@ -174,33 +174,16 @@ fn texts(column: &dyn Array) -> io::Result<Vec<Option<String>>> {
             }
         }
     };
-    // A year of five digits is a text that no rule takes for a time.
-    let moment = |row| {
-        let text = time(row).map(|time| time.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string());
-        text.unwrap_or_else(|| "out of range".to_owned())
+    let cell = |row: usize| match column.data_type() {
+        _ if column.is_null(row) => Ok(None),
+        // A year of five digits is a text that no rule takes for a time.
+        DataType::Timestamp(..) => {
+            let text = time(row).map(|time| time.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string());
+            Ok(Some(text.unwrap_or_else(|| "out of range".to_owned())))
+        }
+        _ => array_value_to_string(column, row).map(Some).map_err(io::Error::other),
     };
-    let cells = |text: &dyn Fn(usize) -> String| {
-        Ok((0..column.len()).map(|row| column.is_valid(row).then(|| text(row))).collect())
-    };
-    downcast_integer_array!(
-        column => cells(&|row| column.value(row).to_string()),
-        DataType::Utf8 => cells(&|row| column.as_string::<i32>().value(row).to_owned()),
-        DataType::LargeUtf8 => cells(&|row| column.as_string::<i64>().value(row).to_owned()),
-        DataType::Utf8View => cells(&|row| column.as_string_view().value(row).to_owned()),
-        DataType::Decimal32(..) => cells(&|row| column.as_primitive::<Decimal32Type>().value_as_string(row)),
-        DataType::Decimal64(..) => cells(&|row| column.as_primitive::<Decimal64Type>().value_as_string(row)),
-        DataType::Decimal128(..) => cells(&|row| column.as_primitive::<Decimal128Type>().value_as_string(row)),
-        DataType::Decimal256(..) => cells(&|row| column.as_primitive::<Decimal256Type>().value_as_string(row)),
-        DataType::Timestamp(..) => cells(&moment),
-        DataType::Dictionary(..) => {
-            let dictionary = column.as_any_dictionary();
-            let values = texts(dictionary.values())?;
-            let keys = if values.is_empty() { vec![0; column.len()] } else { dictionary.normalized_keys() };
-            let cell = |row: usize| if column.is_valid(row) { values.get(keys[row]).cloned().flatten() } else { None };
-            Ok((0..column.len()).map(cell).collect())
-        },
-        other => Err(io::Error::other(format!("{other} is read as no text")))
-    )
+    (0..column.len()).map(cell).collect()
 }
 
 /// Writes rows of a dataset to a Parquet file, with their types.

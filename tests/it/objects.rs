@@ -201,6 +201,12 @@ async fn every_version_is_loaded_and_an_older_one_that_comes_later_corrects_noth
     load(&older, "0055aed6dcd8ff").await;
     assert_eq!(load(&newer, "0055AED6DCD9").await.counts.unwrap().updated, 1);
     assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "100000.00");
+
+    // Also where it was loaded by its name, before its event came.
+    world.query("truncate asset, trade, etl.load restart identity cascade").await;
+    world.load(KEY).await;
+    assert_eq!(load(&newer, "0055AED6DCD9").await.status, LoadStatus::Duplicate);
+    assert_eq!(load(&older, "0055aed6dcd8ff").await.counts.unwrap().updated, 0);
 }
 
 /// The newer version is claimed first, but its worker is overtaken by that of the older one.

@@ -420,15 +420,21 @@ async fn claim_again(
     let row = transaction
         .query_one(
             "select id, attempt, dataset, state, reason, error, rejects_key, lease_token = $4 as ours, \
+                 sequencer is null and $5::text is not null as unordered, \
                  extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
              from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for no key update",
-            &[&object.bucket, &object.key.as_str(), &object.version, &token.0],
+            &[&object.bucket, &object.key.as_str(), &object.version, &token.0, &object.sequencer],
         )
         .await?;
     let (load_id, attempt, ours) = (LoadId(row.get("id")), row.get("attempt"), row.get::<_, bool>("ours"));
     let remaining = Duration::try_from_secs_f64(row.get("remaining")).unwrap_or_default();
     match row.get("state") {
         "loaded" | "failed" | "superseded" => {
+            if row.get("unordered") {
+                // It was loaded by its name, without the event that tells its place among the versions of its key.
+                let order = "update etl.load set sequencer = $2 where id = $1";
+                transaction.execute(order, &[&load_id.0, &object.sequencer]).await?;
+            }
             let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));
             let rejects_key = row.get("rejects_key");
             return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key });
