@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::staging::{create_tables, stage_records};
@@ -42,15 +43,39 @@ pub struct FileExtractor {
 pub type Convert = for<'a> fn(Box<dyn Read + Send + 'a>, &Dataset) -> std::io::Result<Box<dyn Read + Send + 'a>>;
 
 /// What a file consists of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Form {
     /// A header and records.
     #[default]
     Csv,
     /// An object in each line.
     JsonLines,
-    /// Columns, written in pages.
+    /// Columns, written in pages. Settings choose it by the part that reads or writes it.
+    #[serde(skip)]
     Parquet,
+}
+
+impl Form {
+    /// What keys end with.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::JsonLines => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// What S3 calls it.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::JsonLines => "application/x-ndjson",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
 }
 
 impl FileExtractor {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use serde::Deserialize;
 
+use super::extract::Form;
 use super::parts::PartSettings;
 use super::{LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
@@ -18,7 +19,6 @@ use crate::data_access::s3::ObjectStore;
 use crate::domain::{Dataset, Datasets, ObjectVersion};
 use crate::error::{Error, Result};
 
-const MEDIA_TYPE: &str = "application/vnd.apache.parquet";
 /// `_record` and `_line` stand before the columns of the dataset.
 const OWN_COLUMNS: usize = 2;
 
@@ -101,7 +101,7 @@ impl Loader for ParquetLoader {
             .await?;
         }
         let file = blocking(move || file.finish()).await?;
-        self.store.put_file(&bucket, &key, MEDIA_TYPE, &HashMap::new(), &file).await?;
+        self.store.put_file(&bucket, &key, Form::Parquet.media_type(), &HashMap::new(), &file).await?;
         Ok(Loading::Done)
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 
 use super::extract::{FileExtractor, Form};
 use super::parts::PartSettings;
@@ -17,37 +16,6 @@ use crate::error::{Error, Result};
 /// S3 takes no longer one.
 const LONGEST_KEY: usize = 1024;
 
-/// The form of what is landed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LandedForm {
-    /// A header and records.
-    #[default]
-    Csv,
-    /// An object in each line.
-    JsonLines,
-}
-
-impl LandedForm {
-    /// What keys end with.
-    #[must_use]
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::JsonLines => "jsonl",
-        }
-    }
-
-    /// What S3 calls it.
-    #[must_use]
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv",
-            Self::JsonLines => "application/x-ndjson",
-        }
-    }
-}
-
 /// Where it is landed.
 pub struct Place {
     /// The objects.
@@ -57,7 +25,7 @@ pub struct Place {
     /// Stands before each key.
     pub prefix: String,
     /// What the objects consist of.
-    pub form: LandedForm,
+    pub form: Form,
 }
 
 impl Place {
@@ -65,7 +33,7 @@ impl Place {
     ///
     /// # Errors
     /// `Configuration`.
-    pub fn new(settings: &PartSettings<'_>, bucket: Option<String>, prefix: String, form: LandedForm) -> Result<Self> {
+    pub fn new(settings: &PartSettings<'_>, bucket: Option<String>, prefix: String, form: Form) -> Result<Self> {
         if prefix.is_empty() || !prefix.ends_with('/') {
             return Err(settings.refuse("prefix must end with /"));
         }
@@ -132,11 +100,7 @@ impl<S: Source> Landing<S> {
     /// Lands in `place`.
     #[must_use]
     pub fn new(place: Place, source: S) -> Self {
-        let form = match place.form {
-            LandedForm::Csv => Form::Csv,
-            LandedForm::JsonLines => Form::JsonLines,
-        };
-        let files = FileExtractor::new(Arc::clone(&place.store), form);
+        let files = FileExtractor::new(Arc::clone(&place.store), place.form);
         Self { place, source, files }
     }
 }

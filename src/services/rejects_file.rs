@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::extract::Form;
 use super::rejects::RejectsWriter;
 use super::report;
 use crate::data_access::postgres::{Database, PendingRejects, RejectCursor, RejectFilter};
@@ -80,7 +81,7 @@ impl Output {
         bucket: &str,
     ) -> Result<String> {
         let key = self.key(dataset, load);
-        let mut object = self.store.writer(bucket, &key, "text/csv; charset=utf-8").await;
+        let mut object = self.store.writer(bucket, &key, Form::Csv.media_type()).await;
         let mut written = each_page(database, load, async |page: Vec<u8>| object.write(&page).await).await;
         if written.is_ok() {
             written = object.finish().await;
@@ -90,9 +91,7 @@ impl Output {
             return Err(error);
         }
         let page = report::page_beside(database, load, bucket, &key).await?;
-        let mut object = self.store.writer(bucket, &report_key(&key), PAGE).await;
-        object.write(page.as_bytes()).await?;
-        object.finish().await?;
+        self.store.put(bucket, &report_key(&key), PAGE, page.as_bytes()).await?;
         retrying(|| database.note_rejects_file(load, bucket, &key)).await?;
         Ok(key)
     }
@@ -103,9 +102,7 @@ impl Output {
     /// `Connection` after all retries, `Configuration` where S3 refuses.
     pub async fn write_page(&self, bucket: &str, name: &str, page: &str) -> Result<String> {
         let key = format!("{}{name}", self.prefix);
-        let mut object = self.store.writer(bucket, &key, PAGE).await;
-        object.write(page.as_bytes()).await?;
-        object.finish().await?;
+        self.store.put(bucket, &key, PAGE, page.as_bytes()).await?;
         Ok(key)
     }
 

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::landing::{LandedForm, Landing, Place, Source};
+use super::extract::Form;
+use super::landing::{Landing, Place, Source};
 use super::parts::PartSettings;
 use crate::data_access::csv::Records;
 use crate::data_access::retry::retrying;
@@ -20,7 +21,7 @@ struct Options {
     /// Stands before each key; what follows is topic, partition and offsets.
     prefix: String,
     bucket: Option<String>,
-    form: LandedForm,
+    form: Form,
     /// What the cells of a record of CSV are; by default the columns of the dataset in their order.
     columns: Option<Vec<String>>,
 }
@@ -38,7 +39,7 @@ impl KafkaSource {
     /// `Configuration`.
     pub fn extractor(settings: &PartSettings<'_>) -> Result<Landing<Self>> {
         let options: Options = settings.options()?;
-        if options.columns.is_some() && options.form != LandedForm::Csv {
+        if options.columns.is_some() && options.form != Form::Csv {
             return Err(settings.refuse("columns are for form = \"csv\""));
         }
         let place = Place::new(settings, options.bucket, options.prefix, options.form)?;
@@ -60,7 +61,7 @@ struct Landed {
 
 impl Landed {
     /// The last offset comes first, so that a listing which begins behind an offset has nothing that ends before it.
-    fn name(first: u64, last: u64, form: LandedForm) -> String {
+    fn name(first: u64, last: u64, form: Form) -> String {
         format!("{last:020}-{first:020}.{}", form.extension())
     }
 
@@ -136,9 +137,9 @@ impl Source for KafkaSource {
     }
 }
 
-fn written(records: &[&StreamRecord], form: LandedForm, columns: &[String]) -> Result<Vec<u8>> {
+fn written(records: &[&StreamRecord], form: Form, columns: &[String]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    if form == LandedForm::Csv {
+    if form == Form::Csv {
         let mut header = ::csv::Writer::from_writer(&mut out);
         let written = header.write_record(columns).and_then(|()| Ok(header.flush()?));
         written.map_err(|error| Error::system("write a header", error))?;
@@ -146,9 +147,10 @@ fn written(records: &[&StreamRecord], form: LandedForm, columns: &[String]) -> R
     }
     for record in records {
         let value = record.value.as_deref().unwrap_or_default();
-        match form {
-            LandedForm::Csv => csv_record(value, columns.len(), &mut out),
-            LandedForm::JsonLines => json_line(value, &mut out),
+        if form == Form::Csv {
+            csv_record(value, columns.len(), &mut out);
+        } else {
+            json_line(value, &mut out);
         }
         out.push(b'\n');
     }
@@ -197,7 +199,7 @@ fn is_one_record(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn landed(values: &[Option<&str>], form: LandedForm) -> String {
+    fn landed(values: &[Option<&str>], form: Form) -> String {
         let record = |value: Option<&str>| StreamRecord { offset: 0, value: value.map(Into::into) };
         let records: Vec<StreamRecord> = values.iter().copied().map(record).collect();
         let columns = ["id", "note"].map(String::from);
@@ -208,13 +210,13 @@ mod tests {
     fn each_record_of_json_is_one_line() {
         let values = [Some("{\r\n  \"id\": 1\n}"), None, Some(" \n"), Some("{\"a\":\"no\njson\"}")];
         let expected = " {    \"id\": 1 }\nnull\nnull\n{\"a\":\"no\u{b}json\"}\n";
-        assert_eq!(landed(&values, LandedForm::JsonLines), expected);
+        assert_eq!(landed(&values, Form::JsonLines), expected);
     }
 
     #[test]
     fn each_record_of_csv_is_one_record() {
         let values = ["1,a", "2,\"b\nc\"\r\n", "3,\"open", "4,a\n5,b", "", "\u{feff}6,a"].map(Some);
-        let text = landed(&values, LandedForm::Csv);
+        let text = landed(&values, Form::Csv);
         assert_eq!(text, "id,note\n1,a\n2,\"b\nc\"\n\"3,\"\"open\",,\n\"4,a\n5,b\",,\n\"\",,\n\"\u{feff}6,a\",,\n");
         let mut records = Records::new(text.as_bytes()).unwrap();
         let mut widths = Vec::new();
@@ -226,9 +228,9 @@ mod tests {
 
     #[test]
     fn a_key_tells_its_offsets() {
-        let landed = Landed::of(Landed::name(7, 12, LandedForm::Csv).into());
+        let landed = Landed::of(Landed::name(7, 12, Form::Csv).into());
         assert!(landed.is_none(), "a key has a folder");
-        let landed = Landed::of(format!("a/{}", Landed::name(7, 12, LandedForm::Csv)).into()).unwrap();
+        let landed = Landed::of(format!("a/{}", Landed::name(7, 12, Form::Csv)).into()).unwrap();
         assert_eq!((landed.first, landed.last), (7, 12));
     }
 }

@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::landing::{LandedForm, Landing, Place, Source};
+use super::extract::Form;
+use super::landing::{Landing, Place, Source};
 use super::parts::PartSettings;
 use crate::data_access::duckdb::blocking;
 use crate::data_access::retry::retrying;
@@ -32,7 +33,7 @@ struct Options {
     prefix: String,
     bucket: Option<String>,
     #[serde(default)]
-    form: LandedForm,
+    form: Form,
     /// The name or ARN of a secret: a JSON object of headers, which are sent to the origin of the URL alone.
     secret: Option<String>,
     #[serde(default)]
@@ -132,7 +133,7 @@ impl Source for HttpSource {
         let key = place.key(&name_of(url), dataset)?;
         let headers = Arc::new(self.headers().await?);
         let known = Arc::new(retrying(|| place.store.metadata(&place.bucket, &key)).await?);
-        let with_header = place.form == LandedForm::Csv;
+        let with_header = place.form == Form::Csv;
         let (until, conditional) = (Instant::now() + self.timeout, self.conditional);
         let fetch = || {
             let (web, url, folder) = (Arc::clone(&self.web), url.clone(), self.temp_folder.clone());
