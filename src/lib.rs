@@ -15,7 +15,7 @@
 //! - every record read has exactly one outcome, and a constraint of the ledger proves the sum;
 //! - no cell's value and no secret is logged.
 //!
-//! What is absent: threads of our own, `unsafe`, mocks, and vendor names outside of `data_access`.
+//! What is absent: `unsafe`, mocks, and vendor names outside of `data_access`.
 
 //! Who adds parts of their own ([`services::Parts`]) writes them against `services`; see docs/own-parts.md.
 

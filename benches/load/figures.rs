@@ -58,23 +58,29 @@ pub struct Line {
     pub other: String,
     pub figure: String,
     pub bound: String,
-    pub holds: bool,
+    /// None where nothing was promised.
+    pub holds: Option<bool>,
 }
 
 impl Line {
     /// A line that holds where the median of `figure` is not more than `bound`; it is printed at once.
     pub fn at_most(work: &str, own: String, other: String, (figure, unit): (&Figures, &str), bound: f64) -> Self {
         let holds = figure.median() <= bound;
-        Self::new(work, own, other, format!("{figure}{unit}"), format!("<= {bound}{unit}"), holds)
+        Self::new(work, own, other, format!("{figure}{unit}"), format!("<= {bound}{unit}"), Some(holds))
     }
 
     /// The same for not less.
     pub fn at_least(work: &str, own: String, other: String, (figure, unit): (&Figures, &str), bound: f64) -> Self {
         let holds = figure.median() >= bound;
-        Self::new(work, own, other, format!("{figure}{unit}"), format!(">= {bound}{unit}"), holds)
+        Self::new(work, own, other, format!("{figure}{unit}"), format!(">= {bound}{unit}"), Some(holds))
     }
 
-    fn new(work: &str, own: String, other: String, figure: String, bound: String, holds: bool) -> Self {
+    /// A line that says what is so, without a bound.
+    pub fn told(work: &str, own: String, other: String, (figure, unit): (&Figures, &str)) -> Self {
+        Self::new(work, own, other, format!("{figure}{unit}"), "-".into(), None)
+    }
+
+    fn new(work: &str, own: String, other: String, figure: String, bound: String, holds: Option<bool>) -> Self {
         let line = Self { work: work.to_owned(), own, other, figure, bound, holds };
         println!(
             "{}: {} against {}: {} (bound {}, {})",
@@ -89,6 +95,10 @@ impl Line {
     }
 
     pub fn verdict(&self) -> &'static str {
-        if self.holds { "holds" } else { "does not hold" }
+        match self.holds {
+            Some(true) => "holds",
+            Some(false) => "does not hold",
+            None => "-",
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! that slows down slows both. It writes `BENCHMARKS.md` and its plot.
 //!
 //! `RUNS` says how often (5), `ROWS`, `PEER_ROWS` and `LARGE_ROWS` how much, `ONLY` which sections (and then nothing is
-//! written): `init`, `small`, `load`, `rejects`, `peers`, `validate`, `memory`.
+//! written): `init`, `small`, `load`, `rejects`, `peers`, `validate`, `memory`. `INGEST` names another build of the function.
 
 #![allow(
     clippy::print_stdout,

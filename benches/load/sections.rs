@@ -197,12 +197,15 @@ pub async fn peers(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Lin
         let file = world.trades(rows, 0);
         world.put("incoming/trades/peers.csv", &file).await;
         let (mut own, mut psql, mut others) = (Vec::new(), Figures::default(), vec![Vec::new(); PEERS.len()]);
+        let mut copy = Vec::new();
         for run in 0..=sizes.runs {
             world.empty().await;
             let (elapsed, report) = timed(|| world.ingest("incoming/trades/peers.csv", true));
             assert_eq!(report["inserted"], rows);
             world.empty().await;
             let of_psql = world.psql(&file);
+            world.empty().await;
+            let of_copy = world.copy(&file);
             let mut of_peers = Vec::new();
             for peer in PEERS {
                 world.empty().await;
@@ -213,24 +216,35 @@ pub async fn peers(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Lin
                     .expect("empty the tables of dlt");
                 of_peers.push(seconds(Command::new(script(peer)).arg(&folder).arg(&file).arg(&world.url)));
             }
-            println!("run {run}, {rows} rows: {elapsed:.2}, psql {of_psql:.2}, {PEERS:?} {of_peers:.2?} s");
+            println!(
+                "run {run}, {rows} rows: {elapsed:.2}, psql {of_psql:.2}, copy {of_copy:.2}, {PEERS:?} {of_peers:.2?} s"
+            );
             if run > 0 {
                 own.push(elapsed);
                 psql.push(of_psql);
+                copy.push(of_copy);
                 others.iter_mut().zip(of_peers).for_each(|(figures, figure)| figures.push(figure));
             }
         }
+        let faster = |figures: &[f64], than: &[f64]| -> Figures {
+            Figures::ratios(&figures.iter().copied().zip(than.iter().copied()).collect::<Vec<_>>())
+        };
+        let all = |figures: &[f64]| -> Figures { figures.iter().copied().collect() };
         for (peer, figures) in PEERS.into_iter().zip(&others) {
-            let pairs: Vec<(f64, f64)> = figures.iter().copied().zip(own.iter().copied()).collect();
-            let (of_peer, of_own) = columns(&pairs);
             if rows == sizes.peer_rows {
+                let beside = format!("{peer} {} s", all(figures));
+                let ratios = faster(figures, &own);
                 let work = format!("{rows} new trades against {peer}");
-                let ratios = (&Figures::ratios(&pairs), " x as fast");
-                lines.push(Line::at_least(&work, format!("{of_own} s"), format!("{peer} {of_peer} s"), ratios, 3.0));
+                let line =
+                    Line::at_least(&work, format!("{} s", all(&own)), beside.clone(), (&ratios, " x as fast"), 3.0);
+                let ratios = faster(figures, &copy);
+                let work = format!("`copy` of the same against {peer}");
+                let bare = Line::told(&work, format!("copy {} s", all(&copy)), beside, (&ratios, " x as fast"));
+                lines.extend([line, bare]);
             }
-            points.push((peer, rows, of_peer));
+            points.push((peer, rows, all(figures)));
         }
-        points.extend([("small-etl", rows, own.into_iter().collect()), ("psql", rows, psql)]);
+        points.extend([("small-etl", rows, all(&own)), ("psql", rows, psql), ("copy", rows, all(&copy))]);
     }
     lines
 }

@@ -18,6 +18,8 @@ use crate::support::s3::S3Server;
 
 const BUCKET: &str = "bench";
 pub const ACCOUNTS: u64 = 10_000;
+const COLUMNS: &str = "account_id, account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, \
+    traded_amount, strategy_name, order_remark, direction, offset_flag, created_at, updated_at";
 
 pub struct World {
     pub admin: Client,
@@ -124,12 +126,35 @@ impl World {
         std::fs::write(&script, psql_script(&file.display().to_string())).expect("write the script");
         seconds(Command::new("psql").args(["-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(&script).arg(&self.url))
     }
+
+    /// How long two `psql` take that copy half of a file each straight into the table.
+    pub fn copy(&self, file: &Path) -> f64 {
+        let lines: Vec<String> =
+            BufReader::new(File::open(file).expect("open the file")).lines().map_while(Result::ok).collect();
+        let rows: Vec<&str> = lines[1..].iter().filter_map(|line| Some(line.split_once(',')?.1)).collect();
+        let mut halves: Vec<Command> = rows
+            .chunks(rows.len().div_ceil(2))
+            .enumerate()
+            .map(|(nth, rows)| {
+                let half = self.scratch.path().join(format!("half-{nth}.csv"));
+                std::fs::write(&half, rows.join("\n")).expect("write half of the file");
+                let copy = format!("\\copy trade ({COLUMNS}) from '{}' with (format csv)", half.display());
+                let mut psql = Command::new("psql");
+                psql.args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &copy]).arg(&self.url);
+                psql
+            })
+            .collect();
+        let both =
+            || std::thread::scope(|scope| halves.iter_mut().for_each(|half| drop(scope.spawn(move || seconds(half)))));
+        timed(both).0
+    }
 }
 
 fn function(s3: &S3Server, url: &str, log: Stdio) -> Emulator {
     let mut variables = s3.variables();
     variables.push(("DATABASE_URL".into(), url.replace("postgres@", "small_etl_ingest@")));
-    Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, log)
+    let program = std::env::var_os("INGEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_ingest").into());
+    Emulator::start(Path::new(&program), &variables, log)
 }
 
 /// Loads an object through a sandbox; returns its report.
@@ -157,17 +182,15 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
 
 /// What people do without us: copy to a temporary table, upsert, all in one transaction.
 fn psql_script(file: &str) -> String {
-    let columns = "account_id, account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, traded_amount, \
-        strategy_name, order_remark, direction, offset_flag, created_at, updated_at";
-    let settings: Vec<String> = columns
+    let settings: Vec<String> = COLUMNS
         .split(", ")
         .filter(|column| *column != "traded_id")
         .map(|column| format!("{column} = excluded.{column}"))
         .collect();
     format!(
         "begin;\ncreate temporary table incoming (like trade) on commit drop;\n\
-         \\copy incoming (id, {columns}) from '{file}' with (format csv, header)\n\
-         insert into trade ({columns}) select {columns} from incoming on conflict (traded_id) do update set {};\ncommit;\n",
+         \\copy incoming (id, {COLUMNS}) from '{file}' with (format csv, header)\n\
+         insert into trade ({COLUMNS}) select {COLUMNS} from incoming on conflict (traded_id) do update set {};\ncommit;\n",
         settings.join(", ")
     )
 }

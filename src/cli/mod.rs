@@ -50,8 +50,8 @@ struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   small-etl validate trades.csv --dataset trade --rejects bad.csv
-  DATABASE_URL=postgres://me@localhost/etl small-etl migrate
-  DATABASE_URL=postgres://me@localhost/etl small-etl load assets.csv --dataset asset
+  DATABASE_URL=postgres://me:PASSWORD@localhost/etl small-etl migrate
+  DATABASE_URL=postgres://me:PASSWORD@localhost/etl small-etl load assets.csv --dataset asset
   small-etl load s3://my-bucket/incoming/trades/2025-12-22.csv --json
   small-etl status --since 1d
   small-etl rejects 7 --export mend.csv
@@ -62,7 +62,8 @@ Exit codes:
   0  done
   1  validate: some rows would be rejected
   2  the file as a whole is unusable
-  3  settings, connection or machine failed, another worker has the file, no dataset claims it, or it was interrupted
+  3  settings, connection or machine failed, another worker has the file, no dataset claims it, or it was interrupted;
+     reconcile and backfill: something is missing, differs or has failed
 
 Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see README.md.";
 

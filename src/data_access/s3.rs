@@ -323,7 +323,12 @@ fn output_error<E>(verb: &str, bucket: &str, key: &str, error: SdkError<E>) -> E
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    service_error("S3", &format!("{verb} s3://{bucket}/{key}"), "check output.bucket and the role's policies", error)
+    service_error(
+        "S3",
+        &format!("{verb} s3://{bucket}/{key}"),
+        "check that there is such a bucket, and what the role may do there",
+        error,
+    )
 }
 
 /// Reads one object version; a body that breaks off is asked for again from where it broke.
@@ -441,6 +446,16 @@ where
         Some(301) => Error::configuration(format!("{object}: the bucket lies in another region; set AWS_REGION")),
         Some(403) => Error::configuration(format!("{object}: S3 refused the credentials with {code}")),
         Some(412) => Error::file(Reason::Superseded, format!("{object}: the object was replaced before it was read")),
+        Some(400) if code == "RequestTimeout" => {
+            Error::with_source(ErrorKind::Connection, format!("{object}: S3 has waited for too long"), error)
+        }
+        // The answer to HEAD has no code here either.
+        Some(400) if matches!(code.as_str(), "" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
+            Error::configuration(format!(
+                "{object}: S3 refused the request ({}); are the credentials still valid?",
+                if code.is_empty() { "400" } else { &code }
+            ))
+        }
         Some(400..=499) if !matches!(status, Some(408 | 429)) => {
             Error::new(ErrorKind::System, format!("{object}: S3 refused the request with {code}"))
         }

@@ -199,7 +199,11 @@ impl Constraint {
                 ColumnType::Text => true,
                 ColumnType::Integer => text.parse::<i32>().is_ok(),
                 ColumnType::BigInt => text.parse::<i64>().is_ok(),
-                ColumnType::Decimal { .. } => text.parse::<Decimal>().is_ok(),
+                ColumnType::Decimal { precision, scale } => text.parse::<Decimal>().is_ok_and(|bound| {
+                    let bound = bound.normalize();
+                    let most = Decimal::from_i128_with_scale(10_i128.pow(u32::from(precision - scale)), 0);
+                    bound.scale() <= u32::from(scale) && bound.abs() < most
+                }),
                 ColumnType::Timestamp => {
                     NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f").is_ok()
                 }

@@ -11,6 +11,10 @@ use super::column::{Column, ColumnType, Constraint, Literal};
 use super::dataset::{Agreement, Dataset, ManifestRule, Reference, RowRule, Severity, Statistic};
 use super::expression::{self, Scope, unknown};
 
+/// Characters of a key. Each is four bytes at the most, and an entry of an index of Postgres has at most 2,704, among them a
+/// dataset's name.
+const LONGEST_KEY: u32 = 660;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Definition {
@@ -129,6 +133,19 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
             ignored.push(name);
         } else {
             columns.push(read_column(&source, name, column)?);
+        }
+    }
+    let refers = definition.reference.as_ref().map(|reference| reference.get_ref().column.get_ref());
+    let indexed = |name: &String| name == definition.key.get_ref() || Some(name) == refers;
+    for column in columns.iter_mut().filter(|column| column.kind == ColumnType::Text && indexed(&column.name)) {
+        match column.max_length() {
+            None => column.constraints.push((Constraint::MaxLength(LONGEST_KEY), Severity::Error)),
+            Some(length) if length > LONGEST_KEY => {
+                let message =
+                    format!("max_length of a key is at most {LONGEST_KEY}: an index of Postgres holds no longer ones");
+                return Err(source.error(&definition.key, message));
+            }
+            Some(_) => {}
         }
     }
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
@@ -389,6 +406,24 @@ required = true
         let datasets = Datasets::parse([("tick.toml", TICK)]).unwrap();
         assert_eq!(datasets.claiming("ticks/2025/1.csv").map(|dataset| dataset.name.as_str()), Some("tick"));
         assert!(datasets.claiming("other/1.csv").is_none());
+    }
+
+    #[test]
+    fn a_bound_that_no_value_of_the_column_can_have_is_refused() {
+        for bound in ["\"1.005\"", "\"100000000\"", "\"much\""] {
+            let message = error_of(&TICK.replace("scale = 2\n", &format!("scale = 2\nmax = {bound}\n")));
+            assert!(message.contains("is no value of type decimal"), "{message}");
+        }
+        let fits = TICK.replace("scale = 2\n", "scale = 2\nmax = \"99999999.9900\"\n");
+        assert!(Datasets::parse([("tick.toml", fits.as_str())]).is_ok());
+    }
+
+    #[test]
+    fn a_key_fits_into_an_index() {
+        let message = error_of(&TICK.replace("type = \"text\"\n", "type = \"text\"\nmax_length = 661\n"));
+        assert!(message.starts_with("tick.toml line 4: max_length of a key is at most 660"), "{message}");
+        let datasets = Datasets::parse([("tick.toml", TICK)]).unwrap();
+        assert_eq!(datasets.get("tick").unwrap().column("tick_id").and_then(super::Column::max_length), Some(660));
     }
 
     #[test]

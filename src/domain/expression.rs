@@ -130,6 +130,13 @@ mod tests {
     }
 
     #[test]
+    fn the_tutorial_lists_what_may_be_called() {
+        let tutorial = include_str!("../../docs/add-a-dataset.md");
+        let missing = |name: &&&str| !tutorial.contains(&format!("`{name}`"));
+        assert_eq!(SCALARS.iter().chain(AGGREGATES).find(missing), None);
+    }
+
+    #[test]
     fn the_columns_that_a_rule_reads_are_found() {
         assert_eq!(read("price * volume = abs(cash)").unwrap(), ["cash", "price", "volume"]);
         assert_eq!(read("case when volume in (1, 2) then price > 0 else true end").unwrap(), ["price", "volume"]);

@@ -15,7 +15,7 @@ use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
 use super::validate::quoted_name;
 use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
-use crate::data_access::postgres::{BatchRows, Claim, Database};
+use crate::data_access::postgres::{BatchRows, Claim, Database, Release};
 use crate::data_access::retry::retrying;
 use crate::domain::{BatchNumber, Counts, Dataset, Datasets, LoadId};
 use crate::error::{Error, ErrorKind, Result};
@@ -170,6 +170,9 @@ fn accepted_rows(
     })
 }
 
+/// How often another load may be in the way of a release, one time after the other.
+const MOST_BLOCKED: usize = 100;
+
 /// Frees what this load parked whose reference came meanwhile, and what waits for its rows. Freed rows may in turn be what
 /// others wait for, also those that an earlier worker freed.
 async fn release(
@@ -184,15 +187,25 @@ async fn release(
     steps.extend(datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)));
     let mut visited = HashSet::new();
     while let Some((waiting, of)) = steps.pop() {
-        let mut released = false;
+        let (mut released, mut blocked) = (false, 0);
         loop {
             if !pace.leaves_time(deadline) {
                 return Ok(Loading::OutOfTime);
             }
-            if !pace.measure(retrying(|| database.release_parked(claim, waiting, of))).await? {
-                break;
+            match pace.measure(retrying(|| database.release_parked(claim, waiting, of))).await? {
+                Release::Done => break,
+                Release::Rows(0) if blocked == MOST_BLOCKED => {
+                    tracing::error!(dataset = waiting.name, "parked rows are left to the nightly run: nothing moves");
+                    break;
+                }
+                Release::Rows(0) => blocked += 1,
+                Release::Rows(_) => (released, blocked) = (true, 0),
+                // This file is none the worse for it; the nightly run tells it, too.
+                Release::Refused(error) => {
+                    tracing::error!(error = %error.chain(), "parked rows cannot be released");
+                    break;
+                }
             }
-            released = true;
         }
         if of.is_none() && (visited.insert(&waiting.name) || released) {
             let next = datasets.referring_to(&waiting.name).into_iter().filter(|next| next.name != waiting.name);

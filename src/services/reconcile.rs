@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::tidy::Tidied;
-use crate::data_access::postgres::{Database, Standing};
+use crate::data_access::postgres::{Database, Release, Standing};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::file_of_manifest;
@@ -87,7 +87,7 @@ pub trait Receiver: Send + Sync {
 pub struct Discrepancy {
     /// The dataset, where it concerns one.
     pub dataset: Option<String>,
-    /// `balance`, `row_count`, `reference`, or the rule that a row of the table breaks.
+    /// `balance`, `row_count`, `reference`, `parked`, or the rule that a row of the table breaks.
     pub check: String,
     /// What is wrong, where, and what to do.
     pub message: String,
@@ -226,12 +226,27 @@ pub async fn release(database: &Database, datasets: &Datasets, result: &mut Reco
     // Released rows may be what others wait for: once more until nothing moves.
     loop {
         let mut moved = 0;
+        let mut refused = Vec::new();
         for dataset in datasets.all() {
-            moved += retrying(|| database.release_waiting(dataset, RELEASED_AT_ONCE)).await?;
+            match retrying(|| database.release_waiting(dataset, RELEASED_AT_ONCE)).await? {
+                Release::Done => {}
+                Release::Rows(released) => moved += released,
+                Release::Refused(error) => refused.push((dataset, error)),
+            }
         }
         result.released += moved;
         if moved == 0 {
+            refused.iter().for_each(|(dataset, error)| result.note(Some(&dataset.name), "parked", error.chain(), 1));
             break;
+        }
+    }
+    for dataset in datasets.all() {
+        let incomplete = retrying(|| database.incomplete_parked(dataset)).await?;
+        if incomplete > 0 {
+            let message = format!(
+                "{incomplete} parked rows lack a value that is required by now, and stay parked; complete content in etl.parked"
+            );
+            result.note(Some(&dataset.name), "parked", message, incomplete);
         }
     }
     result.oldest_parked_seconds = retrying(|| database.oldest_parked()).await?;

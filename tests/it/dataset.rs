@@ -124,6 +124,22 @@ async fn a_rule_that_raises_is_a_violation_of_its_row_and_not_of_the_query() {
     assert_eq!(world.query("select record, rule from etl.reject").await, "1 | spread");
 }
 
+#[tokio::test]
+async fn a_key_that_no_index_holds_is_a_reject_like_any_other() {
+    let folder = Scratch::new("dataset");
+    let definition = DEFINITION.replace("pattern = \"[0-9]{6}\"\n", "");
+    std::fs::write(folder.path().join("quote.toml"), definition).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query(MIGRATION).await;
+    // Different characters, since Postgres would pack the same one many times over.
+    let key = |length: u32| (0..length).filter_map(|n| char::from_u32(0x1_0000 + n * 31 % 0x7000)).collect::<String>();
+    let rows = [660, 661].map(|length| format!("{},1,2,,2025-12-22T14:30:00\n", key(length)));
+    let file = format!("stock_code,bid,ask,desc,seen_at\n{}", rows.concat());
+    let counts = world.drop_file("incoming/quotes/1.csv", file).await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.rejected), (1, 1));
+    assert_eq!(world.query("select record, \"column\", rule from etl.reject").await, "2 | stock_code | max_length");
+}
+
 const DESK: &str = r#"
 name = "desk"
 table = "desk"
@@ -270,6 +286,10 @@ async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed()
         (
             ("ask numeric(12, 4)", "ask numeric(12, 4) not null"),
             "dataset quote: table order: column ask is not null, but optional in the dataset; make one like the other",
+        ),
+        (
+            ("timestamptz not null", "timestamptz not null, id int generated always as identity, desk text not null"),
+            "dataset quote: table order: column desk is not null and has no default, but the dataset has no such column",
         ),
         (("primary key", "not null"), "dataset quote: table order: the key stock_code needs a unique index of its own"),
     ] {

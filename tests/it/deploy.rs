@@ -33,7 +33,7 @@ esac
 struct Deployment {
     output: Output,
     calls: String,
-    certificates: bool,
+    packed: bool,
 }
 
 fn deploy(arguments: &[&str], fails: &str, answer: &str) -> Deployment {
@@ -57,13 +57,15 @@ fn deploy_as(package: &str, arguments: &[&str], fails: &str, answer: &str) -> De
         .env("SMALL_ETL_CACHE", folder)
         .env("CALLS", folder.join("calls"))
         .env("PACKAGE", package)
+        .env("INCLUDE", if package == "zip" { "datasets" } else { "" })
         .env("FAILS", fails)
         .env("ANSWER", answer)
         .output()
         .unwrap();
     let calls = fs::read_to_string(folder.join("calls")).unwrap_or_default();
-    let certificates = folder.join("deploy/dev/build/Ingest/rds.pem").exists();
-    Deployment { output, calls, certificates }
+    let package = folder.join("deploy/dev/build/Ingest");
+    let packed = package.join("rds.pem").exists() && package.join("datasets/trade.toml").exists();
+    Deployment { output, calls, packed }
 }
 
 const MIGRATED: &str = r#"{"StatusCode": 200, "Payload": "{\"applied\": []}"}"#;
@@ -80,7 +82,7 @@ fn ingest_takes_events_only_after_the_schema_is_current() {
     deploy Architecture=arm64 AcceptEvents=true
     list stack-outputs
     ");
-    assert!(done.certificates, "those of RDS are packed");
+    assert!(done.packed, "the certificates of RDS and what is to be included");
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn a_vendor_is_named_in_data_access_alone() {
             "deadpool",
             "aws_sdk",
             "aws_config",
+            "aws_smithy",
             "use ::duckdb",
             "use duckdb",
             "refinery",

@@ -228,7 +228,7 @@ async fn a_rejects_file_that_is_missing_is_told_with_its_cause() {
     rejects files written: 0
     rejects deleted: 0, of which open: 0
     checked 1 loads and 3 rows of tables; 0 do not agree
-    load 1: rejects file not written: write s3://b/rejects/asset/1.csv: S3 refused with AccessDenied; check output.bucket and the role's policies
+    load 1: rejects file not written: write s3://b/rejects/asset/1.csv: S3 refused with AccessDenied; check that there is such a bucket, and what the role may do there
     ");
     world.s3_server.refuse_writes(false);
     assert!(run(&world, &scratch, &["reconcile"]).status.success());

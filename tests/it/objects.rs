@@ -53,6 +53,20 @@ async fn a_server_that_stalls_or_is_busy_is_asked_again() {
     assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
 }
 
+/// S3 answers 400 to a session token that has expired. That is no fault of the file, however often it comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_have_expired_do_not_fail_the_file() {
+    let world = World::with_own_s3(&[]).await;
+    world.put(KEY, large()).await;
+    for _ in 0..4 {
+        world.s3_server.fault_next_reads([ReadFault::Status(400)]);
+        let error = world.try_load(KEY).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.chain().contains("are the credentials still valid?"), "{}", error.chain());
+    }
+    assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_comes_whole_is_an_error_and_the_next_delivery_loads_it() {
     let world = World::with_own_s3(&[]).await;

@@ -84,6 +84,20 @@ fn server_with_password() -> Postgres {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_nobody_gave_is_told_at_once() {
+    let server = server_with_password();
+    query(&server.url("postgres"), "create role nameless login password 'one'").await;
+    let output = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+        .arg("migrate")
+        .env("DATABASE_URL", format!("postgres://nameless@127.0.0.1:{}/postgres", server.port))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("DATABASE_URL is incomplete: invalid configuration: password missing"), "{told}");
+    assert!(!told.contains("trying again"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_rotated_is_picked_up_without_a_new_deployment() {
     let server = server_with_password();
     let world = World::on_servers(&server, std::sync::Arc::new(crate::support::s3::S3Server::start()), &[]).await;

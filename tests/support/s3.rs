@@ -25,6 +25,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError, HttpResponse};
 use s3s_fs::FileSystem;
+use small_etl::data_access::aws::https;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Scratch;
@@ -121,6 +122,7 @@ impl S3Server {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
             .endpoint_url(&self.endpoint)
+            .http_client(https())
             .credentials_provider(SharedCredentialsProvider::new(Credentials::from_keys(ACCESS_KEY, SECRET_KEY, None)))
             .build()
     }
@@ -280,6 +282,7 @@ fn unquoted(tag: &str) -> &str {
 /// An error in the form of S3: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
 fn error(status: u16) -> HttpResponse {
     let code = match status {
+        400 => "ExpiredToken",
         403 => "AccessDenied",
         404 => "NoSuchKey",
         412 => "PreconditionFailed",

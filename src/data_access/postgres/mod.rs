@@ -38,6 +38,7 @@ pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken};
 pub use login::Login;
 pub use migrate::AppliedMigration;
 pub use outbox::OutboxEvent;
+pub use parked::Release;
 pub use reconcile::{NULL, RunEnd, Standing};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
@@ -232,6 +233,10 @@ fn is_local(host: &Host) -> bool {
 /// The only place where a Postgres error gets its kind. The server's text is left out: its details hold cells.
 fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
     let Some(server) = error.as_db_error() else {
+        // The driver's kinds are its own: a password, or a host, that nobody gave.
+        if error.to_string().starts_with("invalid configuration") {
+            return Error::with_source(ErrorKind::Configuration, format!("{step}: DATABASE_URL is incomplete"), error);
+        }
         let mut cause = std::error::Error::source(&error);
         while let Some(inner) = cause {
             if inner.is::<native_tls::Error>() {

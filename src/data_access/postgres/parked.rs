@@ -1,20 +1,30 @@
 //! Parked rows: waiting for their reference, and loaded once it has come.
 
 use super::ledger::{Claim, commit_step};
-use super::upsert::{any_ready, release};
+use super::upsert::{any_ready, incomplete, release};
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What became of parked rows that were to be released.
+pub enum Release {
+    /// None waits any more whose reference has come.
+    Done,
+    /// So many were released, and there may be more; none at all where another load was in the way.
+    Rows(i64),
+    /// The table does not take one of them. A person must mend that; until then those that would have come with it wait, too.
+    Refused(Error),
+}
 
 impl Database {
     /// Loads the next rows of `dataset` whose reference has come, a batch at the most, in one transaction.
     ///
-    /// With `of` only the rows that this load parked. Returns whether there may be more.
+    /// With `of` only the rows that this load parked.
     ///
     /// # Errors
     /// `LeaseLost`; `Connection` or `Conflict` when the batch may be tried again.
-    pub async fn release_parked(&self, claim: &Claim, dataset: &Dataset, of: Option<LoadId>) -> Result<bool> {
-        let Some(reference) = &dataset.reference else { return Ok(false) };
+    pub async fn release_parked(&self, claim: &Claim, dataset: &Dataset, of: Option<LoadId>) -> Result<Release> {
+        let Some(reference) = &dataset.reference else { return Ok(Release::Done) };
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
         // Most of the time nothing waits, and then its table need not even be there yet.
@@ -23,21 +33,49 @@ impl Database {
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let waiting = connection.query_opt(&statement, &[&dataset.name, &reference.dataset]).await.map_err(failed)?;
         if waiting.is_none() {
-            return Ok(false);
+            return Ok(Release::Done);
         }
         let of = of.map(|load| load.0);
         let statement = connection.prepare_cached(&any_ready(dataset, reference)).await.map_err(failed)?;
         if !connection.query_one(&statement, &[&of]).await.map_err(failed)?.get::<_, bool>(0) {
-            return Ok(false);
+            return Ok(Release::Done);
         }
         let transaction = connection.transaction().await.map_err(failed)?;
         let statement = transaction.prepare_cached(&release(dataset, reference)).await.map_err(failed)?;
         let limit = i64::from(claim.terms.batch_size);
-        let row = transaction.query_one(&statement, &[&of, &claim.load_id.0, &limit]).await.map_err(failed)?;
-        if row.get::<_, i64>("released") > 0 {
+        let row = match transaction.query_one(&statement, &[&of, &claim.load_id.0, &limit]).await {
+            Ok(row) => row,
+            Err(error) => return refused(dataset, error),
+        };
+        let released = row.get("released");
+        if released > 0 {
             commit_step(&transaction, claim, 0, None).await?;
             transaction.commit().await.map_err(failed)?;
         }
-        Ok(true)
+        Ok(Release::Rows(released))
     }
+
+    /// How many parked rows of `dataset` wait although their reference has come, since they lack a value that is required by now.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn incomplete_parked(&self, dataset: &Dataset) -> Result<i64> {
+        let Some(reference) = &dataset.reference else { return Ok(0) };
+        let row = self.connection().await?.query_one(&incomplete(dataset, reference), &[&None::<i64>]).await;
+        row.map(|row| row.get(0)).map_err(|error| query_error("look for parked rows that are incomplete", error))
+    }
+}
+
+/// Rows were parked as good under the definition of their day; since then the table, or somebody, may have changed what they are.
+pub(super) fn refused(dataset: &Dataset, error: tokio_postgres::Error) -> Result<Release> {
+    let code = error.code().map_or_else(String::new, |code| code.code().to_owned());
+    let error = query_error("release parked rows", error);
+    let of_a_row = ["22", "23", "54", "P0001"].iter().any(|class| code.starts_with(class));
+    if error.kind() != ErrorKind::System || !of_a_row {
+        return Err(error);
+    }
+    let Dataset { name, table, .. } = dataset;
+    Ok(Release::Refused(Error::configuration(format!(
+        "parked rows of {name} stay parked, since table {table} refuses one of them (SQLSTATE {code}); mend its content in etl.parked, or the table"
+    ))))
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 
+use super::parked::{Release, refused};
 use super::rejects::link_and_resolve;
 use super::upsert::{quoted, release};
 use super::{Database, query_error};
@@ -146,19 +147,20 @@ impl Database {
     }
 
     /// Loads up to `limit` parked rows of finished loads whose reference has come by other ways than a load. Each counts as
-    /// released by the load that parked it. Returns how many, and none at all where nothing waits.
+    /// released by the load that parked it.
     ///
     /// # Errors
     /// `Connection` or `Conflict` when it may be tried again.
-    pub async fn release_waiting(&self, dataset: &Dataset, limit: i64) -> Result<i64> {
-        let Some(reference) = &dataset.reference else { return Ok(0) };
+    pub async fn release_waiting(&self, dataset: &Dataset, limit: i64) -> Result<Release> {
+        let Some(reference) = &dataset.reference else { return Ok(Release::Done) };
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         let nobody = None::<i64>;
-        let row =
-            transaction.query_one(&release(dataset, reference), &[&nobody, &nobody, &limit]).await.map_err(failed)?;
-        let released: i64 = row.get("released");
+        let row = match transaction.query_one(&release(dataset, reference), &[&nobody, &nobody, &limit]).await {
+            Ok(row) => row,
+            Err(error) => return refused(dataset, error),
+        };
         let count = "with freed as ( \
                 select load_id, count(*) as released, sum(warnings)::bigint as warnings from etl.parked \
                 where dataset = $1 and released_by = load_id and released_xid = pg_current_xact_id()::xid group by 1) \
@@ -168,7 +170,7 @@ impl Database {
             link_and_resolve(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)?;
-        Ok(released)
+        Ok(Release::Rows(row.get("released")))
     }
 
     /// The loads that ended since then whose counts are not those of their batches, parked rows or released rows, and how

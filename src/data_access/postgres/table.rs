@@ -23,7 +23,7 @@ impl Database {
             .connection()
             .await?
             .query(
-                "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, format_type(a.atttypid, a.atttypmod) as shown, \
+                "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled, format_type(a.atttypid, a.atttypmod) as shown, \
                      exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid \
                          and i.indpred is null and i.indkey::text = a.attnum::text) as is_unique, \
                      c.relkind in ('r', 'p') and not c.relrowsecurity and not c.relhasrules as takes_copies, \
@@ -69,6 +69,18 @@ impl Database {
                 return refuse(format!(
                     "column {} is not null, but optional in the dataset; make one like the other",
                     column.name
+                ));
+            }
+        }
+        let unknown = |name: &str| dataset.columns.iter().all(|column| column.name != name);
+        for name in columns
+            .iter()
+            .filter(|row| row.get("required") && !row.get::<_, bool>("filled"))
+            .map(|row| row.get("attname"))
+        {
+            if unknown(name) {
+                return refuse(format!(
+                    "column {name} is not null and has no default, but the dataset has no such column"
                 ));
             }
         }

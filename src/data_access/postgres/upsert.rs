@@ -159,9 +159,25 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
     )
 }
 
-/// `from … where …` of the parked rows of `dataset` whose reference has come. Parameter 1 is the load that parked them,
-/// or null for any.
+/// `from … where …` of the parked rows of `dataset` whose reference has come, and that have what is required of them by now.
+/// Parameter 1 is the load that parked them, or null for any.
 fn ready(dataset: &Dataset, reference: &Reference) -> String {
+    format!("{} and ({})", arrived(dataset, reference), complete(dataset))
+}
+
+/// Whether a parked row has a value in each column that is required: perhaps not since it was parked.
+fn complete(dataset: &Dataset) -> String {
+    let required = dataset.columns.iter().filter(|column| column.required);
+    let names: Vec<String> = required.map(|column| format!("'{}'", column.name)).collect();
+    format!("jsonb_strip_nulls(p.content) ?& array[{}]::text[]", names.join(", "))
+}
+
+/// How many stay parked although their reference has come, since they lack what is required by now. Parameter 1 is null.
+pub(super) fn incomplete(dataset: &Dataset, reference: &Reference) -> String {
+    format!("select count(*) {} and not ({})", arrived(dataset, reference), complete(dataset))
+}
+
+fn arrived(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         "from etl.parked p join etl.load l on l.id = p.load_id \
              join public.{table} r on r.{target_key} = p.reference_key::{target_type} \
