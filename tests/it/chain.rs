@@ -130,7 +130,7 @@ async fn a_version_that_is_loaded_once_more_does_not_open_what_was_mended() {
 }
 
 #[tokio::test]
-async fn a_key_is_of_any_length_that_its_table_takes() {
+async fn a_key_of_the_greatest_length_is_mended_and_explained() {
     let scratch = Scratch::new("chain");
     let definition = include_str!("../../datasets/asset.toml").replace("max_length = 20\n", "");
     std::fs::write(scratch.path().join("asset.toml"), definition).unwrap();
@@ -146,7 +146,7 @@ async fn a_key_is_of_any_length_that_its_table_takes() {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             char::from(b'A' + u8::try_from((state >> 16) % 58).unwrap())
         };
-        (0..2600).map(next).filter(char::is_ascii_alphabetic).collect()
+        (0..2600).map(next).filter(char::is_ascii_alphabetic).take(660).collect()
     };
     let (one, two) = (key(1), key(2));
     assert_eq!(drop_assets(&world, "1", &[(&one, true), (&two, false)]).await, LoadStatus::Loaded);
