@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The figures of several runs.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Figures(Vec<f64>);
 
 impl Figures {
@@ -52,6 +54,7 @@ impl fmt::Display for Figures {
 }
 
 /// One line of the table: the work, what was measured, what it is held against, and whether it holds.
+#[derive(Deserialize, Serialize)]
 pub struct Line {
     pub work: String,
     pub own: String,

@@ -1,8 +1,9 @@
 //! `make bench`: what the project promises to be fast at, each beside its peer, in turn in one session, so that a machine
 //! that slows down slows both. It writes `BENCHMARKS.md` and its plot.
 //!
-//! `RUNS` says how often (5), `ROWS`, `PEER_ROWS` and `LARGE_ROWS` how much, `ONLY` which sections (and then nothing is
-//! written): `init`, `small`, `load`, `rejects`, `peers`, `validate`, `memory`. `INGEST` names another build of the function.
+//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `peers`, `memory`; of the others it keeps what was
+//! measured before (`benches/results.json`). `RUNS` says how often (5), `ROWS`, `PEER_ROWS` and `LARGE_ROWS` how much, `INGEST` names
+//! another build of the function: where one of them is set, nothing is kept and nothing written.
 
 #![allow(
     clippy::print_stdout,
@@ -17,13 +18,14 @@
 
 mod figures;
 mod report;
+mod results;
 mod sections;
 #[allow(dead_code)]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod world;
 
-use figures::{Figures, Line};
+use results::Results;
 use world::World;
 
 /// How much of everything.
@@ -49,29 +51,25 @@ async fn main() {
     let only = std::env::var("ONLY").ok();
     let wanted = |section: &str| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == section));
     let world = World::start().await;
-    let (mut lines, mut points): (Vec<Line>, Vec<(&str, u64, Figures)>) = (Vec::new(), Vec::new());
-    if wanted("init") {
-        lines.push(sections::init(&world));
+    let mut results = Results::load();
+    let as_promised =
+        ["RUNS", "ROWS", "PEER_ROWS", "LARGE_ROWS", "INGEST"].iter().all(|name| std::env::var_os(name).is_none());
+    for section in report::SECTIONS.into_iter().filter(|section| wanted(section)) {
+        let mut points = Vec::new();
+        let lines = match section {
+            "init" => vec![sections::init(&world)],
+            "small" => sections::small_files(&world).await,
+            "load" => sections::load(&world, &sizes, &mut points).await,
+            "rejects" => vec![sections::rejects(&world, &sizes).await],
+            "validate" => vec![sections::validate(&world, &sizes)],
+            "peers" => sections::peers(&world, &sizes, &mut points).await,
+            _ => sections::memory(&world, &sizes).await,
+        };
+        if as_promised {
+            results.keep(section, &world.server().await, sizes.runs, lines, points);
+        }
     }
-    if wanted("small") {
-        lines.extend(sections::small_files(&world).await);
-    }
-    if wanted("load") {
-        lines.extend(sections::load(&world, &sizes, &mut points).await);
-    }
-    if wanted("rejects") {
-        lines.push(sections::rejects(&world, &sizes).await);
-    }
-    if wanted("validate") {
-        lines.push(sections::validate(&world, &sizes));
-    }
-    if wanted("peers") {
-        lines.extend(sections::peers(&world, &sizes, &mut points).await);
-    }
-    if wanted("memory") {
-        lines.extend(sections::memory(&world, &sizes).await);
-    }
-    if only.is_none() {
-        report::write(&world, &sizes, &lines, &points).await;
+    if as_promised {
+        report::write(&results);
     }
 }

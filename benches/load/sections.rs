@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 
 use crate::Sizes;
 use crate::figures::{Figures, Line};
+use crate::results::Point;
 use crate::support::emulator::Emulator;
 use crate::world::{World, invoke, seconds, timed};
 
 const PEERS: [&str; 3] = ["sling", "pgloader", "dlt"];
 const POINTS: [u64; 3] = [10_000, 50_000, 200_000];
 
-/// What was measured of whom with how many rows.
-pub type Points = Vec<(&'static str, u64, Figures)>;
+fn point(tool: &str, rows: u64, seconds: Figures) -> Point {
+    Point { tool: tool.to_owned(), rows, seconds }
+}
 
 fn columns(pairs: &[(f64, f64)]) -> (Figures, Figures) {
     (pairs.iter().map(|pair| pair.0).collect(), pairs.iter().map(|pair| pair.1).collect())
@@ -102,7 +104,7 @@ pub async fn small_files(world: &World) -> Vec<Line> {
 }
 
 /// A large file that is new, that was loaded before, and of which a part has changed, against `psql`.
-pub async fn load(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Line> {
+pub async fn load(world: &World, sizes: &Sizes, points: &mut Vec<Point>) -> Vec<Line> {
     let file = world.trades(sizes.rows, 0);
     let changed = world.changed(&file);
     world.put("incoming/trades/large.csv", &file).await;
@@ -137,7 +139,7 @@ pub async fn load(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Line
         }
     }
     let (own, psql) = columns(&new);
-    points.extend([("small-etl", sizes.rows, own), ("psql", sizes.rows, psql)]);
+    points.extend([point("small-etl", sizes.rows, own), point("psql", sizes.rows, psql)]);
     let line = |work: &str, pairs: &[(f64, f64)], bound| {
         let (own, psql) = columns(pairs);
         let work = format!("{} {work}", sizes.rows);
@@ -188,7 +190,7 @@ pub fn validate(world: &World, sizes: &Sizes) -> Line {
 }
 
 /// What people use today, each with its own way to upsert.
-pub async fn peers(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Line> {
+pub async fn peers(world: &World, sizes: &Sizes, points: &mut Vec<Point>) -> Vec<Line> {
     let folder = installed();
     let mut lines = Vec::new();
     let mut rows: Vec<u64> = POINTS.into_iter().filter(|rows| *rows < sizes.peer_rows).collect();
@@ -242,9 +244,13 @@ pub async fn peers(world: &World, sizes: &Sizes, points: &mut Points) -> Vec<Lin
                 let bare = Line::told(&work, format!("copy {} s", all(&copy)), beside, (&ratios, " x as fast"));
                 lines.extend([line, bare]);
             }
-            points.push((peer, rows, all(figures)));
+            points.push(point(peer, rows, all(figures)));
         }
-        points.extend([("small-etl", rows, all(&own)), ("psql", rows, psql), ("copy", rows, all(&copy))]);
+        points.extend([
+            point("small-etl", rows, all(&own)),
+            point("psql", rows, psql),
+            point("copy", rows, all(&copy)),
+        ]);
     }
     lines
 }

@@ -116,6 +116,11 @@ impl World {
         self.settle().await;
     }
 
+    /// The version of Postgres.
+    pub async fn server(&self) -> String {
+        self.admin.query_one("show server_version", &[]).await.expect("ask the server").get(0)
+    }
+
     pub async fn number(&self, query: &str) -> i64 {
         self.admin.query_one(query, &[]).await.expect("ask the database").get(0)
     }
