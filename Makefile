@@ -58,7 +58,7 @@ test: setup ## Run all tests on a real Postgres and a real S3 server; DATABASE_U
 torture: setup ## Kill, cut and confuse it for MINUTES (default 5), from SEED (default: random), and check the end
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --exact torture::whatever_happens_the_end_is_that_of_one_quiet_run
 
-bench: setup ## Measure against psql, sling, pgloader and dlt, write BENCHMARKS.md; ONLY, RUNS and ROWS choose less
+bench: setup ## Measure against psql, sling, pgloader and dlt, write BENCHMARKS.md; ONLY=peers (or load, small, …) measures a part
 	$(CARGO) bench $(LOCKED) --profile dev --bench load
 
 bench-parts: setup ## Measure what splitting, staging, validation and encoding take by themselves
