@@ -236,7 +236,9 @@ pub async fn release(database: &Database, datasets: &Datasets, result: &mut Reco
         }
         result.released += moved;
         if moved == 0 {
-            refused.iter().for_each(|(dataset, error)| result.note(Some(&dataset.name), "parked", error.chain(), 1));
+            for (dataset, error) in refused {
+                result.note(Some(&dataset.name), "parked", error.chain(), 1);
+            }
             break;
         }
     }
