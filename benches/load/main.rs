@@ -66,7 +66,10 @@ async fn main() {
             _ => sections::memory(&world, &sizes).await,
         };
         if as_promised {
-            results.keep(section, &world.server().await, sizes.runs, lines, points);
+            let peers = if section == "peers" { sections::versions() } else { String::new() };
+            let server = format!("Postgres {}", world.server().await);
+            let beside: Vec<&str> = std::iter::once(server.as_str()).chain(peers.lines()).collect();
+            results.keep(section, &beside.join(", "), lines, points);
         }
     }
     if as_promised {

@@ -7,7 +7,6 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::results::{Point, Results};
-use crate::sections::versions;
 
 /// In the order in which they are measured and told.
 pub const SECTIONS: [&str; 7] = ["init", "small", "load", "rejects", "validate", "peers", "memory"];
@@ -24,19 +23,18 @@ const TOOLS: [(&str, RGBColor); 6] = [
 /// Writes both into the checkout.
 pub fn write(results: &Results) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut text = format!(
+    let mut text = String::from(
         "# Benchmarks\n\n\
-         Written by `make bench`; every figure is the median of several runs in turn after one to warm up, with the lowest and the \
+         Written by `make bench`; every figure is the median of 5 runs in turn after one to warm up, with the lowest and the \
          highest in brackets, unless the line says otherwise. Ratios are taken run by run. Trust the ratios more than the seconds: they \
          come from one machine, with Postgres, the S3 server and the tool on the same cores. Sections may come from different days, as the \
          last table tells.\n\n\
          Small ETL runs as on AWS: the `ingest` binary (profile dev: opt-level 2, DuckDB at 3) under the Lambda runtime emulator reads the \
-         file from an S3 server and checks every rule. psql, sling, pgloader and dlt ({}) read it from disk and check nothing. `copy` is what \
+         file from an S3 server and checks every rule. psql, sling, pgloader and dlt read it from disk and check nothing. `copy` is what \
          nobody who writes to this table undercuts: two `psql`, each with half of the file and one `\\copy` straight into the table, which \
          no second load would survive. The table has its five indexes and its foreign key; Postgres its default settings but \
          `max_wal_size = 4GB`. How each peer is set up, and in what it differs, stands in `benches/peers/`.\n\n\
          | work | Small ETL | beside | figure | bound | |\n| --- | --- | --- | --- | --- | --- |\n",
-        versions().replace('\n', ", "),
     );
     let measured = || SECTIONS.into_iter().filter_map(|name| Some((name, results.0.get(name)?)));
     for line in measured().flat_map(|(_, section)| &section.lines) {
@@ -66,11 +64,11 @@ pub fn write(results: &Results) {
             text.push('\n');
         }
     }
-    text.push_str("\n## When and where\n\n| section | at | on | runs | machine |\n| --- | --- | --- | --- | --- |\n");
+    text.push_str("\n## When and where\n\n| section | at | on | machine |\n| --- | --- | --- | --- |\n");
     for name in SECTIONS {
         match results.0.get(name) {
-            Some(of) => writeln!(text, "| {name} | {} | {} | {} | {} |", of.commit, of.date, of.runs, of.machine),
-            None => writeln!(text, "| {name} | not measured yet | | | |"),
+            Some(of) => writeln!(text, "| {name} | {} | {} | {} |", of.commit, of.date, of.machine),
+            None => writeln!(text, "| {name} | not measured yet | | |"),
         }
         .expect("write to a string");
     }

@@ -14,9 +14,8 @@ use crate::figures::{Figures, Line};
 pub struct Section {
     pub commit: String,
     pub date: String,
-    /// Processor, memory, kernel, server.
+    /// Processor, memory, kernel, compiler, server, and the peers where they were measured.
     pub machine: String,
-    pub runs: usize,
     pub lines: Vec<Line>,
     pub points: Vec<Point>,
 }
@@ -41,10 +40,10 @@ impl Results {
     }
 
     /// Puts a section in the place of its earlier run.
-    pub fn keep(&mut self, name: &str, server: &str, runs: usize, lines: Vec<Line>, points: Vec<Point>) {
+    pub fn keep(&mut self, name: &str, beside: &str, lines: Vec<Line>, points: Vec<Point>) {
         let commit = output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]);
-        let (date, machine) = (Utc::now().format("%Y-%m-%d").to_string(), machine(server));
-        self.0.insert(name.to_owned(), Section { commit, date, machine, runs, lines, points });
+        let (date, machine) = (Utc::now().format("%Y-%m-%d").to_string(), machine(beside));
+        self.0.insert(name.to_owned(), Section { commit, date, machine, lines, points });
         std::fs::write(path(), serde_json::to_string_pretty(self).expect("write results")).expect("write results");
     }
 }
@@ -58,7 +57,7 @@ fn output(program: &str, arguments: &[&str]) -> String {
     output.map_or("unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn machine(server: &str) -> String {
+fn machine(beside: &str) -> String {
     let field = |file: &str, name: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
@@ -66,7 +65,7 @@ fn machine(server: &str) -> String {
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "{}, {cores} cores, memory {}, Linux {}; {}; Postgres {server}",
+        "{}, {cores} cores, memory {}, Linux {}; {}; {beside}",
         field("/proc/cpuinfo", "model name"),
         field("/proc/meminfo", "MemTotal"),
         output("uname", &["-r"]),

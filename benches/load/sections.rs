@@ -297,7 +297,7 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
     let line = |(rows, elapsed, peak): (u64, f64, f64)| {
         let own = format!("{elapsed:.0} s");
         Line::at_most(
-            &format!("peak memory of `ingest`, {rows} new trades"),
+            &format!("peak memory of `ingest`, {rows} new trades, one run"),
             own,
             "-".into(),
             (&one(peak.round()), " MB"),
@@ -309,7 +309,8 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
     let ratio = one(per_row(large) / per_row(small));
     let own = format!("{:.2} us", per_row(large) * 1e6);
     let other = format!("{} rows {:.2} us", small.0, per_row(small) * 1e6);
-    let growth = Line::at_most(&format!("time for a row, {} new trades", large.0), own, other, (&ratio, " x"), 1.3);
+    let growth =
+        Line::at_most(&format!("time for a row, {} new trades, one run", large.0), own, other, (&ratio, " x"), 1.3);
     vec![line(small), line(middle), line(large), growth]
 }
 

@@ -72,17 +72,13 @@ impl Database {
                 ));
             }
         }
-        let unknown = |name: &str| dataset.columns.iter().all(|column| column.name != name);
-        for name in columns
-            .iter()
-            .filter(|row| row.get("required") && !row.get::<_, bool>("filled"))
-            .map(|row| row.get("attname"))
-        {
-            if unknown(name) {
-                return refuse(format!(
-                    "column {name} is not null and has no default, but the dataset has no such column"
-                ));
-            }
+        let never_filled = columns.iter().find(|row| {
+            let is_ours = dataset.column(row.get("attname")).is_some();
+            row.get("required") && !row.get::<_, bool>("filled") && !is_ours
+        });
+        if let Some(row) = never_filled {
+            let name: &str = row.get("attname");
+            return refuse(format!("column {name} is not null and has no default, but the dataset has no such column"));
         }
         let same_type = |column: &Column| {
             let kind = named(&column.name).map(|row| row.get::<_, &str>("kind"));
