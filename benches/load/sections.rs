@@ -274,14 +274,16 @@ pub fn versions() -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// How much memory a large file takes, and whether it takes longer for each row than a smaller one.
+/// How much memory a large file takes, and whether it takes longer for each row than a smaller one, as it does for `copy`.
 pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
     let gigabyte = sizes.large_rows / 3;
-    let mut peaks = Vec::new();
+    let (mut peaks, mut bare) = (Vec::new(), Vec::new());
     for rows in [sizes.rows, gigabyte, sizes.large_rows] {
         let file = world.trades(rows, 0);
         world.put("incoming/trades/memory.csv", &file).await;
         let size = std::fs::metadata(&file).expect("look at the file").len();
+        world.empty().await;
+        bare.push((rows, world.copy(&file), 0.0));
         std::fs::remove_file(&file).expect("remove the file");
         world.empty().await;
         let log = world.scratch.path().join("memory.log");
@@ -290,7 +292,7 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
         assert_eq!(report["inserted"], rows);
         drop(sandbox);
         let peak = metric(&log, "PeakMemory");
-        println!("{rows} rows, {size} bytes: {elapsed:.1} s, {peak:.0} MB");
+        println!("{rows} rows, {size} bytes: {elapsed:.1} s, {peak:.0} MB; copy {:.1} s", bare[bare.len() - 1].1);
         peaks.push((rows, elapsed, peak));
     }
     let one = |figure: f64| -> Figures { [figure].into_iter().collect() };
@@ -304,14 +306,18 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
             512.0,
         )
     };
-    let [small, middle, large] = peaks[..] else { unreachable!("three sizes") };
     let per_row = |(rows, elapsed, _): (u64, f64, f64)| elapsed / rows as f64;
-    let ratio = one(per_row(large) / per_row(small));
-    let own = format!("{:.2} us", per_row(large) * 1e6);
-    let other = format!("{} rows {:.2} us", small.0, per_row(small) * 1e6);
-    let growth =
-        Line::at_most(&format!("time for a row, {} new trades, one run", large.0), own, other, (&ratio, " x"), 1.3);
-    vec![line(small), line(middle), line(large), growth]
+    // Time for a row of the large file, of the small one, and the ratio.
+    let growth = |runs: &[(u64, f64, f64)]| {
+        let (small, large) = (per_row(runs[0]), per_row(runs[2]));
+        (format!("{:.2} us", large * 1e6), format!("{} rows {:.2} us", sizes.rows, small * 1e6), one(large / small))
+    };
+    let work = format!("time for a row, {} new trades, one run", sizes.large_rows);
+    let (own, other, ratio) = growth(&peaks);
+    let ours = Line::at_most(&work, own, other, (&ratio, " x"), 1.3);
+    let (own, other, ratio) = growth(&bare);
+    let of_copy = Line::told("the same of `copy`", own, other, (&ratio, " x"));
+    peaks.into_iter().map(line).chain([ours, of_copy]).collect()
 }
 
 /// The last figure of a metric that a function printed.
