@@ -84,6 +84,9 @@ check-host-binary: build ## Look at what the functions built for this machine as
 check-images: build ## Build the images of the Dockerfile on a stand-in for their base, and run them (needs Docker)
 	@tests/images/check
 
+# As .ci/deploy sets them.
+check-binaries: export HOST_CXXFLAGS := -Xclang -Oz
+check-binaries: export TARGET_CXXFLAGS := -Xclang -Oz
 check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 and x86_64, and look at what they ask of Lambda
 	@for arch in arm64 x86-64; do \
 		echo "==> building for $$arch (the first time compiles DuckDB: half an hour or more)"; \

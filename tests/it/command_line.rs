@@ -154,6 +154,7 @@ async fn migrate_and_load_print_a_report_for_people_and_the_answer_of_ingest_for
     applied V6 watched
     applied V7 delivery
     applied V8 outbox
+    applied V9 connection_limit
     ");
     let report = text(&small_etl(&scratch, &variables, &["load", "assets.csv", "--dataset", "asset"]));
     assert!(

@@ -18,7 +18,7 @@ use crate::world::moto;
 /// Notes its first words. `ANSWER` is what migrate answers, `FAILS` the call that fails.
 const SAM: &str = r#"#!/bin/bash
 words="$1 $2"; case "$1" in build | deploy) words=$1; esac
-for word in "$@"; do case "$word" in AcceptEvents=* | Architecture=* | --resolve-image-repos) words="$words $word"; esac; done
+for word in "$@"; do case "$word" in AcceptEvents=* | Architecture=* | FetchSchedule=* | KmsKeyArn=* | --resolve-image-repos) words="$words $word"; esac; done
 echo "$words" >> "$CALLS"
 case "$words" in "$FAILS"*) [ -z "$FAILS" ] || exit 1; esac
 case "$1" in
@@ -83,6 +83,13 @@ fn ingest_takes_events_only_after_the_schema_is_current() {
     list stack-outputs
     ");
     assert!(done.packed, "the certificates of RDS and what is to be included");
+}
+
+#[test]
+fn a_parameter_may_have_spaces_or_be_empty() {
+    let done = deploy(&["dev", "FetchSchedule=rate(1 hour)", "KmsKeyArn="], "", MIGRATED);
+    let quoted = r#"deploy Architecture=arm64 FetchSchedule="rate(1 hour)" KmsKeyArn="" AcceptEvents=true"#;
+    assert!(done.calls.contains(quoted), "{}", done.calls);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use small_etl::data_access::postgres::Database;
 use small_etl::error::ErrorKind;
 
 use crate::contract::ASSETS;
+use crate::support::postgres::Postgres;
 use crate::world::{World, empty_database, query, settings_for};
 
 fn database(url: &str) -> Database {
@@ -16,8 +17,8 @@ async fn two_workers_that_migrate_at_once_apply_each_migration_once() {
     let (one, two) = (database(&url), database(&url));
     let (one, two) = tokio::join!(one.migrate(None), two.migrate(None));
     let (one, two) = (one.unwrap().len(), two.unwrap().len());
-    assert_eq!((one.max(two), one.min(two)), (8, 0));
-    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "8");
+    assert_eq!((one.max(two), one.min(two)), (9, 0));
+    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "9");
 }
 
 #[tokio::test]
@@ -28,6 +29,7 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
     database(&url).migrate(None).await.unwrap();
     assert_ne!(query(&url, objects).await, "0");
     for undo in [
+        include_str!("../../migrations/undo/9.sql"),
         include_str!("../../migrations/undo/8.sql"),
         include_str!("../../migrations/undo/7.sql"),
         include_str!("../../migrations/undo/6.sql"),
@@ -40,7 +42,7 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
         query(&url, undo).await;
     }
     assert_eq!(query(&url, objects).await, "0");
-    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 8);
+    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 9);
 }
 
 #[tokio::test]
@@ -66,6 +68,20 @@ async fn the_ingest_role_loads_files_and_cannot_change_the_schema() {
 }
 
 #[tokio::test]
+async fn a_role_that_was_there_before_is_limited_too_unless_somebody_did() {
+    let server = Postgres::start(&["fsync=off"], |_| {});
+    let url = server.url("postgres");
+    let limit = "select rolconnlimit from pg_roles where rolname = 'small_etl_ingest'";
+    query(&url, "create role small_etl_ingest login password 'theirs'").await;
+    database(&url).migrate(None).await.unwrap();
+    assert_eq!(query(&url, limit).await, "9");
+    query(&url, "alter role small_etl_ingest connection limit 20").await;
+    query(&url, include_str!("../../migrations/undo/9.sql")).await;
+    database(&url).migrate(None).await.unwrap();
+    assert_eq!(query(&url, limit).await, "20");
+}
+
+#[tokio::test]
 async fn a_schema_that_is_missing_or_too_old_is_refused() {
     let (url, _) = empty_database().await;
     let mut world = World::new().await;
@@ -76,8 +92,8 @@ async fn a_schema_that_is_missing_or_too_old_is_refused() {
     assert!(error.to_string().contains("run `small-etl migrate` first"), "{error}");
 
     let world = World::new().await;
-    world.query("delete from refinery_schema_history where version = 8").await;
+    world.query("delete from refinery_schema_history where version = 9").await;
     world.put("incoming/assets/1.csv", ASSETS).await;
     let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
-    assert!(error.to_string().contains("the schema has version 7, this program needs 8"), "{error}");
+    assert!(error.to_string().contains("the schema has version 8, this program needs 9"), "{error}");
 }
