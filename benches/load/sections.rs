@@ -283,7 +283,7 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
         world.put("incoming/trades/memory.csv", &file).await;
         let size = std::fs::metadata(&file).expect("look at the file").len();
         world.empty().await;
-        bare.push((rows, world.copy(&file), 0.0));
+        bare.push(world.copy(&file));
         std::fs::remove_file(&file).expect("remove the file");
         world.empty().await;
         let log = world.scratch.path().join("memory.log");
@@ -292,7 +292,7 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
         assert_eq!(report["inserted"], rows);
         drop(sandbox);
         let peak = metric(&log, "PeakMemory");
-        println!("{rows} rows, {size} bytes: {elapsed:.1} s, {peak:.0} MB; copy {:.1} s", bare[bare.len() - 1].1);
+        println!("{rows} rows, {size} bytes: {elapsed:.1} s, {peak:.0} MB; copy {:.1} s", bare[bare.len() - 1]);
         peaks.push((rows, elapsed, peak));
     }
     let one = |figure: f64| -> Figures { [figure].into_iter().collect() };
@@ -306,16 +306,15 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
             512.0,
         )
     };
-    let per_row = |(rows, elapsed, _): (u64, f64, f64)| elapsed / rows as f64;
     // Time for a row of the large file, of the small one, and the ratio.
-    let growth = |runs: &[(u64, f64, f64)]| {
-        let (small, large) = (per_row(runs[0]), per_row(runs[2]));
-        (format!("{:.2} us", large * 1e6), format!("{} rows {:.2} us", sizes.rows, small * 1e6), one(large / small))
+    let growth = |small: f64, large: f64| {
+        let (small, large) = (small * 1e6 / sizes.rows as f64, large * 1e6 / sizes.large_rows as f64);
+        (format!("{large:.2} us"), format!("{} rows {small:.2} us", sizes.rows), one(large / small))
     };
     let work = format!("time for a row, {} new trades, one run", sizes.large_rows);
-    let (own, other, ratio) = growth(&peaks);
+    let (own, other, ratio) = growth(peaks[0].1, peaks[2].1);
     let ours = Line::at_most(&work, own, other, (&ratio, " x"), 1.3);
-    let (own, other, ratio) = growth(&bare);
+    let (own, other, ratio) = growth(bare[0], bare[2]);
     let of_copy = Line::told("the same of `copy`", own, other, (&ratio, " x"));
     peaks.into_iter().map(line).chain([ours, of_copy]).collect()
 }
