@@ -68,25 +68,21 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
     })
 }
 
-/// Starts logging to standard error; `RUST_LOG` sets what is logged, `quiet` what is when it is unset. Other crates are
-/// never logged in more detail than `info`.
+/// Starts logging to standard error; `RUST_LOG` sets what is logged, `quiet` what is when it is unset. Nothing is ever
+/// logged in more detail than `info`.
 pub fn start_logging(format: LogFormat, quiet: &str) {
-    use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
     use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
     use tracing_subscriber::util::SubscriberInitExt as _;
     let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    // In detail other crates tell the parameters of statements and the bodies of requests, and so cells.
-    let tells_no_cell =
-        filter_fn(|event| event.target().starts_with("small_etl") || *event.level() <= tracing::Level::INFO);
-    let filter = wanted.and(tells_no_cell);
+    // In more detail other crates tell the parameters of statements and the bodies of requests, and so cells.
+    let registry = tracing_subscriber::registry().with(LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
-        LogFormat::Json => {
-            tracing_subscriber::registry().with(lines.json().flatten_event(true).with_filter(filter)).init();
-        }
-        LogFormat::Text => tracing_subscriber::registry().with(lines.compact().with_filter(filter)).init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true).with_filter(wanted)).init(),
+        LogFormat::Text => registry.with(lines.compact().with_filter(wanted)).init(),
     }
 }

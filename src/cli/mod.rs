@@ -137,20 +137,18 @@ enum SampleDataset {
     Trade,
 }
 
-/// Runs the command line of this process, with the parts that settings may name.
+/// Runs the command line of this process, with the parts that settings may name, and ends the process. It does not wait for
+/// threads whose result is no longer wanted: one may sit in an answer from a server for as long as that likes.
 pub async fn main(parts: Parts) -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let code = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command, &parts).await.unwrap_or_else(|error| tell(&error)),
         Err(usage) => {
             // Nobody is left to tell when the terminal is gone. Help and version are no mistakes.
             let _ = usage.print();
-            return ExitCode::from(if usage.use_stderr() { NOT_DONE } else { DONE });
+            if usage.use_stderr() { NOT_DONE } else { DONE }
         }
     };
-    ExitCode::from(match run(arguments.command, &parts).await {
-        Ok(code) => code,
-        Err(error) => tell(&error),
-    })
+    std::process::exit(code.into())
 }
 
 /// Says what went wrong and returns the exit code for it.

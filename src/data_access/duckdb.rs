@@ -4,6 +4,7 @@
 //! The calls block; callers on an async runtime put them on a blocking thread.
 
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -82,18 +83,23 @@ struct Engine {
     sessions: Vec<Connection>,
     tables: BTreeSet<String>,
     folder: TempDir,
+    /// Tells others that the folder is in use: a process in another container may have the same number.
+    _in_use: Option<File>,
 }
 
 impl Engine {
     fn open(options: &StageOptions, parent: &Path) -> Result<Self> {
+        // One at a time: what is created and not yet locked looks as if nobody used it.
+        let _one_at_a_time = File::open(parent).and_then(|parent| parent.lock().map(|()| parent));
         remove_stale_folders(parent);
         let folder = tempfile::Builder::new()
             .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
             .tempdir_in(parent)
             .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
+        let in_use = File::open(folder.path()).and_then(|folder| folder.lock_shared().map(|()| folder)).ok();
         let root = open_locked_down(options, folder.path())
             .map_err(|error| database_error("open the staging database", &error))?;
-        Ok(Self { root, sessions: Vec::new(), tables: BTreeSet::new(), folder })
+        Ok(Self { root, sessions: Vec::new(), tables: BTreeSet::new(), folder, _in_use: in_use })
     }
 
     fn session(&mut self) -> ::duckdb::Result<Connection> {
@@ -317,8 +323,14 @@ fn remove_stale_folders(parent: &Path) {
         let name = entry.file_name();
         let owner =
             name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)).and_then(|rest| rest.split('-').next());
-        let dead = owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists());
-        if dead && Path::new("/proc/self").exists() {
+        let dead = |pid: &str| {
+            pid.parse::<u32>().is_ok_and(|pid| {
+                // In a container each process after the first may get the number of the one before.
+                pid == std::process::id() || !Path::new("/proc").join(pid.to_string()).exists()
+            })
+        };
+        let unused = || File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());
+        if owner.is_some_and(dead) && Path::new("/proc/self").exists() && unused() {
             // Whoever else is cleaning up may have been faster.
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -380,11 +392,17 @@ impl Spool {
     }
 }
 
+/// Whether a query failed since a value that it computed does not fit into its type.
+#[must_use]
+pub fn is_out_of_range(error: &Error) -> bool {
+    let class = error.source().and_then(|source| source.downcast_ref::<ClassOnly>());
+    class.is_some_and(|class| matches!(&*class.0, "Out of Range Error" | "Conversion Error"))
+}
+
 /// `DuckDB` puts cells into its messages, so that only what comes before the first of them is kept.
 fn database_error(step: &str, error: &::duckdb::Error) -> Error {
     let text = error.to_string();
     let class = text.split(':').next().unwrap_or_default().to_owned();
-    tracing::debug!(step, class, "the staging database refused");
     Error::system(step, ClassOnly(class))
 }
 
@@ -467,12 +485,16 @@ mod tests {
     #[test]
     fn a_folder_whose_process_is_gone_is_removed_by_the_next() {
         let parent = tempfile::tempdir().unwrap();
-        let stale = parent.path().join(format!("{FOLDER_PREFIX}{}-abc", u32::MAX));
-        std::fs::create_dir(&stale).unwrap();
+        // In a container each process may have the number of the one before.
+        let stale = [u32::MAX, std::process::id()];
+        let stale = stale.map(|pid| parent.path().join(format!("{FOLDER_PREFIX}{pid}-abc")));
+        for folder in &stale {
+            std::fs::create_dir(folder).unwrap();
+        }
         let stages = stages(Some(parent.path().to_owned()));
         let first = stages.open(Arc::default()).unwrap();
         let second = stages.open(Arc::default()).unwrap();
-        assert!(!stale.exists() && first.folder().exists() && second.folder().exists());
+        assert!(!stale.iter().any(|folder| folder.exists()) && first.folder().exists() && second.folder().exists());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::EncodingType;
+use chrono::Utc;
 
 use super::aws::service_error;
 use super::retry::retrying;
@@ -22,6 +23,8 @@ pub struct Listing<'a> {
     bucket: String,
     prefix: String,
     next: Next,
+    /// When it began, in milliseconds since 1970.
+    began: i64,
     /// The versions of the last key, of which the next page may have more.
     begun: Vec<ObjectVersion>,
 }
@@ -35,6 +38,7 @@ impl ObjectStore {
             bucket: bucket.into(),
             prefix: prefix.into(),
             next: Next::Versions(None, None),
+            began: Utc::now().timestamp_millis(),
             begun: Vec::new(),
         }
     }
@@ -42,7 +46,7 @@ impl ObjectStore {
 
 impl Listing<'_> {
     /// The next keys, each with all of its versions from the oldest to the newest; none at the end. Where a key has several,
-    /// their sequencers are their ranks. What deletes an object is no version, and a key that ends with `/`, with which consoles mark folders,
+    /// their sequencers are their ranks, behind those of earlier listings. What deletes an object is no version, and a key that ends with `/`, with which consoles mark folders,
     /// is no file.
     ///
     /// # Errors
@@ -60,7 +64,7 @@ impl Listing<'_> {
         page.retain(|object| !object.key.as_str().ends_with('/'));
         for object in page.iter_mut().filter(|object| object.version.is_empty()) {
             // Not every server tells the `ETag` in a listing.
-            *object = self.store.head(&self.bucket, &object.key).await?;
+            *object = self.store.head(&self.bucket, &object.key, None).await?;
         }
         let mut keys: Vec<Vec<ObjectVersion>> = vec![std::mem::take(&mut self.begun)];
         for object in page {
@@ -76,7 +80,7 @@ impl Listing<'_> {
             // S3 lists them from the newest to the oldest.
             versions.reverse();
             for (rank, object) in versions.iter_mut().enumerate() {
-                object.sequencer = Some(format!("#{rank:012}"));
+                object.sequencer = Some(format!("#{:015}{rank:012}", self.began));
             }
         }
         keys.retain(|versions| !versions.is_empty());

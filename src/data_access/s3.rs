@@ -42,19 +42,21 @@ pub struct ObjectStore {
 }
 
 impl ObjectStore {
-    /// The version that `key` has now.
+    /// The version that `key` has now, or, of those that S3 calls `version_id`, the one that it has.
     ///
     /// # Errors
     /// `File(NotFound)` and `File(Forbidden)` for the object, `Connection` where a retry may help.
-    pub async fn head(&self, bucket: &str, key: &ObjectKey) -> Result<ObjectVersion> {
+    pub async fn head(&self, bucket: &str, key: &ObjectKey, version_id: Option<&str>) -> Result<ObjectVersion> {
         let request = self.client().await.head_object().bucket(bucket).key(key.as_str());
+        let request = request.set_version_id(version_id.map(String::from));
         let head = request.send().await.map_err(|error| object_error(bucket, key, error))?;
-        let version_id = head.version_id().filter(|id| *id != "null").map(String::from);
+        let own = head.version_id().filter(|id| *id != "null").map(String::from);
         let etag = head.e_tag().map(unquoted).unwrap_or_default();
+        let version_id = own.clone().or_else(|| version_id.map(String::from));
         Ok(ObjectVersion {
             bucket: bucket.to_owned(),
             key: key.clone(),
-            version: version_id.clone().unwrap_or(etag),
+            version: own.unwrap_or(etag),
             version_id,
             size: head.content_length().and_then(|length| u64::try_from(length).ok()),
             sequencer: None,
@@ -101,7 +103,7 @@ impl ObjectStore {
             Err(error) if error.kind() == ErrorKind::File(Reason::NotFound) => Ok(None),
             // Whoever may not list the bucket gets this answer for an object that is not there.
             Err(error) if error.kind() == ErrorKind::File(Reason::Forbidden) => {
-                tracing::debug!(bucket, key = key.as_str(), "taken for an object that is not there");
+                tracing::info!(bucket, key = key.as_str(), "taken for an object that is not there");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -443,6 +445,9 @@ where
                  allow s3:GetObject and s3:ListBucket"
             ),
         ),
+        Some(403) if code == "InvalidObjectState" => {
+            Error::file(Reason::Forbidden, format!("{object}: the object is archived; restore it, and load it again"))
+        }
         Some(301) => Error::configuration(format!("{object}: the bucket lies in another region; set AWS_REGION")),
         Some(403) => Error::configuration(format!("{object}: S3 refused the credentials with {code}")),
         Some(412) => Error::file(Reason::Superseded, format!("{object}: the object was replaced before it was read")),

@@ -132,7 +132,7 @@ pub struct ObjectVersion {
     pub version_id: Option<String>,
     /// The size in bytes, where known.
     pub size: Option<u64>,
-    /// S3's sequencer, where the event had one. Of a version that was found in a listing: `#` and its rank among those of
+    /// S3's sequencer, where the event had one. Of a version that was found in a listing: `#`, when that began, its rank among those of
     /// its key, and `-` behind it where a newer one was claimed before.
     pub sequencer: Option<String>,
     /// Whether this is a file on this machine. A bucket in S3 may bear the name of [`LOCAL_BUCKET`].

@@ -183,7 +183,7 @@ impl Ingest {
             self.metrics.loaded(&report, &request.progress, sessions);
         }
         if report.status == LoadStatus::Interrupted {
-            Box::pin(self.hand_over(&report, request.dataset.as_deref())).await?;
+            Box::pin(self.hand_over(&report, request)).await?;
         }
         Ok(report)
     }
@@ -209,8 +209,10 @@ impl Ingest {
     }
 
     /// Puts the rest of a load into the queue, so that another invocation goes on with it.
-    async fn hand_over(&self, report: &LoadReport, dataset: Option<&str>) -> Result<()> {
-        let rest = report.rest.as_ref().and_then(|rest| request_for(rest, dataset, false));
+    async fn hand_over(&self, report: &LoadReport, request: &Request) -> Result<()> {
+        // Once it has begun, a run goes on; before, it is asked for still.
+        let again = request.again && report.load_id.is_none();
+        let rest = report.rest.as_ref().and_then(|rest| request_for(rest, request.dataset.as_deref(), again));
         let (Some(queue), Some(rest)) = (&self.queue, rest) else {
             return Err(Error::new(
                 ErrorKind::OutOfTime,
@@ -223,17 +225,15 @@ impl Ingest {
     }
 }
 
-/// The first of these that fit: Lambda takes an answer of six megabytes, and a cell may be as large as that.
+/// Those of these that fit: Lambda takes an answer of six megabytes, and a cell may be as large as that.
 fn within_an_answer(mut violations: Vec<Violation>) -> Vec<Violation> {
     let mut room = MOST_BYTES_SHOWN;
-    let fits = violations.iter().take_while(|violation| {
+    violations.retain(|violation| {
         let bytes = violation.message.len() + violation.value.as_ref().map_or(0, String::len);
         let fits = bytes <= room;
-        room = room.saturating_sub(bytes);
+        room -= if fits { bytes } else { 0 };
         fits
     });
-    let count = fits.count();
-    violations.truncate(count);
     violations
 }
 

@@ -40,7 +40,11 @@ pub async fn land(context: &Context, arrival: &Arrival, dataset: Option<&str>, d
     let locations = tokio::select! {
         locations = extractor.land(arrival, definition).instrument(span) => locations?,
         () = deadline.passed() => {
-            let message = format!("{arrival}: the time is over before it is landed; give the function more");
+            let message = if deadline.is_interrupted() {
+                format!("{arrival}: stopped before it is landed")
+            } else {
+                format!("{arrival}: the time is over before it is landed; give the function more")
+            };
             return Err(Error::new(ErrorKind::OutOfTime, message));
         }
     };

@@ -232,11 +232,12 @@ async fn run(
     if scope.prefix.is_none() {
         release(database, datasets, result).await?;
         check_sums(database, datasets, since, result).await?;
+        check_calendar(database, datasets, (since, Utc::now()), result).await?;
+        result.tidied = tidy(database, &context.output, terms.retention_days, deadline).await?;
+        // Last, since it takes the longer the more there is.
         for dataset in datasets.all() {
             check_table(context, database, dataset, deadline, result).await?;
         }
-        check_calendar(database, datasets, (since, Utc::now()), result).await?;
-        result.tidied = tidy(database, &context.output, terms.retention_days, deadline).await?;
     }
     result.tidied.out_of_time |= !deadline.has_time_for(Duration::ZERO);
     unreached.map_or(Ok(report_bucket), Err)

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use serde_json::{Map, Value, json};
 
 use super::Extracted;
-use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::duckdb::{Stage, blocking, is_out_of_range};
 use crate::domain::Dataset;
 use crate::domain::dataset::Statistic;
 use crate::error::Result;
@@ -47,12 +47,22 @@ fn by_grouping(statistics: &[Statistic]) -> Vec<Vec<&Statistic>> {
     groupings
 }
 
-/// The figures of statistics with one grouping: each an object by group where there is one.
+/// The figures of statistics with one grouping: each an object by group where there is one. One that does not fit into its
+/// type says so, and costs the file nothing.
 fn compute(statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
+    let batches = match stage.query(&statistics_query(statistics)) {
+        Ok(batches) => batches,
+        Err(error) if !is_out_of_range(&error) => return Err(error),
+        Err(_) if statistics.len() == 1 => return Ok(vec![json!({ "out_of_range": true })]),
+        Err(_) => {
+            let each = statistics.iter().map(|statistic| Ok(compute(&[statistic], stage)?.swap_remove(0)));
+            return each.collect();
+        }
+    };
     let grouped = statistics.iter().any(|statistic| statistic.group_by.is_some());
     let mut single = vec![Value::Null; statistics.len()];
     let mut groups = vec![Map::new(); statistics.len()];
-    for rows in stage.query(&statistics_query(statistics))? {
+    for rows in batches {
         let text = |column: usize, row: usize| {
             let texts = rows.column(column).as_string::<i32>();
             (!texts.is_null(row)).then(|| texts.value(row))

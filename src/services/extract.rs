@@ -104,7 +104,7 @@ impl Extractor for FileExtractor {
                 // S3 calls a version "null", whatever its content, that came while the bucket kept none.
                 let own = version_id.clone().filter(|id| id != "null");
                 let Some(version) = own.or_else(|| etag.clone()) else {
-                    let found = self.store.head(bucket, key).await?;
+                    let found = self.store.head(bucket, key, version_id.as_deref()).await?;
                     return Ok(ObjectVersion { sequencer: sequencer.clone(), ..found });
                 };
                 let (bucket, key, version_id) = (bucket.clone(), key.clone(), version_id.clone());
@@ -132,10 +132,15 @@ impl Extractor for FileExtractor {
         let (name, dataset, stage) = (object.display_name(), dataset.clone(), Arc::clone(stage));
         let form = (self.form, self.convert);
         if object.local {
-            let path = PathBuf::from(object.key.as_str());
+            let (path, version) = (PathBuf::from(object.key.as_str()), object.version.clone());
             return blocking(move || {
                 let file = File::open(&path).map_err(|error| file_error(&path, error))?;
-                stage_file(file, form, &name, &dataset, &stage)
+                let extracted = stage_file(file, form, &name, &dataset, &stage)?;
+                if extracted.sha256 != version && !version.is_empty() {
+                    let message = format!("{name}: the file was changed while it was read; load it again");
+                    return Err(Error::file(Reason::Superseded, message));
+                }
+                Ok(extracted)
             })
             .await;
         }

@@ -52,6 +52,11 @@ impl Place {
         if key.len() > LONGEST_KEY {
             return Err(Error::configuration(format!("{key}: the key is longer than {LONGEST_KEY} bytes")));
         }
+        if key.ends_with('/') {
+            return Err(Error::configuration(format!(
+                "{key}: a key that ends with / marks a folder and is never loaded"
+            )));
+        }
         if !dataset.claims(&key) {
             let name = &dataset.name;
             return Err(Error::configuration(format!(

@@ -183,8 +183,10 @@ async fn release(
     deadline: &Deadline,
 ) -> Result<Loading> {
     let dataset = datasets.get(&claim.dataset).map_err(Error::configuration)?;
-    let mut steps: Vec<(&Dataset, Option<LoadId>)> = vec![(dataset, Some(claim.load_id))];
-    steps.extend(datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)));
+    let mut steps: Vec<(&Dataset, Option<LoadId>)> =
+        datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)).collect();
+    // The last is the first: what waits for its rows comes after them.
+    steps.push((dataset, Some(claim.load_id)));
     let mut visited = HashSet::new();
     while let Some((waiting, of)) = steps.pop() {
         let (mut released, mut blocked) = (false, 0);

@@ -235,9 +235,10 @@ fn read_violations(
             let number = records.value(row);
             if present.as_ref().is_none_or(|(record, _)| *record != number) {
                 let raw = spool.cut(offsets.value(row), lengths.value(row))?;
-                let fields = fields_of(&raw);
+                // Of a record that is malformed no cell is told, and there may be millions.
                 let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
-                let key = if malformed { None } else { key_of(&fields, dataset, extracted) };
+                let fields = if malformed { Vec::new() } else { fields_of(&raw) };
+                let key = key_of(&fields, dataset, extracted);
                 present = Some((number, RejectedRecord { fields, key, raw: raw.into() }));
             }
             let Some((_, record)) = &present else { continue };
@@ -393,9 +394,12 @@ impl RejectsWriter {
 
     /// The record without the cells of ours; whole, where it is too broken to tell which those are.
     pub(super) fn without_own(&self, raw: &[u8]) -> Vec<u8> {
+        if self.own.is_empty() {
+            return raw.to_vec();
+        }
         let cells = cells_of(raw);
         let leading = self.own.iter().enumerate().all(|(nth, index)| nth == *index);
-        if self.own.is_empty() || cells.len() != self.width && (!leading || cells.len() <= self.own.len()) {
+        if cells.len() != self.width && (!leading || cells.len() <= self.own.len()) {
             return raw.to_vec();
         }
         let kept = cells.iter().enumerate().filter(|(index, _)| !self.own.contains(index)).map(|(_, cell)| *cell);

@@ -166,9 +166,10 @@ impl Source for HttpSource {
     }
 }
 
-/// The name of what is landed: the same URL has the same.
+/// The name of what is landed: the same URL has the same. It does not end with `/`, as the mark of a folder does.
 fn name_of(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{}{port}{}{query}", url.host_str().unwrap_or_default(), url.path())
+    let end = if format!("{}{query}", url.path()).ends_with('/') { "?" } else { "" };
+    format!("{}{port}{}{query}{end}", url.host_str().unwrap_or_default(), url.path())
 }

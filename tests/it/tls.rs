@@ -1,6 +1,8 @@
 //! TLS to Postgres, against a server with a certificate of its own.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use small_etl::data_access::postgres::Database;
@@ -68,6 +70,21 @@ async fn a_server_without_tls_is_refused_and_never_spoken_to_in_plain_text() {
         let error = database.migrate(None).await.unwrap_err();
         assert!(error.chain().contains("TLS"), "{}", error.chain());
     }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_in_a_handshake_is_asked_again_and_no_mistake_of_the_settings() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u@127.0.0.1:{}/d?sslmode=require", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 8];
+            stream.read_exact(&mut request).and_then(|()| stream.write_all(b"S")).unwrap();
+        }
+    });
+    let error = Database::new(&settings_for(&url, &[]).database().unwrap()).unwrap().migrate(None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection, "{}", error.chain());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The source `http`: what a server answers is landed and loaded, from listed places alone, and whole or not at all.
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::support::Scratch;
 use crate::support::emulator::Emulator;
 use crate::support::web::{Asked, WebServer, response};
 use crate::tls::authority;
-use crate::world::{World, moto};
+use crate::world::{World, moto, signal};
 
 /// Lets the dataset `asset` be fetched from this origin, with further options.
 fn fetching(scratch: &Scratch, world: &mut World, origin: &str, options: &str) {
@@ -89,6 +90,39 @@ fn page(asked: &Asked, _: &str) -> Vec<u8> {
     let next = format!("</assets.csv?page={}>; rel=\"next\"", number + 1);
     let links = [("Link", next.as_str()), ("ETag", "\"of this page\"")];
     response(200, if number < 4 { &links } else { &links[1..] }, &format!("{header}\r\n{row}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_ends_like_a_folder_is_landed_as_a_file() {
+    let (scratch, mut world) = (Scratch::new("web"), World::on_moto(&[]).await);
+    let server = WebServer::start(|_, _| response(200, &[], ASSETS));
+    fetching(&scratch, &mut world, &server.origin, PRIVATE);
+    for path in ["/export/", "/export?day=1/"] {
+        let report = load(&scratch, &world, &format!("{}{path}", server.origin)).unwrap();
+        assert_eq!((&report["status"], &report["read"]), (&json!("loaded"), &json!(4)), "{report}");
+        assert!(report["key"].as_str().unwrap().ends_with(&format!("{path}?")), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_interrupts_it_does_not_wait_for_the_server() {
+    let (scratch, mut world) = (Scratch::new("web"), World::on_moto(&[]).await);
+    let (started, asked) = std::sync::mpsc::channel();
+    let server = WebServer::start(move |_, _| {
+        started.send(()).unwrap();
+        std::thread::sleep(Duration::from_mins(1));
+        Vec::new()
+    });
+    fetching(&scratch, &mut world, &server.origin, PRIVATE);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_small-etl"));
+    command.args(["load", &format!("{}/assets.csv", server.origin)]).envs(world.variables()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    asked.recv().unwrap();
+    let stopped = Instant::now();
+    signal(child.id(), "INT");
+    let output = text(&child.wait_with_output().unwrap());
+    assert!(output.starts_with("exit 3") && output.contains("stopped before it is landed"), "{output}");
+    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,20 +147,22 @@ impl Database {
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
         transaction.execute(&alone, &[&object.bucket, &object.key.as_str()]).await.map_err(failed)?;
         // S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right. Versions
-        // of a listing have ranks, which say nothing about those.
+        // of a listing have ranks, which say nothing about those. Whoever asks for a version once more need not know its own.
         let insert = transaction
             .prepare_cached(
-                "insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
+                "with own as (select coalesce($4, ( \
+                     select sequencer from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1)) as sequencer) \
+                 insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
                      batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late) \
                  values ($1, $2, $3, \
                      (select coalesce(max(run) + case when $12 and bool_and(finished_at is not null) then 1 else 0 end, 0) \
                          from etl.load where bucket = $1 and key = $2 and version = $3), \
-                     $4, $5, $6, $7, $8, $9, $10, \
+                     (select sequencer from own), $5, $6, $7, $8, $9, $10, \
                      $13, clock_timestamp() + make_interval(secs => $11), $14, 1, \
-                     coalesce($4 like '#%-', false) \
-                     or exists (select from etl.load newer where newer.bucket = $1 and newer.key = $2 and newer.version <> $3 \
-                         and (newer.sequencer like '#%') = ($4 like '#%') \
-                         and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower($4), 64, '0') collate \"C\")) \
+                     (select exists (select from etl.load newer where newer.bucket = $1 and newer.key = $2 and newer.version <> $3 \
+                             and (newer.sequencer like '#%') = (own.sequencer like '#%') \
+                             and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower(own.sequencer), 64, '0') collate \"C\") \
+                         or coalesce(own.sequencer like '#%-', false) from own)) \
                  on conflict (bucket, key, version, run) do nothing \
                  returning id, started_at",
             )

@@ -239,7 +239,7 @@ fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
         }
         let mut cause = std::error::Error::source(&error);
         while let Some(inner) = cause {
-            if inner.is::<native_tls::Error>() {
+            if inner.is::<native_tls::Error>() && !is_cut_off(inner) {
                 let advice = format!("{step}: TLS failed; check database.root_certificates and the host's name");
                 return Error::with_source(ErrorKind::Configuration, advice, error);
             }
@@ -277,6 +277,12 @@ fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
         constraint: server.constraint().map(String::from),
     };
     Error::with_source(kind, step, state)
+}
+
+/// Whether the server went away in the midst of a handshake, as one does that restarts.
+fn is_cut_off(tls: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(tls.source(), |error| error.source()).any(<dyn std::error::Error>::is::<std::io::Error>)
+        || tls.to_string().to_lowercase().contains("unexpected eof")
 }
 
 /// What may be told of a server's error.

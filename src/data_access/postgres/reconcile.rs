@@ -21,7 +21,7 @@ pub enum Standing {
     Changed,
     /// A worker left it, and no other has it.
     Interrupted,
-    /// It could not be read, which may be over.
+    /// It could not be read, or was replaced, which may be over.
     Unreadable,
     /// It is finished, or somebody has it.
     Settled,
@@ -140,7 +140,8 @@ impl Database {
                 (None, _) if row.get("known") => Standing::Changed,
                 (None, _) => Standing::Missing,
                 (Some("interrupted" | "loading"), _) if row.get("free") => Standing::Interrupted,
-                (Some("failed"), Some("not_found" | "forbidden")) => Standing::Unreadable,
+                // Without versions a content that was replaced may come again under the same `ETag`.
+                (Some("failed"), Some("not_found" | "forbidden")) | (Some("superseded"), _) => Standing::Unreadable,
                 _ => Standing::Settled,
             })
             .collect())

@@ -16,10 +16,15 @@ create temporary table if not exists open_row (
     whole bigint, closable boolean) on commit delete rows;
 create index if not exists open_row_by_key on open_row using hash (key);
 create index if not exists open_row_by_first on open_row (first_load_id, first_record);
+-- The nightly run ends several loads in one transaction.
+delete from bad_row;
+delete from linked_row;
+delete from waiting_row;
+delete from open_row;
 
--- A row that lost to another one of its file says nothing about its key.
+-- A row that lost to another one of its file says nothing about its key. What is resolved stays so.
 insert into bad_row
-select record, min(key), bool_and(rule = 'unique') from etl.reject where load_id = :load group by record;
+select record, min(key), bool_and(rule = 'unique') from etl.reject where load_id = :load and state = 'open' group by record;
 analyze bad_row;
 
 -- A bad row is the same as before where it says so, or where the very same version of a file is loaded once more. It may
@@ -58,7 +63,7 @@ analyze linked_row;
 
 update etl.reject r set first_load_id = k.first_load_id, first_record = k.first_record,
     state = coalesce(k.state, r.state), resolved_by = k.resolved_by, resolved_at = k.resolved_at
-from linked_row k where r.load_id = :load and r.record = k.record;
+from linked_row k where r.load_id = :load and r.record = k.record and r.state = 'open';
 
 -- What may be resolved. Rejects of a load that failed wait until the whole file is loaded, unless they are lines of a rejects
 -- file themselves: the rest of such a file are rejects elsewhere.

@@ -26,7 +26,7 @@ impl Database {
                 "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled, format_type(a.atttypid, a.atttypmod) as shown, \
                      exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid \
                          and i.indpred is null and i.indkey::text = a.attnum::text) as is_unique, \
-                     c.relkind in ('r', 'p') and not c.relrowsecurity and not c.relhasrules as takes_copies, \
+                     c.relkind = 'p' as is_partitioned, not c.relrowsecurity and not c.relhasrules as takes_copies, \
                      information_schema._pg_char_max_length(a.atttypid, a.atttypmod) as length, \
                      information_schema._pg_numeric_precision(a.atttypid, a.atttypmod) as precision, \
                      information_schema._pg_numeric_scale(a.atttypid, a.atttypmod) as scale \
@@ -61,6 +61,9 @@ impl Database {
             let Dataset { name, table, .. } = dataset;
             Err(Error::configuration(format!("dataset {name}: table {table}: {message}")))
         };
+        if columns[0].get("is_partitioned") {
+            return refuse("it is partitioned, and Postgres does not tell there whether a row was inserted or updated; make it a plain table".into());
+        }
         if !named(&dataset.key).is_some_and(|row| row.get("is_unique")) {
             return refuse(format!("the key {} needs a unique index of its own", dataset.key));
         }

@@ -22,14 +22,26 @@ pub enum TlsMode {
 
 /// Takes `sslmode` out of a URL or of `key=value` pairs, since the driver knows fewer modes than people write.
 pub(super) fn split_sslmode(url: &str) -> Result<(String, Option<TlsMode>)> {
-    let (base, pairs, joint) = match url.split_once('?') {
-        Some((base, query)) if url.starts_with("postgres") => (format!("{base}?"), query.split('&').collect(), "&"),
-        _ if url.starts_with("postgres") && url.contains("://") => return Ok((url.to_owned(), None)),
-        _ => (String::new(), url.split_whitespace().collect::<Vec<_>>(), " "),
+    let (rest, mode) = match url.split_once('?') {
+        Some((base, query)) if url.starts_with("postgres") => {
+            let (modes, others): (Vec<&str>, Vec<&str>) =
+                query.split('&').partition(|pair| pair.starts_with("sslmode="));
+            (format!("{base}?{}", others.join("&")), modes.first().map(|pair| &pair["sslmode=".len()..]))
+        }
+        _ if url.starts_with("postgres") && url.contains("://") => (url.to_owned(), None),
+        _ => {
+            // A quoted value beside it may hold white space.
+            let begins = |at: &usize| url[..*at].chars().next_back().is_none_or(char::is_whitespace);
+            match url.match_indices("sslmode").map(|(at, _)| at).find(begins) {
+                None => (url.to_owned(), None),
+                Some(at) => {
+                    let pair = url[at..].split_whitespace().next().unwrap_or_default();
+                    let rest = format!("{}{}", &url[..at], url[at + pair.len()..].trim_start());
+                    (rest, Some(pair.strip_prefix("sslmode=").unwrap_or_default()))
+                }
+            }
+        }
     };
-    let (modes, others): (Vec<&str>, Vec<&str>) = pairs.into_iter().partition(|pair| pair.starts_with("sslmode="));
-    let rest = format!("{base}{}", others.join(joint));
-    let mode = modes.first().map(|pair| &pair["sslmode=".len()..]);
     let mode = match mode {
         None => None,
         Some("disable") => Some(TlsMode::Disable),
@@ -78,6 +90,9 @@ mod tests {
         assert_eq!((rest.as_str(), mode), ("postgres://u:p@h:1/d?application_name=x", Some(TlsMode::VerifyFull)));
         let (rest, mode) = split_sslmode("host=h sslmode=require user=u").unwrap();
         assert_eq!((rest.as_str(), mode), ("host=h user=u", Some(TlsMode::Require)));
+        let (rest, mode) = split_sslmode("password='a  b' sslmode=require user=u").unwrap();
+        assert_eq!((rest.as_str(), mode), ("password='a  b' user=u", Some(TlsMode::Require)));
+        assert!(split_sslmode("host=h sslmode = require").is_err());
         assert_eq!(split_sslmode("host=/tmp user=u").unwrap().1, None);
         let encoded = "postgres://h/d?options=-c%20geqo%3Doff";
         assert_eq!(split_sslmode(encoded).unwrap(), (encoded.to_owned(), None));

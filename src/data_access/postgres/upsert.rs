@@ -118,7 +118,7 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
         join = format!("left join public.{} r on r.{target} = s.{column}", quoted(&reference.table));
         for agreement in &reference.agreements {
             let (there, here) = (quoted(&agreement.equals), quoted(&agreement.column));
-            let _ = write!(disagreements, " + (r.{there} is distinct from s.{here})::int");
+            let _ = write!(disagreements, " + (r.{target} is not null and r.{there} is distinct from s.{here})::int");
         }
     }
     let settable: Vec<Column> = dataset.columns.iter().filter(|column| column.name != dataset.key).cloned().collect();
