@@ -372,8 +372,8 @@ fn readme_block(first_line: &str) -> String {
 #[tokio::test]
 async fn the_dataset_of_the_readme_works_as_it_stands() {
     let folder = Scratch::new("dataset");
-    std::fs::write(folder.path().join("quote.toml"), readme_block("# datasets/quote.toml")).unwrap();
-    std::fs::write(folder.path().join("V1__quote.sql"), readme_block("-- migrations/V1__quote.sql")).unwrap();
+    std::fs::write(folder.path().join("quote.toml"), readme_block("# mine/datasets/quote.toml")).unwrap();
+    std::fs::write(folder.path().join("V1__quote.sql"), readme_block("-- mine/migrations/V1__quote.sql")).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
     world.database.migrate(Some(folder.path())).await.unwrap();
     let quotes = "stock_code,bid,seen_at\n600000,0,2025-12-22T14:30:00\n600001,10000,2025-12-22T14:30:00\n6,1,2025-12-22T14:30:00\n";
