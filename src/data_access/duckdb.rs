@@ -83,7 +83,7 @@ struct Engine {
     sessions: Vec<Connection>,
     tables: BTreeSet<String>,
     folder: TempDir,
-    /// Tells others that the folder is in use: a process in another container may have the same number.
+    /// Locks the folder for as long as it is in use.
     _in_use: Option<File>,
 }
 
@@ -93,7 +93,7 @@ impl Engine {
         let _one_at_a_time = File::open(parent).and_then(|parent| parent.lock().map(|()| parent));
         remove_stale_folders(parent);
         let folder = tempfile::Builder::new()
-            .prefix(&format!("{FOLDER_PREFIX}{}-", std::process::id()))
+            .prefix(FOLDER_PREFIX)
             .tempdir_in(parent)
             .map_err(|error| Error::system(format!("create a temporary folder in {}", parent.display()), error))?;
         let in_use = File::open(folder.path()).and_then(|folder| folder.lock_shared().map(|()| folder)).ok();
@@ -320,18 +320,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Removes what processes left behind that were killed: in a sandbox that is used again it would fill the disk.
 fn remove_stale_folders(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let owner =
-            name.to_str().and_then(|name| name.strip_prefix(FOLDER_PREFIX)).and_then(|rest| rest.split('-').next());
-        let dead = |pid: &str| {
-            pid.parse::<u32>().is_ok_and(|pid| {
-                // In a container each process after the first may get the number of the one before.
-                pid == std::process::id() || !Path::new("/proc").join(pid.to_string()).exists()
-            })
-        };
-        let unused = || File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok());
-        if owner.is_some_and(dead) && Path::new("/proc/self").exists() && unused() {
-            // Whoever else is cleaning up may have been faster.
+        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER_PREFIX));
+        // The lock of a process goes with it.
+        if is_ours && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            // What cannot be removed is tried again by the next.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -485,16 +477,12 @@ mod tests {
     #[test]
     fn a_folder_whose_process_is_gone_is_removed_by_the_next() {
         let parent = tempfile::tempdir().unwrap();
-        // In a container each process may have the number of the one before.
-        let stale = [u32::MAX, std::process::id()];
-        let stale = stale.map(|pid| parent.path().join(format!("{FOLDER_PREFIX}{pid}-abc")));
-        for folder in &stale {
-            std::fs::create_dir(folder).unwrap();
-        }
+        let stale = parent.path().join(format!("{FOLDER_PREFIX}abc"));
+        std::fs::create_dir(&stale).unwrap();
         let stages = stages(Some(parent.path().to_owned()));
         let first = stages.open(Arc::default()).unwrap();
         let second = stages.open(Arc::default()).unwrap();
-        assert!(!stale.iter().any(|folder| folder.exists()) && first.folder().exists() && second.folder().exists());
+        assert!(!stale.exists() && first.folder().exists() && second.folder().exists());
     }
 
     #[test]

@@ -170,6 +170,9 @@ impl Source for HttpSource {
 fn name_of(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let end = if format!("{}{query}", url.path()).ends_with('/') { "?" } else { "" };
-    format!("{}{port}{}{query}{end}", url.host_str().unwrap_or_default(), url.path())
+    let mut name = format!("{}{port}{}{query}", url.host_str().unwrap_or_default(), url.path());
+    if name.ends_with('/') {
+        name.push('?');
+    }
+    name
 }

@@ -266,12 +266,8 @@ async fn an_older_version_that_is_asked_for_by_its_id_once_more_loses_every_tie(
     for file in &files {
         world.run(&Request::new(file.location.clone())).await.unwrap();
     }
-    let location = match files[0].location.clone() {
-        Location::S3 { bucket, key, version_id, .. } => {
-            Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: None }
-        }
-        Location::File(path) => Location::File(path),
-    };
+    let Location::S3 { bucket, key, version_id, .. } = files[0].location.clone() else { unreachable!() };
+    let location = Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: None };
     let again = world.run(&Request { again: true, ..Request::new(location) }).await.unwrap();
     assert_eq!((again.status, again.counts.unwrap().stale), (LoadStatus::Loaded, 1));
     assert_eq!(world.query("select cash from asset").await, "2.00");
