@@ -1,11 +1,29 @@
 //! The schema's migrations and the role of ingest.
 
+use std::fs;
+use std::path::Path;
+
 use small_etl::data_access::postgres::Database;
 use small_etl::error::ErrorKind;
 
 use crate::contract::ASSETS;
 use crate::support::postgres::Postgres;
 use crate::world::{World, empty_database, query, settings_for};
+
+/// The statements that undo each migration, the newest first, with its number.
+fn undo_scripts() -> Vec<(i64, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/undo");
+    let mut scripts: Vec<(i64, String)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let number = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+            (number, fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    scripts.sort_by_key(|(number, _)| -number);
+    scripts
+}
 
 fn database(url: &str) -> Database {
     Database::new(&settings_for(url, &[]).database().unwrap()).unwrap()
@@ -17,8 +35,9 @@ async fn two_workers_that_migrate_at_once_apply_each_migration_once() {
     let (one, two) = (database(&url), database(&url));
     let (one, two) = tokio::join!(one.migrate(None), two.migrate(None));
     let (one, two) = (one.unwrap().len(), two.unwrap().len());
-    assert_eq!((one.max(two), one.min(two)), (9, 0));
-    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, "9");
+    let all = undo_scripts().len();
+    assert_eq!((one.max(two), one.min(two)), (all, 0));
+    assert_eq!(query(&url, "select count(*) from refinery_schema_history").await, all.to_string());
 }
 
 #[tokio::test]
@@ -28,21 +47,12 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
         where n.nspname in ('etl', 'public') and c.relname <> 'refinery_schema_history' and c.relname not like 'refinery%'";
     database(&url).migrate(None).await.unwrap();
     assert_ne!(query(&url, objects).await, "0");
-    for undo in [
-        include_str!("../../migrations/undo/9.sql"),
-        include_str!("../../migrations/undo/8.sql"),
-        include_str!("../../migrations/undo/7.sql"),
-        include_str!("../../migrations/undo/6.sql"),
-        include_str!("../../migrations/undo/5.sql"),
-        include_str!("../../migrations/undo/4.sql"),
-        include_str!("../../migrations/undo/3.sql"),
-        include_str!("../../migrations/undo/2.sql"),
-        include_str!("../../migrations/undo/1.sql"),
-    ] {
+    let scripts = undo_scripts();
+    for (_, undo) in &scripts {
         query(&url, undo).await;
     }
     assert_eq!(query(&url, objects).await, "0");
-    assert_eq!(database(&url).migrate(None).await.unwrap().len(), 9);
+    assert_eq!(database(&url).migrate(None).await.unwrap().len(), scripts.len());
 }
 
 #[tokio::test]
@@ -76,7 +86,9 @@ async fn a_role_that_was_there_before_is_limited_too_unless_somebody_did() {
     database(&url).migrate(None).await.unwrap();
     assert_eq!(query(&url, limit).await, "9");
     query(&url, "alter role small_etl_ingest connection limit 20").await;
-    query(&url, include_str!("../../migrations/undo/9.sql")).await;
+    for (_, undo) in undo_scripts().iter().filter(|(number, _)| *number >= 9) {
+        query(&url, undo).await;
+    }
     database(&url).migrate(None).await.unwrap();
     assert_eq!(query(&url, limit).await, "20");
 }
@@ -92,8 +104,10 @@ async fn a_schema_that_is_missing_or_too_old_is_refused() {
     assert!(error.to_string().contains("run `small-etl migrate` first"), "{error}");
 
     let world = World::new().await;
-    world.query("delete from refinery_schema_history where version = 9").await;
+    let newest = undo_scripts()[0].0;
+    world.query(&format!("delete from refinery_schema_history where version = {newest}")).await;
     world.put("incoming/assets/1.csv", ASSETS).await;
     let error = world.try_load("incoming/assets/1.csv").await.unwrap_err();
-    assert!(error.to_string().contains("the schema has version 8, this program needs 9"), "{error}");
+    let expected = format!("the schema has version {}, this program needs {newest}", newest - 1);
+    assert!(error.to_string().contains(&expected), "{error}");
 }
