@@ -1,0 +1,84 @@
+-- What decides between two rows with one key and one time, without asking which transaction wrote a row: that number is lost
+-- when a table is altered, dumped or moved. docs/decisions/0004 says how.
+
+-- A clock that no server's time moves back, and that a dump takes along: a number for each claim, batch and release.
+create sequence etl.clock;
+
+-- `modified_at`: when this version of the file was written, as S3 (or the file system) says.
+-- `latest_version`: a row whose version is later than this is a reject; null for loads that were claimed before there was a bound.
+-- `claimed_tick`: what has a lower tick was committed before the first claim.
+-- `precedes`: a newer version of the same object was claimed before, by this load; this one ranks right below it.
+alter table etl.load
+    add column modified_at    timestamptz,
+    add column latest_version timestamptz,
+    add column claimed_tick   bigint,
+    add column precedes       bigint;
+-- A late load has lost every tie so far, and goes on to.
+update etl.load set precedes = 0 where late;
+-- Of two rows with one key and one time the one stays whose load has the higher rank: the order of the claims, but for versions
+-- of one object that are claimed the other way round.
+alter table etl.load add column rank text collate "C" not null generated always as (
+    lpad(coalesce(precedes, id)::text, 19, '0') || rpad(lower(coalesce(sequencer, '')), 64, '0') || lpad(id::text, 19, '0')) stored;
+create index load_unfinished on etl.load (dataset) where finished_at is null;
+
+-- The tick is taken when all rows of the batch are written, so that of two batches with one key the second has the higher one.
+-- So has that of a parked row, when it is released.
+alter table etl.load_batch add column tick bigint;
+alter table etl.parked add column tick bigint;
+
+create temporary table ticked on commit drop as
+select *, 1 + row_number() over (order by at, load_id, batch, record) as tick from (
+    select load_id, batch, null::bigint as record, committed_at as at from etl.load_batch
+    union all
+    select load_id, null, record, released_at from etl.parked where released_by is not null) e;
+update etl.load_batch b set tick = t.tick from ticked t where t.load_id = b.load_id and t.batch = b.batch;
+update etl.parked p set tick = t.tick from ticked t where t.load_id = p.load_id and t.record = p.record;
+update etl.load l set claimed_tick = c.tick from (
+    select id, coalesce(max(tick) over (order by at, id rows unbounded preceding), 1) as tick from (
+        select null::bigint as id, at, tick from ticked union all select id, started_at, null from etl.load) e) c
+where c.id = l.id;
+select setval('etl.clock', (select coalesce(max(tick), 1) from ticked));
+
+alter table etl.load alter column claimed_tick set not null, alter column claimed_tick set default nextval('etl.clock');
+alter table etl.load_batch alter column tick set not null, alter column tick set default nextval('etl.clock');
+create index load_batch_by_tick on etl.load_batch (tick);
+drop index etl.load_batch_by_transaction;
+create index parked_waiting_by_key on etl.parked (dataset, key) where released_by is null;
+
+-- Up to which tick something of the lineage was deleted. What a load that was claimed before then may overwrite at equal times
+-- is not known any more, and so nothing.
+create table etl.forgotten (tick bigint not null);
+create unique index forgotten_once on etl.forgotten ((true));
+insert into etl.forgotten
+select coalesce(max(tick), 0) from etl.load_batch b
+where inserted + updated + unchanged > 0 and not exists (
+    select from etl.lineage i where i.load_id = b.load_id and i.batch = b.batch);
+
+create function etl.note_forgotten() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    last bigint;
+begin
+    if tg_op = 'TRUNCATE' then
+        last := nextval('etl.clock');
+    elsif tg_table_name = 'lineage' then
+        -- Where the batches go as well, they are noted themselves.
+        select max(b.tick) into last from gone join etl.load_batch b using (load_id, batch);
+    else
+        select max(tick) into last from gone;
+    end if;
+    update etl.forgotten set tick = last where tick < last;
+    return null;
+end
+$$;
+create trigger forgotten after delete on etl.lineage referencing old table as gone
+    for each statement execute function etl.note_forgotten();
+create trigger forgotten after delete on etl.load_batch referencing old table as gone
+    for each statement execute function etl.note_forgotten();
+create trigger forgotten after delete on etl.parked referencing old table as gone
+    for each statement execute function etl.note_forgotten();
+create trigger forgotten_all after truncate on etl.lineage for each statement execute function etl.note_forgotten();
+create trigger forgotten_all after truncate on etl.load_batch for each statement execute function etl.note_forgotten();
+create trigger forgotten_all after truncate on etl.parked for each statement execute function etl.note_forgotten();
+
+grant usage on sequence etl.clock to small_etl_ingest;
+grant select on etl.forgotten to small_etl_ingest;
