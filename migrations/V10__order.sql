@@ -5,20 +5,30 @@
 create sequence etl.clock;
 
 -- `modified_at`: when this version of the file was written, as S3 (or the file system) says.
--- `latest_version`: a row whose version is later than this is a reject; null for loads that were claimed before there was a bound.
+-- `max_future_seconds`: a row whose version lies further than this after the first claim is a reject; null where there was no bound yet.
 -- `claimed_tick`: what has a lower tick was committed before the first claim.
 -- `precedes`: a newer version of the same object was claimed before, by this load; this one ranks right below it.
 alter table etl.load
-    add column modified_at    timestamptz,
-    add column latest_version timestamptz,
-    add column claimed_tick   bigint,
-    add column precedes       bigint;
+    add column modified_at timestamptz,
+    add column max_future_seconds bigint,
+    add column claimed_tick bigint,
+    add column precedes bigint;
 -- A late load has lost every tie so far, and goes on to.
 update etl.load set precedes = 0 where late;
 -- Of two rows with one key and one time the one stays whose load has the higher rank: the order of the claims, but for versions
 -- of one object that are claimed the other way round.
 alter table etl.load add column rank text collate "C" not null generated always as (
     lpad(coalesce(precedes, id)::text, 19, '0') || rpad(lower(coalesce(sequencer, '')), 64, '0') || lpad(id::text, 19, '0')) stored;
+
+-- Whether one version of an object was written after another: by the sequencers of S3 where both have one (what begins with #
+-- is a rank in a listing, and none), else by the times. False where that is not known.
+create function etl.is_later(sequencer text, modified_at timestamptz, than_sequencer text, than_modified_at timestamptz)
+returns boolean language sql immutable parallel safe as $$
+    select coalesce(case when sequencer not like '#%' and than_sequencer not like '#%'
+        then rpad(lower(sequencer), 64, '0') collate "C" > rpad(lower(than_sequencer), 64, '0') collate "C"
+        else modified_at > than_modified_at end, false)
+$$;
+
 create index load_unfinished on etl.load (dataset) where finished_at is null;
 
 -- The tick is taken when all rows of the batch are written, so that of two batches with one key the second has the higher one.

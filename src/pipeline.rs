@@ -192,6 +192,10 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         ended => ended,
     };
     let ending = outcome?;
+    if claim.returned && ending.status != LoadStatus::Interrupted {
+        // The object came back to this content after another one. Its rows have to win over those of that one.
+        return Box::pin(run_in_span(context, database, request)).await;
+    }
     let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(&object));
     let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
     Ok(LoadReport {
@@ -261,7 +265,7 @@ impl FileWork<'_> {
         let refused = self.over_threshold(&extracted, validated);
         // Else the first batch notes it. Where workers die before that, the ledger should say what the file has.
         if refused.is_some() || self.claim.attempt > 1 {
-            retrying(|| self.database.note_read(self.claim, read, Some(&extracted.header))).await?;
+            retrying(|| self.database.note_read(self.claim, extracted.seen())).await?;
         }
         if let Some(error) = refused {
             return self.fail(error, read, || rejects::all(definition, &stage, &extracted)).await;
@@ -423,13 +427,15 @@ impl FileWork<'_> {
 
     /// A load that goes on runs under the definitions of its first claim, not under those of this program.
     async fn datasets_in_force(&self) -> Result<Arc<Datasets>> {
+        let latest_version = self.claim.terms.latest_version(self.claim.started_at);
         if self.claim.dataset_version == self.context.datasets.version() {
-            return Ok(Arc::clone(&self.context.datasets));
+            return Ok(Arc::new(self.context.datasets.with_latest_version(latest_version)));
         }
         let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
         let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         let datasets = Datasets::parse(files).map_err(Error::configuration)?;
-        with_rules(datasets, &self.context.pipelines).map(Arc::new)
+        let datasets = with_rules(datasets, &self.context.pipelines)?;
+        Ok(Arc::new(datasets.with_latest_version(latest_version)))
     }
 
     /// Renews the lease while the file is staged; returns only when it is lost.
@@ -532,11 +538,11 @@ fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> Result<Optio
 
 /// What the ledger knows of an object that cannot be read.
 fn unidentified(location: &Location) -> ObjectVersion {
-    let (version, sequencer) = match location {
-        Location::S3 { version_id, etag, sequencer, .. } => {
-            (version_id.clone().or_else(|| etag.clone()), sequencer.clone())
+    let (version, sequencer, modified) = match location {
+        Location::S3 { version_id, etag, sequencer, modified, .. } => {
+            (version_id.clone().or_else(|| etag.clone()), sequencer.clone(), *modified)
         }
-        Location::File(_) => (None, None),
+        Location::File(_) => (None, None, None),
     };
     ObjectVersion {
         bucket: location.bucket().to_owned(),
@@ -545,6 +551,7 @@ fn unidentified(location: &Location) -> ObjectVersion {
         version_id: None,
         size: None,
         sequencer,
+        modified,
         local: false,
     }
 }

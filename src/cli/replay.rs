@@ -54,13 +54,13 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ReplayArg
     let database = Database::new(&settings.database()?)?;
     let files = retrying(|| database.files_since(&today.name, arguments.since)).await?;
     let (mut replayed, mut unread, mut gone) = (Vec::new(), Vec::new(), false);
-    for (load, location, version) in files {
-        match pipeline::replay(&context, load, &location, &version, (today, changed)).await {
+    for file in files {
+        match pipeline::replay(&context, &file, (today, changed)).await {
             Ok(file) => replayed.push(file),
             Err(error) => {
                 let ErrorKind::File(reason) = error.kind() else { return Err(error) };
                 gone |= matches!(reason, Reason::NotFound | Reason::Forbidden | Reason::Superseded);
-                unread.push((load, error.chain()));
+                unread.push((file.load_id, error.chain()));
             }
         }
     }

@@ -2,11 +2,12 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::EncodingType;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use super::aws::service_error;
 use super::retry::retrying;
-use super::s3::{ObjectStore, unquoted};
+use super::s3::{ObjectStore, unquoted, written_at};
+use crate::domain::object::rank_in_listing;
 use crate::domain::{ObjectKey, ObjectVersion};
 use crate::error::{Error, Result};
 
@@ -23,8 +24,8 @@ pub struct Listing<'a> {
     bucket: String,
     prefix: String,
     next: Next,
-    /// When it began, in milliseconds since 1970.
-    began: i64,
+    /// When it began.
+    began: DateTime<Utc>,
     /// The versions of the last key, of which the next page may have more.
     begun: Vec<ObjectVersion>,
 }
@@ -38,7 +39,7 @@ impl ObjectStore {
             bucket: bucket.into(),
             prefix: prefix.into(),
             next: Next::Versions(None, None),
-            began: Utc::now().timestamp_millis(),
+            began: Utc::now(),
             begun: Vec::new(),
         }
     }
@@ -80,7 +81,7 @@ impl Listing<'_> {
             // S3 lists them from the newest to the oldest.
             versions.reverse();
             for (rank, object) in versions.iter_mut().enumerate() {
-                object.sequencer = Some(format!("#{:015}{rank:012}", self.began));
+                object.sequencer = Some(rank_in_listing(self.began, rank));
             }
         }
         keys.retain(|versions| !versions.is_empty());
@@ -107,7 +108,7 @@ impl Listing<'_> {
             Next::End
         };
         let versions = page.versions.unwrap_or_default().into_iter();
-        let versions = versions.map(|found| self.listed(found.key, encoded, found.version_id, found.e_tag, found.size));
+        let versions = versions.map(|found| self.listed(found.key, encoded, found.version_id, found.e_tag, (found.size, found.last_modified)));
         Ok(Some((versions.collect::<Result<_>>()?, next)))
     }
 
@@ -116,7 +117,7 @@ impl Listing<'_> {
         let page = Box::pin(request.set_continuation_token(token).send()).await.map_err(|error| self.error(error))?;
         let next = page.next_continuation_token.map_or(Next::End, |token| Next::Objects(Some(token)));
         let objects = page.contents.unwrap_or_default().into_iter();
-        let objects = objects.map(|found| self.listed(found.key, false, None, found.e_tag, found.size));
+        let objects = objects.map(|found| self.listed(found.key, false, None, found.e_tag, (found.size, found.last_modified)));
         Ok((objects.collect::<Result<_>>()?, next))
     }
 
@@ -126,7 +127,7 @@ impl Listing<'_> {
         encoded: bool,
         version_id: Option<String>,
         etag: Option<String>,
-        size: Option<i64>,
+        (size, modified): (Option<i64>, Option<aws_sdk_s3::primitives::DateTime>),
     ) -> Result<ObjectVersion> {
         let own = version_id.clone().filter(|id| id != "null");
         Ok(ObjectVersion {
@@ -136,6 +137,7 @@ impl Listing<'_> {
             version_id,
             size: size.and_then(|size| u64::try_from(size).ok()),
             sequencer: None,
+            modified: modified.as_ref().and_then(written_at),
             local: false,
         })
     }

@@ -15,6 +15,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use backon::BackoffBuilder;
 use bytes::{Buf, Bytes};
+use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
@@ -60,6 +61,7 @@ impl ObjectStore {
             version_id,
             size: head.content_length().and_then(|length| u64::try_from(length).ok()),
             sequencer: None,
+            modified: head.last_modified().and_then(written_at),
             local: false,
         })
     }
@@ -191,6 +193,7 @@ impl ObjectStore {
             chunk: Bytes::new(),
             position: 0,
             length: None,
+            modified: None,
             ended: false,
             failures: 0,
         }
@@ -221,6 +224,11 @@ fn client(shared: &SdkConfig) -> Client {
 /// The quotes of an `ETag` are HTTP's; events leave them out.
 pub(super) fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
+}
+
+/// When an object was written, in whole seconds: not every answer of S3 tells more.
+pub(super) fn written_at(time: &aws_sdk_s3::primitives::DateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.secs(), 0)
 }
 
 /// Writes one object in parts, so that it may be of any size.
@@ -345,12 +353,20 @@ pub struct ObjectBody {
     position: u64,
     /// What the server says that the whole object has, once it was asked.
     length: Option<u64>,
+    /// When the object was written.
+    modified: Option<DateTime<Utc>>,
     ended: bool,
     /// How often the body broke off since it last brought something.
     failures: usize,
 }
 
 impl ObjectBody {
+    /// When the object was written, once some of it was read.
+    #[must_use]
+    pub fn modified(&self) -> Option<DateTime<Utc>> {
+        self.modified
+    }
+
     async fn open(&mut self) -> Result<ByteStream> {
         let ObjectVersion { bucket, key, version, version_id, .. } = &self.object;
         let mut request = self.client.get_object().bucket(bucket).key(key.as_str());
@@ -370,6 +386,7 @@ impl ObjectBody {
         }
         let rest = response.content_length().and_then(|length| u64::try_from(length).ok());
         self.length = rest.map(|rest| self.position + rest);
+        self.modified = response.last_modified().and_then(written_at);
         Ok(response.body)
     }
 

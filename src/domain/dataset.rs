@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use globset::GlobSet;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -112,6 +113,8 @@ pub struct Dataset {
     pub key: String,
     /// The timestamp that tells an older row from a newer one.
     pub version: String,
+    /// A row with a later version is rejected, or it would make every later row of its key stale. `None` without a bound.
+    pub latest_version: Option<DateTime<Utc>>,
     /// The columns that are loaded.
     pub columns: Vec<Column>,
     /// Columns that the file may have and that are never loaded.
@@ -172,6 +175,12 @@ impl Dataset {
         plain.columns.retain(|column| !column.encrypt);
         plain.rules.retain(|rule| !rule.reads.iter().any(|column| hidden.contains(column)));
         plain
+    }
+
+    /// The same, but rows with a later version are rejected.
+    #[must_use]
+    pub fn with_latest_version(&self, latest: Option<DateTime<Utc>>) -> Self {
+        Self { latest_version: latest, ..self.clone() }
     }
 
     fn with_warnings_as_errors(mut self) -> Self {
@@ -241,6 +250,12 @@ impl Datasets {
     pub fn with_warnings_as_errors(&self) -> Self {
         let all = self.all.iter().cloned().map(Dataset::with_warnings_as_errors).collect();
         Self { all, ..self.clone() }
+    }
+
+    /// The same set, but rows with a later version are rejected.
+    #[must_use]
+    pub fn with_latest_version(&self, latest: Option<DateTime<Utc>>) -> Self {
+        Self { all: self.all.iter().map(|dataset| dataset.with_latest_version(latest)).collect(), ..self.clone() }
     }
 
     /// The same set, where each dataset has further rules.

@@ -195,6 +195,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         table: source.name(&definition.table)?,
         key,
         version,
+        latest_version: None,
         ignored,
         null_values: definition.null_values,
         rules,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::Utf8Error;
 
+use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
 /// The key of an object inside its bucket, decoded.
@@ -56,6 +57,8 @@ pub enum Location {
         size: Option<u64>,
         /// S3's sequencer: orders the events of one key.
         sequencer: Option<String>,
+        /// When it was written, where a listing says so.
+        modified: Option<DateTime<Utc>>,
     },
     /// A file on this machine.
     File(PathBuf),
@@ -64,7 +67,8 @@ pub enum Location {
 impl Location {
     /// The newest version of an object, of which no more is known than its name.
     pub fn s3(bucket: impl Into<String>, key: impl Into<ObjectKey>) -> Self {
-        Self::S3 { bucket: bucket.into(), key: key.into(), version_id: None, etag: None, size: None, sequencer: None }
+        let (bucket, key) = (bucket.into(), key.into());
+        Self::S3 { bucket, key, version_id: None, etag: None, size: None, sequencer: None, modified: None }
     }
 
     /// Reads `s3://BUCKET/KEY`, or else a path.
@@ -94,6 +98,7 @@ impl Location {
             etag: object.has_etag().then(|| object.version.clone()),
             size: object.size,
             sequencer: object.sequencer.clone(),
+            modified: object.modified,
         }
     }
 
@@ -135,8 +140,22 @@ pub struct ObjectVersion {
     /// S3's sequencer, where the event had one. Of a version that was found in a listing: `#`, when that began, its rank among those of
     /// its key, and `-` behind it where a newer one was claimed before.
     pub sequencer: Option<String>,
+    /// When it was written, as far as that is known before it is read.
+    pub modified: Option<DateTime<Utc>>,
     /// Whether this is a file on this machine. A bucket in S3 may bear the name of [`LOCAL_BUCKET`].
     pub local: bool,
+}
+
+/// The sequencer of a version that was found in a listing: when that began, and the rank of the version among those of its key.
+#[must_use]
+pub fn rank_in_listing(began: DateTime<Utc>, rank: usize) -> String {
+    format!("#{:015}{rank:012}", began.timestamp_millis())
+}
+
+/// When the listing began in which a version had this rank; `None` for a sequencer of S3.
+#[must_use]
+pub fn listed_at(sequencer: &str) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(sequencer.strip_prefix('#')?.get(..15)?.parse().ok()?)
 }
 
 impl ObjectVersion {
@@ -156,6 +175,14 @@ impl ObjectVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rank_tells_when_it_was_given_and_a_sequencer_does_not() {
+        let began = DateTime::from_timestamp_millis(1_766_413_800_123).unwrap();
+        assert_eq!(rank_in_listing(began, 7), "#001766413800123000000000007");
+        assert_eq!(listed_at("#001766413800123000000000007-"), Some(began));
+        assert_eq!((listed_at("0055AED6DCD90281E5"), listed_at("#short"), listed_at("#99999999999999é")), (None, None, None));
+    }
 
     #[test]
     fn an_s3_address_has_a_bucket_and_a_key() {

@@ -11,9 +11,11 @@ use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use aws_lambda_events::event::sqs::SqsEvent;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::domain::object::listed_at;
 use crate::domain::{Arrival, Location, ObjectKey, RecordBatch, StreamRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconcile::Scope;
@@ -173,11 +175,15 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
             etag: object.e_tag,
             size: object.size.and_then(|size| u64::try_from(size).ok()),
             sequencer: object.sequencer,
+            modified: None,
         },
         dataset: None,
         again: false,
     })
 }
+
+/// So much the clocks of two machines may differ.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
 /// The options of the nightly run.
 #[derive(Deserialize)]
@@ -220,6 +226,7 @@ impl From<ObjectCreated> for Asked {
                 etag: object.etag,
                 size: object.size,
                 sequencer: object.sequencer,
+                modified: None,
             },
             dataset: None,
             again: false,
@@ -236,7 +243,9 @@ struct Direct {
     version_id: Option<String>,
     etag: Option<String>,
     size: Option<u64>,
+    /// The rank of a version in a listing. What S3 says of the order of events only its own events may bring.
     sequencer: Option<String>,
+    modified: Option<DateTime<Utc>>,
     dataset: Option<String>,
     #[serde(default, skip_serializing_if = "Not::not")]
     again: bool,
@@ -256,9 +265,13 @@ fn read_direct(event: Value) -> Result<Direct> {
 }
 
 impl Direct {
+    /// What lies in the future cannot have been listed, and would win over all that is written until then: it is left out.
     fn into_location(self) -> Location {
-        let Self { bucket, key, version_id, etag, size, sequencer, .. } = self;
-        Location::S3 { bucket, key: key.into(), version_id, etag, size, sequencer }
+        let Self { bucket, key, version_id, etag, size, sequencer, modified, .. } = self;
+        let now = Utc::now() + CLOCKS_DIFFER;
+        let sequencer = sequencer.filter(|rank| listed_at(rank).is_some_and(|time| time <= now));
+        let modified = modified.filter(|time| *time <= now);
+        Location::S3 { bucket, key: key.into(), version_id, etag, size, sequencer, modified }
     }
 }
 
@@ -323,20 +336,27 @@ fn direct(event: Value) -> Result<Asked> {
     Ok(Asked::Load { location: direct.into_location(), dataset, again })
 }
 
-/// The direct request for exactly this version, `again` where it is finished; none for a file on this machine.
+/// The request for exactly this version, `again` where it is finished; `None` for a file on this machine. What S3 has told of it
+/// goes on as S3 told it.
 #[must_use]
 pub fn request_for(location: &Location, dataset: Option<&str>, again: bool) -> Option<Value> {
-    let Location::S3 { bucket, key, version_id, etag, size, sequencer } = location.clone() else { return None };
-    let (key, dataset) = (key.to_string(), dataset.map(String::from));
-    let validate_only = false;
-    serde_json::to_value(Direct { bucket, key, version_id, etag, size, sequencer, dataset, again, validate_only }).ok()
+    let Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } = location.clone() else { return None };
+    let (key, is_rank) = (key.to_string(), sequencer.as_deref().is_none_or(|rank| listed_at(rank).is_some()));
+    if !is_rank && dataset.is_none() && !again {
+        let object = CreatedObject { key, size, etag, version_id, sequencer };
+        let detail = serde_json::to_value(ObjectCreated { bucket: CreatedIn { name: bucket }, object }).ok()?;
+        return Some(json!({ "detail-type": "Object Created", "source": "aws.s3", "detail": detail }));
+    }
+    let (dataset, sequencer, validate_only) = (dataset.map(String::from), sequencer.filter(|_| is_rank), false);
+    let direct =
+        Direct { bucket, key, version_id, etag, size, sequencer, modified, dataset, again, validate_only };
+    serde_json::to_value(direct).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::domain::object::rank_in_listing;
 
     fn fixture(name: &str) -> Value {
         let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -359,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_notification_names_version_size_and_sequencer() {
-        let Location::S3 { bucket, key, version_id, etag, size, sequencer } = location(only(fixture("s3-put"))) else {
+        let Location::S3 { bucket, key, version_id, etag, size, sequencer, .. } = location(only(fixture("s3-put"))) else {
             panic!()
         };
         assert_eq!((bucket.as_str(), key.as_str()), ("small-etl-demo", "incoming/assets/assets.csv"));
@@ -461,10 +481,34 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_load_is_asked_for_by_a_direct_request() {
-        let location = location(only(fixture("s3-put")));
-        let request = request_for(&location, Some("asset"), false).unwrap();
-        assert_eq!(only(request), Asked::Load { location, dataset: Some("asset".into()), again: false });
+        let rest = Location::S3 {
+            bucket: "b".into(),
+            key: "k".into(),
+            version_id: Some("null".into()),
+            etag: Some("0123".into()),
+            size: Some(7),
+            sequencer: Some(rank_in_listing(Utc::now(), 1) + "-"),
+            modified: DateTime::from_timestamp(1_766_413_800, 0),
+        };
+        let request = request_for(&rest, Some("asset"), false).unwrap();
+        assert_eq!(only(request), Asked::Load { location: rest, dataset: Some("asset".into()), again: false });
         assert_eq!(request_for(&Location::File("x.csv".into()), None, false), None);
+    }
+
+    #[test]
+    fn what_s3_has_told_of_the_order_goes_on_as_an_event_of_s3_and_comes_in_no_other_way() {
+        let told = location(only(fixture("s3-put")));
+        let asked = only(request_for(&told, None, false).unwrap());
+        assert_eq!(asked, Asked::Load { location: told.clone(), dataset: None, again: false });
+        let tomorrow = Utc::now() + TimeDelta::days(1);
+        for wrong in [json!("0055AED6DCD90281E5"), json!("FFFF"), json!(rank_in_listing(tomorrow, 0)), json!("#x")] {
+            let request = json!({"bucket": "b", "key": "k", "sequencer": wrong, "modified": tomorrow});
+            assert_eq!(location(only(request)), Location::s3("b", "k"), "{wrong}");
+        }
+        let Location::S3 { sequencer, .. } = location(only(request_for(&told, Some("asset"), true).unwrap())) else {
+            panic!()
+        };
+        assert_eq!(sequencer, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use futures::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 
@@ -160,7 +161,8 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
         None => Totals::Ignored,
     };
     let pipeline = context.pipeline(&dataset.name)?;
-    check(context, pipeline, &object, dataset, &request.progress, totals).await
+    let dataset = dataset.with_latest_version(context.terms.latest_version(Utc::now()));
+    check(context, pipeline, &object, &dataset, &request.progress, totals).await
 }
 
 /// Tries the rules of a definition on an empty stage.

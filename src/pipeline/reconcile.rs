@@ -251,7 +251,8 @@ async fn check_table(
     deadline: &Deadline,
     result: &mut Reconciliation,
 ) -> Result<()> {
-    let mut dataset = dataset.without_encrypted();
+    let latest_version = context.terms.latest_version(Utc::now());
+    let mut dataset = dataset.without_encrypted().with_latest_version(latest_version);
     dataset.null_values = vec![NULL.into()];
     let mut rows = pin!(database.export(&dataset).await?.fuse());
     let Some(header) = rows.try_next().await? else { return Ok(()) };
@@ -270,6 +271,7 @@ async fn check_table(
             version_id: None,
             size: None,
             sequencer: None,
+            modified: None,
             local: true,
         };
         let checked =

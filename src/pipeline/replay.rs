@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::check::{Totals, check};
 use super::{CheckedFile, Context};
-use crate::domain::{Dataset, LoadId, Location, ObjectVersion, Violation};
+use crate::data_access::postgres::LoadedFile;
+use crate::domain::{Dataset, LoadId, ObjectVersion, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// How many rows of one file change sides, for one rule.
@@ -43,27 +44,27 @@ pub struct ReplayedFile {
 /// The most examples of one rule in one file.
 const EXAMPLES: usize = 3;
 
-/// Checks exactly this version of a file under the definition of today and a changed one.
+/// Checks exactly this version of a file under the definition of today and a changed one, as if it were the day of its load.
 ///
 /// # Errors
 /// `File` where that version cannot be read any more, or cannot be used under one of the definitions; `Connection`,
 /// `System`.
 pub async fn replay(
     context: &Context,
-    load: LoadId,
-    location: &Location,
-    version: &str,
+    file: &LoadedFile,
     (today, changed): (&Dataset, &Dataset),
 ) -> Result<ReplayedFile> {
-    let extractor = context.pipeline(&today.name)?.extractor_at(location)?;
-    let object = extractor.identify(location).await?;
-    if object.version != version {
+    let extractor = context.pipeline(&today.name)?.extractor_at(&file.location)?;
+    let object = extractor.identify(&file.location).await?;
+    if object.version != file.version {
         let message = format!("{}: it was replaced since; the version that was loaded is gone", object.display_name());
         return Err(Error::file(Reason::Superseded, message));
     }
-    let under = async |dataset: &Dataset, which: &str| under(context, &object, dataset, which).await;
+    let under = async |dataset: &Dataset, which: &str| {
+        under(context, &object, &dataset.with_latest_version(file.latest_version), which).await
+    };
     let (before, after) = (under(today, "today's").await?, under(changed, "the changed").await?);
-    compare(load, &before, &after).await
+    compare(file.load_id, &before, &after).await
 }
 
 async fn under(context: &Context, object: &ObjectVersion, dataset: &Dataset, which: &str) -> Result<CheckedFile> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
+use chrono::DateTime;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -100,7 +101,7 @@ impl Extractor for FileExtractor {
                 let path = path.clone();
                 blocking(move || identify_file(&path)).await
             }
-            Location::S3 { bucket, key, version_id, etag, size, sequencer } => {
+            Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } => {
                 // S3 calls a version "null", whatever its content, that came while the bucket kept none.
                 let own = version_id.clone().filter(|id| id != "null");
                 let Some(version) = own.or_else(|| etag.clone()) else {
@@ -108,8 +109,8 @@ impl Extractor for FileExtractor {
                     return Ok(ObjectVersion { sequencer: sequencer.clone(), ..found });
                 };
                 let (bucket, key, version_id) = (bucket.clone(), key.clone(), version_id.clone());
-                let sequencer = sequencer.clone();
-                Ok(ObjectVersion { bucket, key, version, version_id, size: *size, sequencer, local: false })
+                let (sequencer, size, modified) = (sequencer.clone(), *size, *modified);
+                Ok(ObjectVersion { bucket, key, version, version_id, size, sequencer, modified, local: false })
             }
         }
     }
@@ -144,8 +145,12 @@ impl Extractor for FileExtractor {
             })
             .await;
         }
-        let body = self.store.body(object).await;
-        blocking(move || stage_file(body, form, &name, &dataset, &stage)).await
+        let mut body = self.store.body(object).await;
+        blocking(move || {
+            let extracted = stage_file(&mut body, form, &name, &dataset, &stage)?;
+            Ok(Extracted { modified: body.modified(), ..extracted })
+        })
+        .await
     }
 }
 
@@ -159,6 +164,7 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
     let failed = |error| file_error(path, error);
     let absolute = path.canonicalize().map_err(failed)?;
     let mut file = File::open(&absolute).map_err(failed)?;
+    let modified = file.metadata().and_then(|file| file.modified()).ok().map(DateTime::from);
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1024 * 1024];
     let mut size = 0;
@@ -178,6 +184,7 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
         version_id: None,
         size: Some(size),
         sequencer: None,
+        modified,
         local: true,
     })
 }
@@ -249,6 +256,7 @@ fn stage_file(
             extra_columns: header.extra.into_iter().chain(others).collect(),
             mends: header.mends.is_some(),
             sums,
+            modified: None,
             sha256: String::new(),
         }
     };

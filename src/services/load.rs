@@ -99,8 +99,7 @@ fn write_batch<'a>(
             let rows = BatchRows {
                 batch,
                 records: (first, last),
-                read: work.extracted.read,
-                header: &work.extracted.header,
+                file: work.extracted.seen(),
                 accepted: accepted_rows(work, dataset, accepted.ranges.clone()).boxed(),
                 violations: rejects::violations(
                     dataset,

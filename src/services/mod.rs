@@ -26,6 +26,7 @@ pub mod web;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 pub use deadline::Deadline;
 pub use extract::Form;
@@ -34,7 +35,7 @@ pub use staged::{good_rows, reject};
 pub use staging::ColumnSum;
 
 use crate::data_access::duckdb::Stage;
-use crate::data_access::postgres::{Claim, Database};
+use crate::data_access::postgres::{Claim, Database, SeenFile};
 use crate::domain::{Arrival, Dataset, Datasets, Location, ObjectVersion, RowRule};
 use crate::error::Result;
 
@@ -109,8 +110,18 @@ pub struct Extracted {
     pub mends: bool,
     /// What was sent of each column of the dataset; of columns that hold no numbers it says nothing.
     pub sums: Vec<ColumnSum>,
+    /// When the file was written, where its place says so.
+    pub modified: Option<DateTime<Utc>>,
     /// The SHA-256 of the file as it lies there, packed or not, in hexadecimal digits.
     pub sha256: String,
+}
+
+impl Extracted {
+    /// What the ledger keeps of it.
+    #[must_use]
+    pub fn seen(&self) -> SeenFile<'_> {
+        SeenFile { read: self.read, header: Some(&self.header), modified: self.modified }
+    }
 }
 
 /// Finds rows that must not be loaded. The validators of a pipeline run one after the other, each on the rows that are still

@@ -179,7 +179,7 @@ impl<'a> Chunk<'a> {
     fn new(dataset: &'a Dataset) -> Self {
         let checks = CellChecks::of(dataset);
         let columns = dataset.columns.iter().zip(checks);
-        let columns = columns.map(|(column, checks)| CellColumn::new(column, &dataset.null_values, checks)).collect();
+        let columns = columns.map(|(column, checks)| CellColumn::new(column, dataset, checks)).collect();
         Self { places: Default::default(), good: BooleanBuilder::new(), columns, rows: 0, bytes: 0 }
     }
 
@@ -223,6 +223,8 @@ struct CellColumn<'a> {
     definition: &'a Column,
     null_values: &'a [String],
     max_length: Option<usize>,
+    /// The latest version that a row may have, in microseconds since 1970.
+    latest: Option<i64>,
     checks: CellChecks,
     cells: Cells,
     sum: Sum,
@@ -237,7 +239,7 @@ enum Cells {
 }
 
 impl<'a> CellColumn<'a> {
-    fn new(definition: &'a Column, null_values: &'a [String], checks: CellChecks) -> Self {
+    fn new(definition: &'a Column, dataset: &'a Dataset, checks: CellChecks) -> Self {
         let cells = match definition.kind {
             ColumnType::Text => Cells::Text(StringBuilder::new()),
             ColumnType::Integer => Cells::Integer(Int32Builder::new()),
@@ -249,7 +251,9 @@ impl<'a> CellColumn<'a> {
             ColumnType::Timestamp => Cells::Timestamp(TimestampMicrosecondBuilder::new()),
         };
         let max_length = definition.max_length().map(|length| length as usize);
-        Self { definition, null_values, max_length, checks, cells, sum: Sum::of(definition.kind) }
+        let latest = dataset.latest_version.map(|latest| latest.timestamp_micros());
+        let (null_values, sum) = (&dataset.null_values, Sum::of(definition.kind));
+        Self { definition, null_values, max_length, latest, checks, cells, sum }
     }
 
     /// Takes a cell, or none where its bytes are no text; returns the check that it breaks.
@@ -283,7 +287,16 @@ impl<'a> CellColumn<'a> {
                 self.sum.add(number, cell);
                 append_value(cells, number)
             }
-            Cells::Timestamp(cells) => append_value(cells, cell::timestamp(cell)),
+            Cells::Timestamp(cells) => {
+                let time = cell::timestamp(cell);
+                if let (Some(_), Some(latest), Some(time)) = (self.checks.future, self.latest, time)
+                    && time > latest
+                {
+                    cells.append_null();
+                    return self.checks.future;
+                }
+                append_value(cells, time)
+            }
         };
         if is_value { None } else { self.checks.kind }
     }

@@ -117,6 +117,7 @@ enum CheckKind<'a> {
     Required,
     Unprintable,
     Type(ColumnType),
+    Future,
     Constraint(&'a Constraint),
     Row(&'a RowRule),
 }
@@ -125,7 +126,7 @@ impl<'a> Check<'a> {
     /// Every check of a dataset, in the order in which violations are reported.
     pub(super) fn all(dataset: &'a Dataset) -> Vec<Self> {
         let record = Self { column: None, severity: Severity::Error, violated: None, kind: CheckKind::Unreadable };
-        let columns = dataset.columns.iter().flat_map(Self::of_column);
+        let columns = dataset.columns.iter().flat_map(|column| Self::of_column(column, column.name == dataset.version));
         let rules = dataset.rules.iter().map(|rule| Self {
             column: Some(&rule.column),
             severity: rule.severity,
@@ -135,7 +136,7 @@ impl<'a> Check<'a> {
         std::iter::once(record).chain(columns).chain(rules).collect()
     }
 
-    fn of_column(column: &'a Column) -> Vec<Self> {
+    fn of_column(column: &'a Column, is_version: bool) -> Vec<Self> {
         let name = &column.name;
         let found = |kind| Self { column: Some(name), severity: Severity::Error, violated: None, kind };
         let mut checks = Vec::new();
@@ -145,6 +146,9 @@ impl<'a> Check<'a> {
         checks.push(found(CheckKind::Unprintable));
         if column.kind != ColumnType::Text {
             checks.push(found(CheckKind::Type(column.kind)));
+        }
+        if is_version {
+            checks.push(found(CheckKind::Future));
         }
         for (constraint, severity) in &column.constraints {
             let violated = Some(constraint_violated(column, constraint));
@@ -165,6 +169,7 @@ impl<'a> Check<'a> {
             CheckKind::Required => "required",
             CheckKind::Unprintable | CheckKind::Unreadable => "unprintable",
             CheckKind::Type(kind) => kind.rule(),
+            CheckKind::Future => "future",
             CheckKind::Constraint(constraint) => constraint.rule(),
             CheckKind::Row(rule) => &rule.id,
         }
@@ -182,6 +187,11 @@ impl<'a> Check<'a> {
                 quoted(cell).replace("\\\\x", "\\x")
             ),
             CheckKind::Type(kind) => kind.explain(cell),
+            CheckKind::Future => format!(
+                "{} lies further in the future than load.max_future_seconds allows, and would make every later row of this key \
+                 stale; correct it at its source",
+                quoted(cell)
+            ),
             CheckKind::Constraint(constraint) => constraint.explain(cell),
             CheckKind::Row(rule) => rule.message.clone(),
         }
@@ -196,6 +206,8 @@ pub(super) struct CellChecks {
     pub(super) unprintable: Option<i32>,
     /// It is no value of the column's type.
     pub(super) kind: Option<i32>,
+    /// It is a version that is too late.
+    pub(super) future: Option<i32>,
 }
 
 impl CellChecks {
@@ -210,6 +222,7 @@ impl CellChecks {
             required: place(column, |kind| matches!(kind, CheckKind::Required)),
             unprintable: place(column, |kind| matches!(kind, CheckKind::Unprintable)),
             kind: place(column, |kind| matches!(kind, CheckKind::Type(_))),
+            future: place(column, |kind| matches!(kind, CheckKind::Future)),
         };
         dataset.columns.iter().map(of_column).collect()
     }

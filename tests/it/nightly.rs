@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::types::{
@@ -14,7 +15,7 @@ use small_etl::domain::{LoadStatus, Location};
 use small_etl::error::Result;
 use small_etl::pipeline::{self, LoadHere, Request};
 use small_etl::services::Deadline;
-use small_etl::services::reconcile::{FoundFile, Receiver, Reconciliation, Scope};
+use small_etl::services::reconcile::{Cause, FoundFile, Receiver, Reconciliation, Scope};
 
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
@@ -91,6 +92,7 @@ async fn every_version_is_compared_and_an_older_one_loses_every_tie() {
         etag: None,
         size: None,
         sequencer: Some("0055AED6DCD90281E5".into()),
+        modified: None,
     };
     assert_eq!(world.run(&Request::new(newest)).await.unwrap().status, LoadStatus::Loaded);
     world
@@ -267,7 +269,7 @@ async fn an_older_version_that_is_asked_for_by_its_id_once_more_loses_every_tie(
         world.run(&Request::new(file.location.clone())).await.unwrap();
     }
     let Location::S3 { bucket, key, version_id, .. } = files[0].location.clone() else { unreachable!() };
-    let location = Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: None };
+    let location = Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: None, modified: None };
     let again = world.run(&Request { again: true, ..Request::new(location) }).await.unwrap();
     assert_eq!((again.status, again.counts.unwrap().stale), (LoadStatus::Loaded, 1));
     assert_eq!(world.query("select cash from asset").await, "2.00");
@@ -399,6 +401,43 @@ async fn versions_that_a_queue_delivers_in_any_order_end_as_the_newest() {
 }
 
 #[tokio::test]
+async fn a_row_whose_version_lies_far_in_the_future_is_found_in_its_table() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.query("update asset set updated_at = '9999-12-31' where account_id = '10000000003'").await;
+    let found: Vec<_> = reconcile(&world).await.discrepancies.into_iter().map(|found| found.message).collect();
+    assert_eq!(found, ["table asset row 10000000003: column updated_at breaks rule future"]);
+}
+
+#[tokio::test]
+async fn a_content_that_came_back_without_an_event_is_loaded_anew_and_what_lay_there_before_is_not() {
+    let world = World::new().await;
+    let tell = async |amount, sequencer: &str| {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        world.put("incoming/assets/1.csv", cash(amount)).await;
+        let Location::S3 { bucket, key, .. } = world.request("incoming/assets/1.csv").location else { unreachable!() };
+        let head = world.s3.head_object().bucket(&bucket).key(key.as_str()).send().await.unwrap();
+        let etag = Some(head.e_tag().unwrap().trim_matches('"').to_owned());
+        let sequencer = Some(sequencer.to_owned());
+        Request::new(Location::S3 { bucket, key, version_id: None, etag, size: None, sequencer, modified: None })
+    };
+    let one = tell(1, "01").await;
+    world.run(&one).await.unwrap();
+    let two = tell(2, "02").await;
+    world.run(&two).await.unwrap();
+    assert_eq!(reconcile(&world).await.sent, 0);
+    tell(1, "lost").await;
+    // In a ledger from before nothing tells when a content was written.
+    world.query("create table known as select id, modified_at from etl.load; update etl.load set modified_at = null").await;
+    assert_eq!(reconcile(&world).await.sent, 0);
+    world.query("update etl.load l set modified_at = k.modified_at from known k where k.id = l.id").await;
+    let done = reconcile(&world).await;
+    assert_eq!((done.sent, done.causes.get(&Cause::Changed)), (1, Some(&1)));
+    assert_eq!(world.query("select cash from asset").await, "1.00");
+    assert_eq!(reconcile(&world).await.sent, 0, "once");
+}
+
+#[tokio::test]
 async fn the_versions_of_one_key_are_listed_from_the_oldest_to_the_newest_over_several_pages() {
     let world = World::on_moto(&[]).await;
     world.put("incoming/assets/0.csv", "x").await;
@@ -443,7 +482,7 @@ async fn a_version_from_before_the_bucket_kept_versions_is_read_as_what_it_is() 
     assert_eq!(reconcile(&world).await.sent, 0);
     let Location::S3 { bucket, key, .. } = world.request("incoming/assets/1.csv").location else { unreachable!() };
     let version_id = Some("null".to_owned());
-    let older = Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: None };
+    let older = Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer: None, modified: None };
     let report = world.run(&Request::new(older)).await.unwrap();
     assert_eq!((report.status, report.load_id.unwrap().0), (LoadStatus::Duplicate, 1));
 }

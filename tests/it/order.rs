@@ -69,6 +69,31 @@ async fn a_table_that_drops_new_rows_is_told() {
     assert_eq!(world.query("select count(*) from etl.load_batch").await, "0");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_far_in_the_future_is_rejected_and_makes_no_later_row_stale() {
+    let world = World::new().await;
+    let in_hours = |hours| (chrono::Utc::now() + chrono::TimeDelta::hours(hours)).format("%Y-%m-%dT%H:%M:%S");
+    let file = format!(
+        "{HEADER}\nA0,2,1,0,0,1,9999-12-31T00:00:00\nA1,2,1,0,0,1,{}\nA2,2,1,0,0,1,{}\nA0,2,2,0,0,2,2025-12-22T14:00:00\n",
+        in_hours(25),
+        in_hours(23)
+    );
+    world.put("incoming/assets/1.csv", file).await;
+    let request = world.request("incoming/assets/1.csv");
+    let checked = small_etl::pipeline::validate(&world.context, &request).await.unwrap();
+    assert_eq!((checked.validated.accepted, checked.validated.rejected), (2, 2), "`validate` counts from now");
+    let counts = world.load("incoming/assets/1.csv").await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.rejected), (2, 2));
+    let rejects = "select record, \"column\", rule, key, left(value, 4), message like '%load.max_future_seconds%' from etl.reject";
+    assert_eq!(
+        world.query(&format!("{rejects} where record = 1")).await,
+        "1 | updated_at | future | A0 | 9999 | t"
+    );
+    assert_eq!(world.query("select string_agg(rule, ' ') from etl.reject").await, "future future");
+    assert_eq!(world.drop_file("incoming/assets/2.csv", assets(3, 3, 1, "15:00:00")).await.counts.unwrap().stale, 1);
+    assert_eq!(world.query("select cash from asset where account_id = 'A0'").await, "3.00");
+}
+
 /// Each pair of files has the same keys in another order. With equal times only the order of the claims can decide.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_with_overlapping_keys_that_load_at_once_end_as_one_after_the_other() {

@@ -78,6 +78,26 @@ async fn a_file_that_was_replaced_is_named_and_not_taken_for_another() {
     ");
 }
 
+/// A row whose version lay too far in the future when its file was claimed is rejected under any rules.
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_counts_the_future_from_the_claim_of_each_load() {
+    let world = World::with(&[("LOAD__MAX_FUTURE_SECONDS", "0")]).await;
+    let soon = (chrono::Utc::now() + chrono::TimeDelta::seconds(3)).format("%Y-%m-%dT%H:%M:%S");
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    // The fourth trade, of 400 pieces, is the one that breaks the changed rule.
+    world.drop_file("incoming/trades/1.csv", TRADES.replace("2025-12-22T14:15:00", &soon.to_string())).await;
+    assert_eq!(world.query("select rule from etl.reject").await, "future");
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let scratch = Scratch::new("replay");
+    fs::write(scratch.path().join("new.toml"), changed()).unwrap();
+    let answer = text(&world, &replay(&world, &scratch, &["--since", "1d"]));
+    assert!(answer.contains("1 files with 4 records of dataset trade: 0 rows would be rejected"), "{answer}");
+    // A load from before there was a bound had none.
+    world.query("update etl.load set max_future_seconds = null").await;
+    let answer = text(&world, &replay(&world, &scratch, &["--since", "1d"]));
+    assert!(answer.contains("1 files with 4 records of dataset trade: 1 rows would be rejected"), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_that_is_wrong_is_told_before_any_file_is_read() {
     let world = World::new().await;

@@ -285,6 +285,27 @@ async fn the_terms_of_the_first_claim_stay_in_force() {
     assert_eq!(world.outcome().await, expected);
 }
 
+/// How far in the future a version may lie is counted from the first claim, whenever the load goes on and under which settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lay_too_far_in_the_future_at_the_first_claim_does_so_whenever_the_load_goes_on() {
+    for (claimed, later, inserted) in [("2", "0", 2), ("0", "100000000", 1)] {
+        let world = World::with(&[("LOAD__MAX_FUTURE_SECONDS", claimed)]).await;
+        let soon = chrono::Utc::now() + chrono::TimeDelta::milliseconds(1500);
+        let soon = soon.format("%Y-%m-%dT%H:%M:%S%.6f");
+        world.put(KEY, format!("{HEADER}\nA0,2,1,0,0,1,2025-12-22T14:30:00\nA1,2,1,0,0,1,{soon}\n")).await;
+        let proxy = world.proxy();
+        let worker = world.signalled_worker(KEY, &proxy, (Which::Commit, 2), Fault::Call, "KILL");
+        assert!(worker.finish().await.is_none());
+        world.end_leases().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let world = world.under(&[("LOAD__MAX_FUTURE_SECONDS", later)]);
+        let report = world.load(KEY).await;
+        assert_eq!((report.attempt, report.counts.unwrap().inserted), (Some(2), inserted), "{claimed} seconds");
+        let rules = world.query("select rule from etl.reject").await;
+        assert_eq!(rules, if inserted == 1 { "future" } else { "" });
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_makes_no_progress_three_times_running_has_failed() {
     let world = World::with_own_s3(&[]).await;

@@ -257,6 +257,7 @@ impl Round {
                 etag: Some(version.into()),
                 size: None,
                 sequencer: None,
+                modified: None,
             }))
             .await;
         }

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::copy::{CopyRow, CopyRows, Target};
 use super::data_keys::sealed;
-use super::ledger::{Claim, commit_step, counts};
+use super::ledger::{Claim, SeenFile, commit_step, counts};
 use super::rejects::{copy_rejects, keep_resubmissions};
 use super::settle::{Settled, look_up};
 use super::upsert::UpsertStatements;
@@ -25,10 +25,8 @@ pub struct BatchRows<'a> {
     pub batch: BatchNumber,
     /// Its first and last record, both included.
     pub records: (i64, i64),
-    /// How many records the file has.
-    pub read: i64,
-    /// The file's header.
-    pub header: &'a [u8],
+    /// What is known of the file.
+    pub file: SeenFile<'a>,
     /// Accepted rows: the record number and its line, then the dataset's columns in their order.
     pub accepted: BoxStream<'a, Result<Vec<RecordBatch>>>,
     /// Every violation of its rejected records, in the order of the file.
@@ -100,7 +98,7 @@ impl Database {
             copy_rejects(&transaction, claim.load_id, &violations).await?;
         }
         note_batch(&transaction, claim.load_id, rows.batch, rows.records, counts).await.map_err(failed)?;
-        commit_step(&transaction, claim, rows.read, Some(rows.header)).await?;
+        commit_step(&transaction, claim, rows.file).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(counts)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::ledger::commit_step;
+use super::ledger::{SeenFile, commit_step};
 use super::{Claim, Database, query_error};
 use crate::domain::LoadId;
 use crate::error::Result;
@@ -29,7 +29,7 @@ impl Database {
         let transaction = connection.transaction().await.map_err(failed)?;
         let statement = "insert into etl.delivery (load_id, loader, rows) values ($1, $2, $3) on conflict do nothing";
         transaction.execute(statement, &[&claim.load_id.0, &loader, &rows]).await.map_err(failed)?;
-        commit_step(&transaction, claim, 0, None).await?;
+        commit_step(&transaction, claim, SeenFile::default()).await?;
         transaction.commit().await.map_err(failed)
     }
 }

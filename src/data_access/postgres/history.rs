@@ -147,6 +147,19 @@ pub struct RowAttempt {
     pub transaction: Option<String>,
 }
 
+/// A version of a file that was loaded.
+#[derive(Clone, Debug)]
+pub struct LoadedFile {
+    /// The last load that read it.
+    pub load_id: LoadId,
+    /// Where it lies.
+    pub location: Location,
+    /// Which version.
+    pub version: String,
+    /// That load rejected rows with a later version.
+    pub latest_version: Option<DateTime<Utc>>,
+}
+
 /// The row of a table that has a key.
 #[derive(Clone, Debug)]
 pub struct PresentRow {
@@ -274,10 +287,12 @@ impl Database {
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn files_since(&self, dataset: &str, since: DateTime<Utc>) -> Result<Vec<(LoadId, Location, String)>> {
-        let statement = "select max(id) as load_id, bucket, key, version, max(version_id) as version_id from etl.load \
-            where dataset = $1 and started_at >= $2 and finished_at is not null \
-                and coalesce(reason, '') not in ('not_found', 'forbidden') group by bucket, key, version order by 1";
+    pub async fn files_since(&self, dataset: &str, since: DateTime<Utc>) -> Result<Vec<LoadedFile>> {
+        let statement = "select * from ( \
+                select distinct on (bucket, key, version) id, bucket, key, version, version_id, \
+                    started_at + make_interval(secs => max_future_seconds) as latest_version from etl.load \
+                where dataset = $1 and started_at >= $2 and finished_at is not null \
+                    and coalesce(reason, '') not in ('not_found', 'forbidden') order by bucket, key, version, id desc) l order by id";
         let rows = self.connection().await?.query(statement, &[&dataset, &since]).await;
         let rows = rows.map_err(|error| query_error("look for the files of a dataset", error))?;
         let files = rows.iter().map(|row| {
@@ -290,8 +305,14 @@ impl Database {
                 version_id: row.get("version_id"),
                 size: None,
                 sequencer: None,
+                modified: None,
             };
-            (LoadId(row.get("load_id")), Location::of(&object), object.version)
+            LoadedFile {
+                load_id: LoadId(row.get("id")),
+                location: Location::of(&object),
+                version: object.version,
+                latest_version: row.get("latest_version"),
+            }
         });
         Ok(files.collect())
     }

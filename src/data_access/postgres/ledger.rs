@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use tokio_postgres::{Row, Transaction};
@@ -26,8 +26,19 @@ pub struct ClaimTerms {
     pub max_rejects: Option<i64>,
     /// A greater share of rejects than this fails the file.
     pub max_reject_rate: Option<f64>,
+    /// A row whose version lies further in the future, counted from the first claim, is rejected; `None` for a load from before
+    /// there was a bound.
+    pub max_future: Option<Duration>,
     /// How long the claim holds without a sign of life.
     pub lease: Duration,
+}
+
+impl ClaimTerms {
+    /// The latest version that a row may have in a file that was first claimed then.
+    #[must_use]
+    pub fn latest_version(&self, claimed_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        claimed_at.checked_add_signed(TimeDelta::from_std(self.max_future?).ok()?)
+    }
 }
 
 /// Proves that a worker holds a load: every write must show it. No two claims have the same.
@@ -55,6 +66,9 @@ pub struct Claim {
     pub dataset_version: String,
     /// The terms in force, those of the first claim.
     pub terms: ClaimTerms,
+    /// Whether the object has had another content since, and then this one again: once the load has ended, that is to be a load of
+    /// its own.
+    pub returned: bool,
 }
 
 /// The answer to a claim.
@@ -86,6 +100,17 @@ pub enum Claimed {
         /// What is left of its lease.
         remaining: Duration,
     },
+}
+
+/// What a worker has seen of a file, as far as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SeenFile<'a> {
+    /// How many records it has.
+    pub read: i64,
+    /// Its header.
+    pub header: Option<&'a [u8]>,
+    /// When it was written, where its place says so.
+    pub modified: Option<DateTime<Utc>>,
 }
 
 /// How a worker leaves a load.
@@ -141,33 +166,14 @@ impl Database {
             select $1, name, definition from unnest($2::text[], $3::text[]) as d (name, definition) on conflict do nothing";
         let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
         transaction.execute(&statement, &[&datasets.version(), &names, &definitions]).await.map_err(failed)?;
-        // Of two versions that are claimed at once, the one with the higher id sees the other. Nobody waits for the disk: a claim
-        // that the server forgets takes with it whatever was committed under it, since that came later.
-        let alone = "select set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
+        // Of two versions that are claimed at once, the one with the higher id sees the other, and so it is with two loads of a dataset.
+        // Nobody waits for the disk: a claim that the server forgets takes with it whatever was committed under it, since that
+        // came later.
+        let alone = "select set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0)), \
+            pg_advisory_xact_lock(hashtextextended('etl.load ' || $3, 0))";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
-        transaction.execute(&alone, &[&object.bucket, &object.key.as_str()]).await.map_err(failed)?;
-        // S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right. Versions
-        // of a listing have ranks, which say nothing about those. Whoever asks for a version once more need not know its own.
-        let insert = transaction
-            .prepare_cached(
-                "with own as (select coalesce($4, ( \
-                     select sequencer from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1)) as sequencer) \
-                 insert into etl.load (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, \
-                     batch_size, max_rejects, max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late) \
-                 values ($1, $2, $3, \
-                     (select coalesce(max(run) + case when $12 and bool_and(finished_at is not null) then 1 else 0 end, 0) \
-                         from etl.load where bucket = $1 and key = $2 and version = $3), \
-                     (select sequencer from own), $5, $6, $7, $8, $9, $10, \
-                     $13, clock_timestamp() + make_interval(secs => $11), $14, 1, \
-                     (select exists (select from etl.load newer where newer.bucket = $1 and newer.key = $2 and newer.version <> $3 \
-                             and (newer.sequencer like '#%') = (own.sequencer like '#%') \
-                             and rpad(lower(newer.sequencer), 64, '0') collate \"C\" > rpad(lower(own.sequencer), 64, '0') collate \"C\") \
-                         or coalesce(own.sequencer like '#%-', false) from own)) \
-                 on conflict (bucket, key, version, run) do nothing \
-                 returning id, started_at",
-            )
-            .await
-            .map_err(failed)?;
+        transaction.execute(&alone, &[&object.bucket, &object.key.as_str(), &dataset]).await.map_err(failed)?;
+        let insert = transaction.prepare_cached(include_str!("claim.sql")).await.map_err(failed)?;
         let inserted = transaction
             .query_opt(
                 &insert,
@@ -186,6 +192,8 @@ impl Database {
                     &again,
                     &token.0,
                     &object.version_id,
+                    &object.modified,
+                    &seconds(terms.max_future),
                 ],
             )
             .await
@@ -201,6 +209,7 @@ impl Database {
                 dataset: dataset.to_owned(),
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
+                returned: false,
             }),
             None => claim_again(&transaction, token, object, terms.lease).await.map_err(failed)?,
         };
@@ -213,7 +222,7 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn interrupted(&self, bucket: &str, key: &ObjectKey) -> Result<Option<ObjectVersion>> {
-        let statement = "select version, version_id, sequencer, size_bytes from etl.load \
+        let statement = "select version, version_id, sequencer, size_bytes, modified_at from etl.load \
             where bucket = $1 and key = $2 and state = 'interrupted' order by id desc limit 1";
         let row = self.connection().await?.query_opt(statement, &[&bucket, &key.as_str()]).await;
         let row = row.map_err(|error| query_error("look for an interrupted load", error))?;
@@ -224,6 +233,7 @@ impl Database {
             version_id: row.get("version_id"),
             size: row.get::<_, Option<i64>>("size_bytes").and_then(|size| u64::try_from(size).ok()),
             sequencer: row.get("sequencer"),
+            modified: row.get("modified_at"),
             local: false,
         }))
     }
@@ -244,23 +254,26 @@ impl Database {
     /// # Errors
     /// `LeaseLost` when another worker has taken over.
     pub async fn renew_lease(&self, claim: &Claim) -> Result<()> {
-        self.note_read(claim, 0, None).await
+        self.note_read(claim, SeenFile::default()).await
     }
 
-    /// Notes how many records the file has and what header, and shows that this worker lives.
+    /// Notes how many records the file has and what it said of itself, and shows that this worker lives.
     ///
     /// # Errors
     /// `LeaseLost` when another worker has taken over.
-    pub async fn note_read(&self, claim: &Claim, read: i64, header: Option<&[u8]>) -> Result<()> {
+    pub async fn note_read(&self, claim: &Claim, file: SeenFile<'_>) -> Result<()> {
         let connection = self.connection().await?;
         let failed = |error| query_error("renew the lease", error);
         let statement = "update etl.load set read = greatest(read, $4), header = coalesce($5, header), \
-                lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
+                modified_at = coalesce($6, modified_at), lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
             where id = $1 and lease_token = $2 and state = 'loading'";
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let lease = claim.terms.lease.as_secs_f64();
         let renewed = connection
-            .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &read, &header])
+            .execute(
+                &statement,
+                &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified],
+            )
             .await
             .map_err(failed)?;
         if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
@@ -412,6 +425,10 @@ pub(super) fn counts(row: &Row) -> Counts {
     }
 }
 
+fn seconds(time: Option<Duration>) -> Option<i64> {
+    time.and_then(|time| i64::try_from(time.as_secs()).ok())
+}
+
 /// There is a row already: it is finished, or held, or free to be taken over, or this very claim's.
 async fn claim_again(
     transaction: &Transaction<'_>,
@@ -422,36 +439,49 @@ async fn claim_again(
     let row = transaction
         .query_one(
             "select id, attempt, dataset, state, reason, error, rejects_key, lease_token = $4 as ours, \
-                 sequencer is null and $5::text is not null as unordered, \
+                 coalesce($7, 'null') = 'null' and exists ( \
+                     select from etl.load o where o.bucket = l.bucket and o.key = l.key and o.version <> l.version \
+                         and etl.is_later($5, $6, o.sequencer, o.modified_at) \
+                         and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned, \
                  extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
-             from etl.load where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for no key update",
-            &[&object.bucket, &object.key.as_str(), &object.version, &token.0, &object.sequencer],
+             from etl.load l where bucket = $1 and key = $2 and version = $3 order by run desc limit 1 for no key update",
+            &[
+                &object.bucket,
+                &object.key.as_str(),
+                &object.version,
+                &token.0,
+                &object.sequencer,
+                &object.modified,
+                &object.version_id,
+            ],
         )
         .await?;
     let (load_id, attempt, ours) = (LoadId(row.get("id")), row.get("attempt"), row.get::<_, bool>("ours"));
     let remaining = Duration::try_from_secs_f64(row.get("remaining")).unwrap_or_default();
-    match row.get("state") {
-        "loaded" | "failed" | "superseded" => {
-            if row.get("unordered") {
-                // It was loaded by its name, without the event that tells its place among the versions of its key.
-                let order = "update etl.load set sequencer = $2 where id = $1";
-                transaction.execute(order, &[&load_id.0, &object.sequencer]).await?;
-            }
-            let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));
-            let rejects_key = row.get("rejects_key");
-            return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key });
-        }
-        "loading" if !ours && !remaining.is_zero() => return Ok(Claimed::Held { load_id, attempt, remaining }),
-        _ => {}
+    let (state, returned): (&str, bool) = (row.get("state"), row.get("returned"));
+    if state == "loading" && !ours && !remaining.is_zero() {
+        return Ok(Claimed::Held { load_id, attempt, remaining });
+    }
+    if !returned {
+        // It may have been claimed by its name, without the event that tells its place among the versions of its key.
+        let order = "update etl.load set sequencer = $2::text, modified_at = coalesce(modified_at, $3) \
+            where id = $1 and sequencer is null and $2::text is not null";
+        transaction.execute(order, &[&load_id.0, &object.sequencer, &object.modified]).await?;
+    }
+    if matches!(state, "loaded" | "failed" | "superseded") {
+        let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));
+        let rejects_key = row.get("rejects_key");
+        return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key });
     }
     let row = transaction
         .query_one(
-            "update etl.load set state = 'loading', lease_token = $3, sequencer = coalesce(sequencer, $5), \
+            "update etl.load set state = 'loading', lease_token = $3, \
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, dataset_version, batch_size, max_rejects, max_reject_rate",
-            &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours, &object.sequencer],
+             returning attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
+                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds",
+            &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours],
         )
         .await?;
     Ok(Claimed::Taken(Claim {
@@ -467,27 +497,28 @@ async fn claim_again(
             batch_size: row.get("batch_size"),
             max_rejects: row.get("max_rejects"),
             max_reject_rate: row.get("max_reject_rate"),
+            max_future: row.get::<_, Option<i64>>("max_future_seconds").map(|most| Duration::from_secs(most.unsigned_abs())),
             lease,
         },
+        returned,
     }))
 }
 
 /// The last statement of every transaction of a load that writes rows: without the token there is no commit. It renews
-/// the lease, and notes that the load gets on, and how many records the file has and what header.
+/// the lease, and notes that the load gets on, and what is known of the file.
 pub(super) async fn commit_step(
     transaction: &deadpool_postgres::Transaction<'_>,
     claim: &Claim,
-    read: i64,
-    header: Option<&[u8]>,
+    file: SeenFile<'_>,
 ) -> Result<()> {
     let failed = |error| query_error("renew the lease", error);
     let statement = "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0, \
-            read = greatest(read, $4), header = coalesce(header, $5) \
+            read = greatest(read, $4), header = coalesce(header, $5), modified_at = coalesce($6, modified_at) \
         where id = $1 and lease_token = $2 and state = 'loading'";
     let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
     let lease = claim.terms.lease.as_secs_f64();
     let renewed = transaction
-        .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &read, &header])
+        .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified])
         .await
         .map_err(failed)?;
     if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }

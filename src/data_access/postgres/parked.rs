@@ -1,6 +1,6 @@
 //! Parked rows: waiting for their reference, and loaded once it has come.
 
-use super::ledger::{Claim, commit_step};
+use super::ledger::{Claim, SeenFile, commit_step};
 use super::upsert::{any_ready, incomplete, release};
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
@@ -49,7 +49,7 @@ impl Database {
         };
         let released = row.get("released");
         if released > 0 {
-            commit_step(&transaction, claim, 0, None).await?;
+            commit_step(&transaction, claim, SeenFile::default()).await?;
             transaction.commit().await.map_err(failed)?;
         }
         Ok(Release::Rows(released))

@@ -17,7 +17,7 @@ use crate::error::Result;
 pub enum Standing {
     /// Nobody asked for it, and for no other version of its key.
     Missing,
-    /// Nobody asked for it, only for other versions of its key.
+    /// Nobody asked for it, only for other versions of its key; or it has come back after one of those.
     Changed,
     /// A worker left it, and no other has it.
     Interrupted,
@@ -126,19 +126,26 @@ impl Database {
     pub async fn standings(&self, bucket: &str, versions: &[&ObjectVersion]) -> Result<Vec<Standing>> {
         let keys: Vec<&str> = versions.iter().map(|object| object.key.as_str()).collect();
         let ids: Vec<&str> = versions.iter().map(|object| object.version.as_str()).collect();
+        // A version with an id of its own never comes back.
+        let written: Vec<_> = versions.iter().map(|object| object.modified.filter(|_| object.has_etag())).collect();
         let statement = "select l.state, l.reason, l.lease_expires_at < clock_timestamp() as free, \
-                exists (select from etl.load o where o.bucket = $1 and o.key = n.key and o.version <> '') as known \
-            from unnest($2::text[], $3::text[]) with ordinality as n (key, version, place) left join lateral ( \
-                select state, reason, lease_expires_at from etl.load \
+                exists (select from etl.load o where o.bucket = $1 and o.key = n.key and o.version <> '') as known, \
+                l.finished_at is not null and exists (select from etl.load o \
+                    where o.bucket = $1 and o.key = n.key and o.version <> n.version \
+                        and etl.is_later(null, n.written, o.sequencer, o.modified_at) \
+                        and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned \
+            from unnest($2::text[], $3::text[], $4::timestamptz[]) with ordinality as n (key, version, written, place) left join lateral ( \
+                select state, reason, lease_expires_at, finished_at, sequencer, modified_at from etl.load \
                 where bucket = $1 and key = n.key and version = n.version order by run desc limit 1) l on true \
             order by n.place";
-        let rows = self.connection().await?.query(statement, &[&bucket, &keys, &ids]).await;
+        let rows = self.connection().await?.query(statement, &[&bucket, &keys, &ids, &written]).await;
         let rows = rows.map_err(|error| query_error("compare a listing with the ledger", error))?;
         Ok(rows
             .iter()
             .map(|row| match (row.get("state"), row.get("reason")) {
                 (None, _) if row.get("known") => Standing::Changed,
                 (None, _) => Standing::Missing,
+                _ if row.get("returned") => Standing::Changed,
                 (Some("interrupted" | "loading"), _) if row.get("free") => Standing::Interrupted,
                 // Without versions a content that was replaced may come again under the same `ETag`.
                 (Some("failed"), Some("not_found" | "forbidden")) | (Some("superseded"), _) => Standing::Unreadable,
@@ -273,8 +280,10 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn came_in(&self, dataset: &str, window: (DateTime<Utc>, DateTime<Utc>)) -> Result<bool> {
-        // Neither what is loaded once more nor a mended rejects file is news of the sender.
-        let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 and run = 0 \
+        // Neither what is loaded once more nor a mended rejects file is news of the sender, but what came back is.
+        let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 \
+            and (run = 0 or exists (select from etl.load p where p.bucket = l.bucket and p.key = l.key and p.version = l.version \
+                and p.run = l.run - 1 and etl.is_later(l.sequencer, l.modified_at, p.sequencer, p.modified_at))) \
             and reason is distinct from 'not_found' and reason is distinct from 'forbidden' \
             and not exists (select from etl.resubmission s where s.load_id = l.id))";
         let row = self.connection().await?.query_one(statement, &[&dataset, &window.0, &window.1]).await;
