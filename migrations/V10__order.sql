@@ -92,3 +92,4 @@ create trigger forgotten_all after truncate on etl.parked for each statement exe
 
 grant usage on sequence etl.clock to small_etl_ingest;
 grant select on etl.forgotten to small_etl_ingest;
+grant execute on function etl.is_later(text, timestamptz, text, timestamptz) to small_etl_ingest;

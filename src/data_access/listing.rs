@@ -108,7 +108,9 @@ impl Listing<'_> {
             Next::End
         };
         let versions = page.versions.unwrap_or_default().into_iter();
-        let versions = versions.map(|found| self.listed(found.key, encoded, found.version_id, found.e_tag, (found.size, found.last_modified)));
+        let versions = versions.map(|found| {
+            self.listed(found.key, encoded, found.version_id, found.e_tag, (found.size, found.last_modified))
+        });
         Ok(Some((versions.collect::<Result<_>>()?, next)))
     }
 
@@ -117,7 +119,8 @@ impl Listing<'_> {
         let page = Box::pin(request.set_continuation_token(token).send()).await.map_err(|error| self.error(error))?;
         let next = page.next_continuation_token.map_or(Next::End, |token| Next::Objects(Some(token)));
         let objects = page.contents.unwrap_or_default().into_iter();
-        let objects = objects.map(|found| self.listed(found.key, false, None, found.e_tag, (found.size, found.last_modified)));
+        let objects =
+            objects.map(|found| self.listed(found.key, false, None, found.e_tag, (found.size, found.last_modified)));
         Ok((objects.collect::<Result<_>>()?, next))
     }
 

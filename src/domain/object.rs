@@ -181,7 +181,10 @@ mod tests {
         let began = DateTime::from_timestamp_millis(1_766_413_800_123).unwrap();
         assert_eq!(rank_in_listing(began, 7), "#001766413800123000000000007");
         assert_eq!(listed_at("#001766413800123000000000007-"), Some(began));
-        assert_eq!((listed_at("0055AED6DCD90281E5"), listed_at("#short"), listed_at("#99999999999999é")), (None, None, None));
+        assert_eq!(
+            (listed_at("0055AED6DCD90281E5"), listed_at("#short"), listed_at("#99999999999999é")),
+            (None, None, None)
+        );
     }
 
     #[test]

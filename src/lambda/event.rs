@@ -340,7 +340,9 @@ fn direct(event: Value) -> Result<Asked> {
 /// goes on as S3 told it.
 #[must_use]
 pub fn request_for(location: &Location, dataset: Option<&str>, again: bool) -> Option<Value> {
-    let Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } = location.clone() else { return None };
+    let Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } = location.clone() else {
+        return None;
+    };
     let (key, is_rank) = (key.to_string(), sequencer.as_deref().is_none_or(|rank| listed_at(rank).is_some()));
     if !is_rank && dataset.is_none() && !again {
         let object = CreatedObject { key, size, etag, version_id, sequencer };
@@ -348,8 +350,7 @@ pub fn request_for(location: &Location, dataset: Option<&str>, again: bool) -> O
         return Some(json!({ "detail-type": "Object Created", "source": "aws.s3", "detail": detail }));
     }
     let (dataset, sequencer, validate_only) = (dataset.map(String::from), sequencer.filter(|_| is_rank), false);
-    let direct =
-        Direct { bucket, key, version_id, etag, size, sequencer, modified, dataset, again, validate_only };
+    let direct = Direct { bucket, key, version_id, etag, size, sequencer, modified, dataset, again, validate_only };
     serde_json::to_value(direct).ok()
 }
 
@@ -379,7 +380,8 @@ mod tests {
 
     #[test]
     fn a_notification_names_version_size_and_sequencer() {
-        let Location::S3 { bucket, key, version_id, etag, size, sequencer, .. } = location(only(fixture("s3-put"))) else {
+        let Location::S3 { bucket, key, version_id, etag, size, sequencer, .. } = location(only(fixture("s3-put")))
+        else {
             panic!()
         };
         assert_eq!((bucket.as_str(), key.as_str()), ("small-etl-demo", "incoming/assets/assets.csv"));

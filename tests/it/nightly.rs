@@ -428,7 +428,9 @@ async fn a_content_that_came_back_without_an_event_is_loaded_anew_and_what_lay_t
     assert_eq!(reconcile(&world).await.sent, 0);
     tell(1, "lost").await;
     // In a ledger from before nothing tells when a content was written.
-    world.query("create table known as select id, modified_at from etl.load; update etl.load set modified_at = null").await;
+    world
+        .query("create table known as select id, modified_at from etl.load; update etl.load set modified_at = null")
+        .await;
     assert_eq!(reconcile(&world).await.sent, 0);
     world.query("update etl.load l set modified_at = k.modified_at from known k where k.id = l.id").await;
     let done = reconcile(&world).await;

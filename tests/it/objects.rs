@@ -115,7 +115,8 @@ async fn a_load_that_goes_on_when_its_object_is_replaced_withholds_the_rest() {
         .await;
     world.put(KEY, ASSETS.replace("14:30:00", "14:30:01")).await;
     let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
-    let location = Location::S3 { bucket, key, version_id: None, etag: Some(etag), size: None, sequencer: None, modified: None };
+    let location =
+        Location::S3 { bucket, key, version_id: None, etag: Some(etag), size: None, sequencer: None, modified: None };
     let report = world.run(&Request::new(location)).await.unwrap();
     assert_eq!(report.status, LoadStatus::Superseded);
     assert_snapshot!(world.query("select state, read, inserted, withheld from etl.load").await, @"superseded | 4 | 3 | 1");
@@ -200,7 +201,15 @@ async fn every_version_is_loaded_and_an_older_one_that_comes_later_corrects_noth
         let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
         let (version_id, sequencer) = (Some(version.to_owned()), Some(sequencer.to_owned()));
         world
-            .run(&Request::new(Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer, modified: None }))
+            .run(&Request::new(Location::S3 {
+                bucket,
+                key,
+                version_id,
+                etag: None,
+                size: None,
+                sequencer,
+                modified: None,
+            }))
             .await
             .unwrap()
     };
@@ -338,7 +347,11 @@ async fn a_file_on_this_machine_that_comes_back_to_a_content_is_loaded_anew() {
 async fn a_content_that_comes_back_while_its_load_is_interrupted_wins_over_the_one_in_between() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "2")]).await;
     let (ones, twos) = (ASSETS.to_owned(), ASSETS.to_owned());
-    let twos = twos.replace("001,2,", "001,5,").replace("002,2,", "002,5,").replace("003,3,", "003,5,").replace("004,1,", "004,5,");
+    let twos = twos
+        .replace("001,2,", "001,5,")
+        .replace("002,2,", "002,5,")
+        .replace("003,3,", "003,5,")
+        .replace("004,1,", "004,5,");
     let first = put_and_tell(&world, ones.clone(), "01").await;
     world.run(&first).await.unwrap();
     // As a worker leaves it that died after its first batch.

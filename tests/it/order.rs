@@ -85,10 +85,7 @@ async fn a_version_far_in_the_future_is_rejected_and_makes_no_later_row_stale() 
     let counts = world.load("incoming/assets/1.csv").await.counts.unwrap();
     assert_eq!((counts.inserted, counts.rejected), (2, 2));
     let rejects = "select record, \"column\", rule, key, left(value, 4), message like '%load.max_future_seconds%' from etl.reject";
-    assert_eq!(
-        world.query(&format!("{rejects} where record = 1")).await,
-        "1 | updated_at | future | A0 | 9999 | t"
-    );
+    assert_eq!(world.query(&format!("{rejects} where record = 1")).await, "1 | updated_at | future | A0 | 9999 | t");
     assert_eq!(world.query("select string_agg(rule, ' ') from etl.reject").await, "future future");
     assert_eq!(world.drop_file("incoming/assets/2.csv", assets(3, 3, 1, "15:00:00")).await.counts.unwrap().stale, 1);
     assert_eq!(world.query("select cash from asset where account_id = 'A0'").await, "3.00");

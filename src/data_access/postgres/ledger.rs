@@ -270,10 +270,7 @@ impl Database {
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let lease = claim.terms.lease.as_secs_f64();
         let renewed = connection
-            .execute(
-                &statement,
-                &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified],
-            )
+            .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified])
             .await
             .map_err(failed)?;
         if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
@@ -497,7 +494,9 @@ async fn claim_again(
             batch_size: row.get("batch_size"),
             max_rejects: row.get("max_rejects"),
             max_reject_rate: row.get("max_reject_rate"),
-            max_future: row.get::<_, Option<i64>>("max_future_seconds").map(|most| Duration::from_secs(most.unsigned_abs())),
+            max_future: row
+                .get::<_, Option<i64>>("max_future_seconds")
+                .map(|most| Duration::from_secs(most.unsigned_abs())),
             lease,
         },
         returned,
