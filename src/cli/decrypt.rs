@@ -34,7 +34,9 @@ pub(super) async fn run(settings: &Settings, arguments: DecryptArguments) -> Res
         return Err(Error::configuration(format!("dataset {} encrypts no column", dataset.name)));
     }
     let database = Database::new(&settings.database()?)?;
-    let mut rows = pin!(database.encrypted_values(dataset, arguments.key.as_deref()).await?);
+    let wanted = arguments.key.as_deref().map(|text| dataset.ledger_key(text)).transpose();
+    let wanted = wanted.map_err(Error::configuration)?;
+    let mut rows = pin!(database.encrypted_values(dataset, wanted.as_deref()).await?);
     let mut out = csv::Writer::from_writer(stdout().lock());
     let unwritten = |error| Error::system("write to standard output", error);
     out.write_record([dataset.key.as_str()].iter().chain(&columns)).map_err(unwritten)?;

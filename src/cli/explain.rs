@@ -51,10 +51,7 @@ impl Explained {
 pub(super) async fn run(settings: &Settings, arguments: ExplainArguments) -> Result<u8> {
     let datasets = settings.datasets()?;
     let dataset = datasets.get(&arguments.dataset).map_err(Error::configuration)?;
-    let key = dataset
-        .key_kind()
-        .canonical(&arguments.key)
-        .ok_or_else(|| Error::configuration(format!("{:?} is no key of dataset {}", arguments.key, dataset.name)))?;
+    let key = dataset.ledger_key(&arguments.key).map_err(Error::configuration)?;
     let database = Database::new(&settings.database()?)?;
     let filter = RejectFilter {
         dataset: Some(dataset.name.clone()),

@@ -7,9 +7,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::calendar::Calendar;
-use super::column::{Column, ColumnType, Constraint, Literal};
-use super::dataset::{Agreement, Dataset, ManifestRule, Reference, RowRule, Severity, Statistic};
+use super::column::{Column, Constraint, Literal};
+use super::dataset::{Agreement, Dataset, ManifestRule, Reference, Statistic};
 use super::expression::{self, Scope, unknown};
+use super::rule::{RowRule, Severity};
+use super::types::{self, IGNORED, Options, registration};
 
 /// Characters of a key. Each is four bytes at the most, and an entry of an index of Postgres has at most 2,704, among them a
 /// dataset's name.
@@ -41,15 +43,12 @@ fn default_null_values() -> Vec<String> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ColumnDefinition {
     name: Spanned<String>,
     #[serde(rename = "type")]
     kind: Spanned<String>,
     #[serde(default)]
     required: bool,
-    precision: Option<u8>,
-    scale: Option<u8>,
     min_length: Option<u32>,
     max_length: Option<u32>,
     min: Option<Literal>,
@@ -62,7 +61,29 @@ struct ColumnDefinition {
     encrypt: bool,
     #[serde(default)]
     severity: BTreeMap<String, Severity>,
+    /// What is left is an option of the type.
+    #[serde(flatten)]
+    options: BTreeMap<String, toml::Value>,
 }
+
+/// What a definition may say of every column.
+const OF_EVERY_COLUMN: &[&str] = &[
+    "name",
+    "type",
+    "required",
+    "min_length",
+    "max_length",
+    "min",
+    "above",
+    "max",
+    "below",
+    "allowed",
+    "pattern",
+    "encrypt",
+    "severity",
+];
+/// Options that every type takes, although only decimals use them: earlier versions read over them.
+const READ_OVER: &[&str] = &["precision", "scale"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,7 +150,8 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         if columns.iter().any(|known: &Column| known.name == name) || ignored.contains(&name) {
             return Err(source.error(&column.get_ref().name, format!("column {name:?} is defined twice")));
         }
-        if column.get_ref().kind.get_ref() == "ignored" {
+        if column.get_ref().kind.get_ref() == IGNORED {
+            read_options(&source, column, &[])?;
             ignored.push(name);
         } else {
             columns.push(read_column(&source, name, column)?);
@@ -137,7 +159,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     }
     let refers = definition.reference.as_ref().map(|reference| reference.get_ref().column.get_ref());
     let indexed = |name: &String| name == definition.key.get_ref() || Some(name) == refers;
-    for column in columns.iter_mut().filter(|column| column.kind == ColumnType::Text && indexed(&column.name)) {
+    for column in columns.iter_mut().filter(|column| column.kind.is_text() && indexed(&column.name)) {
         match column.max_length() {
             None => column.constraints.push((Constraint::MaxLength(LONGEST_KEY), Severity::Error)),
             Some(length) if length > LONGEST_KEY => {
@@ -162,8 +184,13 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
             let message = format!("column {:?} is key or version and cannot be encrypted", column.name);
             return Err(source.error(&definition.key, message));
         }
-        if column.name == version && column.kind != ColumnType::Timestamp {
-            return Err(source.error(&definition.version, "the version column must have type \"timestamp\""));
+        if column.name == version && !column.kind.can_be_version() {
+            let message = "the version column must have type \"timestamp\", or another that orders rows in time";
+            return Err(source.error(&definition.version, message));
+        }
+        if let Some(why) = column.kind.not_a_key().filter(|_| indexed(&column.name)) {
+            let message = format!("column {:?} of type {} cannot be a key: {why}", column.name, column.kind.rule());
+            return Err(source.error(&definition.key, message));
         }
     }
     let rules = read_rules(&source, &definition.rule, &names)?;
@@ -262,23 +289,11 @@ fn literal_prefix(pattern: &str) -> &str {
 
 fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>) -> Result<Column, String> {
     let definition = at.get_ref();
-    let kind = match definition.kind.get_ref().as_str() {
-        "text" => ColumnType::Text,
-        "integer" => ColumnType::Integer,
-        "bigint" => ColumnType::BigInt,
-        "timestamp" => ColumnType::Timestamp,
-        "decimal" => match (definition.precision, definition.scale) {
-            (Some(precision @ 1..=28), Some(scale)) if scale < precision => ColumnType::Decimal { precision, scale },
-            _ => {
-                return Err(source
-                    .error(&definition.kind, "a decimal needs precision (1 to 28) and scale (less than precision)"));
-            }
-        },
-        other => {
-            let known = ["text", "integer", "bigint", "decimal", "timestamp", "ignored"];
-            return Err(source.error(&definition.kind, unknown("type", other, &known)));
-        }
-    };
+    let registration =
+        registration(definition.kind.get_ref()).map_err(|message| source.error(&definition.kind, message))?;
+    read_options(source, at, registration.options)?;
+    let kind = registration.kind(&Options(definition.options.clone()));
+    let kind = kind.map_err(|message| source.error(&definition.kind, message))?;
     let given = [
         definition.min_length.map(Constraint::MinLength),
         definition.max_length.map(Constraint::MaxLength),
@@ -292,7 +307,7 @@ fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>
     let mut constraints = Vec::new();
     for constraint in given.into_iter().flatten() {
         constraint
-            .check(kind)
+            .check(&kind)
             .map_err(|message| source.error(&definition.name, format!("column {name}: {message}")))?;
         let severity = definition.severity.get(constraint.rule()).copied().unwrap_or_default();
         if severity == Severity::Warning && matches!(constraint, Constraint::MaxLength(_)) {
@@ -313,6 +328,21 @@ fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>
     Ok(Column { name, kind, required: definition.required, constraints, encrypt: definition.encrypt })
 }
 
+/// Refuses an option that neither every column nor the type has, where it stands.
+fn read_options(source: &Source<'_>, at: &Spanned<ColumnDefinition>, of_type: &[&str]) -> Result<(), String> {
+    let known = [OF_EVERY_COLUMN, of_type].concat();
+    let strange =
+        at.get_ref().options.keys().find(|name| !known.contains(&name.as_str()) && !READ_OVER.contains(&name.as_str()));
+    let Some(name) = strange else { return Ok(()) };
+    let text = &source.text[at.span()];
+    let lines = text.split_inclusive('\n').scan(at.span().start, |begin, line| {
+        *begin += line.len();
+        Some((*begin - line.len(), line))
+    });
+    let place = lines.into_iter().find(|(_, line)| line.trim_start().starts_with(name.as_str()));
+    Err(source.error_at(place.map_or(at.span().start, |(begin, _)| begin), unknown("option", name, &known)))
+}
+
 fn read_reference(
     source: &Source<'_>,
     definition: &ReferenceDefinition,
@@ -330,7 +360,7 @@ fn read_reference(
         return Err(source.error(&definition.column, unknown("column", &agreement.column, names)));
     }
     let dataset = definition.dataset.get_ref().clone();
-    Ok(Reference { column, dataset, table: String::new(), key: String::new(), key_kind: ColumnType::Text, agreements })
+    Ok(Reference { column, dataset, table: String::new(), key: String::new(), key_kind: types::text(), agreements })
 }
 
 /// A reference names a dataset; its table, key and columns are known once all definitions are read.
@@ -358,8 +388,8 @@ pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)
         reference.table.clone_from(&target.table);
         reference.key.clone_from(&target.key);
         reference.key_kind = target.key_kind();
-        let kind = own.iter().find(|column| column.name == reference.column).map(|column| column.kind);
-        if kind != Some(reference.key_kind) {
+        let kind = own.iter().find(|column| column.name == reference.column).map(|column| &column.kind);
+        if kind != Some(&reference.key_kind) {
             let message = format!(
                 "column {:?} refers to {:?} of dataset {:?}, which has another type",
                 reference.column, reference.key, reference.dataset

@@ -2,22 +2,27 @@
 
 pub mod arrival;
 pub mod calendar;
-pub mod cell;
 pub mod column;
 pub mod dataset;
+mod datasets;
 mod definition;
 pub mod expression;
 pub mod manifest;
 pub mod object;
 pub mod outcome;
 pub mod progress;
+mod rule;
+pub mod types;
 pub mod violation;
 
 pub use arrival::{Arrival, RecordBatch, StreamRecord};
 pub use calendar::Calendar;
-pub use column::{Column, ColumnType};
-pub use dataset::{Dataset, Datasets, ManifestRule, Reference, RowRule, Severity};
+pub use column::Column;
+pub use dataset::{Dataset, ManifestRule, Reference};
+pub use datasets::Datasets;
 pub use object::{Location, ObjectKey, ObjectVersion};
 pub use outcome::{BatchNumber, Counts, LoadId, LoadReport, LoadStatus};
 pub use progress::Progress;
+pub use rule::{RowRule, Severity};
+pub use types::ColumnType;
 pub use violation::{ByteRange, LineNumber, RecordNumber, RejectedChunk, Resubmission, Violation};

@@ -94,7 +94,7 @@ impl Loader for ParquetLoader {
                 for rows in chunk {
                     let columns: Vec<ArrayRef> =
                         kept.iter().map(|at| Arc::clone(rows.column(OWN_COLUMNS + at))).collect();
-                    file.write(columns)?;
+                    file.write(&columns)?;
                 }
                 Ok(file)
             })

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ColumnSum, Extracted};
+use super::Extracted;
 use crate::domain::manifest::Manifest;
+use crate::domain::types::ColumnSum;
 use crate::domain::{Dataset, ObjectVersion};
 use crate::error::{Error, Reason, Result};
 
@@ -36,11 +37,10 @@ pub fn check(manifest: &[u8], object: &ObjectVersion, dataset: &Dataset, extract
         compare("sha256".into(), hash, found, differ, "");
     }
     for (column, ColumnSum { sum, unread }) in dataset.columns.iter().zip(&extracted.sums) {
-        let Some(said) = sums.get(&column.name).map(|said| said.normalize().to_string()) else { continue };
+        let Some(said) = sums.get(&column.name) else { continue };
         let note =
             if *unread > 0 { format!(", not counting {unread} cells that are no numbers") } else { String::new() };
-        let differ = said != *sum;
-        compare(format!("sum of {}", column.name), said, sum.clone(), differ, &note);
+        compare(format!("sum of {}", column.name), said.clone(), sum.clone(), said != sum, &note);
     }
     if differences.is_empty() {
         return Ok(Value::Object(agreed));

@@ -32,10 +32,10 @@ pub use deadline::Deadline;
 pub use extract::Form;
 pub use parts::{Parts, Pipeline};
 pub use staged::{good_rows, reject};
-pub use staging::ColumnSum;
 
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Database, SeenFile};
+use crate::domain::types::ColumnSum;
 use crate::domain::{Arrival, Dataset, Datasets, Location, ObjectVersion, RowRule};
 use crate::error::Result;
 

@@ -10,12 +10,12 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 
 use super::analyse::statistics_query;
-use super::staging::{create_tables, stage_type};
+use super::staging::create_tables;
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
-use crate::domain::column::{Column, ColumnType, Constraint, Literal};
+use crate::domain::column::{Column, Constraint, Literal};
 use crate::domain::violation::quoted;
-use crate::domain::{Dataset, RowRule, Severity};
+use crate::domain::{ColumnType, Dataset, RowRule, Severity};
 use crate::error::{Error, Result};
 
 /// `_check` in table `violation` for a row that lost to another with the same key; `_detail` is the winner's line.
@@ -116,7 +116,7 @@ enum CheckKind<'a> {
     Unreadable,
     Required,
     Unprintable,
-    Type(ColumnType),
+    Type(&'a ColumnType),
     Future,
     Constraint(&'a Constraint),
     Row(&'a RowRule),
@@ -144,9 +144,7 @@ impl<'a> Check<'a> {
             checks.push(found(CheckKind::Required));
         }
         checks.push(found(CheckKind::Unprintable));
-        if column.kind != ColumnType::Text {
-            checks.push(found(CheckKind::Type(column.kind)));
-        }
+        checks.push(found(CheckKind::Type(&column.kind)));
         if is_version {
             checks.push(found(CheckKind::Future));
         }
@@ -204,8 +202,8 @@ pub(super) struct CellChecks {
     pub(super) required: Option<i32>,
     /// Its bytes are no text.
     pub(super) unprintable: Option<i32>,
-    /// It is no value of the column's type.
-    pub(super) kind: Option<i32>,
+    /// It is not a value of the column's type.
+    pub(super) kind: i32,
     /// It is a version that is too late.
     pub(super) future: Option<i32>,
 }
@@ -221,7 +219,8 @@ impl CellChecks {
         let of_column = |column| Self {
             required: place(column, |kind| matches!(kind, CheckKind::Required)),
             unprintable: place(column, |kind| matches!(kind, CheckKind::Unprintable)),
-            kind: place(column, |kind| matches!(kind, CheckKind::Type(_))),
+            // There is one for every column.
+            kind: place(column, |kind| matches!(kind, CheckKind::Type(_))).unwrap_or(UNREADABLE),
             future: place(column, |kind| matches!(kind, CheckKind::Future)),
         };
         dataset.columns.iter().map(of_column).collect()
@@ -233,13 +232,10 @@ pub(super) fn quoted_name(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-fn literal(value: &Literal) -> String {
-    format!("'{}'", value.to_string().replace('\'', "''"))
-}
-
 fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
     let name = quoted_name(&column.name);
-    let value = |bound: &Literal| format!("cast({} as {})", literal(bound), stage_type(column.kind));
+    // A definition with a bound that is not a value of the column's type was refused.
+    let value = |bound: &Literal| column.kind.literal(&bound.to_string()).unwrap_or_else(|| "null".to_owned());
     match constraint {
         Constraint::MinLength(length) => format!("length({name}) < {length}"),
         Constraint::MaxLength(length) => format!("length({name}) > {length}"),

@@ -3,16 +3,17 @@
 
 use std::pin::pin;
 
+use arrow::array::{Array as _, AsArray as _, BinaryArray, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::SinkExt;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error as PostgresError, Statement, Transaction};
 
-use super::encode::Cells;
-use crate::data_access::cipher::{Cipher, Place};
+use super::encode::{encoded as plain, encrypted, keys};
+use crate::data_access::cipher::Cipher;
 use crate::domain::Dataset;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Signature, flags, and the length of an extension that is not there.
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -23,12 +24,12 @@ const NULL: i32 = -1;
 const PART: usize = 128 * 1024;
 
 /// Columns of the stage before those of the dataset: the record and its line.
-const PLACE: i16 = 2;
+const PLACE: u8 = 2;
 
 /// Rows of a dataset, encoded once for whatever becomes of them: looked at, written to the table, or to the stage.
 pub struct CopyRows {
     columns: i16,
-    fields: BytesMut,
+    fields: Vec<u8>,
     rows: Vec<CopyRow>,
 }
 
@@ -52,39 +53,41 @@ impl CopyRows {
     pub fn encode(dataset: &Dataset, cipher: Option<&Cipher>, chunk: &[RecordBatch]) -> Result<Self> {
         let columns = i16::try_from(dataset.columns.len()).unwrap_or(i16::MAX);
         let key_at = dataset.columns.iter().position(|column| column.name == dataset.key).unwrap_or_default();
-        let mut encoded = Self { columns, fields: BytesMut::new(), rows: Vec::new() };
+        let mut encoded = Self { columns, fields: Vec::new(), rows: Vec::new() };
         for rows in chunk {
-            let cells = Cells::columns(rows)?;
-            let [Cells::BigInt(records), Cells::BigInt(lines), cells @ ..] = &cells[..] else { continue };
-            for row in 0..rows.num_rows() {
-                let text = cells[key_at].text(row)?;
-                let key = text.and_then(|text| dataset.key_kind().canonical(&text)).unwrap_or_default();
-                let begin = encoded.fields.len();
-                for (column, cells) in dataset.columns.iter().zip(cells) {
-                    let length_at = encoded.fields.len();
-                    encoded.fields.put_i32(NULL);
-                    let is_there = match cipher.filter(|_| column.encrypt) {
-                        None => cells.write(row, &mut encoded.fields)?,
-                        Some(cipher) => match cells.text(row)? {
-                            None => false,
-                            Some(value) => {
-                                let place = Place { dataset: &dataset.name, column: &column.name, key: &key };
-                                encoded.fields.put_slice(&cipher.encrypt(place, value.as_bytes())?);
-                                true
-                            }
-                        },
-                    };
-                    if is_there {
-                        let length = encoded.fields.len() - length_at - size_of::<i32>();
-                        let length = i32::try_from(length).unwrap_or(i32::MAX);
-                        encoded.fields[length_at..][..size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
-                    }
-                }
-                let (record, line, end) = (records.value(row), lines.value(row), encoded.fields.len());
-                encoded.rows.push(CopyRow { record, line, key, begin, end });
-            }
+            let (places, values) = rows.columns().split_at_checked(PLACE.into()).unwrap_or_default();
+            let place = |at: usize| places.get(at).and_then(|place| place.as_primitive_opt());
+            let places = place(0).zip(place(1)).filter(|_| values.len() == dataset.columns.len());
+            let places = places.ok_or_else(|| Error::new(ErrorKind::System, "rows to copy lack a column"))?;
+            let keys = keys(&dataset.columns[key_at], &values[key_at])?;
+            let columns = dataset.columns.iter().zip(values).map(|(column, values)| match cipher {
+                Some(cipher) if column.encrypt => encrypted(dataset, column, values, &keys, cipher),
+                _ => plain(column, values),
+            });
+            encoded.append(&columns.collect::<Result<Vec<_>>>()?, &keys, places);
         }
         Ok(encoded)
+    }
+
+    /// Appends rows whose columns are encoded.
+    fn append(&mut self, columns: &[BinaryArray], keys: &StringArray, (records, lines): (&Int64Array, &Int64Array)) {
+        self.rows.reserve(keys.len());
+        for row in 0..keys.len() {
+            let begin = self.fields.len();
+            for column in columns {
+                if column.is_null(row) {
+                    self.fields.extend_from_slice(&NULL.to_be_bytes());
+                    continue;
+                }
+                let value = column.value(row);
+                self.fields.extend_from_slice(&i32::try_from(value.len()).unwrap_or(i32::MAX).to_be_bytes());
+                self.fields.extend_from_slice(value);
+            }
+            // Who has no key is refused before.
+            let key = keys.value(row).to_owned();
+            let (record, line, end) = (records.value(row), lines.value(row), self.fields.len());
+            self.rows.push(CopyRow { record, line, key, begin, end });
+        }
     }
 
     /// The rows, in the order of the file.
@@ -122,7 +125,7 @@ impl CopyRows {
             match target {
                 Target::Table => out.put_i16(self.columns),
                 Target::Stage => {
-                    out.put_i16(PLACE + self.columns);
+                    out.put_i16(i16::from(PLACE) + self.columns);
                     for place in [row.record, row.line] {
                         out.put_i32(8);
                         out.put_i64(place);

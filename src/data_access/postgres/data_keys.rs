@@ -127,7 +127,8 @@ impl Database {
         String::from_utf8(plain).map_err(|_| broken())
     }
 
-    /// The encrypted values of a dataset's table, of one row or of all, after the reading was noted in `etl.audit`.
+    /// The encrypted values of a dataset's table, of the row with a key as the ledger knows it or of all, after the reading was noted
+    /// in `etl.audit`.
     ///
     /// # Errors
     /// `Configuration` where it may not be noted, `Connection`, `System`.
@@ -143,17 +144,22 @@ impl Database {
         let noted = "insert into etl.audit (action, detail) values ('values decrypted', \
             jsonb_build_object('dataset', $1::text, 'key', $2::text, 'columns', $3::text[]))";
         connection.execute(noted, &[&dataset.name, &key, &columns]).await.map_err(failed)?;
-        let own = quoted(&dataset.key);
+        let (own, kind) = (quoted(&dataset.key), dataset.key_kind());
         let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
         let statement = format!(
-            "select {own}::text, {list} from public.{} where $1::text is null or {own}::text = $1 order by {own}",
-            quoted(&dataset.table)
+            "select {}, {list} from public.{} where $1::text is null or {own} = $1::text::{} order by {own}",
+            kind.export(&own),
+            quoted(&dataset.table),
+            kind.table_type(),
         );
         let rows = connection.query_raw(&statement, [key]).await.map_err(failed)?;
         let width = columns.len();
         Ok(rows.map_err(failed).map_ok(move |row| {
             let _ = &connection;
-            (row.get(0), (1..=width).map(|index| row.get(index)).collect())
+            // A column that is wider than the dataset's prints a key otherwise than the ledger knows it.
+            let cell: String = row.get(0);
+            let key = kind.canonical(&cell).unwrap_or(cell);
+            (key, (1..=width).map(|index| row.get(index)).collect())
         }))
     }
 }

@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::Row;
 
-use super::encode::plain_type;
 use super::ledger::counts;
 use super::rejects::no_such_load;
 use super::upsert::quoted;
@@ -276,7 +275,7 @@ impl Database {
             "select xmin::text as transaction from public.{table} where {key} = $1::text::{kind}",
             table = quoted(&dataset.table),
             key = quoted(&dataset.key),
-            kind = plain_type(dataset.key_kind()).name(),
+            kind = dataset.key_kind().table_type(),
         );
         let row = self.connection().await?.query_opt(&statement, &[&key]).await;
         let row = row.map_err(|error| query_error("look for a row in its table", error))?;

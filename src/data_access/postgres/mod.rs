@@ -202,14 +202,16 @@ fn application_name() -> String {
     format!("small-etl/{}{place}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Limits are set with statements, since proxies refuse the startup options. A table grows while a file is loaded, so
+/// How values are printed is a part of the ledger's keys, and is no server's choice. Limits are set with statements, since proxies
+/// refuse the startup options. A table grows while a file is loaded, so
 /// that a plan kept from the first batches would scan all of it in the last. No statement here is so long that compiling it
 /// would pay.
 fn session_limits(lease: Duration, events: bool) -> String {
     let idle = lease / 2;
     let events = if events { "; set small_etl.events = 'on'" } else { "" };
     format!(
-        "set timezone = 'UTC'; set statement_timeout = {}; set lock_timeout = {}; \
+        "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set extra_float_digits = 1; set bytea_output = 'hex'; \
+         set statement_timeout = {}; set lock_timeout = {}; \
          set idle_in_transaction_session_timeout = {}; set plan_cache_mode = force_custom_plan; set jit = off{events}",
         STATEMENT_TIMEOUT.as_millis(),
         LOCK_TIMEOUT.as_millis(),

@@ -9,7 +9,7 @@ use super::parked::{Release, refused};
 use super::rejects::link_and_resolve;
 use super::upsert::{quoted, release};
 use super::{Database, query_error};
-use crate::domain::{ColumnType, Dataset, LoadId, ObjectVersion};
+use crate::domain::{Dataset, LoadId, ObjectVersion};
 use crate::error::Result;
 
 /// What the ledger says of a version that lies in a bucket.
@@ -250,15 +250,7 @@ impl Database {
     pub async fn export(&self, dataset: &Dataset) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
         let columns = dataset.columns.iter().map(|column| {
             let name = quoted(&column.name);
-            if column.kind == ColumnType::Timestamp {
-                // A year before the first is told as one, and is then no timestamp of the contract.
-                format!(
-                    "to_char({name} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') \
-                         || case when {name} < '0001-01-01Z' then ' BC' else '' end as {name}"
-                )
-            } else {
-                name
-            }
+            format!("{} as {name}", column.kind.export(&name))
         });
         let statement = format!(
             "copy (select {} from public.{}) to stdout (format csv, header, null '{NULL}')",

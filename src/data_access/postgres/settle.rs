@@ -5,11 +5,10 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Transaction;
-use tokio_postgres::types::Type;
 use tokio_postgres::{Error as PostgresError, Row};
 
 use super::copy::{CopyRow, CopyRows, Raw};
-use super::encode::{plain_type, postgres_type};
+use super::encode::postgres_type;
 use super::upsert::{names, quoted};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Reference};
 
@@ -66,7 +65,7 @@ fn table_query(dataset: &Dataset) -> String {
         names(dataset, ""),
         quoted(&dataset.table),
         quoted(&dataset.key),
-        key.map_or(Type::TEXT, postgres_type).name(),
+        key.map_or("text", postgres_type),
     )
 }
 
@@ -113,7 +112,7 @@ impl Referred {
             "select {key}{} from public.{} where {key} = any($1::{}[])",
             there.collect::<String>(),
             quoted(&reference.table),
-            plain_type(reference.key_kind).name(),
+            reference.key_kind.table_type(),
             key = quoted(&reference.key),
         );
         Ok(Self { at, agreeing_at, found: by_key(transaction, &query, &keys, 0).await? })

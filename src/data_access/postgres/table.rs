@@ -2,8 +2,11 @@
 
 use std::sync::PoisonError;
 
+use tokio_postgres::Row;
+
 use super::{Database, query_error};
-use crate::domain::{Column, ColumnType, Dataset};
+use crate::domain::types::{Fit, TableColumn};
+use crate::domain::{Column, Dataset};
 use crate::error::{Error, Result};
 
 impl Database {
@@ -23,15 +26,26 @@ impl Database {
             .connection()
             .await?
             .query(
-                "select a.attname, a.atttypid::regtype::text as kind, a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled, format_type(a.atttypid, a.atttypmod) as shown, \
+                // A column of a domain holds what the type below it holds.
+                "with recursive below as ( \
+                     select a.attrelid, a.attnum, a.atttypid as kind, a.atttypmod as modifier \
+                     from pg_attribute a join pg_class c on c.oid = a.attrelid \
+                     where c.relnamespace = 'public'::regnamespace and c.relname = $1 \
+                         and a.attnum > 0 and not a.attisdropped \
+                     union all \
+                     select b.attrelid, b.attnum, t.typbasetype, t.typtypmod \
+                     from below b join pg_type t on t.oid = b.kind where t.typtype = 'd' \
+                 ) \
+                 select a.attname, b.kind::regtype::text as kind, a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled, format_type(a.atttypid, a.atttypmod) as shown, \
                      exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid \
                          and i.indpred is null and i.indkey::text = a.attnum::text) as is_unique, \
                      c.relkind = 'p' as is_partitioned, not c.relrowsecurity and not c.relhasrules as takes_copies, \
-                     information_schema._pg_char_max_length(a.atttypid, a.atttypmod) as length, \
-                     information_schema._pg_numeric_precision(a.atttypid, a.atttypmod) as precision, \
-                     information_schema._pg_numeric_scale(a.atttypid, a.atttypmod) as scale \
-                 from pg_attribute a join pg_class c on c.oid = a.attrelid \
-                 where c.relnamespace = 'public'::regnamespace and c.relname = $1 and a.attnum > 0 and not a.attisdropped",
+                     information_schema._pg_char_max_length(b.kind, b.modifier) as length, \
+                     information_schema._pg_numeric_precision(b.kind, b.modifier) as precision, \
+                     information_schema._pg_numeric_scale(b.kind, b.modifier) as scale, \
+                     information_schema._pg_datetime_precision(b.kind, b.modifier) as fraction \
+                 from below b join pg_type t on t.oid = b.kind and t.typtype <> 'd' \
+                     join pg_attribute a using (attrelid, attnum) join pg_class c on c.oid = a.attrelid",
                 &[&dataset.table],
             )
             .await
@@ -42,10 +56,7 @@ impl Database {
         }
         for column in &dataset.columns {
             let found = columns.iter().find(|row| row.get::<_, &str>("attname") == column.name);
-            let holds = found.is_some_and(|row| {
-                holds(column, row.get("kind"), row.get("length"), row.get("precision"), row.get("scale"))
-            });
-            if !holds {
+            if found.is_none_or(|row| fit(column, row) == Fit::No) {
                 return Err(Error::configuration(format!(
                     "dataset {}: column {} of table {} must be {}; it {}",
                     dataset.name,
@@ -83,10 +94,7 @@ impl Database {
             let name: &str = row.get("attname");
             return refuse(format!("column {name} is not null and has no default, but the dataset has no such column"));
         }
-        let same_type = |column: &Column| {
-            let kind = named(&column.name).map(|row| row.get::<_, &str>("kind"));
-            kind != Some("bigint") || column.kind == ColumnType::BigInt
-        };
+        let same_type = |column: &Column| named(&column.name).is_some_and(|row| fit(column, row) == Fit::Same);
         let takes_copies = columns[0].get("takes_copies") && dataset.columns.iter().all(same_type);
         self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked, takes_copies);
         Ok(())
@@ -104,28 +112,18 @@ fn checked_as(dataset: &Dataset, dataset_version: &str) -> String {
     format!("{dataset_version} {}", dataset.name)
 }
 
-fn holds(column: &Column, kind: &str, length: Option<i32>, precision: Option<i32>, scale: Option<i32>) -> bool {
-    if column.encrypt {
-        return kind == "bytea";
-    }
-    match column.kind {
-        ColumnType::Text => match (kind, length) {
-            ("text", _) | ("character varying", None) => true,
-            ("character varying", Some(length)) => {
-                column.max_length().is_some_and(|most| i64::from(most) <= i64::from(length))
-            }
-            _ => false,
-        },
-        ColumnType::Integer => matches!(kind, "integer" | "bigint"),
-        ColumnType::BigInt => kind == "bigint",
-        ColumnType::Decimal { precision: digits, scale: decimals } => match (kind, precision, scale) {
-            ("numeric", Some(precision), Some(scale)) => {
-                scale >= i32::from(decimals) && precision - scale >= i32::from(digits - decimals)
-            }
-            ("numeric", ..) => true,
-            _ => false,
-        },
-        ColumnType::Timestamp => kind == "timestamp with time zone",
+/// Whether a column of the table, as the catalogue describes it, holds the values of one of the dataset.
+fn fit(column: &Column, row: &Row) -> Fit {
+    let (length, precision) = (row.get("length"), row.get("precision"));
+    let (scale, fraction) = (row.get("scale"), row.get("fraction"));
+    holds(column, &TableColumn { kind: row.get("kind"), length, precision, scale, fraction })
+}
+
+fn holds(column: &Column, found: &TableColumn<'_>) -> Fit {
+    match (column.encrypt, found.kind) {
+        (false, _) => column.kind.fit(found, column.max_length()),
+        (true, "bytea") => Fit::Same,
+        (true, _) => Fit::No,
     }
 }
 
@@ -133,45 +131,20 @@ fn needed(column: &Column) -> String {
     if column.encrypt {
         return "bytea, since it is encrypted".into();
     }
-    match column.kind {
-        ColumnType::Text => {
-            column.max_length().map_or("text".into(), |length| format!("text or varchar({length}) or wider"))
-        }
-        ColumnType::Integer => "integer or bigint".into(),
-        ColumnType::BigInt => "bigint".into(),
-        ColumnType::Decimal { precision, scale } => format!("numeric({precision}, {scale}) or wider"),
-        ColumnType::Timestamp => "timestamptz".into(),
-    }
+    column.kind.needed(column.max_length())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Severity;
-    use crate::domain::column::Constraint;
-
-    fn column(kind: ColumnType, constraints: Vec<Constraint>) -> Column {
-        let constraints = constraints.into_iter().map(|constraint| (constraint, Severity::Error)).collect();
-        Column { name: "c".into(), kind, required: true, constraints, encrypt: false }
-    }
+    use crate::domain::types::text;
 
     #[test]
-    fn a_column_that_would_round_or_cut_does_not_hold() {
-        let money = column(ColumnType::Decimal { precision: 20, scale: 2 }, vec![]);
-        assert!(holds(&money, "numeric", Some(20), Some(20), Some(2)) && holds(&money, "numeric", None, None, None));
-        assert!(
-            !holds(&money, "numeric", None, Some(20), Some(1)) && !holds(&money, "numeric", None, Some(20), Some(4))
-        );
-        assert!(!holds(&money, "double precision", None, Some(53), None));
-        let text = column(ColumnType::Text, vec![Constraint::MaxLength(20)]);
-        assert!(holds(&text, "character varying", Some(20), None, None) && holds(&text, "text", None, None, None));
-        assert!(
-            !holds(&text, "character varying", Some(19), None, None)
-                && !holds(&text, "character", Some(20), None, None)
-        );
-        let secret = Column { encrypt: true, ..text };
-        assert!(holds(&secret, "bytea", None, None, None) && !holds(&secret, "text", None, None, None));
-        assert!(!holds(&column(ColumnType::BigInt, vec![]), "integer", None, None, None));
-        assert!(!holds(&column(ColumnType::Timestamp, vec![]), "timestamp without time zone", None, None, None));
+    fn an_encrypted_column_is_held_by_bytes_alone() {
+        let secret = Column { name: "c".into(), kind: text(), required: true, constraints: Vec::new(), encrypt: true };
+        let found = |kind| TableColumn { kind, ..TableColumn::default() };
+        assert_eq!((holds(&secret, &found("bytea")), holds(&secret, &found("text"))), (Fit::Same, Fit::No));
+        let plain = Column { encrypt: false, ..secret };
+        assert_eq!((holds(&plain, &found("bytea")), holds(&plain, &found("text"))), (Fit::No, Fit::Same));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::encode::{plain_type, postgres_type};
+use super::encode::postgres_type;
 use crate::domain::{Column, Dataset, Reference};
 
 /// The statements of one batch.
@@ -185,7 +185,7 @@ fn arrived(dataset: &Dataset, reference: &Reference) -> String {
              and ($1::bigint is null or p.load_id = $1)",
         table = quoted(&reference.table),
         target_key = quoted(&reference.key),
-        target_type = plain_type(reference.key_kind).name(),
+        target_type = reference.key_kind.table_type(),
         target = reference.dataset,
         name = dataset.name,
     )
@@ -231,7 +231,7 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
          select count(outcome) as released from settled",
         ready = ready(dataset, reference),
         key = quoted(&dataset.key),
-        own_type = plain_type(dataset.key_kind()).name(),
+        own_type = dataset.key_kind().table_type(),
         typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column))),
         decision = decide(dataset, "ready", "s._load", "s._late"),
     )

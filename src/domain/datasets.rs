@@ -1,0 +1,150 @@
+//! Datasets are data: one TOML file each names the table, the columns, the rules, the references, the statistics.
+//!
+//! A definition is checked when it is read, so that a mistake in it is found at the start, with file and line, and
+//! not by the first row that meets it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::dataset::Dataset;
+use super::definition::{read_definition, resolve_references};
+use super::expression::unknown;
+use super::rule::RowRule;
+
+/// All datasets that the program knows, with the version of the set.
+#[derive(Clone, Debug)]
+pub struct Datasets {
+    version: String,
+    definitions: BTreeMap<String, String>,
+    all: Vec<Dataset>,
+}
+
+impl Datasets {
+    /// Reads and checks a set of definitions: pairs of a file name (for messages) and its text.
+    ///
+    /// # Errors
+    /// A message with file and line for the first definition that is wrong.
+    pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let files: Vec<_> = files.into_iter().collect();
+        let mut datasets = Vec::new();
+        let mut definitions = BTreeMap::new();
+        for (file, text) in &files {
+            let dataset = read_definition(file, text)?;
+            if definitions.insert(dataset.name.clone(), (*text).to_owned()).is_some() {
+                return Err(format!("{file}: dataset {:?} is defined twice", dataset.name));
+            }
+            datasets.push(dataset);
+        }
+        resolve_references(&mut datasets, &files)?;
+        let mut hash = Sha256::new();
+        for (name, text) in &definitions {
+            hash.update(format!("{name}\0{text}\0"));
+        }
+        let mut version = hex::encode(hash.finalize());
+        version.truncate(16);
+        Ok(Self { version, definitions, all: datasets })
+    }
+
+    /// The same set with one definition replaced.
+    ///
+    /// # Errors
+    /// A message with file and line where the definition is wrong, or is that of another dataset.
+    pub fn with_definition(&self, name: &str, file: &str, text: &str) -> Result<Self, String> {
+        let replaced = read_definition(file, text)?.name;
+        if replaced != name {
+            return Err(format!("{file}: this is the definition of {replaced:?}, not of {name:?}"));
+        }
+        self.get(name)?;
+        let others = self.definitions().filter(|(other, _)| *other != name);
+        Self::parse(others.chain([(file, text)]))
+    }
+
+    /// The same set, but what would only warn rejects the row.
+    #[must_use]
+    pub fn with_warnings_as_errors(&self) -> Self {
+        let all = self.all.iter().cloned().map(Dataset::with_warnings_as_errors).collect();
+        Self { all, ..self.clone() }
+    }
+
+    /// The same set, but rows with a later version are rejected.
+    #[must_use]
+    pub fn with_latest_version(&self, latest: Option<DateTime<Utc>>) -> Self {
+        Self { all: self.all.iter().map(|dataset| dataset.with_latest_version(latest)).collect(), ..self.clone() }
+    }
+
+    /// The same set, where each dataset has further rules.
+    ///
+    /// # Errors
+    /// A message where an id is used twice, or a column is none of the dataset's.
+    pub fn with_rules(mut self, rules: impl Fn(&Dataset) -> Vec<RowRule>) -> Result<Self, String> {
+        for dataset in &mut self.all {
+            for rule in rules(dataset) {
+                let wrong = |what| Err(format!("dataset {}: rule {} of a validator: {what}", dataset.name, rule.id));
+                if dataset.column(&rule.column).is_none() {
+                    return wrong(format!("there is no column {:?}", rule.column));
+                }
+                if dataset.rules.iter().any(|known| known.id == rule.id) {
+                    return wrong("the dataset has a rule of that name".to_owned());
+                }
+                dataset.rules.push(rule);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The hash of all definitions, recorded with every load.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Each dataset's name and definition as it was read.
+    pub fn definitions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The dataset of that name.
+    ///
+    /// # Errors
+    /// A message with the nearest name.
+    pub fn get(&self, name: &str) -> Result<&Dataset, String> {
+        let found = self.all.iter().find(|dataset| dataset.name == name);
+        found.ok_or_else(|| unknown("dataset", name, &self.names()))
+    }
+
+    /// All names, in the order of their definition.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.all.iter().map(|dataset| dataset.name.as_str()).collect()
+    }
+
+    /// The datasets whose rows wait for rows of `name`.
+    #[must_use]
+    pub fn referring_to(&self, name: &str) -> Vec<&Dataset> {
+        let refers = |dataset: &&Dataset| dataset.reference.as_ref().is_some_and(|reference| reference.dataset == name);
+        self.all.iter().filter(refers).collect()
+    }
+
+    /// All of them, in the order of their definition.
+    pub fn all(&self) -> impl Iterator<Item = &Dataset> {
+        self.all.iter()
+    }
+
+    /// What to list to see every file that a dataset may claim: no prefix is the beginning of another.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<&str> {
+        let mut prefixes: Vec<&str> =
+            self.all.iter().flat_map(|dataset| &dataset.prefixes).map(String::as_str).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup_by(|longer, shorter| longer.starts_with(*shorter));
+        prefixes
+    }
+
+    /// The dataset that claims an object key, if any does.
+    #[must_use]
+    pub fn claiming(&self, key: &str) -> Option<&Dataset> {
+        self.all.iter().find(|dataset| dataset.claims(key))
+    }
+}

@@ -1,0 +1,49 @@
+//! Rules over several columns of a row, and what a violation of a rule does.
+
+use serde::Deserialize;
+
+/// What a violation does to its row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The row is rejected.
+    #[default]
+    Error,
+    /// The row is loaded, and counted.
+    Warning,
+}
+
+/// A rule over several columns of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowRule {
+    /// Its name in `etl.reject`.
+    pub id: String,
+    /// What a violation does.
+    pub severity: Severity,
+    /// The column that a violation names.
+    pub column: String,
+    /// A `DuckDB` boolean expression: the rule runs only where it is true.
+    pub when: Option<String>,
+    /// A `DuckDB` boolean expression that must be true; none where a validator of the pipeline finds who breaks the rule.
+    pub check: Option<String>,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// The columns that `when` and `check` read.
+    pub reads: Vec<String>,
+}
+
+impl RowRule {
+    /// A rule that a validator of the pipeline checks; what breaks it is rejected.
+    #[must_use]
+    pub fn found(id: &str, column: &str, message: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            severity: Severity::Error,
+            column: column.to_owned(),
+            when: None,
+            check: None,
+            message: message.to_owned(),
+            reads: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `bigint`: whole numbers of 64 bits.
+
+use arrow::datatypes::Int64Type;
+
+use super::contract::{ColumnType, Registration, Samples};
+use super::whole::Whole;
+
+pub(super) const TYPE: Registration =
+    Registration { name: KIND.name, options: &[], make: |_| Ok(ColumnType::of(KIND)), samples: &[SAMPLES] };
+
+const KIND: Whole<Int64Type> = Whole {
+    name: "bigint",
+    word: "int8",
+    bits: 64,
+    wider: &[],
+    put: |number, out| out.extend_from_slice(&number.to_be_bytes()),
+};
+
+const SAMPLES: Samples = Samples {
+    options: "",
+    column: "bigint",
+    values: &[
+        ("-7", "-7"),
+        ("0", "0"),
+        ("-0", "0"),
+        ("007", "7"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("-9223372036854775808", "-9223372036854775808"),
+    ],
+    others: &["9223372036854775808", "-9223372036854775809", "7.0", "+7", "1e2", "1_000", " 7", "-"],
+};

@@ -1,0 +1,140 @@
+//! What every registered type does, on its samples and on what is almost one of them. A type is tested by being registered.
+
+use arrow::array::{Array as _, ArrayRef, StringArray};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::{ColumnType, Samples, TYPES};
+
+/// Every type with its samples, under its name.
+fn all() -> Vec<(String, ColumnType, &'static Samples)> {
+    let of = |registered: &'static super::Registration| {
+        registered.samples.iter().map(|samples| {
+            let kind = registered.kind(&toml::from_str(samples.options).unwrap()).unwrap();
+            (format!("{} {}", registered.name, kind.name()), kind, samples)
+        })
+    };
+    TYPES.iter().flat_map(|registered| of(registered)).collect()
+}
+
+fn read(kind: &ColumnType, cells: &[&str]) -> ArrayRef {
+    kind.read(&StringArray::from(cells.to_vec()))
+}
+
+fn is_value(kind: &ColumnType, cell: &str) -> bool {
+    read(kind, &[cell]).is_valid(0)
+}
+
+#[test]
+fn every_type_has_samples_and_a_name_of_its_own() {
+    for registered in TYPES {
+        assert!(!registered.samples.is_empty(), "{}", registered.name);
+        assert_eq!(TYPES.iter().filter(|other| other.name == registered.name).count(), 1, "{}", registered.name);
+    }
+    for (name, _, samples) in all() {
+        assert!(samples.values.len() > 1 && samples.values[0].1 != samples.values[1].1, "{name}");
+    }
+}
+
+#[test]
+fn what_is_a_value_is_known_as_postgres_prints_it() {
+    for (name, kind, samples) in all() {
+        for (cell, stored) in samples.values {
+            assert_eq!(kind.canonical(cell).as_deref(), Some(*stored), "{name}: {cell}");
+            assert_eq!(
+                (kind.key(cell).as_deref(), kind.key(stored).as_deref()),
+                (Some(*stored), Some(*stored)),
+                "{name}: {cell}"
+            );
+            assert!(!kind.can_be_compared() || kind.literal(cell).is_some(), "{name}: {cell}");
+        }
+    }
+}
+
+#[test]
+fn what_is_almost_a_value_is_refused_and_explained() {
+    for (name, kind, samples) in all() {
+        for cell in samples.others {
+            assert!(!is_value(&kind, cell) && kind.canonical(cell).is_none(), "{name}: {cell}");
+            assert!(kind.explain(cell).starts_with(&crate::domain::violation::quoted(cell)), "{name}: {cell}");
+        }
+    }
+}
+
+/// Whatever is done with a column, a null stays where it is, and each value is what it is alone.
+#[test]
+fn a_column_is_its_cells_one_by_one() {
+    for (name, kind, samples) in all() {
+        let values = samples.values.iter().map(|(cell, _)| Some(*cell));
+        let cells: Vec<Option<&str>> = [None].into_iter().chain(values).chain([None]).collect();
+        let column = kind.read(&StringArray::from(cells.clone()));
+        assert_eq!(*column.data_type(), kind.arrow_type(), "{name}");
+        let encoded = kind.encode(&column);
+        let printed = [kind.print(&column), kind.print_stored(&column)];
+        for (row, cell) in cells.iter().enumerate() {
+            let Some(cell) = cell else {
+                assert!(column.is_null(row) && encoded.is_null(row), "{name}");
+                assert!(printed.iter().all(|texts| texts.is_null(row)), "{name}");
+                continue;
+            };
+            let alone = read(&kind, &[cell]);
+            assert_eq!(*column.slice(row, 1), *alone, "{name}: {cell}");
+            assert_eq!(encoded.value(row), kind.encode(&alone).value(0), "{name}: {cell}");
+            assert_eq!(*read(&kind, &[printed[0].value(row)]), *alone, "{name}: {cell}");
+        }
+        assert_ne!(encoded.value(1), encoded.value(2), "{name}");
+    }
+}
+
+#[test]
+fn what_is_written_to_a_parquet_file_is_read_from_it() {
+    for (name, kind, samples) in all() {
+        let cells: Vec<&str> = samples.values.iter().map(|(cell, _)| *cell).collect();
+        let values = read(&kind, &cells);
+        let lake = kind.to_lake(&values);
+        assert_eq!(*lake.data_type(), kind.lake_type(), "{name}");
+        assert!(kind.takes(lake.data_type()), "{name}");
+        assert_eq!(*kind.read(&kind.cells(&lake).unwrap()), *values, "{name}");
+    }
+}
+
+/// A cell that is like one of the samples: with other digits, and perhaps with a character more, less or another.
+fn cell_like(samples: &'static Samples) -> impl Strategy<Value = String> {
+    let known: Vec<&str> = samples.values.iter().map(|(cell, _)| *cell).chain(samples.others.iter().copied()).collect();
+    let digits = prop::collection::vec(0..10_u32, 1..60);
+    let noise = select(vec!["", "-", "+", ".", "e", "E", "_", " ", "0", ":", "T", "Z", "٣", "−", "\"", ",", "}", "a"]);
+    (select(known), digits, any::<(bool, bool, Index)>(), noise).prop_map(
+        |(cell, digits, (other, noisy, at), noise)| {
+            let mut digits = digits.into_iter().cycle();
+            let mut changed: Vec<String> = cell
+                .chars()
+                .map(|old| match digits.next().and_then(|digit| char::from_digit(digit, 10)) {
+                    Some(new) if other && old.is_ascii_digit() => new.to_string(),
+                    _ => old.to_string(),
+                })
+                .collect();
+            if noisy && !changed.is_empty() {
+                let at = at.index(changed.len());
+                changed[at] = if other { noise.to_owned() } else { format!("{}{noise}", changed[at]) };
+            }
+            changed.concat()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_is_printed_so_that_it_is_read_again(
+        (name, kind, cell) in select(all()).prop_flat_map(|(name, kind, samples)| (Just(name), Just(kind), cell_like(samples)))
+    ) {
+        let value = read(&kind, &[&cell]);
+        if value.is_null(0) {
+            prop_assert!(kind.canonical(&cell).is_none());
+            prop_assert!(!kind.explain(&cell).is_empty());
+        } else {
+            let plain = kind.print(&value).value(0).to_owned();
+            prop_assert_eq!(&*read(&kind, &[&plain]), &*value, "{}: {:?} as {:?}", name, cell, plain);
+            prop_assert_eq!(kind.canonical(&plain), kind.canonical(&cell), "{}: {:?}", name, cell);
+        }
+    }
+}

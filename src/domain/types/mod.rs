@@ -1,0 +1,46 @@
+//! The types of columns. Each is one file in this folder and one line in [`TYPES`].
+//!
+//! A type is asked for a column of a chunk at a time, never for a single cell: it gets some thousand cells as one Arrow array
+//! and returns one. It knows how a value looks in the staging database, in a table of Postgres and in a Parquet file: as Arrow
+//! arrays, which are plain data, as the names of SQL types, and as bytes. What speaks to those systems is in `data_access`.
+//!
+//! What a type reads are *plain cells*, the forms of the contract. A sender's own form of a value becomes the plain cell first.
+
+mod bigint;
+mod clock;
+#[cfg(test)]
+mod conformance;
+mod contract;
+mod decimal;
+mod integer;
+mod moment;
+mod number;
+mod primitive;
+mod sum;
+mod table;
+mod text;
+mod timestamp;
+mod whole;
+
+use super::expression::unknown;
+
+pub use contract::{ColumnType, Options, Registration, Samples, Type};
+pub use number::{Digits, stated_number};
+pub use sum::{ColumnSum, Sum};
+pub use table::{Fit, TableColumn};
+pub use text::text;
+
+/// Every type there is.
+pub const TYPES: &[&Registration] = &[&text::TYPE, &integer::TYPE, &bigint::TYPE, &decimal::TYPE, &timestamp::TYPE];
+
+/// The name of the type of columns that are never loaded.
+pub const IGNORED: &str = "ignored";
+
+/// The type that is registered under a name.
+///
+/// # Errors
+/// A message with the nearest name.
+pub fn registration(name: &str) -> Result<&'static Registration, String> {
+    let names = || TYPES.iter().map(|registered| registered.name).chain([IGNORED]).collect::<Vec<_>>();
+    TYPES.iter().find(|registered| registered.name == name).copied().ok_or_else(|| unknown("type", name, &names()))
+}

@@ -1,0 +1,89 @@
+//! Which columns of tables hold the values of a type.
+
+/// A column of a table, as the catalogue of Postgres describes it. Of a domain it is the type below it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TableColumn<'a> {
+    /// The name of its type, such as `timestamp with time zone`.
+    pub kind: &'a str,
+    /// The most characters of a text, if that is limited.
+    pub length: Option<i32>,
+    /// The digits of a `numeric`, if they are limited.
+    pub precision: Option<i32>,
+    /// Those after the point.
+    pub scale: Option<i32>,
+    /// The digits after the second of a time.
+    pub fraction: Option<i32>,
+}
+
+/// Whether a column of a table holds every value of a type exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It would refuse, round or cut some.
+    No,
+    /// It does after a cast, since its own type is wider.
+    Wider,
+    /// It does, and takes their binary form as it is.
+    Same,
+}
+
+impl Fit {
+    /// [`Fit::Same`] if it is true.
+    pub(super) fn same(holds: bool) -> Self {
+        if holds { Self::Same } else { Self::No }
+    }
+}
+
+impl TableColumn<'_> {
+    /// Whether it is a time of this kind that keeps microseconds.
+    pub(super) fn keeps_microseconds(&self, kind: &str) -> bool {
+        self.kind == kind && self.fraction.is_none_or(|digits| digits >= 6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ColumnType, registration};
+    use super::*;
+
+    fn kind(name: &str, options: &str) -> ColumnType {
+        registration(name).unwrap().kind(&toml::from_str(options).unwrap()).unwrap()
+    }
+
+    fn numeric(precision: i32, scale: i32) -> TableColumn<'static> {
+        TableColumn { kind: "numeric", precision: Some(precision), scale: Some(scale), ..TableColumn::default() }
+    }
+
+    fn found(kind: &str) -> TableColumn<'_> {
+        TableColumn { kind, ..TableColumn::default() }
+    }
+
+    #[test]
+    fn a_column_that_would_round_or_cut_does_not_hold() {
+        let money = kind("decimal", "precision = 20\nscale = 2");
+        let fit = |column: TableColumn<'_>| money.fit(&column, None);
+        assert_eq!(
+            (fit(numeric(20, 2)), fit(found("numeric")), fit(numeric(22, 4))),
+            (Fit::Same, Fit::Same, Fit::Same)
+        );
+        assert_eq!((fit(numeric(20, 1)), fit(numeric(20, 4)), fit(numeric(3, 5))), (Fit::No, Fit::No, Fit::No));
+        assert_eq!(fit(found("double precision")), Fit::No);
+        let text = kind("text", "");
+        let varchar = |length| TableColumn { length, ..found("character varying") };
+        assert_eq!((text.fit(&varchar(Some(20)), Some(20)), text.fit(&varchar(None), None)), (Fit::Same, Fit::Same));
+        assert_eq!((text.fit(&varchar(Some(19)), Some(20)), text.fit(&varchar(Some(19)), None)), (Fit::No, Fit::No));
+        assert_eq!(text.fit(&TableColumn { length: Some(20), ..found("character") }, Some(20)), Fit::No);
+        let (integer, bigint) = (kind("integer", ""), kind("bigint", ""));
+        assert_eq!((integer.fit(&found("bigint"), None), bigint.fit(&found("integer"), None)), (Fit::Wider, Fit::No));
+    }
+
+    #[test]
+    fn a_time_that_would_be_rounded_is_not_held() {
+        let keeps_microseconds_alone = |name: &str, column| {
+            let fit = |fraction| kind(name, "").fit(&TableColumn { fraction, ..found(column) }, None);
+            assert_eq!((fit(Some(6)), fit(None)), (Fit::Same, Fit::Same), "{name}");
+            assert!((0..6).all(|digits| fit(Some(digits)) == Fit::No), "{name}");
+        };
+        keeps_microseconds_alone("timestamp", "timestamp with time zone");
+        assert_eq!(kind("timestamp", "").fit(&found("timestamp without time zone"), None), Fit::No);
+    }
+}

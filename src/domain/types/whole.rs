@@ -1,0 +1,94 @@
+//! Whole numbers of some bits.
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, BinaryArray, StringArray};
+use arrow::datatypes::DataType;
+
+use super::super::violation::quoted;
+use super::contract::Type;
+use super::number::{self, Digits, is_digits};
+use super::primitive;
+use super::table::{Fit, TableColumn};
+use super::text::is_text;
+
+/// Whole numbers that an Arrow type holds.
+#[derive(Debug)]
+pub(super) struct Whole<T: ArrowPrimitiveType> {
+    /// The name of the type, here, in the staging database and in tables.
+    pub(super) name: &'static str,
+    /// The one word that Postgres has for it.
+    pub(super) word: &'static str,
+    pub(super) bits: u8,
+    /// The names of wider columns.
+    pub(super) wider: &'static [&'static str],
+    /// Appends a number, the most significant byte first.
+    pub(super) put: fn(T::Native, &mut Vec<u8>),
+}
+
+impl<T> Type for Whole<T>
+where
+    T: ArrowPrimitiveType<Native: TryFrom<i64> + ToString> + std::fmt::Debug,
+{
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn rule(&self) -> &'static str {
+        "integer"
+    }
+
+    fn read(&self, cells: &StringArray) -> ArrayRef {
+        primitive::column::<T>(cells, |cell| number::integer(cell)?.try_into().ok())
+    }
+
+    fn print(&self, values: &dyn Array) -> StringArray {
+        primitive::print::<T>(values, |number| number.to_string())
+    }
+
+    fn explain(&self, cell: &str) -> String {
+        let shown = quoted(cell);
+        if is_digits(cell.strip_prefix('-').unwrap_or(cell)) {
+            return format!("{shown} does not fit into {} bits", self.bits);
+        }
+        format!("{shown} is no whole number; write digits only, with a leading - where it is negative")
+    }
+
+    fn arrow_type(&self) -> DataType {
+        T::DATA_TYPE
+    }
+
+    fn stage_type(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn table_type(&self) -> &'static str {
+        self.word
+    }
+
+    fn fit(&self, column: &TableColumn<'_>, _: Option<u32>) -> Fit {
+        match column.kind {
+            own if own == self.name => Fit::Same,
+            other if self.wider.contains(&other) => Fit::Wider,
+            _ => Fit::No,
+        }
+    }
+
+    fn needed(&self, _: Option<u32>) -> String {
+        [&[self.name], self.wider].concat().join(" or ")
+    }
+
+    fn encode(&self, values: &dyn Array) -> BinaryArray {
+        primitive::encode::<T>(values, self.put)
+    }
+
+    fn takes(&self, has: &DataType) -> bool {
+        is_text(has) || has.is_integer()
+    }
+
+    fn taken(&self) -> &'static str {
+        "an integer"
+    }
+
+    fn digits(&self) -> Option<Digits> {
+        Some(Digits { whole: 19, scale: 0 })
+    }
+}
