@@ -75,6 +75,20 @@ fn a_vendor_is_named_in_data_access_alone() {
     }
 }
 
+/// The types of columns hold their values as Arrow arrays, which are plain data: `docs/decisions/0018`. Nothing else of the domain
+/// needs any, and none of it needs more of Arrow than its arrays.
+#[test]
+fn the_domain_knows_arrays_in_its_types_alone() {
+    for (path, text) in sources("src/domain") {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let names: Vec<&str> = code.split("arrow::").skip(1).map(|rest| rest.split("::").next().unwrap()).collect();
+        assert!(path.starts_with("src/domain/types") || names.is_empty(), "{} names arrow", path.display());
+        let data = ["array", "buffer", "datatypes", "error", "util"];
+        assert!(names.iter().all(|name| data.contains(name)), "{}: {names:?}", path.display());
+        assert!(!code.contains("parquet::") && !code.contains("duckdb::"), "{}", path.display());
+    }
+}
+
 /// A promise of the README or of SECURITY.md is one that a test proves.
 #[test]
 fn every_test_that_a_promise_names_exists() {

@@ -41,4 +41,5 @@ mod stream;
 mod tls;
 mod torture;
 mod tutorial;
+mod types;
 mod web;

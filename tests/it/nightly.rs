@@ -23,7 +23,7 @@ use crate::support::s3::ReadFault;
 use crate::world::{World, query};
 
 /// A run over everything that loads by itself what it finds.
-async fn reconcile(world: &World) -> Reconciliation {
+pub async fn reconcile(world: &World) -> Reconciliation {
     let deadline = Deadline::default();
     let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
     let everything = scope(world);
