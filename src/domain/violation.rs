@@ -92,7 +92,7 @@ pub struct Resubmission {
 pub struct RejectedChunk {
     /// Violations, in the order of the file.
     pub violations: Vec<Violation>,
-    /// Records that say what they are to mend.
+    /// What these records, and perhaps others between them, say that they are to mend, in the order of the file.
     pub resubmissions: Vec<Resubmission>,
 }
 

@@ -49,18 +49,17 @@ pub fn all(
     stage: &Arc<Stage>,
     extracted: &Extracted,
 ) -> impl Stream<Item = Result<RejectedChunk>> + use<> {
-    let (read, mends) = (extracted.read, extracted.mends);
-    let mending = Arc::clone(stage);
-    let mending = stream::iter(BatchNumber::all(read, RECORDS_AT_ONCE)).then(move |batch| {
-        let (first, last) = batch.records(read, RECORDS_AT_ONCE);
+    let (mends, mending) = (extracted.mends, Arc::clone(stage));
+    errors(dataset, stage, extracted).and_then(move |violations| {
         let stage = Arc::clone(&mending);
         async move {
-            let resubmissions = if mends { resubmissions(&stage, first, last).await? } else { Vec::new() };
-            Ok(RejectedChunk { resubmissions, ..RejectedChunk::default() })
+            let resubmissions = match (violations.first(), violations.last()) {
+                (Some(first), Some(last)) if mends => resubmissions(&stage, first.record.0, last.record.0).await?,
+                _ => Vec::new(),
+            };
+            Ok(RejectedChunk { violations, resubmissions })
         }
-    });
-    let rejects = errors(dataset, stage, extracted);
-    mending.chain(rejects.map_ok(|violations| RejectedChunk { violations, ..RejectedChunk::default() }))
+    })
 }
 
 /// All violations of severity error of a validated file in the order of the file, in chunks of bounded size.

@@ -260,6 +260,71 @@ async fn numbers_that_name_no_reject_of_the_dataset_are_as_good_as_none() {
     assert_eq!(world.query("select dataset, record from etl.open_reject order by 1, 2").await, "asset | 4\ntrade | 1");
 }
 
+/// Anybody who sends files can write any numbers into them. They must not close, or hide, what is wrong with the rows of others.
+#[tokio::test]
+async fn numbers_count_only_for_a_row_of_the_same_bucket_that_has_the_key_of_the_reject() {
+    let own = |rows: &[String]| {
+        let header = "_load_id,_record,".to_owned() + ASSETS.lines().next().unwrap();
+        [&[header], rows].concat().join("\n") + "\n"
+    };
+    let row = |of: &str, key: &str, sum: u32| format!("{of},9,{key},2,1,0,0,{sum},2025-12-22T14:30:00");
+    let open = "select distinct record, key from etl.open_reject where load_id = 1 order by 1";
+    let world = World::new().await;
+    // A wrong sum, a key that is missing, one that is too long, one that comes twice, and a row without columns to speak of.
+    let bad = format!(
+        "{}\n1,A1,2,1,0,0,2,2025-12-22T14:30:00\n2,,2,1,0,0,1,2025-12-22T14:30:00\n3,{},2,1,0,0,1,2025-12-22T14:30:00\n\
+         4,A4,2,1,0,0,1,2025-12-22T14:30:00\n5,A4,2,1,0,0,1,2025-12-22T14:30:00\n6\n",
+        ASSETS.lines().next().unwrap(),
+        "A3".repeat(11)
+    );
+    world.drop_file("incoming/assets/theirs/1.csv", bad).await;
+    let all = "1 | A1\n2 | -\n3 | -\n4 | A4\n6 | -";
+    assert_eq!(world.query(open).await, all);
+
+    // Good and bad rows of another key, and bad rows without one: they neither mend the reject nor take its place.
+    let strange = own(&[row("1,1", "X1", 1), row("1,1", "X2", 3), row("1,1", "", 1), row("1,4", "", 1)]);
+    world.drop_file("incoming/assets/ours/1.csv", strange).await;
+    assert_eq!(
+        world.query(open).await,
+        all.replace("4 | A4\n", ""),
+        "what lost to another row of its key was wrong in its key"
+    );
+    // From another bucket no number counts, but the key does.
+    let elsewhere = format!("{}-other", world.bucket);
+    world.s3.create_bucket().bucket(&elsewhere).send().await.unwrap();
+    let world = world.with_bucket(elsewhere);
+    let numbers: Vec<String> =
+        ["1,1", "1,2", "1,3", "1,6"].iter().zip(["A1", "B2", "B3", "B6"]).map(|(of, key)| row(of, key, 1)).collect();
+    world.drop_file("incoming/assets/theirs/2.csv", own(&numbers)).await;
+    assert_eq!(world.query(open).await, "2 | -\n3 | -\n6 | -");
+    let first = world.query("select bucket from etl.load where id = 1").await;
+    let world = world.with_bucket(first);
+    world.drop_file("incoming/assets/theirs/3.csv", own(&numbers)).await;
+    assert_eq!(world.query(open).await, "");
+    assert_eq!(
+        world.query("select load_id, record, first_record from etl.resubmission order by 1, 2").await,
+        "2 | 4 | 4\n4 | 1 | 1\n4 | 2 | 2\n4 | 3 | 3\n4 | 4 | 6"
+    );
+}
+
+/// The same for a file that fails as a whole, whose lines are kept as rejects.
+#[tokio::test]
+async fn numbers_of_a_file_that_fails_count_no_more_than_those_of_one_that_loads() {
+    let world = World::with(&[("LOAD__MAX_REJECTS", "3")]).await;
+    world.drop_file("incoming/assets/1.csv", broken_assets()).await;
+    let header = "_load_id,_record,".to_owned() + ASSETS.lines().next().unwrap();
+    let rows = [("1,1", "10000000001"), ("1,2", "Z2"), ("1,4", "Z4"), ("1,1", "Z1")];
+    let rows = rows.map(|(of, key)| format!("\n{of},1,{key},2,1,0,0,2,2025-12-22T14:30:00"));
+    let report = world.drop_file("incoming/assets/2.csv", header + &rows.concat()).await;
+    assert_eq!(report.status, LoadStatus::Failed);
+    assert_eq!(
+        world.query(OPEN).await,
+        "1 | 2 | allowed | 10000000002\n1 | 2 | total_is_sum | 10000000002\n\
+        2 | 1 | total_is_sum | 10000000001\n2 | 2 | total_is_sum | Z2\n2 | 3 | total_is_sum | Z4\n2 | 4 | total_is_sum | Z1"
+    );
+    assert_eq!(world.query("select record, first_record from etl.resubmission order by 1").await, "1 | 1\n3 | 4");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_file_that_overtakes_closes_the_rejects_of_the_earlier_one() {
     let world = World::new().await;

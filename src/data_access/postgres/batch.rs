@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::copy::{CopyRow, CopyRows, Target};
 use super::data_keys::sealed;
 use super::ledger::{Claim, SeenFile, commit_step, counts};
-use super::rejects::{copy_rejects, keep_resubmissions};
+use super::rejects::{Mending, copy_rejects};
 use super::settle::{Settled, look_up};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
@@ -64,9 +64,10 @@ impl Database {
             return Ok(counts);
         }
         let statements = UpsertStatements::new(dataset, &claim.dataset_version);
-        let (mut upserted, mut staged) = (Counts::default(), false);
+        let (mut upserted, mut staged, mut mending) = (Counts::default(), false, Mending::of(rows.resubmissions));
         while let Some(chunk) = rows.accepted.try_next().await? {
             let chunk = CopyRows::encode(dataset, cipher.as_deref(), &chunk)?;
+            chunk.rows().iter().for_each(|row| mending.note(row.record, Some(&row.key)));
             let settled = if straight {
                 look_up(&transaction, dataset, &chunk).await.map_err(|error| not_straight("look rows up", error))?
             } else {
@@ -92,11 +93,12 @@ impl Database {
             warnings: rows.warnings + upserted.warnings,
             ..upserted
         };
-        keep_resubmissions(&transaction, claim.load_id, rows.resubmissions).await.map_err(failed)?;
         while let Some(violations) = rows.violations.try_next().await? {
+            violations.iter().for_each(|violation| mending.note(violation.record.0, violation.key.as_deref()));
             let violations = sealed(cipher.as_deref(), dataset, claim.load_id, violations)?;
             copy_rejects(&transaction, claim.load_id, &violations).await?;
         }
+        mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         note_batch(&transaction, claim.load_id, rows.batch, rows.records, counts).await.map_err(failed)?;
         commit_step(&transaction, claim, rows.file).await?;
         transaction.commit().await.map_err(failed)?;

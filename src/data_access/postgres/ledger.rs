@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio_postgres::{Row, Transaction};
 
 use super::data_keys::sealed;
-use super::rejects::{copy_rejects, keep_resubmissions, link_and_resolve};
+use super::rejects::{Mending, copy_rejects, link_and_resolve};
 use super::{Database, query_error};
 use crate::domain::{
     BatchNumber, Counts, Dataset, Datasets, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk,
@@ -333,9 +333,11 @@ impl Database {
         let transaction = connection.transaction().await.map_err(failed)?;
         let mut rejects = pin!(rejects);
         while let Some(chunk) = rejects.try_next().await? {
-            keep_resubmissions(&transaction, claim.load_id, &chunk.resubmissions).await.map_err(failed)?;
+            let mut mending = Mending::of(&chunk.resubmissions);
+            chunk.violations.iter().for_each(|violation| mending.note(violation.record.0, violation.key.as_deref()));
             let violations = sealed(cipher.as_deref(), dataset, claim.load_id, chunk.violations)?;
             copy_rejects(&transaction, claim.load_id, &violations).await?;
+            mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         }
         // A step whose answer was lost may be committing still. What is summed must be what there is after it.
         let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Transaction};
 
 use super::{Database, query_error};
-use crate::domain::{ByteRange, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
+use crate::domain::{ByteRange, Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which rejects somebody wants to see.
@@ -306,28 +306,57 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
     writer.finish().await.map(|_| ()).map_err(failed)
 }
 
-/// Keeps which records say that they are to mend an earlier reject. Those that name none of this dataset are as good as
-/// silent.
-pub(super) async fn keep_resubmissions(
-    transaction: &Transaction<'_>,
-    load: LoadId,
-    resubmissions: &[Resubmission],
-) -> Result<(), tokio_postgres::Error> {
-    if resubmissions.is_empty() {
-        return Ok(());
+/// Records that say which reject they are to mend, and their keys.
+pub(super) struct Mending<'a> {
+    /// In the order of the file.
+    said: &'a [Resubmission],
+    with_keys: Vec<(&'a Resubmission, Option<String>)>,
+}
+
+impl<'a> Mending<'a> {
+    pub(super) fn of(said: &'a [Resubmission]) -> Self {
+        Self { said, with_keys: Vec::new() }
     }
-    let column = |of: fn(&Resubmission) -> i64| resubmissions.iter().map(of).collect::<Vec<_>>();
-    let statement = "insert into etl.resubmission (load_id, record, line, first_load_id, first_record) \
-        select $1, n.record, n.line, r.first_load_id, r.first_record \
-        from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) as n (record, line, of_load_id, of_record) \
-            join etl.load own on own.id = $1 join etl.load old on old.id = n.of_load_id and old.dataset = own.dataset \
-            join lateral ( \
-                select first_load_id, first_record from etl.reject \
-                where load_id = n.of_load_id and record = n.of_record limit 1) r on true \
-        where old.id < own.id and old.finished_at is not null on conflict do nothing";
-    let (records, lines) = (column(|row| row.record.0), column(|row| row.line.0));
-    let (of_loads, of_records) = (column(|row| row.of_load.0), column(|row| row.of_record.0));
-    transaction.execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records]).await.map(|_| ())
+
+    /// Notes the key of a record, good or bad, where it says anything; `None` if it cannot be read.
+    pub(super) fn note(&mut self, record: i64, key: Option<&str>) {
+        if let Ok(place) = self.said.binary_search_by_key(&record, |said| said.record.0) {
+            self.with_keys.push((&self.said[place], key.map(String::from)));
+        }
+    }
+
+    /// Keeps those that count. Whoever sends files can write any numbers into them: they count only where they name a reject of
+    /// the same dataset that came from the same bucket, and the row has the key of that reject, unless that has none that could
+    /// be read, or the key was what was wrong with it. All others are as good as silent.
+    pub(super) async fn keep(
+        self,
+        transaction: &Transaction<'_>,
+        load: LoadId,
+        dataset: &Dataset,
+    ) -> Result<(), tokio_postgres::Error> {
+        if self.with_keys.is_empty() {
+            return Ok(());
+        }
+        let column = |of: fn(&Resubmission) -> i64| self.with_keys.iter().map(|(row, _)| of(row)).collect::<Vec<_>>();
+        let statement = "insert into etl.resubmission (load_id, record, line, first_load_id, first_record) \
+            select $1, n.record, n.line, r.first_load_id, r.first_record \
+            from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) \
+                    as n (record, line, of_load_id, of_record, key) \
+                join etl.load own on own.id = $1 \
+                join etl.load old on old.id = n.of_load_id and old.dataset = own.dataset and old.bucket = own.bucket \
+                join lateral ( \
+                    select first_load_id, first_record, key, bool_or(\"column\" is not distinct from $7) over () as key_was_wrong \
+                    from etl.reject where load_id = n.of_load_id and record = n.of_record limit 1) r on true \
+            where old.id < own.id and old.finished_at is not null and (r.key is null or r.key_was_wrong or r.key = n.key) \
+            on conflict do nothing";
+        let (records, lines) = (column(|row| row.record.0), column(|row| row.line.0));
+        let (of_loads, of_records) = (column(|row| row.of_load.0), column(|row| row.of_record.0));
+        let keys: Vec<Option<&str>> = self.with_keys.iter().map(|(_, key)| key.as_deref()).collect();
+        transaction
+            .execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records, &keys, &dataset.key])
+            .await
+            .map(|_| ())
+    }
 }
 
 /// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves those that its
