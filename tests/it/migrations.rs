@@ -25,6 +25,18 @@ fn undo_scripts() -> Vec<(i64, String)> {
     scripts
 }
 
+/// The migrations in their order: numbers and names.
+pub fn all() -> Vec<(i64, String)> {
+    let names = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations")).unwrap().filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let (number, name) = name.strip_prefix('V')?.strip_suffix(".sql")?.split_once("__")?;
+        Some((number.parse().unwrap(), name.to_owned()))
+    });
+    let mut all: Vec<_> = names.collect();
+    all.sort();
+    all
+}
+
 fn database(url: &str) -> Database {
     Database::new(&settings_for(url, &[]).database().unwrap()).unwrap()
 }
