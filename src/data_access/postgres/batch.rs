@@ -67,7 +67,7 @@ impl Database {
         let (mut upserted, mut staged, mut mending) = (Counts::default(), false, Mending::of(rows.resubmissions));
         while let Some(chunk) = rows.accepted.try_next().await? {
             let chunk = CopyRows::encode(dataset, cipher.as_deref(), &chunk)?;
-            chunk.rows().iter().for_each(|row| mending.note(row.record, Some(&row.key)));
+            mending.note(chunk.rows().iter().map(|row| (row.record, Some(row.key.as_str()))));
             let settled = if straight {
                 look_up(&transaction, dataset, &chunk).await.map_err(|error| not_straight("look rows up", error))?
             } else {
@@ -94,7 +94,7 @@ impl Database {
             ..upserted
         };
         while let Some(violations) = rows.violations.try_next().await? {
-            violations.iter().for_each(|violation| mending.note(violation.record.0, violation.key.as_deref()));
+            mending.note(violations.iter().map(|violation| (violation.record.0, violation.key.as_deref())));
             let violations = sealed(cipher.as_deref(), dataset, claim.load_id, violations)?;
             copy_rejects(&transaction, claim.load_id, &violations).await?;
         }

@@ -334,7 +334,7 @@ impl Database {
         let mut rejects = pin!(rejects);
         while let Some(chunk) = rejects.try_next().await? {
             let mut mending = Mending::of(&chunk.resubmissions);
-            chunk.violations.iter().for_each(|violation| mending.note(violation.record.0, violation.key.as_deref()));
+            mending.note(chunk.violations.iter().map(|violation| (violation.record.0, violation.key.as_deref())));
             let violations = sealed(cipher.as_deref(), dataset, claim.load_id, chunk.violations)?;
             copy_rejects(&transaction, claim.load_id, &violations).await?;
             mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;

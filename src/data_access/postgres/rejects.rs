@@ -318,10 +318,12 @@ impl<'a> Mending<'a> {
         Self { said, with_keys: Vec::new() }
     }
 
-    /// Notes the key of a record, good or bad, where it says anything; `None` if it cannot be read.
-    pub(super) fn note(&mut self, record: i64, key: Option<&str>) {
-        if let Ok(place) = self.said.binary_search_by_key(&record, |said| said.record.0) {
-            self.with_keys.push((&self.said[place], key.map(String::from)));
+    /// Notes the keys of records, good or bad, as far as they say anything; `None` for one that cannot be read.
+    pub(super) fn note<'k>(&mut self, records: impl Iterator<Item = (i64, Option<&'k str>)>) {
+        for (record, key) in records {
+            if let Ok(place) = self.said.binary_search_by_key(&record, |said| said.record.0) {
+                self.with_keys.push((&self.said[place], key.map(String::from)));
+            }
         }
     }
 
