@@ -145,22 +145,9 @@ async fn migrate_and_load_print_a_report_for_people_and_the_answer_of_ingest_for
     let variables = [("DATABASE_URL".to_owned(), url.clone())];
     fs::write(scratch.path().join("assets.csv"), ASSETS.replace("305000.00", "305000.001")).unwrap();
     fs::write(scratch.path().join("trades.csv"), TRADES).unwrap();
-    let applied: String = migrations::all()
-        .iter()
-        .map(|(number, name)| {
-            format!(
-                "applied V{number} {name}
-"
-            )
-        })
-        .collect();
-    assert_eq!(
-        text(&small_etl(&scratch, &variables, &["migrate"])),
-        format!(
-            "exit 0
-{applied}"
-        )
-    );
+    let applied: Vec<String> =
+        migrations::all().iter().map(|(number, name)| format!("applied V{number} {name}\n")).collect();
+    assert_eq!(text(&small_etl(&scratch, &variables, &["migrate"])), format!("exit 0\n{}", applied.concat()));
     let report = text(&small_etl(&scratch, &variables, &["load", "assets.csv", "--dataset", "asset"]));
     assert!(
         report.contains("assets.csv line 2: column total_asset: \"305000.001\" has more than 2 decimals"),
