@@ -119,8 +119,13 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         let request = Request { location: Location::of(&file), ..request.clone() };
         return Box::pin(run_in_span(context, database, &request)).await;
     }
-    if matches!(request.location, Location::S3 { .. }) && request.location.key().as_str().ends_with('/') {
-        return skip("a key that ends with / marks a folder and is no file");
+    if let Location::S3 { key, .. } = &request.location {
+        if key.as_str().ends_with('/') {
+            return skip("a key that ends with / marks a folder and is no file");
+        }
+        if request.dataset.is_none() && key.is_marker() {
+            return skip("a hidden file or a marker, as programs leave them beside data; name its dataset to load it");
+        }
     }
     let Some(dataset) = choose_dataset(&context.datasets, request)? else {
         return skip("no dataset claims this key");

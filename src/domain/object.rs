@@ -21,6 +21,18 @@ impl ObjectKey {
         percent_decode_str(&text).decode_utf8().map(|key| Self(key.into_owned()))
     }
 
+    /// Whether this is what programs leave beside their data: a hidden file, a checksum of Hadoop, a marker of Spark
+    /// (`_SUCCESS`, `_committed_1`, `_metadata`, `assets_$folder$`), or a file that it has not finished.
+    #[must_use]
+    pub fn is_marker(&self) -> bool {
+        let (folders, name) = self.0.rsplit_once('/').unwrap_or(("", &self.0));
+        name.starts_with('.')
+            || name.starts_with('_') && !name.contains('.')
+            || name.ends_with(".crc")
+            || name.ends_with("_$folder$")
+            || folders.split('/').any(|folder| folder == "_temporary")
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -185,6 +197,25 @@ mod tests {
             (listed_at("0055AED6DCD90281E5"), listed_at("#short"), listed_at("#99999999999999é")),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn what_writers_leave_beside_their_data_is_known() {
+        for key in [
+            "in/_SUCCESS",
+            "_SUCCESS",
+            "in/.1.csv.crc",
+            "in/1.csv.crc",
+            "in/.DS_Store",
+            "in/_committed_17",
+            "in/_temporary/0/1.csv",
+            "in/a_$folder$",
+        ] {
+            assert!(ObjectKey::from(key).is_marker(), "{key}");
+        }
+        for key in ["in/1.csv", "in/_1.csv", ".in/1.csv", "_in/1", "in/1", "in/SUCCESS", "in/crc"] {
+            assert!(!ObjectKey::from(key).is_marker(), "{key}");
+        }
     }
 
     #[test]

@@ -171,6 +171,8 @@ pub struct LoadReport {
     pub status: LoadStatus,
     /// Why it failed or was skipped.
     pub reason: Option<String>,
+    /// What was wrong with the file as a whole, for people.
+    pub error: Option<String>,
     /// How many workers have held the load, this one included.
     pub attempt: Option<i32>,
     /// How many records ended where.
@@ -182,9 +184,6 @@ pub struct LoadReport {
     pub elapsed_ms: u64,
     /// What the dataset computes over its accepted rows.
     pub statistics: Value,
-    /// What was wrong with the file as a whole, for people; not a part of the answer.
-    #[serde(skip)]
-    pub error: Option<String>,
     /// What to ask for again: the rest of an interrupted load; not a part of the answer.
     #[serde(skip)]
     pub rest: Option<Location>,

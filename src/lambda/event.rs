@@ -139,6 +139,9 @@ fn files(event: Value) -> Result<Vec<Asked>> {
                 serde_json::from_value(event).map_err(|error| unreadable("the EventBridge event", error))?;
             return Ok(vec![event.detail.into()]);
         }
+        Some(kind) if kind.starts_with("Object ") && event.get("source").and_then(Value::as_str) == Some("aws.s3") => {
+            return Ok(vec![Asked::Skip("the event tells of no new object")]);
+        }
         Some("Scheduled Event") => {
             let detail = event.get("detail").cloned().unwrap_or_default();
             return direct(detail).map(|asked| vec![asked]);
@@ -519,6 +522,15 @@ mod tests {
         let mut removed = fixture("s3-put");
         removed["Records"][0]["eventName"] = json!("ObjectRemoved:Delete");
         assert!(matches!(only(removed), Asked::Skip(_)));
+        for kind in ["Object Deleted", "Object Tags Added", "Object Restore Completed", "Object Storage Class Changed"]
+        {
+            let mut event = fixture("eventbridge-object-deleted");
+            event["detail-type"] = json!(kind);
+            assert!(matches!(only(event), Asked::Skip(_)), "{kind}");
+        }
+        let queued = json!({"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": fixture("eventbridge-object-deleted").to_string()}]});
+        let Event::Queue(messages) = parse(queued).unwrap() else { panic!() };
+        assert!(matches!(messages[0].asked.as_deref(), Ok([Asked::Skip(_)])));
     }
 
     #[test]

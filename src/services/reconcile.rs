@@ -177,7 +177,7 @@ pub async fn compare(
     {
         keys.retain(|versions| {
             let key = &versions[0].key;
-            datasets.claiming(key.as_str()).is_some() && file_of_manifest(key).is_none()
+            datasets.claiming(key.as_str()).is_some() && file_of_manifest(key).is_none() && !key.is_marker()
         });
         let versions: Vec<_> = keys.iter().flatten().collect();
         let standings = retrying(|| database.standings(bucket, &versions)).await?;

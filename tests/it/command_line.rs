@@ -172,6 +172,26 @@ async fn load_reads_objects_from_s3() {
     assert_eq!(world.query("select count(*) from asset").await, "4");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_says_what_is_wrong_with_a_file_that_failed() {
+    let world = World::new().await;
+    world.put("incoming/assets/1.csv", ASSETS.replace("cash,", "cache,")).await;
+    let scratch = Scratch::new("cli");
+    let address = format!("s3://{}/incoming/assets/1.csv", world.bucket);
+    for status in ["failed", "duplicate"] {
+        let output = small_etl(&scratch, &world.variables(), &["load", &address, "--json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let load = &answer["loads"][0];
+        assert_eq!(
+            (&load["status"], &load["reason"]),
+            (&Value::from(status), &Value::from("missing_column")),
+            "{answer}"
+        );
+        assert_eq!(load["error"], world.query("select error from etl.load").await, "{answer}");
+        assert!(load["error"].as_str().unwrap().contains("cash"), "{answer}");
+    }
+}
+
 #[test]
 fn mistakes_are_told_with_what_to_do() {
     let scratch = Scratch::new("cli");

@@ -52,6 +52,7 @@ async fn every_event_in_the_folder_is_answered() {
     direct-validate-only: validated: "valid", 4 read
     direct: duplicate incoming/assets/assets.csv
     eventbridge-object-created: loaded incoming/trades/a+b%20c.csv
+    eventbridge-object-deleted: skipped -
     kafka: loaded incoming/trades/kafka/0fc9a2f4/trades/0/~017-~015.jsonl, loaded incoming/trades/kafka/0fc9a2f4/trades/1/~004-~004.jsonl
     reconcile-prefix: reconciled: 4 compared, 1 sent, 0 discrepancies
     reconcile: reconciled: 5 compared, 0 sent, 0 discrepancies

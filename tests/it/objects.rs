@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use insta::assert_snapshot;
 use small_etl::domain::{LoadReport, LoadStatus, Location};
 use small_etl::error::ErrorKind;
-use small_etl::pipeline::Request;
+use small_etl::pipeline::{self, LoadHere, Request};
 use small_etl::services::Deadline;
+use small_etl::services::reconcile::Scope;
 
 use crate::contract::ASSETS;
 use crate::support::s3::ReadFault;
@@ -372,4 +373,37 @@ async fn a_content_that_comes_back_while_its_load_is_interrupted_wins_over_the_o
         world.query("select state, run, sequencer, stale from etl.load order by id").await,
         "loaded | 0 | 01 | 2\nloaded | 0 | 02 | 0\nloaded | 1 | 03 | 0"
     );
+}
+
+/// Spark, Hadoop and consoles leave them beside their data, where every key is one of a dataset.
+#[tokio::test]
+async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
+    let world = World::new().await;
+    let markers = [
+        "_SUCCESS",
+        "._SUCCESS.crc",
+        ".1.csv.crc",
+        "1.csv.crc",
+        "_committed_17",
+        "_temporary/0/1.csv",
+        ".DS_Store",
+        "day_$folder$",
+    ];
+    for name in markers {
+        world.put(&format!("incoming/assets/{name}"), ASSETS).await;
+        let report = world.load(&format!("incoming/assets/{name}")).await;
+        assert_eq!(report.status, LoadStatus::Skipped, "{name}");
+        assert!(report.reason.unwrap().starts_with("a hidden file or a marker"), "{name}");
+    }
+    world.drop_file("incoming/assets/_1.csv", ASSETS).await;
+    let deadline = Deadline::default();
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let scope = Scope { bucket: Some(world.bucket.clone()), prefix: None };
+    let done = pipeline::reconcile(&world.context, &world.database, &scope, &receiver, &deadline).await.unwrap();
+    assert_eq!((done.compared, done.sent), (1, 0), "they are not sent again every night");
+    assert_eq!(world.query("select key from etl.load").await, "incoming/assets/_1.csv");
+
+    // Whoever names the dataset means the file.
+    let request = Request { dataset: Some("asset".into()), ..world.request("incoming/assets/.1.csv.crc") };
+    assert_eq!(world.run(&request).await.unwrap().counts.unwrap().unchanged, 4);
 }
