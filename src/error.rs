@@ -79,6 +79,12 @@ pub enum Reason {
     ManifestMalformed,
     /// The dataset requires a manifest, and none came in time.
     ManifestMissing,
+    /// A row breaks a constraint of the table: a check, a unique index, a foreign key, a column that takes no null.
+    ConstraintViolated,
+    /// The table, or the database, cannot take a value.
+    ValueRefused,
+    /// A trigger of the table refuses a row, or drops it.
+    TriggerRefused,
 }
 
 impl Reason {
@@ -99,6 +105,9 @@ impl Reason {
             Self::ManifestMismatch => "manifest_mismatch",
             Self::ManifestMalformed => "manifest_malformed",
             Self::ManifestMissing => "manifest_missing",
+            Self::ConstraintViolated => "constraint_violated",
+            Self::ValueRefused => "value_refused",
+            Self::TriggerRefused => "trigger_refused",
         }
     }
 }

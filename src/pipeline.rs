@@ -286,8 +286,13 @@ impl FileWork<'_> {
             validated,
             deadline: deadline.clone(),
         };
-        if self.load_everywhere(&work).await? == Loading::OutOfTime {
-            return self.interrupt(read).await;
+        match self.load_everywhere(&work).await {
+            Ok(Loading::Done) => {}
+            Ok(Loading::OutOfTime) => return self.interrupt(read).await,
+            Err(error) => {
+                let error = Error::with_source(error.kind(), self.object.display_name(), error);
+                return self.fail(error, read, stream::empty).await;
+            }
         }
         let closing = Closing {
             status: LoadStatus::Loaded,
@@ -314,7 +319,9 @@ impl FileWork<'_> {
             let loading = tokio::select! {
                 // Whatever is wrong there, it is not the file's fault: it comes again until it is mended.
                 loading = loader.load(self.database, work) => loading.map_err(|error| match error.kind() {
-                    ErrorKind::System => Error::with_source(ErrorKind::Connection, format!("loader {name}"), error),
+                    ErrorKind::System | ErrorKind::File(_) => {
+                        Error::with_source(ErrorKind::Connection, format!("loader {name}"), error)
+                    }
                     _ => error,
                 })?,
                 lost = self.keep_lease() => return Err(lost),
@@ -478,8 +485,8 @@ impl FileWork<'_> {
         let message = error.chain();
         let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
         tracing::warn!(reason = reason.name(), error = message, "the file as a whole cannot be loaded");
-        if self.claim.attempt > 1 {
-            // An earlier worker may have committed what others wait for.
+        if self.claim.attempt > 1 || self.request.progress.written() > 0 {
+            // What others wait for may be committed.
             let ledger = &self.context.pipeline(&self.claim.dataset)?.ledger;
             ledger.release(self.database, self.claim, &*self.datasets_in_force().await?).await?;
         }

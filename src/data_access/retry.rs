@@ -28,10 +28,12 @@ pub async fn retrying<T, F: Future<Output = Result<T>>>(step: impl Fn() -> F) ->
         .with_max_delay(Duration::from_millis(200))
         .with_max_times(20)
         .with_jitter();
-    let notify = |error: &Error, pause| tracing::warn!(kind = error.kind().name(), error = %error.chain(), ?pause, "trying again");
+    // Conflicts belong to loads that run at once; for a connection somebody waits, and should know what for.
+    let met = |error: &Error, pause| tracing::info!(kind = error.kind().name(), error = %error.chain(), ?pause, "trying again");
+    let lost = |error: &Error, pause| tracing::warn!(kind = error.kind().name(), error = %error.chain(), ?pause, "trying again");
     let step = &step;
-    let without_conflict = || step.retry(soon).when(|error: &Error| error.kind() == ErrorKind::Conflict).notify(notify);
-    without_conflict.retry(pauses()).when(|error: &Error| error.kind() == ErrorKind::Connection).notify(notify).await
+    let without_conflict = || step.retry(soon).when(|error: &Error| error.kind() == ErrorKind::Conflict).notify(met);
+    without_conflict.retry(pauses()).when(|error: &Error| error.kind() == ErrorKind::Connection).notify(lost).await
 }
 
 #[cfg(test)]

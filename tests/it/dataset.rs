@@ -350,7 +350,10 @@ async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed()
             ("timestamptz not null", "timestamptz not null, id int generated always as identity, desk text not null"),
             "dataset quote: table order: column desk is not null and has no default, but the dataset has no such column",
         ),
-        (("primary key", "not null"), "dataset quote: table order: the key stock_code needs a unique index of its own"),
+        (
+            ("primary key", "not null"),
+            "dataset quote: table order: the key stock_code needs a unique index of its own; run: create unique index on public.\"order\" (stock_code)",
+        ),
         (
             (");", ") partition by range (stock_code);"),
             "dataset quote: table order: it is partitioned, and Postgres does not tell there whether a row was inserted or updated; make it a plain table",

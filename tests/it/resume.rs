@@ -351,18 +351,6 @@ async fn a_connection_that_is_away_does_not_count_as_no_progress() {
     assert_eq!((report.status, report.attempt), (LoadStatus::Loaded, Some(5)));
 }
 
-#[tokio::test]
-async fn a_check_of_the_table_that_is_stricter_than_the_rules_is_an_error_and_then_no_progress() {
-    let world = World::new().await;
-    world.query("alter table asset add check (cash < 0)").await;
-    world.put(KEY, ASSETS).await;
-    for _ in 0..2 {
-        assert_eq!(world.try_load(KEY).await.unwrap_err().kind(), ErrorKind::System);
-    }
-    let report = world.load(KEY).await;
-    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("no_progress")));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_interrupts_the_command_line_may_go_on_at_once() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")]).await;

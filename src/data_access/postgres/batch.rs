@@ -4,6 +4,7 @@ use arrow::record_batch::RecordBatch;
 use deadpool_postgres::Transaction;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use tokio_postgres::Error as PostgresError;
 use tokio_postgres::error::SqlState;
 
 use super::copy::{CopyRow, CopyRows, Target};
@@ -11,6 +12,7 @@ use super::data_keys::sealed;
 use super::ledger::{Claim, SeenFile, commit_step, counts};
 use super::rejects::{Mending, copy_rejects};
 use super::settle::{Settled, look_up};
+use super::table::Table;
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Resubmission, Violation};
@@ -41,16 +43,55 @@ pub struct BatchRows<'a> {
     pub contended: bool,
 }
 
+/// Why a batch is not written.
+enum Unwritten {
+    Error(Error),
+    /// The table took fewer rows than it was given, and reported no error.
+    RowsDropped,
+}
+
+impl From<Error> for Unwritten {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
 impl Database {
     /// Writes one batch. A batch that is already committed is left alone.
     ///
     /// # Errors
-    /// `LeaseLost` when another worker took over; `Connection` or `Conflict` when the batch may be tried again as a whole.
-    pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, mut rows: BatchRows<'_>) -> Result<Counts> {
+    /// `LeaseLost` when another worker took over; `Connection` or `Conflict` when the batch may be tried again as a whole;
+    /// `File` where the table refuses one of its rows, `System` where it cannot be written as it is.
+    pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, rows: BatchRows<'_>) -> Result<Counts> {
+        // The definitions may be those of an earlier claim: while the table has moved on, this load gets nowhere.
+        let table = self.checked_table(dataset, &claim.dataset_version).await.map_err(|error| match error.kind() {
+            ErrorKind::Configuration => Error::system("write rows by the definitions of the first claim", error),
+            _ => error,
+        })?;
+        let error = match self.write_batch_to(&table, claim, dataset, rows).await {
+            Ok(counts) => return Ok(counts),
+            Err(Unwritten::Error(error)) => error,
+            // Which triggers there are is asked now: there may be more than at the start.
+            Err(Unwritten::RowsDropped) => self.fit(dataset).await?.0.drops_rows(dataset),
+        };
+        if matches!(error.kind(), ErrorKind::File(_) | ErrorKind::System) {
+            self.forget_table(dataset, &claim.dataset_version);
+        }
+        Err(error)
+    }
+
+    async fn write_batch_to(
+        &self,
+        table: &Table,
+        claim: &Claim,
+        dataset: &Dataset,
+        mut rows: BatchRows<'_>,
+    ) -> Result<Counts, Unwritten> {
         let step = format!("write batch {}", rows.batch);
         let failed = |error| query_error(&step, error);
+        let refused = |error| table.refusal(dataset, &step, error);
         let cipher = self.cipher_for(dataset).await?;
-        let straight = !rows.contended && self.takes_copies(dataset, &claim.dataset_version);
+        let straight = !rows.contended && table.takes_copies;
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         // The commit before this attempt may have succeeded although its answer was lost. And a batch is small beside its
@@ -69,23 +110,31 @@ impl Database {
             let chunk = CopyRows::encode(dataset, cipher.as_deref(), &chunk)?;
             mending.note(chunk.rows().iter().map(|row| (row.record, Some(row.key.as_str()))));
             let settled = if straight {
-                look_up(&transaction, dataset, &chunk).await.map_err(|error| not_straight("look rows up", error))?
+                look_up(&transaction, dataset, &chunk)
+                    .await
+                    .map_err(|error| not_straight(table, dataset, &step, error))?
             } else {
                 Settled { open: chunk.rows().iter().collect(), ..Settled::default() }
             };
             upserted = upserted + settled.counts();
             settled.note(&transaction, claim.load_id, rows.batch, dataset).await.map_err(failed)?;
-            insert(&transaction, &statements, &chunk, settled.new).await?;
+            if !settled.new.is_empty() {
+                let taken = insert(&transaction, &statements, &chunk, settled.new).await;
+                if !taken.map_err(|error| not_straight(table, dataset, &step, error))? {
+                    return Err(Unwritten::RowsDropped);
+                }
+            }
             if !settled.open.is_empty() {
-                transaction.batch_execute(&statements.create_stage).await.map_err(failed)?;
-                let copy = transaction.prepare_cached(&statements.copy).await.map_err(failed)?;
-                chunk.write(&transaction, &copy, &settled.open, Target::Stage).await.map_err(failed)?;
+                transaction.batch_execute(&statements.create_stage).await.map_err(refused)?;
+                let copy = transaction.prepare_cached(&statements.copy).await.map_err(refused)?;
+                chunk.write(&transaction, &copy, &settled.open, Target::Stage).await.map_err(refused)?;
                 staged = true;
             }
         }
         if staged {
             transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await.map_err(failed)?;
-            upserted = upserted + upsert(&transaction, claim.load_id, rows.batch, &statements).await?;
+            let settled = upsert(&transaction, claim.load_id, rows.batch, &statements).await.map_err(refused)?;
+            upserted = upserted + settled.ok_or(Unwritten::RowsDropped)?;
         }
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
@@ -101,44 +150,35 @@ impl Database {
         mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         note_batch(&transaction, claim.load_id, rows.batch, rows.records, counts).await.map_err(failed)?;
         commit_step(&transaction, claim, rows.file).await?;
-        transaction.commit().await.map_err(failed)?;
+        // What is deferred is checked only now.
+        transaction.commit().await.map_err(refused)?;
         Ok(counts)
     }
 }
 
-/// Copies rows that the table has not straight to it. Where another load was faster, the batch is to be tried again.
+/// Copies rows that the table has not straight to it. Returns whether it took all of them.
 async fn insert(
     transaction: &Transaction<'_>,
     statements: &UpsertStatements,
     chunk: &CopyRows,
     mut rows: Vec<&CopyRow>,
-) -> Result<()> {
-    let step = "copy rows to the table";
-    if rows.is_empty() {
-        return Ok(());
-    }
+) -> Result<bool, PostgresError> {
     // In one order everywhere: loads that meet wait for each other, and never in a circle.
     rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-    let failed = |error| not_straight(step, error);
-    let copy = transaction.prepare_cached(&statements.insert).await.map_err(failed)?;
-    let taken = chunk.write(transaction, &copy, &rows, Target::Table).await.map_err(failed)?;
-    if usize::try_from(taken) != Ok(rows.len()) {
-        let message = format!("{step}: it took {taken} of {}; is there a trigger that drops rows?", rows.len());
-        return Err(Error::configuration(message));
-    }
-    Ok(())
+    let copy = transaction.prepare_cached(&statements.insert).await?;
+    let taken = chunk.write(transaction, &copy, &rows, Target::Table).await?;
+    Ok(usize::try_from(taken) == Ok(rows.len()))
 }
 
-/// What stands in the way of the short way, and SQL can do: another load wrote one of the rows, or the table was altered since this
-/// process looked at it, so that a statement that is kept has other columns or a value another type.
-fn not_straight(step: &str, error: tokio_postgres::Error) -> Error {
-    let codes = [SqlState::UNIQUE_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_BINARY_REPRESENTATION];
+/// The error of the short way. SQL can go on where another load wrote one of the rows, or where the table was altered since
+/// this process looked at it, so that a statement that is kept has other columns or a value another type.
+fn not_straight(table: &Table, dataset: &Dataset, step: &str, error: PostgresError) -> Error {
     match error.code() {
-        Some(code) if codes.contains(code) => {
-            let message = format!("{step}: a row or the table changed meanwhile (SQLSTATE {})", code.code());
+        Some(code) if [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_BINARY_REPRESENTATION].contains(code) => {
+            let message = format!("{step}: the table changed meanwhile (SQLSTATE {})", code.code());
             Error::new(ErrorKind::Conflict, message)
         }
-        _ => query_error(step, error),
+        _ => table.refusal(dataset, step, error),
     }
 }
 
@@ -149,7 +189,7 @@ async fn note_batch(
     batch: BatchNumber,
     (first, last): (i64, i64),
     counts: Counts,
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<(), PostgresError> {
     let statement = transaction
         .prepare_cached(
             "insert into etl.load_batch (load_id, batch, first_record, last_record, \
@@ -168,18 +208,17 @@ async fn note_batch(
 }
 
 /// Brings the staged rows to where they belong. A row that another load wrote since the look-up is locked by now, and is
-/// looked at again.
+/// looked at again. `None` where the table does not take some of them however often that is done.
 async fn upsert(
     transaction: &Transaction<'_>,
     load: LoadId,
     batch: BatchNumber,
     statements: &UpsertStatements,
-) -> Result<Counts> {
-    let failed = |error| query_error("upsert rows", error);
-    let upsert = transaction.prepare_cached(&statements.upsert).await.map_err(failed)?;
+) -> Result<Option<Counts>, PostgresError> {
+    let upsert = transaction.prepare_cached(&statements.upsert).await?;
     let mut sum = Counts::default();
     for _ in 0..MOST_ROUNDS {
-        let row = transaction.query_one(&upsert, &[&load.0, &batch.0]).await.map_err(failed)?;
+        let row = transaction.query_one(&upsert, &[&load.0, &batch.0]).await?;
         sum = sum
             + Counts {
                 inserted: row.get("inserted"),
@@ -191,11 +230,10 @@ async fn upsert(
                 ..Counts::default()
             };
         let unsettled: Option<Vec<i64>> = row.get("unsettled");
-        let Some(unsettled) = unsettled else { return Ok(sum) };
-        transaction.execute(&statements.keep, &[&unsettled]).await.map_err(failed)?;
+        let Some(unsettled) = unsettled else { return Ok(Some(sum)) };
+        transaction.execute(&statements.keep, &[&unsettled]).await?;
     }
-    let message = "upsert rows: the table does not take some of them; is there a trigger that drops rows?";
-    Err(Error::configuration(message))
+    Ok(None)
 }
 
 /// The counts of a batch that is committed.
@@ -203,7 +241,7 @@ async fn checkpoint(
     transaction: &Transaction<'_>,
     load: LoadId,
     batch: BatchNumber,
-) -> Result<Option<Counts>, tokio_postgres::Error> {
+) -> Result<Option<Counts>, PostgresError> {
     let statement = transaction
         .prepare_cached(
             "select last_record - first_record + 1 as read, inserted, updated, unchanged, stale, parked, rejected, \

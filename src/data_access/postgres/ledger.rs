@@ -134,12 +134,17 @@ impl Database {
     /// A token that nobody has, for one claim and its repetitions.
     ///
     /// # Errors
-    /// `Connection` or `System`.
+    /// `Connection` or `System`; `Configuration` where the database is read-only by its settings.
     pub async fn fencing_token(&self) -> Result<FencingToken> {
         let connection = self.connection().await?;
-        let failed = |error| query_error("take a fencing token", error);
-        let statement = connection.prepare_cached("select nextval('etl.lease_token')").await.map_err(failed)?;
-        connection.query_one(&statement, &[]).await.map(|row| FencingToken(row.get(0))).map_err(failed)
+        let taken = async {
+            let statement = connection.prepare_cached("select nextval('etl.lease_token')").await?;
+            connection.query_one(&statement, &[]).await
+        };
+        match taken.await {
+            Ok(row) => Ok(FencingToken(row.get(0))),
+            Err(error) => Err(self.first_write_error(connection, "take a fencing token", error).await),
+        }
     }
 
     /// Claims `object` for this worker, or says who has it. With `again` a load that is finished gets a next run.

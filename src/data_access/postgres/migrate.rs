@@ -65,12 +65,14 @@ impl Database {
         })
     }
 
-    /// Refuses to work on a schema that is older than this program.
+    /// Refuses to work on a schema that is older than this program, and in a database that cannot hold every text.
     pub(super) async fn check_schema(&self) -> Result<()> {
         let needed = embedded::migrations::runner().get_migrations().iter().map(Migration::version).max();
-        let statement = "select max(version) from refinery_schema_history";
+        let statement = "select max(version), getdatabaseencoding()::text, current_database()::text from public.refinery_schema_history";
         let row = self.connection().await?.query_one(statement, &[]).await;
-        let found: Option<i32> = row.map_err(|error| query_error("read the schema's version", error))?.get(0);
+        let row = row.map_err(|error| query_error("read the schema's version", error))?;
+        check_encoding(row.get(1), row.get(2))?;
+        let found: Option<i32> = row.get(0);
         if found < needed {
             return Err(Error::configuration(format!(
                 "the schema has version {}, this program needs {}; run `small-etl migrate` or invoke the migrate function",
@@ -82,9 +84,23 @@ impl Database {
     }
 }
 
+/// In another encoding the first character that it has not ends a load, be it in a value, in a reject or in a file's name.
+fn check_encoding(encoding: &str, database: &str) -> Result<()> {
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(Error::configuration(format!(
+        "database {database} has the encoding {encoding}, which cannot hold every text; \
+         make one by: create database NAME encoding 'UTF8' template template0"
+    )))
+}
+
 async fn apply_under_lock(runners: &[Runner], client: &mut Client) -> Result<Vec<AppliedMigration>> {
     let failed = |error| query_error("take the migration lock", error);
     client.batch_execute("set timezone = 'UTC'; set lock_timeout = '60s'").await.map_err(failed)?;
+    let database = client.query_one("select getdatabaseencoding()::text, current_database()::text", &[]).await;
+    let database = database.map_err(|error| query_error("ask for the database's encoding", error))?;
+    check_encoding(database.get(0), database.get(1))?;
     client.execute("select pg_advisory_lock($1)", &[&ADVISORY_LOCK]).await.map_err(failed)?;
     let mut applied = Vec::new();
     for runner in runners {

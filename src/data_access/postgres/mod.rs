@@ -1,17 +1,21 @@
 //! Postgres: a small pool of verified connections, and the ledger, the batches and the migrations on top of it.
 
+mod answer;
 mod batch;
 mod copy;
 mod data_keys;
 mod delivery;
 mod encode;
+mod fit;
 mod history;
 mod ledger;
 mod login;
 mod migrate;
 mod outbox;
 mod parked;
+mod read_only;
 mod reconcile;
+mod refusal;
 mod rejects;
 mod settle;
 mod table;
@@ -21,14 +25,13 @@ mod upsert;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::error::SqlState;
 
 pub use batch::BatchRows;
 pub use copy::CopyRows;
@@ -43,8 +46,10 @@ pub use reconcile::{NULL, RunEnd, Standing};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
 
+use self::answer::query_error;
 use self::data_keys::Ciphers;
 use self::login::{Connector, LoginSource};
+use self::table::Table;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How to reach Postgres and how long to wait for it.
@@ -83,8 +88,8 @@ pub struct Database {
     ciphers: Ciphers,
     tls: TlsMode,
     schema_checked: OnceCell<()>,
-    /// Of the tables that were looked at, whether rows may be copied straight to them.
-    tables_checked: Mutex<HashMap<String, bool>>,
+    /// The tables that were looked at and that take rows.
+    tables_checked: Mutex<HashMap<String, Arc<Table>>>,
 }
 
 impl Database {
@@ -184,13 +189,17 @@ impl Database {
     }
 
     fn connect_error(&self, error: tokio_postgres::Error) -> Error {
-        let host = match self.config.get_hosts().first() {
+        query_error(&format!("connect to Postgres at {}", self.host()), error)
+    }
+
+    /// The server, for people.
+    fn host(&self) -> String {
+        match self.config.get_hosts().first() {
             Some(Host::Tcp(name)) => name.clone(),
             #[cfg(unix)]
             Some(Host::Unix(path)) => path.display().to_string(),
             None => "localhost".into(),
-        };
-        query_error(&format!("connect to Postgres at {host}"), error)
+        }
     }
 }
 
@@ -231,81 +240,3 @@ fn is_local(host: &Host) -> bool {
         Host::Unix(_) => true,
     }
 }
-
-/// The only place where a Postgres error gets its kind. The server's text is left out: its details hold cells.
-fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
-    let Some(server) = error.as_db_error() else {
-        // The driver's kinds are its own: a password, or a host, that nobody gave.
-        if error.to_string().starts_with("invalid configuration") {
-            return Error::with_source(ErrorKind::Configuration, format!("{step}: DATABASE_URL is incomplete"), error);
-        }
-        let mut cause = std::error::Error::source(&error);
-        while let Some(inner) = cause {
-            if inner.is::<native_tls::Error>() && !is_cut_off(inner) {
-                let advice = format!("{step}: TLS failed; check database.root_certificates and the host's name");
-                return Error::with_source(ErrorKind::Configuration, advice, error);
-            }
-            cause = inner.source();
-        }
-        return Error::with_source(ErrorKind::Connection, step, error);
-    };
-    let code = server.code();
-    let kind = match code.code() {
-        "40001" | "40P01" => ErrorKind::Conflict,
-        // A commit whose answer was lost and that this worker repeats may be under way still.
-        "23505" if server.schema() == Some("etl") => ErrorKind::Conflict,
-        "53300" | "55P03" | "25P03" | "25006" => ErrorKind::Connection,
-        other if other.starts_with("08") || other.starts_with("57P0") => ErrorKind::Connection,
-        other if other.starts_with("28") || other.starts_with("3D") => {
-            return Error::configuration(format!("{step}: {} (SQLSTATE {other})", server.message()));
-        }
-        _ if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME => {
-            return Error::configuration(format!(
-                "{step}: the schema is missing; run `small-etl migrate` first (SQLSTATE {})",
-                code.code()
-            ));
-        }
-        _ if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-            return Error::configuration(format!(
-                "{step}: the role lacks a privilege; use small_etl_ingest or the owner (SQLSTATE {})",
-                code.code()
-            ));
-        }
-        _ => ErrorKind::System,
-    };
-    let state = ServerError {
-        code: code.code().to_owned(),
-        table: server.table().map(String::from),
-        constraint: server.constraint().map(String::from),
-    };
-    Error::with_source(kind, step, state)
-}
-
-/// Whether the server went away in the midst of a handshake, as one does that restarts.
-fn is_cut_off(tls: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(tls.source(), |error| error.source()).any(<dyn std::error::Error>::is::<std::io::Error>)
-        || tls.to_string().to_lowercase().contains("unexpected eof")
-}
-
-/// What may be told of a server's error.
-#[derive(Debug)]
-struct ServerError {
-    code: String,
-    table: Option<String>,
-    constraint: Option<String>,
-}
-
-impl std::fmt::Display for ServerError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Postgres answered SQLSTATE {}", self.code)?;
-        if let Some(table) = &self.table {
-            write!(f, " on table {table}")?;
-        }
-        if let Some(constraint) = &self.constraint {
-            write!(f, ", constraint {constraint}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ServerError {}

@@ -1,10 +1,12 @@
 //! Parked rows: waiting for their reference, and loaded once it has come.
 
+use super::Database;
+use super::answer::{Answer, query_error};
 use super::ledger::{Claim, SeenFile, commit_step};
+use super::refusal::Refusal;
 use super::upsert::{any_ready, incomplete, release};
-use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// What became of parked rows that were to be released.
 pub enum Release {
@@ -36,21 +38,31 @@ impl Database {
             return Ok(Release::Done);
         }
         let of = of.map(|load| load.0);
-        let statement = connection.prepare_cached(&any_ready(dataset, reference)).await.map_err(failed)?;
-        if !connection.query_one(&statement, &[&of]).await.map_err(failed)?.get::<_, bool>(0) {
-            return Ok(Release::Done);
+        let is_ready = async {
+            let statement = connection.prepare_cached(&any_ready(dataset, reference)).await?;
+            connection.query_one(&statement, &[&of]).await
+        };
+        match is_ready.await {
+            Ok(row) if row.get(0) => {}
+            Ok(_) => return Ok(Release::Done),
+            Err(error) => return refused(dataset, error),
         }
         let transaction = connection.transaction().await.map_err(failed)?;
-        let statement = transaction.prepare_cached(&release(dataset, reference)).await.map_err(failed)?;
         let limit = i64::from(claim.terms.batch_size);
-        let row = match transaction.query_one(&statement, &[&of, &claim.load_id.0, &limit]).await {
+        let released = async {
+            let statement = transaction.prepare_cached(&release(dataset, reference)).await?;
+            transaction.query_one(&statement, &[&of, &claim.load_id.0, &limit]).await
+        };
+        let row = match released.await {
             Ok(row) => row,
             Err(error) => return refused(dataset, error),
         };
         let released = row.get("released");
         if released > 0 {
             commit_step(&transaction, claim, SeenFile::default()).await?;
-            transaction.commit().await.map_err(failed)?;
+            if let Err(error) = transaction.commit().await {
+                return refused(dataset, error);
+            }
         }
         Ok(Release::Rows(released))
     }
@@ -68,14 +80,10 @@ impl Database {
 
 /// Rows were parked as good under the definition of their day; since then the table, or somebody, may have changed what they are.
 pub(super) fn refused(dataset: &Dataset, error: tokio_postgres::Error) -> Result<Release> {
-    let code = error.code().map_or_else(String::new, |code| code.code().to_owned());
-    let error = query_error("release parked rows", error);
-    let of_a_row = ["22", "23", "54", "P0001"].iter().any(|class| code.starts_with(class));
-    if error.kind() != ErrorKind::System || !of_a_row {
-        return Err(error);
-    }
+    let answer = error.as_db_error().map(Answer::of).filter(|answer| Refusal::of(answer).is_some());
+    let Some(answer) = answer else { return Err(query_error("release parked rows", error)) };
     let Dataset { name, table, .. } = dataset;
     Ok(Release::Refused(Error::configuration(format!(
-        "parked rows of {name} stay parked, since table {table} refuses one of them (SQLSTATE {code}); mend its content in etl.parked, or the table"
+        "parked rows of {name} stay parked, since table {table} refuses one of them ({answer}); mend its content in etl.parked, or the table"
     ))))
 }

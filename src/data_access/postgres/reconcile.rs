@@ -67,8 +67,10 @@ impl Database {
         // Whoever was killed did not say so.
         let forget = "update etl.reconciliation set state = 'failed', finished_at = clock_timestamp(), error = 'its process ended' \
             where state = 'running' and started_at < clock_timestamp() - interval '1 day'";
-        let forgotten = self.connection().await?.execute(forget, &[]).await;
-        forgotten.map_err(|error| query_error("begin the reconciliation", error))?;
+        let connection = self.connection().await?;
+        if let Err(error) = connection.execute(forget, &[]).await {
+            return Err(self.first_write_error(connection, "begin the reconciliation", error).await);
+        }
         let statement = "insert into etl.reconciliation (bucket, prefix) values ($1, $2) returning id, \
             (select max(started_at) from etl.reconciliation where state = 'done' and prefix is null)";
         let row = self.connection().await?.query_one(statement, &[&bucket, &prefix]).await;
@@ -177,8 +179,10 @@ impl Database {
         for load in transaction.query(count, &[&dataset.name]).await.map_err(failed)? {
             link_and_resolve(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
         }
-        transaction.commit().await.map_err(failed)?;
-        Ok(Release::Rows(row.get("released")))
+        match transaction.commit().await {
+            Ok(()) => Ok(Release::Rows(row.get("released"))),
+            Err(error) => refused(dataset, error),
+        }
     }
 
     /// The loads that ended since then whose counts are not those of their batches, parked rows or released rows, and how

@@ -1,6 +1,6 @@
 //! Whether a table can hold what its dataset accepts, without rounding or cutting.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio_postgres::Row;
 
@@ -9,17 +9,35 @@ use crate::domain::types::{Fit, TableColumn};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, Result};
 
+/// What is known of a table that takes the rows of a dataset.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Whether rows may be copied straight to it: that casts none, and shows them to no policy.
+    pub(super) takes_copies: bool,
+    /// Its constraints that a row breaks only where another load was in the way: those of the key and of the reference.
+    pub(super) contended: Vec<String>,
+    /// Its triggers that may drop a row.
+    pub(super) triggers: Vec<String>,
+    /// The policies of its row level security, where that is on for this role.
+    pub(super) policies: Vec<String>,
+}
+
 impl Database {
-    /// Checks, once for each version of the definitions, that the schema is new enough for this program and that the
-    /// dataset's table can hold its columns.
+    /// Checks, once for each version of the definitions, that the schema is new enough for this program, that the
+    /// dataset's table can hold its columns, and that nothing else in the catalog makes a load into it fail.
     ///
     /// # Errors
-    /// `Configuration`, saying what is too old, or naming the column and what it must be.
+    /// `Configuration`, saying what is too old, or naming the column, the constraint, the right and what it must be.
     pub async fn check_ready(&self, dataset: &Dataset, dataset_version: &str) -> Result<()> {
+        self.checked_table(dataset, dataset_version).await.map(|_| ())
+    }
+
+    /// What is known of a dataset's table, once it is checked.
+    pub(super) async fn checked_table(&self, dataset: &Dataset, dataset_version: &str) -> Result<Arc<Table>> {
         let checked = checked_as(dataset, dataset_version);
-        // The map is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
-        if self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&checked) {
-            return Ok(());
+        // What is in the map is whole, so that a panic elsewhere leaves nothing half done in it.
+        if let Some(table) = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).get(&checked) {
+            return Ok(Arc::clone(table));
         }
         self.schema_checked.get_or_try_init(|| self.check_schema()).await?;
         let columns = self
@@ -36,16 +54,14 @@ impl Database {
                      select b.attrelid, b.attnum, t.typbasetype, t.typtypmod \
                      from below b join pg_type t on t.oid = b.kind where t.typtype = 'd' \
                  ) \
-                 select a.attname, b.kind::regtype::text as kind, a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled, format_type(a.atttypid, a.atttypmod) as shown, \
-                     exists (select from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid \
-                         and i.indpred is null and i.indkey::text = a.attnum::text) as is_unique, \
-                     c.relkind = 'p' as is_partitioned, not c.relrowsecurity and not c.relhasrules as takes_copies, \
+                 select a.attname, b.kind::regtype::text as kind, a.attnotnull or own.typnotnull as required, \
+                     a.atthasdef or a.attidentity <> '' or own.typdefault is not null as filled, format_type(a.atttypid, a.atttypmod) as shown, \
                      information_schema._pg_char_max_length(b.kind, b.modifier) as length, \
                      information_schema._pg_numeric_precision(b.kind, b.modifier) as precision, \
                      information_schema._pg_numeric_scale(b.kind, b.modifier) as scale, \
                      information_schema._pg_datetime_precision(b.kind, b.modifier) as fraction \
                  from below b join pg_type t on t.oid = b.kind and t.typtype <> 'd' \
-                     join pg_attribute a using (attrelid, attnum) join pg_class c on c.oid = a.attrelid",
+                     join pg_attribute a using (attrelid, attnum) join pg_type own on own.oid = a.atttypid",
                 &[&dataset.table],
             )
             .await
@@ -67,16 +83,14 @@ impl Database {
                 )));
             }
         }
+        let (mut table, faults) = self.fit(dataset).await?;
         let named = |name: &str| columns.iter().find(|row| row.get::<_, &str>("attname") == name);
         let refuse = |message: String| {
             let Dataset { name, table, .. } = dataset;
             Err(Error::configuration(format!("dataset {name}: table {table}: {message}")))
         };
-        if columns[0].get("is_partitioned") {
-            return refuse("it is partitioned, and Postgres does not tell there whether a row was inserted or updated; make it a plain table".into());
-        }
-        if !named(&dataset.key).is_some_and(|row| row.get("is_unique")) {
-            return refuse(format!("the key {} needs a unique index of its own", dataset.key));
+        if !faults.is_empty() {
+            return refuse(faults.join("; "));
         }
         for column in dataset.columns.iter().filter(|column| !column.required) {
             if named(&column.name).is_some_and(|row| row.get("required")) {
@@ -95,16 +109,16 @@ impl Database {
             return refuse(format!("column {name} is not null and has no default, but the dataset has no such column"));
         }
         let same_type = |column: &Column| named(&column.name).is_some_and(|row| fit(column, row) == Fit::Same);
-        let takes_copies = columns[0].get("takes_copies") && dataset.columns.iter().all(same_type);
-        self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked, takes_copies);
-        Ok(())
+        table.takes_copies &= dataset.columns.iter().all(same_type);
+        let table = Arc::new(table);
+        self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked, Arc::clone(&table));
+        Ok(table)
     }
 
-    /// Whether rows may be copied straight to the dataset's table, which casts none and shows them to no policy; false where
-    /// nobody has looked.
-    pub(super) fn takes_copies(&self, dataset: &Dataset, dataset_version: &str) -> bool {
-        let tables = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.get(&checked_as(dataset, dataset_version)).copied().unwrap_or_default()
+    /// Lets the table be looked at once more, since it is not as it was.
+    pub(super) fn forget_table(&self, dataset: &Dataset, dataset_version: &str) {
+        let mut tables = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.remove(&checked_as(dataset, dataset_version));
     }
 }
 

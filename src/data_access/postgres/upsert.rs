@@ -109,7 +109,8 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
 ///
 /// Where both have the same version, the row of the later load wins, in whatever order the two come to be written:
 /// `load` is the load of a row of `source`, and `late` whether that load is. A late load loses every tie.
-/// A row that another load wrote since the look-up is left alone, unless ours is newer than that one too.
+/// A row that another load wrote since the look-up is left alone, unless ours is newer than that one too. One without a
+/// version, which no load has written, is older than any.
 fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
     if let Some(reference) = &dataset.reference {
@@ -127,9 +128,9 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
              select s._record, s._line, {here}, t.ctid as _seen, \
                  case when {orphan} then 'parked' \
                       when t.{key} is null then 'new' \
-                      when ({there}) is not distinct from ({here}) then 'unchanged' \
+                      when ({exactly}) is not distinct from ({here}) then 'unchanged' \
                       when t.{version} > s.{version} then 'stale' \
-                      when t.{version} < s.{version} then 'changed' \
+                      when t.{version} < s.{version} or t.{version} is null then 'changed' \
                       when {late} \
                           or exists (select from etl.load_batch b join etl.load o on o.id = b.load_id \
                               where b.xid = t.xmin and o.id > {load} and not o.late) \
@@ -144,7 +145,7 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
              insert into public.{table} as t ({list}) \
              select {list} from candidate where _plan in ('new', 'changed') order by {key} \
              on conflict ({key}) do update set {settled} \
-             where t.{version} < excluded.{version} or t.{version} = excluded.{version} \
+             where t.{version} < excluded.{version} or t.{version} is null or t.{version} = excluded.{version} \
                  and (t.{key}, t.ctid) in (select {key}, _seen from candidate where _plan = 'changed') \
              returning t.{key} as _key, (t.xmax = 0) as _inserted \
          )",
@@ -152,11 +153,17 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
         key = quoted(&dataset.key),
         version = quoted(&dataset.version),
         table = quoted(&dataset.table),
-        there = names(dataset, "t."),
+        exactly = list(&dataset.columns, exactly),
         here = names(dataset, "s."),
         list = names(dataset, ""),
         settled = list(&settable, |column| format!("{0} = excluded.{0}", quoted(&column.name))),
     )
+}
+
+/// A column of the table, compared character by character: its collation may take different texts for equal.
+fn exactly(column: &Column) -> String {
+    let collate = if postgres_type(column) == "text" { " collate \"C\"" } else { "" };
+    format!("t.{}{collate}", quoted(&column.name))
 }
 
 /// `from … where …` of the parked rows of `dataset` whose reference has come, and that have what is required of them by now.

@@ -1,0 +1,150 @@
+//! What an error of the server means, and what of it may be shown.
+
+use tokio_postgres::error::DbError;
+
+use crate::error::{Error, ErrorKind};
+
+/// The only place where a Postgres error gets its kind.
+pub(super) fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
+    let Some(server) = error.as_db_error() else { return client_error(step, error) };
+    let answer = Answer::of(server);
+    let (kind, what) = match answer.code.as_str() {
+        "40001" | "40P01" => (ErrorKind::Conflict, ""),
+        // A commit whose answer was lost and that this worker repeats may be under way still.
+        "23505" if answer.is_of_ledger() => (ErrorKind::Conflict, ""),
+        "25006" => (ErrorKind::Connection, ": the server takes no writes; DATABASE_URL must name the primary"),
+        "53300" | "55P03" | "25P03" => (ErrorKind::Connection, ""),
+        code if code.starts_with("08") || code.starts_with("57P0") => (ErrorKind::Connection, ""),
+        code if code.starts_with("28") || code.starts_with("3D") => {
+            return Error::configuration(format!("{step}: {} (SQLSTATE {code})", server.message()));
+        }
+        "42P01" | "3F000" => (ErrorKind::Configuration, ": the schema is missing; run `small-etl migrate` first"),
+        "42501" => (ErrorKind::System, ": the role of this login lacks a right; grant it"),
+        _ => (ErrorKind::System, ""),
+    };
+    Error::with_source(kind, format!("{step}{what}"), answer)
+}
+
+/// An error of the driver, or of the connection.
+fn client_error(step: &str, error: tokio_postgres::Error) -> Error {
+    // The driver's kinds are its own: a password, or a host, that nobody gave.
+    if error.to_string().starts_with("invalid configuration") {
+        return Error::with_source(ErrorKind::Configuration, format!("{step}: DATABASE_URL is incomplete"), error);
+    }
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        if inner.is::<native_tls::Error>() && !is_cut_off(inner) {
+            let advice = format!("{step}: TLS failed; check database.root_certificates and the host's name");
+            return Error::with_source(ErrorKind::Configuration, advice, error);
+        }
+        cause = inner.source();
+    }
+    Error::with_source(ErrorKind::Connection, step, error)
+}
+
+/// Whether the server went away in the midst of a handshake, as one does that restarts.
+fn is_cut_off(tls: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(tls.source(), |error| error.source()).any(<dyn std::error::Error>::is::<std::io::Error>)
+        || tls.to_string().to_lowercase().contains("unexpected eof")
+}
+
+/// Classes of SQLSTATE whose messages name things of the schema and of the server, and no values: features, states, names and
+/// rights, resources, limits. Of class 22 this one does so as well: it names a type.
+const WITHOUT_VALUES: [&str; 10] = ["0A", "25", "3F", "42", "53", "54", "55", "57", "58", "22001"];
+
+/// What may be shown of a server's error: its details and its context hold cells, and so do some of its messages.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) code: String,
+    pub(super) schema: Option<String>,
+    pub(super) table: Option<String>,
+    pub(super) column: Option<String>,
+    pub(super) constraint: Option<String>,
+    /// The type, where the constraint is one of a domain.
+    pub(super) data_type: Option<String>,
+    /// The function of the schema's owner that ran, such as that of a trigger.
+    pub(super) function: Option<String>,
+    /// The message, where it carries no value.
+    pub(super) message: Option<String>,
+}
+
+impl Answer {
+    pub(super) fn of(server: &DbError) -> Self {
+        let code = server.code().code().to_owned();
+        let function = server.where_().and_then(function_in).map(String::from);
+        // What a function says is its author's, who may put a cell into it.
+        let is_own = server.where_().is_some_and(|context| context.contains("function "));
+        let is_plain = !is_own && WITHOUT_VALUES.iter().any(|class| code.starts_with(class));
+        Self {
+            schema: server.schema().map(String::from),
+            table: server.table().map(String::from),
+            column: server.column().map(String::from),
+            constraint: server.constraint().map(String::from),
+            data_type: server.datatype().map(String::from),
+            message: is_plain.then(|| server.message().to_owned()),
+            function,
+            code,
+        }
+    }
+
+    /// Whether it is the ledger that refuses.
+    pub(super) fn is_of_ledger(&self) -> bool {
+        self.schema.as_deref() == Some("etl")
+    }
+}
+
+/// The function that a context begins with, seen from the statement: the last line of one, as in
+/// `PL/pgSQL function refuse_cash() line 3 at RAISE`, `PL/Python function "refuse_cash"`, `SQL function "refuse_cash" statement 1`.
+fn function_in(context: &str) -> Option<&str> {
+    context.lines().rev().find_map(|line| {
+        let (language, rest) = line.split_once(" function ")?;
+        let is_language = language == "SQL" || language.starts_with("PL/") && !language.contains(' ');
+        let name = rest.trim_start_matches('"').split(['(', '"', ' ']).next()?;
+        (is_language && !name.is_empty()).then_some(name)
+    })
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Postgres answered SQLSTATE {}", self.code)?;
+        if let Some(table) = &self.table {
+            let schema = self.schema.as_ref().map(|schema| format!("{schema}.")).unwrap_or_default();
+            write!(f, " on table {schema}{table}")?;
+        }
+        for (kind, name) in [
+            ("column", &self.column),
+            ("type", &self.data_type),
+            ("constraint", &self.constraint),
+            ("function", &self.function),
+        ] {
+            if let Some(name) = name {
+                write!(f, ", {kind} {name}")?;
+            }
+        }
+        self.message.as_ref().map_or(Ok(()), |message| write!(f, ": {message}"))
+    }
+}
+
+impl std::error::Error for Answer {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_names_the_function_that_the_statement_ran() {
+        for (context, expected) in [
+            ("PL/pgSQL function refuse_cash() line 3 at RAISE", Some("refuse_cash")),
+            (
+                "PL/pgSQL function inner(text) line 1 at RAISE\nSQL statement \"select inner(new.x)\"\nPL/pgSQL function s.outer() line 2 at PERFORM\nCOPY asset, line 3",
+                Some("s.outer"),
+            ),
+            ("PL/Python function \"refuse_cash\"", Some("refuse_cash")),
+            ("SQL function \"refuse_cash\" statement 1", Some("refuse_cash")),
+            ("COPY asset, line 2, column cash: \"a function of x\"", None),
+            ("SQL statement \"select 1 from only asset x\"", None),
+        ] {
+            assert_eq!(function_in(context), expected, "{context}");
+        }
+    }
+}

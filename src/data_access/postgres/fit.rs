@@ -1,0 +1,46 @@
+//! What the catalog knows that makes a load into a table fail although its columns hold the values (`fit.sql`).
+
+use super::table::Table;
+use super::{Database, query_error};
+use crate::domain::Dataset;
+use crate::error::Result;
+
+impl Database {
+    /// The table of a dataset, and why rows cannot be written to it, a sentence each. It must exist and have the
+    /// dataset's columns.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub(super) async fn fit(&self, dataset: &Dataset) -> Result<(Table, Vec<String>)> {
+        let names: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+        let reference = dataset.reference.as_ref();
+        let read: Option<Vec<&str>> = reference.map(|reference| {
+            let agreeing = reference.agreements.iter().map(|agreement| agreement.equals.as_str());
+            std::iter::once(reference.key.as_str()).chain(agreeing).collect()
+        });
+        let row = self
+            .connection()
+            .await?
+            .query_one(
+                include_str!("fit.sql"),
+                &[
+                    &dataset.table,
+                    &dataset.key,
+                    &names,
+                    &reference.map(|reference| &reference.table),
+                    &reference.map(|reference| &reference.key),
+                    &reference.map(|reference| &reference.column),
+                    &read,
+                ],
+            )
+            .await
+            .map_err(|error| query_error("look at the dataset's table", error))?;
+        let table = Table {
+            takes_copies: row.get("takes_copies"),
+            contended: row.get("contended"),
+            triggers: row.get("triggers"),
+            policies: row.get("policies"),
+        };
+        Ok((table, row.get("faults")))
+    }
+}

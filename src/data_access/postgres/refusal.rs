@@ -1,0 +1,102 @@
+//! What it means that Postgres does not write rows of a dataset: whether the file is at fault, the table, or neither.
+
+use tokio_postgres::Error as PostgresError;
+
+use super::answer::{Answer, query_error};
+use super::table::Table;
+use crate::domain::Dataset;
+use crate::error::{Error, ErrorKind, Reason};
+
+/// Whose fault it is.
+pub(super) enum Refusal {
+    /// A row breaks what the table asks of it beyond the dataset: why, what is wrong, and what to do. However often it is
+    /// tried, the file cannot be loaded.
+    Row(Reason, &'static str, &'static str),
+    /// The table, or what this role may do with it, is not as it was when it was checked.
+    Table,
+}
+
+impl Refusal {
+    /// `None` for what has to do with neither: a connection, a conflict, a disk that is full.
+    pub(super) fn of(answer: &Answer) -> Option<Self> {
+        let row = |reason, what, advice| Some(Self::Row(reason, what, advice));
+        let violated = |what, advice| row(Reason::ConstraintViolated, what, advice);
+        if answer.is_of_ledger() {
+            return None;
+        }
+        match answer.code.as_str() {
+            "23502" => violated(
+                "a column that takes no null gets one",
+                "let the dataset require the column, or the table take a null",
+            ),
+            "23503" => violated(
+                "it breaks a foreign key",
+                "declare the reference in the dataset, so that a row waits for the one that it refers to, or load that first",
+            ),
+            "23505" => violated(
+                "another row has the same value under a unique index that is not that of the key",
+                "drop the index, mend the file, or make it a deferrable constraint where rows of a file swap values",
+            ),
+            "23514" => violated(
+                "it breaks a check",
+                "make the check a rule of the dataset, so that such rows alone are rejected, or change the table",
+            ),
+            code => match code.get(..2).unwrap_or_default() {
+                "23" => violated("it breaks a constraint", "change the table, or mend the file"),
+                "22" | "54" => row(
+                    Reason::ValueRefused,
+                    "the table or one of its indexes, checks or triggers cannot take a value",
+                    "let the dataset reject such values, or change the table",
+                ),
+                "P0" | "38" | "39" => Some(Self::of_trigger()),
+                "42" | "55" | "0A" if code != "55P03" => Some(Self::Table),
+                "08" | "25" | "40" | "53" | "57" | "58" | "XX" => None,
+                // Any other state is one that its author chose.
+                _ if answer.function.is_some() => Some(Self::of_trigger()),
+                _ => None,
+            },
+        }
+    }
+
+    fn of_trigger() -> Self {
+        let advice = "let the dataset reject such rows, or change the trigger";
+        Self::Row(Reason::TriggerRefused, "a trigger of the table stops it", advice)
+    }
+}
+
+impl Table {
+    /// The error of a step that writes rows of `dataset`.
+    pub(super) fn refusal(&self, dataset: &Dataset, step: &str, error: PostgresError) -> Error {
+        let Some(server) = error.as_db_error() else { return query_error(step, error) };
+        let (answer, table) = (Answer::of(server), &dataset.table);
+        let is_contended = answer.constraint.as_ref().is_some_and(|name| self.contended.contains(name));
+        if is_contended && answer.code.starts_with("23") {
+            return Error::with_source(ErrorKind::Conflict, format!("{step}: another load was in the way"), answer);
+        }
+        match Refusal::of(&answer) {
+            Some(Refusal::Row(reason, what, advice)) => Error::file(
+                reason,
+                format!("table {table} refuses a row: {what}: {answer}; {advice}, and load the file with --again"),
+            ),
+            Some(Refusal::Table) => {
+                let policies = match &self.policies[..] {
+                    [] => String::new(),
+                    policies => format!(" (row level security is on: policies {})", policies.join(", ")),
+                };
+                let message = format!("{step}: table {table} cannot be written to{policies}");
+                Error::with_source(ErrorKind::System, message, answer)
+            }
+            None => query_error(step, error),
+        }
+    }
+
+    /// The error where the table took fewer rows than it was given, and said nothing.
+    pub(super) fn drops_rows(&self, dataset: &Dataset) -> Error {
+        let (table, triggers) = (&dataset.table, self.triggers.join(", "));
+        let message = format!(
+            "table {table} drops rows without an error, as its triggers may ({triggers}); \
+             let the dataset reject such rows, or change the trigger, and load the file with --again"
+        );
+        Error::file(Reason::TriggerRefused, message)
+    }
+}
