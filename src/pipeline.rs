@@ -5,6 +5,7 @@ mod context;
 mod land;
 mod reconcile;
 mod replay;
+mod request;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,15 +21,15 @@ pub use self::context::{Context, with_rules};
 pub use self::land::{Landed, land};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
+pub use self::request::Request;
+use self::request::{choose_dataset, no_file, unidentified};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Claimed, Closing, Database};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::file_of_manifest;
-use crate::domain::{
-    Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, Progress, RejectedChunk,
-};
+use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::{Deadline, Extracted, LoadWork, Loading, Pipeline, Validated, rejects};
+use crate::services::{Extracted, LoadWork, Loading, Pipeline, Validated, rejects};
 
 /// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
 const MOST_STALLED: i32 = 3;
@@ -37,29 +38,6 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a worker that has time looks for a manifest, and how long one that has none leaves that to the next.
 const MANIFEST_POLL: Duration = Duration::from_secs(1);
 const MANIFEST_PAUSE: Duration = Duration::from_mins(1);
-
-/// One file that somebody wants.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Where it lies.
-    pub location: Location,
-    /// The dataset, where its key does not tell.
-    pub dataset: Option<String>,
-    /// Whether a version that is finished is to be loaded once more, as its next run.
-    pub again: bool,
-    /// Counts how far the file is.
-    pub progress: Arc<Progress>,
-    /// When to leave the rest to the next worker.
-    pub deadline: Deadline,
-}
-
-impl Request {
-    /// A request for a file whose key tells its dataset.
-    #[must_use]
-    pub fn new(location: Location) -> Self {
-        Self { location, dataset: None, again: false, progress: Arc::default(), deadline: Deadline::default() }
-    }
-}
 
 /// Loads one file, or says why not. The file's own faults are in the report.
 ///
@@ -119,13 +97,8 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         let request = Request { location: Location::of(&file), ..request.clone() };
         return Box::pin(run_in_span(context, database, &request)).await;
     }
-    if let Location::S3 { key, .. } = &request.location {
-        if key.as_str().ends_with('/') {
-            return skip("a key that ends with / marks a folder and is no file");
-        }
-        if request.dataset.is_none() && key.is_marker() {
-            return skip("a hidden file or a marker, as programs leave them beside data; name its dataset to load it");
-        }
+    if let Some(reason) = no_file(request) {
+        return skip(reason);
     }
     let Some(dataset) = choose_dataset(&context.datasets, request)? else {
         return skip("no dataset claims this key");
@@ -172,8 +145,8 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
             return Ok(LoadReport {
                 dataset,
                 reason,
-                rejects_key,
                 error,
+                rejects_key,
                 ..report(LoadStatus::Duplicate, load_id, attempt)
             });
         }
@@ -539,33 +512,6 @@ enum Awaited {
     Manifest(Vec<u8>),
     /// This worker has no more time, the file has so much.
     TimeOver(Duration),
-}
-
-fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> Result<Option<&'a Dataset>> {
-    match &request.dataset {
-        Some(name) => datasets.get(name).map(Some).map_err(Error::configuration),
-        None => Ok(datasets.claiming(request.location.key().as_str())),
-    }
-}
-
-/// What the ledger knows of an object that cannot be read.
-fn unidentified(location: &Location) -> ObjectVersion {
-    let (version, sequencer, modified) = match location {
-        Location::S3 { version_id, etag, sequencer, modified, .. } => {
-            (version_id.clone().or_else(|| etag.clone()), sequencer.clone(), *modified)
-        }
-        Location::File(_) => (None, None, None),
-    };
-    ObjectVersion {
-        bucket: location.bucket().to_owned(),
-        key: location.key(),
-        version: version.unwrap_or_default(),
-        version_id: None,
-        size: None,
-        sequencer,
-        modified,
-        local: false,
-    }
 }
 
 /// The report for something that is no file of ours.

@@ -28,7 +28,7 @@ impl ObjectKey {
         let (folders, name) = self.0.rsplit_once('/').unwrap_or(("", &self.0));
         name.starts_with('.')
             || name.starts_with('_') && !name.contains('.')
-            || name.ends_with(".crc")
+            || name.rsplit_once('.').is_some_and(|(_, extension)| extension == "crc")
             || name.ends_with("_$folder$")
             || folders.split('/').any(|folder| folder == "_temporary")
     }
