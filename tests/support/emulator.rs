@@ -1,6 +1,6 @@
 //! A Lambda function under the runtime emulator that ships with the SAM command line. One request at a time.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub struct Emulator {
 impl Emulator {
     /// Starts `function` with these variables; its log goes to `log`.
     pub fn start(function: &Path, variables: &[(String, String)], log: Stdio) -> Self {
-        let emulator = binary();
+        let emulator = super::cached("aws-lambda-rie");
         let (port, api) = (super::free_port(), super::free_port());
         let process = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog"])
@@ -48,11 +48,15 @@ impl Emulator {
         Self { port, process }
     }
 
+    /// Where it takes events.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/2015-03-31/functions/function/invocations", self.port)
+    }
+
     /// Sends an event and waits for the answer; an error of the function is an answer with `errorType`.
     pub fn invoke(&self, event: &Value) -> Value {
-        let url = format!("http://127.0.0.1:{}/2015-03-31/functions/function/invocations", self.port);
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut answer = agent.post(url).send(event.to_string()).expect("the emulator answers");
+        let mut answer = agent.post(self.url()).send(event.to_string()).expect("the emulator answers");
         let text = answer.body_mut().read_to_string().expect("the answer is text");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("the answer is no JSON ({error}): {text}"))
     }
@@ -64,12 +68,4 @@ impl Drop for Emulator {
         // Nothing can be done in a destructor about a watchdog that is gone already.
         let _ = self.process.wait();
     }
-}
-
-fn binary() -> PathBuf {
-    let cache = std::env::var_os("SMALL_ETL_CACHE").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/small-etl"));
-    let path = cache.or(home).expect("HOME is set").join("aws-lambda-rie");
-    assert!(path.exists(), "{} is missing; `make setup` puts the Lambda emulator there", path.display());
-    path
 }

@@ -8,6 +8,7 @@ pub mod s3;
 pub mod stack;
 pub mod web;
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -54,6 +55,33 @@ impl Drop for Scratch {
         // Nothing can be done in a destructor about a watchdog that is gone already.
         let _ = self.watchdog.wait();
     }
+}
+
+/// A file or folder that `make setup` puts into the cache.
+pub fn cached(name: &str) -> PathBuf {
+    let cache = std::env::var_os("SMALL_ETL_CACHE").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/small-etl"));
+    let path = cache.or(home).expect("HOME is set").join(name);
+    assert!(path.exists(), "{} is missing; `make test` puts it there", path.display());
+    path
+}
+
+/// The folder of what is installed from a file of requirements, under the release of its first package.
+pub fn installed(name: &str, requirements: &str) -> PathBuf {
+    let mut lines = requirements.lines().filter(|line| !line.starts_with('#'));
+    let (_, release) = lines.next().and_then(|line| line.split_once("==")).expect("the first package has a version");
+    cached(&format!("{name}-{release}"))
+}
+
+/// The folder of `sam` and what deploys with it; its commands are in `run`.
+pub fn sam() -> PathBuf {
+    installed("sam", include_str!("../../.ci/sam-requirements.txt"))
+}
+
+/// `PATH` with further folders in front.
+pub fn path_with(folders: &[PathBuf]) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&path))).expect("no folder has a colon")
 }
 
 /// A port that was free a moment ago.

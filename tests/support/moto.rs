@@ -1,8 +1,9 @@
-//! A moto server: S3 with versions of objects and conditions on reads, SQS, KMS, secrets, and state machines that run.
+//! A moto server: S3 with versions of objects and conditions on reads, SQS, KMS, secrets, state machines that run, and stacks of
+//! `CloudFormation`.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,16 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 
+use serde_json::Value;
 use small_etl::data_access::aws::https;
 
-use super::Scratch;
+use super::emulator::Emulator;
+use super::{Scratch, installed};
 
 /// Any key will do.
 const ACCESS_KEY: &str = "small-etl";
 const SECRET_KEY: &str = "not-a-secret";
 const REGION: &str = "eu-central-1";
-
-/// What `make setup` installs; the version is in the name of the folder.
-const REQUIREMENTS: &str = include_str!("../../.ci/moto-requirements.txt");
 
 /// Kills the server once its standard input closes: that happens even when its owner is killed. The server inherits
 /// that polite signals are ignored, and has nothing to clean up.
@@ -34,21 +34,37 @@ wait $server"#;
 pub struct Moto {
     pub endpoint: String,
     process: Child,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Moto {
     pub fn start() -> Self {
+        Self::run(&["-m", "moto.server"], &[])
+    }
+
+    /// A server that deploys stacks, too: `cloudformation.py` says how. Whatever function is invoked, this one answers, whose log
+    /// lies in a file.
+    pub fn with_cloudformation(function: &Emulator, log: &Path) -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/cloudformation.py");
+        let log = log.display().to_string();
+        let variables = [("FUNCTION", function.url()), ("FUNCTION_LOG", log), ("AWS_DEFAULT_REGION", REGION.into())];
+        Self::run(&[&program.display().to_string()], &variables)
+    }
+
+    fn run(program: &[&str], variables: &[(&str, String)]) -> Self {
         let (scratch, port) = (Scratch::new("moto"), super::free_port());
         let log = scratch.path().join("log");
         let mut process = Command::new("sh")
-            .args(["-c", WATCHDOG, "watchdog", "python3", "-m", "moto.server", "-H", "127.0.0.1", "-p"])
+            .args(["-c", WATCHDOG, "watchdog", "python3"])
+            .args(program)
+            .args(["-H", "127.0.0.1", "-p"])
             .arg(port.to_string())
             .env_remove("MOTO_PORT")
             .env("PYTHONPATH", installation())
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(File::create(scratch.path().join("output")).expect("create a file for the server's output"))
             .stderr(File::create(&log).expect("create the server's log"))
             .spawn()
             .expect("start the watchdog of moto");
@@ -60,7 +76,14 @@ impl Moto {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { endpoint: format!("http://127.0.0.1:{port}"), process, _scratch: scratch }
+        Self { endpoint: format!("http://127.0.0.1:{port}"), process, scratch }
+    }
+
+    /// What the last change made of a stack (`parameters`, `tags`) or of one of its resources (`properties`).
+    pub fn deployed(&self, name: &str) -> Value {
+        let output = fs::read_to_string(self.scratch.path().join("output")).expect("read the server's output");
+        let mut changes = output.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        changes.find(|change| change["name"] == name).unwrap_or_default()
     }
 
     /// What an AWS client in this process needs to reach the server.
@@ -113,10 +136,5 @@ impl Drop for Moto {
 }
 
 pub fn installation() -> PathBuf {
-    let release = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("moto==")).expect("moto has a version");
-    let cache = std::env::var_os("SMALL_ETL_CACHE").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/small-etl"));
-    let path = cache.or(home).expect("HOME is set").join(format!("moto-{release}"));
-    assert!(path.exists(), "{} is missing; `make setup` puts moto there", path.display());
-    path
+    installed("moto", include_str!("../../.ci/moto-requirements.txt"))
 }

@@ -1,0 +1,233 @@
+"""moto's server, taught enough of CloudFormation to deploy template.yaml: `python3 cloudformation.py -H HOST -p PORT`.
+
+It expands the template as AWS does (with samtranslator), holds parameters to their patterns and rules, executes change sets,
+and rolls back what fails. A type of resource that moto does not know is taken as it is written. Functions are invoked at the
+address FUNCTION; their log is FUNCTION_LOG. Each resource that is made or changed is a line of JSON on standard output: its
+name and its properties after all references are resolved; so is each stack: its name, parameters and tags.
+"""
+
+import base64
+import json
+import os
+import re
+import sys
+import traceback
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlparse
+
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.cloudformation import models, parsing, responses
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.parsing import ResourceMap
+from moto.core.config import default_user_config
+from moto.rds.models import DBInstance, DBParameterGroup
+from moto.s3.models import s3_backends
+from moto.s3.responses import S3Response
+from moto.server import main
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+
+def note(name, **what):
+    # A group of subnets refers to itself as an object.
+    print(json.dumps({"name": name, **what}, default=lambda group: group.name), flush=True)
+
+
+# ---- The template
+
+
+class NoPolicies:
+    """The managed policies of AWS, which the template does not name."""
+
+    def load(self):
+        return {}
+
+
+def expanded(url, account_id, partition):
+    bucket, key = urlparse(url).path[1:].split("/", 1)
+    template = yaml_parse(s3_backends[account_id][partition].get_object(bucket, key).value.decode())
+    template = transform(template, {}, NoPolicies())
+    for resource in template["Resources"].values():
+        if "Topics" in resource.get("Properties", {}):
+            resource["Type"] += "::Kafka"  # moto reads queues alone
+    return json.dumps(template)
+
+
+responses.get_stack_from_s3_url = expanded
+
+
+def check(template, parameters):
+    """Refuses what CloudFormation refuses before it makes anything."""
+    for name, declared in template.get("Parameters", {}).items():
+        value = str(parameters.get(name, declared.get("Default")))
+        if value not in map(str, declared.get("AllowedValues", [value])) or not re.fullmatch(
+            declared.get("AllowedPattern", "(?s).*"), value
+        ):
+            raise ValidationError(message=f"Parameter {name} failed to satisfy constraint: {value}")
+    resources = loaded(template, parameters)
+    for name, rule in template.get("Rules", {}).items():
+        holds = lambda condition: parsing.parse_condition(condition, resources, resources.lazy_condition_map)
+        if holds(rule["RuleCondition"]):
+            for assertion in rule["Assertions"]:
+                if not holds(assertion["Assert"]):
+                    raise ValidationError(message=f"Rule {name}: {assertion['AssertDescription']}")
+
+
+def loaded(template, parameters, stack_id="", stack_name="", region="", account=""):
+    resources = ResourceMap(stack_id, stack_name, parameters, {}, region, account, template, None)
+    resources.load()
+    return resources
+
+
+create_change_set = models.CloudFormationBackend.create_change_set
+
+
+def checked_change_set(self, **change):
+    # As text, as they are kept: what changes nothing is a change set that fails.
+    change["parameters"] = {name: str(value) for name, value in change["parameters"].items()}
+    check(models.Stack.parse_template(change["template"]), change["parameters"])
+    return create_change_set(self, **change)
+
+
+models.CloudFormationBackend.create_change_set = checked_change_set
+
+# ---- Its resources
+
+
+class Unknown:
+    """A resource that moto does not know."""
+
+    def __init__(self, name):
+        self.physical_resource_id = name
+
+    has_cfn_attr = classmethod(lambda cls, name: True)
+    cloudformation_name_type = staticmethod(lambda: None)
+    create_from_cloudformation_json = classmethod(lambda cls, name, *_, **__: cls(name))
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, **_):
+        return original_resource
+
+    def get_cfn_attribute(self, name):
+        return f"arn:aws:moto:::{self.physical_resource_id}/{name}"
+
+    def is_created(self):
+        return True
+
+    def delete(self, account, region):
+        pass
+
+
+of_type = parsing.resource_class_from_type
+parsing.resource_class_from_type = lambda name: of_type(name) or Unknown
+
+resolve = parsing.parse_resource_and_generate_name
+
+
+def noted(name, resource, resources):
+    result = resolve(name, resource, resources)
+    note(name, properties=result[1]["Properties"])
+    return result
+
+
+parsing.parse_resource_and_generate_name = noted
+
+# What moto cannot change stays as it is.
+change_resource = parsing.parse_and_update_resource
+parsing.parse_and_update_resource = lambda name, resource, resources, **where: (
+    change_resource(name, resource, resources, **where) or resources[name]
+)
+
+# Attributes that the template reads, and moto does not have.
+attribute = DBInstance.get_cfn_attribute
+OF_DATABASE = {
+    "DbiResourceId": "db-MOTO",
+    "MasterUserSecret.SecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-moto",
+}
+DBInstance.get_cfn_attribute = lambda self, name: OF_DATABASE.get(name) or attribute(self, name)
+DBParameterGroup.physical_resource_id = property(lambda self: self.name)
+
+# ---- Its changes
+
+
+def difference(self, template, parameters=None):
+    """moto compares texts; a resource also changes with a parameter or a condition that it names."""
+    old, new = self._resource_json_map, template["Resources"]
+    after = loaded(template, parameters or self.input_parameters, self.stack_id, self["AWS::StackName"], self._region_name)
+    before = self.lazy_condition_map
+    changed = {name for name in after.lazy_condition_map if after.lazy_condition_map[name] != before.get(name)}
+    changed |= {name for name, value in after.resolved_parameters.items() if value != self.resolved_parameters.get(name)}
+    lives = lambda name, resources, conditions: (
+        name in resources and conditions.get(resources[name].get("Condition"), "Condition" not in resources[name])
+    )
+    was = {name for name in old if lives(name, old, before)}
+    will = [name for name in new if lives(name, new, after.lazy_condition_map)]
+    named = lambda name: any(re.search(rf'"{key}"|\${{{key}}}', json.dumps(new[name])) for key in changed)
+    return {
+        "Add": [name for name in will if name not in was],
+        "Modify": [name for name in will if name in was and (old[name] != new[name] or named(name))],
+        "Remove": [name for name in was if name not in will],
+    }
+
+
+ResourceMap.build_resource_diff = difference
+
+
+def execute_change_set(self, change_set_name, stack_name=None):
+    change = self.describe_change_set(change_set_name)
+    stack, kind = change.stack, change.change_set_type
+
+    def event(status, reason=None):
+        stack.status = status
+        stack._add_stack_event(status, resource_status_reason=reason)
+
+    event(f"{kind}_IN_PROGRESS")
+    try:
+        stack.resource_map.update(change.template_dict, change.parameters)
+    except Exception as error:
+        traceback.print_exc()
+        event(f"{kind}_FAILED", str(error))
+        return event("ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE")
+    stack.template, stack.template_dict = change.template, change.template_dict
+    stack.parameters = {name: str(value) for name, value in stack.resource_map.resolved_parameters.items()}
+    stack.tags = change.tags or {}
+    stack.output_map = stack._create_output_map()
+    note(stack.name, parameters=stack.parameters, tags=stack.tags)
+    event(f"{kind}_COMPLETE")
+
+
+models.CloudFormationBackend.execute_change_set = execute_change_set
+
+# ---- What the deployment calls
+
+
+def invoke(self, function_name, qualifier, body, headers, response_headers):
+    with urllib.request.urlopen(os.environ["FUNCTION"], (body or "{}").encode()) as response:
+        answer = response.read()
+    if b'"errorType"' in answer:
+        response_headers["x-amz-function-error"] = "Unhandled"
+    log = Path(os.environ["FUNCTION_LOG"]).read_bytes()[-4096:]
+    response_headers["x-amz-log-result"] = base64.b64encode(log).decode()
+    return answer
+
+
+default_user_config["lambda"]["use_docker"] = False
+LambdaSimpleBackend.invoke = invoke
+
+# moto takes this part of a bucket's notifications, and does not return it.
+notification = S3Response.get_bucket_notification
+
+
+def whole_notification(self):
+    status, headers, body = notification(self)
+    kept = self.backend.get_bucket_notification_configuration(self.bucket_name)
+    if kept and kept.event_bridge is not None:
+        body = body.replace("</NotificationConfiguration>", "<EventBridgeConfiguration/></NotificationConfiguration>")
+    return status, headers, body
+
+
+S3Response.get_bucket_notification = whole_notification
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
