@@ -1,5 +1,6 @@
-//! `make invoke EVENT=events/….json`: one event against `ingest` under the Lambda emulator, on servers of its own. The programs are
-//! those of the folder BINARIES, or those that were built beside this one.
+//! `make invoke EVENT=events/….json`: one event against `ingest` under the Lambda emulator, on servers of its own; with `--sam`
+//! against `ingest` in a container, by `sam local invoke`. The programs are those of the folder BINARIES, or those that were built
+//! beside this one.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
@@ -14,18 +15,21 @@ use support::stack::{BUCKET, Stack};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(path) = std::env::args().nth(1).map(PathBuf::from) else {
-        println!("name an event: make invoke EVENT=events/s3-put.json");
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let sam = arguments.iter().position(|argument| argument == "--sam").map(|at| arguments.remove(at)).is_some();
+    let [path] = arguments.as_slice() else {
+        println!("name an event: make {} EVENT=events/s3-put.json", if sam { "sam-invoke" } else { "invoke" });
         return ExitCode::FAILURE;
     };
     let own = std::env::current_exe().expect("know the own path");
     println!("==> starting Postgres, an S3 server with events/objects in bucket {BUCKET}, and the functions");
     let binaries = std::env::var_os("BINARIES").map(PathBuf::from);
     let binaries = binaries.unwrap_or_else(|| own.ancestors().nth(2).expect("the target folder").to_owned());
-    let stack = Stack::start(&binaries).await;
-    let ingest = stack.function("ingest", "small_etl_ingest");
-    println!("==> invoking ingest with {}", path.display());
-    let answer = ingest.invoke(&stack.event(&path));
+    let stack = if sam { Stack::start_for_containers(&binaries).await } else { Stack::start(&binaries).await };
+    println!("==> invoking ingest with {path}");
+    let event = stack.event(path.as_ref());
+    let answer =
+        if sam { stack.sam_invoke(&event) } else { stack.function("ingest", "small_etl_ingest").invoke(&event) };
     println!("{}", serde_json::to_string_pretty(&answer).expect("JSON is text"));
     println!("==> what it printed");
     print!("{}", std::fs::read_to_string(stack.log("ingest")).expect("read the log"));

@@ -31,10 +31,12 @@ fn summary(answer: &Value) -> String {
     }
 }
 
+/// `make check-sam-invoke` runs it with `SAM_INVOKE=1`: each event in a container of its own then, by `sam local invoke`.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_in_the_folder_is_answered() {
     let binaries = Path::new(env!("CARGO_BIN_EXE_ingest")).parent().unwrap();
-    let stack = Stack::start(binaries).await;
+    let sam = std::env::var_os("SAM_INVOKE").is_some();
+    let stack = if sam { Stack::start_for_containers(binaries).await } else { Stack::start(binaries).await };
     let ingest = stack.function("ingest", "small_etl_ingest");
     let mut paths: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("events"))
         .unwrap()
@@ -43,7 +45,8 @@ async fn every_event_in_the_folder_is_answered() {
     paths.sort();
     let mut text = String::new();
     for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
-        let answer = ingest.invoke(&stack.event(path));
+        let event = stack.event(path);
+        let answer = if sam { stack.sam_invoke(&event) } else { ingest.invoke(&event) };
         let _ = writeln!(text, "{}: {}", path.file_stem().unwrap().to_str().unwrap(), summary(&answer));
     }
     let text = text.replace(&stack.host(), "HOST").replace("00000000000000000", "~");

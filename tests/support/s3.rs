@@ -67,15 +67,20 @@ struct Script {
 impl S3Server {
     /// Serves no bucket yet.
     pub fn start() -> Self {
+        Self::start_on("127.0.0.1")
+    }
+
+    /// The same on another address of this machine.
+    pub fn start_on(address: &str) -> Self {
         let buckets = Scratch::new("s3");
         let files = FileSystem::new(buckets.path()).expect("serve a folder as S3");
         let mut builder = S3ServiceBuilder::new(files);
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = builder.build();
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bind a port of the loopback");
-        let port = listener.local_addr().expect("read the bound port").port();
+        let listener = std::net::TcpListener::bind((address, 0)).expect("bind a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("read the bound port"));
         listener.set_nonblocking(true).expect("let the runtime wait for connections");
-        let server = Self { endpoint: format!("http://127.0.0.1:{port}"), script: Arc::default(), _buckets: buckets };
+        let server = Self { endpoint, script: Arc::default(), _buckets: buckets };
         let scripted = Scripted { service, script: Arc::clone(&server.script), client: server.client() };
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,25 +1,28 @@
 //! What the events in `events/` need to be answered on one machine: a migrated Postgres, an S3 server with the objects that
 //! they name, and the functions under the emulator.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use aws_sdk_s3::primitives::ByteStream;
 use serde_json::{Value, json};
 
-use super::Scratch;
 use super::emulator::Emulator;
 use super::postgres::Postgres;
 use super::s3::S3Server;
 use super::web::{WebServer, response};
+use super::{Scratch, path_with, sam};
 
 /// The bucket of the events.
 pub const BUCKET: &str = "small-etl-demo";
 
 /// The servers; they end when this is dropped or its process dies in any way.
 pub struct Stack {
-    pub postgres: Postgres,
+    address: String,
+    postgres: Postgres,
     pub s3: S3Server,
     web: WebServer,
     binaries: PathBuf,
@@ -29,7 +32,20 @@ pub struct Stack {
 impl Stack {
     /// Starts all of it, with the functions in the folder `binaries`, and puts the objects of `events/objects` into the bucket.
     pub async fn start(binaries: &Path) -> Self {
-        let (postgres, s3) = (Postgres::start(&["fsync=off"], |_| {}), S3Server::start());
+        Self::start_on("127.0.0.1", binaries).await
+    }
+
+    /// The same where containers reach it.
+    pub async fn start_for_containers(binaries: &Path) -> Self {
+        Self::start_on(&bridge(), binaries).await
+    }
+
+    async fn start_on(address: &str, binaries: &Path) -> Self {
+        let postgres = Postgres::start(&["fsync=off", &format!("listen_addresses={address}")], |data| {
+            let mut file = OpenOptions::new().append(true).open(data.join("pg_hba.conf")).expect("open who may log in");
+            writeln!(file, "host all all samenet trust").expect("let the own network in");
+        });
+        let s3 = S3Server::start_on(address);
         let client = s3.client();
         client.create_bucket().bucket(BUCKET).send().await.expect("create the bucket");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("events/objects");
@@ -46,8 +62,9 @@ impl Stack {
             client.put_object().bucket(BUCKET).key(key).body(body).send().await.expect("put an object");
         }
         let trades = fs::read_to_string(root.join("incoming/trades/交易 1+1.csv")).expect("read an object");
-        let web = WebServer::start(move |_, _| response(200, &[("ETag", "\"1\"")], &trades));
-        let stack = Self { postgres, s3, web, binaries: binaries.to_owned(), scratch: Scratch::new("stack") };
+        let web = WebServer::start_on(address, move |_, _| response(200, &[("ETag", "\"1\"")], &trades));
+        let (address, binaries) = (address.to_owned(), binaries.to_owned());
+        let stack = Self { address, postgres, s3, web, binaries, scratch: Scratch::new("stack") };
         fs::write(stack.scratch.path().join("dev.toml"), stack.sources()).expect("write the settings");
         let migrated = stack.function("migrate", "postgres").invoke(&json!({}));
         assert!(migrated["applied"].is_array(), "migrate answers {migrated}");
@@ -60,6 +77,23 @@ impl Stack {
         Emulator::start(&self.binaries.join(name), &self.variables(role), Stdio::from(log))
     }
 
+    /// Hands an event to `ingest` in a container, with `sam local invoke`; the log is that of the function.
+    pub fn sam_invoke(&self, event: &Value) -> Value {
+        let path = self.scratch.path().join("event.json");
+        fs::write(&path, event.to_string()).expect("write the event");
+        let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sam-local/invoke"))
+            .arg(path)
+            .envs(self.variables("small_etl_ingest"))
+            .env("BINARY", self.binaries.join("ingest"))
+            .env("PATH", path_with(&[sam().join("run")]))
+            .output()
+            .expect("run tests/sam-local/invoke");
+        fs::write(self.log("ingest"), &output.stderr).expect("write the log");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "sam local invoke ended with {}:\n{log}", output.status);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("the answer is no JSON ({error}):\n{log}"))
+    }
+
     /// Where the log of a function lies.
     pub fn log(&self, name: &str) -> PathBuf {
         self.scratch.path().join(format!("{name}.log"))
@@ -68,8 +102,9 @@ impl Stack {
     /// What a program needs to work on these servers.
     pub fn variables(&self, role: &str) -> Vec<(String, String)> {
         let mut variables = self.s3.variables();
-        let url = self.postgres.url("postgres").replace("postgres@", &format!("{role}@"));
+        let url = format!("postgres://{role}@{}:{}/postgres", self.address, self.postgres.port);
         variables.extend([("DATABASE_URL".into(), url), ("SMALL_ETL_ENV".into(), "dev".into())]);
+        variables.push(("SMALL_ETL__DATABASE__TLS".into(), "disable".into()));
         variables.push(("SMALL_ETL__SOURCE__BUCKET".into(), BUCKET.into()));
         variables.push(("SMALL_ETL_CONFIG".into(), self.scratch.path().display().to_string()));
         variables
@@ -107,4 +142,17 @@ impl Stack {
         let text = text.replace("https://broker.example", &self.web.origin);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
+}
+
+/// The address of this machine on Docker's own network, which nobody else reaches: the one from which packets would go there.
+fn bridge() -> String {
+    let arguments = ["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"];
+    let output = Command::new("docker").args(arguments).output().expect("run docker");
+    let subnet = String::from_utf8_lossy(&output.stdout).into_owned();
+    let network: Ipv4Addr = subnet.split('/').next().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+        panic!("docker names no network: {subnet}{}", String::from_utf8_lossy(&output.stderr));
+    });
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("bind a port");
+    socket.connect((Ipv4Addr::from_bits(network.to_bits() + 2), 9)).expect("find the way to a container");
+    socket.local_addr().expect("read the bound address").ip().to_string()
 }

@@ -37,7 +37,12 @@ pub struct WebServer {
 impl WebServer {
     /// `answer` gets the request and the server's own origin, and returns all bytes of the response.
     pub fn start(answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self::listen(None, answer)
+        Self::start_on("127.0.0.1", answer)
+    }
+
+    /// The same on another address of this machine.
+    pub fn start_on(address: &str, answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::listen(address, None, answer)
     }
 
     /// The same over TLS as `localhost`, with a certificate and its key.
@@ -47,14 +52,18 @@ impl WebServer {
         answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
         let identity = Identity::from_pkcs8(certificate.as_bytes(), key.as_bytes()).expect("the certificate is good");
-        Self::listen(Some(TlsAcceptor::new(identity).expect("TLS works")), answer)
+        Self::listen("127.0.0.1", Some(TlsAcceptor::new(identity).expect("TLS works")), answer)
     }
 
-    fn listen(tls: Option<TlsAcceptor>, answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    fn listen(
+        address: &str,
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
         let origin = match tls {
-            None => format!("http://127.0.0.1:{port}"),
+            None => format!("http://{address}:{port}"),
             Some(_) => format!("https://localhost:{port}"),
         };
         let asked = Arc::new(Mutex::new(Vec::new()));
