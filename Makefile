@@ -21,7 +21,7 @@ MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requireme
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo invoke sam-invoke test torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy
+.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -36,7 +36,7 @@ $(EMULATOR):
 
 $(MOTO): .ci/moto-requirements.txt
 	@.ci/install-packages
-	@echo "==> installing moto (S3 with versions, and SQS, for the tests) to $@"
+	@echo "==> installing moto (an emulator of S3, SQS, CloudFormation and others, for the tests) to $@"
 	@.ci/install-moto $@
 
 build: setup ## Build the library, the binaries and the examples
@@ -49,11 +49,17 @@ demo: build ## Run the main job on real components; KEEP=1 leaves them running
 invoke: build ## Hand EVENT (a file in events/) to ingest on local servers
 	@cargo run $(LOCKED) --quiet --example invoke -- $(EVENT)
 
-sam-invoke: build $(SAM) ## The same with `sam local invoke`, in a container made from this machine's own files
-	@PATH="$$PATH:$(SAM)/run" tests/sam-local/invoke $(EVENT)
+sam-invoke: build $(SAM) ## The same with `sam local invoke`, in a container made from this machine's own files (needs Docker)
+	@cargo run $(LOCKED) --quiet --example invoke -- --sam $(EVENT)
 
-test: setup ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
+check-sam-invoke: setup $(SAM) ## Hand every event to ingest with `sam local invoke`, as sam-invoke does (needs Docker)
+	SAM_INVOKE=1 $(CARGO) test $(LOCKED) --test it events::
+
+test: setup $(SAM) ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
 	$(CARGO) test $(LOCKED)
+
+check-deploy: setup $(SAM) ## Deploy every set of parameters to an emulator, with the real sam
+	DEPLOY_SETS=all $(CARGO) test $(LOCKED) --test it deploy::
 
 torture: setup ## Kill, cut and confuse it for MINUTES (default 5), from SEED (default: random), and check the end
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --exact torture::whatever_happens_the_end_is_that_of_one_quiet_run
@@ -81,8 +87,9 @@ check-template: $(SAM) ## Let sam, cfn-lint and a scanner of policies look at te
 check-host-binary: build ## Look at what the functions built for this machine ask of the system
 	@HOST=1 .ci/check-binary $(CARGO_TARGET_DIR)/debug/ingest $(CARGO_TARGET_DIR)/debug/migrate
 
-check-images: build ## Build the images of the Dockerfile on a stand-in for their base, and run them (needs Docker)
+check-images: build $(SAM) ## Build the images of the Dockerfile on a stand-in for their base, run them, and deploy them to an emulator (needs Docker)
 	@tests/images/check
+	$(CARGO) test $(LOCKED) --test it deploy::images -- --ignored
 
 # As .ci/deploy sets them.
 check-binaries: export HOST_CXXFLAGS := -Xclang -Oz
