@@ -1,5 +1,5 @@
-//! What `make deploy` does: the real `.ci/deploy` and the real `sam`, on an emulator of CloudFormation, with the real `migrate` on a
-//! real Postgres. Of the tools the compiler alone is a stand-in, since it would take an hour.
+//! What `make deploy` does: the real `.ci/deploy` and the real `sam`, on an emulator of `CloudFormation`, with the real `migrate` on
+//! a real Postgres. Of the tools the compiler alone is a stand-in, since it would take an hour.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -427,20 +427,20 @@ fn docker_without_a_registry(path: &Path) {
     let listener = UnixListener::bind(path).unwrap();
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            std::thread::spawn(move || pass_to_docker(client.unwrap()));
+            std::thread::spawn(move || pass_to_docker(&client.unwrap()));
         }
     });
 }
 
-fn pass_to_docker(client: UnixStream) {
-    let (mut reader, mut head) = (BufReader::new(&client), String::new());
+fn pass_to_docker(mut client: &UnixStream) {
+    let (mut reader, mut head) = (BufReader::new(client), String::new());
     while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap() > 0 {}
     let Some(target) = head.split(' ').nth(1) else { return };
     if target.contains("/push") || target.ends_with("/auth") {
         let lengths =
             head.lines().filter_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse::<u64>().ok());
         std::io::copy(&mut reader.take(lengths.sum()), &mut std::io::sink()).unwrap();
-        (&client).write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}").unwrap();
         return;
     }
     let docker = UnixStream::connect("/var/run/docker.sock").unwrap();
@@ -449,7 +449,7 @@ fn pass_to_docker(client: UnixStream) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // Either side may go first.
-            let _ = std::io::copy(&mut &docker, &mut &client);
+            let _ = std::io::copy(&mut &docker, &mut { client });
             let _ = client.shutdown(Shutdown::Both);
         });
         let _ = std::io::copy(&mut reader, &mut &docker);
