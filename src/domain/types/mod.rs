@@ -16,6 +16,7 @@ mod integer;
 mod moment;
 mod number;
 mod primitive;
+mod smallint;
 mod sum;
 mod table;
 mod text;
@@ -31,7 +32,14 @@ pub use table::{Fit, TableColumn};
 pub use text::text;
 
 /// Every type there is.
-pub const TYPES: &[&Registration] = &[&text::TYPE, &integer::TYPE, &bigint::TYPE, &decimal::TYPE, &timestamp::TYPE];
+pub const TYPES: &[&Registration] = &[
+    &text::TYPE,
+    &smallint::TYPE,
+    &integer::TYPE,
+    &bigint::TYPE,
+    &decimal::TYPE,
+    &timestamp::TYPE,
+];
 
 /// The name of the type of columns that are never loaded.
 pub const IGNORED: &str = "ignored";
