@@ -12,6 +12,7 @@ mod clock;
 mod conformance;
 mod contract;
 mod decimal;
+mod double;
 mod integer;
 mod moment;
 mod number;
@@ -38,6 +39,7 @@ pub const TYPES: &[&Registration] = &[
     &integer::TYPE,
     &bigint::TYPE,
     &decimal::TYPE,
+    &double::TYPE,
     &timestamp::TYPE,
 ];
 
