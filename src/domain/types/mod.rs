@@ -7,6 +7,7 @@
 //! What a type reads are *plain cells*, the forms of the contract. A sender's own form of a value becomes the plain cell first.
 
 mod bigint;
+mod boolean;
 mod clock;
 #[cfg(test)]
 mod conformance;
@@ -40,6 +41,7 @@ pub const TYPES: &[&Registration] = &[
     &bigint::TYPE,
     &decimal::TYPE,
     &double::TYPE,
+    &boolean::TYPE,
     &timestamp::TYPE,
 ];
 
