@@ -12,6 +12,7 @@ mod clock;
 #[cfg(test)]
 mod conformance;
 mod contract;
+mod date;
 mod decimal;
 mod double;
 mod integer;
@@ -42,6 +43,7 @@ pub const TYPES: &[&Registration] = &[
     &decimal::TYPE,
     &double::TYPE,
     &boolean::TYPE,
+    &date::TYPE,
     &timestamp::TYPE,
 ];
 
