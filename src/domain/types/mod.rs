@@ -23,6 +23,7 @@ mod smallint;
 mod sum;
 mod table;
 mod text;
+mod time;
 mod timestamp;
 mod whole;
 
@@ -44,6 +45,7 @@ pub const TYPES: &[&Registration] = &[
     &double::TYPE,
     &boolean::TYPE,
     &date::TYPE,
+    &time::TYPE,
     &timestamp::TYPE,
 ];
 
