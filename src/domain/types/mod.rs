@@ -16,6 +16,7 @@ mod date;
 mod decimal;
 mod double;
 mod integer;
+mod local_timestamp;
 mod moment;
 mod number;
 mod primitive;
@@ -47,6 +48,7 @@ pub const TYPES: &[&Registration] = &[
     &date::TYPE,
     &time::TYPE,
     &timestamp::TYPE,
+    &local_timestamp::TYPE,
 ];
 
 /// The name of the type of columns that are never loaded.
