@@ -26,6 +26,7 @@ mod table;
 mod text;
 mod time;
 mod timestamp;
+mod uuid;
 mod whole;
 
 use super::expression::unknown;
@@ -49,6 +50,7 @@ pub const TYPES: &[&Registration] = &[
     &time::TYPE,
     &timestamp::TYPE,
     &local_timestamp::TYPE,
+    &uuid::TYPE,
 ];
 
 /// The name of the type of columns that are never loaded.
