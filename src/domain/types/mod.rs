@@ -16,6 +16,7 @@ mod date;
 mod decimal;
 mod double;
 mod integer;
+mod json;
 mod local_timestamp;
 mod moment;
 mod number;
@@ -51,6 +52,7 @@ pub const TYPES: &[&Registration] = &[
     &timestamp::TYPE,
     &local_timestamp::TYPE,
     &uuid::TYPE,
+    &json::TYPE,
 ];
 
 /// The name of the type of columns that are never loaded.
