@@ -154,5 +154,7 @@ mod tests {
         assert!(Constraint::MaxLength(3).check(&kind("integer", "")).is_err());
         assert!(Constraint::Min(Literal::Integer(0)).check(&money).is_ok());
         assert!(Constraint::Max(Literal::Text("2025-02-30T00:00:00".into())).check(&kind("timestamp", "")).is_err());
+        assert!(Constraint::Max(Literal::Text("2025-02-30".into())).check(&kind("date", "")).is_err());
+        assert!(Constraint::Min(Literal::Integer(0)).check(&kind("json", "")).is_err());
     }
 }

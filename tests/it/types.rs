@@ -252,7 +252,10 @@ async fn what_is_accepted_of_cells_at_random_is_what_postgres_makes_of_them() {
         assert!(differ.is_empty(), "{name}: {differ:?}");
         drop(client);
         driver.await.unwrap();
-        // And what is stored is what the ledger would say of a key.
+        if case.kind.not_a_key().is_some() {
+            continue;
+        }
+        // And what is stored is what the ledger says of a key.
         let stored = texts(&world, &format!("select v::text from {name} order by id::int")).await;
         let canonical: Vec<Option<String>> =
             cells.iter().filter_map(|cell| case.kind.canonical(cell)).map(Some).collect();
@@ -478,7 +481,11 @@ async fn every_type_is_encrypted_in_the_table_and_decrypted_as_its_cell() {
     }
     let everything = query(
         &world.admin_url(),
-        &cases.iter().map(|case| format!("select v::text from {}", case.name)).collect::<Vec<_>>().join(";"),
+        &cases
+            .iter()
+            .map(|case| format!("select encode(v, 'escape') from {}", case.name))
+            .collect::<Vec<_>>()
+            .join(";"),
     )
     .await;
     assert!(

@@ -127,6 +127,7 @@ mod tests {
         let whole = sum("integer", "", &["7", "8.0", "99999999999999999999", "1.5"]);
         assert_eq!(whole, ColumnSum { sum: "100000000000000000014".into(), unread: 1 });
         assert_eq!(sum("integer", "", &["-7", "9000000000"]).sum, "8999999993");
+        assert_eq!(sum("smallint", "", &["-7", "40000"]).sum, "39993");
     }
 
     #[test]

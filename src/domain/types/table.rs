@@ -84,6 +84,11 @@ mod tests {
             assert!((0..6).all(|digits| fit(Some(digits)) == Fit::No), "{name}");
         };
         keeps_microseconds_alone("timestamp", "timestamp with time zone");
+        keeps_microseconds_alone("local_timestamp", "timestamp without time zone");
+        keeps_microseconds_alone("time", "time without time zone");
         assert_eq!(kind("timestamp", "").fit(&found("timestamp without time zone"), None), Fit::No);
+        assert_eq!(kind("local_timestamp", "").fit(&found("timestamp with time zone"), None), Fit::No);
+        assert_eq!(kind("double", "").fit(&found("real"), None), Fit::No);
+        assert_eq!(kind("json", "").fit(&found("json"), None), Fit::No);
     }
 }
