@@ -9,13 +9,14 @@ use super::Extracted;
 use crate::data_access::duckdb::{Stage, blocking, is_out_of_range};
 use crate::domain::Dataset;
 use crate::domain::dataset::Statistic;
+use crate::domain::expression::{Scope, columns_read};
 use crate::error::Result;
 
 /// The answer of a function has a limit, and a person does not read more.
 const MOST_GROUPS: usize = 200;
 
 /// The statistics of a validated file, by id. Whole numbers are numbers; decimals are text, since a JSON number may be
-/// read as a float; times are RFC 3339 in UTC.
+/// read as a float; times are RFC 3339 in UTC, and local times have no zone.
 ///
 /// # Errors
 /// `System` when the staging database fails.
@@ -25,7 +26,7 @@ pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracte
         let mut figures: Map<String, Value> =
             dataset.statistics.iter().map(|statistic| (statistic.id.clone(), Value::Null)).collect();
         for statistics in by_grouping(&dataset.statistics) {
-            for (statistic, figure) in statistics.iter().zip(compute(&statistics, &stage)?) {
+            for (statistic, figure) in statistics.iter().zip(compute(&dataset, &statistics, &stage)?) {
                 figures.insert(statistic.id.clone(), figure);
             }
         }
@@ -49,13 +50,13 @@ fn by_grouping(statistics: &[Statistic]) -> Vec<Vec<&Statistic>> {
 
 /// The figures of statistics with one grouping: each an object by group where there is one. One that does not fit into its
 /// type says so, and costs the file nothing.
-fn compute(statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
+fn compute(dataset: &Dataset, statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
     let batches = match stage.query(&statistics_query(statistics)) {
         Ok(batches) => batches,
         Err(error) if !is_out_of_range(&error) => return Err(error),
         Err(_) if statistics.len() == 1 => return Ok(vec![json!({ "out_of_range": true })]),
         Err(_) => {
-            let each = statistics.iter().map(|statistic| Ok(compute(&[statistic], stage)?.swap_remove(0)));
+            let each = statistics.iter().map(|statistic| Ok(compute(dataset, &[statistic], stage)?.swap_remove(0)));
             return each.collect();
         }
     };
@@ -70,7 +71,8 @@ fn compute(statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
         for row in 0..rows.num_rows() {
             for nth in 0..statistics.len() {
                 let kind = text(2 + 2 * nth, row).unwrap_or_default();
-                let value = text(1 + 2 * nth, row).map_or(Value::Null, |value| figure(value, kind));
+                let has_zone = || reads_instants(dataset, statistics[nth]);
+                let value = text(1 + 2 * nth, row).map_or(Value::Null, |value| figure(value, kind, has_zone));
                 if grouped {
                     groups[nth].insert(text(0, row).unwrap_or("null").to_owned(), value);
                 } else {
@@ -106,14 +108,22 @@ pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
     )
 }
 
-fn figure(text: &str, kind: &str) -> Value {
+/// Whether an expression reads a column of instants: then a time that it returns is one of UTC.
+fn reads_instants(dataset: &Dataset, statistic: &Statistic) -> bool {
+    let names: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+    let read = columns_read(&statistic.expression, Scope::Aggregate, &names).unwrap_or_default();
+    let mut read = read.iter().filter_map(|name| dataset.column(name));
+    read.any(|column| column.kind.is_instant())
+}
+
+fn figure(text: &str, kind: &str, has_zone: impl Fn() -> bool) -> Value {
     if (kind.ends_with("INT") || kind == "INTEGER")
         && let Ok(number) = text.parse::<i64>()
     {
         return json!(number);
     }
     if kind.starts_with("TIMESTAMP") {
-        return json!(format!("{}Z", text.replacen(' ', "T", 1)));
+        return json!(format!("{}{}", text.replacen(' ', "T", 1), if has_zone() { "Z" } else { "" }));
     }
     json!(text)
 }

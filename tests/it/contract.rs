@@ -157,7 +157,7 @@ async fn unusual_forms_that_lose_nothing_are_loaded() {
         trade(&[
             ("traded_id", "T2"),
             ("traded_time", "2025-12-22T10:30:00.123456Z"),
-            ("updated_at", "9999-12-31T23:59:59.999999Z"),
+            ("created_at", "9999-12-31T23:59:59.999999Z"),
         ]),
         trade(&[
             ("traded_id", "T3"),
@@ -168,10 +168,10 @@ async fn unusual_forms_that_lose_nothing_are_loaded() {
     ];
     let report = world.drop_file("incoming/trades/1.csv", trades(&rows)).await;
     assert_eq!(report.counts.unwrap().inserted, 3);
-    assert_snapshot!(world.query("select traded_id, traded_price, traded_amount, traded_volume, stock_code, traded_time, updated_at, order_remark from trade order by 1").await, @r"
-    T1 | 15.50 | 15500.00 | 1000 | 600000 | 2025-12-22 10:30:00+00 | 2025-12-22 14:30:00+00 | r
+    assert_snapshot!(world.query("select traded_id, traded_price, traded_amount, traded_volume, stock_code, traded_time, created_at, order_remark from trade order by 1").await, @r"
+    T1 | 15.50 | 15500.00 | 1000 | 600000 | 2025-12-22 10:30:00+00 | 2025-12-22 10:30:00+00 | r
     T2 | 15.50 | 15500.00 | 1000 | 600000 | 2025-12-22 10:30:00.123456+00 | 9999-12-31 23:59:59.999999+00 | r
-    T3 | 15.50 | 15500.00 | 1000 | 000001 | 0001-01-01 00:00:00+00 | 2025-12-22 14:30:00+00 | -
+    T3 | 15.50 | 15500.00 | 1000 | 000001 | 0001-01-01 00:00:00+00 | 2025-12-22 10:30:00+00 | -
     ");
 }
 

@@ -12,7 +12,7 @@ use chrono::DateTime;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use small_etl::domain::types::{ColumnType, Samples, TYPES};
 use small_etl::domain::{LoadReport, LoadStatus};
 use small_etl::pipeline;
@@ -284,6 +284,11 @@ async fn every_type_is_an_operand_a_bound_and_a_statistic_and_can_be_replayed() 
         if case.kind.can_be_compared() {
             assert!(!report.statistics["least"].is_null(), "{name}");
             assert_eq!(report.statistics["least"], report.statistics["most"], "{name}");
+            let told = match &report.statistics["least"] {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            assert_eq!(case.kind.canonical(&told).as_deref(), Some(case.samples.values[0].1), "{name}: {told}");
             assert_eq!(
                 texts(&world, &format!("select rule from etl.reject where load_id = {}", report.load_id.unwrap()))
                     .await,
@@ -304,15 +309,16 @@ async fn every_type_is_an_operand_a_bound_and_a_statistic_and_can_be_replayed() 
     }
 }
 
+const PARENT: &str = "name = \"parent\"\ntable = \"parent\"\nkey = \"id\"\nversion = \"seen_at\"\nfiles = [\"incoming/parent/*\"]\n\
+    [[column]]\nname = \"id\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"seen_at\"\ntype = \"timestamp\"\nrequired = true\n";
+
 /// A parked row is kept as JSON, and made of it again.
 #[tokio::test]
 async fn every_type_comes_out_of_a_parked_row_as_it_went_in() {
     let (scratch, cases) = (Scratch::new("types"), Case::all());
     let rest = "[reference]\ncolumn = \"id\"\ndataset = \"parent\"\n";
     write_definitions(&cases, &scratch, |case| case.definition("", rest));
-    let parent = "name = \"parent\"\ntable = \"parent\"\nkey = \"id\"\nversion = \"seen_at\"\nfiles = [\"incoming/parent/*\"]\n\
-        [[column]]\nname = \"id\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"seen_at\"\ntype = \"timestamp\"\nrequired = true\n";
-    fs::write(scratch.path().join("datasets/parent.toml"), parent).unwrap();
+    fs::write(scratch.path().join("datasets/parent.toml"), PARENT).unwrap();
     let world = World::with(&[("DATASETS__PATH", scratch.path().join("datasets").to_str().unwrap())]).await;
     world.query(&tables(&cases, None)).await;
     world.query("create table parent (id text primary key, seen_at timestamptz not null)").await;
@@ -385,6 +391,51 @@ async fn every_type_that_can_be_a_key_is_known_in_the_ledger_as_in_the_table() {
             "select max(r.key) from etl.reject r join etl.load l on l.id = r.load_id where l.dataset = '{name}' and r.\"column\" = 'v'"
         );
         assert_eq!(texts(&world, &keys).await, [None], "{name}");
+    }
+}
+
+/// A row is newer or older by the version of its type, whether it is written at once or parked first.
+#[tokio::test]
+async fn every_type_that_can_be_the_version_tells_an_older_row_from_a_newer_one() {
+    let (scratch, cases) = (Scratch::new("types"), Case::all());
+    let cases: Vec<Case> = cases.into_iter().filter(|case| case.kind.can_be_version()).collect();
+    let versioned = |case: &Case| {
+        let rest =
+            "[[column]]\nname = \"parent\"\ntype = \"text\"\n[reference]\ncolumn = \"parent\"\ndataset = \"parent\"\n";
+        case.definition("required = true", rest).replace("version = \"seen_at\"", "version = \"v\"")
+    };
+    write_definitions(&cases, &scratch, versioned);
+    fs::write(scratch.path().join("datasets/parent.toml"), PARENT).unwrap();
+    let world = World::with(&[("DATASETS__PATH", scratch.path().join("datasets").to_str().unwrap())]).await;
+    world.query("create table parent (id text primary key, seen_at timestamptz not null)").await;
+    for case in &cases {
+        let Case { name, samples, .. } = case;
+        let table = format!(
+            "create table {name} (id text primary key, v {} not null, seen_at timestamptz, parent text)",
+            samples.column
+        );
+        world.query(&table).await;
+        let mut ordered = samples.values[..2].to_vec();
+        ordered.sort_unstable_by_key(|(_, stored)| *stored);
+        let row =
+            |id: &str, version: &str, parent: &str| format!("id,v,seen_at,parent\n{id},{version},{SEEN},{parent}\n");
+        for (file, version, parent) in [("1.csv", 1, ""), ("2.csv", 0, ""), ("3.csv", 1, "P"), ("4.csv", 0, "P")] {
+            let id = if parent.is_empty() { "direct" } else { "parked" };
+            world.drop_file(&case.key(file), row(id, ordered[version].0, parent)).await;
+        }
+        let counts = format!(
+            "select string_agg(inserted || ' ' || stale || ' ' || parked, ', ' order by id) from etl.load where dataset = '{name}'"
+        );
+        assert_eq!(texts(&world, &counts).await, [Some("1 0 0, 0 1 0, 0 0 1, 0 0 1".to_owned())], "{name}");
+        let (last, _) = samples.values.iter().max_by_key(|(_, stored)| *stored).unwrap();
+        let late = world.drop_file(&case.key("5.csv"), row("late", last, "")).await.counts.unwrap();
+        assert_eq!((late.inserted, late.rejected), (0, 1), "{name}: a version that lies in the future");
+    }
+    world.drop_file("incoming/parent/1.csv", format!("id,seen_at\nP,{SEEN}\n")).await;
+    for Case { name, kind, samples, .. } in &cases {
+        let newest = samples.values[..2].iter().map(|(cell, _)| kind.canonical(cell)).max().unwrap();
+        let stored = texts(&world, &format!("select v::text from {name} order by id")).await;
+        assert_eq!(stored, [newest.clone(), newest], "{name}");
     }
 }
 
@@ -524,6 +575,17 @@ async fn a_table_holds_a_type_exactly_or_is_refused_before_anything_is_claimed()
         ("decimal", "real", "is real"),
         ("integer", "smallint", "is smallint"),
         ("integer", "bigint", ""),
+        ("smallint", "integer", ""),
+        ("smallint", "bigint", ""),
+        ("double", "real", "is real"),
+        ("double", "numeric", "is numeric"),
+        ("time", "time(3)", "is time(3) without time zone"),
+        ("time", "timetz", "is time with time zone"),
+        ("local_timestamp", "timestamp(0)", "is timestamp(0) without time zone"),
+        ("local_timestamp", "timestamptz", "is timestamp with time zone"),
+        ("date", "timestamp", "is timestamp without time zone"),
+        ("uuid", "text", "is text"),
+        ("json", "json", "is json"),
     ] {
         let case = name(kind);
         world.query(&format!("drop table {}", case.name)).await;

@@ -111,6 +111,11 @@ pub trait Type: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether its values are instants, which are told in UTC.
+    fn is_instant(&self) -> bool {
+        false
+    }
+
     /// Whether bounds and allowed values apply to it.
     fn can_be_compared(&self) -> bool {
         true

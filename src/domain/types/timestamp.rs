@@ -135,6 +135,10 @@ impl Type for Timestamp {
         Arc::new(values.as_primitive::<TimestampMicrosecondType>().clone().with_timezone(UTC))
     }
 
+    fn is_instant(&self) -> bool {
+        true
+    }
+
     fn can_be_version(&self) -> bool {
         true
     }
