@@ -15,6 +15,8 @@ use crate::services::Parts;
 use crate::services::parts::{PipelineChoice, Surroundings};
 use crate::services::rejects_file::Output;
 
+const ROWS_OF_A_TABLE_AT_ONCE: usize = 500_000;
+
 /// Everything of a pipeline but its database.
 ///
 /// # Errors
@@ -29,6 +31,15 @@ pub fn context(settings: &Settings, parts: &Parts) -> Result<Context> {
 /// Those of [`context`].
 pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -> Result<Context> {
     let datasets = settings.datasets()?;
+    for (first, other, key) in datasets.overlaps() {
+        let (first, other) = (&first.name, &other.name);
+        tracing::warn!(
+            first,
+            other,
+            key,
+            "two datasets claim the same keys, which all go to the first; narrow the files of one"
+        );
+    }
     if let Some(name) = settings.pipeline.keys().find(|name| datasets.get(name).is_err()) {
         return Err(Error::configuration(format!("pipeline: {}", unknown("dataset", name, &datasets.names()))));
     }
@@ -52,6 +63,7 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
         store: Arc::clone(&store),
         tables: Parts::default().pipeline("table", &PipelineChoice::default(), &around)?,
         source_bucket: settings.source.bucket.clone(),
+        rows_at_once: ROWS_OF_A_TABLE_AT_ONCE,
         retention_days: settings.rejects.retention_days,
     };
     let output = Output::new(store, settings.output.bucket.clone(), settings.output.prefix.clone());

@@ -212,8 +212,8 @@ fn stop_on_signal() -> Result<Deadline> {
 
 fn start() -> Result<Settings> {
     let settings = Settings::read()?;
-    // On a terminal the report says it all, but for what it waits; `RUST_LOG=info` shows the steps.
-    crate::context::start_logging(settings.log.format, "small_etl::data_access::retry=warn");
+    // On a terminal the report says it all but for what it waits and what is odd about the definitions; `RUST_LOG=info` shows the steps.
+    crate::context::start_logging(settings.log.format, "small_etl::context=warn,small_etl::data_access::retry=warn");
     Ok(settings)
 }
 

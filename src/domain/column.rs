@@ -47,6 +47,10 @@ pub enum Constraint {
 }
 
 impl Constraint {
+    /// The ids of all of them.
+    pub(super) const RULES: &[&str] =
+        &["min_length", "max_length", "min", "above", "max", "below", "allowed", "pattern"];
+
     /// The rule's id.
     #[must_use]
     pub fn rule(&self) -> &'static str {

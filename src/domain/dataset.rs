@@ -1,11 +1,12 @@
 //! A dataset: its table, key, version, columns, rules, reference and statistics.
 
 use chrono::{DateTime, Utc};
-use globset::GlobSet;
 use serde::Deserialize;
 
 use super::calendar::Calendar;
 use super::column::Column;
+use super::expression::Expression;
+use super::files::Files;
 use super::rule::{RowRule, Severity};
 use super::types::{self, ColumnType};
 
@@ -38,14 +39,20 @@ pub struct Reference {
     pub agreements: Vec<Agreement>,
 }
 
+/// The figure that lists the columns of a file that its dataset does not declare.
+pub const EXTRA_COLUMNS: &str = "extra_columns";
+/// The figure with what a file and its manifest agree in.
+pub const MANIFEST: &str = "manifest";
+/// The figures of every dataset. No statistic of a definition may have such a name.
+pub(super) const OWN_FIGURES: &[&str] = &[EXTRA_COLUMNS, MANIFEST];
+
 /// A figure over the accepted rows of a file.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Statistic {
     /// Its name in the report.
     pub id: String,
-    /// A `DuckDB` aggregate over the columns.
-    pub expression: String,
+    /// An aggregate over the columns.
+    pub expression: Expression,
     /// One figure for each value of this column.
     pub group_by: Option<String>,
 }
@@ -79,9 +86,7 @@ pub struct Dataset {
     pub manifest: ManifestRule,
     /// When a file of it is due.
     pub expected: Option<Calendar>,
-    /// What the keys of its files begin with: each pattern up to its first wildcard.
-    pub prefixes: Vec<String>,
-    pub(super) files: GlobSet,
+    pub(super) files: Files,
 }
 
 /// Whether a file needs a manifest beside it. One that is there is always checked.
@@ -100,7 +105,7 @@ impl Dataset {
     /// Whether an object key is that of one of its files.
     #[must_use]
     pub fn claims(&self, key: &str) -> bool {
-        self.files.is_match(key)
+        self.files.claim(key)
     }
 
     /// The type of the key.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::dataset::Dataset;
-use super::definition::{read_definition, resolve_references};
+use super::definition::{check_names, is_implied, read_definition, resolve_references};
 use super::expression::unknown;
 use super::rule::RowRule;
 
@@ -27,6 +27,17 @@ impl Datasets {
     /// # Errors
     /// A message with file and line for the first definition that is wrong.
     pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let files: Vec<_> = files.into_iter().collect();
+        files.iter().try_for_each(|(file, text)| check_names(file, text))?;
+        Self::frozen(files)
+    }
+
+    /// Reads a set that a program has accepted before, perhaps one that let pass what is refused today: a load that began under it
+    /// ends under it.
+    ///
+    /// # Errors
+    /// A message with file and line for the first definition that cannot be read.
+    pub fn frozen<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
         let files: Vec<_> = files.into_iter().collect();
         let mut datasets = Vec::new();
         let mut definitions = BTreeMap::new();
@@ -85,7 +96,10 @@ impl Datasets {
                 if dataset.column(&rule.column).is_none() {
                     return wrong(format!("there is no column {:?}", rule.column));
                 }
-                if dataset.rules.iter().any(|known| known.id == rule.id) {
+                let agreements = dataset.reference.iter().flat_map(|reference| &reference.agreements);
+                let mut known =
+                    dataset.rules.iter().map(|rule| &rule.id).chain(agreements.map(|agreement| &agreement.id));
+                if is_implied(&rule.id) || known.any(|id| *id == rule.id) {
                     return wrong("the dataset has a rule of that name".to_owned());
                 }
                 dataset.rules.push(rule);
@@ -135,16 +149,23 @@ impl Datasets {
     /// What to list to see every file that a dataset may claim: no prefix is the beginning of another.
     #[must_use]
     pub fn prefixes(&self) -> Vec<&str> {
-        let mut prefixes: Vec<&str> =
-            self.all.iter().flat_map(|dataset| &dataset.prefixes).map(String::as_str).collect();
+        let mut prefixes: Vec<&str> = self.all.iter().flat_map(|dataset| dataset.files.prefixes()).collect();
         prefixes.sort_unstable();
         prefixes.dedup_by(|longer, shorter| longer.starts_with(*shorter));
         prefixes
     }
 
-    /// The dataset that claims an object key, if any does.
+    /// The dataset that claims an object key, if any does: the first one.
     #[must_use]
     pub fn claiming(&self, key: &str) -> Option<&Dataset> {
         self.all.iter().find(|dataset| dataset.claims(key))
+    }
+
+    /// The pairs of datasets that can claim the same key, each with such a key.
+    #[must_use]
+    pub fn overlaps(&self) -> Vec<(&Dataset, &Dataset, String)> {
+        let others = |place: usize| self.all[place + 1..].iter();
+        let pairs = self.all.iter().enumerate().flat_map(|(place, one)| others(place).map(move |other| (one, other)));
+        pairs.filter_map(|(one, other)| Some((one, other, one.files.common_key(&other.files)?))).collect()
     }
 }

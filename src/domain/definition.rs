@@ -1,17 +1,18 @@
 //! The text of a definition becomes a dataset; what is wrong is told with file and line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::calendar::Calendar;
 use super::column::{Column, Constraint, Literal};
-use super::dataset::{Agreement, Dataset, ManifestRule, Reference, Statistic};
-use super::expression::{self, Scope, unknown};
+use super::dataset::{Agreement, Dataset, ManifestRule, OWN_FIGURES, Reference, Statistic};
+use super::expression::{Expression, Scope, unknown};
+use super::files::Files;
 use super::rule::{RowRule, Severity};
-use super::types::{self, IGNORED, Options, registration};
+use super::types::{self, IGNORED, Options, TYPES, registration};
+use super::violation;
 
 /// Characters of a key. Each is four bytes at the most, and an entry of an index of Postgres has at most 2,704, among them a
 /// dataset's name.
@@ -29,10 +30,10 @@ struct Definition {
     null_values: Vec<String>,
     column: Vec<Spanned<ColumnDefinition>>,
     #[serde(default)]
-    rule: Vec<Spanned<RuleDefinition>>,
+    rule: Vec<RuleDefinition>,
     reference: Option<Spanned<ReferenceDefinition>>,
     #[serde(default)]
-    statistic: Vec<Spanned<Statistic>>,
+    statistic: Vec<StatisticDefinition>,
     #[serde(default)]
     manifest: ManifestRule,
     expected: Option<Spanned<String>>,
@@ -88,7 +89,7 @@ const READ_OVER: &[&str] = &["precision", "scale"];
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RuleDefinition {
-    id: String,
+    id: Spanned<String>,
     #[serde(default)]
     severity: Severity,
     column: Spanned<String>,
@@ -103,7 +104,15 @@ struct ReferenceDefinition {
     column: Spanned<String>,
     dataset: Spanned<String>,
     #[serde(default)]
-    warn_unless: Vec<Agreement>,
+    warn_unless: Vec<Spanned<Agreement>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatisticDefinition {
+    id: Spanned<String>,
+    expression: Spanned<String>,
+    group_by: Option<Spanned<String>>,
 }
 
 /// A definition's file and text, to say where in it something is wrong.
@@ -113,6 +122,32 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    fn definition(&self) -> Result<Definition, String> {
+        toml::from_str(self.text)
+            .map_err(|error| self.error_at(error.span().map_or(0, |span| span.start), error.message()))
+    }
+
+    /// Refuses a name that is given twice or is one of ours.
+    fn check_names<'a>(
+        &self,
+        kind: &str,
+        is_own: impl Fn(&str) -> bool,
+        names: impl Iterator<Item = (usize, &'a String)>,
+    ) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for (at, name) in names {
+            if is_own(name) {
+                return Err(
+                    self.error_at(at, format!("{kind} {name:?}: the name is in use by the program; choose another"))
+                );
+            }
+            if !seen.insert(name) {
+                return Err(self.error_at(at, format!("{kind} {name:?} is defined twice; rename one")));
+            }
+        }
+        Ok(())
+    }
+
     fn error<T>(&self, at: &Spanned<T>, message: impl std::fmt::Display) -> String {
         self.error_at(at.span().start, message)
     }
@@ -138,11 +173,29 @@ impl Source<'_> {
     }
 }
 
+/// Whether a rule with this name comes with a file, its key or its columns. No other rule may be called so.
+pub(super) fn is_implied(rule: &str) -> bool {
+    violation::OF_EVERY_FILE.contains(&rule)
+        || Constraint::RULES.contains(&rule)
+        || TYPES.iter().any(|registered| registered.name == rule)
+}
+
+/// Checks that rules and statistics can be told apart in the ledger and in reports.
+pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
+    let source = Source { file, text };
+    let definition = source.definition()?;
+    let rules = definition.rule.iter().map(|rule| (rule.id.span().start, rule.id.get_ref()));
+    let agreements = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
+    let agreements = agreements.map(|agreement| (agreement.span().start, &agreement.get_ref().id));
+    source.check_names("rule", is_implied, rules.chain(agreements))?;
+    let statistics = definition.statistic.iter().map(|statistic| (statistic.id.span().start, statistic.id.get_ref()));
+    source.check_names("statistic", |name| OWN_FIGURES.contains(&name), statistics)
+}
+
 /// Reads one definition; what it refers to is resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = Source { file, text };
-    let definition: Definition = toml::from_str(text)
-        .map_err(|error| source.error_at(error.span().map_or(0, |span| span.start), error.message()))?;
+    let definition = source.definition()?;
     let mut columns = Vec::new();
     let mut ignored = Vec::new();
     for column in &definition.column {
@@ -195,19 +248,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     }
     let rules = read_rules(&source, &definition.rule, &names)?;
     let secret = |name: &str| columns.iter().any(|column| column.name == name && column.encrypt);
-    for statistic in &definition.statistic {
-        let Statistic { expression, group_by, .. } = statistic.get_ref();
-        let reads = expression::columns_read(expression, Scope::Aggregate, &names)
-            .map_err(|message| source.error(statistic, message))?;
-        if let Some(column) = reads.iter().chain(group_by).find(|column| secret(column)) {
-            return Err(
-                source.error(statistic, format!("column {column:?} is encrypted; the ledger would tell its values"))
-            );
-        }
-        if let Some(column) = group_by.as_ref().filter(|column| !names.contains(&column.as_str())) {
-            return Err(source.error(statistic, unknown("column", column, &names)));
-        }
-    }
+    let statistics = read_statistics(&source, &definition.statistic, &names, secret)?;
     let reference = match &definition.reference {
         None => None,
         Some(reference) => {
@@ -229,20 +270,10 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         reference,
         manifest: definition.manifest,
         expected: expected.transpose()?,
-        prefixes: definition.files.get_ref().iter().map(|pattern| literal_prefix(pattern).to_owned()).collect(),
-        statistics: definition.statistic.into_iter().map(Spanned::into_inner).collect(),
-        files: read_globs(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
+        statistics,
+        files: Files::read(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
     })
-}
-
-fn read_globs(patterns: &[String]) -> Result<GlobSet, String> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-        set.add(glob.map_err(|error| error.to_string())?);
-    }
-    set.build().map_err(|error| error.to_string())
 }
 
 /// The name of a column, if it is one.
@@ -253,38 +284,46 @@ fn known(source: &Source<'_>, name: &Spanned<String>, names: &[&str]) -> Result<
     Err(source.error(name, unknown("column", name.get_ref(), names)))
 }
 
-fn read_rules(
-    source: &Source<'_>,
-    definitions: &[Spanned<RuleDefinition>],
-    names: &[&str],
-) -> Result<Vec<RowRule>, String> {
-    let mut rules = Vec::new();
-    for rule in definitions {
-        let rule = rule.get_ref();
-        let mut reads = Vec::new();
-        for text in rule.when.iter().chain([&rule.check]) {
-            let columns = expression::columns_read(text.get_ref(), Scope::Row, names)
-                .map_err(|message| source.error(text, format!("rule {}: {message}", rule.id)))?;
-            reads.extend(columns);
-        }
-        reads.sort();
-        reads.dedup();
-        rules.push(RowRule {
-            id: rule.id.clone(),
+fn read_rules(source: &Source<'_>, definitions: &[RuleDefinition], names: &[&str]) -> Result<Vec<RowRule>, String> {
+    let read = |rule: &RuleDefinition| {
+        let id = rule.id.get_ref();
+        let expression = |text: &Spanned<String>| {
+            Expression::parse(text.get_ref(), Scope::Row, names)
+                .map_err(|message| source.error(text, format!("rule {id}: {message}")))
+        };
+        let (when, check) = (rule.when.as_ref().map(expression).transpose()?, expression(&rule.check)?);
+        let reads: BTreeSet<&String> = when.iter().chain([&check]).flat_map(Expression::reads).collect();
+        Ok(RowRule {
+            id: id.clone(),
             severity: rule.severity,
             column: known(source, &rule.column, names)?,
-            when: rule.when.as_ref().map(|when| when.get_ref().clone()),
-            check: Some(rule.check.get_ref().clone()),
+            reads: reads.into_iter().cloned().collect(),
+            when,
+            check: Some(check),
             message: rule.message.clone(),
-            reads,
-        });
-    }
-    Ok(rules)
+        })
+    };
+    definitions.iter().map(read).collect()
 }
 
-/// What every key begins with that the pattern matches.
-fn literal_prefix(pattern: &str) -> &str {
-    &pattern[..pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len())]
+fn read_statistics(
+    source: &Source<'_>,
+    definitions: &[StatisticDefinition],
+    names: &[&str],
+    secret: impl Fn(&str) -> bool,
+) -> Result<Vec<Statistic>, String> {
+    let read = |statistic: &StatisticDefinition| {
+        let StatisticDefinition { id, expression: text, group_by } = statistic;
+        let expression = Expression::parse(text.get_ref(), Scope::Aggregate, names)
+            .map_err(|message| source.error(text, format!("statistic {}: {message}", id.get_ref())))?;
+        let group_by = group_by.as_ref().map(|column| known(source, column, names)).transpose()?;
+        if let Some(column) = expression.reads().iter().chain(&group_by).find(|column| secret(column)) {
+            let message = format!("column {column:?} is encrypted; the ledger would tell its values");
+            return Err(source.error(text, message));
+        }
+        Ok(Statistic { id: id.get_ref().clone(), expression, group_by })
+    };
+    definitions.iter().map(read).collect()
 }
 
 fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>) -> Result<Column, String> {
@@ -350,7 +389,7 @@ fn read_reference(
     names: &[&str],
     secret: impl Fn(&str) -> bool,
 ) -> Result<Reference, String> {
-    let agreements = definition.warn_unless.clone();
+    let agreements: Vec<Agreement> = definition.warn_unless.iter().map(|found| found.get_ref().clone()).collect();
     let compared = agreements.iter().map(|agreement| &agreement.column).chain([&column]);
     if let Some(secret) = compared.into_iter().find(|name| secret(name)) {
         let message = format!("column {secret:?} is encrypted and cannot be compared with another table");
@@ -471,6 +510,44 @@ required = true
     }
 
     #[test]
+    fn a_name_that_stands_for_something_else_already_is_refused() {
+        let rule = |id: &str| {
+            format!("\n[[rule]]\nid = \"{id}\"\ncolumn = \"price\"\ncheck = \"price > 1\"\nmessage = \"cheap\"\n")
+        };
+        let statistic = |id: &str| format!("\n[[statistic]]\nid = \"{id}\"\nexpression = \"count(*)\"\n");
+        let reference = |id: &str| {
+            format!(
+                "\n[reference]\ncolumn = \"tick_id\"\ndataset = \"tick\"\n\
+                 warn_unless = [{{ id = \"{id}\", column = \"price\", equals = \"price\" }}]\n"
+            )
+        };
+        for (more, message) in [
+            (rule("dear") + &rule("dear"), r#"tick.toml line 31: rule "dear" is defined twice; rename one"#),
+            (rule("dear") + &reference("dear"), r#"tick.toml line 33: rule "dear" is defined twice; rename one"#),
+            (
+                rule("required"),
+                r#"tick.toml line 25: rule "required": the name is in use by the program; choose another"#,
+            ),
+            (reference("min"), r#"tick.toml line 27: rule "min": the name is in use by the program; choose another"#),
+            (
+                statistic("extra_columns"),
+                r#"tick.toml line 25: statistic "extra_columns": the name is in use by the program; choose another"#,
+            ),
+            (
+                statistic("manifest"),
+                r#"tick.toml line 25: statistic "manifest": the name is in use by the program; choose another"#,
+            ),
+            (statistic("n") + &statistic("n"), r#"tick.toml line 29: statistic "n" is defined twice; rename one"#),
+        ] {
+            let text = format!("{TICK}{more}");
+            assert_eq!(error_of(&text), message);
+            // What was accepted once goes on.
+            assert!(Datasets::frozen([("tick.toml", text.as_str())]).is_ok(), "{more}");
+        }
+        assert!(Datasets::parse([("tick.toml", format!("{TICK}{}{}", rule("n"), statistic("n")).as_str())]).is_ok());
+    }
+
+    #[test]
     fn an_unknown_key_is_refused() {
         assert!(error_of(&TICK.replace("table =", "tabel =")).starts_with("tick.toml line 3: unknown field `tabel`"));
     }
@@ -506,6 +583,19 @@ required = true
     fn a_prefix_ends_at_the_first_wildcard_and_covers_longer_ones() {
         let more = TICK.replace("[\"ticks/**\"]", "[\"ticks/**\", \"ticks/old/*.csv\", \"more/{a,b}.csv\"]");
         assert_eq!(Datasets::parse([("tick.toml", more.as_str())]).unwrap().prefixes(), ["more/", "ticks/"]);
+    }
+
+    #[test]
+    fn two_datasets_that_can_claim_one_key_are_found() {
+        let overlap = |files: &str| {
+            let other = TICK.replace("name = \"tick\"", "name = \"tock\"").replace("[\"ticks/**\"]", files);
+            let datasets = Datasets::parse([("tick.toml", TICK), ("tock.toml", other.as_str())]).unwrap();
+            let found = datasets.overlaps();
+            found.into_iter().map(|(one, other, key)| format!("{} {} {key}", one.name, other.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(overlap("[\"tocks/**\", \"tick/**\", \"x\"]"), [""; 0]);
+        assert_eq!(overlap("[\"**/*.csv\"]"), ["tick tock ticks/.csv"]);
+        assert_eq!(overlap("[\"tocks/**\", \"ticks/2025/??.csv\"]"), ["tick tock ticks/2025/xx.csv"]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Expressions of row rules and statistics: parsed once, so that what they read and call is known.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, visit_expressions};
+use sqlparser::ast::{Expr, Value, visit_expressions, visit_expressions_mut};
 use sqlparser::dialect::DuckDbDialect;
 use sqlparser::parser::Parser;
 
@@ -48,29 +49,72 @@ pub enum Scope {
     Aggregate,
 }
 
-/// Parses `text` as one `DuckDB` expression and returns the columns that it reads.
-///
-/// # Errors
-/// A message that names the unknown column or function, with the columns or functions there are.
-pub fn columns_read(text: &str, scope: Scope, columns: &[&str]) -> Result<BTreeSet<String>, String> {
+/// A `DuckDB` expression of a definition. What it prints is what was understood, and nothing that was only written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expression {
+    sql: String,
+    reads: BTreeSet<String>,
+}
+
+impl Expression {
+    /// Parses `text` as one expression.
+    ///
+    /// # Errors
+    /// A message that names the unknown column or function, with the columns or functions there are.
+    pub fn parse(text: &str, scope: Scope, columns: &[&str]) -> Result<Self, String> {
+        let mut expression = parse(text)?;
+        let mut reads = BTreeSet::new();
+        let outcome = visit_expressions(&expression, |part| match check(part, scope, columns) {
+            Ok(column) => {
+                reads.extend(column);
+                ControlFlow::Continue(())
+            }
+            Err(message) => ControlFlow::Break(message),
+        });
+        if let ControlFlow::Break(message) = outcome {
+            return Err(message);
+        }
+        let _ = visit_expressions_mut(&mut expression, |part| {
+            part_operators(part);
+            ControlFlow::<()>::Continue(())
+        });
+        let sql = expression.to_string();
+        if parse(&sql).as_ref() != Ok(&expression) {
+            return Err(format!("it would be run as {sql}, which is something else; write it in a simpler way"));
+        }
+        Ok(Self { sql, reads })
+    }
+
+    /// The columns that it reads.
+    #[must_use]
+    pub fn reads(&self) -> &BTreeSet<String> {
+        &self.reads
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sql)
+    }
+}
+
+fn parse(text: &str) -> Result<Expr, String> {
     let mut parser = Parser::new(&DuckDbDialect {}).try_with_sql(text).map_err(|error| error.to_string())?;
     let expression = parser.parse_expr().map_err(|error| error.to_string())?;
     let rest = parser.peek_token();
     if rest.token != sqlparser::tokenizer::Token::EOF {
         return Err(format!("unexpected {:?} after the expression", rest.token.to_string()));
     }
-    let mut read = BTreeSet::new();
-    let outcome = visit_expressions(&expression, |part| match check(part, scope, columns) {
-        Ok(Some(column)) => {
-            read.insert(column);
-            ControlFlow::Continue(())
-        }
-        Ok(None) => ControlFlow::Continue(()),
-        Err(message) => ControlFlow::Break(message),
-    });
-    match outcome {
-        ControlFlow::Break(message) => Err(message),
-        ControlFlow::Continue(()) => Ok(read),
+    Ok(expression)
+}
+
+/// Puts parentheses between two operators that stand before one operand: printed without a space, two minus signs begin a comment.
+fn part_operators(part: &mut Expr) {
+    if let Expr::UnaryOp { expr: operand, .. } = part
+        && operand.to_string().starts_with(|first: char| "+-*/<>=~!@#%^&|?".contains(first))
+    {
+        let inner = std::mem::replace(&mut **operand, Expr::value(Value::Null));
+        **operand = Expr::Nested(Box::new(inner));
     }
 }
 
@@ -126,7 +170,11 @@ mod tests {
     const COLUMNS: &[&str] = &["cash", "volume", "price", "when_made"];
 
     fn read(text: &str) -> Result<Vec<String>, String> {
-        columns_read(text, Scope::Row, COLUMNS).map(|read| read.into_iter().collect())
+        Expression::parse(text, Scope::Row, COLUMNS).map(|expression| expression.reads.into_iter().collect())
+    }
+
+    fn printed(text: &str) -> String {
+        Expression::parse(text, Scope::Row, COLUMNS).unwrap().to_string()
     }
 
     #[test]
@@ -159,6 +207,35 @@ mod tests {
 
     #[test]
     fn a_statistic_may_aggregate() {
-        assert!(columns_read("sum(cash) / count(*)", Scope::Aggregate, COLUMNS).is_ok());
+        assert!(Expression::parse("sum(cash) / count(*)", Scope::Aggregate, COLUMNS).is_ok());
+    }
+
+    #[test]
+    fn what_was_only_written_is_not_printed() {
+        assert_eq!(printed("cash > 0 -- in whole units"), "cash > 0");
+        assert_eq!(printed("/* a ) */ cash > 0 -- ) or true\n and price > 0"), "cash > 0 AND price > 0");
+    }
+
+    #[test]
+    fn what_is_printed_is_what_was_parsed() {
+        for text in [
+            "cash > - -5",
+            "- - - cash < 0",
+            "-(-5)::integer < cash",
+            "cash - -5 > 0",
+            "'it''s -- no comment' <> 'a\\b' and cash > 0",
+            "case when volume in (1, 2) then price > 0 else true end",
+            "cast(cash * 1000 as decimal(38, 4)) >= 0",
+            "cash::decimal(20, 2) between 0 and 10",
+            "coalesce(nullif(trim(both 'x' from left('xy', 1)), ''), 'y') ~ 'y' and cash is not null",
+            "date_trunc('day', \"when_made\") = date '2025-12-22'",
+            "when_made + interval '1 day' > when_made and cash // 2 = 0 and cash % 2 = 0",
+            "not cash > 0 or cash is distinct from price",
+        ] {
+            let printed = printed(text);
+            assert_eq!(parse(&printed).unwrap().to_string(), printed, "{text}");
+            assert!(!printed.contains("--") || text.contains("'it''s -- no comment'"), "{printed}");
+        }
+        assert_eq!(printed("cash > - -5"), "cash > -(-5)");
     }
 }

@@ -7,6 +7,7 @@ pub mod dataset;
 mod datasets;
 mod definition;
 pub mod expression;
+mod files;
 pub mod manifest;
 pub mod object;
 pub mod outcome;

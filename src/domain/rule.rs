@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::expression::Expression;
+
 /// What a violation does to its row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,10 +24,10 @@ pub struct RowRule {
     pub severity: Severity,
     /// The column that a violation names.
     pub column: String,
-    /// A `DuckDB` boolean expression: the rule runs only where it is true.
-    pub when: Option<String>,
-    /// A `DuckDB` boolean expression that must be true; none where a validator of the pipeline finds who breaks the rule.
-    pub check: Option<String>,
+    /// A boolean: the rule runs only where it is true.
+    pub when: Option<Expression>,
+    /// A boolean that must be true; `None` if a validator of the pipeline finds which rows break the rule.
+    pub check: Option<Expression>,
     /// What is wrong and what to do.
     pub message: String,
     /// The columns that `when` and `check` read.

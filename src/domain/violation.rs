@@ -7,6 +7,25 @@ use serde::Serialize;
 
 use super::outcome::LoadId;
 
+/// The rule of a cell that is null where a value is required.
+pub const REQUIRED: &str = "required";
+/// The rule of bytes that are not text.
+pub const UNPRINTABLE: &str = "unprintable";
+/// The rule of a row that lost to another with the same key.
+pub const UNIQUE: &str = "unique";
+/// The rule of a record in which something follows a closing quote.
+pub const QUOTING: &str = "quoting";
+/// The rule of a record that has more or fewer fields than its header.
+pub const FIELD_COUNT: &str = "field_count";
+/// The rule of a line that is not a JSON object.
+pub const JSON: &str = "json";
+
+/// The rule of a version that lies too far in the future.
+pub const FUTURE: &str = "future";
+
+/// The rules that come with a file and its key, whatever the columns are.
+pub const OF_EVERY_FILE: &[&str] = &[REQUIRED, UNPRINTABLE, UNIQUE, QUOTING, FIELD_COUNT, JSON, FUTURE];
+
 /// The position of a record in its file; 1 is the first after the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

@@ -8,8 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Extracted;
 use crate::data_access::duckdb::{Stage, blocking, is_out_of_range};
 use crate::domain::Dataset;
-use crate::domain::dataset::Statistic;
-use crate::domain::expression::{Scope, columns_read};
+use crate::domain::dataset::{EXTRA_COLUMNS, Statistic};
 use crate::error::Result;
 
 /// The answer of a function has a limit, and a person does not read more.
@@ -30,7 +29,7 @@ pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracte
                 figures.insert(statistic.id.clone(), figure);
             }
         }
-        figures.insert("extra_columns".into(), json!(extra));
+        figures.insert(EXTRA_COLUMNS.into(), json!(extra));
         Ok(Value::Object(figures))
     })
     .await
@@ -74,7 +73,7 @@ fn compute(dataset: &Dataset, statistics: &[&Statistic], stage: &Stage) -> Resul
                 let has_zone = || reads_instants(dataset, statistics[nth]);
                 let value = text(1 + 2 * nth, row).map_or(Value::Null, |value| figure(value, kind, has_zone));
                 if grouped {
-                    groups[nth].insert(text(0, row).unwrap_or("null").to_owned(), value);
+                    groups[nth].insert(text(0, row).map_or_else(|| NULL.to_owned(), group_name), value);
                 } else {
                     single[nth] = value;
                 }
@@ -110,10 +109,16 @@ pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
 
 /// Whether an expression reads a column of instants: then a time that it returns is one of UTC.
 fn reads_instants(dataset: &Dataset, statistic: &Statistic) -> bool {
-    let names: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
-    let read = columns_read(&statistic.expression, Scope::Aggregate, &names).unwrap_or_default();
-    let mut read = read.iter().filter_map(|name| dataset.column(name));
+    let mut read = statistic.expression.reads().iter().filter_map(|name| dataset.column(name));
     read.any(|column| column.kind.is_instant())
+}
+
+/// The group of the rows that have no value.
+const NULL: &str = "null";
+
+/// The name of a group. A text that would be taken for [`NULL`] is quoted, so that no two groups have the same name.
+fn group_name(value: &str) -> String {
+    if value.trim_matches('"') == NULL { format!("\"{value}\"") } else { value.to_owned() }
 }
 
 fn figure(text: &str, kind: &str, has_zone: impl Fn() -> bool) -> Value {
@@ -126,4 +131,14 @@ fn figure(text: &str, kind: &str, has_zone: impl Fn() -> bool) -> Value {
         return json!(format!("{}{}", text.replacen(' ', "T", 1), if has_zone() { "Z" } else { "" }));
     }
     json!(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_groups_have_the_same_name() {
+        assert_eq!(["a", "nul", "null", "\"null\""].map(group_name), ["a", "nul", "\"null\"", "\"\"null\"\""]);
+    }
 }

@@ -13,7 +13,7 @@ use super::validate::{Check, UNIQUE, explain_warnings};
 use super::{Extracted, Form};
 use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
-use crate::domain::violation::quoted;
+use crate::domain::violation::{self, quoted};
 use crate::domain::{
     BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
 };
@@ -246,9 +246,11 @@ fn read_violations(
             let (column, rule, message, value) = match i32::try_from(check_numbers.value(row)) {
                 Ok(QUOTING) => {
                     let message = "a field goes on behind its closing quote; double a quote that is content".to_owned();
-                    (None, "quoting", message, None)
+                    (None, violation::QUOTING, message, None)
                 }
-                Ok(FIELD_COUNT) if extracted.form == Form::JsonLines => (None, "json", NO_OBJECT.to_owned(), None),
+                Ok(FIELD_COUNT) if extracted.form == Form::JsonLines => {
+                    (None, violation::JSON, NO_OBJECT.to_owned(), None)
+                }
                 Ok(FIELD_COUNT) => {
                     let (found, width) = (detail(), extracted.width);
                     let usize_width = i64::try_from(width).unwrap_or(i64::MAX);
@@ -257,7 +259,8 @@ fn read_violations(
                     } else {
                         "add those that are missing"
                     };
-                    (None, "field_count", format!("the record has {found} fields, the header {width}; {advice}"), None)
+                    let message = format!("the record has {found} fields, the header {width}; {advice}");
+                    (None, violation::FIELD_COUNT, message, None)
                 }
                 Ok(UNIQUE) => {
                     let value = cell(&dataset.key);
@@ -266,7 +269,7 @@ fn read_violations(
                         "{shown} stands again in line {}, which wins as the newer or later; keep one",
                         detail()
                     );
-                    (Some(dataset.key.as_str()), "unique", message, value)
+                    (Some(dataset.key.as_str()), violation::UNIQUE, message, value)
                 }
                 check => {
                     let check = &checks[usize::try_from(check.unwrap_or_default()).unwrap_or_default()];

@@ -14,7 +14,8 @@ use super::staging::create_tables;
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::column::{Column, Constraint, Literal};
-use crate::domain::violation::quoted;
+use crate::domain::expression::Expression;
+use crate::domain::violation::{self, quoted};
 use crate::domain::{ColumnType, Dataset, RowRule, Severity};
 use crate::error::{Error, Result};
 
@@ -164,10 +165,10 @@ impl<'a> Check<'a> {
     /// The rule's id.
     pub(super) fn rule(&self) -> &str {
         match self.kind {
-            CheckKind::Required => "required",
-            CheckKind::Unprintable | CheckKind::Unreadable => "unprintable",
+            CheckKind::Required => violation::REQUIRED,
+            CheckKind::Unprintable | CheckKind::Unreadable => violation::UNPRINTABLE,
             CheckKind::Type(kind) => kind.rule(),
-            CheckKind::Future => "future",
+            CheckKind::Future => violation::FUTURE,
             CheckKind::Constraint(constraint) => constraint.rule(),
             CheckKind::Row(rule) => &rule.id,
         }
@@ -255,7 +256,7 @@ fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
 
 /// A row rule runs where every column that it reads is present and valid. There, a null or a raised error (`try`
 /// makes it a null) is a violation.
-fn row_rule_violated(rule: &RowRule, check: &str, dataset: &Dataset) -> String {
+fn row_rule_violated(rule: &RowRule, check: &Expression, dataset: &Dataset) -> String {
     let mut valid: Vec<String> = Vec::new();
     for column in dataset.columns.iter().filter(|column| rule.reads.contains(&column.name)) {
         valid.push(format!("{} is not null", quoted_name(&column.name)));
@@ -338,4 +339,38 @@ fn find_losers(dataset: &Dataset) -> String {
              window _same_key as (partition by {key} order by {version} desc, _record desc) \
          ) where _rank > 1"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::domain::Datasets;
+
+    #[test]
+    fn no_rule_of_a_definition_can_be_taken_for_one_that_its_columns_imply() {
+        let mut text =
+            String::from("name = \"all\"\ntable = \"all\"\nkey = \"key\"\nversion = \"at\"\nfiles = [\"*\"]\n");
+        let bounds = "min = 1\nabove = 1\nmax = 2\nbelow = 2\nallowed = [1]\n";
+        for (name, kind, more) in [
+            ("key", "text", "min_length = 1\nmax_length = 9\npattern = \".\"\n"),
+            ("at", "timestamp", ""),
+            ("amount", "decimal", "precision = 9\nscale = 2\n"),
+            ("small", "integer", bounds),
+            ("large", "bigint", bounds),
+        ] {
+            write!(text, "[[column]]\nname = \"{name}\"\ntype = \"{kind}\"\nrequired = true\n{more}").unwrap();
+        }
+        let datasets = Datasets::parse([("all.toml", text.as_str())]).unwrap();
+        let dataset = datasets.get("all").unwrap();
+        let implied: Vec<String> = Check::all(dataset).iter().map(|check| check.rule().to_owned()).collect();
+        assert!(implied.len() > 20);
+        for rule in implied {
+            let rule =
+                format!("[[rule]]\nid = \"{rule}\"\ncolumn = \"small\"\ncheck = \"small > 0\"\nmessage = \"m\"\n");
+            let refused = Datasets::parse([("all.toml", format!("{text}{rule}").as_str())]).unwrap_err();
+            assert!(refused.contains("in use by the program"), "{refused}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use insta::assert_snapshot;
 
+use crate::command_line::{small_etl, text};
 use crate::support::Scratch;
 use crate::world::{World, settings_for};
 use small_etl::data_access::postgres::Database;
@@ -129,6 +130,53 @@ async fn a_rule_that_raises_is_a_violation_of_its_row_and_not_of_the_query() {
     let counts = world.drop_file("incoming/quotes/1.csv", rows).await.counts.unwrap();
     assert_eq!((counts.read, counts.rejected), (2, 1));
     assert_eq!(world.query("select record, rule from etl.reject").await, "1 | spread");
+}
+
+#[tokio::test]
+async fn a_comment_in_an_expression_changes_nothing() {
+    let folder = Scratch::new("dataset");
+    let definition = DEFINITION
+        .replace("check = \"ask >= bid\"", "check = \"ask >= bid -- or somebody errs\"")
+        .replace("when = \"bid > 0\"", "when = \"\"\"-- where there is one\nbid > 0 -- )\"\"\"")
+        .replace("expression = \"count(*)\"", "expression = \"count(*) /* of all */ -- rows\"");
+    std::fs::write(folder.path().join("quote.toml"), definition).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query(MIGRATION).await;
+    let report = world.drop_file("incoming/quotes/1.csv", QUOTES).await;
+    let counts = report.counts.unwrap();
+    assert_eq!((counts.read, counts.inserted, counts.rejected, counts.warnings), (6, 3, 3, 2));
+    assert_eq!(report.statistics["quotes"], 3);
+}
+
+#[tokio::test]
+async fn the_rows_without_a_value_are_a_group_of_their_own() {
+    let folder = Scratch::new("dataset");
+    let statistic = "[[statistic]]\nid = \"by_desc\"\nexpression = \"count(*)\"\ngroup_by = \"desc\"\n";
+    std::fs::write(folder.path().join("quote.toml"), format!("{DEFINITION}{statistic}")).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query(MIGRATION).await;
+    let row = |code: u32, desc: &str| format!("{code},1,2,{desc},2025-12-22T14:30:00\n");
+    let rows = [row(600_000, ""), row(600_001, "null"), row(600_002, "null"), row(600_003, "x")].concat();
+    let report = world.drop_file("incoming/quotes/1.csv", format!("stock_code,bid,ask,desc,seen_at\n{rows}")).await;
+    assert_eq!(report.statistics["by_desc"], serde_json::json!({"null": 1, "\"null\"": 2, "x": 1}));
+}
+
+#[tokio::test]
+async fn who_starts_the_program_is_warned_of_datasets_that_claim_the_same_keys() {
+    let (folder, scratch) = (Scratch::new("dataset"), Scratch::new("overlap"));
+    std::fs::write(scratch.path().join("assets.csv"), crate::contract::ASSETS).unwrap();
+    let said = |files: &str| {
+        let definition = DEFINITION.replace("[\"incoming/quotes/*.csv\"]", files);
+        std::fs::write(folder.path().join("quote.toml"), definition).unwrap();
+        let path = ("SMALL_ETL__DATASETS__PATH".to_owned(), folder.path().display().to_string());
+        text(&small_etl(&scratch, &[path], &["validate", "assets.csv", "--dataset", "asset"]))
+    };
+    let warned = said("[\"incoming/*/2025/*.csv\"]");
+    assert!(warned.starts_with("exit 0"), "{warned}");
+    for part in ["WARN", "two datasets claim the same keys", "asset", "quote", "incoming/assets/2025/"] {
+        assert!(warned.contains(part), "{part} is not in {warned}");
+    }
+    assert!(!said("[\"incoming/quotes/*.csv\"]").contains("WARN"));
 }
 
 #[tokio::test]

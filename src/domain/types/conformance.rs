@@ -31,7 +31,9 @@ fn every_type_has_samples_and_a_name_of_its_own() {
         assert!(!registered.samples.is_empty(), "{}", registered.name);
         assert_eq!(TYPES.iter().filter(|other| other.name == registered.name).count(), 1, "{}", registered.name);
     }
-    for (name, _, samples) in all() {
+    for (name, kind, samples) in all() {
+        // No rule of a definition may be called like a type, and so like the rule of one.
+        assert!(TYPES.iter().any(|registered| registered.name == kind.rule()), "{name}");
         assert!(samples.values.len() > 1 && samples.values[0].1 != samples.values[1].1, "{name}");
     }
 }
