@@ -1,6 +1,7 @@
 //! What others are told: written with what it tells, sent afterwards, again where that failed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_sdk_eventbridge::Client;
@@ -12,7 +13,8 @@ use serde_json::Value;
 use crate::command_line::{small_etl, text};
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
-use crate::world::{World, moto};
+use crate::support::web::WebServer;
+use crate::world::{World, moto, query};
 
 /// The schemas by the type of the event.
 fn schemas() -> BTreeMap<String, Value> {
@@ -147,4 +149,82 @@ async fn without_a_bus_nothing_is_written_for_it() {
     let world = World::new().await;
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
     assert_eq!(world.query("select count(*) from etl.outbox").await, "0");
+}
+
+/// A bus that takes its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_transaction_waits_for_the_bus_and_what_a_dead_sender_had_is_sent_by_the_next() {
+    let world = World::on_moto(&[]).await;
+    let subscriber = Subscriber::new(&world).await;
+    let world = world.under_variables(&[("EVENTS__BUS", &subscriber.bus)]);
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    let slow = WebServer::start(|_, _| {
+        std::thread::sleep(Duration::from_mins(5));
+        Vec::new()
+    });
+    let file = format!("s3://{}/incoming/assets/1.csv", world.bucket);
+    let mut variables = world.variables();
+    variables.push(("AWS_ENDPOINT_URL_EVENTBRIDGE".into(), slow.origin.clone()));
+    let mut loading = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+        .args(["load", &file, "--json"])
+        .envs(variables)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while slow.asked().is_empty() {
+        assert!(started.elapsed() < Duration::from_mins(1), "it sends nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let open = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() \
+        and (xact_start is not null or state <> 'idle')";
+    let locks = "select count(*) from pg_locks l join pg_class c on c.oid = l.relation \
+        where c.relnamespace = 'etl'::regnamespace and l.pid <> pg_backend_pid() and l.database = (select oid from pg_database \
+            where datname = current_database())";
+    assert_eq!(query(&world.admin_url(), open).await, "0");
+    assert_eq!(query(&world.admin_url(), locks).await, "0");
+    loading.kill().unwrap();
+    loading.wait().unwrap();
+    assert_eq!(world.query("select type, sent_at from etl.outbox").await, "FileLoaded | -");
+    // Its place is free once its lease has ended.
+    let left = "select expires_at - clock_timestamp() between interval '1 second' and interval '1 minute' from etl.outbox_sender";
+    assert_eq!(world.query(left).await, "t");
+    world.query("update etl.outbox_sender set expires_at = clock_timestamp()").await;
+    let scratch = Scratch::new("announce");
+    small_etl(&scratch, &world.variables(), &["reconcile", &format!("s3://{}", world.bucket)]);
+    let kinds: Vec<String> = subscriber.events(2).await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["FileLoaded", "ReconciliationFinished"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_senders_one_sends_everything_once_and_in_order() {
+    const EVENTS: usize = 60;
+    let world = World::on_moto(&[]).await;
+    let subscriber = Subscriber::new(&world).await;
+    let world = world.under_variables(&[("EVENTS__BUS", &subscriber.bus)]);
+    world
+        .query(&format!(
+            "insert into etl.outbox (at, type, detail) select now() + n * interval '1 microsecond', 'FileLoaded', jsonb_build_object('n', n) \
+             from generate_series(1, {EVENTS}) n"
+        ))
+        .await;
+    let mut workers = Vec::new();
+    for number in 1..=4 {
+        let key = format!("incoming/assets/{number}.csv");
+        world.put(&key, ASSETS).await;
+        workers.push(world.worker(&key, None));
+    }
+    for worker in workers {
+        worker.finish().await.unwrap().unwrap();
+    }
+    let events = subscriber.events(EVENTS + 4).await;
+    let ids: BTreeSet<&str> = events.iter().map(|(_, detail)| detail["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), EVENTS + 4, "none twice");
+    assert_eq!(world.query("select count(*) from etl.outbox where sent_at is null").await, "0");
+    let order = "select bool_and(in_order) from ( \
+        select coalesce(sent_at >= lag(sent_at) over (order by at), true) as in_order from etl.outbox where detail ? 'n') o";
+    assert_eq!(world.query(order).await, "t");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let more = subscriber.sqs.receive_message().queue_url(&subscriber.queue).send().await.unwrap();
+    assert!(more.messages().is_empty(), "{more:?}");
 }

@@ -43,7 +43,7 @@ impl ClaimTerms {
 
 /// Proves that a worker holds a load: every write must show it. No two claims have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FencingToken(i64);
+pub struct FencingToken(pub(super) i64);
 
 /// A load that this worker holds.
 #[derive(Clone, Debug)]

@@ -1,10 +1,14 @@
 //! `etl.outbox`: what others may want to hear of, until it is sent.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use tokio_postgres::Row;
 
+use super::ledger::FencingToken;
 use super::{Database, query_error};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// `EventBridge` takes no more at once.
 const AT_ONCE: i64 = 10;
@@ -14,7 +18,7 @@ const KEPT: &str = "30 days";
 /// Something that has happened.
 #[derive(Clone, Debug)]
 pub struct OutboxEvent {
-    /// By which whoever gets it twice tells.
+    /// The id by which a receiver recognizes a duplicate.
     pub id: String,
     /// `FileLoaded`, `FileFailed`, `RowsRejected`, `RowsReleased` or `ReconciliationFinished`.
     pub kind: String,
@@ -24,40 +28,92 @@ pub struct OutboxEvent {
     pub detail: Value,
 }
 
+/// A sender that has not got on for so long has lost its place.
+const LEASE: Duration = Duration::from_mins(1);
+/// The bus has so long to take what it is sent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a sender stops.
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    /// None is left.
+    Done,
+    /// The bus did not take all of them, or another sender has its place.
+    Early,
+}
+
 impl Database {
     /// Hands events that are not sent, the oldest first and a few at once, to `send`, until none is left or one was not taken.
-    /// `send` says of each whether it was taken. Where the note of that is lost, an event is sent again.
+    /// `send` says of each whether it was taken. If the note of that is lost, an event is sent again.
+    ///
+    /// One sender works at a time, so that events keep their order, and no transaction is open while it sends. Another that comes
+    /// meanwhile leaves its events to the first.
     ///
     /// # Errors
     /// What `send` returns, `Connection`, `System`. Nothing is noted of the events that it had then.
     pub async fn send_events(&self, send: impl AsyncFn(&[OutboxEvent]) -> Result<Vec<bool>>) -> Result<()> {
-        let failed = |error| query_error("read the outbox", error);
+        let token = self.fencing_token().await?;
         loop {
-            let mut connection = self.connection().await?;
-            let transaction = connection.transaction().await.map_err(failed)?;
-            let statement = "select id::text, type, at, detail from etl.outbox where sent_at is null \
-                order by at limit $1 for update skip locked";
-            let rows = transaction.query(statement, &[&AT_ONCE]).await.map_err(failed)?;
-            let event = |row: &tokio_postgres::Row| OutboxEvent {
-                id: row.get(0),
-                kind: row.get(1),
-                at: row.get(2),
-                detail: row.get(3),
-            };
-            let events: Vec<OutboxEvent> = rows.iter().map(event).collect();
-            if events.is_empty() {
-                return Ok(());
-            }
-            let taken = send(&events).await?;
-            let taken = events.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(event, _)| event.id.as_str());
-            let taken: Vec<&str> = taken.collect();
-            let statement = "update etl.outbox set sent_at = clock_timestamp() where id::text = any($1)";
-            transaction.execute(statement, &[&taken]).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)?;
-            if taken.len() < events.len() {
+            let outcome = self.send_as(token, &send).await;
+            let was_ours = self.give_place_back(token).await;
+            // A sender that was turned away meanwhile has gone, and left its events to this one.
+            if outcome? == Stopped::Early || !was_ours? || !self.has_unsent_events().await? {
                 return Ok(());
             }
         }
+    }
+
+    async fn send_as(
+        &self,
+        place: FencingToken,
+        send: &impl AsyncFn(&[OutboxEvent]) -> Result<Vec<bool>>,
+    ) -> Result<Stopped> {
+        while let Some(events) = self.next_events(place).await? {
+            if events.is_empty() {
+                return Ok(Stopped::Done);
+            }
+            let late = |_| Error::new(ErrorKind::Connection, "the bus has not answered in time");
+            let taken = tokio::time::timeout(PATIENCE, send(&events)).await.map_err(late)??;
+            let taken = events.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(event, _)| event.id.as_str());
+            let taken: Vec<&str> = taken.collect();
+            let statement = "update etl.outbox set sent_at = clock_timestamp() where id = any($1::text[]::uuid[]) and sent_at is null";
+            let noted = self.connection().await?.execute(statement, &[&taken]).await;
+            noted.map_err(|error| query_error("note which events are sent", error))?;
+            if taken.len() < events.len() {
+                return Ok(Stopped::Early);
+            }
+        }
+        Ok(Stopped::Early)
+    }
+
+    /// Takes the place of the sender, or keeps it, and returns the oldest events that are not sent; `None` if another sender has it.
+    async fn next_events(&self, token: FencingToken) -> Result<Option<Vec<OutboxEvent>>> {
+        let statement = "with place as ( \
+                update etl.outbox_sender set token = $1, expires_at = clock_timestamp() + make_interval(secs => $2) \
+                where token = $1 or expires_at < clock_timestamp() returning 1) \
+            select o.id::text, o.type, o.at, o.detail from place left join lateral ( \
+                select id, type, at, detail from etl.outbox where sent_at is null order by at, id limit $3) o on true \
+            order by o.at, o.id";
+        let rows = self.connection().await?.query(statement, &[&token.0, &LEASE.as_secs_f64(), &AT_ONCE]).await;
+        let rows = rows.map_err(|error| query_error("read the outbox", error))?;
+        let event = |row: &Row| {
+            let id: Option<String> = row.get(0);
+            id.map(|id| OutboxEvent { id, kind: row.get(1), at: row.get(2), detail: row.get(3) })
+        };
+        Ok((!rows.is_empty()).then(|| rows.iter().filter_map(event).collect()))
+    }
+
+    /// Lets the next sender begin. Returns whether the place was ours.
+    async fn give_place_back(&self, token: FencingToken) -> Result<bool> {
+        let statement = "update etl.outbox_sender set expires_at = '-infinity' where token = $1";
+        let given = self.connection().await?.execute(statement, &[&token.0]).await;
+        given.map(|rows| rows == 1).map_err(|error| query_error("let the next one send events", error))
+    }
+
+    async fn has_unsent_events(&self) -> Result<bool> {
+        let statement = "select exists (select from etl.outbox where sent_at is null)";
+        let row = self.connection().await?.query_one(statement, &[]).await;
+        row.map(|row| row.get(0)).map_err(|error| query_error("read the outbox", error))
     }
 
     /// Forgets events that were sent long ago.
