@@ -26,7 +26,7 @@ use self::request::{choose_dataset, no_file, unidentified};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Claimed, Closing, Database};
 use crate::data_access::retry::retrying;
-use crate::domain::manifest::file_of_manifest;
+use crate::domain::manifest::{file_of_manifest, manifest_key};
 use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::{Extracted, LoadWork, Loading, Pipeline, Validated, rejects};
@@ -192,7 +192,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
 /// a manifest in S3, and then none where no load waits.
 async fn file_that_waits(database: &Database, location: &Location) -> Result<Option<Option<ObjectVersion>>> {
     let Location::S3 { bucket, key, .. } = location else { return Ok(None) };
-    let Some(file) = file_of_manifest(key) else { return Ok(None) };
+    let Some(file) = file_of_manifest(key).filter(|_| key.flaw().is_none()) else { return Ok(None) };
     retrying(|| database.interrupted(bucket, &file)).await.map(Some)
 }
 
@@ -321,7 +321,7 @@ impl FileWork<'_> {
                     return Ok(Awaited::Manifest(manifest));
                 }
                 let left = limit.saturating_sub(self.claim.age + waiting.elapsed());
-                if left.is_zero() {
+                if left.is_zero() || manifest_key(self.object).is_none() {
                     return Err(manifest_missing(self.object, definition));
                 }
                 // A function that waited would be paid for waiting.
@@ -418,7 +418,7 @@ impl FileWork<'_> {
         }
         let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
         let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        let datasets = Datasets::parse(files).map_err(Error::configuration)?;
+        let datasets = Datasets::frozen(files).map_err(Error::configuration)?;
         let datasets = with_rules(datasets, &self.context.pipelines)?;
         Ok(Arc::new(datasets.with_latest_version(latest_version)))
     }

@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::rejects::{line, to_json};
-use super::status::{file, moment};
+use super::status::moment;
 use super::{DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, PresentRow, RejectCursor, RejectFilter, RowAttempt, StoredReject};
 use crate::data_access::retry::retrying;
+use crate::domain::object::place;
 use crate::error::{Error, Result};
 
 #[derive(Debug, Args)]
@@ -117,5 +118,5 @@ fn attempt(attempt: &RowAttempt) -> String {
         }
         (outcome, ..) => format!("{outcome} {}", moment(*at)),
     };
-    format!("load {load_id} {}{line}: {outcome} (version {version}, rules {dataset_version})", file(bucket, key))
+    format!("load {load_id} {}{line}: {outcome} (version {version}, rules {dataset_version})", place(bucket, key))
 }

@@ -134,6 +134,9 @@ fn for_people(done: &Reconciliation) -> String {
     for found in &done.discrepancies {
         let _ = writeln!(text, "{}: {}", found.check, found.message);
     }
+    if !done.unfinished.is_empty() {
+        let _ = writeln!(text, "not finished, and the next run goes on there: {}", done.unfinished.join(", "));
+    }
     let undone = [
         ("rejects file not written", &tidied.rejects_files_missing),
         ("rejects not deleted", &tidied.rejects_not_deleted),

@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::status::file;
 use super::{DONE, as_json, print, unwritable};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;
+use crate::domain::object::place;
 use crate::domain::{LoadId, Violation};
 use crate::error::{Error, Result};
 use crate::services::rejects::RejectsWriter;
@@ -108,7 +108,7 @@ fn row(reject: &StoredReject) -> (LoadId, i64) {
 /// One line for people: where, what, and what became of it.
 pub(super) fn line(reject: &StoredReject) -> String {
     let StoredReject { load_id, file: (bucket, key), open, resolved_by, first, violation, .. } = reject;
-    let mut text = format!("load {load_id} {}", violation.describe(&file(bucket, key)));
+    let mut text = format!("load {load_id} {}", violation.describe(&place(bucket, key)));
     if first.0 != *load_id {
         let _ = write!(text, ", first in load {} record {}", first.0, first.1);
     }

@@ -9,8 +9,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::{DONE, as_json, print};
 use crate::config::Settings;
-use crate::data_access::postgres::{Database, LoadSummary, Status};
+use crate::data_access::postgres::{Database, Status};
 use crate::data_access::retry::retrying;
+use crate::domain::object::place;
 use crate::error::Result;
 
 #[derive(Debug, Args)]
@@ -70,7 +71,7 @@ fn for_people(status: &Status) -> String {
                 counts.parked.to_string(),
                 counts.rejected.to_string(),
                 load.open_rejects.to_string(),
-                place(load),
+                place(&load.bucket, &load.key),
             ]
         });
         text.push_str(&table(&header, rows, 4..10));
@@ -99,15 +100,6 @@ fn for_people(status: &Status) -> String {
         }
     }
     text
-}
-
-fn place(load: &LoadSummary) -> String {
-    file(&load.bucket, &load.key)
-}
-
-/// Where a file of the ledger lies.
-pub(super) fn file(bucket: &str, key: &str) -> String {
-    if bucket == crate::domain::object::LOCAL_BUCKET { key.to_owned() } else { format!("s3://{bucket}/{key}") }
 }
 
 pub(super) fn moment(at: DateTime<Utc>) -> String {

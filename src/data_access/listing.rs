@@ -23,6 +23,8 @@ pub struct Listing<'a> {
     store: &'a ObjectStore,
     bucket: String,
     prefix: String,
+    /// Keys up to this one are left out.
+    after: Option<String>,
     next: Next,
     /// When it began.
     began: DateTime<Utc>,
@@ -31,14 +33,15 @@ pub struct Listing<'a> {
 }
 
 impl ObjectStore {
-    /// Lists what lies under `prefix`.
+    /// Lists what lies under `prefix`, in the order of keys; with `after` only those that come after that one.
     #[must_use]
-    pub fn list(&self, bucket: &str, prefix: &str) -> Listing<'_> {
+    pub fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Listing<'_> {
         Listing {
             store: self,
             bucket: bucket.into(),
             prefix: prefix.into(),
-            next: Next::Versions(None, None),
+            after: after.map(String::from),
+            next: Next::Versions(after.map(String::from), None),
             began: Utc::now(),
             begun: Vec::new(),
         }
@@ -46,9 +49,9 @@ impl ObjectStore {
 }
 
 impl Listing<'_> {
-    /// The next keys, each with all of its versions from the oldest to the newest; none at the end. Where a key has several,
-    /// their sequencers are their ranks, behind those of earlier listings. What deletes an object is no version, and a key that ends with `/`, with which consoles mark folders,
-    /// is no file.
+    /// The next keys, each with all of its versions from the oldest to the newest; `None` at the end. If a key has several, their
+    /// sequencers are their ranks, after those of earlier listings. What deletes an object is not a version, and a key that ends with `/`,
+    /// with which consoles mark folders, is not a file.
     ///
     /// # Errors
     /// `Connection` after all retries, `Configuration` where S3 refuses.
@@ -62,7 +65,9 @@ impl Listing<'_> {
             },
         };
         self.next = next;
-        page.retain(|object| !object.key.as_str().ends_with('/'));
+        // Not every server agrees whether a listing begins at its marker or after it.
+        let is_wanted = |key: &str| !key.ends_with('/') && self.after.as_deref().is_none_or(|after| key > after);
+        page.retain(|object| is_wanted(object.key.as_str()));
         for object in page.iter_mut().filter(|object| object.version.is_empty()) {
             // Not every server tells the `ETag` in a listing.
             *object = self.store.head(&self.bucket, &object.key, None).await?;
@@ -116,7 +121,8 @@ impl Listing<'_> {
 
     async fn objects(&self, token: Option<String>) -> Result<(Vec<ObjectVersion>, Next)> {
         let request = self.store.client().await.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
-        let page = Box::pin(request.set_continuation_token(token).send()).await.map_err(|error| self.error(error))?;
+        let request = request.set_start_after(self.after.clone()).set_continuation_token(token);
+        let page = Box::pin(request.send()).await.map_err(|error| self.error(error))?;
         let next = page.next_continuation_token.map_or(Next::End, |token| Next::Objects(Some(token)));
         let objects = page.contents.unwrap_or_default().into_iter();
         let objects =

@@ -8,18 +8,19 @@ use serde_with::rust::maps_duplicate_key_is_error;
 
 use super::dataset::Dataset;
 use super::expression::unknown;
-use super::object::ObjectKey;
+use super::object::{LONGEST_KEY, ObjectKey, ObjectVersion};
 use super::types::stated_number;
 
 const SUFFIX: &str = ".manifest.json";
 
-/// The key of the manifest of a file.
+/// The key of the manifest of a file; `None` if S3 takes no key that long, so that the file cannot have one.
 #[must_use]
-pub fn manifest_key(file: &ObjectKey) -> ObjectKey {
-    format!("{file}{SUFFIX}").into()
+pub fn manifest_key(file: &ObjectVersion) -> Option<ObjectKey> {
+    let key = format!("{}{SUFFIX}", file.key);
+    (file.local || key.len() <= LONGEST_KEY).then(|| key.into())
 }
 
-/// The key of the file that a manifest belongs to; none where the key is no manifest's.
+/// The key of the file that a manifest belongs to; `None` if the key is not that of a manifest.
 #[must_use]
 pub fn file_of_manifest(key: &ObjectKey) -> Option<ObjectKey> {
     key.as_str().strip_suffix(SUFFIX).map(ObjectKey::from)
@@ -89,6 +90,11 @@ mod tests {
     use super::*;
     use crate::domain::Datasets;
 
+    fn object(key: ObjectKey, local: bool) -> ObjectVersion {
+        let (bucket, version, version_id, size, sequencer, modified) = Default::default();
+        ObjectVersion { bucket, key, version, version_id, size, sequencer, modified, local }
+    }
+
     fn parse(text: &str) -> Result<Manifest, String> {
         let definition = include_str!("../../datasets/asset.toml");
         let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
@@ -119,8 +125,15 @@ mod tests {
 
     #[test]
     fn a_manifest_and_its_file_know_each_other() {
-        let file = ObjectKey::from("incoming/trades/1.csv");
-        assert_eq!(manifest_key(&file).as_str(), "incoming/trades/1.csv.manifest.json");
-        assert_eq!((file_of_manifest(&manifest_key(&file)), file_of_manifest(&file)), (Some(file.clone()), None));
+        let file = object("incoming/trades/1.csv".into(), false);
+        let key = manifest_key(&file).unwrap();
+        assert_eq!(key.as_str(), "incoming/trades/1.csv.manifest.json");
+        assert_eq!((file_of_manifest(&key), file_of_manifest(&file.key)), (Some(file.key.clone()), None));
+    }
+
+    #[test]
+    fn only_an_object_whose_key_leaves_room_has_a_manifest() {
+        let of = |length, local| manifest_key(&object("k".repeat(length).into(), local)).is_some();
+        assert_eq!((of(1010, false), of(1011, false), of(1011, true)), (true, false, true));
     }
 }

@@ -7,6 +7,9 @@ use std::str::Utf8Error;
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
+/// S3 takes no longer key, in bytes.
+pub const LONGEST_KEY: usize = 1024;
+
 /// The key of an object inside its bucket, decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(String);
@@ -37,6 +40,15 @@ impl ObjectKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Why no object with this key can be loaded, if none can.
+    #[must_use]
+    pub fn flaw(&self) -> Option<&'static str> {
+        if self.0.len() > LONGEST_KEY {
+            return Some("the key is longer than 1,024 bytes, and S3 has no such object");
+        }
+        self.0.contains('\0').then_some("the key has a NUL, which the ledger cannot hold; rename the object")
     }
 }
 
@@ -114,7 +126,7 @@ impl Location {
         }
     }
 
-    /// The bucket, or `file` for a file on this machine.
+    /// The bucket, or [`LOCAL_BUCKET`] for a file on this machine.
     #[must_use]
     pub fn bucket(&self) -> &str {
         match self {
@@ -133,8 +145,8 @@ impl Location {
     }
 }
 
-/// The bucket that stands in the ledger for files on this machine.
-pub const LOCAL_BUCKET: &str = "file";
+/// What the ledger has in place of a bucket for files on this machine. No bucket can have this name; followed by the path, it is a URL.
+pub const LOCAL_BUCKET: &str = "file://";
 
 /// One immutable content: what the ledger claims and what the extractor must read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +166,7 @@ pub struct ObjectVersion {
     pub sequencer: Option<String>,
     /// When it was written, as far as that is known before it is read.
     pub modified: Option<DateTime<Utc>>,
-    /// Whether this is a file on this machine. A bucket in S3 may bear the name of [`LOCAL_BUCKET`].
+    /// Whether this is a file on this machine.
     pub local: bool,
 }
 
@@ -180,8 +192,14 @@ impl ObjectVersion {
     /// A name for people: the path, or `s3://BUCKET/KEY`.
     #[must_use]
     pub fn display_name(&self) -> String {
-        if self.local { self.key.to_string() } else { format!("s3://{}/{}", self.bucket, self.key) }
+        place(&self.bucket, self.key.as_str())
     }
+}
+
+/// A name for people of what the ledger knows by bucket and key: the path of a file on this machine, or `s3://BUCKET/KEY`.
+#[must_use]
+pub fn place(bucket: &str, key: &str) -> String {
+    if bucket == LOCAL_BUCKET { key.to_owned() } else { format!("s3://{bucket}/{key}") }
 }
 
 #[cfg(test)]
@@ -224,5 +242,12 @@ mod tests {
         assert_eq!(Location::parse("trades.csv"), Ok(Location::File("trades.csv".into())));
         assert!(Location::parse("s3://b").is_err());
         assert!(Location::parse("s3:///key").is_err());
+    }
+
+    #[test]
+    fn a_key_that_neither_s3_nor_the_ledger_can_hold_is_told() {
+        assert_eq!(ObjectKey::from("é".repeat(512)).flaw(), None);
+        assert!(ObjectKey::from("é".repeat(512) + "x").flaw().unwrap().contains("1,024 bytes"));
+        assert!(ObjectKey::from("in/a\0.csv").flaw().unwrap().contains("NUL"));
     }
 }

@@ -160,15 +160,17 @@ impl Metrics {
 
     /// A nightly run; it counts as one where its time was enough.
     pub(super) fn reconciled(&self, done: &Reconciliation) {
-        // What was not looked at is not told: it would take an alarm back.
-        let whole = !done.tidied.out_of_time;
+        // What was not looked at is not told: it would take an alarm back. What was found is told in any case, since the next run goes on
+        // after it.
+        let whole = !done.out_of_time;
+        let told = |found: u64| (whole || found > 0).then_some(found);
         print(RunMetrics {
             timestamp: SystemTime::now(),
             environment: self.environment.clone(),
             reconciliations: u64::from(whole),
             files_sent: done.sent,
-            missing_files: whole.then_some(done.missing_files.len() as u64),
-            discrepancies: whole.then(|| count(done.discrepancy_count)),
+            missing_files: told(done.missing_files.len() as u64),
+            discrepancies: told(count(done.discrepancy_count)),
             oldest_parked_days: whole.then(|| done.oldest_parked_seconds.unwrap_or_default() / 86_400.0),
         });
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Request, choose_dataset};
 use crate::data_access::duckdb::Stage;
+use crate::domain::dataset::MANIFEST;
 use crate::domain::manifest::manifest_key;
 use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -50,20 +51,23 @@ pub(super) async fn stage_and_validate(
     let validated = pipeline.validate(dataset, stage).await?;
     let mut statistics = analyse::analyse(dataset, stage, &extracted).await?;
     if let (Some(agreed), Value::Object(statistics)) = (agreed, &mut statistics) {
-        statistics.insert("manifest".into(), agreed);
+        statistics.insert(MANIFEST.into(), agreed);
     }
     Ok((extracted, validated, statistics))
 }
 
 /// What to say of a file that has no manifest and needs one.
 pub(super) fn manifest_missing(object: &ObjectVersion, dataset: &Dataset) -> Error {
-    let message = format!(
-        "{}: dataset {} requires a manifest and there is none; put it beside the file as {}, and load the file with --again \
-         where it has failed for this",
-        object.display_name(),
-        dataset.name,
-        manifest_key(&object.key),
-    );
+    let advice = match manifest_key(object) {
+        Some(key) => format!(
+            "there is none; put it beside the file as {key}, and load the file with --again where it has failed for this"
+        ),
+        None => {
+            "the key is too long for one: with .manifest.json it has more than 1,024 bytes; give the file a shorter key"
+                .into()
+        }
+    };
+    let message = format!("{}: dataset {} requires a manifest and {advice}", object.display_name(), dataset.name);
     Error::file(Reason::ManifestMissing, message)
 }
 

@@ -1,6 +1,6 @@
 //! The nightly run: what lies in the buckets, what waits, what is kept and what the tables hold, against the ledger.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,27 +10,27 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
 use futures::future::{LocalBoxFuture, ready};
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
 use super::check::{Totals, check};
 use super::{Context, Request};
-use crate::data_access::postgres::{Database, NULL, RunEnd};
+use crate::data_access::postgres::{Database, NULL, Pass, RunEnd};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
-use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::object::{LOCAL_BUCKET, place};
 use crate::domain::{Dataset, LoadReport, LoadStatus, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconcile::{
-    FoundFile, Receiver, Reconciliation, Scope, check_calendar, check_sums, compare, release,
+    FoundFile, Receiver, Reconciliation, Scope, check_balance, check_calendar, check_rows, compare, release,
 };
-use crate::services::tidy::tidy;
+use crate::services::tidy::{delete_expired, write_missing};
 use crate::services::{Deadline, Pipeline, reconciliation_page};
 
-/// Rows of a table that are checked at once, so that a table of any size fits on the disk.
-const ROWS_AT_ONCE: usize = 500_000;
+/// A pass over a prefix that began longer ago does not go on.
+const LONGEST_PASS_OF_A_PREFIX: Duration = Duration::from_hours(24);
 
 /// What the nightly run needs besides what a load needs.
 pub struct NightlyTerms {
@@ -40,6 +40,8 @@ pub struct NightlyTerms {
     pub source_bucket: Option<String>,
     /// Checks rows of tables, which are exported as CSV whatever they came as.
     pub tables: Pipeline,
+    /// Rows of a table that are checked at once, so that a table of any size fits on the disk.
+    pub rows_at_once: usize,
     /// Rejects are deleted so many days after the end of their load.
     pub retention_days: Option<u32>,
 }
@@ -119,8 +121,8 @@ impl Receiver for LoadHere<'_> {
 }
 
 /// Compares what `scope` says with the ledger, and hands what is to be loaded to `receiver`. Without a prefix it also
-/// releases parked rows, writes and deletes rejects files, and checks sums, tables and the calendar. It keeps a row in
-/// `etl.reconciliation` and leaves a report beside the rejects files.
+/// releases parked rows, writes and deletes rejects files, and checks sums, tables and the calendar. Each step goes on where the last run
+/// was cut off. It keeps a row in `etl.reconciliation` and leaves a report beside the rejects files.
 ///
 /// # Errors
 /// `Connection`, `Configuration`, `System`: the run is then noted as failed, and what it did stays done.
@@ -132,12 +134,12 @@ pub async fn reconcile(
     deadline: &Deadline,
 ) -> Result<Reconciliation> {
     let begun = || database.begin_reconciliation(scope.bucket.as_deref(), scope.prefix.as_deref());
-    let (id, since) = retrying(begun).await?;
+    let id = retrying(begun).await?;
     let mut result = Reconciliation { id, ..Reconciliation::default() };
-    let outcome = run(context, database, scope, since, receiver, deadline, &mut result).await;
+    let outcome = Run { context, database, scope, receiver, deadline }.run(&mut result).await;
     let state = match &outcome {
         Err(_) => "failed",
-        Ok(_) if result.tidied.out_of_time => "interrupted",
+        Ok(_) if result.out_of_time => "interrupted",
         Ok(_) => "done",
     };
     let mut place = None;
@@ -188,81 +190,186 @@ async fn end(
     retrying(|| database.end_reconciliation(id, end)).await
 }
 
-/// Returns the bucket for the report, where there is one.
-async fn run(
-    context: &Context,
-    database: &Database,
-    scope: &Scope,
-    since: Option<chrono::DateTime<Utc>>,
-    receiver: &dyn Receiver,
-    deadline: &Deadline,
-    result: &mut Reconciliation,
-) -> Result<Option<String>> {
-    let (datasets, terms) = (&*context.datasets, &context.nightly);
-    for dataset in datasets.all() {
-        retrying(|| database.check_ready(dataset, datasets.version())).await?;
-    }
-    let buckets = match scope.bucket.as_ref().or(terms.source_bucket.as_ref()) {
-        Some(bucket) => vec![bucket.clone()],
-        None => retrying(|| database.buckets()).await?,
-    };
-    if let Some(prefix) = &scope.prefix {
-        let known = datasets.prefixes();
-        if !known.iter().any(|known| known.starts_with(prefix) || prefix.starts_with(known)) {
-            let known = known.join(", ");
-            return Err(Error::configuration(format!(
-                "no dataset claims anything under {prefix:?}; they claim {known}"
-            )));
-        }
-    }
-    let prefixes = scope.prefix.as_deref().map_or_else(|| datasets.prefixes(), |prefix| vec![prefix]);
-    let mut unreached = None;
-    for (bucket, prefix) in buckets.iter().flat_map(|bucket| prefixes.iter().map(move |prefix| (bucket, *prefix))) {
-        let parts = (&*terms.store, database);
-        match compare(parts, datasets, (bucket, prefix), receiver, deadline, result).await {
-            Ok(()) => {}
-            // What S3 refuses a person must mend; the rest of the run can do without.
-            Err(error) if error.kind() == ErrorKind::Configuration && scope.prefix.is_none() => {
-                result.note(None, "listing", error.chain(), 1);
-            }
-            Err(error) => unreached = unreached.or(Some(error)),
-        }
-    }
-    let report_bucket = buckets.first().and_then(|bucket| context.output.bucket(bucket, false)).map(String::from);
-    if scope.prefix.is_none() {
-        release(database, datasets, result).await?;
-        check_sums(database, datasets, since, result).await?;
-        check_calendar(database, datasets, (since, Utc::now()), result).await?;
-        result.tidied = tidy(database, &context.output, terms.retention_days, deadline).await?;
-        // Last, since it takes the longer the more there is.
-        for dataset in datasets.all() {
-            check_table(context, database, dataset, deadline, result).await?;
-        }
-    }
-    result.tidied.out_of_time |= !deadline.has_time_for(Duration::ZERO);
-    unreached.map_or(Ok(report_bucket), Err)
+/// How a part of a step ended.
+enum Ended {
+    /// It is done, and the next pass begins at the first.
+    Whole,
+    /// The time was not enough.
+    CutOff,
+    /// Something is in the way; the next run goes on there.
+    Stuck,
 }
 
-/// Checks every row of a dataset's table as if it came in a file.
-async fn check_table(
-    context: &Context,
-    database: &Database,
-    dataset: &Dataset,
-    deadline: &Deadline,
-    result: &mut Reconciliation,
-) -> Result<()> {
-    let latest_version = context.terms.latest_version(Utc::now());
-    let mut dataset = dataset.without_encrypted().with_latest_version(latest_version);
-    dataset.null_values = vec![NULL.into()];
-    let mut rows = pin!(database.export(&dataset).await?.fuse());
-    let Some(header) = rows.try_next().await? else { return Ok(()) };
-    while deadline.has_time_for(Duration::ZERO) {
-        let folder = context.stages.temp_folder();
-        let file = NamedTempFile::with_prefix_in("small-etl-table-", folder)
-            .map_err(|error| Error::system("make a copy of a table", error))?;
-        let count = copy(file.path(), &header, rows.as_mut().take(ROWS_AT_ONCE)).await?;
-        if count == 0 {
-            break;
+impl Ended {
+    fn in_time(whole: bool) -> Self {
+        if whole { Self::Whole } else { Self::CutOff }
+    }
+}
+
+/// A run, and what it needs.
+struct Run<'a> {
+    context: &'a Context,
+    database: &'a Database,
+    scope: &'a Scope,
+    receiver: &'a dyn Receiver,
+    deadline: &'a Deadline,
+}
+
+impl Run<'_> {
+    /// Returns the bucket for the report, if there is one.
+    async fn run(&self, result: &mut Reconciliation) -> Result<Option<String>> {
+        let datasets = &*self.context.datasets;
+        for dataset in datasets.all() {
+            retrying(|| self.database.check_ready(dataset, datasets.version())).await?;
+        }
+        let buckets = match self.scope.bucket.as_ref().or(self.context.nightly.source_bucket.as_ref()) {
+            Some(bucket) => vec![bucket.clone()],
+            None => retrying(|| self.database.buckets()).await?,
+        };
+        let compared = self.compare(&buckets, result).await;
+        if self.scope.prefix.is_none() {
+            if !release(self.database, datasets, self.deadline, result).await? {
+                result.leave("release".into());
+            }
+            self.check_ledger(result).await?;
+            self.tidy(result).await?;
+            self.check_tables(result).await?;
+        }
+        compared?;
+        let output = &self.context.output;
+        Ok(buckets.first().and_then(|bucket| output.bucket(bucket, false)).map(String::from))
+    }
+
+    /// Does the parts of a step, as long as there is time, each from where its last pass was cut off.
+    async fn step(
+        &self,
+        step: &'static str,
+        parts: &[String],
+        result: &mut Reconciliation,
+        mut work: impl AsyncFnMut(&Pass, &mut Reconciliation) -> Result<Ended>,
+    ) -> Result<()> {
+        // Who asks for a prefix wants to know how it is now.
+        let longest = self.scope.prefix.as_ref().map(|_| LONGEST_PASS_OF_A_PREFIX);
+        let version = self.context.datasets.version();
+        for part in retrying(|| self.database.parts_in_order(step, parts)).await? {
+            let pass = retrying(|| self.database.begin_pass(step, &part, version, longest)).await?;
+            let has_time = self.deadline.has_time_for(Duration::ZERO);
+            match if has_time { work(&pass, result).await? } else { Ended::CutOff } {
+                Ended::Whole => retrying(|| self.database.end_pass(&pass)).await?,
+                Ended::CutOff => result.leave(pass.name()),
+                Ended::Stuck => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what lies in the buckets with the ledger. What cannot be reached does not keep the rest from being compared.
+    async fn compare(&self, buckets: &[String], result: &mut Reconciliation) -> Result<()> {
+        let datasets = &*self.context.datasets;
+        let known = datasets.prefixes();
+        let (step, prefixes) = match self.scope.prefix.as_deref() {
+            None => ("compare", known),
+            Some(prefix) if known.iter().any(|known| known.starts_with(prefix) || prefix.starts_with(known)) => {
+                ("backfill", vec![prefix])
+            }
+            Some(prefix) => {
+                let known = known.join(", ");
+                return Err(Error::configuration(format!(
+                    "no dataset claims anything under {prefix:?}; they claim {known}"
+                )));
+            }
+        };
+        let places = buckets.iter().flat_map(|bucket| prefixes.iter().map(move |prefix| (bucket.as_str(), *prefix)));
+        let places: BTreeMap<String, (&str, &str)> =
+            places.map(|(bucket, prefix)| (place(bucket, prefix), (bucket, prefix))).collect();
+        let parts: Vec<String> = places.keys().cloned().collect();
+        let mut unreached = None;
+        self.step(step, &parts, result, async |pass, result| {
+            let (parts, until) = ((&*self.context.nightly.store, self.database), (pass, self.deadline));
+            match compare(parts, datasets, places[pass.part()], self.receiver, until, result).await {
+                Ok(whole) => return Ok(Ended::in_time(whole)),
+                // What S3 refuses a person must mend; the rest of the run can do without.
+                Err(error) if error.kind() == ErrorKind::Configuration && self.scope.prefix.is_none() => {
+                    result.note(None, "listing", error.chain(), 1);
+                }
+                Err(error) => unreached = unreached.take().or(Some(error)),
+            }
+            Ok(Ended::Stuck)
+        })
+        .await?;
+        unreached.map_or(Ok(()), Err)
+    }
+
+    /// Checks the sums of the ledger, and which files were due.
+    async fn check_ledger(&self, result: &mut Reconciliation) -> Result<()> {
+        let (datasets, all) = (&*self.context.datasets, [String::new()]);
+        self.step("balance", &all, result, async |pass, result| {
+            check_balance(self.database, (pass, self.deadline), result).await.map(Ended::in_time)
+        })
+        .await?;
+        self.step("rows", &self.names(), result, async |pass, result| {
+            let dataset = datasets.get(pass.part()).map_err(Error::configuration)?;
+            check_rows(self.database, dataset, result).await.map(|()| Ended::Whole)
+        })
+        .await?;
+        self.step("calendar", &all, result, async |pass, result| {
+            check_calendar(self.database, datasets, (pass.since, Utc::now()), result).await.map(|()| Ended::Whole)
+        })
+        .await
+    }
+
+    /// Deletes rejects whose time is over, and writes rejects files that are missing.
+    async fn tidy(&self, result: &mut Reconciliation) -> Result<()> {
+        let (output, all) = (&self.context.output, [String::new()]);
+        if let Some(days) = self.context.nightly.retention_days {
+            self.step("retention", &all, result, async |pass, result| {
+                let until = (pass, self.deadline);
+                delete_expired(self.database, output, days, until, &mut result.tidied).await.map(Ended::in_time)
+            })
+            .await?;
+        }
+        self.step("rejects files", &all, result, async |pass, result| {
+            write_missing(self.database, output, (pass, self.deadline), &mut result.tidied).await.map(Ended::in_time)
+        })
+        .await
+    }
+
+    /// Checks every row of every table as if it came in a file. Comes last, since it takes the longer the more there is.
+    async fn check_tables(&self, result: &mut Reconciliation) -> Result<()> {
+        self.step("table", &self.names(), result, async |pass, result| {
+            let dataset = self.context.datasets.get(pass.part()).map_err(Error::configuration)?;
+            let latest_version = self.context.terms.latest_version(Utc::now());
+            let mut plain = dataset.without_encrypted().with_latest_version(latest_version);
+            plain.null_values = vec![NULL.into()];
+            let mut after = pass.cursor.clone();
+            while self.deadline.has_time_for(Duration::ZERO) {
+                let Some(last) = self.check_part(&plain, after.as_deref(), result).await? else {
+                    return Ok(Ended::Whole);
+                };
+                retrying(|| self.database.advance_pass(pass, &last)).await?;
+                after = Some(last);
+            }
+            Ok(Ended::CutOff)
+        })
+        .await
+    }
+
+    /// Checks the rows of a table after that key, as many as fit on the disk. Returns the last one's key; `None` at the end of the table.
+    async fn check_part(
+        &self,
+        dataset: &Dataset,
+        after: Option<&str>,
+        result: &mut Reconciliation,
+    ) -> Result<Option<String>> {
+        let (context, failed) = (self.context, |error| Error::system("make a copy of a table", error));
+        let file = NamedTempFile::with_prefix_in("small-etl-table-", context.stages.temp_folder()).map_err(failed)?;
+        let copy = tokio::fs::File::create(file.path()).await.map_err(failed)?;
+        let mut copy = BufWriter::with_capacity(1024 * 1024, copy);
+        let write = async |line: Bytes| copy.write_all(&line).await.map_err(failed);
+        let rows = self.database.export(dataset, after, context.nightly.rows_at_once, write).await?;
+        copy.flush().await.map_err(failed)?;
+        if rows.count == 0 {
+            return Ok(rows.last);
         }
         let object = ObjectVersion {
             bucket: LOCAL_BUCKET.into(),
@@ -275,7 +382,7 @@ async fn check_table(
             local: true,
         };
         let checked =
-            check(context, &context.nightly.tables, &object, &dataset, &Arc::default(), Totals::Ignored).await?;
+            check(context, &context.nightly.tables, &object, dataset, &Arc::default(), Totals::Ignored).await?;
         result.rows_checked += checked.extracted.read;
         let mut violations = pin!(checked.violations());
         while let Some(chunk) = violations.try_next().await? {
@@ -287,21 +394,10 @@ async fn check_table(
                 result.note(Some(&dataset.name), rule, message, 1);
             }
         }
+        Ok(rows.last)
     }
-    Ok(())
-}
 
-/// Writes header and rows to a file and returns how many rows there were.
-async fn copy(path: &Path, header: &Bytes, mut rows: impl Stream<Item = Result<Bytes>> + Unpin) -> Result<usize> {
-    let failed = |error| Error::system("make a copy of a table", error);
-    let file = tokio::fs::File::create(path).await.map_err(failed)?;
-    let mut file = BufWriter::with_capacity(1024 * 1024, file);
-    file.write_all(header).await.map_err(failed)?;
-    let mut count = 0;
-    while let Some(row) = rows.try_next().await? {
-        file.write_all(&row).await.map_err(failed)?;
-        count += 1;
+    fn names(&self) -> Vec<String> {
+        self.context.datasets.names().into_iter().map(String::from).collect()
     }
-    file.flush().await.map_err(failed)?;
-    Ok(count)
 }

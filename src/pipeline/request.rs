@@ -38,7 +38,8 @@ pub(super) fn no_file(request: &Request) -> Option<&'static str> {
         Location::S3 { key, .. } if request.dataset.is_none() && key.is_marker() => {
             Some("a hidden file or a marker, as programs leave them beside data; name its dataset to load it")
         }
-        _ => None,
+        Location::S3 { key, .. } => key.flaw(),
+        Location::File(_) => None,
     }
 }
 

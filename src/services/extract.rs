@@ -116,14 +116,19 @@ impl Extractor for FileExtractor {
     }
 
     async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>> {
-        let key = manifest_key(&object.key);
+        let Some(key) = manifest_key(object) else { return Ok(None) };
         if !object.local {
             return self.store.small_object(&object.bucket, &key, LONGEST_MANIFEST).await;
         }
         let path = PathBuf::from(key.as_str());
         blocking(move || match File::open(&path).and_then(|file| read_at_most(file, LONGEST_MANIFEST)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // A name may leave no room for the suffix of a manifest.
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidFilename) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(file_error(&path, error)),
         })
         .await

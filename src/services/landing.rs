@@ -10,11 +10,9 @@ use super::parts::PartSettings;
 use super::{Extracted, Extractor};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::ObjectStore;
+use crate::domain::object::LONGEST_KEY;
 use crate::domain::{Arrival, Dataset, Location, ObjectKey, ObjectVersion};
 use crate::error::{Error, Result};
-
-/// S3 takes no longer one.
-const LONGEST_KEY: usize = 1024;
 
 /// Where it is landed.
 pub struct Place {

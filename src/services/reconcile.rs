@@ -1,6 +1,7 @@
 //! Reconcile: what lies in a bucket against what the ledger knows, and the tables against the ledger and their contract.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -8,17 +9,19 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::tidy::Tidied;
-use crate::data_access::postgres::{Database, Release, Standing};
+use crate::data_access::postgres::{Database, Pass, Release, Standing};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::file_of_manifest;
-use crate::domain::{Datasets, Location};
+use crate::domain::{Dataset, Datasets, Location, ObjectVersion};
 use crate::error::Result;
 
 /// So many entries of each kind are shown; all of them are counted.
 pub const SHOWN: usize = 100;
 /// Rows that are released in one transaction.
 const RELEASED_AT_ONCE: i64 = 10_000;
+/// Numbers of loads whose balance is checked in one statement.
+const LOADS_AT_ONCE: i64 = 100_000;
 
 /// What to compare: everything, or one bucket, or what lies under one prefix of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +128,7 @@ pub struct Reconciliation {
     #[serde(flatten)]
     pub tidied: Tidied,
     /// Loads whose balance was checked.
-    pub loads_checked: i64,
+    pub loads_checked: u64,
     /// Rows of tables that were checked.
     pub rows_checked: i64,
     /// How much does not agree.
@@ -134,6 +137,10 @@ pub struct Reconciliation {
     pub discrepancies: Vec<Discrepancy>,
     /// Files that were due and did not come.
     pub missing_files: Vec<MissingFile>,
+    /// Parts for which the time was not enough; the next run goes on with them.
+    pub unfinished: Vec<String>,
+    /// Whether there are any.
+    pub out_of_time: bool,
     /// Where the report lies.
     pub report_key: Option<String>,
     /// The datasets of the files that were sent.
@@ -154,12 +161,22 @@ impl Reconciliation {
     /// Whether everything was done, nothing is missing and all agrees.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.discrepancy_count == 0 && self.missing_files.is_empty() && self.not_sent == 0 && self.tidied.is_complete()
+        self.discrepancy_count == 0
+            && self.missing_files.is_empty()
+            && self.not_sent == 0
+            && self.unfinished.is_empty()
+            && self.tidied.is_complete()
+    }
+
+    /// Notes a part for which the time was not enough.
+    pub fn leave(&mut self, part: String) {
+        self.unfinished.push(part);
+        self.out_of_time = true;
     }
 }
 
-/// Lists what lies under `prefix` and hands every file that the ledger does not have to `receiver`. Files are compared by
-/// version, never by time or by the order of names.
+/// Lists what lies under `prefix` from where the pass goes on, and hands every file that the ledger does not have to `receiver`. Files are
+/// compared by version, never by time or by the order of names. Returns whether the time was enough.
 ///
 /// # Errors
 /// `Connection` and `Configuration` of S3, the ledger or the receiver.
@@ -168,73 +185,107 @@ pub async fn compare(
     datasets: &Datasets,
     (bucket, prefix): (&str, &str),
     receiver: &dyn Receiver,
-    deadline: &Deadline,
+    (pass, deadline): (&Pass, &Deadline),
     result: &mut Reconciliation,
-) -> Result<()> {
-    let mut listing = store.list(bucket, prefix);
-    while deadline.has_time_for(std::time::Duration::ZERO)
-        && let Some(mut keys) = listing.next_keys().await?
-    {
-        keys.retain(|versions| {
-            let key = &versions[0].key;
-            datasets.claiming(key.as_str()).is_some() && file_of_manifest(key).is_none() && !key.is_marker()
-        });
+) -> Result<bool> {
+    let mut listing = store.list(bucket, prefix, pass.cursor.as_deref());
+    while deadline.has_time_for(Duration::ZERO) {
+        let Some(mut keys) = listing.next_keys().await? else { return Ok(true) };
+        let last = keys.iter().rev().map(|versions| versions[0].key.clone()).find(|key| key.flaw().is_none());
+        keep_claimed(&mut keys, datasets, result);
         let versions: Vec<_> = keys.iter().flatten().collect();
         let standings = retrying(|| database.standings(bucket, &versions)).await?;
         result.compared += versions.len() as u64;
-        let mut standings = standings.into_iter();
-        let mut found = Vec::new();
-        for versions in &keys {
-            let standings: Vec<Standing> = standings.by_ref().take(versions.len()).collect();
-            for (index, (object, standing)) in versions.iter().zip(&standings).enumerate() {
-                let Some(cause) = Cause::of(*standing) else { continue };
-                let mut object = object.clone();
-                let is_known = |other: &Standing| !matches!(other, Standing::Missing | Standing::Changed);
-                if standings[index + 1..].iter().any(is_known) {
-                    object.sequencer.iter_mut().for_each(|rank| rank.push('-'));
-                }
-                found.push(FoundFile {
-                    file: object.display_name(),
-                    version: object.version.clone(),
-                    cause,
-                    location: Location::of(&object),
-                    again: *standing == Standing::Unreadable,
-                });
-                result.found_in.extend(datasets.claiming(object.key.as_str()).map(|dataset| dataset.name.clone()));
-            }
-        }
-        if found.is_empty() {
-            continue;
-        }
-        let failed = receiver.take(&found).await?;
-        result.not_sent += failed;
-        result.sent += (found.len() as u64).saturating_sub(failed);
-        for file in &found {
-            *result.causes.entry(file.cause).or_default() += 1;
-        }
+        let found = found_among(&keys, &standings, datasets, result);
+        let left = if found.is_empty() { 0 } else { receiver.take(&found).await? };
+        result.not_sent += left;
+        result.sent += (found.len() as u64).saturating_sub(left);
         let room = SHOWN.saturating_sub(result.files.len());
         result.files.extend(found.into_iter().take(room));
+        // What is left for want of time is looked at again; what cannot be loaded must not hold up all that comes after it.
+        if left > 0 && !deadline.has_time_for(Duration::ZERO) {
+            break;
+        }
+        if let Some(last) = last {
+            retrying(|| database.advance_pass(pass, &last)).await?;
+        }
     }
-    Ok(())
+    Ok(false)
 }
 
-/// Releases parked rows whose reference has come by other ways than a load.
+/// Leaves the keys of files that some dataset claims. Those that the ledger cannot hold are reported.
+fn keep_claimed(keys: &mut Vec<Vec<ObjectVersion>>, datasets: &Datasets, result: &mut Reconciliation) {
+    keys.retain(|versions| {
+        let key = &versions[0].key;
+        let is_file = file_of_manifest(key).is_none() && !key.is_marker();
+        let Some(dataset) = datasets.claiming(key.as_str()).filter(|_| is_file) else { return false };
+        if let Some(flaw) = key.flaw() {
+            let message = format!("{:?}: {flaw}", versions[0].display_name());
+            result.note(Some(&dataset.name), "listing", message, 1);
+        }
+        key.flaw().is_none()
+    });
+}
+
+/// The versions that are to be loaded.
+fn found_among(
+    keys: &[Vec<ObjectVersion>],
+    standings: &[Standing],
+    datasets: &Datasets,
+    result: &mut Reconciliation,
+) -> Vec<FoundFile> {
+    let mut standings = standings.iter();
+    let mut found = Vec::new();
+    for versions in keys {
+        let standings: Vec<&Standing> = standings.by_ref().take(versions.len()).collect();
+        for (index, (object, standing)) in versions.iter().zip(&standings).enumerate() {
+            let Some(cause) = Cause::of(**standing) else { continue };
+            let mut object = object.clone();
+            let is_known = |other: &&Standing| !matches!(other, Standing::Missing | Standing::Changed);
+            if standings[index + 1..].iter().any(is_known) {
+                object.sequencer.iter_mut().for_each(|rank| rank.push('-'));
+            }
+            *result.causes.entry(cause).or_default() += 1;
+            result.found_in.extend(datasets.claiming(object.key.as_str()).map(|dataset| dataset.name.clone()));
+            found.push(FoundFile {
+                file: object.display_name(),
+                version: object.version.clone(),
+                cause,
+                location: Location::of(&object),
+                again: **standing == Standing::Unreadable,
+            });
+        }
+    }
+    found
+}
+
+/// Releases parked rows whose reference has come by other ways than a load. Returns whether the time was enough.
 ///
 /// # Errors
 /// `Connection`, `System`.
-pub async fn release(database: &Database, datasets: &Datasets, result: &mut Reconciliation) -> Result<()> {
+pub async fn release(
+    database: &Database,
+    datasets: &Datasets,
+    deadline: &Deadline,
+    result: &mut Reconciliation,
+) -> Result<bool> {
     // Released rows may be what others wait for: once more until nothing moves.
     loop {
         let mut moved = 0;
         let mut refused = Vec::new();
         for dataset in datasets.all() {
+            if !deadline.has_time_for(Duration::ZERO) {
+                return Ok(false);
+            }
             match retrying(|| database.release_waiting(dataset, RELEASED_AT_ONCE)).await? {
                 Release::Done => {}
-                Release::Rows(released) => moved += released,
+                Release::Rows(released) => {
+                    moved += released;
+                    result.released += released;
+                }
                 Release::Refused(error) => refused.push((dataset, error)),
             }
         }
-        result.released += moved;
         if moved == 0 {
             for (dataset, error) in refused {
                 result.note(Some(&dataset.name), "parked", error.chain(), 1);
@@ -252,40 +303,50 @@ pub async fn release(database: &Database, datasets: &Datasets, result: &mut Reco
         }
     }
     result.oldest_parked_seconds = retrying(|| database.oldest_parked()).await?;
-    Ok(())
+    Ok(true)
 }
 
-/// Checks the balance of every load that ended since the last run, and every table's rows against the ledger and its
-/// references.
+/// Checks the balance of every load that ended since the last whole pass began. Returns whether the time was enough.
 ///
 /// # Errors
 /// `Connection`, `System`.
-pub async fn check_sums(
+pub async fn check_balance(
     database: &Database,
-    datasets: &Datasets,
-    since: Option<DateTime<Utc>>,
+    (pass, deadline): (&Pass, &Deadline),
     result: &mut Reconciliation,
-) -> Result<()> {
-    let (wrong, checked) = retrying(|| database.unbalanced_loads(since)).await?;
-    result.loads_checked = checked;
-    for load in wrong {
-        let advice = "look at etl.load_batch and etl.parked of this load; somebody changed the ledger by hand";
-        let message = format!("load {load}: its counts are not those of its batches and parked rows; {advice}");
-        result.note(None, "balance", message, 1);
+) -> Result<bool> {
+    let mut after = pass.load();
+    while deadline.has_time_for(Duration::ZERO) {
+        let (wrong, checked, last) = retrying(|| database.unbalanced_loads(pass.since, after, LOADS_AT_ONCE)).await?;
+        result.loads_checked += checked as u64;
+        for load in wrong {
+            let advice = "look at etl.load_batch and etl.parked of this load; somebody changed the ledger by hand";
+            let message = format!("load {load}: its counts are not those of its batches and parked rows; {advice}");
+            result.note(None, "balance", message, 1);
+        }
+        let Some(last) = last else { return Ok(true) };
+        after = last;
+        retrying(|| database.advance_pass(pass, &last)).await?;
     }
-    for dataset in datasets.all() {
-        let (name, table) = (dataset.name.as_str(), dataset.table.as_str());
-        let (rows, inserted) = retrying(|| database.row_counts(dataset)).await?;
-        if rows != inserted {
-            let advice = "rows were added or deleted by other ways than a load";
-            let message = format!("table {table} has {rows} rows, the ledger has inserted {inserted}; {advice}");
-            result.note(Some(name), "row_count", message, (rows - inserted).abs());
-        }
-        if let (orphans @ 1.., Some(key)) = retrying(|| database.orphans(dataset)).await? {
-            let of = dataset.reference.as_ref().map_or("", |reference| &reference.dataset);
-            let message = format!("{orphans} rows of table {table} refer to no {of}, the first is {key}");
-            result.note(Some(name), "reference", message, orphans);
-        }
+    Ok(false)
+}
+
+/// Checks how many rows a table has against the ledger, and their references.
+///
+/// # Errors
+/// `Connection`, `System`.
+pub async fn check_rows(database: &Database, dataset: &Dataset, result: &mut Reconciliation) -> Result<()> {
+    let (name, table) = (dataset.name.as_str(), dataset.table.as_str());
+    let (rows, inserted) = retrying(|| database.row_counts(dataset)).await?;
+    if rows != inserted {
+        let advice = "rows were added or deleted by other ways than a load";
+        let message = format!("table {table} has {rows} rows, the ledger has inserted {inserted}; {advice}");
+        result.note(Some(name), "row_count", message, (rows - inserted).abs());
+    }
+    if let (orphans @ 1.., Some(key)) = retrying(|| database.orphans(dataset)).await? {
+        let of = dataset.reference.as_ref().map_or("", |reference| &reference.dataset);
+        let message = format!("{orphans} rows of table {table} refer to no {of}, the first is {key}");
+        result.note(Some(name), "reference", message, orphans);
     }
     Ok(())
 }
@@ -319,4 +380,40 @@ pub async fn check_calendar(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_the_ledger_cannot_hold_is_reported_and_left_out() {
+        let definition = include_str!("../../datasets/asset.toml");
+        let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
+        let keys = [
+            "elsewhere/a\0.csv",
+            "incoming/assets/a\0.csv",
+            "incoming/assets/b.csv",
+            "incoming/assets/b.csv.manifest.json",
+        ];
+        let object = |key: &str| ObjectVersion {
+            bucket: "b".into(),
+            key: key.into(),
+            version: "1".into(),
+            version_id: None,
+            size: None,
+            sequencer: None,
+            modified: None,
+            local: false,
+        };
+        let mut keys: Vec<_> = keys.map(|key| vec![object(key)]).into();
+        let mut result = Reconciliation::default();
+        keep_claimed(&mut keys, &datasets, &mut result);
+        assert_eq!(keys, [vec![object("incoming/assets/b.csv")]]);
+        assert_eq!(result.discrepancies.len(), 1);
+        assert_eq!(
+            result.discrepancies[0].message,
+            r#""s3://b/incoming/assets/a\0.csv": the key has a NUL, which the ledger cannot hold; rename the object"#
+        );
+    }
 }

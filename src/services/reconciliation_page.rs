@@ -35,6 +35,10 @@ pub fn page(result: &Reconciliation, scope: &Scope, state: &str) -> String {
                         tr { td { (found.dataset.as_deref().unwrap_or("ledger")) } td { (found.check) } td { (found.message) } }
                     } }
                 }
+                @if !result.unfinished.is_empty() {
+                    h2 { "Not finished; the next run goes on there" }
+                    table { @for part in &result.unfinished { tr { td { (part) } } } }
+                }
                 @if !result.files.is_empty() {
                     h2 { "Sent to be loaded" }
                     table { @for file in &result.files {

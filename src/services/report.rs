@@ -10,6 +10,7 @@ use super::extract::printable;
 use super::rejects::RejectsWriter;
 use crate::data_access::postgres::{Database, LoadDetail, LoadSummary, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;
+use crate::domain::object::place;
 use crate::domain::{Counts, LoadId};
 use crate::error::Result;
 
@@ -94,7 +95,7 @@ fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter)
 }
 
 fn heading(load: &LoadSummary) -> Markup {
-    let place = if load.bucket == "file" { load.key.clone() } else { format!("s3://{}/{}", load.bucket, load.key) };
+    let place = place(&load.bucket, &load.key);
     let elapsed = load.finished_at.map(|end| (end - load.started_at).as_seconds_f64());
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a speed for people")]
     let speed =

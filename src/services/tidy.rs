@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::rejects_file::Output;
-use crate::data_access::postgres::Database;
+use crate::data_access::postgres::{Database, Pass};
 use crate::data_access::retry::retrying;
 use crate::domain::LoadId;
 use crate::error::{Error, Result};
@@ -24,15 +24,13 @@ pub struct Tidied {
     pub open_rejects_deleted: i64,
     /// Loads whose rejects could not be deleted; the next run tries again.
     pub rejects_not_deleted: Vec<Undone>,
-    /// Whether the time was over before everything was done.
-    pub out_of_time: bool,
 }
 
 impl Tidied {
     /// Whether nothing is left for the next run.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        !self.out_of_time && self.rejects_files_missing.is_empty() && self.rejects_not_deleted.is_empty()
+        self.rejects_files_missing.is_empty() && self.rejects_not_deleted.is_empty()
     }
 }
 
@@ -53,47 +51,62 @@ impl Undone {
     }
 }
 
-/// Writes the rejects files that are missing, and deletes the rejects of loads that ended more than `retention_days` ago:
-/// in the ledger, and their files in S3. Without a number of days they are kept.
+/// Deletes the rejects of loads that ended more than `days` ago: in the ledger, and their files in S3. Returns whether the time was
+/// enough.
 ///
 /// # Errors
 /// `Connection`, `System` where the ledger cannot be read. What S3 refuses is counted, and does not stop the rest.
-pub async fn tidy(
+pub async fn delete_expired(
     database: &Database,
     output: &Output,
-    retention_days: Option<u32>,
-    deadline: &Deadline,
-) -> Result<Tidied> {
-    let mut done = Tidied::default();
-    if let Some(days) = retention_days {
-        for (expired, noted) in retrying(|| database.expired_rejects(days)).await? {
-            if !deadline.has_time_for(Duration::ZERO) {
-                return Ok(Tidied { out_of_time: true, ..done });
-            }
-            let load_id = expired.load_id.0;
-            // Whoever wrote the file may not have lived to note it.
-            let file = noted.or_else(|| output.place(&expired));
-            if let Some((bucket, key)) = file
-                && let Err(error) = output.delete_rejects(&bucket, &key).await
-            {
-                done.rejects_not_deleted.push(Undone::of(expired.load_id, &error));
-                continue;
-            }
+    days: u32,
+    (pass, deadline): (&Pass, &Deadline),
+    done: &mut Tidied,
+) -> Result<bool> {
+    for (expired, noted) in retrying(|| database.expired_rejects(days, pass.load())).await? {
+        if !deadline.has_time_for(Duration::ZERO) {
+            return Ok(false);
+        }
+        let load_id = expired.load_id.0;
+        // The worker that wrote the file may not have lived to note it.
+        let file = noted.or_else(|| output.place(&expired));
+        let deleted = match file {
+            Some((bucket, key)) => output.delete_rejects(&bucket, &key).await,
+            None => Ok(()),
+        };
+        if let Err(error) = deleted {
+            done.rejects_not_deleted.push(Undone::of(expired.load_id, &error));
+        } else {
             let (deleted, open) = retrying(|| database.delete_rejects(expired.load_id)).await?;
             tracing::info!(load_id, deleted, open, "rejects are deleted, since their time is over");
             done.rejects_deleted += deleted;
             done.open_rejects_deleted += open;
         }
+        retrying(|| database.advance_pass(pass, &expired.load_id)).await?;
     }
-    for pending in retrying(|| database.pending_rejects(output.has_own_bucket())).await? {
+    Ok(true)
+}
+
+/// Writes the rejects files that are missing. Returns whether the time was enough.
+///
+/// # Errors
+/// `Connection`, `System` where the ledger cannot be read. What S3 refuses is counted, and does not stop the rest.
+pub async fn write_missing(
+    database: &Database,
+    output: &Output,
+    (pass, deadline): (&Pass, &Deadline),
+    done: &mut Tidied,
+) -> Result<bool> {
+    for pending in retrying(|| database.pending_rejects(output.has_own_bucket(), pass.load())).await? {
         if !deadline.has_time_for(Duration::ZERO) {
-            return Ok(Tidied { out_of_time: true, ..done });
+            return Ok(false);
         }
         let Some((bucket, _)) = output.place(&pending) else { continue };
         match output.write_rejects(database, pending.load_id, &pending.dataset, &bucket).await {
             Ok(_) => done.rejects_files_written += 1,
             Err(error) => done.rejects_files_missing.push(Undone::of(pending.load_id, &error)),
         }
+        retrying(|| database.advance_pass(pass, &pending.load_id)).await?;
     }
-    Ok(done)
+    Ok(true)
 }

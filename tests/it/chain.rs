@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use insta::assert_snapshot;
 use small_etl::domain::LoadStatus;
 use small_etl::pipeline::Request;
-use small_etl::services::Deadline;
-use small_etl::services::tidy::{Tidied, tidy};
+use small_etl::services::tidy::Tidied;
 
 use crate::contract::ASSETS;
+use crate::mend::tidy;
 use crate::support::Scratch;
 use crate::world::World;
 
@@ -162,8 +162,8 @@ async fn a_rejects_file_that_was_written_and_not_noted_goes_as_well_when_its_tim
     let world = World::new().await;
     drop_assets(&world, "1", &[("A1", false)]).await;
     world.query("update etl.load set rejects_key = null, finished_at = finished_at - interval '31 days'").await;
-    let nightly = tidy(&world.database, &world.context.output, Some(30), &Deadline::default()).await.unwrap();
-    assert_eq!(nightly, Tidied { rejects_deleted: 1, open_rejects_deleted: 1, ..Tidied::default() });
+    let expected = Tidied { rejects_deleted: 1, open_rejects_deleted: 1, ..Tidied::default() };
+    assert_eq!(tidy(&world, Some(30)).await, expected);
     let listed = world.s3.list_objects_v2().bucket(&world.bucket).prefix("rejects/").send().await.unwrap();
     assert!(listed.contents().is_empty(), "{listed:?}");
 }

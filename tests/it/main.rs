@@ -28,6 +28,7 @@ mod mend;
 mod metrics;
 mod migrations;
 mod nightly;
+mod nights;
 mod objects;
 mod order;
 mod parts;

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use small_etl::domain::{LoadStatus, Location};
 use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
-use small_etl::services::tidy::{Tidied, tidy};
+use small_etl::services::tidy::{Tidied, delete_expired, write_missing};
 
 use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
@@ -51,6 +51,21 @@ fn without_ours(text: &str) -> String {
         cells.join(",") + "\n"
     });
     rows.collect()
+}
+
+/// What the nightly run does with rejects.
+pub async fn tidy(world: &World, retention_days: Option<u32>) -> Tidied {
+    let (database, output, deadline) = (&world.database, &world.context.output, Deadline::default());
+    let mut done = Tidied::default();
+    if let Some(days) = retention_days {
+        let pass = database.begin_pass("retention", "", "", None).await.unwrap();
+        assert!(delete_expired(database, output, days, (&pass, &deadline), &mut done).await.unwrap());
+        database.end_pass(&pass).await.unwrap();
+    }
+    let pass = database.begin_pass("rejects files", "", "", None).await.unwrap();
+    assert!(write_missing(database, output, (&pass, &deadline), &mut done).await.unwrap());
+    database.end_pass(&pass).await.unwrap();
+    done
 }
 
 #[tokio::test]
@@ -357,7 +372,7 @@ async fn a_rejects_file_that_cannot_be_written_does_not_endanger_the_load_and_is
     let report = world.load("incoming/assets/1.csv").await;
     assert_eq!((report.status, report.rejects_key), (LoadStatus::Loaded, None));
     assert_eq!(world.query("select state, rejected, rejects_key from etl.load").await, "loaded | 3 | -");
-    let nightly = async || tidy(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
+    let nightly = async || tidy(&world, None).await;
     let missing = nightly().await.rejects_files_missing;
     assert_snapshot!(missing[0].error, @"write s3://elsewhere/small-etl/rejects/asset/1.csv: S3 refused with AccessDenied; check that there is such a bucket, and what the role may do there");
     world.s3_server.refuse_writes(false);
@@ -379,7 +394,7 @@ async fn a_file_on_this_machine_has_a_rejects_file_where_a_bucket_is_set() {
     let world = world.under(&[("OUTPUT__BUCKET", &bucket)]);
     let report = world.run(&Request { again: true, ..request }).await.unwrap();
     assert_eq!(report.rejects_key.as_deref(), Some("rejects/asset/2.csv"));
-    let nightly = tidy(&world.database, &world.context.output, None, &Deadline::default()).await.unwrap();
+    let nightly = tidy(&world, None).await;
     assert_eq!(nightly, Tidied { rejects_files_written: 1, ..Tidied::default() });
     assert_eq!(rejects_file(&world, 1).await.lines().count(), 4);
 }
@@ -419,7 +434,7 @@ async fn rejects_whose_time_is_over_are_deleted_with_their_files() {
     world.drop_file("incoming/assets/2.csv", broken_assets().replace("1000000000", "2000000000")).await;
     world.query("update etl.load set finished_at = finished_at - interval '31 days' where id = 1").await;
     let world = world.into_ingest_role();
-    let nightly = async || tidy(&world.database, &world.context.output, Some(30), &Deadline::default()).await.unwrap();
+    let nightly = async || tidy(&world, Some(30)).await;
     let expected = Tidied { rejects_deleted: 4, open_rejects_deleted: 4, ..Tidied::default() };
     world.s3_server.refuse_writes(true);
     let refused = nightly().await;

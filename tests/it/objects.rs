@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use insta::assert_snapshot;
-use small_etl::domain::{LoadReport, LoadStatus, Location};
+use small_etl::domain::{LoadId, LoadReport, LoadStatus, Location};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::{self, LoadHere, Request};
 use small_etl::services::Deadline;
 use small_etl::services::reconcile::Scope;
 
 use crate::contract::ASSETS;
+use crate::support::Scratch;
 use crate::support::s3::ReadFault;
 use crate::world::World;
 
@@ -326,7 +327,7 @@ async fn a_content_that_comes_back_is_known_by_its_time_where_it_is_asked_for_by
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_on_this_machine_that_comes_back_to_a_content_is_loaded_anew() {
-    let (world, scratch) = (World::new().await, crate::support::Scratch::new("objects"));
+    let (world, scratch) = (World::new().await, Scratch::new("objects"));
     let path = scratch.path().join("assets.csv");
     let request = Request { dataset: Some("asset".into()), ..Request::new(Location::File(path.clone())) };
     for (amount, status) in [
@@ -406,4 +407,61 @@ async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
     // Whoever names the dataset means the file.
     let request = Request { dataset: Some("asset".into()), ..world.request("incoming/assets/.1.csv.crc") };
     assert_eq!(world.run(&request).await.unwrap().counts.unwrap().unchanged, 4);
+}
+
+#[tokio::test]
+async fn a_bucket_may_have_any_name_that_a_bucket_can_have() {
+    let world = World::with_own_s3(&[]).await;
+    world.s3.create_bucket().bucket("file").send().await.unwrap();
+    let world = world.with_bucket("file".into());
+    let report = world.drop_file(KEY, ASSETS.replace("305000.00", "305000.001")).await;
+    let key = report.rejects_key.expect("its rejects go where it lies");
+    assert!(world.get("file", &key).await.contains("305000.001"));
+    world.put("incoming/assets/2.csv", ASSETS).await;
+    let deadline = Deadline::default();
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let everything = Scope::default();
+    let run = pipeline::reconcile(&world.context, &world.database, &everything, &receiver, &deadline).await.unwrap();
+    assert_eq!((run.compared, run.sent), (2, 1));
+    let page = small_etl::services::report::page(&world.database, LoadId(1)).await.unwrap();
+    assert!(page.contains("s3://file/incoming/assets/1.csv"));
+}
+
+#[tokio::test]
+async fn a_key_may_be_as_long_as_s3_allows() {
+    let folder = Scratch::new("long");
+    let definition = include_str!("../../datasets/asset.toml");
+    let rule = "[manifest]\nrequired = true\nwait_seconds = 600\n";
+    std::fs::write(folder.path().join("asset.toml"), format!("{definition}\n{rule}")).unwrap();
+    for length in [1010, 1011, 1024] {
+        let (prefix, name) = ("incoming/assets/", "x.csv");
+        let folders = "012345678/".chars().cycle().take(length - prefix.len() - name.len());
+        let key = format!("{prefix}{}{name}", folders.collect::<String>());
+        let world = World::with_own_s3(&[]).await;
+        world.s3_server.place(&world.bucket, &key, ASSETS);
+        assert_eq!(world.load(&key).await.status, LoadStatus::Loaded, "{length}");
+        let needs = world.under(&[("DATASETS__PATH", folder.path().to_str().unwrap())]);
+        let deadline = Deadline::before(SystemTime::now() + Duration::from_mins(1), Duration::ZERO);
+        let again = Request { again: true, deadline, ..needs.request(&key) };
+        let report = needs.run(&again).await.unwrap();
+        if length == 1010 {
+            assert_eq!(report.status, LoadStatus::Interrupted, "one may come");
+        } else {
+            assert_eq!(report.reason.as_deref(), Some("manifest_missing"));
+            assert!(report.error.unwrap().ends_with("give the file a shorter key"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_ledger_cannot_hold_is_skipped() {
+    let world = World::new().await;
+    for (key, flaw) in [
+        ("incoming/assets/a\0.csv".to_owned(), "NUL"),
+        (format!("incoming/assets/{}", "x".repeat(1010)), "1,024 bytes"),
+    ] {
+        let report = world.load(&key).await;
+        assert_eq!(report.status, LoadStatus::Skipped);
+        assert!(report.reason.unwrap().contains(flaw));
+    }
 }

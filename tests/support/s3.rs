@@ -37,7 +37,7 @@ pub const SECRET_KEY: &str = "not-a-secret";
 pub struct S3Server {
     pub endpoint: String,
     script: Arc<Mutex<Script>>,
-    _buckets: Scratch,
+    buckets: Scratch,
 }
 
 /// What becomes of a read of an object.
@@ -80,7 +80,7 @@ impl S3Server {
         let listener = std::net::TcpListener::bind((address, 0)).expect("bind a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("read the bound port"));
         listener.set_nonblocking(true).expect("let the runtime wait for connections");
-        let server = Self { endpoint, script: Arc::default(), _buckets: buckets };
+        let server = Self { endpoint, script: Arc::default(), buckets };
         let scripted = Scripted { service, script: Arc::clone(&server.script), client: server.client() };
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -99,6 +99,13 @@ impl S3Server {
             });
         });
         server
+    }
+
+    /// Puts an object under a key that is too long for the file in which the server notes more of it.
+    pub fn place(&self, bucket: &str, key: &str, content: &str) {
+        let path = self.buckets.path().join(bucket).join(key);
+        std::fs::create_dir_all(path.parent().expect("a key is below its bucket")).expect("make a folder");
+        std::fs::write(path, content).expect("place an object");
     }
 
     /// Scripts the next reads of objects: each takes one fault, until none is left.

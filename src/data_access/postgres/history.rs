@@ -9,6 +9,7 @@ use super::ledger::counts;
 use super::rejects::no_such_load;
 use super::upsert::quoted;
 use super::{Database, query_error};
+use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion};
 use crate::error::Result;
 
@@ -19,7 +20,7 @@ pub struct LoadSummary {
     pub load_id: LoadId,
     /// Its dataset.
     pub dataset: String,
-    /// The bucket of its file, or `file`.
+    /// The bucket of its file, or [`LOCAL_BUCKET`].
     pub bucket: String,
     /// The key, or the absolute path.
     pub key: String,
@@ -123,7 +124,7 @@ pub struct LoadDetail {
 pub struct RowAttempt {
     /// The load.
     pub load_id: LoadId,
-    /// The bucket of its file, or `file`.
+    /// The bucket of its file, or [`LOCAL_BUCKET`].
     pub bucket: String,
     /// The key, or the absolute path.
     pub key: String,
@@ -297,7 +298,7 @@ impl Database {
         let files = rows.iter().map(|row| {
             let bucket: String = row.get("bucket");
             let object = ObjectVersion {
-                local: bucket == crate::domain::object::LOCAL_BUCKET,
+                local: bucket == LOCAL_BUCKET,
                 bucket,
                 key: row.get::<_, String>("key").into(),
                 version: row.get("version"),

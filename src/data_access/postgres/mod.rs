@@ -13,6 +13,7 @@ mod login;
 mod migrate;
 mod outbox;
 mod parked;
+mod pass;
 mod read_only;
 mod reconcile;
 mod refusal;
@@ -42,7 +43,8 @@ pub use login::Login;
 pub use migrate::AppliedMigration;
 pub use outbox::OutboxEvent;
 pub use parked::Release;
-pub use reconcile::{NULL, RunEnd, Standing};
+pub use pass::Pass;
+pub use reconcile::{ExportedRows, NULL, RunEnd, Standing};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
 

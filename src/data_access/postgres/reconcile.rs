@@ -1,14 +1,18 @@
 //! What the nightly run asks the ledger and the tables, and its own row in `etl.reconciliation`.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::{Stream, TryStreamExt};
+use futures::TryStreamExt;
+use postgres_protocol::escape::escape_literal;
 use serde_json::Value;
 
 use super::parked::{Release, refused};
 use super::rejects::link_and_resolve;
 use super::upsert::{quoted, release};
 use super::{Database, query_error};
+use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, LoadId, ObjectVersion};
 use crate::error::Result;
 
@@ -50,19 +54,24 @@ pub struct RunEnd<'a> {
     pub error: Option<&'a str>,
 }
 
+/// A part of a table that was exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedRows {
+    /// How many rows it has.
+    pub count: usize,
+    /// The last of their keys, after which the next part begins; `None` if this was the last part.
+    pub last: Option<String>,
+}
+
 /// The cell for a null in an exported table; no text that a file has.
 pub const NULL: &str = "\u{1}null\u{1}";
 
 impl Database {
-    /// Begins a run. Returns its number, and when the last one began that came to its end.
+    /// Begins a run. Returns its number.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn begin_reconciliation(
-        &self,
-        bucket: Option<&str>,
-        prefix: Option<&str>,
-    ) -> Result<(i64, Option<DateTime<Utc>>)> {
+    pub async fn begin_reconciliation(&self, bucket: Option<&str>, prefix: Option<&str>) -> Result<i64> {
         self.check_schema().await?;
         // Whoever was killed did not say so.
         let forget = "update etl.reconciliation set state = 'failed', finished_at = clock_timestamp(), error = 'its process ended' \
@@ -71,10 +80,9 @@ impl Database {
         if let Err(error) = connection.execute(forget, &[]).await {
             return Err(self.first_write_error(connection, "begin the reconciliation", error).await);
         }
-        let statement = "insert into etl.reconciliation (bucket, prefix) values ($1, $2) returning id, \
-            (select max(started_at) from etl.reconciliation where state = 'done' and prefix is null)";
+        let statement = "insert into etl.reconciliation (bucket, prefix) values ($1, $2) returning id";
         let row = self.connection().await?.query_one(statement, &[&bucket, &prefix]).await;
-        row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("begin the reconciliation", error))
+        row.map(|row| row.get(0)).map_err(|error| query_error("begin the reconciliation", error))
     }
 
     /// Ends a run.
@@ -115,8 +123,8 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn buckets(&self) -> Result<Vec<String>> {
-        let statement = "select distinct bucket from etl.load where bucket <> 'file' order by 1";
-        let rows = self.connection().await?.query(statement, &[]).await;
+        let statement = "select distinct bucket from etl.load where bucket <> $1 order by 1";
+        let rows = self.connection().await?.query(statement, &[&LOCAL_BUCKET]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("read the buckets of the ledger", error))
     }
@@ -185,12 +193,18 @@ impl Database {
         }
     }
 
-    /// The loads that ended since then whose counts are not those of their batches, parked rows or released rows, and how
-    /// many were looked at.
+    /// Of the loads with the next `count` numbers after `after` that ended since then, or shortly before: those whose counts are not
+    /// those of their batches, parked rows or released rows; how many there were; and after which number there are more.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn unbalanced_loads(&self, since: Option<DateTime<Utc>>) -> Result<(Vec<LoadId>, i64)> {
+    pub async fn unbalanced_loads(
+        &self,
+        since: Option<DateTime<Utc>>,
+        after: LoadId,
+        count: i64,
+    ) -> Result<(Vec<LoadId>, usize, Option<LoadId>)> {
+        // A load says when it ends, and is seen some time later.
         let statement = "select l.id, not ( \
                 l.read = l.inserted + l.updated + l.unchanged + l.stale + l.parked + l.rejected + l.withheld \
                 and (l.inserted, l.updated, l.unchanged, l.stale, l.parked) \
@@ -204,11 +218,15 @@ impl Database {
                     coalesce(sum(parked), 0) as parked, coalesce(sum(rejected), 0) as rejected, \
                     coalesce(sum(last_record - first_record + 1), 0) as read \
                 from etl.load_batch where load_id = l.id) b \
-            where l.finished_at is not null and ($1::timestamptz is null or l.finished_at >= $1) order by l.id";
-        let rows = self.connection().await?.query(statement, &[&since]).await;
-        let rows = rows.map_err(|error| query_error("check the balance of the ledger", error))?;
+            where l.id > $2 and l.id <= $3 and l.finished_at is not null \
+                and ($1::timestamptz is null or l.finished_at >= $1 - interval '10 minutes') order by l.id";
+        let failed = |error| query_error("check the balance of the ledger", error);
+        let (connection, last) = (self.connection().await?, after.0.saturating_add(count));
+        let rows = connection.query(statement, &[&since, &after.0, &last]).await.map_err(failed)?;
+        let more = "select exists (select from etl.load where id > $1)";
+        let more: bool = connection.query_one(more, &[&last]).await.map_err(failed)?.get(0);
         let wrong = rows.iter().filter(|row| row.get("wrong")).map(|row| LoadId(row.get("id"))).collect();
-        Ok((wrong, i64::try_from(rows.len()).unwrap_or(i64::MAX)))
+        Ok((wrong, rows.len(), more.then_some(LoadId(last))))
     }
 
     /// How many rows a dataset's table has, and how many the ledger has inserted.
@@ -247,28 +265,50 @@ impl Database {
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("check the references of a table", error))
     }
 
-    /// A dataset's table as a file of that dataset: the header, then a record in each item. A null is [`NULL`].
+    /// Hands about `most` rows of a dataset's table to `take`, as a file of that dataset: the header, then a record each time. They are the
+    /// first ones by their keys, or the first ones after the key `after`. A null is [`NULL`]; rows without a key come last.
     ///
     /// # Errors
-    /// `Connection` or `System`.
-    pub async fn export(&self, dataset: &Dataset) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
+    /// Those of `take`, `Connection`, `System`.
+    pub async fn export(
+        &self,
+        dataset: &Dataset,
+        after: Option<&str>,
+        most: usize,
+        mut take: impl AsyncFnMut(Bytes) -> Result<()>,
+    ) -> Result<ExportedRows> {
+        let failed = |error| query_error("read a table", error);
+        let (key, table) = (quoted(&dataset.key), quoted(&dataset.table));
+        let after = after.map_or("true".into(), |after| format!("{key} > {}", escape_literal(after)));
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await.map_err(failed)?;
+        // A part of a table whose order the server has to sort first may take longer than other statements may.
+        transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
+        let end = format!("select {key}::text from public.{table} where {after} order by {key} offset $1 limit 1");
+        let offset = i64::try_from(most).unwrap_or(i64::MAX).max(1) - 1;
+        let end = transaction.query_opt(&end, &[&offset]).await.map_err(failed)?;
+        let last: Option<String> = end.and_then(|row| row.get(0));
+        let wanted = match &last {
+            Some(last) => format!("{after} and {key} <= {}", escape_literal(last)),
+            None => format!("({after} or {key} is null)"),
+        };
         let columns = dataset.columns.iter().map(|column| {
             let name = quoted(&column.name);
             format!("{} as {name}", column.kind.export(&name))
         });
-        let statement = format!(
-            "copy (select {} from public.{}) to stdout (format csv, header, null '{NULL}')",
-            columns.collect::<Vec<_>>().join(", "),
-            quoted(&dataset.table)
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let copy = format!(
+            "copy (select {columns} from public.{table} where {wanted} order by {key}) \
+             to stdout (format csv, header, null '{NULL}')"
         );
-        let failed = |error| query_error("read a table", error);
-        // A session of its own, which ends with the stream: reading a large table takes longer than other statements may.
-        let connection = deadpool_postgres::Object::take(self.connection().await?);
-        connection.batch_execute("set statement_timeout = 0").await.map_err(failed)?;
-        let rows = connection.copy_out(&statement).await.map_err(failed)?;
-        Ok(rows.map_err(failed).inspect_ok(move |_| {
-            let _ = &connection;
-        }))
+        let mut rows = pin!(transaction.copy_out(&copy).await.map_err(failed)?);
+        let mut lines = 0_usize;
+        while let Some(line) = rows.try_next().await.map_err(failed)? {
+            take(line).await?;
+            lines += 1;
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(ExportedRows { count: lines.saturating_sub(1), last })
     }
 
     /// Whether a file of the dataset came between two moments.

@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Transaction};
 
 use super::{Database, query_error};
+use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{ByteRange, Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -72,7 +73,7 @@ pub struct RejectCursor(i64, i64);
 pub struct PendingRejects {
     /// The load.
     pub load_id: LoadId,
-    /// The bucket of its file, or `file`.
+    /// The bucket of its file, or [`LOCAL_BUCKET`].
     pub bucket: String,
     /// Its dataset.
     pub dataset: String,
@@ -212,30 +213,35 @@ impl Database {
         outcome.map(|_| ()).map_err(|error| query_error("note the rejects file", error))
     }
 
-    /// The loads that ended with rejects and have no rejects file. With `local` also those of files on this machine.
+    /// The loads after `after` that ended with rejects and have no rejects file, in their order. With `local` also those of files on
+    /// this machine.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn pending_rejects(&self, local: bool) -> Result<Vec<PendingRejects>> {
+    pub async fn pending_rejects(&self, local: bool, after: LoadId) -> Result<Vec<PendingRejects>> {
         let statement = "select id, bucket, dataset from etl.load l \
-            where rejects_key is null and rejected > 0 and finished_at is not null and header is not null \
-                and ($1 or bucket <> 'file') and exists (select from etl.reject r where r.load_id = l.id) order by id";
-        let rows = self.connection().await?.query(statement, &[&local]).await;
+            where id > $3 and rejects_key is null and rejected > 0 and finished_at is not null and header is not null \
+                and ($1 or bucket <> $2) and exists (select from etl.reject r where r.load_id = l.id) order by id";
+        let rows = self.connection().await?.query(statement, &[&local, &LOCAL_BUCKET, &after.0]).await;
         let rows = rows.map_err(|error| query_error("look for rejects files that are missing", error))?;
         Ok(rows.iter().map(PendingRejects::of).collect())
     }
 
-    /// The loads that ended more than `days` ago and whose rejects or rejects file are still kept; with bucket and key of
-    /// the file, where it was noted.
+    /// The loads after `after` that ended more than `days` ago and whose rejects or rejects file are still kept, in their order; with
+    /// bucket and key of the file, if it was noted.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn expired_rejects(&self, days: u32) -> Result<Vec<(PendingRejects, Option<(String, String)>)>> {
+    pub async fn expired_rejects(
+        &self,
+        days: u32,
+        after: LoadId,
+    ) -> Result<Vec<(PendingRejects, Option<(String, String)>)>> {
         let statement = "select id, bucket, dataset, rejects_bucket, rejects_key from etl.load l \
-            where finished_at < clock_timestamp() - make_interval(days => $1) and (rejects_key is not null \
+            where id > $2 and finished_at < clock_timestamp() - make_interval(days => $1) and (rejects_key is not null \
                 or exists (select from etl.reject r where r.load_id = l.id)) order by id";
         let days = i32::try_from(days).unwrap_or(i32::MAX);
-        let rows = self.connection().await?.query(statement, &[&days]).await;
+        let rows = self.connection().await?.query(statement, &[&days, &after.0]).await;
         let rows = rows.map_err(|error| query_error("look for rejects whose time is over", error))?;
         Ok(rows
             .iter()

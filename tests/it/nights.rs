@@ -1,0 +1,192 @@
+//! Nights whose time is not enough: each goes on where the last one was cut off, until all is done.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use small_etl::error::Result;
+use small_etl::pipeline::{self, LoadHere};
+use small_etl::services::Deadline;
+use small_etl::services::reconcile::{FoundFile, Receiver, Reconciliation, Scope};
+
+use crate::contract::ASSETS;
+use crate::support::Scratch;
+use crate::world::{World, client};
+
+/// A run that is asked to stop as soon as the answer to this question changes.
+async fn night_until(world: &World, question: &str) -> Reconciliation {
+    let (deadline, (session, _driver)) = (Deadline::default(), client(&world.url).await);
+    let answer =
+        async || session.query_opt(question, &[]).await.unwrap().and_then(|row| row.get::<_, Option<String>>(0));
+    let before = answer().await;
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let scope = Scope { bucket: Some(world.bucket.clone()), prefix: None };
+    let run = Box::pin(pipeline::reconcile(&world.context, &world.database, &scope, &receiver, &deadline));
+    let watch = async {
+        loop {
+            if answer().await != before {
+                deadline.interrupt();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! { done = run => done.expect("the system works"), () = watch => unreachable!("it watches for ever") }
+}
+
+const NOTE: &str = "name = \"note\"\ntable = \"note\"\nkey = \"id\"\nversion = \"at\"\nfiles = [\"notes/*\"]\n\
+    [[column]]\nname = \"id\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"at\"\ntype = \"timestamp\"\nrequired = true\n";
+
+async fn world_with_notes() -> (World, Scratch) {
+    let folder = Scratch::new("notes");
+    fs::write(folder.path().join("note.toml"), NOTE).unwrap();
+    let mut world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.context.nightly.rows_at_once = 1;
+    world.query("create table note (id text unique, at timestamptz not null)").await;
+    (world, folder)
+}
+
+const NOTES_DONE: &str = "select cursor from etl.reconciliation_step where step = 'table' and part = 'note'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_takes_several_nights_is_checked_to_its_end() {
+    let (world, _folder) = world_with_notes().await;
+    // The last one by its key is not a timestamp of the contract, and one has no key at all.
+    world
+        .query(
+            "insert into note select k, '2025-12-22' from unnest(array['a''b', E'a\\\\b', 'A', 'a', ' ', '日本', '\"', E'\\t', '%', '0']) k; \
+             insert into note values (E'\\U0010FFFF', '0044-03-15 BC'), (null, '2025-12-22')",
+        )
+        .await;
+    let (mut nights, mut rows, mut found) = (0, 0, Vec::new());
+    loop {
+        let night = night_until(&world, NOTES_DONE).await;
+        nights += 1;
+        rows += night.rows_checked;
+        found.extend(
+            night.discrepancies.iter().filter(|found| found.check != "row_count").map(|found| found.message.clone()),
+        );
+        let state = world.query("select state from etl.reconciliation order by id desc limit 1").await;
+        assert_eq!(state, if night.out_of_time { "interrupted" } else { "done" });
+        if !night.unfinished.contains(&"table note".to_owned()) {
+            break;
+        }
+        assert!(nights < 14, "it never ends");
+    }
+    assert!(nights > 2, "each night was to be cut off");
+    assert_eq!(rows, 12, "each row once");
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "table note row : column id breaks rule required",
+            "table note row \u{10ffff}: column at breaks rule timestamp"
+        ]
+    );
+    // The next night begins at the first row.
+    assert_eq!(night_until(&world, "select ''").await.rows_checked, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_night_that_is_cut_off_has_done_the_steps_that_it_has_done() {
+    let (world, _folder) = world_with_notes().await;
+    world.query("insert into note select n::text, '2025-12-22' from generate_series(1, 9) n").await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    let night = night_until(&world, NOTES_DONE).await;
+    assert!(night.out_of_time && night.loads_checked == 1, "{night:?}");
+    world.query("update etl.load set finished_at = finished_at - interval '1 day'").await;
+    let night = night_until(&world, NOTES_DONE).await;
+    assert_eq!((night.out_of_time, night.loads_checked), (true, 0), "it was checked last night");
+}
+
+/// What a table has to be is asked of all its rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_definition_begins_anew() {
+    let (world, folder) = world_with_notes().await;
+    world.query("insert into note select n::text, '2025-12-22' from generate_series(1, 9) n").await;
+    assert!(night_until(&world, NOTES_DONE).await.rows_checked < 9);
+    fs::write(
+        folder.path().join("note.toml"),
+        format!("{NOTE}pattern = \"[2-9]\"\n").replace(
+            "required = true\npattern",
+            "required = true\n[[column]]\nname = \"more\"\ntype = \"text\"\npattern",
+        ),
+    )
+    .unwrap();
+    world.query("alter table note add column more text; update note set more = id").await;
+    let world = world.under(&[]);
+    let night = night_until(&world, "select ''").await;
+    assert_eq!((night.rows_checked, night.out_of_time), (9, false));
+    assert!(
+        night.discrepancies.iter().any(|found| found.message == "table note row 1: column more breaks rule pattern"),
+        "{night:?}"
+    );
+}
+
+/// Takes what it is given, and has no time for more.
+struct OneTake {
+    taken: Mutex<Vec<String>>,
+    deadline: Deadline,
+    left: u64,
+}
+
+#[async_trait(?Send)]
+impl Receiver for OneTake {
+    async fn take(&self, files: &[FoundFile]) -> Result<u64> {
+        self.taken.lock().unwrap().extend(files.iter().map(|file| file.file.clone()));
+        self.deadline.interrupt();
+        Ok(self.left)
+    }
+}
+
+async fn night_of_one_take(world: &World, scope: &Scope, left: u64) -> (Reconciliation, Vec<String>) {
+    let deadline = Deadline::default();
+    let receiver = OneTake { taken: Mutex::default(), deadline: deadline.clone(), left };
+    let done = pipeline::reconcile(&world.context, &world.database, scope, &receiver, &deadline).await.unwrap();
+    (done, receiver.taken.into_inner().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_takes_several_nights_is_compared_to_its_end() {
+    let world = World::with_own_s3(&[]).await;
+    for number in 0..2_100 {
+        world.s3_server.place(&world.bucket, &format!("incoming/assets/{number:04}.csv"), "");
+    }
+    let everything = Scope { bucket: Some(world.bucket.clone()), prefix: None };
+    // What could not be sent for want of time is found again.
+    let (first, unsent) = night_of_one_take(&world, &everything, 7).await;
+    assert_eq!(first.not_sent, 7);
+    let part = format!("compare s3://{}/incoming/assets/", world.bucket);
+    let mut seen = Vec::new();
+    loop {
+        let (night, taken) = night_of_one_take(&world, &everything, 0).await;
+        assert!(taken.len() <= 1_000, "{}", taken.len());
+        assert!(!seen.is_empty() || taken == unsent);
+        seen.extend(taken);
+        if !night.unfinished.contains(&part) {
+            break;
+        }
+    }
+    assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (2_100, 2_100), "each key once");
+    // So does a part of it, but not for ever: who asks for it later wants to know all of it.
+    let part = Scope { prefix: Some("incoming/assets/".into()), ..everything };
+    let (_, first) = night_of_one_take(&world, &part, 0).await;
+    let (_, next) = night_of_one_take(&world, &part, 0).await;
+    assert!(first[0] < next[0]);
+    world.query("update etl.reconciliation_step set began_at = began_at - interval '25 hours'").await;
+    let (_, anew) = night_of_one_take(&world, &part, 0).await;
+    assert_eq!(anew, first);
+}
+
+#[tokio::test]
+async fn versions_are_listed_after_a_key() {
+    let world = World::on_moto(&[]).await;
+    for key in ["a", "b", "b", "b/c", "ba", "c"] {
+        world.put(&format!("incoming/assets/{key}"), "x").await;
+    }
+    let mut listing = world.context.nightly.store.list(&world.bucket, "incoming/", Some("incoming/assets/b"));
+    let keys = listing.next_keys().await.unwrap().unwrap();
+    let keys: Vec<_> = keys.iter().map(|versions| versions[0].key.as_str()).collect();
+    assert_eq!(keys, ["incoming/assets/b/c", "incoming/assets/ba", "incoming/assets/c"]);
+}
