@@ -11,6 +11,7 @@ use super::dataset::{Agreement, Dataset, ManifestRule, OWN_FIGURES, Reference, S
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
 use super::rule::{RowRule, Severity};
+use super::source::Source;
 use super::types::{self, IGNORED, Options, TYPES, registration};
 use super::violation;
 
@@ -115,64 +116,6 @@ struct StatisticDefinition {
     group_by: Option<Spanned<String>>,
 }
 
-/// A definition's file and text, to say where in it something is wrong.
-struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl Source<'_> {
-    fn definition(&self) -> Result<Definition, String> {
-        toml::from_str(self.text)
-            .map_err(|error| self.error_at(error.span().map_or(0, |span| span.start), error.message()))
-    }
-
-    /// Refuses a name that is given twice or is one of ours.
-    fn check_names<'a>(
-        &self,
-        kind: &str,
-        is_own: impl Fn(&str) -> bool,
-        names: impl Iterator<Item = (usize, &'a String)>,
-    ) -> Result<(), String> {
-        let mut seen = BTreeSet::new();
-        for (at, name) in names {
-            if is_own(name) {
-                return Err(
-                    self.error_at(at, format!("{kind} {name:?}: the name is in use by the program; choose another"))
-                );
-            }
-            if !seen.insert(name) {
-                return Err(self.error_at(at, format!("{kind} {name:?} is defined twice; rename one")));
-            }
-        }
-        Ok(())
-    }
-
-    fn error<T>(&self, at: &Spanned<T>, message: impl std::fmt::Display) -> String {
-        self.error_at(at.span().start, message)
-    }
-
-    fn error_at(&self, byte: usize, message: impl std::fmt::Display) -> String {
-        let line = self.text[..byte.min(self.text.len())].matches('\n').count() + 1;
-        format!("{} line {line}: {message}", self.file)
-    }
-
-    /// Table, key and column names go into SQL as they stand: plain lowercase words only.
-    fn name(&self, name: &Spanned<String>) -> Result<String, String> {
-        let text = name.get_ref();
-        let plain = text.starts_with(|first: char| first.is_ascii_lowercase())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-            && text.len() <= 40;
-        if plain {
-            return Ok(text.clone());
-        }
-        Err(self.error(
-            name,
-            format!("{text:?} is no name; use lowercase letters, digits and _, at most 40, a letter first"),
-        ))
-    }
-}
-
 /// Whether a rule with this name comes with a file, its key or its columns. No other rule may be called so.
 pub(super) fn is_implied(rule: &str) -> bool {
     violation::OF_EVERY_FILE.contains(&rule)
@@ -183,7 +126,7 @@ pub(super) fn is_implied(rule: &str) -> bool {
 /// Checks that rules and statistics can be told apart in the ledger and in reports.
 pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
     let source = Source { file, text };
-    let definition = source.definition()?;
+    let definition: Definition = source.read()?;
     let rules = definition.rule.iter().map(|rule| (rule.id.span().start, rule.id.get_ref()));
     let agreements = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
     let agreements = agreements.map(|agreement| (agreement.span().start, &agreement.get_ref().id));
@@ -195,7 +138,7 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
 /// Reads one definition; what it refers to is resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = Source { file, text };
-    let definition = source.definition()?;
+    let definition: Definition = source.read()?;
     let mut columns = Vec::new();
     let mut ignored = Vec::new();
     for column in &definition.column {

@@ -13,6 +13,7 @@ pub mod object;
 pub mod outcome;
 pub mod progress;
 mod rule;
+mod source;
 pub mod types;
 pub mod violation;
 

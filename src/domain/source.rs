@@ -1,0 +1,77 @@
+//! The text of a definition, and where in it something is wrong.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+
+/// A definition's file and text.
+pub(super) struct Source<'a> {
+    pub(super) file: &'a str,
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// What is wrong with it, with file and line.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        toml::from_str(self.text)
+            .map_err(|error| self.error_at(error.span().map_or(0, |span| span.start), error.message()))
+    }
+
+    /// Refuses a name that is given twice or is one of ours.
+    ///
+    /// # Errors
+    /// The first of them, with file and line.
+    pub(super) fn check_names<'a>(
+        &self,
+        kind: &str,
+        is_own: impl Fn(&str) -> bool,
+        names: impl Iterator<Item = (usize, &'a String)>,
+    ) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for (at, name) in names {
+            if is_own(name) {
+                return Err(
+                    self.error_at(at, format!("{kind} {name:?}: the name is in use by the program; choose another"))
+                );
+            }
+            if !seen.insert(name) {
+                return Err(self.error_at(at, format!("{kind} {name:?} is defined twice; rename one")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A message with file and line.
+    pub(super) fn error<T>(&self, at: &Spanned<T>, message: impl Display) -> String {
+        self.error_at(at.span().start, message)
+    }
+
+    /// A message with file and the line of that byte.
+    pub(super) fn error_at(&self, byte: usize, message: impl Display) -> String {
+        let line = self.text[..byte.min(self.text.len())].matches('\n').count() + 1;
+        format!("{} line {line}: {message}", self.file)
+    }
+
+    /// Table, key and column names go into SQL as they stand: plain lowercase words only.
+    ///
+    /// # Errors
+    /// What is wrong with the name, with file and line.
+    pub(super) fn name(&self, name: &Spanned<String>) -> Result<String, String> {
+        let text = name.get_ref();
+        let plain = text.starts_with(|first: char| first.is_ascii_lowercase())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            && text.len() <= 40;
+        if plain {
+            return Ok(text.clone());
+        }
+        Err(self.error(
+            name,
+            format!("{text:?} is no name; use lowercase letters, digits and _, at most 40, a letter first"),
+        ))
+    }
+}
