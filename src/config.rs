@@ -20,6 +20,7 @@ use crate::domain::Datasets;
 use crate::domain::expression::unknown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::parts::PipelineChoice;
+use crate::services::rejects::MOST_REJECTS;
 
 static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
 static DATASET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/datasets");
@@ -141,7 +142,8 @@ pub struct LoadSettings {
     #[serde(default = "most_future_seconds")]
     pub max_future_seconds: u64,
     /// More rejects than this fail the file.
-    pub max_rejects: Option<i64>,
+    #[serde(default = "most_rejects")]
+    pub max_rejects: i64,
     /// A greater share of rejects than this fails the file.
     pub max_reject_rate: Option<f64>,
     /// How long before its end a call begins no further batch, in seconds.
@@ -155,6 +157,11 @@ fn most_future_seconds() -> u64 {
 
 /// Ten thousand years are as good as no bound, and a time that every part of the program can hold.
 const LONGEST_FUTURE_SECONDS: u64 = 315_576_000_000;
+
+/// What holds also where somebody's own `default.toml` does not name it.
+fn most_rejects() -> i64 {
+    MOST_REJECTS
+}
 
 /// Section `stage`.
 #[derive(Clone, Debug, Deserialize)]
@@ -312,7 +319,7 @@ impl Settings {
             ("load.connections", (1..10).contains(&connections), "1 to 9"),
             ("load.lease_seconds", lease_seconds >= 1, "at least 1"),
             ("load.max_future_seconds", future <= LONGEST_FUTURE_SECONDS, "at most 315576000000"),
-            ("load.max_rejects", max_rejects.is_none_or(|most| most >= 0), "at least 0"),
+            ("load.max_rejects", max_rejects >= 0, "at least 0"),
             ("load.max_reject_rate", max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),
             ("output.prefix", prefix.is_empty() || prefix.ends_with('/'), "empty, or end with /"),
             ("rejects.retention_days", days.is_none_or(|days| (1..=36_500).contains(&days)), "1 to 36500"),
@@ -358,7 +365,7 @@ impl Settings {
     pub fn claim_terms(&self) -> ClaimTerms {
         ClaimTerms {
             batch_size: self.load.batch_size,
-            max_rejects: self.load.max_rejects,
+            max_rejects: Some(self.load.max_rejects),
             max_reject_rate: self.load.max_reject_rate,
             max_future: Some(Duration::from_secs(self.load.max_future_seconds)),
             lease: self.lease(),
@@ -456,7 +463,7 @@ mod tests {
     fn a_variable_wins_over_the_files() {
         let settings = read(&[("SMALL_ETL_ENV", "prod"), ("SMALL_ETL__LOAD__BATCH_SIZE", "7")]).unwrap();
         assert_eq!((settings.load.batch_size, settings.load.connections), (7, 2));
-        assert_eq!(settings.log.format, LogFormat::Json);
+        assert_eq!((settings.log.format, settings.load.max_rejects), (LogFormat::Json, 1_000_000));
         assert_eq!(read(&[]).unwrap().log.format, LogFormat::Text);
     }
 

@@ -246,7 +246,8 @@ impl FileWork<'_> {
             retrying(|| self.database.note_read(self.claim, extracted.seen())).await?;
         }
         if let Some(error) = refused {
-            return self.fail(error, read, || rejects::all(definition, &stage, &extracted)).await;
+            let most = self.most_kept();
+            return self.fail(error, read, || rejects::first(definition, &stage, &extracted, most)).await;
         }
         progress.set_total(read);
         stage.note_free_disk()?;
@@ -442,11 +443,19 @@ impl FileWork<'_> {
             (_, Some(rate)) if rejected as f64 > rate * read as f64 => format!("load.max_reject_rate = {rate}"),
             _ => return None,
         };
-        let file = self.object.display_name();
+        let (file, most) = (self.object.display_name(), self.most_kept());
+        let kept = if rejected > most { format!(", and the first {most} rejects are kept") } else { String::new() };
         Some(Error::file(
             Reason::TooManyRejects,
-            format!("{file}: {rejected} of {read} records are rejected, more than {limit} allows; nothing was loaded"),
+            format!(
+                "{file}: {rejected} of {read} records are rejected, more than {limit} allows; nothing was loaded{kept}"
+            ),
         ))
+    }
+
+    /// How many bad records of a file with too many of them are kept.
+    fn most_kept(&self) -> i64 {
+        self.claim.terms.max_rejects.unwrap_or_default().max(rejects::MOST_REJECTS)
     }
 
     /// Ends the load where the file is at fault; any other error passes through.

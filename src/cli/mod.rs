@@ -232,7 +232,7 @@ fn write_sample(dataset: SampleDataset, options: SampleOptions, output: Option<P
 
 async fn migrate(settings: &Settings, json: bool) -> Result<u8> {
     let database = Database::new(&settings.database()?)?;
-    let applied = database.migrate(settings.migrations.path.as_deref()).await?;
+    let applied = database.migrate(settings.migrations.path.as_deref(), &settings.datasets()?).await?;
     if settings.migrations.rds_iam {
         database.grant_rds_iam().await?;
     }

@@ -12,7 +12,7 @@ use crate::error::Result;
 /// `Configuration`, `Connection`, or `System` when a migration fails; it is then rolled back.
 pub async fn call(settings: &Settings) -> Result<Value> {
     let database = Database::new(&settings.database()?)?;
-    let applied = database.migrate(settings.migrations.path.as_deref()).await?;
+    let applied = database.migrate(settings.migrations.path.as_deref(), &settings.datasets()?).await?;
     if settings.migrations.rds_iam {
         database.grant_rds_iam().await?;
     }

@@ -1,5 +1,6 @@
 //! Rejects on their way out: in chunks of bounded size, and as a file that a person can mend.
 
+use std::future::ready;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ use crate::error::{Error, Result};
 /// No more bytes of a file's records are held at once than this, whatever the size of a batch.
 const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
 pub(super) const RECORDS_AT_ONCE: i32 = 10_000;
+/// More rejects than this fail a file unless the settings say otherwise, and no more bad records of a file that failed are kept:
+/// a sender may break any number of them with a few bytes each.
+pub const MOST_REJECTS: i64 = 1_000_000;
 /// No table takes a longer key.
 const LONGEST_KEY: usize = 2700;
 
@@ -43,14 +47,15 @@ impl Found {
     }
 }
 
-/// All rejects of a validated file in the order of the file, in chunks of bounded size.
-pub fn all(
+/// The first `most` rejects of a validated file in the order of the file, in chunks of bounded size.
+pub fn first(
     dataset: &Dataset,
     stage: &Arc<Stage>,
     extracted: &Extracted,
+    most: i64,
 ) -> impl Stream<Item = Result<RejectedChunk>> + use<> {
     let (mends, mending) = (extracted.mends, Arc::clone(stage));
-    errors(dataset, stage, extracted).and_then(move |violations| {
+    first_records(errors(dataset, stage, extracted), most).and_then(move |violations| {
         let stage = Arc::clone(&mending);
         async move {
             let resubmissions = match (violations.first(), violations.last()) {
@@ -59,6 +64,27 @@ pub fn all(
             };
             Ok(RejectedChunk { violations, resubmissions })
         }
+    })
+}
+
+/// What the chunks hold of their first `most` records.
+fn first_records(
+    chunks: impl Stream<Item = Result<Vec<Violation>>>,
+    most: i64,
+) -> impl Stream<Item = Result<Vec<Violation>>> {
+    chunks.scan(usize::try_from(most).unwrap_or_default(), |left, chunk| {
+        let within = (*left > 0).then_some(chunk).map(|chunk| {
+            chunk.map(|mut violations| {
+                let mut end = 0;
+                for record in violations.chunk_by(|one, next| one.record == next.record).take(*left) {
+                    end += record.len();
+                    *left -= 1;
+                }
+                violations.truncate(end);
+                violations
+            })
+        });
+        ready(within)
     })
 }
 
@@ -416,6 +442,33 @@ fn unwritable(error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn violation(record: i64, rule: &str) -> Violation {
+        Violation {
+            record: RecordNumber(record),
+            line: LineNumber(record + 1),
+            column: None,
+            rule: rule.into(),
+            message: String::new(),
+            value: None,
+            raw: Arc::default(),
+            bytes: None,
+            key: None,
+            data_key: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn of_too_many_records_the_first_are_kept_with_all_that_is_wrong_with_them() {
+        let chunks = || {
+            let first = vec![violation(1, "a"), violation(1, "b"), violation(3, "a")];
+            stream::iter([Ok(first), Ok(vec![violation(4, "a"), violation(5, "a")])])
+        };
+        for (most, expected) in [(0, 0), (1, 2), (2, 3), (3, 4), (4, 5), (9, 5)] {
+            let kept: Vec<Vec<Violation>> = first_records(chunks(), most).try_collect().await.unwrap();
+            assert_eq!(kept.concat().len(), expected, "{most}");
+        }
+    }
 
     #[test]
     fn columns_of_ours_give_way_wherever_they_stand() {

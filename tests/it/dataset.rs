@@ -6,10 +6,10 @@ use insta::assert_snapshot;
 
 use crate::command_line::{small_etl, text};
 use crate::support::Scratch;
-use crate::world::{World, settings_for};
+use crate::world::{World, client, settings_for};
 use small_etl::data_access::postgres::Database;
 
-const DEFINITION: &str = r#"
+pub const DEFINITION: &str = r#"
 name = "quote"
 table = "order"
 key = "stock_code"
@@ -71,11 +71,11 @@ expression = "max(ask * ask * ask * ask * ask)"
 "#;
 
 // Keywords as names of table and column are no trouble.
-const MIGRATION: &str = "create table public.\"order\" (
+pub const MIGRATION: &str = "create table public.\"order\" (
     stock_code text primary key, bid numeric(12, 4), ask numeric(12, 4), \"desc\" text, seen_at timestamptz not null
 );";
 
-const QUOTES: &str = "\
+pub const QUOTES: &str = "\
 stock_code,bid,ask,desc,seen_at
 600000,10.1234,10.2,x,2025-12-22T14:30:00
 60000,10,11,x,2025-12-22T14:30:00
@@ -90,18 +90,31 @@ async fn a_third_dataset_is_one_toml_file_and_one_migration() {
     let folder = Scratch::new("dataset");
     std::fs::create_dir(folder.path().join("migrations")).unwrap();
     std::fs::write(folder.path().join("quote.toml"), DEFINITION).unwrap();
-    std::fs::write(folder.path().join("migrations/V1__quote.sql"), MIGRATION).unwrap();
+    let migration =
+        format!("{MIGRATION} create table public.note (note text); create table public.counter (n serial);");
+    std::fs::write(folder.path().join("migrations/V1__quote.sql"), migration).unwrap();
     let path = folder.path().to_str().unwrap();
     let world = World::with(&[("DATASETS__PATH", path)]).await;
     let owner = Database::new(&settings_for(&world.url, &[]).database().unwrap()).unwrap();
-    let applied = owner.migrate(Some(&folder.path().join("migrations"))).await.unwrap();
+    let applied = owner.migrate(Some(&folder.path().join("migrations")), &world.context.datasets).await.unwrap();
     assert_eq!(applied.iter().map(|migration| migration.name.as_str()).collect::<Vec<_>>(), ["quote"]);
 
-    // The role of ingest may write the new table without a grant of its own.
-    let world = world.into_ingest_role();
+    // The role of ingest may write the new table without a grant of its own, and no other table of the migration.
     let report = world.drop_file("incoming/quotes/1.csv", QUOTES).await;
     let counts = report.counts.unwrap();
     assert_eq!((counts.read, counts.inserted, counts.rejected, counts.warnings), (6, 3, 3, 2));
+    let (session, _driver) = client(&world.login).await;
+    for statement in [
+        "insert into note values ('x')",
+        "select from note",
+        "select nextval('counter_n_seq')",
+        "insert into own_schema_history values (2)",
+        "delete from \"order\"",
+        "update \"order\" set stock_code = '600009'",
+    ] {
+        let error = session.batch_execute(statement).await.expect_err(statement);
+        assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
+    }
     let statistics = serde_json::json!({"quotes": 3, "fifth_power": {"out_of_range": true}, "extra_columns": []});
     assert_eq!(report.statistics, statistics);
     assert_snapshot!(world.query("select stock_code, bid, ask, \"desc\" from \"order\" order by 1").await, @r"
@@ -426,7 +439,7 @@ async fn the_dataset_of_the_readme_works_as_it_stands() {
     std::fs::write(folder.path().join("quote.toml"), readme_block("# mine/datasets/quote.toml")).unwrap();
     std::fs::write(folder.path().join("V1__quote.sql"), readme_block("-- mine/migrations/V1__quote.sql")).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
-    world.database.migrate(Some(folder.path())).await.unwrap();
+    world.migrate(Some(folder.path())).await;
     let quotes = "stock_code,bid,seen_at\n600000,0,2025-12-22T14:30:00\n600001,10000,2025-12-22T14:30:00\n6,1,2025-12-22T14:30:00\n";
     let counts = world.drop_file("incoming/quotes/1.csv", quotes).await.counts.unwrap();
     assert_eq!((counts.inserted, counts.rejected, counts.warnings), (1, 2, 1));

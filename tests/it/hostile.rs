@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use insta::assert_snapshot;
+use small_etl::data_access::postgres::{RejectCursor, RejectFilter};
 use small_etl::domain::{LoadReport, LoadStatus};
 
 use crate::contract::ASSETS;
@@ -27,7 +28,8 @@ async fn failure(content: impl Into<Vec<u8>>) -> String {
 }
 
 async fn rejects(world: &World) -> String {
-    world.query("select line, coalesce(\"column\", '-'), rule, message, coalesce(value, '-'), encode(raw, 'escape') from etl.reject order by record, id").await
+    world.query("select line, coalesce(\"column\", '-'), rule, message, coalesce(value, '-'), encode(b.raw, 'escape') from etl.reject r \
+        join etl.rejected_record b using (load_id, record, line) order by record, id").await
 }
 
 #[tokio::test]
@@ -171,6 +173,36 @@ async fn a_cell_of_a_megabyte_is_a_reject_and_kept_whole() {
         world.query("select rule, length(value), length(raw), length(message) < 200 from etl.reject").await,
         format!("max_length | {} | {} | t", long.len(), long.len() + GOOD.len() - 2)
     );
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_bad_record_are_kept_once_however_many_rules_it_breaks() {
+    let bad = ",,,,,,,".repeat(3);
+    let (world, report) = load(format!("{HEADER}\n,4,-1,x,-1,-1,y\n{bad}\n,4,-1,x,-1,-1,y\n")).await;
+    assert_eq!(report.counts.unwrap().rejected, 3);
+    assert_snapshot!(world.query("select record, count(*), count(raw), (array_agg(raw is not null order by id))[1] from etl.reject group by 1 order by 1").await, @"
+    1 | 7 | 1 | t
+    2 | 1 | 1 | t
+    3 | 7 | 1 | t
+    ");
+    assert_snapshot!(world.query("select record, line, encode(raw, 'escape') from etl.rejected_record order by 1").await, @"
+    1 | 2 | ,4,-1,x,-1,-1,y
+    2 | 3 | ,,,,,,,,,,,,,,,,,,,,,
+    3 | 4 | ,4,-1,x,-1,-1,y
+    ");
+    // Whoever deletes the violation that has them has deleted them. The record of before is not shown instead.
+    world.query("delete from etl.reject where record = 3 and raw is not null").await;
+    let filter = RejectFilter { load: report.load_id, ..RejectFilter::default() };
+    let (page, _) = world.database.page_of_rejects(&filter, RejectCursor::default()).await.unwrap();
+    let bytes = |record: i64| {
+        page.iter().filter(move |reject| reject.violation.record.0 == record).map(|reject| reject.violation.raw.len())
+    };
+    assert!(
+        bytes(1).all(|length| length == 15)
+            && bytes(2).all(|length| length == 21)
+            && bytes(3).all(|length| length == 0)
+    );
+    assert_eq!([bytes(1).count(), bytes(2).count()], [7, 1]);
 }
 
 #[tokio::test]

@@ -145,6 +145,23 @@ async fn too_many_rejects_fail_the_file_with_nothing_written_but_the_rejects() {
 }
 
 #[tokio::test]
+async fn by_default_a_file_with_more_than_a_million_bad_records_fails_and_the_first_million_are_kept() {
+    let world = World::new().await;
+    let header = ASSETS.lines().next().unwrap();
+    let report = world.drop_file("incoming/assets/1.csv", format!("{header}\n{}", "x\n".repeat(1_000_002))).await;
+    let counts = report.counts.unwrap();
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("too_many_rejects")));
+    assert_eq!((counts.read, counts.rejected, counts.withheld), (1_000_002, 1_000_000, 2));
+    let error = report.error.unwrap();
+    assert!(
+        error.contains("1000002 of 1000002 records are rejected, more than load.max_rejects = 1000000 allows"),
+        "{error}"
+    );
+    assert!(error.ends_with("and the first 1000000 rejects are kept"), "{error}");
+    assert_eq!(world.query("select count(*), max(record) from etl.reject").await, "1000000 | 1000000");
+}
+
+#[tokio::test]
 async fn a_share_of_rejects_over_the_limit_fails_the_file() {
     for (rate, status) in [("0.2", LoadStatus::Loaded), ("0.19", LoadStatus::Failed)] {
         let world = World::with(&[("LOAD__MAX_REJECT_RATE", rate)]).await;

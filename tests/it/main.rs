@@ -37,6 +37,7 @@ mod read_only;
 mod replay;
 mod report;
 mod resume;
+mod rights;
 mod sandbox;
 mod security;
 mod stream;

@@ -11,10 +11,10 @@ use small_etl::pipeline::Request;
 use crate::contract::ASSETS;
 use crate::support::Scratch;
 use crate::support::postgres::Postgres;
-use crate::world::{World, empty_database, query, settings_for};
+use crate::world::{World, datasets, empty_database, query, settings_for};
 
 /// The statements that undo each migration, the newest first, with its number.
-fn undo_scripts() -> Vec<(i64, String)> {
+pub fn undo_scripts() -> Vec<(i64, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/undo");
     let mut scripts: Vec<(i64, String)> = fs::read_dir(folder)
         .unwrap()
@@ -48,7 +48,8 @@ fn database(url: &str) -> Database {
 async fn two_workers_that_migrate_at_once_apply_each_migration_once() {
     let (url, _) = empty_database().await;
     let (one, two) = (database(&url), database(&url));
-    let (one, two) = tokio::join!(one.migrate(None), two.migrate(None));
+    let datasets = datasets();
+    let (one, two) = tokio::join!(one.migrate(None, &datasets), two.migrate(None, &datasets));
     let (one, two) = (one.unwrap().len(), two.unwrap().len());
     let all = undo_scripts().len();
     assert_eq!((one.max(two), one.min(two)), (all, 0));
@@ -60,14 +61,14 @@ async fn the_documented_way_back_leaves_nothing_and_the_way_forth_works_again() 
     let (url, _) = empty_database().await;
     let objects = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
         where n.nspname in ('etl', 'public') and c.relname <> 'refinery_schema_history' and c.relname not like 'refinery%'";
-    database(&url).migrate(None).await.unwrap();
+    database(&url).migrate(None, &datasets()).await.unwrap();
     assert_ne!(query(&url, objects).await, "0");
     let scripts = undo_scripts();
     for (_, undo) in &scripts {
         query(&url, undo).await;
     }
     assert_eq!(query(&url, objects).await, "0");
-    assert_eq!(database(&url).migrate(None).await.unwrap().len(), scripts.len());
+    assert_eq!(database(&url).migrate(None, &datasets()).await.unwrap().len(), scripts.len());
 }
 
 #[tokio::test]
@@ -98,13 +99,13 @@ async fn a_role_that_was_there_before_is_limited_too_unless_somebody_did() {
     let url = server.url("postgres");
     let limit = "select rolconnlimit from pg_roles where rolname = 'small_etl_ingest'";
     query(&url, "create role small_etl_ingest login password 'theirs'").await;
-    database(&url).migrate(None).await.unwrap();
+    database(&url).migrate(None, &datasets()).await.unwrap();
     assert_eq!(query(&url, limit).await, "9");
     query(&url, "alter role small_etl_ingest connection limit 20").await;
     for (_, undo) in undo_scripts().iter().filter(|(number, _)| *number >= 9) {
         query(&url, undo).await;
     }
-    database(&url).migrate(None).await.unwrap();
+    database(&url).migrate(None, &datasets()).await.unwrap();
     assert_eq!(query(&url, limit).await, "20");
 }
 

@@ -1,10 +1,11 @@
 //! Workers that are killed, paused, cut off or out of time: what they leave is finished by the next one.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::{Either, select};
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -15,9 +16,9 @@ use small_etl::services::Deadline;
 
 use crate::contract::{ASSETS, TRADES};
 use crate::support::postgres::Postgres;
-use crate::support::proxy::{Fault, Proxy, Which};
+use crate::support::proxy::{Fault, Moment, Proxy, Which};
 use crate::support::s3::{ReadFault, S3Server};
-use crate::world::{World, signal};
+use crate::world::{World, client, signal};
 
 const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
 const KEY: &str = "incoming/assets/1.csv";
@@ -48,18 +49,18 @@ fn all_still_there(before: &str, after: &str) -> bool {
     before.lines().all(|row| after.lines().any(|other| other == row))
 }
 
-/// Kills a worker right before its `step`-th step in Postgres, or right after Postgres has acted on it. Returns
-/// whether it was killed before it came to its end.
-async fn kill_at(world: &World, proxy: &Proxy, key: &str, step: usize, answered: bool) -> bool {
+/// Kills a worker right before one of its messages to Postgres, or right after Postgres has acted on it. Returns whether it was
+/// killed before it came to its end.
+async fn kill_at(world: &World, proxy: &Proxy, key: &str, moment: impl Into<Moment>, answered: bool) -> bool {
     let fault = if answered { Fault::CallAnswered } else { Fault::Call };
-    let ended = world.signalled_worker(key, proxy, (Which::Step, step), fault, "KILL").finish().await;
+    let ended = world.signalled_worker(key, proxy, moment, fault, "KILL").finish().await;
     proxy.disarm();
     world.end_leases().await;
     ended.is_none()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_at_any_step_leaves_nothing_half_done() {
+/// Kills a worker at each of its steps in turn. Returns how many there are, and how many left some rows of the file, not all.
+async fn kill_at_each_step(answered: bool) -> (usize, usize) {
     let settings = [("LOAD__BATCH_SIZE", "3"), ("LOAD__CONNECTIONS", "1")];
     let trades = TRADES.replace("10000000003", "10000000009");
     let undisturbed = undisturbed(&settings, &[("incoming/trades/0.csv", &trades), (KEY, ASSETS)]).await;
@@ -67,45 +68,59 @@ async fn a_worker_killed_at_any_step_leaves_nothing_half_done() {
     let proxy = world.proxy();
     world.put("incoming/trades/0.csv", trades.clone()).await;
     world.put(KEY, ASSETS).await;
-    let mut killed = 0;
+    let mut partly = 0;
     for step in 1.. {
         world.query("truncate asset, trade, etl.load restart identity cascade").await;
         world.load("incoming/trades/0.csv").await;
-        let was_killed = kill_at(&world, &proxy, KEY, step, step % 2 == 0).await;
+        let was_killed = kill_at(&world, &proxy, KEY, (Which::Step, step), answered).await;
         let written = world.query(WRITTEN).await;
+        partly += usize::from(written.lines().count() == 3);
         let report = world.load(KEY).await;
         assert!(matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate), "step {step}: {report:?}");
         assert_eq!(world.outcome().await, undisturbed, "killed at step {step}");
         let rows = world.query(WRITTEN).await;
         assert!(all_still_there(&written, &rows), "step {step}: a committed row was written again");
         if !was_killed {
-            break;
+            return (step - 1, partly);
         }
-        killed += 1;
     }
-    assert!(killed > 30, "only {killed} steps");
+    unreachable!("a worker comes to its end")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_at_any_step_leaves_nothing_half_done() {
+    let (before, after) = tokio::join!(kill_at_each_step(false), kill_at_each_step(true));
+    assert_eq!(before.0, after.0, "the same steps, before and after Postgres has acted on each");
+    // One batch of the two is committed for some of them.
+    assert!(before.0 > 30 && before.1 > 3 && after.1 > 3, "{before:?} {after:?}");
 }
 
 #[derive(Clone, Debug)]
 struct Murders {
-    rows: usize,
+    batches: usize,
     batch_size: usize,
-    /// At which step each of the first workers is killed, and whether after Postgres has acted on it.
-    kills: Vec<(usize, bool)>,
+    /// After how many commits and steps each of the first workers is killed, and whether after Postgres has acted on the last.
+    kills: Vec<(usize, usize, bool)>,
 }
 
+/// At the fourth commit of a worker the two batches that were under way are committed; before the last batch is, some are not.
+const FIRST_COMMIT: usize = 4;
+
 fn murders() -> impl Strategy<Value = Murders> {
-    let kills = prop::collection::vec((5..50_usize, any::<bool>()), 1..3);
-    (1..60_usize, 1..15_usize, kills).prop_map(|(rows, batch_size, kills)| Murders { rows, batch_size, kills })
+    (FIRST_COMMIT..12, 2..8_usize).prop_flat_map(|(batches, batch_size)| {
+        let kill = (FIRST_COMMIT..=batches, 1..6_usize, any::<bool>());
+        let kills = prop::collection::vec(kill, 1..3);
+        kills.prop_map(move |kills| Murders { batches, batch_size, kills })
+    })
 }
 
 #[test]
 fn wherever_workers_are_killed_the_load_ends_as_an_undisturbed_one() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
-    let killed = Cell::new(0);
-    let outcome = runner.run(&murders(), |Murders { rows, batch_size, kills }| {
+    let outcome = runner.run(&murders(), |Murders { batches, batch_size, kills }| {
         runtime.block_on(async {
+            let rows = batches * batch_size;
             let batch_size = batch_size.to_string();
             let settings = [("LOAD__BATCH_SIZE", batch_size.as_str())];
             let file = assets(rows);
@@ -113,10 +128,14 @@ fn wherever_workers_are_killed_the_load_ends_as_an_undisturbed_one() {
             let world = World::with(&settings).await;
             let proxy = world.proxy();
             world.put(KEY, file).await;
-            for (step, answered) in kills {
-                killed.set(killed.get() + i32::from(kill_at(&world, &proxy, KEY, step, answered).await));
+            for (nth, (after_commits, n, answered)) in kills.into_iter().enumerate() {
+                let moment = Moment { after_commits, which: Which::Step, n };
+                let was_killed = kill_at(&world, &proxy, KEY, moment, answered).await;
+                // A later worker has less to do, and may come to its end.
+                prop_assert!(was_killed || nth > 0, "the first worker was not killed");
             }
             let written = world.query(WRITTEN).await;
+            prop_assert!(!written.is_empty(), "no batch was committed before");
             world.load(KEY).await;
             prop_assert_eq!(world.outcome().await, expected);
             let rows = world.query(WRITTEN).await;
@@ -125,7 +144,6 @@ fn wherever_workers_are_killed_the_load_ends_as_an_undisturbed_one() {
         })
     });
     outcome.unwrap();
-    assert!(killed.get() > 0, "nobody was killed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,16 +178,26 @@ async fn a_worker_paused_past_its_lease_commits_nothing_more_when_it_wakes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_three_deliveries_of_one_event_two_of_them_at_once_one_loads() {
-    let world = World::with(&[("LOAD__BATCH_SIZE", "5")]).await;
-    world.put(KEY, assets(100)).await;
-    let (one, two) = tokio::join!(world.load(KEY), world.load(KEY));
-    let three = world.load(KEY).await;
-    let mut statuses = [one.status.name(), two.status.name(), three.status.name()];
-    statuses.sort_unstable();
-    // The second may come so late that the first has ended.
-    assert!(matches!(statuses, ["duplicate", "in_progress" | "duplicate", "loaded"]), "{statuses:?}");
-    assert_eq!(world.query("select count(*), max(attempt) from etl.load").await, "1 | 1");
-    assert_eq!(world.query("select count(*) from asset").await, "86");
+    let world = World::with(&[("LOAD__CONNECTIONS", "1")]).await;
+    let (session, _driver) = client(&world.url).await;
+    for round in 1..=3 {
+        let key = format!("incoming/assets/{round}.csv");
+        world.put(&key, assets(100).replace("\nA", &format!("\n{round}-"))).await;
+        // Nobody can write a row, so that the one that loads is still at it when the other is answered.
+        session.batch_execute("begin; lock table asset in exclusive mode").await.unwrap();
+        let (one, two) = (world.worker(&key, None).finish(), world.worker(&key, None).finish());
+        let (one, two) = (pin!(one), pin!(two));
+        let (first, other) = match select(one, two).await {
+            Either::Left((first, other)) | Either::Right((first, other)) => (first, other),
+        };
+        assert_eq!(first.unwrap().unwrap()["status"], "in_progress");
+        world.wait_for_lock_waiters(1).await;
+        session.batch_execute("commit").await.unwrap();
+        assert_eq!(other.await.unwrap().unwrap()["status"], "loaded");
+        assert_eq!(world.load(&key).await.status, LoadStatus::Duplicate);
+    }
+    assert_eq!(world.query("select count(*), max(attempt) from etl.load").await, "3 | 1");
+    assert_eq!(world.query("select count(*) from asset").await, (3 * 86).to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

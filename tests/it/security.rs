@@ -1,13 +1,17 @@
 //! The promises of SECURITY.md: how programs log in, what is noted, what is encrypted, and what the ingest role cannot do.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use hmac::{Hmac, KeyInit, Mac};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
@@ -41,37 +45,100 @@ fn password_that_arrives(listener: &TcpListener) -> (String, String) {
     (user, String::from_utf8_lossy(&password).trim_end_matches('\0').to_owned())
 }
 
+const SECRET: &str = "canary/secret+key";
+
+fn hmac(key: &[u8], text: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// The parameters of a query, decoded.
+fn parameters(token: &str) -> BTreeMap<String, String> {
+    url::Url::parse(&format!("https://{token}")).unwrap().query_pairs().into_owned().collect()
+}
+
+/// Checks a token as RDS does, which knows the secret: who is let in by it, or why nobody is. The signature is computed as
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html> says.
+fn let_in(token: &str, secret: &str, now: DateTime<Utc>) -> Result<String, &'static str> {
+    let encoded = |text: &str| -> String {
+        let byte = |byte: u8| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        };
+        text.bytes().map(byte).collect()
+    };
+    let host = token.split('/').next().unwrap();
+    let mut query = parameters(token);
+    let signature = query.remove("X-Amz-Signature").ok_or("no signature")?;
+    let pairs: Vec<String> =
+        query.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+    let empty = hex::encode(Sha256::digest(b""));
+    let request = format!("GET\n/\n{}\nhost:{host}\n\nhost\n{empty}", pairs.join("&"));
+    let scope = query["X-Amz-Credential"].split_once('/').ok_or("no scope")?.1;
+    let text = format!(
+        "AWS4-HMAC-SHA256\n{}\n{scope}\n{}",
+        query["X-Amz-Date"],
+        hex::encode(Sha256::digest(request.as_bytes()))
+    );
+    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part));
+    if hex::encode(hmac(&key, &text)) != signature {
+        return Err("the signature is wrong");
+    }
+    let signed_at = NaiveDateTime::parse_from_str(&query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").unwrap().and_utc();
+    let age = (now - signed_at).num_seconds();
+    // The clock of the sender may be ahead by a little.
+    if age > query["X-Amz-Expires"].parse::<i64>().unwrap() || age < -60 {
+        return Err("it is too old, or of tomorrow");
+    }
+    let for_rds = query["Action"] == "connect" && scope.ends_with("/eu-central-1/rds-db/aws4_request");
+    if for_rds { Ok(query["DBUser"].clone()) } else { Err("it is for another service") }
+}
+
 #[test]
 fn with_iam_the_password_is_a_token_that_rds_can_check() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_small-etl"))
-        .args(["migrate"])
-        .envs([
-            ("DATABASE_URL", format!("postgres://small_etl_ingest@127.0.0.1:{port}/etl").as_str()),
-            ("SMALL_ETL__DATABASE__LOGIN", "iam"),
-            ("AWS_REGION", "eu-central-1"),
-            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "canary"),
-        ])
-        .spawn()
-        .unwrap();
-    let (user, token) = password_that_arrives(&listener);
-    program.wait().unwrap();
-    assert_eq!(user, "small_etl_ingest");
-    let place = format!("127.0.0.1:{port}/?Action=connect&DBUser=small_etl_ingest");
-    assert!(token.starts_with(&place), "{token}");
-    // The form that RDS demands; who asks for it and until when is signed with it.
-    for part in [
-        "X-Amz-Algorithm=AWS4-HMAC-SHA256",
-        "%2Feu-central-1%2Frds-db%2Faws4_request",
-        "X-Amz-Expires=900",
-        "X-Amz-SignedHeaders=host",
-        "X-Amz-Signature=",
-    ] {
-        assert!(token.contains(part), "{part} is missing in {token}");
+    // The credentials of a function are temporary, and then their session is signed as well.
+    for session in [None, Some("a session/with+signs==")] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_small-etl"))
+            .args(["migrate"])
+            .env_remove("AWS_SESSION_TOKEN")
+            .envs([
+                ("DATABASE_URL", format!("postgres://small_etl_ingest@127.0.0.1:{port}/etl").as_str()),
+                ("SMALL_ETL__DATABASE__LOGIN", "iam"),
+                ("AWS_REGION", "eu-central-1"),
+                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+                ("AWS_SECRET_ACCESS_KEY", SECRET),
+            ])
+            .envs(session.map(|session| ("AWS_SESSION_TOKEN", session)))
+            .spawn()
+            .unwrap();
+        let (user, token) = password_that_arrives(&listener);
+        program.wait().unwrap();
+        let now = Utc::now();
+        assert_eq!(let_in(&token, SECRET, now).as_deref(), Ok("small_etl_ingest"), "{token}");
+        assert_eq!(user, "small_etl_ingest");
+        assert!(token.starts_with(&format!("127.0.0.1:{port}/?")) && !token.contains("canary"), "{token}");
+        let signed = parameters(&token);
+        assert!(signed["X-Amz-Credential"].starts_with("AKIDEXAMPLE/"), "{token}");
+        assert_eq!(signed.get("X-Amz-Security-Token").map(String::as_str), session);
+        assert_eq!(signed["X-Amz-Expires"], "900", "15 minutes, as RDS demands");
+
+        // Nobody else is let in by it, nowhere else, and not later.
+        let tampered = [
+            ("small_etl_ingest", "postgres"),
+            ("X-Amz-Expires=900", "X-Amz-Expires=999999"),
+            (format!("127.0.0.1:{port}").as_str(), "elsewhere:5432"),
+        ]
+        .map(|(from, to)| token.replacen(from, to, 1));
+        for other in &tampered {
+            assert_ne!(*other, token);
+            assert_eq!(let_in(other, SECRET, now), Err("the signature is wrong"), "{other}");
+        }
+        assert_eq!(let_in(&token, "another secret", now), Err("the signature is wrong"));
+        assert_eq!(let_in(&token, SECRET, now + TimeDelta::minutes(16)), Err("it is too old, or of tomorrow"));
     }
-    assert!(!token.contains("canary"));
 }
 
 /// A server on which the role `loader` needs a password.
@@ -368,6 +435,39 @@ async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use
             ),
         "{clear}{error}"
     );
+}
+
+/// The limits of an encryption that gives equal values equal bytes; SECURITY.md names them.
+#[tokio::test]
+async fn without_the_key_lengths_show_and_guesses_can_be_confirmed() {
+    let folder = Scratch::new("clients");
+    let world = clients(&folder).await;
+    // How the rows of a file fared.
+    let load = async |name: &str, content: String| {
+        let key = format!("incoming/clients/{name}.csv");
+        world.put(&key, content).await;
+        let (answer, error) = small_etl(&world, &["load", &format!("s3://{}/{key}", world.bucket), "--json"]);
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{error}"));
+        ["inserted", "updated", "unchanged"].map(|outcome| answer["loads"][0][outcome].as_i64().unwrap())
+    };
+    assert_eq!(load("1", CLIENTS.replace("C2,canary-2", "C2,canary-1")).await, [2, 0, 0]);
+    let owner = World::admin_url(&world);
+    let stored = "select encode(tax_number, 'hex') from client order by client_id";
+    let before = query(&owner, stored).await;
+    let lengths = "select octet_length(tax_number), octet_length(\"limit\") from client order by client_id";
+    let expected = format!("{0} | {1}\n{0} | -", "canary-1".len() + 37, "100.50".len() + 37);
+    assert_eq!(query(&owner, lengths).await, expected);
+    let (one, two) = before.split_once('\n').unwrap();
+    assert_ne!(one, two, "equal values of two rows are different bytes");
+
+    let guess = |tax: &str, minute: u8| {
+        format!("client_id,tax_number,limit,seen_at\nC1,{tax},100.5,2025-12-22T14:{minute}:00\n")
+    };
+    assert_eq!(load("2", guess("canary-1", 30)).await, [0, 0, 1], "counts tell a right guess");
+    assert_eq!(load("3", guess("canary-1", 31)).await, [0, 1, 0]);
+    assert_eq!(query(&owner, stored).await, before, "a right guess leaves the bytes as they are");
+    assert_eq!(load("4", guess("canary-9", 32)).await, [0, 1, 0]);
+    assert_ne!(query(&owner, stored).await, before);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use small_etl::error::{Error, ErrorKind};
 
 use crate::support::Scratch;
 use crate::support::postgres::{Postgres, make_private};
-use crate::world::settings_for;
+use crate::world::{datasets, settings_for};
 
 pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -45,7 +45,7 @@ impl TlsServer {
         let url = format!("postgres://postgres@{host}:{}/postgres?sslmode={mode}", self.server.port);
         let roots = self.scratch.path().join(roots);
         let settings = settings_for(&url, &[("DATABASE__ROOT_CERTIFICATES", roots.to_str().unwrap())]);
-        Database::new(&settings.database()?)?.migrate(None).await.map(|_| ())
+        Database::new(&settings.database()?)?.migrate(None, &datasets()).await.map(|_| ())
     }
 }
 
@@ -67,7 +67,7 @@ async fn a_server_without_tls_is_refused_and_never_spoken_to_in_plain_text() {
     for mode in ["verify-full", "require"] {
         let url = format!("postgres://postgres@localhost:{}/postgres?sslmode={mode}", server.port);
         let database = Database::new(&settings_for(&url, &[]).database().unwrap()).unwrap();
-        let error = database.migrate(None).await.unwrap_err();
+        let error = database.migrate(None, &datasets()).await.unwrap_err();
         assert!(error.chain().contains("TLS"), "{}", error.chain());
     }
 }
@@ -83,7 +83,11 @@ async fn a_server_that_goes_away_in_a_handshake_is_asked_again_and_no_mistake_of
             stream.read_exact(&mut request).and_then(|()| stream.write_all(b"S")).unwrap();
         }
     });
-    let error = Database::new(&settings_for(&url, &[]).database().unwrap()).unwrap().migrate(None).await.unwrap_err();
+    let error = Database::new(&settings_for(&url, &[]).database().unwrap())
+        .unwrap()
+        .migrate(None, &datasets())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection, "{}", error.chain());
 }
 

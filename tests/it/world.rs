@@ -17,7 +17,7 @@ use serde_json::Value;
 use small_etl::config::Settings;
 use small_etl::data_access::postgres::Database;
 use small_etl::data_access::s3::ObjectStore;
-use small_etl::domain::{LoadReport, Location};
+use small_etl::domain::{Datasets, LoadReport, Location};
 use small_etl::error::Result;
 use small_etl::pipeline::{self, Context, Request};
 use small_etl::services::Parts;
@@ -26,7 +26,7 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::support::moto::Moto;
 use crate::support::postgres::Postgres;
-use crate::support::proxy::{Act, Fault, Proxy, Which};
+use crate::support::proxy::{Act, Fault, Moment, Proxy};
 use crate::support::s3::S3Server;
 
 const INGEST_PASSWORD: &str = "only-in-tests";
@@ -63,7 +63,12 @@ fn servers() -> &'static Servers {
 pub struct World {
     pub context: Context,
     pub database: Database,
+    /// The database for the owner of the server.
+    owner: String,
+    /// The same for tests, which look at everything as the owner unless they say otherwise.
     pub url: String,
+    /// The same for the program, which has the rights of the role of ingest and no others.
+    pub login: String,
     pub bucket: String,
     pub s3: S3Client,
     pub s3_server: Arc<S3Server>,
@@ -98,18 +103,40 @@ impl World {
 
     /// A world on servers of its own, which may be stopped and may fail.
     pub async fn on_servers(postgres: &Postgres, s3_server: Arc<S3Server>, settings: &[(&str, &str)]) -> Self {
-        let world = Self::at(postgres.url("postgres"), database_name(), s3_server, settings).await;
-        world.database.migrate(None).await.expect("the migrations are good");
-        world
+        let url = postgres.url("postgres");
+        migrate(&url, None, &datasets()).await;
+        create_ingest_role(&url).await;
+        Self::at(url, database_name(), s3_server, settings).await
+    }
+
+    /// A world in a database that is there already.
+    pub async fn on_database(url: String, name: String, settings: &[(&str, &str)]) -> Self {
+        create_ingest_role(&url).await;
+        Self::at(url, name, Arc::clone(&servers().s3), settings).await
     }
 
     async fn at(url: String, bucket: String, s3_server: Arc<S3Server>, settings: &[(&str, &str)]) -> Self {
         let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let (context, database) = parts(&url, &settings, ObjectStore::with_config(&s3_server.config()));
+        let login = as_ingest_role(&url);
+        let (context, database) = parts(&login, &settings, ObjectStore::with_config(&s3_server.config()));
         let s3 = s3_server.client();
         s3.create_bucket().bucket(&bucket).send().await.expect("create a bucket");
         let program = env!("CARGO_BIN_EXE_small-etl").into();
-        Self { context, database, url, bucket, s3, s3_server, settings, moto: None, config: None, program }
+        let owner = url.clone();
+        Self {
+            context,
+            database,
+            owner,
+            url,
+            login,
+            bucket,
+            s3,
+            s3_server,
+            settings,
+            moto: None,
+            config: None,
+            program,
+        }
     }
 
     /// A world whose bucket keeps versions, and that may have queues.
@@ -140,7 +167,7 @@ impl World {
     pub fn under(mut self, settings: &[(&str, &str)]) -> Self {
         self.settings.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         let store = ObjectStore::with_config(&self.moto.map_or_else(|| self.s3_server.config(), Moto::config));
-        (self.context, self.database) = parts(&self.url, &self.settings, store);
+        (self.context, self.database) = parts(&self.login, &self.settings, store);
         self
     }
 
@@ -157,17 +184,17 @@ impl World {
 
     /// The database of this world for the owner of the server.
     pub fn admin_url(&self) -> String {
-        let path = url::Url::parse(&self.url).expect("the URL is good").path().trim_start_matches('/').to_owned();
-        in_database(&servers().admin_url, &path)
+        self.owner.clone()
     }
 
-    /// The same world, but logged in with the rights of the role of ingest.
-    pub fn into_ingest_role(mut self) -> Self {
-        let mut url = url::Url::parse(&self.url).expect("the URL is good");
-        url.set_username(&ingest_role()).expect("a URL with a host takes a user");
-        url.set_password(Some(INGEST_PASSWORD)).expect("a URL with a host takes a password");
-        self.url = url.into();
-        self.under(&[])
+    /// The same world, where tests, too, look at everything with the rights of the role of ingest.
+    pub fn into_ingest_role(self) -> Self {
+        Self { url: self.login.clone(), ..self }
+    }
+
+    /// Brings the schema up to date as its owner, and grants what the datasets of this world need.
+    pub async fn migrate(&self, more: Option<&Path>) {
+        migrate(&self.owner, more, &self.context.datasets).await;
     }
 
     /// A proxy in front of the database.
@@ -177,15 +204,12 @@ impl World {
 
     /// Reaches the database through a proxy from now on; [`World::query`] does not.
     pub fn behind(mut self, proxy: &Proxy) -> Self {
-        let behind = self.url_behind(proxy);
-        let direct = std::mem::replace(&mut self.url, behind);
-        self = self.under(&[]);
-        self.url = direct;
-        self
+        self.login = self.login_behind(proxy);
+        self.under(&[])
     }
 
-    fn url_behind(&self, proxy: &Proxy) -> String {
-        let mut url = url::Url::parse(&self.url).expect("the URL is good");
+    fn login_behind(&self, proxy: &Proxy) -> String {
+        let mut url = url::Url::parse(&self.login).expect("the URL is good");
         url.set_host(Some("127.0.0.1")).expect("a URL with a host takes another");
         url.set_port(Some(proxy.port)).expect("a URL with a host takes a port");
         url.into()
@@ -194,7 +218,7 @@ impl World {
     /// Variables for another process that works on the same database and bucket under the same settings.
     pub fn variables(&self) -> Vec<(String, String)> {
         let mut variables = self.moto.map_or_else(|| self.s3_server.variables(), Moto::variables);
-        variables.push(("DATABASE_URL".into(), self.url.clone()));
+        variables.push(("DATABASE_URL".into(), self.login.clone()));
         variables.push(("SMALL_ETL_ENV".into(), "test".into()));
         variables.extend(self.config.iter().map(|path| ("SMALL_ETL_CONFIG".into(), path.display().to_string())));
         variables.extend(self.settings.iter().map(|(name, value)| (format!("SMALL_ETL__{name}"), value.clone())));
@@ -204,17 +228,17 @@ impl World {
     /// A process of its own that loads what lies under `key`, through a proxy where there is one.
     pub fn worker(&self, key: &str, proxy: Option<&Proxy>) -> Worker {
         let address = format!("s3://{}/{key}", self.bucket);
-        let url = proxy.map_or_else(|| self.url.clone(), |proxy| self.url_behind(proxy));
+        let url = proxy.map_or_else(|| self.login.clone(), |proxy| self.login_behind(proxy));
         let arguments = ["load", &address, "--json"];
         Worker::start(&self.program, &arguments, self.variables().into_iter().chain([("DATABASE_URL".into(), url)]))
     }
 
-    /// The same, and a signal that it gets at its `n`-th message to Postgres of this kind.
+    /// The same, and a signal that it gets at one of its messages to Postgres.
     pub fn signalled_worker(
         &self,
         key: &str,
         proxy: &Proxy,
-        (which, n): (Which, usize),
+        moment: impl Into<Moment>,
         fault: fn(Act) -> Fault,
         name: &'static str,
     ) -> Worker {
@@ -222,7 +246,8 @@ impl World {
         let target = Arc::clone(&pid);
         // Held until the process has a number: it may be faster than this thread.
         let mut pid = pid.lock().expect("nobody panicked with it");
-        proxy.at(which, n, fault(Box::new(move || signal(*target.lock().expect("nobody panicked with it"), name))));
+        let act = Box::new(move || signal(*target.lock().expect("nobody panicked with it"), name));
+        proxy.at_moment(moment.into(), fault(act));
         let worker = self.worker(key, Some(proxy));
         *pid = worker.pid();
         worker
@@ -309,7 +334,12 @@ impl World {
 
     /// The result of a query as text: a line for each row, cells between ` | `, a null as `-`.
     pub async fn query(&self, sql: &str) -> String {
-        query(&self.url, sql).await
+        let answer = query(&self.url, sql).await;
+        if sql.contains("create table") {
+            // A table that a test makes by hand is granted as one that a migration makes.
+            self.migrate(None).await;
+        }
+        answer
     }
 }
 
@@ -391,6 +421,17 @@ pub fn settings_for(url: &str, more: &[(&str, &str)]) -> Settings {
     Settings::from_variables(variables).expect("the settings are good")
 }
 
+/// The datasets that are compiled in.
+pub fn datasets() -> Datasets {
+    settings_for("", &[]).datasets().expect("the definitions are good")
+}
+
+async fn migrate(url: &str, more: Option<&Path>, datasets: &Datasets) {
+    let options = settings_for(url, &[]).database().expect("a URL is set");
+    let owner = Database::new(&options).expect("the URL is good");
+    owner.migrate(more, datasets).await.expect("the migrations are good");
+}
+
 /// A database without any schema, and its name.
 pub async fn empty_database() -> (String, String) {
     let name = database_name();
@@ -406,11 +447,8 @@ async fn fresh_database() -> (String, String) {
     let template = TEMPLATE
         .get_or_init(|| async {
             let (url, name) = empty_database().await;
-            let options = settings_for(&url, &[]).database().expect("a URL is set");
-            Database::new(&options).expect("the URL is good").migrate(None).await.expect("the migrations are good");
-            let role = ingest_role();
-            query(&url, &format!("create role \"{role}\" login password '{INGEST_PASSWORD}' in role small_etl_ingest"))
-                .await;
+            migrate(&url, None, &datasets()).await;
+            create_ingest_role(&url).await;
             name
         })
         .await;
@@ -430,6 +468,26 @@ fn database_name() -> String {
 /// A role of this process alone: the password of the real one is the server's owner's.
 fn ingest_role() -> String {
     format!("{}ingest", database_prefix())
+}
+
+async fn create_ingest_role(url: &str) {
+    let role = ingest_role();
+    query(
+        url,
+        &format!(
+            "do $$ begin create role \"{role}\" login password '{INGEST_PASSWORD}' in role small_etl_ingest; \
+             exception when duplicate_object or unique_violation then null; end $$"
+        ),
+    )
+    .await;
+}
+
+/// The same database for that role.
+fn as_ingest_role(url: &str) -> String {
+    let mut url = url::Url::parse(url).expect("the URL is good");
+    url.set_username(&ingest_role()).expect("a URL with a host takes a user");
+    url.set_password(Some(INGEST_PASSWORD)).expect("a URL with a host takes a password");
+    url.into()
 }
 
 fn database_prefix() -> String {

@@ -34,6 +34,21 @@ pub enum Which {
     CopyData,
 }
 
+/// A message of the clients: the `n`-th of a kind from now on, or once so many commits have been passed on. The counts start
+/// at 1 and go over all connections.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    pub after_commits: usize,
+    pub which: Which,
+    pub n: usize,
+}
+
+impl From<(Which, usize)> for Moment {
+    fn from((which, n): (Which, usize)) -> Self {
+        Self { after_commits: 0, which, n }
+    }
+}
+
 /// What a test does at a message. It may take its time.
 pub type Act = Box<dyn FnOnce() + Send>;
 
@@ -69,10 +84,15 @@ impl Proxy {
     }
 
     /// Arms a fault: it happens once, right before the `n`-th message from now that is one of `which` goes on to the
-    /// server. The count starts at 1 and goes over all connections.
+    /// server.
     pub fn at(&self, which: Which, n: usize, fault: Fault) {
+        self.at_moment((which, n).into(), fault);
+    }
+
+    /// Arms a fault: it happens once, right before that message goes on to the server.
+    pub fn at_moment(&self, Moment { after_commits, which, n }: Moment, fault: Fault) {
         assert!(n > 0, "the first message has number 1");
-        self.script.lock().armed.push(Armed { which, left: n, fault });
+        self.script.lock().armed.push(Armed { after_commits, which, left: n, fault });
     }
 
     /// Forgets the faults that have not happened, and says how many they were.
@@ -111,6 +131,8 @@ struct Plan {
 }
 
 struct Armed {
+    /// So many commits are to be seen before anything counts.
+    after_commits: usize,
     which: Which,
     /// It is this message's turn when none is left after it.
     left: usize,
@@ -148,8 +170,12 @@ impl Script {
     /// Counts a message and takes the faults whose turn it is.
     fn due(&self, message: &[u8]) -> Vec<Fault> {
         let mut plan = self.lock();
-        for armed in plan.armed.iter_mut().filter(|armed| armed.which.fits(message)) {
-            armed.left -= 1;
+        for armed in &mut plan.armed {
+            if armed.after_commits > 0 {
+                armed.after_commits -= usize::from(is_commit(message));
+            } else if armed.which.fits(message) {
+                armed.left -= 1;
+            }
         }
         plan.armed.extract_if(.., |armed| armed.left == 0).map(|armed| armed.fault).collect()
     }

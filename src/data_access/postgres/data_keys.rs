@@ -13,7 +13,7 @@ use super::upsert::quoted;
 use super::{Database, query_error};
 use crate::data_access::cipher::{Cipher, Place, data_key_of};
 use crate::data_access::kms::{new_data_key, open_data_key};
-use crate::domain::{Dataset, LoadId, Violation};
+use crate::domain::{Dataset, LoadId, RecordNumber, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A data key as it is kept, wrapped by a key of KMS.
@@ -173,9 +173,16 @@ pub(super) fn sealed(
     mut violations: Vec<Violation>,
 ) -> Result<Vec<Violation>> {
     let Some(cipher) = cipher else { return Ok(violations) };
+    let mut last: Option<(RecordNumber, Arc<[u8]>)> = None;
     for violation in &mut violations {
-        let key = record_key(load, violation.record.0);
-        violation.raw = cipher.encrypt(record_place(&dataset.name, &key), &violation.raw)?.into();
+        violation.raw = match &last {
+            Some((record, sealed)) if *record == violation.record => Arc::clone(sealed),
+            _ => {
+                let key = record_key(load, violation.record.0);
+                cipher.encrypt(record_place(&dataset.name, &key), &violation.raw)?.into()
+            }
+        };
+        last = Some((violation.record, Arc::clone(&violation.raw)));
         violation.data_key = Some(cipher.data_key());
         if dataset.encrypted().any(|column| violation.column.as_ref() == Some(&column.name)) {
             violation.value = None;

@@ -5,7 +5,9 @@ use std::path::Path;
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
+use super::grants::grant;
 use super::{Database, query_error};
+use crate::domain::Datasets;
 use crate::error::{Error, ErrorKind, Result};
 
 mod embedded {
@@ -25,13 +27,15 @@ pub struct AppliedMigration {
 }
 
 impl Database {
-    /// Applies the migrations that are missing, then those in the folder `more`, and returns them.
+    /// Applies the migrations that are missing, then those in the folder `more`, and returns them. Grants the role of ingest what
+    /// it needs for the ledger and for the tables of `datasets`, and nothing else, also where no migration is missing.
     ///
-    /// A second worker waits for the first and then finds nothing to do.
+    /// A second worker waits for the first and then finds no migration to apply.
     ///
     /// # Errors
-    /// `Connection` when the lock is not free in time, `System` when a migration fails; it is then rolled back.
-    pub async fn migrate(&self, more: Option<&Path>) -> Result<Vec<AppliedMigration>> {
+    /// `Connection` when the lock is not free in time, `System` when a migration fails; it is then rolled back. `Configuration`
+    /// where the table of a dataset belongs to another role, which has not granted what is needed.
+    pub async fn migrate(&self, more: Option<&Path>, datasets: &Datasets) -> Result<Vec<AppliedMigration>> {
         let mut runners = vec![embedded::migrations::runner()];
         if let Some(folder) = more {
             let place = format!("migrations.path {}", folder.display());
@@ -48,7 +52,7 @@ impl Database {
         let connected = self.login.apply(&self.config).connect(self.connector.clone()).await;
         let (mut client, connection) = connected.map_err(|error| self.connect_error(error))?;
         let driver = tokio::spawn(connection);
-        let outcome = apply_under_lock(&runners, &mut client).await;
+        let outcome = apply_under_lock(&runners, &mut client, datasets).await;
         drop(client);
         driver.await.map_err(|error| Error::system("drive the connection", error))?.ok();
         outcome
@@ -95,7 +99,11 @@ fn check_encoding(encoding: &str, database: &str) -> Result<()> {
     )))
 }
 
-async fn apply_under_lock(runners: &[Runner], client: &mut Client) -> Result<Vec<AppliedMigration>> {
+async fn apply_under_lock(
+    runners: &[Runner],
+    client: &mut Client,
+    datasets: &Datasets,
+) -> Result<Vec<AppliedMigration>> {
     let failed = |error| query_error("take the migration lock", error);
     client.batch_execute("set timezone = 'UTC'; set lock_timeout = '60s'").await.map_err(failed)?;
     let database = client.query_one("select getdatabaseencoding()::text, current_database()::text", &[]).await;
@@ -109,6 +117,8 @@ async fn apply_under_lock(runners: &[Runner], client: &mut Client) -> Result<Vec
             version: i64::from(migration.version()),
             name: migration.name().to_owned(),
         }));
+        // After each runner: loads of tables that are there go on also where a migration of one's own fails.
+        grant(client, datasets).await?;
     }
     if !applied.is_empty() {
         let versions: Vec<i64> = applied.iter().map(|migration| migration.version).collect();

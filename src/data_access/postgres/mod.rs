@@ -7,6 +7,7 @@ mod data_keys;
 mod delivery;
 mod encode;
 mod fit;
+mod grants;
 mod history;
 mod ledger;
 mod login;

@@ -105,16 +105,21 @@ impl Database {
                  select distinct r.load_id, r.record from etl.reject r where (r.load_id, r.record) > ($5, $6) and {wanted} \
                  order by 1, 2 limit $7 \
              ), sized as ( \
-                 select r.*, row_number() over (partition by r.load_id, r.record order by r.id) as nth, \
-                     sum(octet_length(r.raw)) over (order by r.load_id, r.record) \
-                         - sum(octet_length(r.raw)) over (partition by r.load_id, r.record) as bytes_before \
-                 from page p join etl.reject r using (load_id, record) \
+                 select p.load_id, p.record, b.raw, b.data_key, \
+                     (sum(v.bytes) over (order by p.load_id, p.record))::bigint - v.bytes as bytes_before \
+                 from page p cross join lateral ( \
+                         select raw, data_key from etl.rejected_record b where b.load_id = p.load_id and b.record = p.record) b \
+                     cross join lateral ( \
+                         select coalesce(octet_length(b.raw), 0) + coalesce(sum(octet_length(v.value)), 0)::bigint as bytes \
+                         from etl.reject v where v.load_id = p.load_id and v.record = p.record) v \
              ) \
-             select s.load_id, l.bucket, l.key as file, l.dataset, l.dataset_version, s.state = 'open' as open, s.resolved_by, \
-                 s.first_load_id, s.first_record, s.record, s.line, s.\"column\", s.rule, s.message, s.value, s.key, \
-                 s.byte_offset, s.byte_length, s.data_key, case when s.nth = 1 then s.raw end as raw \
-             from sized s join etl.load l on l.id = s.load_id \
-             where s.bytes_before < $8 order by s.load_id, s.record, s.id",
+             select r.load_id, l.bucket, l.key as file, l.dataset, l.dataset_version, r.state = 'open' as open, r.resolved_by, \
+                 r.first_load_id, r.first_record, r.record, r.line, r.\"column\", r.rule, r.message, r.value, r.key, \
+                 r.byte_offset, r.byte_length, r.is_first, case when r.is_first then s.raw end as raw, s.data_key \
+             from sized s join etl.load l on l.id = s.load_id cross join lateral ( \
+                 select *, row_number() over (order by v.id) = 1 as is_first from etl.reject v \
+                 where v.load_id = s.load_id and v.record = s.record) r \
+             where s.bytes_before < $8 order by r.load_id, r.record, r.id",
             wanted = filter.condition(),
         );
         let rows = self
@@ -145,10 +150,12 @@ impl Database {
         let mut raw: Arc<[u8]> = Arc::default();
         let mut page = Vec::new();
         for row in &rows {
-            if let Some(bytes) = row.get::<_, Option<&[u8]>>("raw") {
-                raw = match row.get("data_key") {
-                    None => bytes.into(),
-                    Some(id) => self.opened(id, row, bytes).await?.into(),
+            if row.get("is_first") {
+                raw = match (row.get::<_, Option<&[u8]>>("raw"), row.get("data_key")) {
+                    // Somebody has deleted the violation at which they stood.
+                    (None, _) => Arc::default(),
+                    (Some(bytes), None) => bytes.into(),
+                    (Some(bytes), Some(id)) => self.opened(id, row, bytes).await?.into(),
                 };
             }
             let range: (Option<i64>, Option<i64>) = (row.get("byte_offset"), row.get("byte_length"));
@@ -269,7 +276,7 @@ pub(super) fn no_such_load(load: LoadId) -> Error {
     Error::new(ErrorKind::Configuration, format!("there is no load {load}; `small-etl status` lists the latest"))
 }
 
-/// Copies violations to `etl.reject`.
+/// Copies violations of whole records to `etl.reject`. The bytes of a record go to its first violation alone.
 pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, violations: &[Violation]) -> Result<()> {
     if violations.is_empty() {
         return Ok(());
@@ -297,9 +304,11 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
     .map(Type::clone);
     let sink = transaction.copy_in(copy).await.map_err(failed)?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+    let mut last = None;
     for violation in violations {
         let Violation { record, line, column, rule, message, value, raw, bytes, key, data_key } = violation;
-        let (raw, offset, length) = (&**raw, bytes.map(|bytes| bytes.offset), bytes.map(|bytes| bytes.length));
+        let raw = (last.replace(record) != Some(record)).then_some(&**raw);
+        let (offset, length) = (bytes.map(|bytes| bytes.offset), bytes.map(|bytes| bytes.length));
         writer
             .as_mut()
             .write(&[

@@ -1,0 +1,92 @@
+//! What the role of ingest may do: in schema `etl` what `grants.sql` says, and with the table of a dataset what its rows need.
+
+use tokio_postgres::{Client, Row, Transaction};
+
+use super::query_error;
+use super::upsert::quoted;
+use crate::domain::{Dataset, Datasets};
+use crate::error::{Error, Result};
+
+/// What a load, its checks and the nightly run read of a row besides the columns of its dataset.
+const SYSTEM_COLUMNS: &str = "ctid, xmin, xmax";
+
+/// Grants the role of ingest what it needs, and takes back whatever else it has on the ledger and on the tables of the datasets.
+/// A table that is not there yet is granted when it is.
+///
+/// # Errors
+/// `Configuration` where a table belongs to another role, which has not granted what is needed; `Connection`, `System`.
+pub(super) async fn grant(client: &mut Client, datasets: &Datasets) -> Result<()> {
+    let failed = |error| query_error("grant small_etl_ingest what it needs", error);
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.batch_execute(include_str!("grants.sql")).await.map_err(failed)?;
+    let mut sets = in_force(&transaction).await.map_err(failed)?;
+    sets.push(datasets.clone());
+    let (mut revoked, mut granted) = (String::new(), String::new());
+    for dataset in sets.iter().flat_map(Datasets::all) {
+        let Some(table) = look_at(&transaction, dataset).await.map_err(failed)? else { continue };
+        let needed = needed(dataset, &table);
+        if table.get("owned") {
+            revoked += &format!("revoke all on public.{} from small_etl_ingest;\n", quoted(&dataset.table));
+            granted += &needed;
+        } else if table.get("lacks") {
+            let Dataset { name, table, .. } = dataset;
+            return Err(Error::configuration(format!(
+                "dataset {name}: table {table} belongs to another role; let its owner run: {needed}"
+            )));
+        }
+    }
+    // Two datasets may write to one table.
+    transaction.batch_execute(&(revoked + &granted)).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// The definitions under which loads go on that have not ended. Definitions that this program cannot read are left out: it
+/// cannot go on with their loads either.
+async fn in_force(transaction: &Transaction<'_>) -> Result<Vec<Datasets>, tokio_postgres::Error> {
+    let statement = "select array_agg(name order by name) as names, array_agg(definition order by name) as definitions \
+        from etl.dataset d where exists ( \
+            select from etl.load l where l.dataset_version = d.version and l.state in ('loading', 'interrupted')) \
+        group by version";
+    let rows = transaction.query(statement, &[]).await?;
+    let sets = rows.iter().filter_map(|row| {
+        let (names, definitions): (Vec<&str>, Vec<&str>) = (row.get("names"), row.get("definitions"));
+        Datasets::parse(names.into_iter().zip(definitions)).ok()
+    });
+    Ok(sets.collect())
+}
+
+/// The dataset's table: whether it is ours to grant, which of the dataset's columns it has, whether the role of ingest lacks a
+/// right to one of them, and the sequences that fill its other columns.
+async fn look_at(transaction: &Transaction<'_>, dataset: &Dataset) -> Result<Option<Row>, tokio_postgres::Error> {
+    let statement = "select pg_has_role(c.relowner, 'usage') as owned, a.*, array( \
+            select distinct s.oid::regclass::text from pg_attrdef f \
+                join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = f.oid and d.refclassid = 'pg_class'::regclass \
+                join pg_class s on s.oid = d.refobjid and s.relkind = 'S' \
+            where f.adrelid = c.oid) as sequences \
+        from pg_class c cross join lateral ( \
+            select array_agg(attname::text order by attnum) as columns, \
+                not bool_and(has_column_privilege('small_etl_ingest', c.oid, attnum, 'select') \
+                    and has_column_privilege('small_etl_ingest', c.oid, attnum, 'insert') \
+                    and (attname = $3 or has_column_privilege('small_etl_ingest', c.oid, attnum, 'update'))) as lacks \
+            from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped and attname = any($2)) a \
+        where c.relnamespace = 'public'::regnamespace and c.relname = $1 and c.relkind in ('r', 'p') and a.columns is not null";
+    let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+    transaction.query_opt(statement, &[&dataset.table, &columns, &dataset.key]).await
+}
+
+/// Rows are looked up, added and changed, and keep their key; no row is deleted.
+fn needed(dataset: &Dataset, table: &Row) -> String {
+    let (columns, sequences): (Vec<&str>, Vec<&str>) = (table.get("columns"), table.get("sequences"));
+    let list = |columns: &[&str]| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let all = list(&columns);
+    let mut rights = format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all})");
+    let settable: Vec<&str> = columns.into_iter().filter(|name| *name != dataset.key).collect();
+    if !settable.is_empty() {
+        rights += &format!(", update ({})", list(&settable));
+    }
+    let mut needed = format!("grant {rights} on public.{} to small_etl_ingest;\n", quoted(&dataset.table));
+    for sequence in sequences {
+        needed += &format!("grant usage on sequence {sequence} to small_etl_ingest;\n");
+    }
+    needed
+}

@@ -1,0 +1,49 @@
+-- What the role of ingest may do in schema etl. `migrate` runs this after the migrations, each time, so that nothing else is
+-- granted. What the program reads, adds or changes stands here: a new table or column, too.
+
+revoke all on all tables in schema etl from small_etl_ingest;
+revoke all on all sequences in schema etl from small_etl_ingest;
+grant usage on schema etl, public to small_etl_ingest;
+grant usage on sequence etl.lease_token to small_etl_ingest;
+grant select on public.refinery_schema_history to small_etl_ingest;
+
+grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.reconciliation,
+    etl.data_key, etl.delivery, etl.outbox, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
+    to small_etl_ingest;
+
+grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
+-- Which file a load is of, under which terms it runs and when it was claimed stay as they were when it was claimed.
+grant
+    insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
+        lease_token, lease_expires_at, version_id, stalled, late),
+    update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, header, read, inserted, updated,
+        unchanged, stale, parked, rejected, withheld, warnings, released, statistics, finished_at, rejects_bucket, rejects_key)
+    on etl.load to small_etl_ingest;
+grant insert (load_id, batch, first_record, last_record, inserted, updated, unchanged, stale, parked, rejected, warnings)
+    on etl.load_batch to small_etl_ingest;
+-- What was wrong with a record, and its bytes, stay as they are, until the reject is deleted, which is audited.
+grant
+    insert (load_id, record, line, "column", rule, message, value, raw, byte_offset, byte_length, key, first_load_id,
+        first_record, data_key),
+    update (first_load_id, first_record, state, resolved_by, resolved_at),
+    delete
+    on etl.reject to small_etl_ingest;
+grant insert (load_id, record, line, first_load_id, first_record) on etl.resubmission to small_etl_ingest;
+grant
+    insert (load_id, record, line, dataset, key, reference_dataset, reference_key, row_version, content),
+    update (released_by, released_at, released_xid, outcome, warnings)
+    on etl.parked to small_etl_ingest;
+grant
+    insert (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes),
+    update (lowest_key, highest_key, keys, lines, outcomes)
+    on etl.lineage to small_etl_ingest;
+grant insert (load_id, loader, rows) on etl.delivery to small_etl_ingest;
+grant
+    insert (bucket, prefix),
+    update (state, finished_at, compared, sent, released, discrepancies, missing_files, report, report_bucket, report_key, error)
+    on etl.reconciliation to small_etl_ingest;
+-- Lines of the audit trail are added, and not even read.
+grant insert (action, load_id, detail) on etl.audit to small_etl_ingest;
+grant insert (configured_as, kms_key, wrapped) on etl.data_key to small_etl_ingest;
+-- Events are written by triggers.
+grant update (sent_at), delete on etl.outbox to small_etl_ingest;
