@@ -86,7 +86,7 @@ impl PendingRejects {
 }
 
 /// Records at the most, and bytes of theirs, in one page.
-const RECORDS_IN_A_PAGE: i64 = 500;
+const RECORDS_IN_A_PAGE: i64 = 2_000;
 const BYTES_IN_A_PAGE: i64 = 8 * 1024 * 1024;
 
 impl Database {
@@ -100,15 +100,18 @@ impl Database {
         filter: &RejectFilter,
         cursor: RejectCursor,
     ) -> Result<(Vec<StoredReject>, RejectCursor)> {
+        // Of one load the index is entered at the cursor, and not at the load's first record.
         let statement = format!(
             "with page as ( \
-                 select distinct r.load_id, r.record from etl.reject r where (r.load_id, r.record) > ($5, $6) and {wanted} \
+                 select distinct r.load_id, r.record from etl.reject r \
+                 where (r.load_id, r.record) > ($5, $6) and ($1 is distinct from $5 or r.record > $6) and {wanted} \
                  order by 1, 2 limit $7 \
              ), sized as ( \
                  select p.load_id, p.record, b.raw, b.data_key, \
                      (sum(v.bytes) over (order by p.load_id, p.record))::bigint - v.bytes as bytes_before \
                  from page p cross join lateral ( \
-                         select raw, data_key from etl.rejected_record b where b.load_id = p.load_id and b.record = p.record) b \
+                         select b.raw, b.data_key from etl.reject b \
+                         where b.load_id = p.load_id and b.record = p.record order by b.raw is null, b.id limit 1) b \
                      cross join lateral ( \
                          select coalesce(octet_length(b.raw), 0) + coalesce(sum(octet_length(v.value)), 0)::bigint as bytes \
                          from etl.reject v where v.load_id = p.load_id and v.record = p.record) v \
