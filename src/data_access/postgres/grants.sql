@@ -4,19 +4,19 @@
 revoke all on all tables in schema etl from small_etl_ingest;
 revoke all on all sequences in schema etl from small_etl_ingest;
 grant usage on schema etl, public to small_etl_ingest;
-grant usage on sequence etl.lease_token to small_etl_ingest;
+grant usage on sequence etl.lease_token, etl.clock to small_etl_ingest;
 grant select on public.refinery_schema_history to small_etl_ingest;
 
 grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.reconciliation,
-    etl.data_key, etl.delivery, etl.outbox, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
+    etl.data_key, etl.delivery, etl.outbox, etl.forgotten, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
     to small_etl_ingest;
 
 grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
 -- Which file a load is of, under which terms it runs and when it was claimed stay as they were when it was claimed.
 grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
-        lease_token, lease_expires_at, version_id, stalled, late),
-    update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, header, read, inserted, updated,
+        max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, precedes),
+    update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, modified_at, header, read, inserted, updated,
         unchanged, stale, parked, rejected, withheld, warnings, released, statistics, finished_at, rejects_bucket, rejects_key)
     on etl.load to small_etl_ingest;
 grant insert (load_id, batch, first_record, last_record, inserted, updated, unchanged, stale, parked, rejected, warnings)
@@ -31,7 +31,7 @@ grant
 grant insert (load_id, record, line, first_load_id, first_record) on etl.resubmission to small_etl_ingest;
 grant
     insert (load_id, record, line, dataset, key, reference_dataset, reference_key, row_version, content),
-    update (released_by, released_at, released_xid, outcome, warnings)
+    update (released_by, released_at, released_xid, tick, outcome, warnings)
     on etl.parked to small_etl_ingest;
 grant
     insert (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes),
