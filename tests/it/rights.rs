@@ -33,7 +33,8 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     world.query("create table public.later (n serial, note text)").await;
     let columns = "select n.nspname || '.' || c.relname, c.relkind = 'v', a.attname, format_type(a.atttypid, null) from pg_attribute a \
         join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace \
-        where n.nspname in ('etl', 'public') and c.relkind in ('r', 'v') and a.attnum > 0 and not a.attisdropped order by 1, a.attnum";
+        where n.nspname in ('etl', 'public') and c.relkind in ('r', 'v') and a.attnum > 0 and not a.attisdropped \
+        and a.attgenerated = '' order by 1, a.attnum";
     let mut tables: BTreeMap<(String, bool), Vec<(String, String)>> = BTreeMap::new();
     for line in world.query(columns).await.lines() {
         let [table, is_view, column, kind] = line.split(" | ").collect::<Vec<_>>().try_into().unwrap();
@@ -85,12 +86,13 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.dataset insert: version name definition
     etl.delivery select: all
     etl.delivery insert: load_id loader rows
+    etl.forgotten select: all
     etl.lineage select: all
     etl.lineage insert: all
     etl.lineage update: lowest_key highest_key keys lines outcomes
     etl.load select: all
-    etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id
-    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket
+    etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id modified_at max_future_seconds precedes
+    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at
     etl.load_batch select: all
     etl.load_batch insert: load_id batch first_record last_record inserted updated unchanged stale parked rejected warnings
     etl.load_history select: all
@@ -100,7 +102,7 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.outbox delete
     etl.parked select: all
     etl.parked insert: load_id record dataset key reference_dataset reference_key row_version content line
-    etl.parked update: released_by released_at outcome warnings released_xid
+    etl.parked update: released_by released_at outcome warnings released_xid tick
     etl.parked_age select: all
     etl.reconciliation select: all
     etl.reconciliation insert: bucket prefix
@@ -119,6 +121,7 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     public.trade select: account_id account_type traded_id stock_code traded_time traded_price traded_volume traded_amount strategy_name order_remark direction offset_flag created_at updated_at
     public.trade insert: account_id account_type traded_id stock_code traded_time traded_price traded_volume traded_amount strategy_name order_remark direction offset_flag created_at updated_at
     public.trade update: account_id account_type stock_code traded_time traded_price traded_volume traded_amount strategy_name order_remark direction offset_flag created_at updated_at
+    etl.clock nextval
     etl.lease_token nextval
     ");
 }
