@@ -10,7 +10,7 @@ use small_etl::pipeline::Request;
 
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
-use crate::world::{World, empty_database, query, settings_for};
+use crate::world::{World, datasets, empty_database, query, settings_for};
 
 const KEY: &str = "incoming/assets/1.csv";
 
@@ -148,6 +148,10 @@ async fn what_the_catalog_tells_is_refused_before_anything_is_claimed() {
     for (change, dataset, expected) in UNFIT.iter().copied() {
         let world = World::new().await;
         as_owner(&world, change).await;
+        if !change.contains("revoke") {
+            // A column that is dropped takes its rights along; what is altered by a migration is granted after it.
+            world.migrate(None).await;
+        }
         let world = world.into_ingest_role();
         let key = format!("incoming/{dataset}s/1.csv");
         world.put(&key, if dataset == "asset" { ASSETS } else { TRADES }).await;
@@ -356,7 +360,7 @@ async fn a_row_that_the_table_refuses_fails_its_file_and_names_what_refuses_it()
             if has_rows {
                 world.drop_file(&key, ASSETS).await;
             }
-            let before = world.query("select * from asset order by id").await;
+            let before = as_owner(&world, "select * from asset order by id").await;
             as_owner(&world, &change).await;
             let started = Instant::now();
             let report = world.drop_file(&key, REFUSED).await;
@@ -373,7 +377,7 @@ async fn a_row_that_the_table_refuses_fails_its_file_and_names_what_refuses_it()
                 assert!(error.contains(named), "{error} does not say {named}");
             }
             assert!(!error.contains("7261"), "{error}");
-            assert_eq!(world.query("select * from asset order by id").await, before, "{change}");
+            assert_eq!(as_owner(&world, "select * from asset order by id").await, before, "{change}");
             let kept = world.query("select state, reason, error from etl.load order by id desc limit 1").await;
             assert_eq!(kept, format!("failed | {reason} | {error}"));
             assert_eq!(world.load(&key).await.status, LoadStatus::Duplicate);
@@ -406,7 +410,7 @@ async fn a_reference_that_goes_meanwhile_is_a_conflict_that_passes() {
     world.drop_file(KEY, ASSETS).await;
     world
         .query(
-            "create sequence once; create function go() returns trigger language plpgsql as $$ begin \
+            "create sequence once; create function go() returns trigger language plpgsql security definer as $$ begin \
                  if nextval('once') = 1 then delete from asset; end if; return null; end $$; \
              create trigger go before insert on trade for each statement execute function go()",
         )
@@ -486,7 +490,9 @@ async fn a_load_whose_table_has_moved_on_ends_after_three_workers() {
     let more = format!("{definition}\n[[column]]\nname = \"note\"\ntype = \"text\"\n");
     std::fs::write(folder.path().join("asset.toml"), more).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await.into_ingest_role();
-    as_owner(&world, "alter table asset add note text; revoke insert on etl.load_batch from small_etl_ingest").await;
+    as_owner(&world, "alter table asset add note text").await;
+    world.migrate(None).await;
+    as_owner(&world, "revoke insert on etl.load_batch from small_etl_ingest").await;
     let file = ASSETS
         .lines()
         .map(|line| if line.starts_with("id") { format!("{line},note\n") } else { format!("{line},x\n") });
@@ -536,7 +542,7 @@ async fn a_database_that_cannot_hold_every_text_is_refused() {
     let expected = format!(
         "database {latin} has the encoding LATIN1, which cannot hold every text; make one by: create database NAME encoding 'UTF8' template template0"
     );
-    assert_eq!(world.database.migrate(None).await.unwrap_err().to_string(), expected);
+    assert_eq!(world.database.migrate(None, &datasets()).await.unwrap_err().to_string(), expected);
     // One that an earlier version of this program has migrated.
     query(url.as_str(), "create table refinery_schema_history as select 9 as version").await;
     world.put(KEY, ASSETS).await;
