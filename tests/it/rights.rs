@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 
 use insta::assert_snapshot;
 use refinery::{Runner, Target};
-use small_etl::data_access::postgres::{RejectCursor, RejectFilter};
+use small_etl::data_access::postgres::{Database, RejectCursor, RejectFilter};
 use small_etl::domain::{LoadId, LoadStatus};
+use small_etl::error::ErrorKind;
 use tokio_postgres::Client;
 
 use crate::contract::ASSETS;
 use crate::dataset::{DEFINITION, MIGRATION, QUOTES};
-use crate::migrations::undo_scripts;
+use crate::migrations::{self, undo_scripts};
 use crate::support::Scratch;
-use crate::world::{World, client, empty_database, query};
+use crate::support::postgres::Postgres;
+use crate::world::{World, client, empty_database, query, settings_for};
 
 /// Whether the role may run it. What is refused is refused for lack of a right, or since a view takes no rows.
 async fn may(session: &Client, statement: &str) -> bool {
@@ -276,4 +278,30 @@ async fn a_load_that_has_not_ended_keeps_the_rights_of_its_own_definition() {
     world.migrate(None).await;
     let (session, _driver) = client(&world.login).await;
     assert!(!may(&session, "update \"order\" set \"desc\" = default where false").await);
+}
+
+/// On RDS nobody is a superuser, and a table may belong to somebody else.
+#[tokio::test]
+async fn an_owner_who_is_no_superuser_migrates_and_names_what_another_owner_has_to_grant() {
+    let server = Postgres::start(&["fsync=off"], |_| {});
+    let admin = server.url("postgres");
+    query(
+        &admin,
+        "create role me login createrole; alter database postgres owner to me; alter schema public owner to me",
+    )
+    .await;
+    let folder = Scratch::new("rights");
+    std::fs::write(folder.path().join("quote.toml"), DEFINITION).unwrap();
+    let url = admin.replace("postgres@", "me@");
+    let settings = settings_for(&url, &[("DATASETS__PATH", folder.path().to_str().unwrap())]);
+    let (database, datasets) = (Database::new(&settings.database().unwrap()).unwrap(), settings.datasets().unwrap());
+    assert_eq!(database.migrate(None, &datasets).await.unwrap().len(), migrations::all().len());
+    query(&admin, MIGRATION).await;
+    let error = database.migrate(None, &datasets).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let (told, grant) =
+        error.to_string().split_once(": grant ").map(|(told, grant)| (told.to_owned(), grant.to_owned())).unwrap();
+    assert_eq!(told, "dataset quote: table order belongs to another role; let its owner run");
+    query(&admin, &format!("grant {grant}")).await;
+    assert!(database.migrate(None, &datasets).await.unwrap().is_empty());
 }

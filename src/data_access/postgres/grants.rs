@@ -21,13 +21,13 @@ pub(super) async fn grant(client: &mut Client, datasets: &Datasets) -> Result<()
     transaction.batch_execute(include_str!("grants.sql")).await.map_err(failed)?;
     let mut sets = in_force(&transaction).await.map_err(failed)?;
     sets.push(datasets.clone());
-    let (mut revoked, mut granted) = (String::new(), String::new());
+    let (mut revoked, mut granted) = (Vec::new(), Vec::new());
     for dataset in sets.iter().flat_map(Datasets::all) {
         let Some(table) = look_at(&transaction, dataset).await.map_err(failed)? else { continue };
         let needed = needed(dataset, &table);
         if table.get("owned") {
-            revoked += &format!("revoke all on public.{} from small_etl_ingest;\n", quoted(&dataset.table));
-            granted += &needed;
+            revoked.push(format!("revoke all on public.{} from small_etl_ingest", quoted(&dataset.table)));
+            granted.push(needed);
         } else if table.get("lacks") {
             let Dataset { name, table, .. } = dataset;
             return Err(Error::configuration(format!(
@@ -36,7 +36,7 @@ pub(super) async fn grant(client: &mut Client, datasets: &Datasets) -> Result<()
         }
     }
     // Two datasets may write to one table.
-    transaction.batch_execute(&(revoked + &granted)).await.map_err(failed)?;
+    transaction.batch_execute(&[revoked, granted].concat().join(";\n")).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 
@@ -79,14 +79,10 @@ fn needed(dataset: &Dataset, table: &Row) -> String {
     let (columns, sequences): (Vec<&str>, Vec<&str>) = (table.get("columns"), table.get("sequences"));
     let list = |columns: &[&str]| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     let all = list(&columns);
-    let mut rights = format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all})");
     let settable: Vec<&str> = columns.into_iter().filter(|name| *name != dataset.key).collect();
-    if !settable.is_empty() {
-        rights += &format!(", update ({})", list(&settable));
-    }
-    let mut needed = format!("grant {rights} on public.{} to small_etl_ingest;\n", quoted(&dataset.table));
-    for sequence in sequences {
-        needed += &format!("grant usage on sequence {sequence} to small_etl_ingest;\n");
-    }
-    needed
+    let update = if settable.is_empty() { String::new() } else { format!(", update ({})", list(&settable)) };
+    let table = quoted(&dataset.table);
+    let mut rights = vec![format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all}){update} on public.{table}")];
+    rights.extend(sequences.into_iter().map(|sequence| format!("usage on sequence {sequence}")));
+    rights.iter().map(|right| format!("grant {right} to small_etl_ingest")).collect::<Vec<_>>().join("; ")
 }
