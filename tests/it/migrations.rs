@@ -153,7 +153,7 @@ async fn a_ledger_from_before_the_steps_goes_on_where_it_was() {
              select bucket, 'incoming/assets/1.csv', md5(version), dataset, dataset_version, state, 0, now(), 1, now() from etl.load",
         )
         .await;
-    world.database.migrate(None).await.unwrap();
+    world.migrate(None).await;
     world = world.under(&[]);
     assert_eq!(world.query("select bucket from etl.load order by id").await, "file://\nfile");
     assert_eq!(world.run(&request()).await.unwrap().status, LoadStatus::Duplicate);

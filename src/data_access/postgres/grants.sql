@@ -8,7 +8,7 @@ grant usage on sequence etl.lease_token, etl.clock to small_etl_ingest;
 grant select on public.refinery_schema_history to small_etl_ingest;
 
 grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.reconciliation,
-    etl.data_key, etl.delivery, etl.outbox, etl.forgotten, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
+    etl.reconciliation_step, etl.data_key, etl.delivery, etl.outbox, etl.outbox_sender, etl.forgotten, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
     to small_etl_ingest;
 
 grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
@@ -42,8 +42,11 @@ grant
     insert (bucket, prefix),
     update (state, finished_at, compared, sent, released, discrepancies, missing_files, report, report_bucket, report_key, error)
     on etl.reconciliation to small_etl_ingest;
+grant insert (step, part, dataset_version, began_at), update (dataset_version, cursor, began_at, since)
+    on etl.reconciliation_step to small_etl_ingest;
 -- Lines of the audit trail are added, and not even read.
 grant insert (action, load_id, detail) on etl.audit to small_etl_ingest;
 grant insert (configured_as, kms_key, wrapped) on etl.data_key to small_etl_ingest;
 -- Events are written by triggers.
 grant update (sent_at), delete on etl.outbox to small_etl_ingest;
+grant update (token, expires_at) on etl.outbox_sender to small_etl_ingest;
