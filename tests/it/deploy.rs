@@ -281,6 +281,7 @@ const SETS: [(&str, &str, &str); 5] = [
          SqsEndpoint is not made
          Database is not made
          ObjectCreated EventPattern/detail/bucket/name/0 my-files
+         Backfill DefinitionSubstitutions/Bucket my-files
          Ingest Environment/Variables/DATABASE_URL postgres://small_etl_ingest@db.example:5432/orders
          Ingest Environment/Variables/SMALL_ETL__DATABASE__LOGIN iam
          IngestRole has dbuser:db-ABC123/small_etl_ingest

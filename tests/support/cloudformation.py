@@ -127,7 +127,10 @@ resolve = parsing.parse_resource_and_generate_name
 
 def noted(name, resource, resources):
     result = resolve(name, resource, resources)
-    note(name, properties=result[1]["Properties"])
+    properties = result[1]["Properties"]
+    for variables in (properties.get("Environment") or {}).values():
+        variables.update({variable: str(value) for variable, value in variables.items()})
+    note(name, properties=properties)
     return result
 
 
