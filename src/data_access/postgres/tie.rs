@@ -1,0 +1,157 @@
+//! Two rows with one key and one time: the one stays whose load has the higher rank (`docs/decisions/0004`).
+//!
+//! Which load a row in the table belongs to is in the lineage, since that survives what a transaction number does not: a table
+//! that is altered, dumped or moved. Only rows that tie are looked up, all of a batch at once, and only in what was committed
+//! after their load was claimed: whatever was there before belongs to a load with a lower rank.
+
+use std::collections::HashSet;
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::Error as PostgresError;
+
+use super::copy::{CopyRow, CopyRows, Raw};
+use super::encode::postgres_type;
+use super::upsert::quoted;
+use crate::domain::{Dataset, LoadId};
+
+/// Where the lineage is asked.
+pub(super) struct Window<'a> {
+    /// SQL: what has a lower tick was committed before the load was claimed; 0 where that is not asked.
+    pub(super) since: &'a str,
+    /// SQL: a load that is left out, since no key is twice in it.
+    pub(super) but: Option<&'a str>,
+}
+
+/// `entry as (…), won as (…)`: of the rows of `tied`, which has `_key` and `_rank`, those that the table is to take. A row belongs
+/// to the load that wrote it last, or to one with a higher rank that has found it unchanged since. Where the lineage was
+/// deleted, or never had the row, nobody can tell, and the table keeps what it has.
+pub(super) fn won(dataset: &Dataset, Window { since, but }: &Window<'_>) -> String {
+    let but = but.map(|load| format!("and b.load_id <> {load}")).unwrap_or_default();
+    // The keys are asked for in a way that is planned as one look into a hash, however few the planner expects.
+    format!(
+        "entry as materialized ( \
+             select n.key as _key, o.rank as _rank, b.tick as _tick, n.outcome <> 'unchanged' as _wrote, false as _own \
+             from etl.load_batch b join etl.lineage i using (load_id, batch) join etl.load o on o.id = b.load_id \
+                 cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) \
+             where (select count(*) > 0 from tied) and i.dataset = '{name}' and b.tick > {since} {but} \
+                 and i.lowest_key <= (select left(max(_key collate \"C\"), 200) from tied) \
+                 and i.highest_key >= (select left(min(_key collate \"C\"), 200) from tied) \
+                 and n.outcome in ('inserted', 'updated', 'unchanged') \
+                 and case when n.key in (select _key from tied) then true end \
+             union all \
+             select p.key, o.rank, p.tick, p.outcome <> 'unchanged', false \
+             from etl.parked p join etl.load o on o.id = p.load_id \
+             where p.dataset = '{name}' and p.key = any (array(select _key from tied)) and p.tick > {since} \
+                 and p.outcome in ('inserted', 'updated', 'unchanged') \
+                 and p.released_xid is distinct from pg_current_xact_id()::xid \
+             union all \
+             select _key, _rank, null, false, true from tied \
+         ), won as materialized ( \
+             select _key from ( \
+                 select *, max(_tick) filter (where _wrote) over (partition by _key) as _last from entry) e \
+             group by _key \
+             having coalesce(max(_rank) filter (where not _own and _tick >= coalesce(_last, 0)) < max(_rank) filter (where _own), true) \
+                 and coalesce(max(_last), {since}) > 0 \
+                 and coalesce(max(_last) > (select tick from etl.forgotten), {since} >= (select tick from etl.forgotten)) \
+         )",
+        name = dataset.name,
+    )
+}
+
+/// What became of a row of `candidate c` that was perhaps `written w`; null where it is to be looked at again.
+pub(super) fn outcome(dataset: &Dataset) -> String {
+    format!(
+        "case when w._key is not null then case when w._inserted then 'inserted' else 'updated' end \
+             when c._plan = 'tied' then case when c.{key}::text in (select _key from won) then null else 'stale' end \
+             when c._plan in ('new', 'changed') then null else c._plan end",
+        key = quoted(&dataset.key)
+    )
+}
+
+/// Checks, when rows that tied are written and so locked, that no load with a higher rank has found the row that they replace
+/// unchanged meanwhile. Returns `false` where the transaction is to be tried again.
+pub(super) async fn still_won(
+    transaction: &Transaction<'_>,
+    dataset: &Dataset,
+    keys: &[String],
+    loads: &[i64],
+    since: i64,
+) -> Result<bool, PostgresError> {
+    if keys.is_empty() {
+        return Ok(true);
+    }
+    let statement = format!(
+        "with tied as materialized ( \
+             select k.key as _key, o.rank as _rank, k.load_id as _load \
+             from unnest($1::text[], $2::bigint[]) as k (key, load_id) join etl.load o on o.id = k.load_id), {} \
+         select count(*) from won",
+        won(dataset, &Window { since: "$3", but: (since > 0).then_some("all (select _load from tied)") })
+    );
+    let statement = transaction.prepare_cached(&statement).await?;
+    let row = transaction.query_one(&statement, &[&keys, &loads, &since]).await?;
+    Ok(usize::try_from(row.get::<_, i64>(0)) == Ok(keys.len()))
+}
+
+/// Who may write rows that a batch finds unchanged, before it is committed, and has a lower rank.
+pub(super) struct Rivals {
+    /// Loads that have not ended.
+    unfinished: bool,
+    /// Parked rows, perhaps.
+    waiting: bool,
+}
+
+impl Rivals {
+    /// Asks before any row is looked at. Loads of a dataset are claimed one after the other, so that all with a lower number are
+    /// known; one with a higher number and a lower rank, which is late, is claimed when no batch is under way (`claim`).
+    pub(super) async fn of(
+        transaction: &Transaction<'_>,
+        load: LoadId,
+        dataset: &Dataset,
+    ) -> Result<Self, PostgresError> {
+        let statement = "select exists (select from etl.load own join etl.load o on o.dataset = own.dataset \
+                where own.id = $1 and o.finished_at is null and o.rank < own.rank) as unfinished, \
+            exists (select from etl.parked where dataset = $2 and released_by is null) as waiting";
+        let statement = transaction.prepare_cached(statement).await?;
+        let row = transaction.query_one(&statement, &[&load.0, &dataset.name]).await?;
+        Ok(Self { unfinished: row.get("unfinished"), waiting: row.get("waiting") })
+    }
+
+    /// Locks the rows of the table that they may want to write, so that they see what this batch has found.
+    pub(super) async fn keep_out(
+        &self,
+        transaction: &Transaction<'_>,
+        dataset: &Dataset,
+        rows: &CopyRows,
+    ) -> Result<(), PostgresError> {
+        let mut wanted: Vec<&CopyRow> = Vec::new();
+        if self.unfinished {
+            wanted.extend(rows.rows());
+        } else if self.waiting {
+            let keys: Vec<&str> = rows.rows().iter().map(|row| row.key.as_str()).collect();
+            let statement =
+                "select key from etl.parked where dataset = $1 and released_by is null and key = any ($2::text[])";
+            let statement = transaction.prepare_cached(statement).await?;
+            let waiting = transaction.query(&statement, &[&dataset.name, &keys]).await?;
+            let waiting: HashSet<&str> = waiting.iter().map(|row| row.get(0)).collect();
+            wanted.extend(rows.rows().iter().filter(|row| waiting.contains(row.key.as_str())));
+        }
+        let Some(key) = dataset.columns.iter().position(|column| column.name == dataset.key) else { return Ok(()) };
+        let keys: Vec<Raw<'_>> = wanted.iter().filter_map(|row| rows.values(row).nth(key)?.map(Raw)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let statement = format!(
+            "select from public.{} where {name} = any ($1::{}[]) order by {name} for no key update",
+            quoted(&dataset.table),
+            postgres_type(&dataset.columns[key]),
+            name = quoted(&dataset.key),
+        );
+        let statement = transaction.prepare_cached(&statement).await?;
+        transaction.query(&statement, &[&keys]).await.map(|_| ())
+    }
+}
+
+/// The lock that every batch shares and that a late claim has for itself.
+pub(super) fn batches_of(dataset: &str) -> String {
+    format!("hashtextextended('etl.load_batch {dataset}', 0)")
+}
