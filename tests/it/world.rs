@@ -141,8 +141,12 @@ impl World {
 
     /// A world whose bucket keeps versions, and that may have queues.
     pub async fn on_moto(settings: &[(&str, &str)]) -> Self {
-        let moto = moto();
-        let world = Self::with(settings).await;
+        Self::with(settings).await.keeping_versions().await
+    }
+
+    /// The same world with a bucket that keeps versions.
+    pub async fn keeping_versions(self) -> Self {
+        let (world, moto) = (self, moto());
         let s3 = moto.s3();
         let here = BucketLocationConstraint::EuCentral1;
         let place = CreateBucketConfiguration::builder().location_constraint(here).build();
@@ -174,6 +178,12 @@ impl World {
     /// The same world with another bucket, which is there.
     pub fn with_bucket(self, bucket: String) -> Self {
         Self { bucket, ..self }
+    }
+
+    /// Another worker of this process on the same database and bucket, with connections of its own through a proxy.
+    pub fn another(&self, proxy: &Proxy) -> (Context, Database) {
+        let store = ObjectStore::with_config(&self.moto.map_or_else(|| self.s3_server.config(), Moto::config));
+        parts(&self.url_behind(proxy), &self.settings, store)
     }
 
     /// The same world for other processes alone: this one's own connections stay as they are.

@@ -13,6 +13,7 @@ use super::ledger::{Claim, SeenFile, commit_step, counts};
 use super::rejects::{Mending, copy_rejects};
 use super::settle::{Settled, look_up};
 use super::table::Table;
+use super::tie::{Rivals, batches_of, still_won};
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Resubmission, Violation};
@@ -97,11 +98,17 @@ impl Database {
         // The commit before this attempt may have succeeded although its answer was lost. And a batch is small beside its
         // table, which the planner does not know of a table that is just being filled. Without a plan of the foreign key that
         // is kept, Postgres plans its check anew for each row.
-        let looked = tokio::try_join!(
-            transaction.batch_execute("set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan"),
-            checkpoint(&transaction, claim.load_id, rows.batch)
+        let begin = format!(
+            "set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan; select pg_advisory_xact_lock_shared({})",
+            batches_of(&dataset.name)
         );
-        if let ((), Some(counts)) = looked.map_err(failed)? {
+        let looked = tokio::try_join!(
+            transaction.batch_execute(&begin),
+            checkpoint(&transaction, claim.load_id, rows.batch),
+            Rivals::of(&transaction, claim.load_id, dataset)
+        );
+        let ((), committed, rivals) = looked.map_err(failed)?;
+        if let Some(counts) = committed {
             return Ok(counts);
         }
         let statements = UpsertStatements::new(dataset, &claim.dataset_version);
@@ -109,6 +116,8 @@ impl Database {
         while let Some(chunk) = rows.accepted.try_next().await? {
             let chunk = CopyRows::encode(dataset, cipher.as_deref(), &chunk)?;
             mending.note(chunk.rows().iter().map(|row| (row.record, Some(row.key.as_str()))));
+            let kept_out = rivals.keep_out(&transaction, dataset, &chunk).await;
+            kept_out.map_err(|error| not_straight(table, dataset, &step, error))?;
             let settled = if straight {
                 look_up(&transaction, dataset, &chunk)
                     .await
@@ -133,8 +142,13 @@ impl Database {
         }
         if staged {
             transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await.map_err(failed)?;
-            let settled = upsert(&transaction, claim.load_id, rows.batch, &statements).await.map_err(refused)?;
-            upserted = upserted + settled.ok_or(Unwritten::RowsDropped)?;
+            let settled = upsert(&transaction, claim, rows.batch, &statements).await.map_err(refused)?;
+            let (counts, overwritten) = settled.ok_or(Unwritten::RowsDropped)?;
+            let loads = vec![claim.load_id.0; overwritten.len()];
+            if !still_won(&transaction, dataset, &overwritten, &loads, claim.since).await.map_err(failed)? {
+                return Err(Error::new(ErrorKind::Conflict, format!("{step}: a later load was in the way")).into());
+            }
+            upserted = upserted + counts;
         }
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
@@ -208,17 +222,17 @@ async fn note_batch(
 }
 
 /// Brings the staged rows to where they belong. A row that another load wrote since the look-up is locked by now, and is
-/// looked at again. `None` where the table does not take some of them however often that is done.
+/// looked at again. Returns the keys of the rows that tied, too. `None` where the table does not take some of them however often that is done.
 async fn upsert(
     transaction: &Transaction<'_>,
-    load: LoadId,
+    claim: &Claim,
     batch: BatchNumber,
     statements: &UpsertStatements,
-) -> Result<Option<Counts>, PostgresError> {
+) -> Result<Option<(Counts, Vec<String>)>, PostgresError> {
     let upsert = transaction.prepare_cached(&statements.upsert).await?;
-    let mut sum = Counts::default();
+    let (mut sum, mut overwritten) = (Counts::default(), Vec::new());
     for _ in 0..MOST_ROUNDS {
-        let row = transaction.query_one(&upsert, &[&load.0, &batch.0]).await?;
+        let row = transaction.query_one(&upsert, &[&claim.load_id.0, &batch.0, &claim.since]).await?;
         sum = sum
             + Counts {
                 inserted: row.get("inserted"),
@@ -229,8 +243,9 @@ async fn upsert(
                 warnings: row.get("disagreements"),
                 ..Counts::default()
             };
+        overwritten.extend(row.get::<_, Option<Vec<String>>>("overwritten").unwrap_or_default());
         let unsettled: Option<Vec<i64>> = row.get("unsettled");
-        let Some(unsettled) = unsettled else { return Ok(Some(sum)) };
+        let Some(unsettled) = unsettled else { return Ok(Some((sum, overwritten))) };
         transaction.execute(&statements.keep, &[&unsettled]).await?;
     }
     Ok(None)

@@ -11,6 +11,7 @@ use tokio_postgres::{Row, Transaction};
 
 use super::data_keys::sealed;
 use super::rejects::{Mending, copy_rejects, link_and_resolve};
+use super::tie::batches_of;
 use super::{Database, query_error};
 use crate::domain::{
     BatchNumber, Counts, Dataset, Datasets, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk,
@@ -69,6 +70,8 @@ pub struct Claim {
     /// Whether the object has had another content since, and then this one again: once the load has ended, that is to be a load of
     /// its own.
     pub returned: bool,
+    /// What has a lower tick was committed before it was claimed, or before the load that it precedes.
+    pub(super) since: i64,
 }
 
 /// The answer to a claim.
@@ -203,6 +206,11 @@ impl Database {
             )
             .await
             .map_err(failed)?;
+        if inserted.as_ref().is_some_and(|row| row.get("late")) {
+            // A batch that is under way does not know yet that it has to keep it out (`tie`).
+            let alone = format!("select pg_advisory_xact_lock({})", batches_of(dataset));
+            transaction.execute(&alone, &[]).await.map_err(failed)?;
+        }
         let claimed = match inserted {
             Some(row) => Claimed::Taken(Claim {
                 load_id: LoadId(row.get("id")),
@@ -215,6 +223,7 @@ impl Database {
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
                 returned: false,
+                since: row.get("since"),
             }),
             None => claim_again(&transaction, token, object, terms.lease).await.map_err(failed)?,
         };
@@ -479,12 +488,14 @@ async fn claim_again(
     }
     let row = transaction
         .query_one(
-            "update etl.load set state = 'loading', lease_token = $3, \
+            "update etl.load l set state = 'loading', lease_token = $3, \
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
              returning attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
-                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds",
+                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
+                 case when precedes is null then claimed_tick else coalesce(( \
+                     select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
             &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours],
         )
         .await?;
@@ -507,6 +518,7 @@ async fn claim_again(
             lease,
         },
         returned,
+        since: row.get("since"),
     }))
 }
 

@@ -21,6 +21,7 @@ mod refusal;
 mod rejects;
 mod settle;
 mod table;
+mod tie;
 mod tls;
 mod upsert;
 

@@ -1,11 +1,14 @@
 //! Parked rows: waiting for their reference, and loaded once it has come.
 
+use deadpool_postgres::Transaction;
+
 use super::Database;
 use super::answer::{Answer, query_error};
 use super::ledger::{Claim, SeenFile, commit_step};
 use super::refusal::Refusal;
+use super::tie::still_won;
 use super::upsert::{any_ready, incomplete, release};
-use crate::domain::{Dataset, LoadId};
+use crate::domain::{Dataset, LoadId, Reference};
 use crate::error::{Error, Result};
 
 /// What became of parked rows that were to be released.
@@ -49,22 +52,14 @@ impl Database {
         }
         let transaction = connection.transaction().await.map_err(failed)?;
         let limit = i64::from(claim.terms.batch_size);
-        let released = async {
-            let statement = transaction.prepare_cached(&release(dataset, reference)).await?;
-            transaction.query_one(&statement, &[&of, &claim.load_id.0, &limit]).await
-        };
-        let row = match released.await {
-            Ok(row) => row,
-            Err(error) => return refused(dataset, error),
-        };
-        let released = row.get("released");
-        if released > 0 {
+        let freed = free(&transaction, dataset, reference, (of, Some(claim.load_id.0)), limit).await?;
+        if matches!(freed, Release::Rows(1..)) {
             commit_step(&transaction, claim, SeenFile::default()).await?;
             if let Err(error) = transaction.commit().await {
                 return refused(dataset, error);
             }
         }
-        Ok(Release::Rows(released))
+        Ok(freed)
     }
 
     /// How many parked rows of `dataset` wait although their reference has come, since they lack a value that is required by now.
@@ -76,6 +71,30 @@ impl Database {
         let row = self.connection().await?.query_one(&incomplete(dataset, reference), &[&None::<i64>]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for parked rows that are incomplete", error))
     }
+}
+
+/// Releases rows that the load `of` parked, or any, for the load `by`, or for those that parked them. The transaction is to be
+/// committed where there are some.
+pub(super) async fn free(
+    transaction: &Transaction<'_>,
+    dataset: &Dataset,
+    reference: &Reference,
+    (of, by): (Option<i64>, Option<i64>),
+    limit: i64,
+) -> Result<Release> {
+    let failed = |error| query_error("release parked rows", error);
+    let released = async {
+        let statement = transaction.prepare_cached(&release(dataset, reference)).await?;
+        transaction.query_one(&statement, &[&of, &by, &limit]).await
+    };
+    let row = match released.await {
+        Ok(row) => row,
+        Err(error) => return refused(dataset, error),
+    };
+    let (keys, loads): (Option<Vec<String>>, Option<Vec<i64>>) = (row.get("overwritten"), row.get("overwriting"));
+    let (keys, loads) = (keys.unwrap_or_default(), loads.unwrap_or_default());
+    let stays = still_won(transaction, dataset, &keys, &loads, 0).await.map_err(failed)?;
+    Ok(Release::Rows(if stays { row.get("released") } else { 0 }))
 }
 
 /// Rows were parked as good under the definition of their day; since then the table, or somebody, may have changed what they are.

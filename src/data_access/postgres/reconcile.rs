@@ -8,9 +8,9 @@ use futures::TryStreamExt;
 use postgres_protocol::escape::escape_literal;
 use serde_json::Value;
 
-use super::parked::{Release, refused};
+use super::parked::{Release, free, refused};
 use super::rejects::link_and_resolve;
-use super::upsert::{quoted, release};
+use super::upsert::quoted;
 use super::{Database, query_error};
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, LoadId, ObjectVersion};
@@ -174,11 +174,10 @@ impl Database {
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
-        let nobody = None::<i64>;
-        let row = match transaction.query_one(&release(dataset, reference), &[&nobody, &nobody, &limit]).await {
-            Ok(row) => row,
-            Err(error) => return refused(dataset, error),
-        };
+        let freed = free(&transaction, dataset, reference, (None, None), limit).await?;
+        if !matches!(freed, Release::Rows(1..)) {
+            return Ok(freed);
+        }
         let count = "with freed as ( \
                 select load_id, count(*) as released, sum(warnings)::bigint as warnings from etl.parked \
                 where dataset = $1 and released_by = load_id and released_xid = pg_current_xact_id()::xid group by 1) \
@@ -188,7 +187,7 @@ impl Database {
             link_and_resolve(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
         }
         match transaction.commit().await {
-            Ok(()) => Ok(Release::Rows(row.get("released"))),
+            Ok(()) => Ok(freed),
             Err(error) => refused(dataset, error),
         }
     }

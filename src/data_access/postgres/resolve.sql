@@ -81,17 +81,21 @@ where own.id = :load and l.finished_at is not null;
 analyze open_row;
 
 -- A good row that says which reject it mends resolves all rejects of that bad row; one that is silent those that bear its key,
--- and what had become of the same bad rows before. Later loads are looked at, too: one that overtook this load saw none
--- of its rejects. What is still bad in the load of the good row stays open.
+-- and what had become of the same bad rows before, unless its own load has a bad row of that key as well: then nobody can tell
+-- which of the two the old one has become. Later loads are looked at, too: one that overtook this load saw none of its rejects.
+-- A load that has not ended may have such a bad row still, and looks for itself when it ends. What is still bad in the load of
+-- the good row stays open.
 with settled as (
     select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by
     from etl.load own join etl.lineage i on i.dataset = own.dataset and i.load_id >= :load
+        join etl.load w on w.id = i.load_id and w.finished_at is not null
         cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
     where own.id = :load and n.outcome <> 'parked' and exists (select from open_row o where o.load_id < i.load_id)
     union all
     select p.load_id, p.dataset, p.key, p.line, p.released_by
     from etl.load own join etl.parked p on p.released_by = own.id
-        or p.dataset = own.dataset and p.load_id > own.id and p.released_by is not null
+        or p.dataset = own.dataset and p.load_id >= own.id and p.released_by is not null
+        join etl.load w on w.id = p.load_id and w.finished_at is not null
     where own.id = :load and exists (select from open_row o where o.load_id < p.load_id)
 ), mending as (
     select g.*, s.first_load_id, s.first_record
@@ -102,7 +106,8 @@ with settled as (
     union
     select o.first_load_id, o.first_record, o.load_id, m.load_id, m.mended_by
     from mending m join open_row o on o.key = m.key and o.dataset = m.dataset
-    where m.first_load_id is null and o.load_id < m.load_id and o.closable
+    where m.first_load_id is null and o.load_id < m.load_id and o.closable and not exists (
+        select from etl.reject b where b.load_id = m.load_id and b.key = m.key and b.rule <> 'unique')
 ), mended as (
     select o.id, c.mended_by, c.load_id from chain c join open_row o using (first_load_id, first_record)
     where o.load_id <= c.last_load_id and o.closable

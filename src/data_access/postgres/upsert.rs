@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::encode::postgres_type;
+use super::tie::{Window, outcome, won};
 use crate::domain::{Column, Dataset, Reference};
 
 /// The statements of one batch.
@@ -15,8 +16,9 @@ pub(super) struct UpsertStatements {
     pub(super) create_stage: String,
     /// Copies to it: `_record`, `_line`, then the dataset's columns in their order.
     pub(super) copy: String,
-    /// Brings its rows to where they belong and returns the counts, and the records that were not settled since another
-    /// load wrote their rows meanwhile. It notes what became of the others. Parameters are the load and the batch.
+    /// Brings its rows to where they belong and returns the counts, the keys of rows that tied and are written, and the records that
+    /// were not settled since another load wrote their rows meanwhile. It notes what became of the others. Parameters are the load,
+    /// the batch, and the tick of the claim.
     pub(super) upsert: String,
     /// Leaves only the records of parameter 1 in it.
     pub(super) keep: String,
@@ -59,10 +61,8 @@ pub(super) fn names(dataset: &Dataset, prefix: &str) -> String {
 fn upsert(dataset: &Dataset, stage: &str) -> String {
     let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
     format!(
-        "with own as materialized (select late from etl.load where id = $1), {decision}{park}, ended as ( \
-             select c._record, c._line, c.{key}::text as _key, c._disagreements, \
-                 case when w._key is null and c._plan in ('new', 'changed') then null \
-                      when w._key is null then c._plan when w._inserted then 'inserted' else 'updated' end as _outcome \
+        "with own as materialized (select rank from etl.load where id = $1), {decision}{park}, ended as ( \
+             select c._record, c._line, c.{key}::text as _key, c._plan = 'tied' as _tied, c._disagreements, {outcome} as _outcome \
              from candidate c left join written w on w._key = c.{key} \
          ), noted as ( \
              insert into etl.lineage as i (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
@@ -80,10 +80,12 @@ fn upsert(dataset: &Dataset, stage: &str) -> String {
              count(*) filter (where _outcome = 'stale') as stale, \
              count(*) filter (where _outcome = 'parked') as parked, \
              coalesce(sum(_disagreements) filter (where _outcome <> 'parked'), 0)::bigint as disagreements, \
+             array_agg(_key) filter (where _tied and _outcome = 'updated') as overwritten, \
              array_agg(_record) filter (where _outcome is null) as unsettled \
          from ended",
         name = dataset.name,
-        decision = decide(dataset, stage, "$1", "(select late from own)"),
+        decision = decide(dataset, stage, "(select rank from own)", &Window { since: "$3", but: Some("$1") }),
+        outcome = outcome(dataset),
         key = quoted(&dataset.key),
     )
 }
@@ -104,14 +106,13 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
     )
 }
 
-/// `candidate as (…), written as (…)`: decides for each row of `source` what it is, and writes those that are new or
-/// changed. A row that the table already has is neither written nor locked.
+/// `candidate as (…), … written as (…)`: decides for each row of `source` what it is, and writes those that are new, changed, or tied
+/// and won. A row that the table already has is neither written nor locked.
 ///
-/// Where both have the same version, the row of the later load wins, in whatever order the two come to be written:
-/// `load` is the load of a row of `source`, and `late` whether that load is. A late load loses every tie.
-/// A row that another load wrote since the look-up is left alone, unless ours is newer than that one too. One without a
-/// version, which no load has written, is older than any.
-fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
+/// Where both have the same version and other values, they tie: `rank` is the rank of the load of a row of `source`, and the
+/// window says where others are looked for. A row that another load wrote since the look-up is left alone, unless ours is newer
+/// than that one too. One without a version, which no load has written, is older than any.
+fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
     if let Some(reference) = &dataset.reference {
         let (column, target) = (quoted(&reference.column), quoted(&reference.key));
@@ -125,31 +126,26 @@ fn decide(dataset: &Dataset, source: &str, load: &str, late: &str) -> String {
     let settable: Vec<Column> = dataset.columns.iter().filter(|column| column.name != dataset.key).cloned().collect();
     format!(
         "candidate as materialized ( \
-             select s._record, s._line, {here}, t.ctid as _seen, \
+             select s._record, s._line, {rank} as _rank, {here}, t.ctid as _seen, \
                  case when {orphan} then 'parked' \
                       when t.{key} is null then 'new' \
                       when ({exactly}) is not distinct from ({here}) then 'unchanged' \
                       when t.{version} > s.{version} then 'stale' \
-                      when t.{version} < s.{version} or t.{version} is null then 'changed' \
-                      when {late} \
-                          or exists (select from etl.load_batch b join etl.load o on o.id = b.load_id \
-                              where b.xid = t.xmin and o.id > {load} and not o.late) \
-                          or exists (select from etl.parked p join etl.load o on o.id = p.load_id \
-                              where p.dataset = '{name}' and p.key = s.{key}::text and p.released_xid = t.xmin \
-                                  and p.outcome in ('inserted', 'updated') and o.id > {load} and not o.late) \
-                          then 'stale' \
-                      else 'changed' end as _plan, \
+                      when t.{version} < s.{version} or t.{version} is null then 'changed' else 'tied' end as _plan, \
                  {disagreements} as _disagreements \
              from {source} s left join public.{table} t on t.{key} = s.{key} {join} \
-         ), written as ( \
+         ), tied as materialized ( \
+             select {key}::text as _key, _rank from candidate where _plan = 'tied' \
+         ), {won}, written as ( \
              insert into public.{table} as t ({list}) \
-             select {list} from candidate where _plan in ('new', 'changed') order by {key} \
+             select {list} from candidate \
+             where _plan in ('new', 'changed') or _plan = 'tied' and {key}::text in (select _key from won) order by {key} \
              on conflict ({key}) do update set {settled} \
              where t.{version} < excluded.{version} or t.{version} is null or t.{version} = excluded.{version} \
-                 and (t.{key}, t.ctid) in (select {key}, _seen from candidate where _plan = 'changed') \
+                 and (t.{key}, t.ctid) in (select {key}, _seen from candidate where _plan = 'tied') \
              returning t.{key} as _key, (t.xmax = 0) as _inserted \
          )",
-        name = dataset.name,
+        won = won(dataset, window),
         key = quoted(&dataset.key),
         version = quoted(&dataset.version),
         table = quoted(&dataset.table),
@@ -207,39 +203,48 @@ pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
 /// parked them free them themselves, once they have ended. Of several rows with one key
 /// the newest is loaded and the others are stale. Rows that are not settled, since another load wrote them meanwhile,
 /// stay parked for the next call, and so do those that were locked by another one, which has released them by then.
+///
+/// A parked row may have waited for long. It takes the place of a row of the same time only where the lineage names the load of
+/// that one: what nobody is known to have loaded stays. What it finds unchanged is locked, so that a load with a lower rank sees it.
 pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         "with waiting as materialized ( \
-             select p.load_id, p.record, p.line, p.key, p.row_version, l.late, p.content {ready} \
+             select p.load_id, p.record, p.line, p.key, p.row_version, l.rank as load_rank, p.content {ready} \
                  and ($2::bigint is not null or l.finished_at is not null) \
-             order by p.key, p.row_version desc, l.late, p.load_id desc, p.record desc limit $3 for update of p \
+             order by p.key, p.row_version desc, l.rank desc, p.record desc limit $3 for update of p \
          ), ranked as ( \
              select *, row_number() over ( \
-                 partition by key order by row_version desc, late, load_id desc, record desc) as rank \
+                 partition by key order by row_version desc, load_rank desc, record desc) as rank \
              from waiting \
          ), ready as ( \
-             select w.record as _record, w.line as _line, w.load_id as _load, w.late as _late, _x.* \
+             select w.record as _record, w.line as _line, w.load_rank as _rank, _x.* \
              from ranked w cross join lateral jsonb_to_record(w.content) as _x ({typed}) where w.rank = 1 \
-         ), {decision}, settled as ( \
-             select w.load_id, w.record, \
-                 case when w.rank > 1 then 'stale' \
-                      when c._plan in ('unchanged', 'stale') then c._plan \
-                      when written._inserted then 'inserted' \
-                      when not written._inserted then 'updated' end as outcome, \
-                 case when w.rank = 1 then c._disagreements else 0 end as warnings \
-             from ranked w join candidate c on c.{key} = w.key::{own_type} \
-                 left join written on written._key = c.{key} \
+         ), {decision}, confirmed as materialized ( \
+             select t.{key} as _key from public.{table} t \
+             where (t.{key}, t.ctid) in (select {key}, _seen from candidate where _plan = 'unchanged') \
+             order by t.{key} for no key update \
+         ), settled as ( \
+             select r.load_id, r.record, r.key, r.rank = 1 and c._plan = 'tied' as tied, \
+                 case when r.rank > 1 then 'stale' \
+                      when c._plan = 'parked' or c._plan = 'unchanged' and c.{key} not in (select _key from confirmed) then null \
+                      else {outcome} end as outcome, \
+                 case when r.rank = 1 then c._disagreements else 0 end as warnings \
+             from ranked r join candidate c on c.{key} = r.key::{own_type} \
+                 left join written w on w._key = c.{key} \
          ), released as ( \
              update etl.parked p \
              set released_by = coalesce($2, p.load_id), released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
-                 outcome = s.outcome, warnings = s.warnings \
+                 tick = nextval('etl.clock'), outcome = s.outcome, warnings = s.warnings \
              from settled s where p.load_id = s.load_id and p.record = s.record and s.outcome is not null \
          ) \
-         select count(outcome) as released from settled",
+         select count(outcome) as released, array_agg(key) filter (where tied and outcome = 'updated') as overwritten, \
+             array_agg(load_id) filter (where tied and outcome = 'updated') as overwriting from settled",
         ready = ready(dataset, reference),
+        table = quoted(&dataset.table),
+        outcome = outcome(dataset),
         key = quoted(&dataset.key),
         own_type = dataset.key_kind().table_type(),
         typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column))),
-        decision = decide(dataset, "ready", "s._load", "s._late"),
+        decision = decide(dataset, "ready", "s._rank", &Window { since: "0", but: None }),
     )
 }
