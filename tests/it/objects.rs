@@ -264,6 +264,27 @@ async fn an_older_version_that_overtakes_the_newer_one_corrects_nothing_either()
     assert_eq!(world.query("select late from etl.load order by id").await, "f\nt");
 }
 
+/// The newest version, which is claimed first, does not have the row: of the two older ones the newer wins, in any order.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_versions_that_come_late_the_newer_one_wins() {
+    for order in [[2, 1, 0], [2, 0, 1], [0, 2, 1], [1, 2, 0]] {
+        let world = World::on_moto(&[]).await;
+        let mut requests = Vec::new();
+        for (number, content) in [cash(1), cash(2), cash(3).replace("A1", "A2")].into_iter().enumerate() {
+            let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(content.into_bytes().into());
+            let version_id = put.send().await.unwrap().version_id;
+            let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
+            let (sequencer, etag, size, modified) = (Some(format!("0{number}")), None, None, None);
+            requests.push(Request::new(Location::S3 { bucket, key, version_id, etag, size, sequencer, modified }));
+        }
+        for index in order {
+            world.run(&requests[index]).await.unwrap();
+        }
+        let rows = "select account_id, cash from asset order by 1";
+        assert_eq!(world.query(rows).await, "A1 | 2.00\nA2 | 3.00", "{order:?}");
+    }
+}
+
 /// One account with so much cash, always of the same time: only which load is the later one tells which row is right.
 fn cash(amount: u32) -> String {
     format!("{HEADER}\nA1,2,{amount}.00,0.00,0.00,{amount}.00,2025-12-22T14:30:00\n")

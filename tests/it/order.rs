@@ -168,10 +168,6 @@ async fn a_trade_and_its_account_that_come_at_once_always_meet() {
 /// Two rows for one key and time, the later parked: in whatever order they reach the table, the later load's stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_a_later() {
-    let trade = |account: &str, remark: &str| {
-        let lines: Vec<_> = TRADES.lines().take(2).collect();
-        format!("{}\n{}\n", lines[0], lines[1].replace("10000000001", account).replace("正常交易", remark))
-    };
     let remark = "select order_remark from trade";
     let other = ASSETS.replace("1000000000", "2000000000");
 
@@ -188,6 +184,174 @@ async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_
     world.drop_file("incoming/trades/2.csv", trade("10000000001", "second")).await;
     assert_eq!(world.drop_file("incoming/assets/2.csv", other).await.counts.unwrap().released, 1);
     assert_eq!(world.query(remark).await, "second");
+}
+
+/// The first trade, of this account and with this remark.
+fn trade(account: &str, remark: &str) -> String {
+    let lines: Vec<_> = TRADES.lines().take(2).collect();
+    format!("{}\n{}\n", lines[0], lines[1].replace("10000000001", account).replace("正常交易", remark))
+}
+
+/// What changes no value of a table, but which transaction wrote its rows.
+const REWRITES: [&str; 4] = [
+    "select",
+    "alter table trade alter direction type bigint",
+    "update trade set order_remark = order_remark",
+    "create temporary table saved as table trade; delete from trade; insert into trade overriding system value table saved",
+];
+
+/// The same database as a dump of it was restored under another name.
+async fn restored(world: World) -> World {
+    let copy = crate::world::empty_database().await.0;
+    let script = r#"pg_dump "$0" | psql -q -v ON_ERROR_STOP=1 "$1" > /dev/null"#;
+    let status = std::process::Command::new("sh").args(["-c", script, &world.url, &copy]).status().unwrap();
+    assert!(status.success());
+    world.moved_to(copy)
+}
+
+/// An older parked row must not overwrite that of a later load, and a later one must overwrite that of an older load, whatever
+/// has become of the table meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_rewrites_a_table_the_row_of_the_later_load_stays() {
+    let other = ASSETS.replace("1000000000", "2000000000");
+    for dumped in [false, true] {
+        for rewrite in REWRITES {
+            for (parked, loaded, stays) in [("1", "2", "loaded"), ("2", "1", "parked")] {
+                let mut world = World::new().await;
+                world.drop_file("incoming/assets/1.csv", ASSETS).await;
+                let mut files = [(parked, "20000000001", "parked"), (loaded, "10000000001", "loaded")];
+                files.sort_unstable();
+                for (number, account, remark) in files {
+                    world.drop_file(&format!("incoming/trades/{number}.csv"), trade(account, remark)).await;
+                }
+                world.query(rewrite).await;
+                if dumped {
+                    world = restored(world).await;
+                }
+                let counts = world.drop_file("incoming/assets/2.csv", other.clone()).await.counts.unwrap();
+                assert_eq!(counts.released, 1);
+                let outcome = if stays == "loaded" { "stale" } else { "updated" };
+                let context = format!("{rewrite}, dumped: {dumped}");
+                assert_eq!(world.query("select outcome from etl.parked").await, outcome, "{context}");
+                assert_eq!(world.query("select order_remark from trade").await, stays, "{context}");
+            }
+        }
+    }
+}
+
+/// The same for a load that was overtaken, and for one that comes afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_was_overtaken_loses_and_a_new_one_wins_whoever_rewrote_the_table() {
+    for dumped in [false, true] {
+        let mut world = World::with(&[("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")]).await;
+        world.put("incoming/assets/1.csv", assets(30, 1, 1, "14:00:00")).await;
+        let proxy = world.proxy();
+        let worker = world.signalled_worker("incoming/assets/1.csv", &proxy, (Which::Commit, 3), Fault::Call, "KILL");
+        assert!(worker.finish().await.is_none());
+        world.drop_file("incoming/assets/2.csv", assets(30, 2, 1, "14:00:00")).await;
+        world.query("alter table asset alter account_type type bigint; update asset set cash = cash").await;
+        if dumped {
+            world = restored(world).await;
+        }
+        world.end_leases().await;
+        let counts = world.load("incoming/assets/1.csv").await.counts.unwrap();
+        assert_eq!((counts.inserted, counts.stale), (10, 20), "dumped: {dumped}");
+        assert_eq!(world.query("select cash, count(*) from asset group by 1").await, "2.00 | 30");
+        let counts = world.drop_file("incoming/assets/3.csv", assets(30, 3, 1, "14:00:00")).await.counts.unwrap();
+        assert_eq!((counts.updated, counts.stale), (30, 0), "dumped: {dumped}");
+    }
+}
+
+/// Rows that no load is known to have written: a new file wins over them, and a row that has waited does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_wins_over_a_row_written_by_hand_and_a_row_that_has_waited_does_not() {
+    let world = World::new().await;
+    world.query("insert into asset (account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at) values \
+        ('A0', 2, 7, 0, 0, 7, '2025-12-22T14:00:00Z')").await;
+    assert_eq!(world.drop_file("incoming/assets/0.csv", assets(1, 1, 1, "14:00:00")).await.counts.unwrap().updated, 1);
+    world.query("update asset set cash = 7, total_asset = 7").await;
+    assert_eq!(world.drop_file("incoming/assets/1.csv", assets(1, 2, 1, "14:00:00")).await.counts.unwrap().updated, 1);
+
+    world.drop_file("incoming/trades/1.csv", trade("10000000001", "parked")).await;
+    let columns = "account_id, account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, traded_amount, \
+        strategy_name, order_remark, direction, offset_flag, created_at, updated_at";
+    world
+        .query(&format!(
+            "insert into trade ({columns}) select 'A0', 2, key, '600000', row_version, 15.5, 1000, 15500, 's', 'by hand', 0, 48, \
+                 row_version, row_version from etl.parked"
+        ))
+        .await;
+    assert_eq!(world.drop_file("incoming/assets/2.csv", ASSETS).await.counts.unwrap().released, 1);
+    assert_eq!(world.query("select outcome, order_remark from etl.parked, trade").await, "stale | by hand");
+}
+
+/// What is deleted of the lineage may have named a later load.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_lineage_was_pruned_an_older_row_overwrites_nothing_and_a_new_one_does() {
+    let other = ASSETS.replace("1000000000", "2000000000");
+    for prune in [
+        "delete from etl.lineage where dataset = 'trade'",
+        "delete from etl.load where key like '%/2.csv' and dataset = 'trade'",
+        "truncate etl.lineage",
+    ] {
+        let world = World::new().await;
+        world.drop_file("incoming/assets/1.csv", ASSETS).await;
+        world.drop_file("incoming/trades/0.csv", trade("10000000001", "first")).await;
+        world.drop_file("incoming/trades/1.csv", trade("20000000001", "parked")).await;
+        world.drop_file("incoming/trades/2.csv", trade("10000000001", "second")).await;
+        world.query(prune).await;
+        world.drop_file("incoming/assets/2.csv", other.clone()).await;
+        assert_eq!(
+            world.query("select outcome, order_remark from etl.parked, trade").await,
+            "stale | second",
+            "{prune}"
+        );
+        let counts = world.drop_file("incoming/trades/3.csv", trade("10000000001", "third")).await.counts.unwrap();
+        assert_eq!(counts.updated, 1, "{prune}");
+    }
+}
+
+/// A load that finds a row just as it brings it need not write it, and it is its row all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_later_load_found_unchanged_does_not_lose_to_one_in_between() {
+    let world = World::with(&[("LOAD__CONNECTIONS", "1")]).await;
+    world.drop_file("incoming/assets/0.csv", assets(10, 1, 1, "14:00:00")).await;
+    world.put("incoming/assets/1.csv", assets(10, 2, 1, "14:00:00")).await;
+    let proxy = world.proxy();
+    let worker = world.signalled_worker("incoming/assets/1.csv", &proxy, (Which::Commit, 2), Fault::Call, "KILL");
+    assert!(worker.finish().await.is_none());
+    assert_eq!(
+        world.drop_file("incoming/assets/2.csv", assets(10, 1, 3, "14:00:00")).await.counts.unwrap().unchanged,
+        10
+    );
+    world.end_leases().await;
+    assert_eq!(world.load("incoming/assets/1.csv").await.counts.unwrap().stale, 10);
+    assert_eq!(world.query("select cash, count(*) from asset group by 1").await, "1.00 | 10");
+}
+
+/// The same while the later load is still on its way: the one in between waits for what it finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_later_load_is_finding_unchanged_is_waited_for() {
+    let world = World::with(&[("LOAD__CONNECTIONS", "1")]).await;
+    world.drop_file("incoming/assets/0.csv", assets(10, 1, 1, "14:00:00")).await;
+    world.put("incoming/assets/1.csv", assets(10, 2, 1, "14:00:00")).await;
+    let proxy = world.proxy();
+    let worker = world.signalled_worker("incoming/assets/1.csv", &proxy, (Which::Commit, 2), Fault::Call, "KILL");
+    assert!(worker.finish().await.is_none());
+    world.end_leases().await;
+    world.put("incoming/assets/2.csv", assets(10, 1, 3, "14:00:00")).await;
+    world.slow_down(2.0).await;
+    let in_between = async {
+        // The later one has looked at its rows, and is not committed.
+        while world.query("select count(*) from pg_stat_activity where wait_event = 'PgSleep'").await == "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        world.load("incoming/assets/1.csv").await
+    };
+    let (later, in_between) = tokio::join!(world.load("incoming/assets/2.csv"), in_between);
+    assert_eq!(later.counts.unwrap().unchanged, 10);
+    assert_eq!(in_between.counts.unwrap().stale, 10);
+    assert_eq!(world.query("select cash, count(*) from asset group by 1").await, "1.00 | 10");
 }
 
 const NOTES: &str = r#"

@@ -125,21 +125,21 @@ fn whatever_happens_the_end_is_that_of_one_quiet_run() {
     let first: u64 = std::env::var("TORTURE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (postgres, s3) = (Arc::new(Postgres::start(&["fsync=off"], |_| {})), Arc::new(S3Server::start()));
-    let (started, mut rounds, mut seen) = (Instant::now(), 0, Seen::default());
-    while rounds < 2 || started.elapsed() < time || !seen.everything() && rounds < MOST_QUIET_ROUNDS {
+    let (started, mut rounds, mut found) = (Instant::now(), 0, Found::default());
+    while rounds < 2 || started.elapsed() < time || !found.everything() && rounds < MOST_QUIET_ROUNDS {
         let seed = first.wrapping_add(rounds);
         // Shown where the test fails, and with --nocapture.
         println!("round {rounds}: the same files and faults again with: make torture SEED={seed}");
-        seen.add(runtime.block_on(Round::run(seed, Arc::clone(&postgres), Arc::clone(&s3))));
+        found.add(&runtime.block_on(Round::run(seed, Arc::clone(&postgres), Arc::clone(&s3))));
         rounds += 1;
     }
-    println!("{rounds} rounds of {DELIVERIES} deliveries in {:.0} s: {seen:?}", started.elapsed().as_secs_f64());
-    assert!(seen.everything(), "not all of it happened, so that little was proven: {seen:?}");
+    println!("{rounds} rounds of {DELIVERIES} deliveries in {:.0} s: {found:?}", started.elapsed().as_secs_f64());
+    assert!(found.everything(), "not all of it happened, so that little was proven: {found:?}");
 }
 
 /// How often something happened that the rounds are there for.
 #[derive(Debug, Default)]
-struct Seen {
+struct Found {
     /// A worker took over what another one had left.
     takeovers: u64,
     /// An older version was claimed after a newer one.
@@ -154,12 +154,12 @@ struct Seen {
     rewrites: u64,
 }
 
-impl Seen {
+impl Found {
     fn everything(&self) -> bool {
         [self.takeovers, self.late, self.ties, self.equal, self.doubtful, self.rewrites].iter().all(|times| *times > 0)
     }
 
-    fn add(&mut self, round: Self) {
+    fn add(&mut self, round: &Self) {
         self.takeovers += round.takeovers;
         self.late += round.late;
         self.ties += round.ties;
@@ -191,7 +191,7 @@ struct Load {
 }
 
 impl Round {
-    async fn run(seed: u64, postgres: Arc<Postgres>, s3: Arc<S3Server>) -> Seen {
+    async fn run(seed: u64, postgres: Arc<Postgres>, s3: Arc<S3Server>) -> Found {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let batch_size = [5, 20, 60].choose(&mut random).unwrap().to_string();
         let settings = [("LOAD__BATCH_SIZE", batch_size.as_str()), ("LOAD__LEASE_SECONDS", "1")];
@@ -341,7 +341,7 @@ impl Round {
                         9 => tokio::task::spawn_blocking(move || restart(&postgres, &restarting)).await.unwrap(),
                         _ => {}
                     }
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 };
                 tokio::select! {
                     // Whatever became of it: it comes again.
@@ -421,8 +421,8 @@ impl Round {
         loads
     }
 
-    async fn check(&self) -> Seen {
-        let mut seen = Seen { rewrites: self.rewrites, ..Seen::default() };
+    async fn check(&self) -> Found {
+        let mut found = Found { rewrites: self.rewrites, ..Found::default() };
         let mut best: [Best<'_>; 2] = Default::default();
         let mut committed: Vec<(&Load, usize, &Row)> = Vec::new();
         let mut bad_rows: Vec<(i64, usize, &Row, bool)> = Vec::new();
@@ -439,7 +439,7 @@ impl Round {
             let ended = self.world.query(&ended).await;
             let [state, read, rejected, late] = ended.split(" | ").collect::<Vec<_>>().try_into().unwrap();
             assert_eq!(late == "t", load.rank.0 < id, "load {id}: late");
-            seen.late += u64::from(load.rank.0 < id);
+            found.late += u64::from(load.rank.0 < id);
             let accepted = content.accepted();
             let done: BTreeSet<usize> = self.records_done(id).await;
             if state == "loaded" {
@@ -458,7 +458,7 @@ impl Round {
                 if content.trades {
                     committed.push((load, record, row));
                 } else {
-                    best[0].take(load, row, &mut seen);
+                    best[0].take(load, row, &mut found);
                 }
             }
         }
@@ -466,13 +466,13 @@ impl Round {
         let mut waiting = Vec::new();
         for (load, record, row) in committed {
             if accounts.0.contains_key(&row.account) {
-                trades.take(load, row, &mut seen);
+                trades.take(load, row, &mut found);
             } else {
                 waiting.push(format!("{} | {record}", load.id));
             }
         }
         good_rows.retain(|(_, row, trades)| !trades || accounts.0.contains_key(&row.account));
-        seen.doubtful = self.check_states(&bad_rows, &good_rows).await;
+        found.doubtful = self.check_states(&bad_rows, &good_rows).await;
         let minute = "extract(minute from updated_at)::int";
         let sql = format!("select substr(account_id, 2)::int, {minute}, cash::int from asset order by 1");
         assert_eq!(self.world.query(&sql).await, accounts.lines(|row| row.value.to_string()), "assets");
@@ -487,7 +487,7 @@ impl Round {
             or parked <> (select count(*) from etl.parked p where p.load_id = l.id)";
         assert_eq!(self.world.query(sums).await, "0", "sums of parked and released rows");
         let takeovers = self.world.query("select sum(attempt - 1) from etl.load").await;
-        Seen { takeovers: takeovers.parse().unwrap(), ..seen }
+        Found { takeovers: takeovers.parse().unwrap(), ..found }
     }
 
     /// A bad row is mended by a good one of its key in a later load that has no bad one of it. Returns how many bad rows met
@@ -535,15 +535,15 @@ fn restart(postgres: &Postgres, restarting: &AtomicBool) {
 struct Best<'a>(BTreeMap<usize, (&'a Load, &'a Row)>);
 
 impl<'a> Best<'a> {
-    fn take(&mut self, load: &'a Load, row: &'a Row, seen: &mut Seen) {
+    fn take(&mut self, load: &'a Load, row: &'a Row, found: &mut Found) {
         let Some((best, present)) = self.0.get(&row.key).copied() else {
             self.0.insert(row.key, (load, row));
             return;
         };
         let is_same = (present.value, present.account) == (row.value, row.account);
         let ties = present.minute == row.minute;
-        seen.equal += u64::from(ties && is_same);
-        seen.ties += u64::from(ties && !is_same);
+        found.equal += u64::from(ties && is_same);
+        found.ties += u64::from(ties && !is_same);
         if (present.minute, &best.rank) < (row.minute, &load.rank) {
             self.0.insert(row.key, (load, row));
         }

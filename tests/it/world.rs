@@ -180,10 +180,17 @@ impl World {
         Self { bucket, ..self }
     }
 
+    /// The same world on another database, as after a move.
+    pub fn moved_to(mut self, url: String) -> Self {
+        self.login = as_ingest_role(&url);
+        (self.owner, self.url) = (url.clone(), url);
+        self.under(&[])
+    }
+
     /// Another worker of this process on the same database and bucket, with connections of its own through a proxy.
     pub fn another(&self, proxy: &Proxy) -> (Context, Database) {
         let store = ObjectStore::with_config(&self.moto.map_or_else(|| self.s3_server.config(), Moto::config));
-        parts(&self.url_behind(proxy), &self.settings, store)
+        parts(&self.login_behind(proxy), &self.settings, store)
     }
 
     /// The same world for other processes alone: this one's own connections stay as they are.
