@@ -6,12 +6,19 @@ use super::rule::Severity;
 use super::types::ColumnType;
 use super::violation::quoted;
 
-/// A bound or an allowed value as it stands in the definition: `0`, `"0.01"`, `1.5`.
+/// A bound or an allowed value as it stands in the definition: `0`, `true`, `2025-12-22`, `"0.01"`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "a whole number, or text in quotes such as \"0.01\"")]
+#[serde(
+    untagged,
+    expecting = "a whole number, true, false, a date, a time, or text in quotes such as \"0.01\", which is exact"
+)]
 pub enum Literal {
     /// A whole number.
     Integer(i64),
+    /// True or false.
+    Boolean(bool),
+    /// A date, a time, or both.
+    Moment(toml::value::Datetime),
     /// Anything else, as text.
     Text(String),
 }
@@ -20,6 +27,8 @@ impl std::fmt::Display for Literal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Integer(number) => number.fmt(f),
+            Self::Boolean(value) => value.fmt(f),
+            Self::Moment(moment) => moment.fmt(f),
             Self::Text(text) => text.fmt(f),
         }
     }

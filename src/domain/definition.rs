@@ -316,13 +316,12 @@ fn read_options(source: &Source<'_>, at: &Spanned<ColumnDefinition>, of_type: &[
     let strange =
         at.get_ref().options.keys().find(|name| !known.contains(&name.as_str()) && !READ_OVER.contains(&name.as_str()));
     let Some(name) = strange else { return Ok(()) };
-    let text = &source.text[at.span()];
-    let lines = text.split_inclusive('\n').scan(at.span().start, |begin, line| {
-        *begin += line.len();
-        Some((*begin - line.len(), line))
-    });
-    let place = lines.into_iter().find(|(_, line)| line.trim_start().starts_with(name.as_str()));
-    Err(source.error_at(place.map_or(at.span().start, |(begin, _)| begin), unknown("option", name, &known)))
+    // The span of a table is that of its header; its options stand below, up to the next.
+    let (begin, rest) = (at.span().start, &source.text[at.span().start..]);
+    let text = &rest[..rest.find("\n[").unwrap_or(rest.len())];
+    let begins_a_line = |(place, _): &(usize, &str)| text[..*place].trim_end_matches([' ', '\t']).ends_with('\n');
+    let place = text.match_indices(name.as_str()).find(begins_a_line).map_or(0, |(place, _)| place);
+    Err(source.error_at(begin + place, unknown("option", name, &known)))
 }
 
 fn read_reference(
@@ -429,6 +428,47 @@ required = true
         }
         let fits = TICK.replace("scale = 2\n", "scale = 2\nmax = \"99999999.9900\"\n");
         assert!(Datasets::parse([("tick.toml", fits.as_str())]).is_ok());
+    }
+
+    #[test]
+    fn a_bound_may_be_written_as_toml_writes_it() {
+        for (kind, bound) in [
+            ("integer", "min = -5"),
+            ("boolean", "allowed = [true]"),
+            ("date", "min = 2025-12-22"),
+            ("time", "below = 18:00:00"),
+            ("timestamp", "above = 2025-12-22T14:30:00Z"),
+            ("local_timestamp", "above = 2025-12-22T14:30:00.5"),
+        ] {
+            let column = format!("[[column]]\nname = \"more\"\ntype = \"{kind}\"\n{bound}\n");
+            assert_eq!(Datasets::parse([("tick.toml", format!("{TICK}{column}").as_str())]).err(), None);
+        }
+        let rounded = error_of(&TICK.replace("scale = 2\n", "scale = 2\nmax = 0.1\n"));
+        assert!(rounded.contains("text in quotes such as \"0.01\""), "{rounded}");
+        let shifted =
+            format!("{TICK}[[column]]\nname = \"more\"\ntype = \"timestamp\"\nmin = 2025-12-22T14:30:00+08:00\n");
+        assert!(error_of(&shifted).contains("is no value of type timestamp"));
+    }
+
+    #[test]
+    fn an_option_is_one_of_the_column_or_of_its_type() {
+        let message = error_of(&TICK.replace("scale = 2", "scale = 2\nmax_lenght = 3"));
+        assert_eq!(message, r#"tick.toml line 18: unknown option "max_lenght"; did you mean "max_length"?"#);
+        let message = error_of(&TICK.replace("scale = 2\n", ""));
+        assert_eq!(message, "tick.toml line 15: a decimal needs precision (1 to 38) and scale (less than precision)");
+        // Earlier versions read over an option of decimals in a column of another type.
+        let text = TICK.replace("type = \"text\"", "type = \"text\"\nscale = 2");
+        assert!(Datasets::parse([("tick.toml", text.as_str())]).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_of_a_type_that_has_one_text_for_each_value() {
+        for (kind, why) in [("double", "the same double"), ("json", "an index")] {
+            let message = error_of(&TICK.replacen("type = \"text\"", &format!("type = \"{kind}\""), 1));
+            assert!(message.starts_with("tick.toml line 4: column \"tick_id\"") && message.contains(why), "{message}");
+        }
+        let message = error_of(&TICK.replace("version = \"seen_at\"", "version = \"tick_id\""));
+        assert!(message.starts_with("tick.toml line 5: the version column must have type \"timestamp\""), "{message}");
     }
 
     #[test]

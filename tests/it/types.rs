@@ -305,6 +305,40 @@ async fn every_type_that_can_be_the_version_tells_an_older_row_from_a_newer_one(
     }
 }
 
+/// What a server prints otherwise by default, and a key of the ledger is made of.
+#[tokio::test]
+async fn no_default_of_a_server_changes_a_key_or_a_value() {
+    let (scratch, cases) = (Scratch::new("types"), Case::all());
+    let cases: Vec<Case> = cases.into_iter().filter(|case| case.kind.not_a_key().is_none()).collect();
+    let keyed = |case: &Case| case.definition("required = true", "").replace("key = \"id\"", "key = \"v\"");
+    write_definitions(&cases, &scratch, keyed);
+    let world = World::with(&[("DATASETS__PATH", scratch.path().join("datasets").to_str().unwrap())]).await;
+    let database = world.query("select current_database()").await;
+    for default in
+        ["datestyle = 'SQL, DMY'", "extra_float_digits = -15", "bytea_output = 'escape'", "timezone = 'Asia/Shanghai'"]
+    {
+        world.query(&format!("alter database \"{database}\" set {default}")).await;
+    }
+    let world = world.under(&[]);
+    for case in &cases {
+        let Case { name, samples, kind, .. } = case;
+        let table =
+            format!("create table {name} (v {} primary key, id text, seen_at timestamptz not null)", samples.column);
+        world.query(&table).await;
+        let rows = &case.values()[..2];
+        case.drop(&world, "1.csv", rows).await;
+        let newer = String::from_utf8(csv_of(rows)).unwrap().replace("08:15:00Z", "09:15:00Z");
+        assert_eq!(world.drop_file(&case.key("2.csv"), newer).await.counts.unwrap().updated, 2, "{name}");
+        for (cell, stored) in &samples.values[..2] {
+            assert_eq!(kind.canonical(cell).as_deref(), Some(*stored));
+            let dataset = world.context.datasets.get(name).unwrap();
+            assert_eq!(world.database.row_attempts(dataset, stored).await.unwrap().len(), 2, "{name}: {stored}");
+        }
+    }
+    let night = reconcile(&world).await;
+    assert!(night.is_clean(), "{night:?}");
+}
+
 #[tokio::test]
 async fn every_number_has_its_exact_sum_in_a_manifest() {
     let (scratch, cases) = (Scratch::new("types"), Case::all());
