@@ -21,7 +21,7 @@ MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requireme
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
 
-.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy
+.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy check unit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -101,6 +101,12 @@ check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 an
 			--lambda-dir $(SMALL_ETL_CACHE)/lambda/$$arch; \
 	done
 	@.ci/check-binary $(SMALL_ETL_CACHE)/lambda/{arm64,x86-64}/{ingest,migrate}/bootstrap
+
+check: setup ## Compile every target without running anything: seconds after an edit
+	$(CARGO) check $(LOCKED) --all-targets
+
+unit: setup ## Run the unit tests alone: no server is started
+	$(CARGO) test $(LOCKED) --lib
 
 lint: setup ## Check every target with clippy; a warning is an error
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
