@@ -388,8 +388,9 @@ impl FileWork<'_> {
         if error.kind() == ErrorKind::LeaseLost {
             return Err(error);
         }
-        // A connection that is away, or settings that a person must mend, are no fault of the file.
-        let stalled = error.kind() == ErrorKind::System;
+        // A connection that is away, or settings that a person must mend, are no fault of the file. A conflict that outlives
+        // all retries may be for good: a trigger may always bring about what else only another load does.
+        let stalled = matches!(error.kind(), ErrorKind::System | ErrorKind::Conflict);
         if stalled && self.has_stalled().await.unwrap_or_default() {
             tracing::error!(error = %error.chain(), "the third worker in a row failed");
             return self.fail(self.no_progress(&error.chain()), self.request.progress.staged(), stream::empty).await;

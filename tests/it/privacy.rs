@@ -3,13 +3,17 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use small_etl::pipeline::Request;
 
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
 use crate::support::emulator::Emulator;
-use crate::world::World;
+use crate::support::postgres::Postgres;
+use crate::support::s3::S3Server;
+use crate::world::{World, query};
 
 /// Stands in every kind of cell: one that is loaded, one that breaks a rule, a key, a reference.
 const CANARY: &str = "canary7261";
@@ -121,6 +125,60 @@ async fn no_cell_is_in_a_log_line_or_an_error() {
     let kept = world.query("select count(*) from etl.reject where position('canary7261'::bytea in raw) > 0").await;
     assert!(kept.parse::<i64>().unwrap() > 5, "{kept}");
     assert!(world.get(&world.bucket, "rejects/trade/4.csv").await.contains(CANARY));
+}
+
+/// A server says in its own language where an error comes from. What the author of a trigger writes is kept all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_speaks_another_language_tells_no_cell_either() {
+    // `C` itself is never translated.
+    let postgres = Postgres::speaking("de", &["fsync=off", "lc_messages=C.UTF-8"], |_| {});
+    let world = World::on_servers(&postgres, Arc::new(S3Server::start()), &[]).await;
+    for (state, has_rows, reason) in [
+        ("42501", false, "no_progress"),
+        ("42501", true, "no_progress"),
+        ("55000", true, "no_progress"),
+        ("28000", true, "trigger_refused"),
+        ("3D000", true, "trigger_refused"),
+        ("ZX001", false, "trigger_refused"),
+        ("ZX001", true, "trigger_refused"),
+    ] {
+        query(&world.url, "truncate asset cascade; drop trigger if exists deny on asset").await;
+        let key = format!("incoming/assets/{state}-{has_rows}.csv");
+        if has_rows {
+            world.drop_file(&key, ASSETS).await;
+        }
+        let raise = format!("raise '%', repeat(new.cash::text, 2) using errcode = '{state}'");
+        query(
+            &world.url,
+            &format!(
+                "create or replace function deny() returns trigger language plpgsql as $$ begin {raise}; end $$; \
+                 create trigger deny before insert or update on asset for each row execute function deny()"
+            ),
+        )
+        .await;
+        world
+            .put(
+                &key,
+                ASSETS
+                    .replace("T14:", "T15:")
+                    .replace("100000.00,5000.00,200000.00,305000.00", "72617261,0,0,72617261"),
+            )
+            .await;
+        let mut said = String::new();
+        let report = loop {
+            match world.run(&Request { again: true, ..world.request(&key) }).await {
+                Ok(report) => break report,
+                Err(error) => said.push_str(&error.chain()),
+            }
+        };
+        assert_eq!(report.reason.as_deref(), Some(reason), "{state}: {report:?}");
+        said.push_str(&report.error.unwrap());
+        assert!(said.contains(state) && !said.contains(NUMBER), "{state}: {said}");
+    }
+    // It does speak another one.
+    query(&world.url, "drop trigger deny on asset; create table say (what text); create function say() returns void language plpgsql as $$ \
+        declare context text; begin raise 'x'; exception when others then get stacked diagnostics context = pg_exception_context; insert into say values (context); end $$; select say()").await;
+    assert!(query(&world.url, "select what from say").await.starts_with("PL/pgSQL-Funktion say() Zeile "));
 }
 
 #[tokio::test(flavor = "multi_thread")]

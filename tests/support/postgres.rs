@@ -12,17 +12,23 @@ use super::Scratch;
 pub struct Postgres {
     pub port: u16,
     pub folder: PathBuf,
+    language: &'static str,
     _scratch: Scratch,
 }
 
 impl Postgres {
     /// Starts a server with further settings, like `fsync=off`; `prepare` may put files into its data folder first.
     pub fn start(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        Self::speaking("en", settings, prepare)
+    }
+
+    /// The same, whose messages are in a language, such as `de`.
+    pub fn speaking(language: &'static str, settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         // The watchdog is there before the server, so that no server is ever without one.
         let scratch =
             Scratch::ending_with("postgres", server_command("pg_ctl").args(["-D", "data", "-m", "immediate", "stop"]));
         let folder = scratch.path().to_owned();
-        let server = Self { port: super::free_port(), folder, _scratch: scratch };
+        let server = Self { port: super::free_port(), folder, language, _scratch: scratch };
         let data = server.folder.join("data");
         give_to_server(&server.folder);
         run(server_command("initdb")
@@ -66,7 +72,11 @@ impl Postgres {
 
     fn control(&self, arguments: &[&str]) {
         let mut command = server_command("pg_ctl");
-        command.args(["-D", "data", "-s", "-w"]).args(arguments).current_dir(&self.folder);
+        command
+            .args(["-D", "data", "-s", "-w"])
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env("LANGUAGE", self.language);
         let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         if !status.success() {
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();

@@ -16,7 +16,7 @@ pub(super) fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
         "53300" | "55P03" | "25P03" => (ErrorKind::Connection, ""),
         code if code.starts_with("08") || code.starts_with("57P0") => (ErrorKind::Connection, ""),
         code if code.starts_with("28") || code.starts_with("3D") => {
-            return Error::configuration(format!("{step}: {} (SQLSTATE {code})", server.message()));
+            return Error::with_source(ErrorKind::Configuration, step, answer);
         }
         "42P01" | "3F000" => (ErrorKind::Configuration, ": the schema is missing; run `small-etl migrate` first"),
         "42501" => (ErrorKind::System, ": the role of this login lacks a right; grant it"),
@@ -49,8 +49,8 @@ fn is_cut_off(tls: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Classes of SQLSTATE whose messages name things of the schema and of the server, and no values: features, states, names and
-/// rights, resources, limits. Of class 22 this one does so as well: it names a type.
-const WITHOUT_VALUES: [&str; 10] = ["0A", "25", "3F", "42", "53", "54", "55", "57", "58", "22001"];
+/// rights, logins, resources, limits. Of class 22 this one does so as well: it names a type.
+const WITHOUT_VALUES: [&str; 12] = ["0A", "25", "28", "3D", "3F", "42", "53", "54", "55", "57", "58", "22001"];
 
 /// What may be shown of a server's error: its details and its context hold cells, and so do some of its messages.
 #[derive(Debug, Default)]
@@ -62,7 +62,9 @@ pub(super) struct Answer {
     pub(super) constraint: Option<String>,
     /// The type, where the constraint is one of a domain.
     pub(super) data_type: Option<String>,
-    /// The function of the schema's owner that ran, such as that of a trigger.
+    /// Whether code of the schema's owner may have caused it, such as that of a trigger.
+    pub(super) is_nested: bool,
+    /// The function that ran there, where the server says so in English.
     pub(super) function: Option<String>,
     /// The message, where it carries no value.
     pub(super) message: Option<String>,
@@ -72,9 +74,9 @@ impl Answer {
     pub(super) fn of(server: &DbError) -> Self {
         let code = server.code().code().to_owned();
         let function = server.where_().and_then(function_in).map(String::from);
+        let is_nested = is_nested(server.where_());
         // What a function says is its author's, who may put a cell into it.
-        let is_own = server.where_().is_some_and(|context| context.contains("function "));
-        let is_plain = !is_own && WITHOUT_VALUES.iter().any(|class| code.starts_with(class));
+        let is_plain = !is_nested && WITHOUT_VALUES.iter().any(|class| code.starts_with(class));
         Self {
             schema: server.schema().map(String::from),
             table: server.table().map(String::from),
@@ -82,6 +84,7 @@ impl Answer {
             constraint: server.constraint().map(String::from),
             data_type: server.datatype().map(String::from),
             message: is_plain.then(|| server.message().to_owned()),
+            is_nested,
             function,
             code,
         }
@@ -91,6 +94,12 @@ impl Answer {
     pub(super) fn is_of_ledger(&self) -> bool {
         self.schema.as_deref() == Some("etl")
     }
+}
+
+/// Whether a context is that of more than the statement itself. A server translates what it says there. Only a line of a copy
+/// is taken for one, in any language that begins it so: where that is not sure, a message is better kept than shown.
+fn is_nested(context: Option<&str>) -> bool {
+    context.is_some_and(|context| !context.starts_with("COPY ") || context.contains('\n'))
 }
 
 /// The function that a context begins with, seen from the statement: the last line of one, as in
@@ -130,6 +139,22 @@ impl std::error::Error for Answer {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn in_any_language_only_a_line_of_a_copy_is_the_statement_itself() {
+        for (context, expected) in [
+            (None, false),
+            (Some("COPY asset, line 2, column cash: \"a function of x\""), false),
+            (Some("COPY asset, Zeile 2, Spalte cash: »x«"), false),
+            (Some("PL/pgSQL function deny() line 1 at RAISE"), true),
+            (Some("PL/pgSQL-Funktion deny() Zeile 1 bei RAISE"), true),
+            (Some("在RAISE的第1行的PL/pgSQL函数deny()"), true),
+            (Some("PL/pgSQL関数deny()の1行目 - RAISE\nassetのCOPY、行 1"), true),
+            (Some("COPY asset, line 2\nPL/pgSQL function deny() line 1 at SQL statement"), true),
+        ] {
+            assert_eq!(is_nested(context), expected, "{context:?}");
+        }
+    }
 
     #[test]
     fn a_context_names_the_function_that_the_statement_ran() {

@@ -1,5 +1,7 @@
 //! One batch, one transaction: rows, rejects, parked rows and the checkpoint commit together or not at all.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use deadpool_postgres::Transaction;
 use futures::TryStreamExt;
@@ -44,19 +46,6 @@ pub struct BatchRows<'a> {
     pub contended: bool,
 }
 
-/// Why a batch is not written.
-enum Unwritten {
-    Error(Error),
-    /// The table took fewer rows than it was given, and reported no error.
-    RowsDropped,
-}
-
-impl From<Error> for Unwritten {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
 impl Database {
     /// Writes one batch. A batch that is already committed is left alone.
     ///
@@ -64,21 +53,28 @@ impl Database {
     /// `LeaseLost` when another worker took over; `Connection` or `Conflict` when the batch may be tried again as a whole;
     /// `File` where the table refuses one of its rows, `System` where it cannot be written as it is.
     pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, rows: BatchRows<'_>) -> Result<Counts> {
-        // The definitions may be those of an earlier claim: while the table has moved on, this load gets nowhere.
-        let table = self.checked_table(dataset, &claim.dataset_version).await.map_err(|error| match error.kind() {
-            ErrorKind::Configuration => Error::system("write rows by the definitions of the first claim", error),
-            _ => error,
-        })?;
+        let (table, batch) = (self.table_of_claim(claim, dataset).await?, rows.batch);
         let error = match self.write_batch_to(&table, claim, dataset, rows).await {
             Ok(counts) => return Ok(counts),
-            Err(Unwritten::Error(error)) => error,
-            // Which triggers there are is asked now: there may be more than at the start.
-            Err(Unwritten::RowsDropped) => self.fit(dataset).await?.0.drops_rows(dataset),
+            Err(error) => error,
         };
         if matches!(error.kind(), ErrorKind::File(_) | ErrorKind::System) {
             self.forget_table(dataset, &claim.dataset_version);
         }
+        // What a file is failed for must be so by the table as it is now: it may have other constraints and triggers by now.
+        if matches!(error.kind(), ErrorKind::File(_)) && self.table_of_claim(claim, dataset).await? != table {
+            let step = format!("write batch {batch}: the table changed meanwhile");
+            return Err(Error::with_source(ErrorKind::Conflict, step, error));
+        }
         Err(error)
+    }
+
+    async fn table_of_claim(&self, claim: &Claim, dataset: &Dataset) -> Result<Arc<Table>> {
+        // The definitions may be those of an earlier claim: while the table has moved on, this load gets nowhere.
+        self.checked_table(dataset, &claim.dataset_version).await.map_err(|error| match error.kind() {
+            ErrorKind::Configuration => Error::system("write rows by the definitions of the first claim", error),
+            _ => error,
+        })
     }
 
     async fn write_batch_to(
@@ -87,7 +83,7 @@ impl Database {
         claim: &Claim,
         dataset: &Dataset,
         mut rows: BatchRows<'_>,
-    ) -> Result<Counts, Unwritten> {
+    ) -> Result<Counts> {
         let step = format!("write batch {}", rows.batch);
         let failed = |error| query_error(&step, error);
         let refused = |error| table.refusal(dataset, &step, error);
@@ -130,7 +126,7 @@ impl Database {
             if !settled.new.is_empty() {
                 let taken = insert(&transaction, &statements, &chunk, settled.new).await;
                 if !taken.map_err(|error| not_straight(table, dataset, &step, error))? {
-                    return Err(Unwritten::RowsDropped);
+                    return Err(table.drops_rows(dataset));
                 }
             }
             if !settled.open.is_empty() {
@@ -143,10 +139,10 @@ impl Database {
         if staged {
             transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await.map_err(failed)?;
             let settled = upsert(&transaction, claim, rows.batch, &statements).await.map_err(refused)?;
-            let (counts, overwritten) = settled.ok_or(Unwritten::RowsDropped)?;
+            let (counts, overwritten) = settled.ok_or_else(|| table.drops_rows(dataset))?;
             let loads = vec![claim.load_id.0; overwritten.len()];
             if !still_won(&transaction, dataset, &overwritten, &loads, claim.since).await.map_err(failed)? {
-                return Err(Error::new(ErrorKind::Conflict, format!("{step}: a later load was in the way")).into());
+                return Err(Error::new(ErrorKind::Conflict, format!("{step}: a later load was in the way")));
             }
             upserted = upserted + counts;
         }
@@ -185,14 +181,21 @@ async fn insert(
 }
 
 /// The error of the short way. SQL can go on where another load wrote one of the rows, or where the table was altered since
-/// this process looked at it, so that a statement that is kept has other columns or a value another type.
+/// this process looked at it, so that a statement that is kept has other columns or a value another type. And since SQL writes
+/// all rows of a batch at once, only there a row that is refused is: here what it depends on may not be written yet.
 fn not_straight(table: &Table, dataset: &Dataset, step: &str, error: PostgresError) -> Error {
     match error.code() {
         Some(code) if [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_BINARY_REPRESENTATION].contains(code) => {
             let message = format!("{step}: the table changed meanwhile (SQLSTATE {})", code.code());
             Error::new(ErrorKind::Conflict, message)
         }
-        _ => table.refusal(dataset, step, error),
+        _ => {
+            let error = table.refusal(dataset, step, error);
+            match error.kind() {
+                ErrorKind::File(_) => Error::with_source(ErrorKind::Conflict, format!("{step}: a copy"), error),
+                _ => error,
+            }
+        }
     }
 }
 

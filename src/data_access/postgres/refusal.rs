@@ -1,4 +1,4 @@
-//! What it means that Postgres does not write rows of a dataset: whether the file is at fault, the table, or neither.
+//! Why Postgres refused rows: the fault of the file, of the table, or of neither.
 
 use tokio_postgres::Error as PostgresError;
 
@@ -35,7 +35,7 @@ impl Refusal {
             ),
             "23505" => violated(
                 "another row has the same value under a unique index that is not that of the key",
-                "drop the index, mend the file, or make it a deferrable constraint where rows of a file swap values",
+                "drop the index, mend the file, or make it a constraint that is deferrable initially deferred where rows of a file swap values",
             ),
             "23514" => violated(
                 "it breaks a check",
@@ -52,7 +52,7 @@ impl Refusal {
                 "42" | "55" | "0A" if code != "55P03" => Some(Self::Table),
                 "08" | "25" | "40" | "53" | "57" | "58" | "XX" => None,
                 // Any other state is one that its author chose.
-                _ if answer.function.is_some() => Some(Self::of_trigger()),
+                _ if answer.is_nested => Some(Self::of_trigger()),
                 _ => None,
             },
         }
@@ -69,8 +69,7 @@ impl Table {
     pub(super) fn refusal(&self, dataset: &Dataset, step: &str, error: PostgresError) -> Error {
         let Some(server) = error.as_db_error() else { return query_error(step, error) };
         let (answer, table) = (Answer::of(server), &dataset.table);
-        let is_contended = answer.constraint.as_ref().is_some_and(|name| self.contended.contains(name));
-        if is_contended && answer.code.starts_with("23") {
+        if self.is_contended(dataset, &answer) {
             return Error::with_source(ErrorKind::Conflict, format!("{step}: another load was in the way"), answer);
         }
         match Refusal::of(&answer) {
@@ -88,6 +87,15 @@ impl Table {
             }
             None => query_error(step, error),
         }
+    }
+
+    /// Whether a row breaks what it only breaks where another load was in the way. A name alone does not tell: a trigger may
+    /// write to a table whose constraints have the same names.
+    fn is_contended(&self, dataset: &Dataset, answer: &Answer) -> bool {
+        let place = (answer.schema.as_deref(), answer.table.as_deref());
+        answer.code.starts_with("23")
+            && place == (Some("public"), Some(dataset.table.as_str()))
+            && answer.constraint.as_ref().is_some_and(|name| self.contended.contains(name))
     }
 
     /// The error where the table took fewer rows than it was given, and said nothing.

@@ -10,7 +10,7 @@ use crate::domain::{Column, Dataset};
 use crate::error::{Error, Result};
 
 /// What is known of a table that takes the rows of a dataset.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
     /// Whether rows may be copied straight to it: that casts none, and shows them to no policy.
     pub(super) takes_copies: bool,
@@ -115,7 +115,7 @@ impl Database {
         Ok(table)
     }
 
-    /// Lets the table be looked at once more, since it is not as it was.
+    /// Forgets the check, since the table may have changed.
     pub(super) fn forget_table(&self, dataset: &Dataset, dataset_version: &str) {
         let mut tables = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner);
         tables.remove(&checked_as(dataset, dataset_version));
