@@ -171,7 +171,7 @@ impl Stage {
     /// What `write` returns, or [`ErrorKind::System`].
     pub fn append<T>(&self, tables: [&str; 3], write: impl FnOnce([StageWriter<'_>; 3]) -> Result<T>) -> Result<T> {
         self.in_session("append to the staging database", |session| {
-            let [first, second, third] = tables.map(|table| session.appender(table).map(StageWriter));
+            let [first, second, third] = tables.map(|table| session.appender(table).map(StageWriter::new));
             match (first, second, third) {
                 (Ok(first), Ok(second), Ok(third)) => write([first, second, third]).map(Ok),
                 (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Ok(Err(error)),
@@ -344,16 +344,29 @@ fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<C
     Ok(connection)
 }
 
-/// Appends to one table of the stage.
-pub struct StageWriter<'a>(Appender<'a>);
+/// An appender buffers 204,800 rows, whatever their size, beside the memory that the database may use. No more bytes are left with it.
+const BYTES_IN_AN_APPENDER: usize = 16 * 1024 * 1024;
 
-impl StageWriter<'_> {
+/// Appends to one table of the stage.
+pub struct StageWriter<'a> {
+    appender: Appender<'a>,
+    buffered: usize,
+}
+
+impl<'a> StageWriter<'a> {
+    fn new(appender: Appender<'a>) -> Self {
+        Self { appender, buffered: 0 }
+    }
+
     /// Appends rows; the columns are those of the table, in its order.
     ///
     /// # Errors
     /// [`ErrorKind::System`].
     pub fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        self.0.append_record_batch(rows).map_err(|error| database_error("append to the staging database", &error))
+        self.buffered += rows.get_array_memory_size();
+        let appended = self.appender.append_record_batch(rows);
+        appended.map_err(|error| database_error("append to the staging database", &error))?;
+        if self.buffered < BYTES_IN_AN_APPENDER { Ok(()) } else { self.flush() }
     }
 
     /// Writes what is still buffered. A writer that is dropped instead may lose its last rows.
@@ -361,7 +374,12 @@ impl StageWriter<'_> {
     /// # Errors
     /// [`ErrorKind::System`].
     pub fn finish(mut self) -> Result<()> {
-        self.0.flush().map_err(|error| database_error("append to the staging database", &error))
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.buffered = 0;
+        self.appender.flush().map_err(|error| database_error("append to the staging database", &error))
     }
 }
 
