@@ -29,7 +29,7 @@ use crate::data_access::retry::retrying;
 use crate::domain::manifest::{file_of_manifest, manifest_key};
 use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::{Extracted, LoadWork, Loading, Pipeline, Validated, rejects};
+use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Validated, rejects};
 
 /// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
 const MOST_STALLED: i32 = 3;
@@ -222,7 +222,7 @@ impl FileWork<'_> {
         let Request { progress, deadline, .. } = self.request;
         let totals = if definition.manifest.required {
             match self.await_manifest(definition).await {
-                Ok(Awaited::Manifest(manifest)) => Totals::Of(manifest),
+                Ok(Awaited::Manifests(manifests)) => Totals::Of(manifests),
                 Ok(Awaited::TimeOver(left)) => {
                     let ending = self.leave_rest(0, false).await?;
                     return Ok(Ending { resume_after: Some(left.min(MANIFEST_PAUSE)), ..ending });
@@ -230,7 +230,7 @@ impl FileWork<'_> {
                 Err(error) => return self.fail(error, 0, stream::empty).await,
             }
         } else {
-            Totals::Beside
+            Totals::Beside(self.claim.run)
         };
         let stage = Arc::new(self.context.stages.open(Arc::clone(progress))?);
         let (extracted, validated, statistics) = match self.stage_in_time(definition, &stage, totals).await {
@@ -318,8 +318,9 @@ impl FileWork<'_> {
         self.request.progress.set_waiting(true);
         let wait = async {
             loop {
-                if let Some(manifest) = extractor.manifest(self.object).await? {
-                    return Ok(Awaited::Manifest(manifest));
+                let manifests = extractor.manifests(self.object, self.claim.run).await?;
+                if !manifests.is_empty() {
+                    return Ok(Awaited::Manifests(manifests));
                 }
                 let left = limit.saturating_sub(self.claim.age + waiting.elapsed());
                 if left.is_zero() || manifest_key(self.object).is_none() {
@@ -519,7 +520,7 @@ impl FileWork<'_> {
 
 /// What came of waiting for a manifest.
 enum Awaited {
-    Manifest(Vec<u8>),
+    Manifests(Manifests),
     /// This worker has no more time, the file has so much.
     TimeOver(Duration),
 }

@@ -46,6 +46,23 @@ impl ObjectStore {
             begun: Vec::new(),
         }
     }
+
+    /// The versions of one object, from the newest to the oldest; none if the server does not list versions.
+    ///
+    /// # Errors
+    /// `Connection` after all retries, `Configuration` where S3 refuses.
+    pub async fn versions_of(&self, bucket: &str, key: &ObjectKey) -> Result<Vec<ObjectVersion>> {
+        let mut listing = self.list(bucket, key.as_str(), None);
+        let mut found = Vec::new();
+        while let Next::Versions(marker, id) = &listing.next {
+            let Some((page, next)) = retrying(|| listing.versions(marker.clone(), id.clone())).await? else { break };
+            // The keys that only begin so come after it.
+            let ends = page.iter().any(|object| object.key != *key);
+            found.extend(page.into_iter().filter(|object| object.key == *key));
+            listing.next = if ends { Next::End } else { next };
+        }
+        Ok(found)
+    }
 }
 
 impl Listing<'_> {

@@ -79,13 +79,20 @@ impl ObjectStore {
         }
     }
 
-    /// A small object as it is now, cut after `most` bytes; none where there is none, or none that may be read.
+    /// A small object, cut after `most` bytes: as it is now, or that version of it. `None` if there is none, or none that may be read.
     ///
     /// # Errors
     /// `Connection` where a retry may help, `Configuration`, `System`.
-    pub async fn small_object(&self, bucket: &str, key: &ObjectKey, most: u64) -> Result<Option<Vec<u8>>> {
+    pub async fn small_object(
+        &self,
+        bucket: &str,
+        key: &ObjectKey,
+        version_id: Option<&str>,
+        most: u64,
+    ) -> Result<Option<Vec<u8>>> {
         let read = async || {
             let request = self.client().await.get_object().bucket(bucket).key(key.as_str());
+            let request = request.set_version_id(version_id.map(String::from));
             let response = Box::pin(request.send()).await.map_err(|error| object_error(bucket, key, error))?;
             let mut body = response.body;
             let mut bytes = Vec::new();
@@ -103,7 +110,7 @@ impl ObjectStore {
         match retrying(read).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::File(Reason::NotFound) => Ok(None),
-            // Whoever may not list the bucket gets this answer for an object that is not there.
+            // A role that may not list the bucket gets this answer for an object that is not there.
             Err(error) if error.kind() == ErrorKind::File(Reason::Forbidden) => {
                 tracing::info!(bucket, key = key.as_str(), "taken for an object that is not there");
                 Ok(None)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_with::rust::maps_duplicate_key_is_error;
@@ -24,6 +25,32 @@ pub fn manifest_key(file: &ObjectVersion) -> Option<ObjectKey> {
 #[must_use]
 pub fn file_of_manifest(key: &ObjectKey) -> Option<ObjectKey> {
     key.as_str().strip_suffix(SUFFIX).map(ObjectKey::from)
+}
+
+/// Which versions of a manifest may be that of a version of its file which another one has followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrittenFor {
+    /// The file has to agree with one of these: the last one before it, since a manifest is put there first.
+    pub own: Vec<usize>,
+    /// The last one after it and before the next version of the file. It may mend the one before, but may as well be that of the next
+    /// version, so that only a hash tells.
+    pub later: Option<usize>,
+}
+
+/// Chooses among the versions of a manifest, of which it is known when each was written, from the newest to the oldest. `file` is when
+/// the version of the file was written, and `next` when the one that followed it was. All these times are in whole seconds: of what was
+/// written in the same second as the file, any may have been there.
+#[must_use]
+pub fn written_for(manifests: &[DateTime<Utc>], file: DateTime<Utc>, next: DateTime<Utc>) -> WrittenFor {
+    let places = || manifests.iter().enumerate();
+    let at_once = places().filter(|(_, written)| **written == file);
+    let before = places().find(|(_, written)| **written < file);
+    let own: Vec<usize> = at_once.chain(before).map(|(place, _)| place).collect();
+    let later = places().find(|(_, written)| file < **written && **written <= next).map(|(place, _)| place);
+    if own.is_empty() {
+        return WrittenFor { own: later.into_iter().collect(), later: None };
+    }
+    WrittenFor { own, later }
 }
 
 /// What a manifest says: `{"row_count": 4, "sums": {"cash": "930000.00"}, "sha256": "…"}`, each of them optional.
@@ -121,6 +148,29 @@ mod tests {
         assert!(parse(r#"{"sums": {"cash": 1, "cash": 2}}"#).unwrap_err().contains("no JSON of the form"));
         assert!(parse("\u{feff}{\"row_count\": 4}").is_ok());
         assert_eq!(parse("{}").unwrap_err(), "it states none of row_count, sums and sha256");
+    }
+
+    #[test]
+    fn the_manifest_of_a_version_was_there_when_it_was_written_or_came_before_the_next() {
+        let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap();
+        let chosen = |newest_first: &[i64], file, next| {
+            let manifests: Vec<_> = newest_first.iter().copied().map(at).collect();
+            let WrittenFor { own, later } = written_for(&manifests, at(file), at(next));
+            let seconds = |places: Vec<usize>| places.into_iter().map(|place| newest_first[place]).collect::<Vec<_>>();
+            (seconds(own), seconds(later.into_iter().collect()))
+        };
+        // Each before its file: of the first version at 2, of the second at 4.
+        assert_eq!(chosen(&[3, 1], 2, 4), (vec![1], vec![3]));
+        assert_eq!(chosen(&[5, 3, 1], 4, 6), (vec![3], vec![5]));
+        // Each after its file.
+        assert_eq!(chosen(&[4, 2], 1, 3), (vec![2], vec![]));
+        // One for all versions, and one that came when the next version was there.
+        assert_eq!(chosen(&[1], 5, 6), (vec![1], vec![]));
+        assert_eq!(chosen(&[9, 1], 5, 6), (vec![1], vec![]));
+        assert_eq!(chosen(&[9], 5, 6), (vec![], vec![]));
+        // What was written in the same second may have been there, or not.
+        assert_eq!(chosen(&[2, 2, 1, 1], 2, 2), (vec![2, 2, 1], vec![]));
+        assert_eq!(chosen(&[4, 3, 1], 2, 4), (vec![1], vec![4]));
     }
 
     #[test]

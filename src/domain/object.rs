@@ -189,6 +189,16 @@ impl ObjectVersion {
         !self.local && !self.version.is_empty() && self.version_id.as_ref().is_none_or(|id| id == "null")
     }
 
+    /// Where it lies, whatever lies there now: the object, or of it what S3 calls this version.
+    #[must_use]
+    pub fn where_it_lies(&self) -> Location {
+        let mut location = Location::of(self);
+        if let Location::S3 { etag, size, sequencer, modified, .. } = &mut location {
+            (*etag, *size, *sequencer, *modified) = (None, None, None, None);
+        }
+        location
+    }
+
     /// A name for people: the path, or `s3://BUCKET/KEY`.
     #[must_use]
     pub fn display_name(&self) -> String {

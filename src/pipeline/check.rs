@@ -12,14 +12,14 @@ use crate::domain::dataset::MANIFEST;
 use crate::domain::manifest::manifest_key;
 use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::{Extracted, Pipeline, Validated, analyse, manifest, rejects};
+use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, analyse, manifest, rejects};
 
 /// The control totals to compare a file with.
 pub(super) enum Totals {
-    /// Those of this manifest.
-    Of(Vec<u8>),
-    /// Those of the manifest beside the file, if there is one or must be one.
-    Beside,
+    /// Those of these manifests.
+    Of(Manifests),
+    /// Those of the manifests of the file, if it has any, in this run of its version.
+    Beside(i32),
     /// None.
     Ignored,
 }
@@ -36,17 +36,17 @@ pub(super) async fn stage_and_validate(
     // The extractor repeats its own requests: only it knows how much of the body it has.
     let extractor = pipeline.extractor(&object.key)?;
     let extract = extractor.extract(object, dataset, stage);
-    let (extracted, totals) = match totals {
-        Totals::Beside => {
-            let (extracted, manifest) = tokio::join!(extract, extractor.manifest(object));
-            (extracted?, manifest?)
+    let (extracted, manifests) = match totals {
+        Totals::Beside(run) => {
+            let (extracted, manifests) = tokio::join!(extract, extractor.manifests(object, run));
+            (extracted?, manifests?)
         }
-        Totals::Of(manifest) => (extract.await?, Some(manifest)),
-        Totals::Ignored => (extract.await?, None),
+        Totals::Of(manifests) => (extract.await?, manifests),
+        Totals::Ignored => (extract.await?, Manifests::default()),
     };
-    let agreed = match totals {
-        Some(totals) => Some(manifest::check(&totals, object, dataset, &extracted)?),
-        None => None,
+    let agreed = match manifest::check(&manifests, object, dataset, &extracted) {
+        Ok(agreed) => agreed,
+        Err(error) => return Err(unless_replaced(&**extractor, object, error).await?),
     };
     let validated = pipeline.validate(dataset, stage).await?;
     let mut statistics = analyse::analyse(dataset, stage, &extracted).await?;
@@ -54,6 +54,22 @@ pub(super) async fn stage_and_validate(
         statistics.insert(MANIFEST.into(), agreed);
     }
     Ok((extracted, validated, statistics))
+}
+
+/// Says of a file that does not agree with its manifest that it was replaced, if it was: then the manifest is that of what lies there now.
+async fn unless_replaced(extractor: &dyn Extractor, object: &ObjectVersion, mismatch: Error) -> Result<Error> {
+    if object.local {
+        return Ok(mismatch);
+    }
+    match extractor.identify(&object.where_it_lies()).await {
+        Ok(present) if present.version != object.version => {
+            let message = format!("{mismatch}; the file was replaced meanwhile, and perhaps its manifest before that");
+            Ok(Error::file(Reason::Superseded, message))
+        }
+        // What is gone has failed for what it was.
+        Err(error) if !matches!(error.kind(), ErrorKind::File(_)) => Err(error),
+        _ => Ok(mismatch),
+    }
 }
 
 /// What to say of a file that has no manifest and needs one.
@@ -159,11 +175,11 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
     context.check_definition(dataset).await?;
     let extractor = context.pipeline(&dataset.name)?.extractor_at(&request.location)?;
     let object = extractor.identify(&request.location).await?;
-    let totals = match extractor.manifest(&object).await? {
-        Some(manifest) => Totals::Of(manifest),
-        None if dataset.manifest.required => return Err(manifest_missing(&object, dataset)),
-        None => Totals::Ignored,
-    };
+    let manifests = extractor.manifests(&object, 0).await?;
+    if manifests.is_empty() && dataset.manifest.required {
+        return Err(manifest_missing(&object, dataset));
+    }
+    let totals = Totals::Of(manifests);
     let pipeline = context.pipeline(&dataset.name)?;
     let dataset = dataset.with_latest_version(context.terms.latest_version(Utc::now()));
     check(context, pipeline, &object, &dataset, &request.progress, totals).await

@@ -11,8 +11,9 @@ use chrono::DateTime;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::local::unreadable;
 use super::staging::{create_tables, stage_records};
-use super::{Extracted, Extractor};
+use super::{Extracted, Extractor, Manifests, manifest};
 use crate::data_access::archive::{Tee, unpacked};
 use crate::data_access::csv::{Record, Records, SplitError};
 use crate::data_access::duckdb::{Stage, blocking};
@@ -20,7 +21,6 @@ use crate::data_access::json_lines::{JsonLines, Others};
 use crate::data_access::parquet::ParquetRecords;
 use crate::data_access::s3::{ObjectStore, into_error};
 use crate::domain::expression::nearest;
-use crate::domain::manifest::manifest_key;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -28,9 +28,6 @@ use crate::error::{Error, ErrorKind, Reason, Result};
 /// The columns of a rejects file by which a record is known again. Names that begin with `_` are ours.
 const LOAD_COLUMN: &str = "_load_id";
 const RECORD_COLUMN: &str = "_record";
-
-/// A longer manifest is cut, and then cannot be read.
-const LONGEST_MANIFEST: u64 = 1024 * 1024;
 
 /// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
 pub struct FileExtractor {
@@ -115,23 +112,8 @@ impl Extractor for FileExtractor {
         }
     }
 
-    async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>> {
-        let Some(key) = manifest_key(object) else { return Ok(None) };
-        if !object.local {
-            return self.store.small_object(&object.bucket, &key, LONGEST_MANIFEST).await;
-        }
-        let path = PathBuf::from(key.as_str());
-        blocking(move || match File::open(&path).and_then(|file| read_at_most(file, LONGEST_MANIFEST)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            // A name may leave no room for the suffix of a manifest.
-            Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidFilename) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(file_error(&path, error)),
-        })
-        .await
+    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests> {
+        manifest::beside(&self.store, object, run).await
     }
 
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
@@ -140,7 +122,7 @@ impl Extractor for FileExtractor {
         if object.local {
             let (path, version) = (PathBuf::from(object.key.as_str()), object.version.clone());
             return blocking(move || {
-                let file = File::open(&path).map_err(|error| file_error(&path, error))?;
+                let file = File::open(&path).map_err(|error| unreadable(&path, error))?;
                 let extracted = stage_file(file, form, &name, &dataset, &stage)?;
                 if extracted.sha256 != version && !version.is_empty() {
                     let message = format!("{name}: the file was changed while it was read; load it again");
@@ -159,14 +141,8 @@ impl Extractor for FileExtractor {
     }
 }
 
-fn read_at_most(file: File, most: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn identify_file(path: &Path) -> Result<ObjectVersion> {
-    let failed = |error| file_error(path, error);
+    let failed = |error| unreadable(path, error);
     let absolute = path.canonicalize().map_err(failed)?;
     let mut file = File::open(&absolute).map_err(failed)?;
     let modified = file.metadata().and_then(|file| file.modified()).ok().map(DateTime::from);
@@ -192,15 +168,6 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
         modified,
         local: true,
     })
-}
-
-fn file_error(path: &Path, error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => ErrorKind::File(Reason::NotFound),
-        std::io::ErrorKind::PermissionDenied => ErrorKind::File(Reason::Forbidden),
-        _ => ErrorKind::System,
-    };
-    Error::with_source(kind, format!("{}: cannot be read", path.display()), error)
 }
 
 /// Streams `source` into the stage; `name` is the file's, for messages.

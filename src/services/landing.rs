@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::extract::{FileExtractor, Form};
 use super::parts::PartSettings;
-use super::{Extracted, Extractor};
+use super::{Extracted, Extractor, Manifests};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LONGEST_KEY;
@@ -131,8 +131,8 @@ impl<S: Source> Extractor for Landing<S> {
         self.files.identify(location).await
     }
 
-    async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>> {
-        self.files.manifest(object).await
+    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests> {
+        self.files.manifests(object, run).await
     }
 
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {

@@ -1,18 +1,118 @@
 //! Control totals: a file that is not what its manifest says has failed before anything is written.
 
+use std::path::PathBuf;
+
+use chrono::DateTime;
 use serde_json::{Map, Value, json};
 
-use super::Extracted;
-use crate::domain::manifest::Manifest;
+use super::{Extracted, local};
+use crate::data_access::duckdb::blocking;
+use crate::data_access::s3::ObjectStore;
+use crate::domain::manifest::{Manifest, WrittenFor, manifest_key, written_for};
 use crate::domain::types::ColumnSum;
 use crate::domain::{Dataset, ObjectVersion};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
-/// Compares a staged file that is not validated yet with the manifest beside it, and returns the figures that agree.
+/// A longer manifest is cut, and then cannot be read.
+const LONGEST: u64 = 1024 * 1024;
+
+/// The manifests that may be that of a version of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// The file has to agree with one of these.
+    pub own: Vec<Vec<u8>>,
+    /// Or with one of these, if that states its hash: it may be the manifest of another version.
+    pub others: Vec<Vec<u8>>,
+}
+
+impl Manifests {
+    /// Whether the file has no manifest.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.others.is_empty()
+    }
+}
+
+impl From<Option<Vec<u8>>> for Manifests {
+    fn from(manifest: Option<Vec<u8>>) -> Self {
+        Self { own: manifest.into_iter().collect(), others: Vec::new() }
+    }
+}
+
+/// The manifest that lies beside a file; beside a version that another one has followed, those that lay there then. If it is loaded once
+/// more, somebody may have mended the manifest since: then any of them will do, also that of now.
+pub(super) async fn beside(store: &ObjectStore, object: &ObjectVersion, run: i32) -> Result<Manifests> {
+    let Some(key) = manifest_key(object) else { return Ok(Manifests::default()) };
+    if object.local {
+        let path = PathBuf::from(key.as_str());
+        return blocking(move || local::read_small(&path, LONGEST).map(Manifests::from)).await;
+    }
+    let read = async |version_id: Option<&str>| store.small_object(&object.bucket, &key, version_id, LONGEST).await;
+    let present = read(None).await?;
+    if present.is_none() || object.version_id.is_none() {
+        return Ok(present.into());
+    }
+    let versions = store.versions_of(&object.bucket, &object.key).await?;
+    let place = versions.iter().position(|other| other.version == object.version);
+    let Some(place @ 1..) = place else { return Ok(present.into()) };
+    let (Some(written), Some(followed)) = (versions[place].modified, versions[place - 1].modified) else {
+        return Ok(present.into());
+    };
+    let manifests = store.versions_of(&object.bucket, &key).await?;
+    let times: Vec<_> = manifests.iter().map(|manifest| manifest.modified.unwrap_or(DateTime::UNIX_EPOCH)).collect();
+    let WrittenFor { own, later } = written_for(&times, written, followed);
+    let all = async |places: Vec<usize>| {
+        let mut found = Vec::new();
+        for place in places {
+            found.extend(read(manifests[place].version_id.as_deref()).await?);
+        }
+        Ok::<_, Error>(found)
+    };
+    let mut found = Manifests { own: all(own).await?, others: all(later.into_iter().collect()).await? };
+    if run > 0 {
+        found.own = present.into_iter().chain(found.others.drain(..)).chain(found.own).collect();
+    }
+    Ok(found)
+}
+
+/// Compares a staged file that is not validated yet with its manifests, and returns the figures that agree; `None` if it has no manifest.
 ///
 /// # Errors
-/// `File(ManifestMismatch)` with both figures of each that differs, `File(ManifestMalformed)`, `System`.
-pub fn check(manifest: &[u8], object: &ObjectVersion, dataset: &Dataset, extracted: &Extracted) -> Result<Value> {
+/// `File(ManifestMismatch)` with both figures of each that differs, `File(ManifestMalformed)`.
+pub fn check(
+    manifests: &Manifests,
+    object: &ObjectVersion,
+    dataset: &Dataset,
+    extracted: &Extracted,
+) -> Result<Option<Value>> {
+    let mut refused = None;
+    for manifest in &manifests.own {
+        match compare(manifest, object, dataset, extracted) {
+            Ok(agreed) => return Ok(Some(agreed)),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    for manifest in &manifests.others {
+        if let Ok(agreed) = compare(manifest, object, dataset, extracted)
+            && agreed.get(HASH).is_some()
+        {
+            return Ok(Some(agreed));
+        }
+    }
+    let Some(error) = refused else { return Ok(None) };
+    let ErrorKind::File(reason) = error.kind() else { return Err(error) };
+    Err(if manifests.others.is_empty() {
+        error
+    } else {
+        let more = "the manifest that was written after this version counts if it states the sha256, or with --again";
+        Error::file(reason, format!("{error}; {more}"))
+    })
+}
+
+/// What a manifest calls the hash.
+const HASH: &str = "sha256";
+
+fn compare(manifest: &[u8], object: &ObjectVersion, dataset: &Dataset, extracted: &Extracted) -> Result<Value> {
     let file = object.display_name();
     let Manifest { row_count, sums, sha256 } = Manifest::parse(manifest, dataset).map_err(|message| {
         let message = format!("{file}: its manifest cannot be used: {message}");
@@ -20,7 +120,7 @@ pub fn check(manifest: &[u8], object: &ObjectVersion, dataset: &Dataset, extract
     })?;
     let mut agreed = Map::new();
     let mut differences = Vec::new();
-    let mut compare = |what: String, said: String, found: String, differ: bool, note: &str| {
+    let mut figure = |what: String, said: String, found: String, differ: bool, note: &str| {
         if differ {
             differences.push(format!("{what}: the manifest says {said}, the file has {found}{note}"));
         } else {
@@ -29,18 +129,18 @@ pub fn check(manifest: &[u8], object: &ObjectVersion, dataset: &Dataset, extract
     };
     if let Some(count) = row_count {
         let read = extracted.read;
-        compare("row_count".into(), count.to_string(), read.to_string(), count != read, "");
+        figure("row_count".into(), count.to_string(), read.to_string(), count != read, "");
     }
     if let Some(hash) = sha256 {
         let found = extracted.sha256.clone();
         let differ = hash != found;
-        compare("sha256".into(), hash, found, differ, "");
+        figure(HASH.into(), hash, found, differ, "");
     }
     for (column, ColumnSum { sum, unread }) in dataset.columns.iter().zip(&extracted.sums) {
         let Some(said) = sums.get(&column.name) else { continue };
         let note =
             if *unread > 0 { format!(", not counting {unread} cells that are no numbers") } else { String::new() };
-        compare(format!("sum of {}", column.name), said.clone(), sum.clone(), said != sum, &note);
+        figure(format!("sum of {}", column.name), said.clone(), sum.clone(), said != sum, &note);
     }
     if differences.is_empty() {
         return Ok(Value::Object(agreed));

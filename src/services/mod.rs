@@ -9,6 +9,7 @@ pub mod extract;
 pub mod lake;
 pub mod landing;
 pub mod load;
+mod local;
 pub mod manifest;
 pub mod parts;
 pub mod reconcile;
@@ -30,6 +31,7 @@ use chrono::{DateTime, Utc};
 
 pub use deadline::Deadline;
 pub use extract::Form;
+pub use manifest::Manifests;
 pub use parts::{Parts, Pipeline};
 pub use staged::{good_rows, reject};
 
@@ -77,11 +79,12 @@ pub trait Extractor: Send + Sync {
     /// `File(NotFound)` or `File(Forbidden)`, `Connection`.
     async fn identify(&self, location: &Location) -> Result<ObjectVersion>;
 
-    /// The manifest that lies beside the file, if one does. What is longer than a megabyte is cut.
+    /// The manifests that may be that of this version of the file, which is loaded for the `run`th time after its first one. What is
+    /// longer than a megabyte is cut.
     ///
     /// # Errors
-    /// `Connection`, `System`.
-    async fn manifest(&self, object: &ObjectVersion) -> Result<Option<Vec<u8>>>;
+    /// `Connection`, `Configuration`, `System`.
+    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests>;
 
     /// Reads exactly that version into the stage, every declared column as values of its type, notes as violations which
     /// cells are none, and keeps [`Stage::progress`] current.

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use small_etl::domain::{LoadReport, LoadStatus};
+use small_etl::domain::{LoadReport, LoadStatus, Location};
+use small_etl::pipeline::Request;
 
 use crate::command_line::{small_etl, text};
 use crate::contract::ASSETS;
 use crate::support::Scratch;
 use crate::support::emulator::Emulator;
+use crate::support::s3::ReadFault;
 use crate::world::World;
 
 const KEY: &str = "incoming/assets/1.csv";
@@ -207,4 +209,136 @@ fn validate_compares_a_local_file_with_its_manifest() {
       newest: 2025-12-22T14:30:00Z
       manifest: row_count 4
     ");
+}
+
+/// So many accounts, each of which this file calls its own.
+fn accounts(count: usize, name: &str) -> String {
+    let rows = (0..count).map(|row| format!("1,{name}{row},2,1.00,0.00,0.00,1.00,2025-12-22T14:30:00\n"));
+    format!("{}\n{}", ASSETS.lines().next().unwrap(), rows.collect::<String>())
+}
+
+fn rows(count: usize) -> String {
+    json!({ "row_count": count }).to_string()
+}
+
+/// S3 tells times in whole seconds.
+async fn a_second() {
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+}
+
+/// Writes the file or its manifest, and returns the version.
+async fn write(world: &World, key: &str, content: String) -> String {
+    let put = world.s3.put_object().bucket(&world.bucket).key(key).body(content.into_bytes().into());
+    put.send().await.unwrap().version_id.expect("the bucket keeps versions")
+}
+
+/// Loads that version of the file.
+async fn load_version(world: &World, version_id: &str, again: bool) -> LoadReport {
+    let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!("it lies in S3") };
+    let (version_id, etag, size, sequencer, modified) = (Some(version_id.to_owned()), None, None, None, None);
+    let location = Location::S3 { bucket, key, version_id, etag, size, sequencer, modified };
+    world.run(&Request { again, ..Request::new(location) }).await.unwrap()
+}
+
+/// A backlog: all versions lie there before the first of them is loaded.
+#[tokio::test]
+async fn each_version_of_a_file_is_compared_with_the_manifest_that_lay_there_when_it_was_written() {
+    for pause in [true, false] {
+        let world = World::on_moto(&[]).await;
+        let mut versions = Vec::new();
+        for count in 1..=3 {
+            write(&world, MANIFEST, rows(count)).await;
+            if pause {
+                a_second().await;
+            }
+            versions.push(write(&world, KEY, accounts(count, "A")).await);
+            if pause {
+                a_second().await;
+            }
+        }
+        for (version, count) in versions.iter().zip(1..) {
+            let report = load_version(&world, version, false).await;
+            assert_eq!((report.status, report.error), (LoadStatus::Loaded, None), "version {count}, pause {pause}");
+            assert_eq!(report.statistics["manifest"], json!({ "row_count": count.to_string() }));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_follows_its_file_is_known_by_its_hash_and_the_first_and_the_last_one_by_their_place() {
+    let with_hash = |file: &str| json!({ "sha256": hash(file.as_bytes()) }).to_string();
+    let without = |file: &str| rows(file.lines().count() - 1);
+    for (manifest, statuses) in [
+        (&with_hash as &dyn Fn(&str) -> String, [LoadStatus::Loaded, LoadStatus::Loaded, LoadStatus::Loaded]),
+        (&without, [LoadStatus::Loaded, LoadStatus::Failed, LoadStatus::Loaded]),
+    ] {
+        let world = World::on_moto(&[]).await;
+        let mut versions = Vec::new();
+        for count in 1..=3 {
+            let file = accounts(count, "A");
+            versions.push(write(&world, KEY, file.clone()).await);
+            a_second().await;
+            write(&world, MANIFEST, manifest(&file)).await;
+            a_second().await;
+        }
+        for (version, status) in versions.iter().zip(statuses) {
+            let report = load_version(&world, version, false).await;
+            assert_eq!(report.status, status, "{:?}", report.error);
+            if status == LoadStatus::Failed {
+                assert!(report.error.unwrap().ends_with("counts if it states the sha256, or with --again"));
+                assert_eq!(load_version(&world, version, true).await.status, LoadStatus::Loaded);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_breaks_its_manifest_fails_although_the_next_one_fits_until_somebody_mends_it() {
+    let world = World::on_moto(&[]).await;
+    write(&world, MANIFEST, rows(5)).await;
+    a_second().await;
+    let first = write(&world, KEY, accounts(4, "A")).await;
+    a_second().await;
+    // Mended before the next version came, which has as many rows by chance.
+    write(&world, MANIFEST, rows(4)).await;
+    a_second().await;
+    let second = write(&world, KEY, accounts(4, "B")).await;
+    let report = load_version(&world, &first, false).await;
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("manifest_mismatch")));
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; nothing was loaded; the manifest that was written after this version counts if it states the sha256, or with --again");
+    assert_eq!(load_version(&world, &second, false).await.status, LoadStatus::Loaded);
+    assert_eq!(load_version(&world, &first, true).await.status, LoadStatus::Loaded);
+
+    // Mended when the next version lay there: that one is compared with it from then on.
+    let world = World::on_moto(&[]).await;
+    write(&world, MANIFEST, rows(5)).await;
+    a_second().await;
+    let first = write(&world, KEY, accounts(4, "A")).await;
+    a_second().await;
+    write(&world, MANIFEST, rows(2)).await;
+    a_second().await;
+    let second = write(&world, KEY, accounts(2, "B")).await;
+    a_second().await;
+    assert_eq!(load_version(&world, &second, false).await.status, LoadStatus::Loaded);
+    for again in [false, true] {
+        assert_eq!(load_version(&world, &first, again).await.reason.as_deref(), Some("manifest_mismatch"));
+    }
+    write(&world, MANIFEST, rows(4)).await;
+    assert_eq!(load_version(&world, &first, true).await.status, LoadStatus::Loaded);
+    assert_eq!(load_version(&world, &second, true).await.reason.as_deref(), Some("manifest_mismatch"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_replaced_while_it_was_read_is_not_at_fault_for_the_manifest_of_another() {
+    let world = World::with_own_s3(&[]).await;
+    world.put(MANIFEST, rows(2)).await;
+    world.s3_server.fault_next_reads([ReadFault::ReplaceAfterwards(accounts(2, "B").into_bytes())]);
+    let report = world.drop_file(KEY, accounts(1, "A")).await;
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Superseded, Some("superseded")));
+    assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
+    assert_eq!(world.query("select state from etl.load order by id").await, "superseded\nloaded");
+    // One that lies there as it was has failed for itself.
+    world.put(MANIFEST, rows(2)).await;
+    let report = world.drop_file(KEY, accounts(1, "C")).await;
+    assert_eq!(report.reason.as_deref(), Some("manifest_mismatch"));
 }

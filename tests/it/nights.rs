@@ -116,6 +116,7 @@ async fn a_changed_definition_begins_anew() {
     .unwrap();
     world.query("alter table note add column more text; update note set more = id").await;
     let world = world.under(&[]);
+    world.migrate(None).await;
     let night = night_until(&world, "select ''").await;
     assert_eq!((night.rows_checked, night.out_of_time), (9, false));
     assert!(

@@ -55,6 +55,8 @@ pub enum ReadFault {
     StallHeaders,
     /// These bytes take the place of the object first.
     Replace(Vec<u8>),
+    /// These bytes take the place of the object once it is read.
+    ReplaceAfterwards(Vec<u8>),
 }
 
 #[derive(Default)]
@@ -221,9 +223,14 @@ impl Scripted {
             ReadFault::Status(status) => return Ok(error(status)),
             ReadFault::StallHeaders => return std::future::pending().await,
             ReadFault::Replace(content) => {
-                let put = self.client.put_object().bucket(bucket).key(key).body(content.into());
-                put.send().await.expect("overwrite an object");
+                self.overwrite(bucket, key, content).await;
                 return self.answer(request, condition).await;
+            }
+            ReadFault::ReplaceAfterwards(content) => {
+                let (head, body) = self.answer(request, condition).await?.into_parts();
+                let whole = BodyExt::collect(body).await.map_err(HttpError::new)?.to_bytes();
+                self.overwrite(bucket, key, content).await;
+                return Ok(HttpResponse::from_parts(head, Body::from(whole)));
             }
             _ => {}
         }
@@ -237,6 +244,11 @@ impl Scripted {
             ReadFault::StallBody(bytes) => cut_body(answer, bytes, std::future::pending()).await?,
             _ => answer,
         })
+    }
+
+    async fn overwrite(&self, bucket: String, key: String, content: Vec<u8>) {
+        let put = self.client.put_object().bucket(bucket).key(key).body(content.into());
+        put.send().await.expect("overwrite an object");
     }
 
     /// Answers like S3. The server of the files knows nothing of conditions.

@@ -32,6 +32,6 @@ select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned)
         (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) end
 from own cross join newer left join last on true
 on conflict (bucket, key, version, run) do nothing
-returning id, started_at, late,
+returning id, run, started_at, late,
     case when precedes is null then claimed_tick
         else coalesce((select n.claimed_tick from etl.load n where n.id = mine.precedes), 0) end as since

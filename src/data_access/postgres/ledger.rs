@@ -51,6 +51,8 @@ pub struct FencingToken(pub(super) i64);
 pub struct Claim {
     /// The row of `etl.load`.
     pub load_id: LoadId,
+    /// How often this version was loaded before.
+    pub run: i32,
     /// The fencing token of this claim.
     pub token: FencingToken,
     /// How many workers have held this load, this one included.
@@ -214,6 +216,7 @@ impl Database {
         let claimed = match inserted {
             Some(row) => Claimed::Taken(Claim {
                 load_id: LoadId(row.get("id")),
+                run: row.get("run"),
                 token,
                 attempt: 1,
                 started_at: row.get("started_at"),
@@ -492,7 +495,7 @@ async fn claim_again(
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
+             returning run, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
                  dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
                  case when precedes is null then claimed_tick else coalesce(( \
                      select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
@@ -501,6 +504,7 @@ async fn claim_again(
         .await?;
     Ok(Claimed::Taken(Claim {
         load_id,
+        run: row.get("run"),
         token,
         attempt: row.get("attempt"),
         started_at: row.get("started_at"),
