@@ -96,6 +96,24 @@ struct RunMetrics {
     oldest_parked_days: Option<f64>,
 }
 
+impl RunMetrics {
+    fn of(environment: &str, done: &Reconciliation) -> Self {
+        // What was not looked at is not told: it would take an alarm back. What was found is told in any case, since the next run goes on
+        // after it.
+        let whole = !done.out_of_time;
+        let told = |found: u64| (whole || found > 0).then_some(found);
+        Self {
+            timestamp: SystemTime::now(),
+            environment: environment.to_owned(),
+            reconciliations: u64::from(whole),
+            files_sent: done.sent,
+            missing_files: told(done.missing_files.len() as u64),
+            discrepancies: told(count(done.discrepancy_count)),
+            oldest_parked_days: whole.then(|| done.oldest_parked_seconds.unwrap_or_default() / 86_400.0),
+        }
+    }
+}
+
 /// A call that failed since the database could not be reached.
 #[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Environment"]])]
 struct OutageMetrics {
@@ -158,21 +176,9 @@ impl Metrics {
         });
     }
 
-    /// A nightly run; it counts as one where its time was enough.
+    /// A nightly run; it counts as one if its time was enough.
     pub(super) fn reconciled(&self, done: &Reconciliation) {
-        // What was not looked at is not told: it would take an alarm back. What was found is told in any case, since the next run goes on
-        // after it.
-        let whole = !done.out_of_time;
-        let told = |found: u64| (whole || found > 0).then_some(found);
-        print(RunMetrics {
-            timestamp: SystemTime::now(),
-            environment: self.environment.clone(),
-            reconciliations: u64::from(whole),
-            files_sent: done.sent,
-            missing_files: told(done.missing_files.len() as u64),
-            discrepancies: told(count(done.discrepancy_count)),
-            oldest_parked_days: whole.then(|| done.oldest_parked_seconds.unwrap_or_default() / 86_400.0),
-        });
+        print(RunMetrics::of(&self.environment, done));
     }
 
     /// A call that failed since the database could not be reached.
@@ -212,4 +218,28 @@ fn millis(duration: Duration) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "a metric needs no more than 53 bits")]
 fn as_float(number: u64) -> f64 {
     number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_found_is_told_although_its_time_was_not_enough() {
+        let told = |found: i64, in_time: bool| {
+            let mut done = Reconciliation::default();
+            if found > 0 {
+                done.note(None, "row_count", String::new(), found);
+            }
+            if !in_time {
+                done.leave("table trade".into());
+            }
+            let metrics = RunMetrics::of("test", &done);
+            (metrics.reconciliations, metrics.discrepancies, metrics.missing_files)
+        };
+        assert_eq!(told(0, true), (1, Some(0), Some(0)));
+        assert_eq!(told(7, true), (1, Some(7), Some(0)));
+        assert_eq!(told(7, false), (0, Some(7), None));
+        assert_eq!(told(0, false), (0, None, None));
+    }
 }

@@ -16,6 +16,7 @@ use crate::data_access::duckdb::blocking;
 use crate::data_access::parquet::ParquetFile;
 use crate::data_access::postgres::{Claim, Database};
 use crate::data_access::s3::ObjectStore;
+use crate::domain::object::LONGEST_KEY;
 use crate::domain::{Dataset, Datasets, ObjectVersion};
 use crate::error::{Error, Result};
 
@@ -47,6 +48,10 @@ impl ParquetLoader {
         if options.prefix.is_empty() || !options.prefix.ends_with('/') {
             return Err(settings.refuse("prefix must end with /"));
         }
+        if key(&options.prefix, "2000-01-01", i64::MAX).len() > LONGEST_KEY {
+            let message = format!("prefix is so long that keys would have more than {LONGEST_KEY} bytes; shorten it");
+            return Err(settings.refuse(&message));
+        }
         Ok(Self { store: settings.store(), options })
     }
 
@@ -59,15 +64,19 @@ impl ParquetLoader {
 
     /// The same whenever it is asked.
     fn key(&self, claim: &Claim) -> String {
-        let day = claim.started_at.format("%Y-%m-%d");
-        format!("{}date={day}/{}.parquet", self.options.prefix, claim.load_id)
+        let day = claim.started_at.format("%Y-%m-%d").to_string();
+        key(&self.options.prefix, &day, claim.load_id.0)
     }
+}
+
+fn key(prefix: &str, day: &str, load: i64) -> String {
+    format!("{prefix}date={day}/{load}.parquet")
 }
 
 #[async_trait]
 impl Loader for ParquetLoader {
     fn check(&self, datasets: &Datasets) -> Result<()> {
-        let probe = format!("{}date=2000-01-01/1.parquet", self.options.prefix);
+        let probe = key(&self.options.prefix, "2000-01-01", 1);
         match datasets.claiming(&probe) {
             None => Ok(()),
             Some(Dataset { name, .. }) => Err(Error::configuration(format!(

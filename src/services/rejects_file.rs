@@ -8,7 +8,7 @@ use super::report;
 use crate::data_access::postgres::{Database, PendingRejects, RejectCursor, RejectFilter};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
-use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::object::{LOCAL_BUCKET, LONGEST_KEY};
 use crate::domain::{Dataset, Datasets, LoadId, Violation};
 use crate::error::{Error, Result};
 
@@ -47,11 +47,17 @@ impl Output {
         Some((bucket.to_owned(), self.key(&load.dataset, load.load_id)))
     }
 
-    /// Refuses a dataset that would load what this writes.
+    /// Refuses a prefix that leaves no room for the keys behind it, and a dataset that would load what this writes.
     ///
     /// # Errors
-    /// `Configuration`, saying which dataset and what to change.
+    /// `Configuration`, saying what to change.
     pub fn check(&self, datasets: &Datasets) -> Result<()> {
+        let longest = |name: &&str| report_key(&self.key(name, LoadId(i64::MAX))).len();
+        if datasets.names().iter().map(longest).any(|length| length > LONGEST_KEY) {
+            return Err(Error::configuration(format!(
+                "output.prefix is so long that keys would have more than {LONGEST_KEY} bytes; shorten it"
+            )));
+        }
         let claims = |name: &&str| {
             let probe = self.key(name, LoadId(1));
             datasets.claiming(&probe).map(|dataset: &Dataset| (dataset.name.clone(), probe))
@@ -140,5 +146,20 @@ async fn each_page(database: &Database, load: LoadId, mut take: impl AsyncFnMut(
         }
         writer.write(&mut page, Some(load), &violations)?;
         take(std::mem::take(&mut page)).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_leaves_room_for_every_key_behind_it() {
+        let definition = include_str!("../../datasets/asset.toml");
+        let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
+        let of = |length| Output::new(Arc::default(), None, "p".repeat(length)).check(&datasets);
+        assert!(of(LONGEST_KEY - "rejects/asset/9223372036854775807.html".len()).is_ok());
+        let error = of(LONGEST_KEY - "rejects/asset/9223372036854775807.html".len() + 1).unwrap_err();
+        assert!(error.to_string().contains("output.prefix is so long"), "{error}");
     }
 }
