@@ -119,13 +119,14 @@ impl Reason {
 pub struct Error {
     kind: ErrorKind,
     step: String,
+    cells: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// An error with no cause beneath it. `step` says what was wrong, where, and what to do.
     pub fn new(kind: ErrorKind, step: impl Into<String>) -> Self {
-        Self { kind, step: step.into(), source: None }
+        Self { kind, step: step.into(), cells: None, source: None }
     }
 
     /// An error that `source` caused while `step` was being done.
@@ -134,7 +135,7 @@ impl Error {
         step: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, step: step.into(), source: Some(source.into()) }
+        Self { kind, step: step.into(), cells: None, source: Some(source.into()) }
     }
 
     /// The file as a whole is unusable.
@@ -150,6 +151,18 @@ impl Error {
     /// This program or its machine failed.
     pub fn system(step: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::with_source(ErrorKind::System, step, source)
+    }
+
+    /// Adds what only the one may know who asks `validate` about a file: cells of it, or names that may be cells.
+    #[must_use]
+    pub fn with_cells(self, cells: impl Into<String>) -> Self {
+        Self { cells: Some(cells.into()), ..self }
+    }
+
+    /// What [`Error::with_cells`] added. It is in no other text of the error.
+    #[must_use]
+    pub fn cells(&self) -> Option<&str> {
+        self.cells.as_deref()
     }
 
     /// What kind of error this is.
@@ -214,6 +227,14 @@ mod tests {
         ];
         assert!(ErrorKind::Connection.is_retryable() && ErrorKind::Conflict.is_retryable());
         assert!(kinds.into_iter().all(|kind| !kind.is_retryable()));
+    }
+
+    #[test]
+    fn cells_are_in_no_text_of_an_error() {
+        let error = Error::file(Reason::MissingColumn, "column 4").with_cells("canary");
+        assert_eq!(error.cells(), Some("canary"));
+        let outer = Error::with_source(error.kind(), "under a definition", error);
+        assert!(!format!("{outer} {outer:?} {}", outer.chain()).contains("canary") && outer.cells().is_none());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use futures::{Stream, stream};
 use serde_json::Value;
 use tracing::Instrument;
 
-pub use self::check::{CheckedFile, try_definition, unusable, validate};
+pub use self::check::{CheckedFile, in_full, try_definition, unusable, validate};
 use self::check::{Totals, manifest_missing, stage_and_validate};
 pub use self::context::{Context, with_rules};
 pub use self::land::{Landed, land};

@@ -151,10 +151,14 @@ pub async fn main(parts: Parts) -> ExitCode {
     std::process::exit(code.into())
 }
 
+fn say(error: &str) {
+    // Nobody is left to read it when standard error is closed.
+    let _ = writeln!(stderr(), "{ERROR}error{ERROR:#}: {error}");
+}
+
 /// Says what went wrong and returns the exit code for it.
 fn tell(error: &Error) -> u8 {
-    // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(stderr(), "{ERROR}error{ERROR:#}: {}", error.chain());
+    say(&error.chain());
     if matches!(error.kind(), ErrorKind::File(_)) { FILE_UNUSABLE } else { NOT_DONE }
 }
 

@@ -71,9 +71,12 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ValidateA
         Err(error) => {
             let ErrorKind::File(reason) = error.kind() else { return Err(error) };
             let error = match format {
-                Format::Human => return Err(error),
+                Format::Human => {
+                    super::say(&pipeline::in_full(&error));
+                    return Ok(FILE_UNUSABLE);
+                }
                 Format::Json => as_json(&pipeline::unusable(&arguments.file, error)?)?,
-                Format::Github => annotation("error", &arguments.file, None, reason.name(), &error.chain()),
+                Format::Github => annotation("error", &arguments.file, None, reason.name(), &pipeline::in_full(&error)),
             };
             print(&error)?;
             return Ok(FILE_UNUSABLE);

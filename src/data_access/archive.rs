@@ -1,35 +1,232 @@
-//! Archives are told by their bytes, not by their name: gzip (RFC 1952), zstd (RFC 8878), or plain.
+//! Archives are recognized by their bytes, not by their name: gzip (RFC 1952), zstd (RFC 8878), or plain.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
+use zstd::stream::raw::{Decoder, Operation as _};
+
+use crate::error::{Error, Reason};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Frames of zstd that hold something else than content begin with one of 16 such numbers.
+const SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184d_2a50..=0x184d_2a5f;
+/// What `zstd` itself unpacks unless it is allowed more. This much memory the decoder takes.
+const LARGEST_WINDOW: u64 = 128 * MEGABYTE;
+const MEGABYTE: u64 = 1024 * 1024;
 const BUFFER: usize = 256 * 1024;
 
-/// The plain bytes of `source`, whatever it is packed with. `None` when it has no bytes at all.
+/// Archives that are not unpacked: how their bytes begin, and what people call them.
+const UNREAD: [(&[u8], &str); 6] = [
+    (b"PK\x03\x04", "a zip archive (or a workbook)"),
+    (b"\xfd7zXZ\0", "an xz archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x04\x22\x4d\x18", "an lz4 archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\x1f\x9d", "an archive of compress"),
+];
+/// What follows the level of compression in a bzip2 archive. Text may begin with the three letters before it.
+const BZIP2_BLOCK: &[u8] = b"\x31\x41\x59\x26\x53\x59";
+const LONGEST_MAGIC: u64 = 10;
+
+/// The content of a file, unpacked.
+pub struct Unpacked<'a> {
+    /// The plain bytes.
+    pub plain: Box<dyn Read + Send + 'a>,
+    /// What they seem to be, where that is an archive which is not unpacked.
+    pub unread: Option<&'static str>,
+}
+
+/// Unpacks `source`, whatever it is packed with; in messages it is called `name`. `None` if it has no bytes at all.
 ///
 /// # Errors
 /// What `source` answers to the first read.
-pub fn unpacked<'a>(source: impl Read + Send + 'a) -> io::Result<Option<Box<dyn Read + Send + 'a>>> {
+pub fn unpacked<'a>(source: impl Read + Send + 'a, name: &str) -> io::Result<Option<Unpacked<'a>>> {
     let mut source = BufReader::with_capacity(BUFFER, source);
-    let mut magic = Vec::with_capacity(ZSTD.len());
+    let mut magic = Vec::new();
     // A body may arrive byte by byte, so that one look into the buffer could be too short.
-    source.by_ref().take(ZSTD.len() as u64).read_to_end(&mut magic)?;
+    source.by_ref().take(LONGEST_MAGIC).read_to_end(&mut magic)?;
     if magic.is_empty() {
         return Ok(None);
     }
-    let is_gzip = magic.starts_with(&GZIP);
-    let is_zstd = magic == ZSTD;
+    let unread = UNREAD.iter().find(|(begin, _)| begins(&magic, begin)).map(|(_, form)| *form);
+    let (is_gzip, is_zstd) = (magic.starts_with(&GZIP), magic.first_chunk().is_some_and(|magic| is_frame(*magic)));
     let whole = io::Cursor::new(magic).chain(source);
-    if is_gzip {
-        return Ok(Some(Box::new(MultiGzDecoder::new(whole))));
+    let plain: Box<dyn Read + Send + 'a> = if is_gzip {
+        Box::new(GzipMembers(Some(GzDecoder::new(whole))))
+    } else if is_zstd {
+        Box::new(ZstdFrames::new(whole, name)?)
+    } else {
+        Box::new(whole)
+    };
+    Ok(Some(Unpacked { plain, unread }))
+}
+
+fn begins(magic: &[u8], begin: &[u8]) -> bool {
+    magic.starts_with(begin) && (begin != b"BZh" || magic.ends_with(BZIP2_BLOCK))
+}
+
+fn is_frame(magic: [u8; 4]) -> bool {
+    magic == ZSTD || SKIPPABLE.contains(&u32::from_le_bytes(magic))
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The members of a gzip file, one after the other. Zeros after the last, with which tapes and block devices pad, are no damage.
+struct GzipMembers<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let length = member.read(buffer)?;
+            if length > 0 || buffer.is_empty() {
+                return Ok(length);
+            }
+            let Some(mut rest) = self.0.take().map(GzDecoder::into_inner) else { break };
+            match rest.fill_buf()?.first() {
+                None => break,
+                Some(0) => only_zeros(rest)?,
+                Some(_) => self.0 = Some(GzDecoder::new(rest)),
+            }
+        }
+        Ok(0)
     }
-    if is_zstd {
-        return Ok(Some(Box::new(zstd::Decoder::with_buffer(whole)?)));
+}
+
+fn only_zeros(mut source: impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = source.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Err(broken("more than zeros follows its end"));
+        }
+        let length = bytes.len();
+        source.consume(length);
     }
-    Ok(Some(Box::new(whole)))
+}
+
+/// The frames of a zstd file, one after the other; those that hold no content are skipped wherever they stand.
+struct ZstdFrames<R> {
+    source: R,
+    name: String,
+    decoder: Decoder<'static>,
+    /// What the decoder has not read yet of the header of the present frame.
+    header: Vec<u8>,
+    in_frame: bool,
+}
+
+impl<R: BufRead> ZstdFrames<R> {
+    fn new(source: R, name: &str) -> io::Result<Self> {
+        Ok(Self { source, name: name.to_owned(), decoder: Decoder::new()?, header: Vec::new(), in_frame: false })
+    }
+
+    /// Moves to the content of the next frame that has any; false at the end.
+    fn begin_frame(&mut self) -> io::Result<bool> {
+        loop {
+            let magic = self.take(ZSTD.len() as u64)?;
+            if magic.is_empty() {
+                return Ok(false);
+            }
+            if magic == ZSTD {
+                self.header = magic;
+                self.read_header()?;
+                self.in_frame = true;
+                return Ok(true);
+            }
+            if !magic.first_chunk().is_some_and(|magic| is_frame(*magic)) {
+                return Err(broken("what follows its last frame is no frame"));
+            }
+            let length = u64::from(u32::from_le_bytes(self.exactly()?));
+            if io::copy(&mut self.source.by_ref().take(length), &mut io::sink())? < length {
+                return Err(incomplete());
+            }
+        }
+    }
+
+    /// Reads the header of a frame (RFC 8878, 3.1.1.1), and refuses what this program cannot unpack.
+    fn read_header(&mut self) -> io::Result<()> {
+        let [descriptor] = self.exactly()?;
+        self.header.push(descriptor);
+        let is_single = descriptor & 0b10_0000 != 0;
+        let window = if is_single { Vec::new() } else { self.exactly::<1>()?.to_vec() };
+        let dictionary = self.take([0, 1, 2, 4][usize::from(descriptor & 0b11)])?;
+        let size_length = [u64::from(is_single), 2, 4, 8][usize::from(descriptor >> 6)];
+        let size = self.take(size_length)?;
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        let needed = match window[..] {
+            [window] => {
+                let base = 1_u64 << (10 + (window >> 3));
+                base + base / 8 * u64::from(window & 0b111)
+            }
+            _ => number(&size) + if size_length == 2 { 256 } else { 0 },
+        };
+        if needed > LARGEST_WINDOW {
+            let (needed, most) = (needed.div_ceil(MEGABYTE), LARGEST_WINDOW / MEGABYTE);
+            let name = &self.name;
+            return Err(refused(format!(
+                "{name}: to unpack it needs a window of {needed} MiB, more than the limit of {most} MiB; pack it without --long, \
+                 with --long=27 at most, or with gzip"
+            )));
+        }
+        if number(&dictionary) > 0 {
+            let name = &self.name;
+            return Err(refused(format!(
+                "{name}: it is packed with a dictionary, which is not there; pack it without one"
+            )));
+        }
+        for part in [window, dictionary, size] {
+            self.header.extend(part);
+        }
+        Ok(())
+    }
+
+    /// The next bytes, fewer only at the end.
+    fn take(&mut self, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.source.by_ref().take(length).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn exactly<const LENGTH: usize>(&mut self) -> io::Result<[u8; LENGTH]> {
+        self.take(LENGTH as u64)?.try_into().map_err(|_| incomplete())
+    }
+}
+
+impl<R: BufRead> Read for ZstdFrames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !buffer.is_empty() && (self.in_frame || self.begin_frame()?) {
+            let is_header = !self.header.is_empty();
+            let input = if is_header { &self.header } else { self.source.fill_buf()? };
+            let ended = input.is_empty();
+            let status = self.decoder.run_on_buffers(input, buffer)?;
+            if is_header {
+                self.header.drain(..status.bytes_read);
+            } else {
+                self.source.consume(status.bytes_read);
+            }
+            self.in_frame = status.remaining > 0;
+            if status.bytes_written > 0 {
+                return Ok(status.bytes_written);
+            }
+            if ended && self.in_frame {
+                return Err(incomplete());
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn incomplete() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "incomplete frame")
+}
+
+/// The archive may be whole, but this program does not unpack such a one.
+fn refused(message: String) -> io::Error {
+    io::Error::other(Error::file(Reason::Malformed, message))
 }
 
 /// Copies every byte that passes to a second place.
@@ -56,9 +253,9 @@ impl<R: Read, W: io::Write> Read for Tee<R, W> {
 /// Reads a whole archive in memory; for tests.
 #[cfg(test)]
 fn read_all(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let Some(mut plain) = unpacked(bytes)? else { return Ok(None) };
+    let Some(mut unpacked) = unpacked(bytes, "a.csv")? else { return Ok(None) };
     let mut text = Vec::new();
-    plain.read_to_end(&mut text)?;
+    unpacked.plain.read_to_end(&mut text)?;
     Ok(Some(text))
 }
 
@@ -68,32 +265,104 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn plain_gzip_and_zstd_are_told_by_their_bytes() {
-        let text = b"a,b\n1,2\n";
+    fn gzip(text: &[u8]) -> Vec<u8> {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(text).unwrap();
-        for packed in [text.to_vec(), gzip.finish().unwrap(), zstd::encode_all(&text[..], 1).unwrap()] {
+        gzip.finish().unwrap()
+    }
+
+    fn zstd(text: &[u8]) -> Vec<u8> {
+        zstd::encode_all(text, 1).unwrap()
+    }
+
+    /// A frame that holds no content, with one of the 16 numbers.
+    fn skippable(nth: u8, content: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(content.len()).unwrap().to_le_bytes();
+        [&[0x50 + nth, 0x2a, 0x4d, 0x18], &length[..], content].concat()
+    }
+
+    #[test]
+    fn plain_gzip_and_zstd_are_recognized_by_their_bytes() {
+        let text = b"a,b\n1,2\n";
+        for packed in [text.to_vec(), gzip(text), zstd(text)] {
             assert_eq!(read_all(&packed).unwrap().unwrap(), text);
         }
     }
 
     #[test]
-    fn two_gzip_members_are_one_file() {
-        let member = |text: &[u8]| {
-            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            gzip.write_all(text).unwrap();
-            gzip.finish().unwrap()
-        };
-        let packed = [member(b"a\n"), member(b"1\n")].concat();
-        assert_eq!(read_all(&packed).unwrap().unwrap(), b"a\n1\n");
+    fn several_members_or_frames_are_one_file() {
+        for packed in
+            [[gzip(b"a\n"), gzip(b""), gzip(b"1\n")].concat(), [zstd(b"a\n"), zstd(b""), zstd(b"1\n")].concat()]
+        {
+            assert_eq!(read_all(&packed).unwrap().unwrap(), b"a\n1\n");
+        }
     }
 
     #[test]
-    fn a_cut_archive_is_an_error_and_not_a_short_file() {
-        let packed = zstd::encode_all(&[b'x'; 10_000][..], 1).unwrap();
-        assert!(read_all(&packed[..packed.len() - 3]).is_err());
+    fn an_archive_that_is_cut_anywhere_is_an_error_and_not_a_short_file() {
+        let text: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
+        for packed in [gzip(&text), zstd(&text), [skippable(0, b"1234"), zstd(&text)].concat()] {
+            // What ends after a skippable frame is a file without content.
+            for end in (4..12).chain(13..40).chain([packed.len() / 2, packed.len() - 3, packed.len() - 1]) {
+                assert!(read_all(&packed[..end]).is_err(), "{end} of {}", packed.len());
+            }
+        }
         assert_eq!(read_all(b"").unwrap(), None);
         assert_eq!(read_all(b"a").unwrap().unwrap(), b"a");
+    }
+
+    #[test]
+    fn frames_without_content_are_skipped_wherever_they_stand() {
+        let frames = |nth| {
+            let skip = skippable(nth, &[nth; 300]);
+            [&skip[..], &zstd(b"a\n"), &skip, &skippable(nth, b""), &zstd(b"1\n"), &skip].concat()
+        };
+        for nth in 0..16 {
+            assert_eq!(read_all(&frames(nth)).unwrap().unwrap(), b"a\n1\n", "{nth}");
+        }
+        assert_eq!(read_all(&skippable(0, b"x")).unwrap().unwrap(), b"");
+    }
+
+    #[test]
+    fn zeros_after_the_last_member_are_padding_and_anything_else_is_damage() {
+        let padded = |after: &[u8]| read_all(&[&gzip(b"a\n"), after].concat());
+        for length in [1, 511, 3 * BUFFER] {
+            assert_eq!(padded(&vec![0; length]).unwrap().unwrap(), b"a\n");
+        }
+        assert!(padded(b"\0\0x").is_err() && padded(b"x").is_err());
+        assert!(padded(&[vec![0; BUFFER], gzip(b"1\n")].concat()).is_err());
+        assert!(read_all(&[zstd(b"a\n"), vec![0; 4]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_window_that_is_too_large_is_named_in_whatever_frame_it_stands() {
+        let with_window = |log: u32, text: &[u8]| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(read_all(&with_window(27, b"a\n")).unwrap().unwrap(), b"a\n");
+        for packed in [with_window(31, b"a\n"), [zstd(b"a\n"), with_window(31, b"1\n")].concat()] {
+            let message = read_all(&packed).unwrap_err().to_string();
+            assert!(message.contains("a window of 2048 MiB, more than the limit of 128 MiB"), "{message}");
+        }
+        // A frame of one segment: its window is its content.
+        let single = [&ZSTD[..], &[0b1010_0000], &(300 * 1024 * 1024_u32).to_le_bytes()].concat();
+        assert!(read_all(&single).unwrap_err().to_string().contains("a window of 300 MiB"));
+    }
+
+    #[test]
+    fn a_frame_that_needs_a_dictionary_says_so() {
+        let with_dictionary = [&ZSTD[..], &[0b1], &[0x58], &[7], &[0; 20]].concat();
+        assert!(read_all(&with_dictionary).unwrap_err().to_string().contains("packed with a dictionary"));
+    }
+
+    #[test]
+    fn archives_that_are_not_unpacked_are_named() {
+        let form = |bytes: &[u8]| unpacked(bytes, "a.csv").unwrap().unwrap().unread;
+        assert_eq!(form(b"PK\x03\x04\x14\0"), Some("a zip archive (or a workbook)"));
+        assert_eq!(form(b"BZh91AY&SYabc"), Some("a bzip2 archive"));
+        assert_eq!((form(b"BZh,a,b,c,d,e"), form(b"a,b\n"), form(&gzip(b"PK\x03\x04"))), (None, None, None));
     }
 }

@@ -9,6 +9,12 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 /// A longer record is taken for a quote that was never closed.
 pub(super) const LONGEST_RECORD: usize = 64 * 1024 * 1024;
+/// The same for a header.
+pub const LONGEST_HEADER: usize = 1024 * 1024;
+/// A file has no more columns than a sheet of a spreadsheet.
+pub const MOST_COLUMNS: usize = 16_384;
+/// A record may have more fields than that. They are counted, and the places of so many are written over.
+const SPARE: usize = 1024;
 const BUFFER: usize = 256 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -21,9 +27,13 @@ pub struct Record<'a> {
     pub offset: u64,
     /// The physical line where it begins, from 1.
     pub line: i64,
+    /// Blank lines between it and the record before.
+    pub blank_lines: i64,
     /// Whether every quoted field ends at its closing quote.
     pub well_quoted: bool,
+    fields: usize,
     text: &'a [u8],
+    /// Where the first [`MOST_COLUMNS`] fields end in `text`.
     ends: &'a [usize],
 }
 
@@ -31,21 +41,21 @@ impl<'a> Record<'a> {
     /// How many fields it has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.fields
     }
 
     /// Whether it has no field. A record that was read has at least one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.fields == 0
     }
 
-    /// The fields, in the order of the file.
+    /// The fields, in the order of the file; [`MOST_COLUMNS`] at the most.
     pub fn fields(&self) -> impl Iterator<Item = &'a [u8]> {
         (0..self.ends.len()).map(|index| self.field(index))
     }
 
-    /// The text of all fields, one behind the other; none where a byte of them is none: not UTF-8, or a NUL.
+    /// The text of all fields, one after the other. `None` if a byte of it is not UTF-8, or a NUL.
     #[must_use]
     pub fn text(&self) -> Option<&'a str> {
         let text = std::str::from_utf8(self.text).ok()?;
@@ -56,7 +66,7 @@ impl<'a> Record<'a> {
     /// The field at `index` in [`Record::text`].
     ///
     /// # Panics
-    /// When there are not that many, or `text` is another record's.
+    /// When it is not one of [`Record::fields`], or `text` is another record's.
     #[must_use]
     pub fn cell<'t>(&self, text: &'t str, index: usize) -> &'t str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
@@ -66,7 +76,7 @@ impl<'a> Record<'a> {
     /// The field at `index`.
     ///
     /// # Panics
-    /// When there are not that many.
+    /// When it is not one of [`Record::fields`].
     #[must_use]
     pub fn field(&self, index: usize) -> &'a [u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
@@ -81,8 +91,8 @@ pub enum SplitError {
     Read(io::Error),
     /// A quote was opened on this line and never closed.
     OpenQuote(i64),
-    /// The record that begins on this line does not end.
-    TooLong(i64),
+    /// The record that begins on this line does not end within that many bytes.
+    TooLong(i64, usize),
 }
 
 impl From<io::Error> for SplitError {
@@ -106,6 +116,21 @@ pub struct Records<R> {
     /// Bytes of the file before `begin`, and the line on which `begin` stands.
     offset: u64,
     line: i64,
+    blank_lines: i64,
+}
+
+/// What the parser found of a record.
+struct Parsed {
+    /// The length of its text.
+    text: usize,
+    fields: usize,
+    /// How many of them have their ends kept.
+    kept: usize,
+}
+
+/// What a buffer grows to: double its size, and no more than the longest record needs.
+fn larger(length: usize) -> usize {
+    (length * 2).min(LONGEST_RECORD + 2 * BUFFER)
 }
 
 impl<R: Read> Records<R> {
@@ -126,6 +151,7 @@ impl<R: Read> Records<R> {
             ends: vec![0; 64],
             offset: 0,
             line: 1,
+            blank_lines: 0,
         };
         while records.filled < BYTE_ORDER_MARK.len() && !records.at_end {
             records.fill()?;
@@ -137,13 +163,25 @@ impl<R: Read> Records<R> {
         Ok(records)
     }
 
+    /// The next record, which may be no longer than a header.
+    ///
+    /// # Errors
+    /// Those of [`Records::next_record`].
+    pub fn header(&mut self) -> Result<Option<Record<'_>>, SplitError> {
+        self.record_within(LONGEST_HEADER)
+    }
+
     /// The next record that is no blank line, or `None` at the end.
     ///
     /// # Errors
     /// [`SplitError`]; after it the rest of the file has no meaning.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, SplitError> {
+        self.record_within(LONGEST_RECORD)
+    }
+
+    fn record_within(&mut self, longest: usize) -> Result<Option<Record<'_>>, SplitError> {
         loop {
-            let Some((text_length, fields)) = self.parse_record()? else { return Ok(None) };
+            let Some(parsed) = self.parse_record(longest)? else { return Ok(None) };
             let record = self.begin..self.parsed;
             let raw = &self.buffer[record.clone()];
             let line_end = match raw {
@@ -152,14 +190,18 @@ impl<R: Read> Records<R> {
                 _ => 0,
             };
             let length = raw.len() - line_end;
+            if length > longest {
+                return Err(SplitError::TooLong(self.line + Quotes::of(raw).lines_before_last, longest));
+            }
             let (offset, line) = (self.offset, self.line);
             self.advance(record.len());
             if length == 0 {
+                self.blank_lines += 1;
                 continue;
             }
-            if line_end == 2 {
+            if line_end == 2 && parsed.fields == parsed.kept {
                 // The parser took this CR for the last character of the last field.
-                self.ends[fields - 1] -= 1;
+                self.ends[parsed.kept - 1] -= 1;
             }
             let raw = &self.buffer[record.start..record.start + length];
             return Ok(Some(Record {
@@ -167,23 +209,26 @@ impl<R: Read> Records<R> {
                 well_quoted: memchr::memchr(b'"', raw).is_none() || Quotes::of(raw).closed,
                 offset,
                 line,
-                text: &self.text[..text_length],
-                ends: &self.ends[..fields],
+                blank_lines: std::mem::take(&mut self.blank_lines),
+                fields: parsed.fields,
+                text: &self.text[..parsed.text],
+                ends: &self.ends[..parsed.kept],
             }));
         }
     }
 
-    /// Parses up to the end of the present record; returns the length of its text and the number of its fields.
-    fn parse_record(&mut self) -> Result<Option<(usize, usize)>, SplitError> {
-        let (mut text_length, mut fields) = (0, 0);
+    /// Parses up to the end of the present record.
+    fn parse_record(&mut self, longest: usize) -> Result<Option<Parsed>, SplitError> {
+        // `counted` fields were written over.
+        let (mut text_length, mut fields, mut counted) = (0, 0, 0);
         loop {
             if fields == 0 && text_length == 0 {
                 self.skip_blank_lines();
             }
             if self.parsed == self.filled && !self.at_end {
-                if self.parsed - self.begin > LONGEST_RECORD {
+                if self.parsed - self.begin > longest {
                     let raw = &self.buffer[self.begin..self.filled];
-                    return Err(SplitError::TooLong(self.line + Quotes::of(raw).lines_before_last));
+                    return Err(SplitError::TooLong(self.line + Quotes::of(raw).lines_before_last, longest));
                 }
                 self.fill()?;
                 continue;
@@ -202,9 +247,20 @@ impl<R: Read> Records<R> {
             text_length += written;
             fields += ends;
             match result {
-                ReadRecordResult::Record => return Ok(Some((text_length, fields))),
-                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record => {
+                    let kept = if counted > 0 { MOST_COLUMNS } else { fields.min(MOST_COLUMNS) };
+                    return Ok(Some(Parsed { text: text_length, fields: fields + counted, kept }));
+                }
+                ReadRecordResult::OutputFull => {
+                    self.text.resize(larger(self.text.len()), 0);
+                }
+                ReadRecordResult::OutputEndsFull if fields < MOST_COLUMNS + SPARE => {
+                    self.ends.resize((fields * 2).min(MOST_COLUMNS + SPARE), 0);
+                }
+                ReadRecordResult::OutputEndsFull => {
+                    counted += fields - MOST_COLUMNS;
+                    fields = MOST_COLUMNS;
+                }
                 ReadRecordResult::InputEmpty if ended => {
                     let raw = &self.buffer[self.begin..self.filled];
                     return Err(SplitError::OpenQuote(self.line + Quotes::of(raw).lines_before_last));
@@ -221,6 +277,7 @@ impl<R: Read> Records<R> {
             return;
         }
         let blank = self.buffer[self.begin..self.filled].iter().take_while(|byte| **byte == b'\n').count();
+        self.blank_lines += i64::try_from(blank).unwrap_or(i64::MAX);
         self.advance(blank);
         self.parsed = self.begin;
     }
@@ -234,7 +291,7 @@ impl<R: Read> Records<R> {
         self.begin += length;
     }
 
-    /// Reads more behind what is there; the present record stays whole in the buffer.
+    /// Reads more after what is there; the present record stays whole in the buffer.
     fn fill(&mut self) -> io::Result<()> {
         if self.filled == self.buffer.len() {
             self.buffer.copy_within(self.begin..self.filled, 0);
@@ -242,7 +299,7 @@ impl<R: Read> Records<R> {
             self.filled -= self.begin;
             self.begin = 0;
             if self.filled > self.buffer.len() / 2 {
-                self.buffer.resize(self.buffer.len() * 2, 0);
+                self.buffer.resize(larger(self.buffer.len()), 0);
             }
         }
         let length = loop {
@@ -257,18 +314,22 @@ impl<R: Read> Records<R> {
     }
 }
 
-/// The fields of one record, given its own bytes.
+/// The fields of one record, given its own bytes; [`MOST_COLUMNS`] at the most.
 #[must_use]
 pub fn fields_of(raw: &[u8]) -> Vec<Vec<u8>> {
     let mut parser = parser();
     let mut text = vec![0; raw.len() + 1];
-    let mut ends = vec![0; memchr::memchr_iter(b',', raw).count() + 2];
+    let most = memchr::memchr_iter(b',', raw).count().min(MOST_COLUMNS - 1) + 1;
+    let mut ends = vec![0; most];
     let (mut written, mut count) = (0, 0);
     // The first line feed keeps a byte order mark in the record from being taken for the file's; the last ends the record.
     for input in [b"\n", raw, b"\n"] {
         let (_, _, length, fields) = parser.read_record(input, &mut text[written..], &mut ends[count..]);
         written += length;
         count += fields;
+        if count == most {
+            break;
+        }
     }
     let mut start = 0;
     let fields = ends[..count].iter().map(|end| text[std::mem::replace(&mut start, *end)..*end].to_vec());
@@ -276,15 +337,13 @@ pub fn fields_of(raw: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// The cells of one record as they stand there, with their quotes.
-#[must_use]
-pub fn cells_of(raw: &[u8]) -> Vec<&[u8]> {
+pub fn cells_of(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     // A doubled quote closes and opens again.
-    let is_comma = |byte: &u8| {
+    raw.split(move |byte| {
         quoted ^= *byte == b'"';
         *byte == b',' && !quoted
-    };
-    raw.split(is_comma).collect()
+    })
 }
 
 /// A lone CR is content, so the line end is LF alone, and a CR before it is taken off by [`Records`].
@@ -352,7 +411,7 @@ mod tests {
     #[test]
     fn cells_keep_their_quotes() {
         let raw = br#"7,"a: ""1,5""",,d"#;
-        assert_eq!(cells_of(raw), [&b"7"[..], br#""a: ""1,5""""#, b"", b"d"]);
+        assert_eq!(cells_of(raw).collect::<Vec<_>>(), [&b"7"[..], br#""a: ""1,5""""#, b"", b"d"]);
     }
 
     type Split = Vec<(i64, u64, String, Vec<String>)>;
@@ -416,6 +475,44 @@ mod tests {
         let long = "x".repeat(3 * BUFFER);
         let records = split(format!("a,b\n1,\"{long}\"\n2,y\n").as_bytes()).unwrap();
         assert_eq!((records[1].3[1].len(), records[2].0), (long.len(), 3));
+    }
+
+    #[test]
+    fn fields_beyond_the_most_are_counted_and_the_first_are_kept() {
+        for (fields, line_end) in [(MOST_COLUMNS, "\r\n"), (MOST_COLUMNS + 1, "\r\n"), (5 * MOST_COLUMNS + 7, "\n")] {
+            let text = format!("a{}{line_end}b,c\r\n", ",x".repeat(fields - 1));
+            let mut records = Records::new(text.as_bytes()).unwrap();
+            let record = records.next_record().unwrap().unwrap();
+            assert_eq!((record.len(), record.fields().count()), (fields, MOST_COLUMNS));
+            assert!(record.field(0) == b"a" && record.field(MOST_COLUMNS - 1) == b"x" && !record.raw.ends_with(b"\r"));
+            assert_eq!(fields_of(record.raw).len(), MOST_COLUMNS);
+            let record = records.next_record().unwrap().unwrap();
+            assert_eq!((record.len(), record.field(1)), (2, &b"c"[..]));
+        }
+    }
+
+    #[test]
+    fn a_header_has_a_bound_and_no_more_of_a_longer_one_is_read() {
+        let long = "x".repeat(8 * LONGEST_HEADER);
+        let mut source = io::Cursor::new(long);
+        let header = Records::new(&mut source).unwrap().header().map(|_| ());
+        assert!(matches!(header, Err(SplitError::TooLong(1, LONGEST_HEADER))), "{header:?}");
+        assert!(source.position() <= 2 * LONGEST_HEADER as u64, "{}", source.position());
+        let mut records = Records::new(&b"a,b\n"[..]).unwrap();
+        assert_eq!(records.header().unwrap().unwrap().len(), 2);
+        let with =
+            |length: usize| Records::new(format!("{}\r\n", "x".repeat(length)).as_bytes()).unwrap().header().is_ok();
+        assert!(with(LONGEST_HEADER) && !with(LONGEST_HEADER + 1));
+    }
+
+    #[test]
+    fn a_record_knows_how_many_blank_lines_stand_before_it() {
+        let mut records = Records::new(Trickle(b"\na\n\n\r\n\nb\nc\n\n")).unwrap();
+        let mut blank = Vec::new();
+        while let Some(record) = records.next_record().unwrap() {
+            blank.push(record.blank_lines);
+        }
+        assert_eq!(blank, [1, 3, 0]);
     }
 
     #[test]

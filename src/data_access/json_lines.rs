@@ -1,16 +1,16 @@
 //! JSON lines: an object in each line becomes a record of CSV, with the columns of a dataset in their order. So what is checked,
 //! kept of a bad row and sent back to be mended is the same for both forms. The format: <https://jsonlines.org>.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::csv::LONGEST_RECORD;
+use super::csv::{LONGEST_RECORD, MOST_COLUMNS};
+use crate::domain::Column;
 use crate::error::{Error, Reason};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -18,33 +18,48 @@ const BYTES_AT_ONCE: usize = 64 * 1024;
 /// So many names of members that no column has are kept.
 const MOST_OTHERS: usize = 100;
 const LONGEST_OTHER: usize = 200;
-const MOST_BLANK: usize = 1_000_000;
 
-/// Names of members that no column has, known once everything is read.
-pub type Others = Arc<Mutex<BTreeSet<String>>>;
+/// Names of members that no column has, known once everything is read. They are those of objects with every required column: in any
+/// other, a name could as well be a value.
+#[derive(Debug, Default)]
+pub struct OtherNames {
+    /// The first of them.
+    pub names: BTreeSet<String>,
+    /// Whether there are more, or longer ones.
+    pub more: bool,
+}
 
-/// Reads JSON lines, is read as CSV: a header, then a record for each line. A line that is no object of plain values becomes a
-/// record of one field, the line itself. Blank lines at the end are none.
+/// Shared by the one who reads and the one who asks.
+pub type Others = Arc<Mutex<OtherNames>>;
+
+/// Reads JSON lines, is read as CSV: a header, then a record for each line. A line that is not an object of plain values becomes a
+/// record of one field, the line itself. A blank line is a blank line there.
 pub struct JsonLines<R> {
     source: BufReader<R>,
     name: String,
-    columns: Vec<String>,
+    columns: Columns,
     null: String,
     others: Others,
-    /// Lines that were read, and blank ones behind the last that was not.
     lines: i64,
-    blank: usize,
     out: Cursor<Vec<u8>>,
+}
+
+/// The columns of a dataset.
+struct Columns {
+    places: HashMap<String, usize>,
+    required: Vec<bool>,
 }
 
 impl<R: Read> JsonLines<R> {
     /// Reads `source`, in messages called `name`; `null` is the cell that means null.
-    pub fn new(source: R, name: &str, columns: Vec<String>, null: &str) -> io::Result<Self> {
+    pub fn new(source: R, name: &str, dataset: &[Column], null: &str) -> io::Result<Self> {
         let mut header = writer();
-        header.write_record(&columns)?;
+        header.write_record(dataset.iter().map(|column| &column.name))?;
         let (source, others) = (BufReader::with_capacity(BYTES_AT_ONCE, source), Others::default());
+        let places = dataset.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
+        let columns = Columns { places, required: dataset.iter().map(|column| column.required).collect() };
         let out = Cursor::new(bytes(header)?);
-        Ok(Self { source, name: name.to_owned(), columns, null: null.to_owned(), others, lines: 0, blank: 0, out })
+        Ok(Self { source, name: name.to_owned(), columns, null: null.to_owned(), others, lines: 0, out })
     }
 
     /// Where the names of other members gather.
@@ -55,7 +70,7 @@ impl<R: Read> JsonLines<R> {
 
     /// Converts some lines; false at the end.
     fn convert(&mut self) -> io::Result<bool> {
-        let (mut records, mut line, mut read) = (writer(), Vec::new(), 0);
+        let (mut records, mut line, mut read, mut blank) = (writer(), Vec::new(), 0, 0);
         while read < BYTES_AT_ONCE {
             line.clear();
             let most = LONGEST_RECORD as u64 + 1;
@@ -64,43 +79,59 @@ impl<R: Read> JsonLines<R> {
             }
             self.lines += 1;
             if line.len() > LONGEST_RECORD {
-                let message = format!("{} line {}: the line is longer than 64 MiB", self.name, self.lines);
-                return Err(io::Error::other(Error::file(Reason::Malformed, message)));
+                return Err(self.malformed("the line is longer than 64 MiB"));
             }
             read += line.len();
             let mark = if self.lines == 1 && line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
             let line = line[mark..].trim_ascii();
             if line.is_empty() {
-                self.blank += 1;
-                if self.blank > MOST_BLANK {
-                    let message = format!("{} line {}: {MOST_BLANK} lines in a row are blank", self.name, self.lines);
-                    return Err(io::Error::other(Error::file(Reason::Malformed, message)));
-                }
+                blank += 1;
                 continue;
             }
-            for _ in 0..std::mem::take(&mut self.blank) {
-                records.write_record([""])?;
+            if blank > 0 {
+                records = after_blank_lines(records, std::mem::take(&mut blank))?;
             }
-            match serde_json::from_slice(line).ok().and_then(|object| self.cells(&object)) {
+            match self.cells(line) {
                 Some(cells) => records.write_record(cells)?,
+                None if line.len() + memchr::memchr_iter(b'"', line).count() + 2 > LONGEST_RECORD => {
+                    return Err(
+                        self.malformed("the line cannot be read, and with its quotes doubled it is longer than 64 MiB")
+                    );
+                }
                 None => records.write_record([line])?,
             }
         }
-        self.out = Cursor::new(bytes(records)?);
+        self.out = Cursor::new(bytes(after_blank_lines(records, blank)?)?);
         Ok(read > 0)
     }
 
-    /// The cells of an object in the order of the columns; none where one is no plain value.
-    fn cells(&self, Object(members): &Object) -> Option<Vec<String>> {
-        let cell = |column: &String| members.get(column).map_or_else(|| Some(self.null.clone()), |raw| self.cell(raw));
-        let cells = self.columns.iter().map(cell).collect::<Option<Vec<String>>>()?;
-        if cells.len() < members.len() || members.keys().any(|name| !self.columns.contains(name)) {
-            let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-            let unknown = members.keys().filter(|name| name.len() <= LONGEST_OTHER && !self.columns.contains(name));
-            let room = MOST_OTHERS.saturating_sub(others.len());
-            others.extend(unknown.take(room).cloned());
+    /// The cells of an object in the order of the columns. `None` if the line is not an object, or one of them not a plain value.
+    fn cells(&self, line: &[u8]) -> Option<Vec<String>> {
+        let mut json = serde_json::Deserializer::from_slice(line);
+        let object = self.columns.deserialize(&mut json).ok()?;
+        json.end().ok()?;
+        let cell = |value: Option<&RawValue>| value.map_or_else(|| Some(self.null.clone()), |value| self.cell(value));
+        let cells = object.values.iter().copied().map(cell).collect::<Option<Vec<String>>>()?;
+        let mut has_all = object.values.iter().zip(&self.columns.required);
+        if !object.others.is_empty() && has_all.all(|(value, required)| value.is_some() || !required) {
+            self.keep(object.others);
         }
         Some(cells)
+    }
+
+    fn malformed(&self, what: &str) -> io::Error {
+        io::Error::other(Error::file(Reason::Malformed, format!("{} line {}: {what}", self.name, self.lines)))
+    }
+
+    fn keep(&self, names: BTreeSet<String>) {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if name.len() > LONGEST_OTHER || (others.names.len() == MOST_OTHERS && !others.names.contains(&name)) {
+                others.more = true;
+            } else {
+                others.names.insert(name);
+            }
+        }
     }
 
     /// A value as the text of a cell; a number in the digits in which it was written.
@@ -133,46 +164,72 @@ fn bytes(records: ::csv::Writer<Vec<u8>>) -> io::Result<Vec<u8>> {
     records.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// The members of an object as they were written. One that comes twice makes the object ambiguous, and is an error.
-struct Object(BTreeMap<String, Box<RawValue>>);
+fn after_blank_lines(records: ::csv::Writer<Vec<u8>>, lines: usize) -> io::Result<::csv::Writer<Vec<u8>>> {
+    let mut bytes = bytes(records)?;
+    bytes.extend(std::iter::repeat_n(b'\n', lines));
+    Ok(::csv::WriterBuilder::new().flexible(true).from_writer(bytes))
+}
 
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
+/// The members of an object as they were written.
+struct Object<'de> {
+    /// Those of the columns, in their order.
+    values: Vec<Option<&'de RawValue>>,
+    /// The names of all others.
+    others: BTreeSet<String>,
+}
+
+/// A member that comes twice makes an object ambiguous, and is an error. So is one more than a file may have columns: names that are
+/// compared with each other must fit into memory.
+impl<'de> DeserializeSeed<'de> for &Columns {
+    type Value = Object<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object<'de>, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Object;
+impl<'de> Visitor<'de> for &Columns {
+    type Value = Object<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-            if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member comes twice"));
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+        let mut object = Object { values: vec![None; self.required.len()], others: BTreeSet::new() };
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            let is_new = match self.places.get(&name) {
+                Some(place) => object.values[*place].replace(value).is_none(),
+                None => object.others.len() < MOST_COLUMNS && object.others.insert(name),
+            };
+            if !is_new {
+                return Err(A::Error::custom("a member comes twice, or there are too many"));
             }
         }
-        Ok(Object(members))
+        Ok(object)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::types::text;
 
-    fn as_csv(lines: &str) -> (String, Vec<String>) {
-        let columns = ["id", "price", "note"].map(String::from).to_vec();
-        let mut reader = JsonLines::new(lines.as_bytes(), "orders.jsonl", columns, "").unwrap();
+    fn column(name: &str, required: bool) -> Column {
+        Column { name: name.into(), kind: text(), required, constraints: Vec::new(), encrypt: false }
+    }
+
+    fn read(lines: &str) -> (String, OtherNames) {
+        let columns = [column("id", true), column("price", false), column("note", false)];
+        let mut reader = JsonLines::new(lines.as_bytes(), "orders.jsonl", &columns, "").unwrap();
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        let others = reader.others().lock().unwrap().iter().cloned().collect();
+        let others = std::mem::take(&mut *reader.others().lock().unwrap());
         (text, others)
+    }
+
+    fn as_csv(lines: &str) -> String {
+        read(lines).0
     }
 
     #[test]
@@ -182,26 +239,43 @@ mod tests {
             "{\"price\":1e3,\"id\":7,\"extra\":{\"a\":[1]}}\n",
             "{\"id\":null,\"note\":true}\n\n",
         );
-        let (text, others) = as_csv(lines);
-        assert_eq!(text, "id,price,note\na,0.10000000000000000001,\"x,\"\"y\"\"\n\"\n7,1e3,\n,,true\n");
-        assert_eq!(others, ["extra"]);
+        let expected = "id,price,note\na,0.10000000000000000001,\"x,\"\"y\"\"\n\"\n7,1e3,\n,,true\n\n";
+        assert_eq!(as_csv(lines), expected);
+    }
+
+    #[test]
+    fn other_members_are_named_where_the_object_has_every_required_column() {
+        let (_, others) =
+            read("{\"id\":1,\"b\":{\"a\":[1]},\"a\":2}\n{\"price\":1,\"7261\":2}\n[7261]\n{\"id\":2,\"a\":1}\n");
+        assert_eq!((others.names.into_iter().collect::<Vec<_>>(), others.more), (vec!["a".into(), "b".into()], false));
+        let many = (0..MOST_OTHERS + 20).fold(String::new(), |all, nth| all + &format!(",\"x{nth}\":1"));
+        let (_, others) = read(&format!("{{\"id\":1{many}}}\n"));
+        assert_eq!((others.names.len(), others.more), (MOST_OTHERS, true));
+    }
+
+    #[test]
+    fn an_object_of_more_members_than_a_file_has_columns_is_a_record_of_one_field() {
+        let object = |members: usize| {
+            let members = (0..members).fold(String::new(), |all, nth| all + &format!(",\"x{nth}\":1"));
+            as_csv(&format!("{{\"id\":1{members}}}\n"))
+        };
+        assert!(object(MOST_COLUMNS).ends_with("\n1,,\n"));
+        assert!(object(MOST_COLUMNS + 1).contains("x16384"));
     }
 
     #[test]
     fn what_is_no_object_of_plain_values_is_a_record_of_one_field() {
-        let lines = "[1]\n\n{\"id\":{}}\n{\"id\":1,\"id\":2}\n{\"id\":1\n{\"id\":1} 2\n";
+        let lines = "[1]\n{\"id\":{}}\n{\"id\":1,\"id\":2}\n{\"id\":1\n{\"id\":1} 2\n{\"a\":1,\"a\":1}\n";
         assert_eq!(
-            as_csv(lines).0,
-            "id,price,note\n[1]\n\"\"\n\"{\"\"id\"\":{}}\"\n\"{\"\"id\"\":1,\"\"id\"\":2}\"\n\"{\"\"id\"\":1\"\n\"{\"\"id\"\":1} 2\"\n"
+            as_csv(lines),
+            "id,price,note\n[1]\n\"{\"\"id\"\":{}}\"\n\"{\"\"id\"\":1,\"\"id\"\":2}\"\n\"{\"\"id\"\":1\"\n\
+             \"{\"\"id\"\":1} 2\"\n\"{\"\"a\"\":1,\"\"a\"\":1}\"\n"
         );
     }
 
     #[test]
-    fn nothing_but_blank_lines_is_a_header() {
-        assert_eq!(as_csv("\n \n").0, "id,price,note\n");
-        let endless = "\n".repeat(MOST_BLANK + 1);
-        let mut reader = JsonLines::new(endless.as_bytes(), "orders.jsonl", vec!["id".into()], "").unwrap();
-        let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(error.to_string(), "orders.jsonl line 1000001: 1000000 lines in a row are blank");
+    fn a_blank_line_is_one_of_csv() {
+        assert_eq!(as_csv("\n \n"), "id,price,note\n\n\n");
+        assert_eq!(as_csv("\n{\"id\":1}\n\t\r\n\n{\"id\":2}\n\n"), "id,price,note\n\n1,,\n\n\n2,,\n\n");
     }
 }

@@ -11,6 +11,7 @@ pub mod json_lines;
 pub mod kms;
 pub mod listing;
 pub mod parquet;
+mod parquet_pages;
 pub mod postgres;
 pub mod retry;
 pub mod s3;

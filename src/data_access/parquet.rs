@@ -1,113 +1,336 @@
 //! Parquet: a file is read as CSV of those of its columns that a dataset has, and rows are written to one.
 //! The format: <https://parquet.apache.org/docs/file-format/>.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek as _};
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use ::parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use ::parquet::basic::{Compression, Type as PhysicalType, ZstdLevel};
-use ::parquet::file::metadata::RowGroupMetaData;
+use ::parquet::file::metadata::{FileMetaData, ParquetStatisticsPolicy, RowGroupMetaData};
 use ::parquet::file::properties::WriterProperties;
-use arrow::array::{Array as _, ArrayRef, StringArray};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, TimestampSecondType};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
+use super::csv::LONGEST_RECORD;
+use super::parquet_pages::{Pages, check_footer};
 use crate::domain::{Column, ColumnType};
 use crate::error::{Error, Reason, Result};
 
-/// Few, since a text that is written once may be the value of each.
 const ROWS_AT_ONCE: usize = 64;
+/// A text that is written once may be the value of each row.
+const BYTES_AT_ONCE: usize = 64 * 1024;
 /// What the writer keeps in memory at the most, encoded.
 const ROWS_IN_A_GROUP: usize = 100_000;
 const BYTES_IN_A_GROUP: usize = 64 * 1024 * 1024;
 
+/// A Parquet file that lies on this machine.
+pub struct ParquetSource {
+    file: File,
+    metadata: ArrowReaderMetadata,
+    name: String,
+}
+
+impl ParquetSource {
+    /// Keeps `source` in the unnamed file `copy`, since the schema stands at the end, and reads that. In messages it is called `name`.
+    ///
+    /// # Errors
+    /// An [`Error`] inside if this is no Parquet file, or none that can be read; any other error if it cannot be kept.
+    pub fn open(source: &mut dyn Read, mut copy: File, name: &str) -> io::Result<Self> {
+        io::copy(source, &mut copy)?;
+        check_footer(&copy)?.map_err(|what| malformed(name, &what))?;
+        let metadata = ArrowReaderMetadata::load(&copy, options());
+        let metadata =
+            metadata.map_err(|error| unreadable(name, "its footer cannot be read; send it again", &error))?;
+        Ok(Self { file: copy, metadata, name: name.to_owned() })
+    }
+
+    /// The names of its columns.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.metadata.schema().fields().iter().map(|field| field.name().as_str()).collect()
+    }
+
+    /// Reads the columns that the dataset has. `null` is the cell that means null.
+    ///
+    /// # Errors
+    /// An [`Error`] inside if a column cannot be read as values of its type without loss, or not within bounded memory.
+    pub fn records(self, dataset: &[Column], null: &str) -> io::Result<ParquetRecords> {
+        let columns = self.columns(dataset)?;
+        let pages = self.pages(&columns)?;
+        pages.check().map_err(|what| malformed(&self.name, &what))?;
+        let rows_at_once = pages.rows_at_once(ROWS_AT_ONCE);
+        let int96: Vec<usize> = columns.iter().filter(|column| column.is_int96).map(|column| column.root).collect();
+        let rows = self.reader(&self.with_types(&columns)?, columns.iter().map(|column| column.root), rows_at_once)?;
+        let nanoseconds = if int96.is_empty() {
+            None
+        } else {
+            Some(self.reader(&self.metadata, int96.iter().copied(), rows_at_once)?)
+        };
+        let metadata = self.metadata.metadata();
+        let left = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
+        let old_calendar = has_old_calendar(metadata.file_metadata());
+        let schema = self.metadata.schema();
+        let header = columns.iter().map(|column| Some(schema.field(column.root).name().as_str()));
+        let out = Cursor::new(records(std::iter::once(header), null)?);
+        let (null, name) = (null.to_owned(), self.name);
+        Ok(ParquetRecords { rows, nanoseconds, columns, old_calendar, batch: None, read: 0, left, null, name, out })
+    }
+
+    /// The columns that the dataset has, in the order of the file.
+    fn columns(&self, dataset: &[Column]) -> io::Result<Vec<FileColumn>> {
+        let roots = self.metadata.parquet_schema().root_schema().get_fields();
+        let mut columns = Vec::new();
+        for (root, field) in self.metadata.schema().fields().iter().enumerate() {
+            let Some(column) = dataset.iter().find(|column| column.name == *field.name()) else { continue };
+            let (name, kind, has) = (&column.name, &column.kind, field.data_type());
+            if !kind.takes(has) {
+                let has = if has.is_nested() { "nested".to_owned() } else { has.to_string() };
+                let (rule, taken) = (kind.rule(), kind.taken());
+                let what = format!("column {name} is {has}, which is no {rule} without loss; write it as {taken}");
+                return Err(malformed(&self.name, &what));
+            }
+            let is_int96 = roots[root].get_physical_type() == PhysicalType::INT96;
+            columns.push(FileColumn { root, kind: kind.clone(), is_int96 });
+        }
+        Ok(columns)
+    }
+
+    /// Looks how large their pages are, and whether they can be unpacked.
+    fn pages(&self, columns: &[FileColumn]) -> io::Result<Pages> {
+        let (mut pages, schema) = (Pages::default(), self.metadata.parquet_schema());
+        for leaf in 0..schema.num_columns() {
+            let root = schema.get_column_root_idx(leaf);
+            if !columns.iter().any(|column| column.root == root) {
+                continue;
+            }
+            let name = self.metadata.schema().field(root).name();
+            for group in self.metadata.metadata().row_groups() {
+                let chunk = group.column(leaf);
+                if let Some(codec) = unread_codec(chunk.compression()) {
+                    let what = format!(
+                        "column {name} is packed with {codec}, which is not unpacked; write it with Snappy, Zstandard, gzip or LZ4"
+                    );
+                    return Err(malformed(&self.name, &what));
+                }
+                pages.add_chunk(&self.file, chunk)?.ok_or_else(|| {
+                    malformed(&self.name, &format!("the pages of column {name} cannot be found; send the file again"))
+                })?;
+            }
+            pages.end_column();
+        }
+        Ok(pages)
+    }
+
+    /// The types in which rows are read: texts that stand in the file once are kept once; days of INT96 do not fit into nanoseconds.
+    fn with_types(&self, columns: &[FileColumn]) -> io::Result<ArrowReaderMetadata> {
+        let read_as = |(root, field): (usize, &Arc<Field>)| {
+            let column = columns.iter().find(|column| column.root == root);
+            let kind = match (column, field.data_type()) {
+                (Some(column), _) if column.is_int96 => DataType::Timestamp(TimeUnit::Second, None),
+                (Some(_), DataType::Utf8) => DataType::Utf8View,
+                _ => return Arc::clone(field),
+            };
+            Arc::new(field.as_ref().clone().with_data_type(kind))
+        };
+        let fields: Vec<_> = self.metadata.schema().fields().iter().enumerate().map(read_as).collect();
+        let options = options().with_schema(Arc::new(Schema::new(fields)));
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options);
+        metadata.map_err(|error| unreadable(&self.name, "its schema cannot be read", &error))
+    }
+
+    fn reader(
+        &self,
+        metadata: &ArrowReaderMetadata,
+        roots: impl Iterator<Item = usize>,
+        rows_at_once: usize,
+    ) -> io::Result<ParquetRecordBatchReader> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.try_clone()?, metadata.clone());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let reader = builder.with_projection(mask).with_batch_size(rows_at_once).build();
+        reader.map_err(|error| unreadable(&self.name, "its columns cannot be read; send the file again", &error))
+    }
+}
+
+/// A column of the file that the dataset has.
+struct FileColumn {
+    /// Which of the columns of the file, from 0.
+    root: usize,
+    kind: ColumnType,
+    is_int96: bool,
+}
+
+fn options() -> ArrowReaderOptions {
+    let skip = ParquetStatisticsPolicy::SkipAll;
+    ArrowReaderOptions::new()
+        // What Arrow writes beside the schema of Parquet would change how values are read.
+        .with_skip_arrow_metadata(true)
+        .with_column_stats_policy(skip.clone())
+        .with_size_stats_policy(skip)
+}
+
+fn malformed(name: &str, what: &str) -> io::Error {
+    io::Error::other(Error::file(Reason::Malformed, format!("{name}: {what}")))
+}
+
+/// What the library says may hold names of columns.
+fn unreadable(name: &str, what: &str, error: &dyn fmt::Display) -> io::Error {
+    io::Error::other(Error::file(Reason::Malformed, format!("{name}: {what}")).with_cells(error.to_string()))
+}
+
+fn unread_codec(codec: Compression) -> Option<&'static str> {
+    match codec {
+        Compression::BROTLI(_) => Some("Brotli"),
+        Compression::LZO => Some("LZO"),
+        Compression::UNCOMPRESSED
+        | Compression::SNAPPY
+        | Compression::GZIP(_)
+        | Compression::LZ4
+        | Compression::LZ4_RAW
+        | Compression::ZSTD(_) => None,
+    }
+}
+
+/// Whether nobody knows which day is meant by a time of INT96 before 1900. Before version 3.1 Spark counted such days in the calendar
+/// of their time, and INT96 says nothing about it.
+/// See <https://spark.apache.org/docs/latest/sql-data-sources-parquet.html>, `int96RebaseModeInRead`.
+fn has_old_calendar(file: &FileMetaData) -> bool {
+    let value = |key: &str| {
+        let pair = file.key_value_metadata()?.iter().find(|pair| pair.key.strip_prefix(SPARK) == Some(key))?;
+        Some(pair.value.as_deref().unwrap_or_default())
+    };
+    let mut version = value("version").unwrap_or_default().split('.').map_while(|part| part.parse::<u32>().ok());
+    let version = (version.next().unwrap_or_default(), version.next().unwrap_or_default());
+    version < (3, 1) || value("legacyINT96").is_some()
+}
+
+const SPARK: &str = "org.apache.spark.";
+/// Microseconds from 1900 to 1970.
+const SINCE_1900: i64 = 2_208_988_800_000_000;
+
 /// A Parquet file, read as CSV: a header, then a record for each row.
 pub struct ParquetRecords {
     rows: ParquetRecordBatchReader,
-    /// Of the columns that are read.
-    kinds: Vec<ColumnType>,
-    /// Rows that the footer promises and that were not read.
+    /// The columns of INT96 once more: `rows` has their seconds, these are nanoseconds, which may have overflowed.
+    nanoseconds: Option<ParquetRecordBatchReader>,
+    columns: Vec<FileColumn>,
+    old_calendar: bool,
+    batch: Option<Batch>,
+    /// Rows that were read, and those that the footer promises besides.
+    read: usize,
     left: i64,
     null: String,
     name: String,
     out: Cursor<Vec<u8>>,
 }
 
-impl ParquetRecords {
-    /// Reads `source`, which is kept in the unnamed file `copy` first, since the schema stands at the end. In messages it is called
-    /// `name`; `null` is the cell that means null. Returns also the names of columns that no column of the dataset has.
-    ///
-    /// # Errors
-    /// An [`Error`] inside where a column cannot be read as values of its type without loss; any other error where the bytes are no
-    /// Parquet, or cannot be kept.
-    pub fn new(
-        source: &mut dyn Read,
-        mut copy: File,
-        name: &str,
-        dataset: &[Column],
-        null: &str,
-    ) -> io::Result<(Self, Vec<String>)> {
-        io::copy(source, &mut copy)?;
-        copy.rewind()?;
-        let malformed = |error: ::parquet::errors::ParquetError| {
-            let message = format!("{name}: this is no Parquet file, or it is cut off ({error}); send it again");
-            io::Error::other(Error::file(Reason::Malformed, message))
-        };
-        // What Arrow writes beside the schema of Parquet would change how values are read.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(copy, options).map_err(malformed)?;
-        let schema = Arc::clone(builder.schema());
-        let roots = builder.parquet_schema().root_schema().get_fields();
-        // Its days and nanoseconds do not fit into the type that Arrow reads them as.
-        let is_int96 =
-            |index: usize| roots[index].is_primitive() && roots[index].get_physical_type() == PhysicalType::INT96;
-        let (mut known, mut kinds, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, field) in schema.fields().iter().enumerate() {
-            match dataset.iter().find(|column| column.name == *field.name()) {
-                None => others.push(field.name().clone()),
-                Some(column) if !is_int96(index) && column.kind.takes(field.data_type()) => {
-                    known.push(index);
-                    kinds.push(column.kind.clone());
-                }
-                Some(column) => {
-                    let (kind, has) = (column.kind.rule(), field.data_type());
-                    let message = format!(
-                        "{name}: column {} is {has}, which is no {kind} without loss; write it as {}",
-                        column.name,
-                        column.kind.taken()
-                    );
-                    return Err(io::Error::other(Error::file(Reason::Malformed, message)));
-                }
-            }
-        }
-        let left = builder.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).sum();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), known.iter().copied());
-        let rows = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE).build().map_err(malformed)?;
-        let header = known.iter().map(|index| Some(schema.field(*index).name().as_str()));
-        let out = Cursor::new(records(std::iter::once(header), null)?);
-        Ok((Self { rows, kinds, left, null: null.to_owned(), name: name.to_owned(), out }, others))
+/// Rows on their way.
+struct Batch {
+    columns: Vec<ArrayRef>,
+    /// Of the columns of INT96.
+    nanoseconds: Vec<ArrayRef>,
+    rows: usize,
+}
+
+impl Batch {
+    /// Some of its rows.
+    fn slice(&self, first: usize, rows: usize) -> Self {
+        let of = |columns: &[ArrayRef]| columns.iter().map(|column| column.slice(first, rows)).collect();
+        Self { columns: of(&self.columns), nanoseconds: of(&self.nanoseconds), rows }
     }
 
+    /// Bytes of the texts of one row.
+    fn length(&self, row: usize) -> usize {
+        let texts = self.columns.iter().filter_map(|column| column.as_string_view_opt());
+        texts.filter(|text| !text.is_null(row)).map(|text| text.value(row).len()).sum()
+    }
+}
+
+impl ParquetRecords {
     /// Converts some rows; false at the end.
     fn convert(&mut self) -> io::Result<bool> {
-        let malformed = |what: String| {
-            let message = format!("{}: {what}; send the file again", self.name);
-            io::Error::other(Error::file(Reason::Malformed, message))
-        };
-        let Some(rows) = self.rows.next() else {
-            return if self.left == 0 { Ok(false) } else { Err(malformed(format!("{} rows are missing", self.left))) };
-        };
-        let rows = rows.map_err(|error| malformed(format!("a page cannot be read ({error})")))?;
-        self.left -= i64::try_from(rows.num_rows()).unwrap_or(i64::MAX);
-        let columns = self.kinds.iter().zip(rows.columns()).map(|(kind, column)| kind.cells(column));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-        let cells = (0..rows.num_rows()).map(|row| columns.iter().map(move |column| cell(column, row)));
+        let batch = self.batch.take().map_or_else(|| self.next_batch(), |batch| Ok(Some(batch)))?;
+        let Some(batch) = batch else { return Ok(false) };
+        let (mut rows, mut bytes) = (0, 0);
+        while rows < batch.rows && bytes < BYTES_AT_ONCE {
+            let length = batch.length(rows);
+            rows += 1;
+            if length > LONGEST_RECORD {
+                return Err(malformed(&self.name, &format!("row {} is longer than 64 MiB", self.read + rows)));
+            }
+            bytes += length;
+        }
+        let cells = self.cells(&batch.slice(0, rows)).map_err(io::Error::other)?;
+        let cells = (0..rows).map(|row| cells.iter().map(move |column| cell(column, row)));
         self.out = Cursor::new(records(cells, &self.null)?);
+        self.read += rows;
+        self.batch = (rows < batch.rows).then(|| batch.slice(rows, batch.rows - rows));
         Ok(true)
     }
+
+    fn next_batch(&mut self) -> io::Result<Option<Batch>> {
+        let damaged = |error: ArrowError| unreadable(&self.name, "a page cannot be read; send the file again", &error);
+        let Some(rows) = self.rows.next().transpose().map_err(damaged)? else {
+            let what = format!("{} rows are missing; send the file again", self.left);
+            return if self.left == 0 { Ok(None) } else { Err(malformed(&self.name, &what)) };
+        };
+        let nanoseconds = self.nanoseconds.as_mut().and_then(Iterator::next).transpose().map_err(damaged)?;
+        let nanoseconds = nanoseconds.map(|rows| rows.columns().to_vec()).unwrap_or_default();
+        self.left -= i64::try_from(rows.num_rows()).unwrap_or(i64::MAX);
+        Ok(Some(Batch { columns: rows.columns().to_vec(), nanoseconds, rows: rows.num_rows() }))
+    }
+
+    /// The cells of each column.
+    fn cells(&self, batch: &Batch) -> Result<Vec<StringArray>, ArrowError> {
+        let mut nanoseconds = batch.nanoseconds.iter();
+        let cells = self.columns.iter().zip(&batch.columns).map(|(has, column)| {
+            let of_int96 = if has.is_int96 { nanoseconds.next() } else { None };
+            match of_int96 {
+                Some(nanoseconds) => int96(&has.kind, column, nanoseconds, self.old_calendar),
+                None => has.kind.cells(column),
+            }
+        });
+        cells.collect()
+    }
+}
+
+/// The cells of a column of INT96. What has no place among microseconds is said after the time, so that no rule takes it for one.
+///
+/// The nanoseconds since 1970 have lost their upper bits where they do not fit; what they are more than the seconds is whole.
+fn int96(
+    kind: &ColumnType,
+    seconds: &ArrayRef,
+    nanoseconds: &ArrayRef,
+    old_calendar: bool,
+) -> Result<StringArray, ArrowError> {
+    let seconds = seconds.as_primitive::<TimestampSecondType>();
+    let nanoseconds = nanoseconds.as_primitive::<TimestampNanosecondType>();
+    let moment = |(seconds, nanoseconds): (Option<i64>, Option<i64>)| {
+        let (seconds, nanoseconds) = seconds.zip(nanoseconds)?;
+        let more = nanoseconds.wrapping_sub(seconds.wrapping_mul(1_000_000_000));
+        let microseconds = seconds.checked_mul(1_000_000)?.checked_add(more / 1000)?;
+        (0..1_000_000_000).contains(&more).then_some((microseconds, more % 1000))
+    };
+    let moments: Vec<Option<(i64, i64)>> = seconds.iter().zip(nanoseconds).map(moment).collect();
+    let times: TimestampMicrosecondArray = moments.iter().map(|moment| moment.map(|(time, _)| time)).collect();
+    let texts = kind.cells(&(Arc::new(times) as ArrayRef))?;
+    let cell = |(row, moment): (usize, Option<(i64, i64)>)| match moment {
+        _ if seconds.is_null(row) => None,
+        None => Some("out of range".to_owned()),
+        Some((_, nanoseconds)) if nanoseconds > 0 => Some(format!("{} + {nanoseconds} ns", texts.value(row))),
+        Some((time, _)) if old_calendar && time < -SINCE_1900 => {
+            Some(format!("{} of an old calendar", texts.value(row)))
+        }
+        Some(_) => Some(texts.value(row).to_owned()),
+    };
+    Ok(moments.into_iter().enumerate().map(cell).collect())
 }
 
 impl Read for ParquetRecords {

@@ -17,13 +17,12 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 use url::{Origin, Url};
 
+use super::csv::LONGEST_HEADER;
 use crate::domain::Arrival;
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 const MOST_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A header that is longer is taken for something else.
-const LONGEST_HEADER: usize = 1024 * 1024;
 
 /// Addresses that are nobody's on the internet (IANA's registries of special purpose addresses), and so perhaps somebody's here.
 const PRIVATE: [&str; 19] = [

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_with::rust::maps_duplicate_key_is_error;
 
 use super::dataset::Dataset;
-use super::expression::unknown;
+use super::expression::nearest;
 use super::object::{LONGEST_KEY, ObjectKey, ObjectVersion};
 use super::types::stated_number;
 
@@ -94,16 +94,25 @@ impl Manifest {
         let mut sums = BTreeMap::new();
         for (column, sum) in text.sums {
             if !numbers.contains(&column.as_str()) {
+                let hint = match nearest(&column, &numbers) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("known are {}", numbers.join(", ")),
+                };
                 return Err(match dataset.column(&column) {
                     Some(known) => {
                         format!("sums: column {column} has type {}, of which there is no exact sum", known.kind.rule())
                     }
-                    None => format!("sums: {}", unknown("number column", &column, &numbers)),
+                    // What is not the name of a column may be anything, and is not repeated.
+                    None => format!("sums: it has a member that is not named as a number column; {hint}"),
                 });
             }
             let sum = stated_number(sum.get().trim_matches('"'))
                 .ok_or_else(|| format!("the sum of {column} is no plain decimal number of at most 60 digits"))?;
             sums.insert(column, sum);
+        }
+        let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !text.sha256.iter().all(is_hash) {
+            return Err("sha256 is not the 64 hexadecimal digits of a hash".into());
         }
         if text.row_count.is_none() && sums.is_empty() && text.sha256.is_none() {
             return Err("it states none of row_count, sums and sha256".into());
@@ -141,8 +150,10 @@ mod tests {
         assert!(parse(r#"{"rows": 4}"#).unwrap_err().contains("row_count"));
         assert_eq!(
             parse(r#"{"sums": {"cahs": 1}}"#).unwrap_err(),
-            r#"sums: unknown number column "cahs"; did you mean "cash"?"#
+            "sums: it has a member that is not named as a number column; did you mean cash?"
         );
+        assert!(!parse(r#"{"sums": {"7261": 1}}"#).unwrap_err().contains("7261"));
+        assert!(!parse(r#"{"sha256": "7261"}"#).unwrap_err().contains("7261"));
         assert!(parse(r#"{"sums": {"account_id": 1}}"#).is_err());
         assert!(parse(r#"{"sums": {"cash": "1e400"}}"#).unwrap_err().contains("sum of cash"));
         assert!(parse(r#"{"sums": {"cash": 1, "cash": 2}}"#).unwrap_err().contains("no JSON of the form"));

@@ -157,7 +157,13 @@ async fn first(chunks: impl Stream<Item = Result<Vec<Violation>>>, most: usize) 
 /// Any other error than that.
 pub fn unusable(file: &str, error: Error) -> Result<Value> {
     let ErrorKind::File(reason) = error.kind() else { return Err(error) };
-    Ok(json!({ "file": file, "status": "unusable", "reason": reason.name(), "error": error.chain() }))
+    Ok(json!({ "file": file, "status": "unusable", "reason": reason.name(), "error": in_full(&error) }))
+}
+
+/// What is wrong with a file, with what only the one may know who asks about it.
+#[must_use]
+pub fn in_full(error: &Error) -> String {
+    error.cells().map_or_else(|| error.chain(), |cells| format!("{}; {cells}", error.chain()))
 }
 
 /// Checks a file against its dataset; nothing is written anywhere.

@@ -1,6 +1,5 @@
 //! Extract: CSV, JSON lines or Parquet from S3 or from this machine, packed or not, into the stage.
 
-use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,23 +10,20 @@ use chrono::DateTime;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::header::{Columns, Header, shown, too_long};
 use super::local::unreadable;
 use super::staging::{create_tables, stage_records};
 use super::{Extracted, Extractor, Manifests, manifest};
 use crate::data_access::archive::{Tee, unpacked};
-use crate::data_access::csv::{Record, Records, SplitError};
+use crate::data_access::csv::{LONGEST_HEADER, Records, SplitError};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::json_lines::{JsonLines, Others};
-use crate::data_access::parquet::ParquetRecords;
+use crate::data_access::parquet::ParquetSource;
 use crate::data_access::s3::{ObjectStore, into_error};
-use crate::domain::expression::nearest;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
-/// The columns of a rejects file by which a record is known again. Names that begin with `_` are ours.
-const LOAD_COLUMN: &str = "_load_id";
-const RECORD_COLUMN: &str = "_record";
 
 /// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
 pub struct FileExtractor {
@@ -184,59 +180,92 @@ fn stage_file(
     let mut source = Tee::new(source, &mut hash);
     let empty = || Error::file(Reason::Empty, format!("{name}: the file is empty; not even a header is there"));
     let extracted = {
-        let Some(mut plain) = unpacked(&mut source).map_err(|error| read_error(name, error))? else {
+        let Some(content) = unpacked(&mut source, name).map_err(|error| read_error(name, error))? else {
             return Err(empty());
         };
-        if let Some(convert) = convert {
-            plain = convert(plain, dataset).map_err(|error| read_error(name, error))?;
+        if let (Some(archive), None) = (content.unread, convert) {
+            let message = format!(
+                "{name}: this is {archive}, which is not unpacked; pack the file with gzip or zstd, or not at all"
+            );
+            return Err(Error::file(Reason::Malformed, message));
         }
-        let (mut others, null) = (Others::default(), dataset.null_values.first().map_or("", String::as_str));
-        if form != Form::Csv && dataset.null_values.is_empty() {
-            let name = &dataset.name;
-            return Err(Error::configuration(format!(
-                "dataset {name}: its files have nulls; give null_values one text, which no cell is then"
-            )));
-        }
-        if form == Form::Parquet {
-            let copy = stage.unnamed_file()?;
-            let rows = ParquetRecords::new(&mut Stoppable(plain, stage), copy, name, &dataset.columns, null);
-            let (rows, unknown) = rows.map_err(|error| read_error(name, error))?;
-            others = Others::new(unknown.into_iter().collect::<BTreeSet<_>>().into());
-            plain = Box::new(rows);
-        } else if form == Form::JsonLines {
-            let columns = dataset.columns.iter().map(|column| column.name.clone()).collect();
-            let lines = JsonLines::new(plain, name, columns, null).map_err(|error| read_error(name, error))?;
-            others = lines.others();
-            plain = Box::new(lines);
-        }
-        let mut records = Records::new(Tee::new(plain, &mut spool)).map_err(|error| read_error(name, error))?;
-        let Some(header) = records.next_record().map_err(|error| split_error(name, error))? else {
+        let AsCsv { plain, extra, others } = as_csv(content.plain, (form, convert), name, dataset, stage)?;
+        let plain = Tee::new(Stoppable(plain, stage), &mut spool);
+        let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;
+        let Some(header) = records.header().map_err(|error| split_error(name, error))? else {
             return Err(empty());
         };
         let header = Header { form, ..Header::read(name, &header, dataset)? };
         create_tables(dataset, stage)?;
         let (read, sums) = stage_records(records, &header, dataset, name, stage)?;
-        let others = others.lock().unwrap_or_else(PoisonError::into_inner);
-        let others =
-            others.iter().filter(|name| !dataset.ignored.contains(name)).map(|name| printable(name.as_bytes()));
         Extracted {
             read,
             form,
             header: header.raw,
             width: header.width,
             positions: header.positions,
-            extra_columns: header.extra.into_iter().chain(others).collect(),
+            extra_columns: [header.extra, extra, others.map_or_else(Vec::new, |others| names(&others, dataset))]
+                .concat(),
             mends: header.mends.is_some(),
             sums,
             modified: None,
             sha256: String::new(),
         }
     };
-    // What lies behind the end of an archive is a part of the object, too.
+    // What follows the end of an archive is a part of the object, too.
     std::io::copy(&mut source, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
     let extracted = Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted };
     spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
     Ok(extracted)
+}
+
+/// A file as CSV.
+struct AsCsv<'a> {
+    plain: Box<dyn Read + Send + 'a>,
+    /// Columns that its header does not name, since the dataset does not declare them.
+    extra: Vec<String>,
+    /// The same, where they are known only once everything is read.
+    others: Option<Others>,
+}
+
+fn as_csv<'a>(
+    plain: Box<dyn Read + Send + 'a>,
+    (form, convert): (Form, Option<Convert>),
+    name: &str,
+    dataset: &Dataset,
+    stage: &'a Stage,
+) -> Result<AsCsv<'a>> {
+    let unreadable = |error| read_error(name, error);
+    let plain = match convert {
+        Some(convert) => convert(plain, dataset).map_err(unreadable)?,
+        None => plain,
+    };
+    if form == Form::Csv {
+        return Ok(AsCsv { plain, extra: Vec::new(), others: None });
+    }
+    let Some(null) = dataset.null_values.first() else {
+        let name = &dataset.name;
+        return Err(Error::configuration(format!(
+            "dataset {name}: its files have nulls; give null_values one text, which no cell is then"
+        )));
+    };
+    if form == Form::JsonLines {
+        let lines = JsonLines::new(plain, name, &dataset.columns, null).map_err(unreadable)?;
+        let others = Some(lines.others());
+        return Ok(AsCsv { plain: Box::new(lines), extra: Vec::new(), others });
+    }
+    let copy = stage.unnamed_file()?;
+    let file = ParquetSource::open(&mut Stoppable(plain, stage), copy, name).map_err(unreadable)?;
+    let Columns { extra, .. } = Columns::find(name, &file.names(), dataset, form)?;
+    let rows = file.records(&dataset.columns, null).map_err(unreadable)?;
+    Ok(AsCsv { plain: Box::new(rows), extra, others: None })
+}
+
+/// Names of members that no column has, as they may be shown.
+fn names(others: &Others, dataset: &Dataset) -> Vec<String> {
+    let others = others.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = others.names.iter().filter(|name| !dataset.ignored.contains(name)).map(|name| shown(name));
+    names.chain(others.more.then(|| "and more".to_owned())).collect()
 }
 
 /// Ends when nobody wants the file any more.
@@ -261,86 +290,6 @@ impl Write for HashWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-/// Where each column of the dataset stands in the file.
-pub(super) struct Header {
-    raw: Vec<u8>,
-    pub(super) width: usize,
-    pub(super) positions: Vec<usize>,
-    extra: Vec<String>,
-    /// Where `_load_id` and `_record` stand, which say what a record is to mend.
-    pub(super) mends: Option<(usize, usize)>,
-    pub(super) form: Form,
-}
-
-impl Header {
-    fn read(file: &str, record: &Record<'_>, dataset: &Dataset) -> Result<Self> {
-        let place = format!("{file} line {}", record.line);
-        let mut names: Vec<&str> = Vec::new();
-        let mut seen = HashSet::new();
-        for field in record.fields() {
-            let name = std::str::from_utf8(field).ok().filter(|name| !name.contains('\0')).ok_or_else(|| {
-                let message =
-                    format!("{place}: the header has a NUL or bytes that are not UTF-8; save the file as UTF-8");
-                Error::file(Reason::Malformed, message)
-            })?;
-            // Spreadsheets leave columns without a name behind the last one; they are as good as absent. Ours come twice
-            // where a rejects file was rejected.
-            if !name.is_empty() && !name.starts_with('_') && !seen.insert(name) {
-                return Err(Error::file(
-                    Reason::DuplicateColumn,
-                    format!("{place}: the header names column {name} twice; remove or rename one"),
-                ));
-            }
-            names.push(name);
-        }
-        let mut positions = Vec::new();
-        let mut missing = Vec::new();
-        for column in &dataset.columns {
-            match names.iter().position(|name| *name == column.name) {
-                Some(position) => positions.push(position),
-                None => missing.push(column.name.as_str()),
-            }
-        }
-        if positions.is_empty() {
-            let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
-            return Err(Error::file(
-                Reason::MissingColumn,
-                format!(
-                    "{place}: none of the columns of dataset {} is named; is the header missing? it needs {}",
-                    dataset.name,
-                    columns.join(", ")
-                ),
-            ));
-        }
-        if !missing.is_empty() {
-            let likely: Vec<String> = missing
-                .iter()
-                .map(|column| match nearest(column, &names) {
-                    Some(near) if dataset.column(near).is_none() => format!("{column} (is it {near:?}?)"),
-                    _ => (*column).to_owned(),
-                })
-                .collect();
-            return Err(Error::file(
-                Reason::MissingColumn,
-                format!("{place}: the header lacks column {}; add it", likely.join(", ")),
-            ));
-        }
-        let extra = names
-            .iter()
-            .filter(|name| {
-                !name.is_empty()
-                    && dataset.column(name).is_none()
-                    && !dataset.ignored.iter().any(|column| column == *name)
-                    && !name.starts_with('_')
-            })
-            .map(|name| (*name).to_owned())
-            .collect();
-        let ours = |name: &str| names.iter().position(|known| *known == name);
-        let mends = ours(LOAD_COLUMN).zip(ours(RECORD_COLUMN));
-        Ok(Self { raw: record.raw.to_vec(), width: names.len(), positions, extra, mends, form: Form::Csv })
     }
 }
 
@@ -373,7 +322,8 @@ pub(super) fn split_error(file: &str, error: SplitError) -> Error {
         SplitError::OpenQuote(line) => malformed(format!(
             "{file} line {line}: a quote is opened here and never closed; close it, or double it if it is content"
         )),
-        SplitError::TooLong(line) => malformed(format!(
+        SplitError::TooLong(line, LONGEST_HEADER) => too_long(file, line),
+        SplitError::TooLong(line, _) => malformed(format!(
             "{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed"
         )),
     }

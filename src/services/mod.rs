@@ -6,6 +6,7 @@
 pub mod analyse;
 pub mod deadline;
 pub mod extract;
+mod header;
 pub mod lake;
 pub mod landing;
 pub mod load;

@@ -12,7 +12,8 @@ use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 
-use super::extract::{Form, Header, split_error};
+use super::extract::{Form, split_error};
+use super::header::Header;
 use super::validate::{CellChecks, UNREADABLE};
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
@@ -88,11 +89,13 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     fn split<R: Read>(mut self, mut records: Records<R>, name: &str) -> Result<(i64, Vec<ColumnSum>)> {
-        let mut read = 0;
+        let (mut read, mut line) = (0, 0);
         while let Some(mut record) = records.next_record().map_err(|error| split_error(name, error))? {
             read += 1;
             if self.header.form != Form::Csv {
-                record.line = read;
+                // Each is a line or a row of the file, and a blank line is one here as well.
+                line += 1 + record.blank_lines;
+                record.line = line;
             }
             self.stage.progress().set_staged(read);
             if let Some(positions) = self.header.mends {

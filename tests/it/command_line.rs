@@ -270,7 +270,7 @@ async fn a_file_that_was_finished_or_is_held_is_told_with_what_to_do() {
     assert_snapshot!(run("asset"), @r#"
     exit 2
     duplicate …/assets.csv (load 1, dataset trade): missing_column
-      …/assets.csv line 1: the header lacks column traded_id, stock_code, traded_time, traded_price, traded_volume (is it "market_value"?), traded_amount, strategy_name, order_remark, direction, offset_flag, created_at; add it
+      …/assets.csv line 1: the header lacks column traded_id, stock_code, traded_time, traded_price, traded_volume (is it column 6?), traded_amount, strategy_name, order_remark, direction, offset_flag, created_at; add it
       this version was finished before; nothing was written. --again loads it once more
     "#);
     world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '41.5 s'").await;

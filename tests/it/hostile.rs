@@ -80,6 +80,34 @@ async fn gzip_and_zstd_are_unpacked_under_any_name() {
 }
 
 #[tokio::test]
+async fn padding_and_frames_without_content_around_an_archive_are_no_damage() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(ASSETS.as_bytes()).unwrap();
+    let from_tape = [gzip.finish().unwrap(), vec![0; 10_240]].concat();
+    // As pzstd writes: a frame that says how long the next is, then that.
+    let frame = |text: &str| {
+        let frame = zstd::encode_all(text.as_bytes(), 3).unwrap();
+        let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        [b"\x50\x2a\x4d\x18\x04\0\0\0", &length[..], &frame].concat()
+    };
+    let (first, second) = ASSETS.split_at(ASSETS.len() / 2);
+    for packed in [from_tape.clone(), [frame(first), frame(second)].concat()] {
+        let (_, report) = load(packed).await;
+        assert_eq!(report.counts.unwrap().inserted, 4);
+    }
+    assert_snapshot!(failure([&from_tape[..], b"x"].concat()).await, @"failed | malformed | 4 | 4 | hostile.csv: the archive is broken or cut off (more than zeros follows its end); send it again");
+}
+
+#[tokio::test]
+async fn an_archive_that_is_whole_and_cannot_be_unpacked_is_refused_by_its_name() {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(31).unwrap();
+    encoder.write_all(ASSETS.as_bytes()).unwrap();
+    assert_snapshot!(failure(encoder.finish().unwrap()).await, @"failed | malformed | 0 | 0 | hostile.csv: to unpack it needs a window of 2048 MiB, more than the limit of 128 MiB; pack it without --long, with --long=27 at most, or with gzip");
+    assert_snapshot!(failure(b"\xfd7zXZ\0\0\x04".as_slice()).await, @"failed | malformed | 0 | 0 | hostile.csv: this is an xz archive, which is not unpacked; pack the file with gzip or zstd, or not at all");
+}
+
+#[tokio::test]
 async fn an_archive_that_is_cut_off_fails_the_file() {
     let packed = zstd::encode_all(ASSETS.as_bytes(), 3).unwrap();
     assert_snapshot!(failure(&packed[..packed.len() - 4]).await, @"failed | malformed | 0 | 0 | hostile.csv: the archive is broken or cut off (incomplete frame); send it again");
@@ -92,12 +120,33 @@ async fn a_file_without_a_header_is_told_so() {
 
 #[tokio::test]
 async fn a_missing_column_is_named_with_what_it_may_be_called() {
-    assert_snapshot!(failure(format!("{}\n{GOOD}\n", HEADER.replace("frozen_cash", "frozen"))).await, @r#"failed | missing_column | 0 | 0 | hostile.csv line 1: the header lacks column frozen_cash (is it "frozen"?); add it"#);
+    assert_snapshot!(failure(format!("{}\n{GOOD}\n", HEADER.replace("frozen_cash", "frozen"))).await, @"failed | missing_column | 0 | 0 | hostile.csv line 1: the header lacks column frozen_cash (is it column 4?); add it");
 }
 
 #[tokio::test]
 async fn a_column_named_twice_fails_the_file() {
-    assert_snapshot!(failure(format!("{HEADER},cash\n{GOOD},1.00\n")).await, @"failed | duplicate_column | 0 | 0 | hostile.csv line 1: the header names column cash twice; remove or rename one");
+    assert_snapshot!(failure(format!("{HEADER},cash\n{GOOD},1.00\n")).await, @r#"failed | duplicate_column | 0 | 0 | hostile.csv line 1: columns 3 and 8 are both called "cash"; remove or rename one"#);
+    assert_snapshot!(failure(format!("{HEADER},note,note\n{GOOD},1,1\n")).await, @r#"failed | duplicate_column | 0 | 0 | hostile.csv line 1: columns 8 and 9 are both called "note"; remove or rename one"#);
+}
+
+#[tokio::test]
+async fn a_file_whose_lines_end_with_a_lone_carriage_return_is_not_taken_for_a_header() {
+    let lines = format!("{HEADER},note\r{GOOD},x\r");
+    assert_snapshot!(failure(lines).await, @"failed | malformed | 0 | 0 | hostile.csv line 1: the header has a carriage return without a line feed; where that ends the lines of the file, save it with LF or CRLF");
+}
+
+#[tokio::test]
+async fn a_file_has_so_many_columns_and_a_header_so_many_bytes() {
+    let with = |columns: usize| format!("{HEADER}{0}\n{GOOD}{0}\n", ",".repeat(columns - 7));
+    let (_, report) = load(with(16_384)).await;
+    assert_eq!(report.counts.unwrap().inserted, 1);
+    assert_snapshot!(failure(with(16_385)).await, @"failed | malformed | 0 | 0 | hostile.csv line 1: the file has 16385 columns, more than the limit of 16384; leave some out");
+    let long = format!("{HEADER},{}\n{GOOD},\n", "x".repeat(1024 * 1024));
+    assert_snapshot!(failure(long).await, @"failed | malformed | 0 | 0 | hostile.csv line 1: what begins here as a header is longer than 1 MiB; is it missing, is a quote never closed, or do lines end with a lone carriage return?");
+    let (_, report) =
+        load(format!("{HEADER}{}\n", (0..150).fold(String::new(), |names, nth| names + &format!(",x{nth}")))).await;
+    let extra = report.statistics["extra_columns"].as_array().unwrap().clone();
+    assert_eq!((extra.len(), extra[0].as_str(), extra[100].as_str()), (101, Some("x0"), Some("and 50 more")));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::support::moto::installation;
 use crate::world::World;
 
 /// Runs Python with pyarrow in a folder, and returns what it prints.
-fn python(folder: &Path, script: &str) -> String {
+pub fn python(folder: &Path, script: &str) -> String {
     let prelude = "import pyarrow as pa, pyarrow.parquet as pq\nfrom decimal import Decimal\nfrom datetime import datetime, timezone\n";
     let output = Command::new("python3")
         .args(["-c", &format!("{prelude}{script}")])
@@ -85,11 +85,98 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns_without_loss() {
     let report = load_content("cut.parquet", good[..900].to_vec()).await;
     let error = world.query("select error from etl.load where id = 4").await;
     assert!(error.contains("cut.parquet: this is no Parquet file, or it is cut off"), "{error} {report}");
-    load("int96.parquet", "table(), use_deprecated_int96_timestamps=True").await;
-    let error = world.query("select error from etl.load where id = 5").await;
-    assert!(error.contains("int96.parquet: column updated_at is Timestamp"), "{error}");
     let report = load_content("good.parquet.gz", packed(&good)).await;
     assert_eq!((&report["status"], &report["unchanged"]), (&json!("loaded"), &json!(1)), "{report}");
+}
+
+/// A table of assets that are all good, with these times in INT96.
+const INT96_IN_PYTHON: &str = r#"
+from datetime import timedelta
+def table(times, resolution, version=None, mark=None):
+    one = [Decimal("1.00")] * len(times)
+    columns = {name: pa.array(one, pa.decimal128(20, 2)) for name in ["cash", "frozen_cash", "market_value"]}
+    columns["total_asset"] = pa.array([Decimal("3.00")] * len(times), pa.decimal128(20, 2))
+    columns["account_id"] = pa.array([f"A{n}" for n in range(len(times))])
+    columns["account_type"] = pa.array([2] * len(times), pa.int32())
+    columns["updated_at"] = pa.array(times, pa.timestamp(resolution))
+    metadata = {}
+    if version: metadata["org.apache.spark.version"] = version
+    if mark: metadata["org.apache.spark.legacyINT96"] = ""
+    return pa.table(columns).replace_schema_metadata(metadata or None)
+def write(name, *arguments):
+    pq.write_table(table(*arguments), where=name, use_deprecated_int96_timestamps=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_in_int96_is_read_to_the_nanosecond_in_every_year() {
+    let scratch = Scratch::new("lake");
+    let mut world = World::with(&[("LOAD__MAX_FUTURE_SECONDS", "315576000000")]).await;
+    world.config = Some(config(&scratch, "[[pipeline.asset.extractor]]\ntype = \"s3_parquet\"\n"));
+    let load = async |name: &str, arguments: &str| {
+        python(scratch.path(), &format!("{INT96_IN_PYTHON}\nwrite('{name}', {arguments})"));
+        world.put(&format!("incoming/assets/{name}"), fs::read(scratch.path().join(name)).unwrap()).await;
+        world.worker(&format!("incoming/assets/{name}"), None).finish().await.unwrap().unwrap()
+    };
+    let loaded = async || world.query("select account_id, updated_at from asset order by account_id").await;
+    let rejected = async || world.query("select record, rule, value from etl.reject order by id").await;
+    // Beyond what 64 bits of nanoseconds hold, just before 1970, and a day's last microsecond.
+    let times = "[datetime(2262, 5, 1, 1, 2, 3, 4), datetime(9999, 12, 31, 23, 59, 59, 999999), \
+        datetime(1969, 12, 31, 23, 59, 59, 999999), datetime(1900, 1, 1), datetime(1899, 12, 31, 23, 59, 59), None]";
+    let report = load("micro.parquet", &format!("{times}, 'us'")).await;
+    assert_eq!((&report["inserted"], &report["rejected"]), (&json!(4), &json!(2)), "{report}");
+    assert_snapshot!(loaded().await, @"
+    A0 | 2262-05-01 01:02:03.000004+00
+    A1 | 9999-12-31 23:59:59.999999+00
+    A2 | 1969-12-31 23:59:59.999999+00
+    A3 | 1900-01-01 00:00:00+00
+    ");
+    // Nobody says in which calendar these days were counted.
+    assert_snapshot!(rejected().await, @"
+    5 | timestamp | 1899-12-31T23:59:59Z of an old calendar
+    6 | required | -
+    ");
+    world.query("truncate etl.reject; delete from asset").await;
+    let report = load("nano.parquet", "[1766413800000000001, 1766413800000001000, -1], 'ns'").await;
+    assert_eq!((&report["inserted"], &report["rejected"]), (&json!(1), &json!(2)), "{report}");
+    assert_snapshot!(rejected().await, @"
+    1 | timestamp | 2025-12-22T14:30:00Z + 1 ns
+    3 | timestamp | 1969-12-31T23:59:59.999999Z + 999 ns
+    ");
+    world.query("delete from asset").await;
+    for (name, version, inserted) in
+        [("new", "'3.5.1'", 1), ("old", "'2.4.8'", 0), ("older", "'3.0.2'", 0), ("marked", "'3.5.1', True", 0)]
+    {
+        let report = load(&format!("{name}.parquet"), &format!("[datetime(1600, 2, 29)], 'us', {version}")).await;
+        assert_eq!(report["inserted"], inserted, "{name}: {report}");
+        world.query("delete from asset").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parquet_file_that_cannot_be_read_says_what_to_change() {
+    let scratch = Scratch::new("lake");
+    let mut world = World::new().await;
+    world.config = Some(config(&scratch, "[[pipeline.asset.extractor]]\ntype = \"s3_parquet\"\n"));
+    let error = async |name: &str, table: &str| {
+        let script = format!("{ASSETS_IN_PYTHON}\npq.write_table({table}, where=\"{name}.parquet\")");
+        python(scratch.path(), &script);
+        let key = format!("incoming/assets/{name}.parquet");
+        world.put(&key, fs::read(scratch.path().join(format!("{name}.parquet"))).unwrap()).await;
+        world.worker(&key, None).finish().await.unwrap().unwrap();
+        let error = world.query("select reason, error from etl.load order by id desc limit 1").await;
+        error.replace(&format!("s3://{}/incoming/assets/", world.bucket), "")
+    };
+    let renamed = r#"table().rename_columns({"frozen_cash": "frozencash"})"#;
+    assert_snapshot!(error("lacking", renamed).await, @"missing_column | lacking.parquet: the file lacks column frozen_cash (is it column 6?); add it");
+    assert_snapshot!(error("other", r#"pa.table({"a": [1]})"#).await, @"missing_column | other.parquet: none of the columns of dataset asset is named; it needs account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at");
+    assert_snapshot!(error("twice", r#"table().append_column("cash", table()["cash"])"#).await, @r#"duplicate_column | twice.parquet: columns 5 and 9 are both called "cash"; remove or rename one"#);
+    assert_snapshot!(error("packed", r#"table(), compression="brotli""#).await, @"malformed | packed.parquet: column total_asset is packed with Brotli, which is not unpacked; write it with Snappy, Zstandard, gzip or LZ4");
+    let nested = r#"table().set_column(4, "cash", pa.array([{"a": 1}] * 2))"#;
+    assert_snapshot!(error("nested", nested).await, @"malformed | nested.parquet: column cash is nested, which is no decimal without loss; write it as DECIMAL, an integer or a string");
+    let wide = r#"pa.table({f"c{n}": [1] for n in range(16385)})"#;
+    assert_snapshot!(error("wide", wide).await, @"malformed | wide.parquet: the file has 16385 columns with those inside of others, more than the limit of 16384; leave some out");
+    let large = r#"table().set_column(2, "account_id", pa.array(["x" * 300_000_000] * 2)), use_dictionary=False, compression="zstd""#;
+    assert_snapshot!(error("large", large).await, @"malformed | large.parquet: the largest pages of its columns have 573 MiB together, more than the limit of 512 MiB; write smaller pages");
 }
 
 #[tokio::test(flavor = "multi_thread")]

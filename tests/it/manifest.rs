@@ -73,16 +73,18 @@ async fn a_file_that_is_what_its_manifest_says_is_loaded_and_says_what_was_compa
 async fn a_file_that_is_not_what_its_manifest_says_fails_with_both_figures_and_nothing_is_written() {
     let world = World::new().await;
     let bad = ASSETS.replace("100000.00", "1e").replace(",200000.00", ",x");
-    let manifest = json!({"row_count": 5, "sums": {"cash": "930000.00", "market_value": 1_320_000}, "sha256": "00"});
+    let manifest =
+        json!({"row_count": 5, "sums": {"cash": "930000.00", "market_value": 1_320_000}, "sha256": "0".repeat(64)});
     let report = load(&world, &manifest, bad.clone()).await;
     assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("manifest_mismatch")));
-    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b").replace(&hash(bad.as_bytes()), "HASH"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; sha256: the manifest says 00, the file has HASH; sum of cash: the manifest says 930000, the file has 830000, not counting 1 cells that are no numbers; sum of market_value: the manifest says 1320000, the file has 1220000, not counting 1 cells that are no numbers; nothing was loaded");
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b").replace(&hash(bad.as_bytes()), "HASH").replace(&"0".repeat(64), "OTHER"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; sha256: the manifest says OTHER, the file has HASH; sum of cash: the manifest says 930000, the file has 830000, not counting 1 cells that are no numbers; sum of market_value: the manifest says 1320000, the file has 1220000, not counting 1 cells that are no numbers; nothing was loaded");
     assert_eq!(world.query("select count(*) from asset").await, "0");
     assert_eq!(world.query("select read, withheld from etl.load").await, "4 | 4");
     let unusable = [
         ("{", "manifest_malformed"),
         (r#"{"row_count": 4, "rows": 4}"#, "manifest_malformed"),
         (r#"{"sums": {"updated_at": 4}}"#, "manifest_malformed"),
+        (r#"{"sha256": "00"}"#, "manifest_malformed"),
         ("{}", "manifest_malformed"),
     ];
     for (number, (text, reason)) in unusable.into_iter().enumerate() {

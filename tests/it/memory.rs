@@ -1,12 +1,15 @@
 //! Memory is bounded, whatever the size of the file.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::lake::python;
+use crate::parts::config;
 use crate::support::Scratch;
-use crate::world::World;
+use crate::world::{Worker, World};
 
 /// Megabytes of the staging database, and of the file.
 const LIMIT: usize = 32;
@@ -96,4 +99,94 @@ async fn a_batch_full_of_large_rejects_does_not_fill_the_memory() {
         world.query("select count(*), count(raw), min(length(raw)) > 1024 * 1024 from etl.reject").await,
         "1200 | 200 | t"
     );
+}
+
+/// The most memory that a process had, in megabytes, and what it says of its file.
+fn peak(worker: Worker) -> (u64, Value) {
+    let status = format!("/proc/{}/status", worker.pid());
+    let watch = std::thread::spawn(move || {
+        let mut peak = 0;
+        loop {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            // A process that has ended has no memory, and keeps its number until somebody waits for it.
+            let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) else { return peak };
+            peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    // It is waited for after its end is seen, and its output fits into a pipe.
+    let peak = watch.join().unwrap();
+    (peak, worker.finish_blocking().unwrap().unwrap())
+}
+
+const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
+const GOOD: &str = "A1,2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00";
+/// Bytes of what is too long in a file that is packed into some thousand.
+const LONG: usize = 60_000_000;
+/// Megabytes that one process may take for it. A record of 64 MiB is held some times: as it came, as text, in Postgres' protocol.
+const MOST: u64 = 640;
+
+/// Files that are small as they are sent, and how they end: status, and what is read and rejected, or the reason.
+fn bombs(folder: &Path) -> Vec<(&'static str, Vec<u8>, [Value; 3])> {
+    let commas = || ",".repeat(LONG);
+    let rejected = |read: i64| [json!("loaded"), json!(read), json!(1)];
+    let failed = |reason: &str| [json!("failed"), json!(0), json!(reason)];
+    let members = |count: usize| (0..count).fold(String::new(), |all, nth| all + &format!(",\"{nth:x}\":1"));
+    let text = |name, text: String, end| (name, zstd::encode_all(text.as_bytes(), 1).unwrap(), end);
+    let parquet = |name: &'static str, values: &str, end| {
+        let script = format!("{PARQUET}\nwrite('{name}', {values})");
+        python(folder, &script);
+        (name, std::fs::read(folder.join(name)).unwrap(), end)
+    };
+    let mut files = vec![
+        text("header.csv", format!("{}\n{GOOD}\n", commas()), failed("malformed")),
+        text("record.csv", format!("{HEADER}\n{GOOD}\n{}\n", commas()), rejected(2)),
+        text("mended.csv", format!("_load_id,_record,{HEADER}\n1,1,{GOOD}\n{}\n", commas()), rejected(2)),
+        text("cell.csv", format!("{HEADER}\n{GOOD}\n{}\n", GOOD.replace("A1", &"A".repeat(LONG))), rejected(2)),
+        text("members.jsonl", format!("{{\"a\":1{}}}\n", members(2_500_000)), rejected(1)),
+        text("name.jsonl", format!("{{\"{}\":1}}\n", "a".repeat(LONG)), rejected(1)),
+        text("blank.jsonl", "\n".repeat(LONG / 3), [json!("loaded"), json!(0), json!(0)]),
+    ];
+    files.push(parquet("dictionary.parquet", "[LONG] * 4", [json!("loaded"), json!(4), json!(4)]));
+    let distinct = "[LONG + str(n) for n in range(3)], use_dictionary=False";
+    let pages = format!("{distinct}, write_batch_size=1, data_page_size=1");
+    files.push(parquet("pages.parquet", &pages, [json!("loaded"), json!(3), json!(3)]));
+    let differences = "[LONG] * 3, use_dictionary=['cash'], column_encoding={'account_id': 'DELTA_BYTE_ARRAY'}";
+    files.push(parquet("differences.parquet", differences, [json!("loaded"), json!(3), json!(3)]));
+    files.push(parquet("page.parquet", "[LONG + str(n) for n in range(9)], use_dictionary=False", failed("malformed")));
+    files
+}
+
+/// Assets whose first column has other values.
+const PARQUET: &str = r#"
+LONG = "A" * 60_000_000
+def write(name, ids, **options):
+    one = pa.array([Decimal("1.00")] * len(ids), pa.decimal128(20, 2))
+    table = pa.table({
+        "account_id": ids, "account_type": [2] * len(ids), "cash": one, "frozen_cash": one, "market_value": one,
+        "total_asset": one, "updated_at": ["2025-12-22T14:30:00"] * len(ids),
+    })
+    pq.write_table(table, name, compression="zstd", **options)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_small_when_it_is_sent_takes_no_more_memory_than_the_longest_record() {
+    let scratch = Scratch::new("memory");
+    let mut world = World::new().await;
+    world.config = Some(config(
+        &scratch,
+        "[[pipeline.asset.extractor]]\ntype = \"s3_parquet\"\nfiles = [\"**/*.parquet\"]\n\
+         [[pipeline.asset.extractor]]\ntype = \"s3_json_lines\"\nfiles = [\"**/*.jsonl\"]\n\
+         [[pipeline.asset.extractor]]\ntype = \"s3_csv\"\n",
+    ));
+    let mut peaks = Vec::new();
+    for (name, content, end) in bombs(scratch.path()) {
+        let (key, size) = (format!("incoming/assets/{name}"), content.len());
+        world.put(&key, content).await;
+        let (peak, report) = tokio::task::block_in_place(|| peak(world.worker(&key, None)));
+        let third = if report["reason"].is_null() { &report["rejected"] } else { &report["reason"] };
+        assert_eq!([&report["status"], &report["read"], third], [&end[0], &end[1], &end[2]], "{name}: {report}");
+        peaks.push(format!("{name}: {size} bytes, {peak} MB"));
+        assert!(peak < MOST, "{peaks:#?}");
+    }
 }

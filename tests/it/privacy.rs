@@ -1,4 +1,5 @@
-//! Cells are in the tables, in rejects and in what is made of them, and never in a log or an error.
+//! Cells are in the tables, in rejects and in what is made of them, and never in a log or an error. What a file calls its columns may
+//! be cells as well.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,11 +10,13 @@ use serde_json::{Value, json};
 use small_etl::pipeline::Request;
 
 use crate::contract::{ASSETS, TRADES};
+use crate::lake::python;
+use crate::parts::config;
 use crate::support::Scratch;
 use crate::support::emulator::Emulator;
 use crate::support::postgres::Postgres;
 use crate::support::s3::S3Server;
-use crate::world::{World, query};
+use crate::world::{World, moto, query};
 
 /// Stands in every kind of cell: one that is loaded, one that breaks a rule, a key, a reference.
 const CANARY: &str = "canary7261";
@@ -73,17 +76,24 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_cell_is_in_a_log_line_or_an_error() {
-    let world = World::with(&[("LOAD__LEASE_SECONDS", "2")]).await;
-    world.query("alter table asset add constraint not_refused check (account_id <> 'refused')").await;
-    let mut said = String::new();
-    let scratch = Scratch::new("privacy");
-    for (key, content) in files() {
+/// What leaves the program while it works on some files.
+struct Said {
+    /// Logs, with the metrics in them, and errors.
+    logs: String,
+    /// The answers of `ingest` and of `load`.
+    answers: String,
+    /// What `validate` says to the one who asks.
+    validated: String,
+}
+
+/// Lets every program work on these files, with as much in its log as there can be.
+async fn everything_said(world: &World, scratch: &Scratch, files: &[(&str, Vec<u8>)]) -> Said {
+    let (mut said, mut answers, mut validated) = (String::new(), String::new(), String::new());
+    for (key, content) in files {
         world.put(key, content.clone()).await;
         fs::write(scratch.path().join(key.replace('/', "-")), content).unwrap();
     }
-    let keys: Vec<&str> = files().iter().map(|(key, _)| *key).filter(|key| !key.contains("manifest")).collect();
+    let keys: Vec<&str> = files.iter().map(|(key, _)| *key).filter(|key| !key.contains("manifest")).collect();
     let log = scratch.path().join("ingest.log");
     let mut variables = world.variables();
     variables.push(("RUST_LOG".into(), "trace".into()));
@@ -93,6 +103,7 @@ async fn no_cell_is_in_a_log_line_or_an_error() {
         let answer = ingest.invoke(&json!({"bucket": world.bucket, "key": key}));
         // An answer holds statistics, which a dataset asks for; an error holds nothing of the kind.
         said.push_str(&answer["errorMessage"].to_string());
+        answers.push_str(&answer.to_string());
     }
     drop(ingest);
     said.push_str(&fs::read_to_string(&log).unwrap());
@@ -106,13 +117,143 @@ async fn no_cell_is_in_a_log_line_or_an_error() {
                     .env("SMALL_ETL__LOG__FORMAT", format)
                     .output()
                     .unwrap();
-                String::from_utf8_lossy(&output.stderr).into_owned()
+                [output.stdout, output.stderr].map(|out| String::from_utf8_lossy(&out).into_owned())
             };
             let dataset = if key.contains("assets") { "asset" } else { "trade" };
-            said.push_str(&command(&["load", &format!("s3://{}/{key}", world.bucket), "--again"]));
-            said.push_str(&command(&["validate", &key.replace('/', "-"), "--dataset", dataset]));
+            let [answer, errors] = command(&["load", &format!("s3://{}/{key}", world.bucket), "--again", "--json"]);
+            answers.push_str(&answer);
+            said.push_str(&errors);
+            let [answer, errors] = command(&["validate", &key.replace('/', "-"), "--dataset", dataset, "--json"]);
+            validated.push_str(&answer);
+            said.push_str(&errors);
         }
     }
+    Said { logs: said, answers, validated }
+}
+
+/// Stands in what a file calls its columns, where those may be cells.
+const NAME: &str = "canary8152";
+
+/// Files whose header, keys or manifest hold what no dataset declares.
+fn files_with_names(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let header = ASSETS.lines().next().unwrap();
+    let (first, rest) = ASSETS.split_once('\n').unwrap();
+    let long = format!("{}{NAME}", "x".repeat(63));
+    let lacking = header.replace("frozen_cash", &format!("frozen_{NAME}"));
+    let broken = rest.replace("305000.00", "1");
+    let object = |members: &str| {
+        format!(
+            "{{\"account_id\":\"J1\",\"account_type\":2,\"cash\":1,\"frozen_cash\":1,\"market_value\":1,\"total_asset\":3,{members}}}\n"
+        )
+    };
+    let complete = format!("\"updated_at\":\"2025-12-22T14:30:00\",\"{long}\":1");
+    let script = format!(
+        "id = pa.array(['P1'])\n\
+         pq.write_table(pa.table({{'account_id': id, 'frozen_{NAME}': id}}), 'lacking.parquet')\n\
+         names = '{header}'.split(',')[1:]\n\
+         table = pa.table({{name: id if name != 'cash' else pa.array([{{'{NAME}': 1}}]) for name in names}})\n\
+         pq.write_table(table, 'nested.parquet')\n\
+         twice = pa.table([id] * 10, names=names + ['{long}', '{NAME}', '{NAME}'])\n\
+         pq.write_table(twice.select(range(8)), 'long.parquet')\n\
+         pq.write_table(pa.table([id] * 3, names=['account_id', '{NAME}', '{NAME}']), 'twice.parquet')\n\
+         pq.write_table(twice.select(range(8)), 'packed.parquet', compression='brotli')\n"
+    );
+    python(folder, &script);
+    let parquet = |name: &str| fs::read(folder.join(name)).unwrap();
+    let cut = || parquet("lacking.parquet")[..200].to_vec();
+    let mut files = vec![
+        ("incoming/assets/headerless.csv", format!("1,{NAME},{NAME},3\n{rest}").into_bytes()),
+        ("incoming/assets/lacking.csv", format!("{lacking},{NAME},{NAME}\n{rest}").into_bytes()),
+        ("incoming/assets/return.csv", format!("{first},note\r{NAME},2,{NAME}\r").into_bytes()),
+        ("incoming/assets/nul.csv", format!("{first},{NAME}\0\n{rest}").into_bytes()),
+        ("incoming/assets/open.csv", format!("{first},\"{NAME}\n{rest}").into_bytes()),
+        ("incoming/assets/semicolons.csv", format!("{};{NAME}\n", header.replace(',', ";")).into_bytes()),
+        ("incoming/assets/endless.csv", format!("{first},{}\n", NAME.repeat(200_000)).into_bytes()),
+        ("incoming/assets/wide.csv", format!("{first}{}\n{rest}", format!(",{NAME}").repeat(16_384)).into_bytes()),
+        (
+            "incoming/assets/long.csv",
+            format!("{first},{long},{long}2\n{}", broken.replace('\n', ",1,2\n")).into_bytes(),
+        ),
+        ("incoming/assets/twice.csv", format!("{first},{long},{long}\n").into_bytes()),
+        (
+            "incoming/assets/empty.jsonl",
+            format!("{{\"{NAME}\":1}}\n{{\"account_id\":\"J2\",\"{NAME}\":2}}\n").into_bytes(),
+        ),
+        ("incoming/assets/complete.jsonl", object(&complete).into_bytes()),
+        ("incoming/assets/broken.jsonl", format!("{{\"{NAME}\":1,\"{NAME}\":2}}\n\"{NAME}\"\n").into_bytes()),
+        ("incoming/assets/cut.parquet", cut()),
+    ];
+    for name in ["lacking", "nested", "long", "twice", "packed"] {
+        let key: &str = format!("incoming/assets/{name}.parquet").leak();
+        files.push((key, parquet(&format!("{name}.parquet"))));
+    }
+    let manifests = [
+        "{\"NAME\": 4}",
+        "{\"sums\": {\"NAME\": 4}}",
+        "{\"sums\": {\"cash\": \"NAME\"}}",
+        "{\"sha256\": \"NAME\"}",
+        "{\"row_count\": \"NAME\"}",
+        "NAME",
+    ];
+    for (nth, manifest) in manifests.into_iter().enumerate() {
+        let (key, beside) =
+            (format!("incoming/assets/m{nth}.csv"), format!("incoming/assets/m{nth}.csv.manifest.json"));
+        // Each another file.
+        files.push((key.leak(), format!("{ASSETS}{}", "\n".repeat(nth)).into_bytes()));
+        files.push((beside.leak(), manifest.replace("NAME", NAME).into_bytes()));
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_dataset_declares_leaves_by_its_position_or_in_63_characters() {
+    let scratch = Scratch::new("privacy");
+    let mut world = World::on_moto(&[]).await;
+    let bus = world.bucket.clone();
+    aws_sdk_eventbridge::Client::new(&moto().config()).create_event_bus().name(&bus).send().await.unwrap();
+    world = world.under(&[("EVENTS__BUS", &bus)]);
+    world.config = Some(config(
+        &scratch,
+        "[[pipeline.asset.extractor]]\ntype = \"s3_parquet\"\nfiles = [\"**/*.parquet\", \"*.parquet\"]\n\
+         [[pipeline.asset.extractor]]\ntype = \"s3_json_lines\"\nfiles = [\"**/*.jsonl\", \"*.jsonl\"]\n\
+         [[pipeline.asset.extractor]]\ntype = \"s3_csv\"\n",
+    ));
+    let files = files_with_names(scratch.path());
+    let Said { logs: said, answers, validated } = everything_said(&world, &scratch, &files).await;
+    let mut left = vec![("a log or an error", said), ("an answer", answers)];
+    let tables =
+        "select table_name from information_schema.tables where table_schema = 'etl' and table_type = 'BASE TABLE'";
+    for table in world.query(tables).await.lines().filter(|table| *table != "reject") {
+        let rows = world.query(&format!("select to_jsonb(t) from etl.\"{table}\" t")).await;
+        left.push((table.to_owned().leak(), rows));
+    }
+    // The faults happened, and were told elsewhere than in a reject.
+    let reasons = world.query("select distinct reason from etl.load order by 1").await;
+    assert_eq!(reasons, "duplicate_column\nmalformed\nmanifest_malformed\nmissing_column\n-");
+    let events = world.query("select count(*) > 20 from etl.outbox where detail ->> 'error' <> ''").await;
+    assert_eq!(events, "t");
+    assert!(left.iter().any(|(_, text)| text.contains("is it column 5?")));
+    // Bytes are written as hexadecimal digits.
+    for canary in [NAME.to_owned(), hex::encode(NAME)] {
+        for (place, text) in &left {
+            let found: Vec<&str> = text.lines().filter(|line| line.contains(&canary)).collect();
+            assert!(found.is_empty(), "{place}: {found:#?}");
+        }
+    }
+    // Who asks about a file is told, and a reject is kept whole.
+    assert!(validated.contains(&format!("column 5 is called \\\"frozen_{NAME}\\\"")), "{validated}");
+    assert_eq!(
+        world.query("select count(*) > 0 from etl.reject where position('canary8152'::bytea in raw) > 0").await,
+        "t"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cell_is_in_a_log_line_or_an_error() {
+    let world = World::with(&[("LOAD__LEASE_SECONDS", "2")]).await;
+    world.query("alter table asset add constraint not_refused check (account_id <> 'refused')").await;
+    let scratch = Scratch::new("privacy");
+    let Said { logs: mut said, .. } = everything_said(&world, &scratch, &files()).await;
     said.push_str(&world.query("select reason, error from etl.load").await);
     let lines = said.lines().count();
     assert!(lines > 60, "only {lines} lines were said");
