@@ -124,7 +124,7 @@ const GOOD: &str = "A1,2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00";
 /// Bytes of what is too long in a file that is packed into some thousand.
 const LONG: usize = 60_000_000;
 /// Megabytes that one process may take for it. A record of 64 MiB is held some times: as it came, as text, in Postgres' protocol.
-const MOST: u64 = 640;
+const MOST_OF_A_BOMB: u64 = 640;
 
 /// Files that are small as they are sent, and how they end: status, and what is read and rejected, or the reason.
 fn bombs(folder: &Path) -> Vec<(&'static str, Vec<u8>, [Value; 3])> {
@@ -187,6 +187,6 @@ async fn what_is_small_when_it_is_sent_takes_no_more_memory_than_the_longest_rec
         let third = if report["reason"].is_null() { &report["rejected"] } else { &report["reason"] };
         assert_eq!([&report["status"], &report["read"], third], [&end[0], &end[1], &end[2]], "{name}: {report}");
         peaks.push(format!("{name}: {size} bytes, {peak} MB"));
-        assert!(peak < MOST, "{peaks:#?}");
+        assert!(peak < MOST_OF_A_BOMB, "{peaks:#?}");
     }
 }
