@@ -1,12 +1,16 @@
 -- What decides between two rows with one key and one time, without asking which transaction wrote a row: that number is lost
 -- when a table is altered, dumped or moved. docs/decisions/0004 says how.
 
--- A clock that no server's time moves back, and that a dump takes along: a number for each claim, batch and release.
+-- In the order in which a batch takes them, so that this migration waits for batches while it holds nothing that they need. A load that
+-- ends takes them in another order; of the two, the one that Postgres stops begins again.
+lock table etl.load_batch, etl.lineage, etl.parked, etl.load in access exclusive mode;
+
+-- A counter that no clock change moves back and that a dump keeps: a number for each claim, batch and release.
 create sequence etl.clock;
 
 -- `modified_at`: when this version of the file was written, as S3 (or the file system) says.
 -- `max_future_seconds`: a row whose version lies further than this after the first claim is a reject; null where there was no bound yet.
--- `claimed_tick`: what has a lower tick was committed before the first claim.
+-- `claimed_tick`: a batch with a lower tick belongs to a load that was claimed earlier.
 -- `precedes`: a newer version of the same object was claimed before, by this load; this one ranks right below it.
 alter table etl.load
     add column modified_at timestamptz,
@@ -15,10 +19,13 @@ alter table etl.load
     add column precedes bigint;
 -- A late load has lost every tie so far, and goes on to.
 update etl.load set precedes = 0 where late;
+-- What was there before has its time as its tick, in microseconds: each table is written anew once, and no row is sorted or joined.
 -- Of two rows with one key and one time the one stays whose load has the higher rank: the order of the claims, but for versions
 -- of one object that are claimed the other way round.
-alter table etl.load add column rank text collate "C" not null generated always as (
-    lpad(coalesce(precedes, id)::text, 19, '0') || rpad(lower(coalesce(sequencer, '')), 64, '0') || lpad(id::text, 19, '0')) stored;
+alter table etl.load
+    alter column claimed_tick type bigint using (extract(epoch from started_at) * 1000000)::bigint - 1,
+    add column rank text collate "C" not null generated always as (
+        lpad(coalesce(precedes, id)::text, 19, '0') || rpad(lower(coalesce(sequencer, '')), 64, '0') || lpad(id::text, 19, '0')) stored;
 
 -- Whether one version of an object was written after another: by the sequencers of S3 where both have one (what begins with #
 -- is a rank in a listing, and none), else by the times. False where that is not known.
@@ -32,27 +39,19 @@ $$;
 create index load_unfinished on etl.load (dataset) where finished_at is null;
 
 -- The tick is taken when all rows of the batch are written, so that of two batches with one key the second has the higher one.
--- So has that of a parked row, when it is released.
+-- That of a parked row is taken when it is released.
 alter table etl.load_batch add column tick bigint;
 alter table etl.parked add column tick bigint;
 
-create temporary table ticked on commit drop as
-select *, 1 + row_number() over (order by at, load_id, batch, record) as tick from (
-    select load_id, batch, null::bigint as record, committed_at as at from etl.load_batch
-    union all
-    select load_id, null, record, released_at from etl.parked where released_by is not null) e;
-update etl.load_batch b set tick = t.tick from ticked t where t.load_id = b.load_id and t.batch = b.batch;
-update etl.parked p set tick = t.tick from ticked t where t.load_id = p.load_id and t.record = p.record;
-update etl.load l set claimed_tick = c.tick from (
-    select id, coalesce(max(tick) over (order by at, id rows unbounded preceding), 1) as tick from (
-        select null::bigint as id, at, tick from ticked union all select id, started_at, null from etl.load) e) c
-where c.id = l.id;
-select setval('etl.clock', (select coalesce(max(tick), 1) from ticked));
+drop index etl.load_batch_by_transaction;
+alter table etl.load_batch alter column tick type bigint using (extract(epoch from committed_at) * 1000000)::bigint;
+alter table etl.parked alter column tick type bigint using (extract(epoch from released_at) * 1000000)::bigint;
+select setval('etl.clock', greatest(
+    (select max(claimed_tick) from etl.load), (select max(tick) from etl.load_batch), (select max(tick) from etl.parked), 1));
 
 alter table etl.load alter column claimed_tick set not null, alter column claimed_tick set default nextval('etl.clock');
 alter table etl.load_batch alter column tick set not null, alter column tick set default nextval('etl.clock');
 create index load_batch_by_tick on etl.load_batch (tick);
-drop index etl.load_batch_by_transaction;
 create index parked_waiting_by_key on etl.parked (dataset, key) where released_by is null;
 
 -- Up to which tick something of the lineage was deleted. What a load that was claimed before then may overwrite at equal times

@@ -11,7 +11,7 @@ use small_etl::pipeline::Request;
 use crate::contract::ASSETS;
 use crate::support::Scratch;
 use crate::support::postgres::Postgres;
-use crate::world::{World, datasets, empty_database, query, settings_for};
+use crate::world::{World, client, datasets, empty_database, query, settings_for};
 
 /// The statements that undo each migration, the newest first, with its number.
 pub fn undo_scripts() -> Vec<(i64, String)> {
@@ -161,4 +161,37 @@ async fn a_ledger_from_before_the_steps_goes_on_where_it_was() {
         world.query("select step, since from etl.reconciliation_step order by step").await,
         "balance | 2025-12-21 00:00:00+00\ncalendar | 2025-12-21 00:00:00+00"
     );
+}
+
+/// Loads go on while the schema is migrated: a batch that has looked at its checkpoint, and a load that is about to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_is_migrated_while_loads_write_to_it() {
+    for (first, then) in [
+        (
+            "select from etl.load_batch where load_id = 1",
+            "insert into etl.lineage select load_id, batch + 1, dataset, lowest_key, highest_key, keys, lines, outcomes from etl.lineage; \
+             insert into etl.load_batch (load_id, batch, first_record, last_record, inserted, updated, unchanged, stale, parked, rejected, warnings) \
+             values (1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0); update etl.load set read = read where id = 1",
+        ),
+        (
+            "select from etl.load where id = 1 for no key update",
+            "select from etl.load_batch where load_id = 1; select from etl.parked; update etl.load set read = read where id = 1",
+        ),
+    ] {
+        let world = World::new().await;
+        world.drop_file("incoming/assets/1.csv", ASSETS).await;
+        for (_, undo) in undo_scripts().iter().filter(|(number, _)| *number >= 10) {
+            world.query(undo).await;
+        }
+        let (load, _) = client(&world.url).await;
+        load.batch_execute(&format!("begin; {first}")).await.unwrap();
+        let go_on = async {
+            world.wait_for_lock_waiters(1).await;
+            load.batch_execute(&format!("{then}; commit")).await.unwrap();
+        };
+        tokio::join!(world.migrate(None), go_on);
+        let ahead = "select bool_and(tick <= (select last_value from etl.clock)), bool_and(tick > claimed_tick) \
+            from etl.load_batch join etl.load on id = load_id where batch = 0";
+        assert_eq!(world.query(ahead).await, "t | t");
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use refinery::{Migration, Runner};
+use refinery::{Migration, Report, Runner};
 use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::grants::grant;
 use super::{Database, query_error};
@@ -16,6 +17,8 @@ mod embedded {
 
 /// Any number will do, as long as it is always the same.
 const ADVISORY_LOCK: i64 = 7_364_155_201;
+/// Postgres takes a second to find a circle of locks, and each load that is under way may be in one.
+const MOST_DEADLOCKS: u32 = 20;
 
 /// A migration that is part of the schema now.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -88,7 +91,7 @@ impl Database {
     }
 }
 
-/// In another encoding the first character that it has not ends a load, be it in a value, in a reject or in a file's name.
+/// Any other encoding lacks some characters, and the first one ends a load, be it in a value, in a reject or in a file's name.
 fn check_encoding(encoding: &str, database: &str) -> Result<()> {
     if encoding == "UTF8" {
         return Ok(());
@@ -112,11 +115,7 @@ async fn apply_under_lock(
     client.execute("select pg_advisory_lock($1)", &[&ADVISORY_LOCK]).await.map_err(failed)?;
     let mut applied = Vec::new();
     for runner in runners {
-        let report = runner.run_async(client).await.map_err(migration_error)?;
-        applied.extend(report.applied_migrations().iter().map(|migration| AppliedMigration {
-            version: i64::from(migration.version()),
-            name: migration.name().to_owned(),
-        }));
+        applied.extend(run(runner, client).await?);
         // After each runner: loads of tables that are there go on also where a migration of one's own fails.
         grant(client, datasets).await?;
     }
@@ -130,16 +129,44 @@ async fn apply_under_lock(
     Ok(applied)
 }
 
-fn migration_error(error: refinery::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+/// Applies what is missing. A migration that meets a load in a circle of locks is rolled back, and begins again.
+async fn run(runner: &Runner, client: &mut Client) -> Result<Vec<AppliedMigration>> {
+    let (mut applied, mut deadlocks) = (Vec::new(), 0);
+    loop {
+        let outcome = runner.run_async(client).await;
+        let report = outcome.as_ref().map_or_else(refinery::Error::report, Some);
+        applied.extend(report.into_iter().flat_map(Report::applied_migrations).map(|migration| AppliedMigration {
+            version: i64::from(migration.version()),
+            name: migration.name().to_owned(),
+        }));
+        match outcome {
+            Ok(_) => return Ok(applied),
+            Err(error) if deadlocks < MOST_DEADLOCKS && is_deadlock(&error) => deadlocks += 1,
+            Err(error) => return Err(migration_error(error)),
+        }
+    }
+}
+
+fn is_deadlock(error: &refinery::Error) -> bool {
+    server_error(error).is_some_and(|server| *server.code() == SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+fn server_error(error: &refinery::Error) -> Option<&DbError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
-        if let Some(server) = inner.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error)
-        {
-            // A migration's error speaks of the schema, not of cells, and is useless without its text.
-            let step = format!("apply the migrations: {} (SQLSTATE {})", server.message(), server.code().code());
-            return Error::new(ErrorKind::System, step);
+        if let Some(server) = inner.downcast_ref().and_then(tokio_postgres::Error::as_db_error) {
+            return Some(server);
         }
         cause = inner.source();
+    }
+    None
+}
+
+fn migration_error(error: refinery::Error) -> Error {
+    if let Some(server) = server_error(&error) {
+        // A migration's error speaks of the schema, not of cells, and is useless without its text.
+        let step = format!("apply the migrations: {} (SQLSTATE {})", server.message(), server.code().code());
+        return Error::new(ErrorKind::System, step);
     }
     Error::system("apply the migrations", error)
 }
