@@ -8,9 +8,10 @@ use small_etl::domain::{LoadStatus, Location};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::Request;
 
-use crate::contract::ASSETS;
+use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
 use crate::support::postgres::Postgres;
+use crate::support::proxy::{Fault, Which};
 use crate::world::{World, client, datasets, empty_database, query, settings_for};
 
 /// The statements that undo each migration, the newest first, with its number.
@@ -194,4 +195,39 @@ async fn a_ledger_is_migrated_while_loads_write_to_it() {
             from etl.load_batch join etl.load on id = load_id where batch = 0";
         assert_eq!(world.query(ahead).await, "t | t");
     }
+}
+
+/// A ledger of schema 9 says by its times alone what came after what.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_from_before_the_order_was_kept_goes_on_with_what_waits_in_it() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "2"), ("LOAD__CONNECTIONS", "1")]).await;
+    let trade = |account: &str, remark: &str| {
+        let lines: Vec<_> = TRADES.lines().take(2).collect();
+        format!("{}\n{}\n", lines[0], lines[1].replace("10000000001", account).replace("正常交易", remark))
+    };
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.drop_file("incoming/trades/1.csv", trade("20000000001", "parked")).await;
+    // This one is interrupted after its first batch, and overtaken by the next.
+    let far = ASSETS.replace("10000000004,1,", "30000000004,1,");
+    let far = far.replace("80000.00,10000.00,120000.00,210000.00,2025", "80000.00,10000.00,120000.00,210000.00,9999");
+    world.put("incoming/assets/2.csv", far.replace(",2,", ",5,").replace(",3,", ",5,")).await;
+    let proxy = world.proxy();
+    let worker = world.signalled_worker("incoming/assets/2.csv", &proxy, (Which::Commit, 3), Fault::Call, "KILL");
+    assert!(worker.finish().await.is_none());
+    world.drop_file("incoming/trades/2.csv", trade("10000000001", "later")).await;
+    world.drop_file("incoming/assets/3.csv", ASSETS.replace(",2,", ",7,").replace(",3,", ",7,")).await;
+
+    for (_, undo) in undo_scripts().iter().filter(|(number, _)| *number >= 10) {
+        query(&world.url, undo).await;
+    }
+    world.migrate(None).await;
+    world.end_leases().await;
+    let counts = world.load("incoming/assets/2.csv").await.counts.unwrap();
+    assert_eq!((counts.stale, counts.rejected), (1, 0), "the later row stays, and the load had no bound of the future");
+    let types = "select string_agg(account_type::text, ' ' order by account_id) from asset";
+    assert_eq!(world.query(types).await, "7 7 7 1 1");
+    world.drop_file("incoming/assets/4.csv", ASSETS.replace("1000000000", "2000000000")).await;
+    assert_eq!(world.query("select outcome, order_remark from etl.parked, trade").await, "stale | later");
+    let counts = world.drop_file("incoming/trades/3.csv", trade("10000000001", "new")).await.counts.unwrap();
+    assert_eq!(counts.updated, 1);
 }
