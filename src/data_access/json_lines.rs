@@ -48,6 +48,8 @@ pub struct JsonLines<R> {
 struct Columns {
     places: HashMap<String, usize>,
     required: Vec<bool>,
+    /// Whether a cell of each of them is JSON itself.
+    json: Vec<bool>,
 }
 
 impl<R: Read> JsonLines<R> {
@@ -57,7 +59,9 @@ impl<R: Read> JsonLines<R> {
         header.write_record(dataset.iter().map(|column| &column.name))?;
         let (source, others) = (BufReader::with_capacity(BYTES_AT_ONCE, source), Others::default());
         let places = dataset.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
-        let columns = Columns { places, required: dataset.iter().map(|column| column.required).collect() };
+        let required = dataset.iter().map(|column| column.required).collect();
+        let json = dataset.iter().map(|column| column.kind.is_json()).collect();
+        let columns = Columns { places, required, json };
         let out = Cursor::new(bytes(header)?);
         Ok(Self { source, name: name.to_owned(), columns, null: null.to_owned(), others, lines: 0, out })
     }
@@ -110,8 +114,10 @@ impl<R: Read> JsonLines<R> {
         let mut json = serde_json::Deserializer::from_slice(line);
         let object = self.columns.deserialize(&mut json).ok()?;
         json.end().ok()?;
-        let cell = |value: Option<&RawValue>| value.map_or_else(|| Some(self.null.clone()), |value| self.cell(value));
-        let cells = object.values.iter().copied().map(cell).collect::<Option<Vec<String>>>()?;
+        let cell = |(value, is_json): (Option<&RawValue>, &bool)| {
+            value.map_or_else(|| Some(self.null.clone()), |value| self.cell(value, *is_json))
+        };
+        let cells = object.values.iter().copied().zip(&self.columns.json).map(cell).collect::<Option<Vec<String>>>()?;
         let mut has_all = object.values.iter().zip(&self.columns.required);
         if !object.others.is_empty() && has_all.all(|(value, required)| value.is_some() || !required) {
             self.keep(object.others);
@@ -134,12 +140,13 @@ impl<R: Read> JsonLines<R> {
         }
     }
 
-    /// A value as the text of a cell; a number in the digits in which it was written.
-    fn cell(&self, raw: &RawValue) -> Option<String> {
+    /// A value as the text of a cell: a number in the digits in which it was written, and a cell of JSON as it was written.
+    fn cell(&self, raw: &RawValue, is_json: bool) -> Option<String> {
         match raw.get().as_bytes().first()? {
+            b'n' => Some(self.null.clone()),
+            _ if is_json => Some(raw.get().to_owned()),
             b'"' => serde_json::from_str(raw.get()).ok(),
             b'{' | b'[' => None,
-            b'n' => Some(self.null.clone()),
             _ => Some(raw.get().to_owned()),
         }
     }
@@ -213,10 +220,21 @@ impl<'de> Visitor<'de> for &Columns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::types::text;
+    use crate::domain::types::{Options, registration, text};
 
     fn column(name: &str, required: bool) -> Column {
         Column { name: name.into(), kind: text(), required, constraints: Vec::new(), encrypt: false }
+    }
+
+    #[test]
+    fn a_column_of_json_has_its_member_as_it_was_written() {
+        let json = registration("json").unwrap().kind(&Options::default()).unwrap();
+        let columns = [column("id", true), Column { kind: json, ..column("doc", false) }];
+        let lines =
+            "{\"id\":\"a\",\"doc\":{\"b\": [1.0]}}\n{\"id\":\"b\",\"doc\":\"c\"}\n{\"id\":\"d\",\"doc\":null}\n";
+        let mut text = String::new();
+        JsonLines::new(lines.as_bytes(), "docs.jsonl", &columns, "").unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "id,doc\na,\"{\"\"b\"\": [1.0]}\"\nb,\"\"\"c\"\"\"\nd,\n");
     }
 
     fn read(lines: &str) -> (String, OtherNames) {

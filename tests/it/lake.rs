@@ -212,3 +212,112 @@ async fn what_was_loaded_lies_in_the_lake_as_another_program_reads_it() {
     10000000004 1 80000.00 10000.00 120000.00 210000.00 2025-12-22 14:15:00+00:00
     ");
 }
+
+const EVENT: &str = r#"
+name = "event"
+table = "event"
+key = "id"
+version = "seen_at"
+files = ["incoming/events/*"]
+[[column]]
+name = "id"
+type = "uuid"
+required = true
+[[column]]
+name = "small"
+type = "smallint"
+[[column]]
+name = "day"
+type = "date"
+[[column]]
+name = "at"
+type = "time"
+[[column]]
+name = "flag"
+type = "boolean"
+[[column]]
+name = "ratio"
+type = "double"
+[[column]]
+name = "half"
+type = "double"
+[[column]]
+name = "local"
+type = "local_timestamp"
+[[column]]
+name = "large"
+type = "decimal"
+precision = 38
+scale = 10
+[[column]]
+name = "doc"
+type = "json"
+[[column]]
+name = "seen_at"
+type = "timestamp"
+required = true
+"#;
+
+/// Types that another program writes as its own, not as texts.
+const EVENTS_IN_PYTHON: &str = r#"
+import uuid
+from datetime import date, time
+def table(**other):
+    seen, local = datetime(2025, 12, 22, 14, 30, tzinfo=timezone.utc), datetime(2025, 12, 22, 14, 30, 0, 250000)
+    ids = [uuid.UUID("123e4567-e89b-12d3-a456-426614174000").bytes, uuid.UUID(int=7).bytes]
+    columns = {
+        "id": pa.ExtensionArray.from_storage(pa.uuid(), pa.array(ids, pa.binary(16))),
+        "small": pa.array([-7, 40000], pa.int32()),
+        "day": pa.array([date(2024, 2, 29), None], pa.date32()),
+        "at": pa.array([time(14, 30, 0, 250000), time(0, 0)], pa.time64("us")),
+        "flag": pa.array([True, False]),
+        "ratio": pa.array([1.9e-4, 1e300]),
+        "half": pa.array([0.1, 2.5], pa.float32()),
+        "local": pa.array([local, local], pa.timestamp("ms")),
+        "large": pa.array([Decimal("9999999999999999999999999999.0123456789"), Decimal("1")], pa.decimal128(38, 10)),
+        "doc": pa.array(['{"b": 1.50, "a": []}', "[]"]),
+        "seen_at": pa.array([seen, seen], pa.timestamp("us", "UTC")),
+    }
+    return pa.table({**columns, **other})
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dates_booleans_floats_and_what_else_parquet_has_load_into_columns_of_those_types() {
+    let scratch = Scratch::new("lake");
+    fs::create_dir(scratch.path().join("datasets")).unwrap();
+    fs::write(scratch.path().join("datasets/event.toml"), EVENT).unwrap();
+    let mut world = World::with(&[("DATASETS__PATH", scratch.path().join("datasets").to_str().unwrap())]).await;
+    world.config = Some(config(&scratch, "[[pipeline.event.extractor]]\ntype = \"s3_parquet\"\n"));
+    world
+        .query(
+            "create table event (id uuid primary key, small smallint, day date, at time, flag boolean, ratio double precision, \
+             half double precision, local timestamp, large numeric(38, 10), doc jsonb, seen_at timestamptz not null)",
+        )
+        .await;
+    let load = async |name: &str, table: &str| {
+        python(scratch.path(), &format!("{EVENTS_IN_PYTHON}\npq.write_table({table}, where=\"{name}\")"));
+        let key = format!("incoming/events/{name}");
+        world.put(&key, fs::read(scratch.path().join(name)).unwrap()).await;
+        world.worker(&key, None).finish().await.unwrap().unwrap()
+    };
+    let report = load("good.parquet", "table()").await;
+    assert_eq!((&report["inserted"], &report["rejected"]), (&json!(1), &json!(1)), "{report}");
+    // A float is the double that is the same number.
+    assert_snapshot!(world.query("select * from event").await, @r#"123e4567-e89b-12d3-a456-426614174000 | -7 | 2024-02-29 | 14:30:00.25 | t | 0.00019 | 0.10000000149011612 | 2025-12-22 14:30:00.25 | 9999999999999999999999999999.0123456789 | {"a": [], "b": 1.50} | 2025-12-22 14:30:00+00"#);
+    assert_snapshot!(world.query("select \"column\", rule, value from etl.reject").await, @"small | integer | 40000");
+    for (column, values) in [
+        ("id", "pa.array([b'0123456789abcdef'] * 2, pa.binary(16))"),
+        ("day", "pa.array([1, 2], pa.int32())"),
+        ("flag", "pa.array([0, 1], pa.int8())"),
+        ("ratio", "pa.array([1, 2], pa.int64())"),
+        ("local", "pa.array([0, 1], pa.timestamp('us', 'UTC'))"),
+    ] {
+        let report = load(&format!("{column}.parquet"), &format!("table({column}={values})")).await;
+        let error = world.query("select error from etl.load order by id desc limit 1").await;
+        assert_eq!(report["status"], "failed", "{column}: {report}");
+        assert!(
+            error.contains(&format!("column {column} is ")) && error.contains("without loss; write it as"),
+            "{error}"
+        );
+    }
+}
