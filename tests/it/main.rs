@@ -34,6 +34,7 @@ mod order;
 mod parts;
 mod privacy;
 mod read_only;
+mod refused;
 mod replay;
 mod report;
 mod resume;

@@ -340,6 +340,7 @@ async fn a_row_that_a_later_load_is_finding_unchanged_is_waited_for() {
     assert!(worker.finish().await.is_none());
     world.end_leases().await;
     world.put("incoming/assets/2.csv", assets(10, 1, 3, "14:00:00")).await;
+    let world = world.under(&[("LOAD__CONNECTIONS", "4")]);
     world.slow_down(2.0).await;
     let in_between = async {
         // The later one has looked at its rows, and is not committed.
