@@ -228,7 +228,7 @@ async fn a_constraint_of_another_table_is_not_that_of_the_key_although_it_has_it
     world
         .query(
             "create schema history; create table history.asset (like asset including all); \
-             create function keep() returns trigger language plpgsql as $$ begin insert into history.asset select old.*; return null; end $$; \
+             create function keep() returns trigger language plpgsql security definer as $$ begin insert into history.asset select old.*; return null; end $$; \
              create trigger keep after update on asset for each row execute function keep()",
         )
         .await;
@@ -274,7 +274,7 @@ async fn a_constraint_that_is_renamed_meanwhile_condemns_no_file() {
     world
         .query(
             "delete from trade; alter table trade rename constraint trade_account_id_fkey to account; \
-             create sequence twice; create function go() returns trigger language plpgsql as $$ begin \
+             create sequence twice; create function go() returns trigger language plpgsql security definer as $$ begin \
                  if nextval('twice') <= 2 then delete from asset; end if; return null; end $$; \
              create trigger go before insert on trade for each statement execute function go()",
         )

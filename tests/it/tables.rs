@@ -1,8 +1,6 @@
 //! Tables that rows cannot be written to: what the catalog tells is refused before a file is claimed, what only a row shows
 //! fails its file with a reason, and in both cases the message says what stands in the way and what to do.
 
-use std::time::{Duration, Instant};
-
 use small_etl::data_access::postgres::Database;
 use small_etl::domain::LoadStatus;
 use small_etl::error::ErrorKind;
