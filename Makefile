@@ -40,7 +40,7 @@ $(MOTO): .ci/moto-requirements.txt
 	@.ci/install-moto $@
 
 build: setup ## Build the library, the binaries and the examples
-	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB, which takes about half an hour on two cores"
+	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB and a few hundred crates, which takes about three quarters of an hour on two cores"
 	$(CARGO) build $(LOCKED) --bins --examples
 
 demo: build ## Run the main job on real components; KEEP=1 leaves them running
