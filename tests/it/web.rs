@@ -53,7 +53,7 @@ async fn a_file_is_fetched_once_for_each_etag() {
         if asked.headers.get("if-none-match") == Some(&etag) {
             return response(304, &[("ETag", &etag)], "");
         }
-        let body = if edition == 1 { ASSETS.to_owned() } else { ASSETS.replace("2025", "2026") };
+        let body = if edition == 1 { ASSETS.to_owned() } else { ASSETS.replace("2025-12", "2026-01") };
         response(200, &[("ETag", &etag)], &body)
     });
     fetching(&scratch, &mut world, &server.origin, PRIVATE);
