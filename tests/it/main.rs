@@ -40,6 +40,7 @@ mod resume;
 mod rights;
 mod sandbox;
 mod security;
+mod sources;
 mod stream;
 mod tables;
 mod tls;
