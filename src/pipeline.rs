@@ -97,7 +97,13 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         let request = Request { location: Location::of(&file), ..request.clone() };
         return Box::pin(run_in_span(context, database, &request)).await;
     }
-    if let Some(reason) = no_file(request) {
+    let begun = async || {
+        let Location::S3 { bucket, key, .. } = &request.location else { return Ok(false) };
+        retrying(|| database.unfinished(bucket, &[key.as_str()])).await.map(|keys| !keys.is_empty())
+    };
+    if let Some(reason) = no_file(request, false)
+        && (no_file(request, true).is_some() || !begun().await?)
+    {
         return skip(reason);
     }
     let Some(dataset) = choose_dataset(&context.datasets, request)? else {
@@ -420,9 +426,19 @@ impl FileWork<'_> {
         }
         let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
         let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        let datasets = Datasets::frozen(files).map_err(Error::configuration)?;
-        let datasets = with_rules(datasets, &self.context.pipelines)?;
+        // Nobody can mend what is frozen: a program that does not read it any more is no reason to wait.
+        let unreadable = |error| Error::system("read the definitions of the first claim", error);
+        let datasets = Datasets::frozen(files).map_err(|error| unreadable(Error::configuration(error)))?;
+        let datasets = with_rules(datasets, &self.context.pipelines).map_err(unreadable)?;
         Ok(Arc::new(datasets.with_latest_version(latest_version)))
+    }
+
+    /// The same, or those of this program where it does not read the others: also such a load must end.
+    async fn datasets_to_end_by(&self) -> Result<Arc<Datasets>> {
+        match self.datasets_in_force().await {
+            Err(error) if error.kind() == ErrorKind::System => Ok(Arc::clone(&self.context.datasets)),
+            datasets => datasets,
+        }
     }
 
     /// Renews the lease while the file is staged; returns only when it is lost.
@@ -471,7 +487,7 @@ impl FileWork<'_> {
         if self.claim.attempt > 1 || self.request.progress.written() > 0 {
             // What others wait for may be committed.
             let ledger = &self.context.pipeline(&self.claim.dataset)?.ledger;
-            ledger.release(self.database, self.claim, &*self.datasets_in_force().await?).await?;
+            ledger.release(self.database, self.claim, &*self.datasets_to_end_by().await?).await?;
         }
         let (reason, error) = (Some(reason), Some(message.as_str()));
         let closing = Closing { status, reason, error, read, statistics: &Value::Null, stalled: true };
@@ -482,7 +498,7 @@ impl FileWork<'_> {
     where
         S: Stream<Item = Result<RejectedChunk>>,
     {
-        let datasets = self.datasets_in_force().await?;
+        let datasets = self.datasets_to_end_by().await?;
         let dataset = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
         // There may be millions of rejects to keep. Whether the lease is lost, `close` itself finds out.
         let renewals = async {

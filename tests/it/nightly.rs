@@ -336,6 +336,39 @@ async fn a_file_that_the_calendar_expected_and_that_did_not_come_is_missed_until
     assert_eq!(missing.iter().map(|file| (now - file.due).num_hours()).collect::<Vec<_>>(), [49]);
 }
 
+/// One table that a person must mend keeps no other from being compared, and its own files wait.
+#[tokio::test]
+async fn a_table_that_is_not_fit_is_told_and_stops_no_other_dataset() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/0.csv", ASSETS.replace("1000000000", "2000000000")).await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    world.put("incoming/trades/1.csv", TRADES).await;
+    for change in
+        ["alter table trade rename to gone", "alter table gone rename to trade; alter table trade drop order_remark"]
+    {
+        world.query(change).await;
+        let done = reconcile(&world).await;
+        let [told] = &done.discrepancies[..] else { panic!("{:?}", done.discrepancies) };
+        assert_eq!((told.dataset.as_deref(), told.check.as_str()), (Some("trade"), "unfit"));
+        assert!(told.message.contains("table trade"), "{}", told.message);
+        assert_eq!((done.not_sent, done.rows_checked), (0, 8));
+        assert!(!done.is_clean());
+    }
+    assert_eq!(
+        world.query("select key, state from etl.load order by id").await,
+        "incoming/assets/0.csv | loaded\nincoming/assets/1.csv | loaded"
+    );
+    world.query("alter table trade add order_remark varchar(100)").await;
+    assert_eq!((reconcile(&world).await.sent, world.query("select count(*) from trade").await), (1, "4".into()));
+    // A ledger that is too old for this program is another matter.
+    world.query("delete from refinery_schema_history").await;
+    let (deadline, everything) = (Deadline::default(), scope(&world));
+    let world = world.under(&[]);
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let run = pipeline::reconcile(&world.context, &world.database, &everything, &receiver, &deadline);
+    assert!(run.await.unwrap_err().to_string().contains("the schema has version 0"));
+}
+
 #[tokio::test]
 async fn a_run_that_fails_says_so_in_its_row() {
     let world = World::new().await;

@@ -425,6 +425,17 @@ async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
     assert_eq!((done.compared, done.sent), (1, 0), "they are not sent again every night");
     assert_eq!(world.query("select key from etl.load").await, "incoming/assets/_1.csv");
 
+    // An earlier program took one for a file, and did not end it.
+    world
+        .query("update etl.load set key = 'incoming/assets/_SUCCESS', state = 'interrupted', finished_at = null")
+        .await;
+    let done = pipeline::reconcile(&world.context, &world.database, &scope, &receiver, &deadline).await.unwrap();
+    assert_eq!((done.compared, done.sent), (2, 2));
+    assert_eq!(
+        world.query("select distinct key, state from etl.load order by 1").await,
+        "incoming/assets/_1.csv | loaded\nincoming/assets/_SUCCESS | loaded"
+    );
+
     // Whoever names the dataset means the file.
     let request = Request { dataset: Some("asset".into()), ..world.request("incoming/assets/.1.csv.crc") };
     assert_eq!(world.run(&request).await.unwrap().counts.unwrap().unchanged, 4);

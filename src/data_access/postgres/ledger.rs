@@ -252,6 +252,21 @@ impl Database {
         }))
     }
 
+    /// Those of the keys whose last load has begun and not ended.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn unfinished(&self, bucket: &str, keys: &[&str]) -> Result<HashSet<String>> {
+        if keys.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let statement =
+            "select distinct key from etl.load where bucket = $1 and key = any ($2) and finished_at is null";
+        let rows = self.connection().await?.query(statement, &[&bucket, &keys]).await;
+        let rows = rows.map_err(|error| query_error("look for loads that have not ended", error))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// The definitions under which a load was first claimed: names and texts.
     ///
     /// # Errors
