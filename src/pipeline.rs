@@ -99,7 +99,8 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     }
     let begun = async || {
         let Location::S3 { bucket, key, .. } = &request.location else { return Ok(false) };
-        retrying(|| database.unfinished(bucket, &[key.as_str()])).await.map(|keys| !keys.is_empty())
+        let keys = [key.as_str()];
+        retrying(|| database.unfinished(bucket, &keys)).await.map(|begun| !begun.is_empty())
     };
     if let Some(reason) = no_file(request, false)
         && (no_file(request, true).is_some() || !begun().await?)

@@ -622,7 +622,7 @@ async fn a_load_whose_frozen_definitions_nobody_reads_any_more_ends_after_three_
         .await;
     let world = world.under(&[("DATASETS__PATH", "datasets")]);
     let error = world.try_load(KEY).await.unwrap_err();
-    assert!(error.chain().contains("read the definitions of the first claim: asset:"), "{}", error.chain());
+    assert!(error.chain().contains("read the definitions of the first claim: asset line "), "{}", error.chain());
     let report = world.load(KEY).await;
     assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("no_progress")));
     let again = world.run(&Request { again: true, ..world.request(KEY) }).await.unwrap();
