@@ -12,7 +12,7 @@ use ::parquet::file::metadata::ColumnChunkMetaData;
 
 use super::csv::MOST_COLUMNS;
 
-/// What stands at the end of each file, after the length of the footer.
+/// The bytes that end each file, after the length of the footer.
 const MAGIC: [u8; 4] = *b"PAR1";
 const ENCRYPTED: [u8; 4] = *b"PARE";
 const LONGEST_FOOTER: u64 = 32 * MEGABYTE;
@@ -148,7 +148,7 @@ impl Pages {
     }
 }
 
-/// What the header of a page tells of it.
+/// The header of a page, as far as it is read.
 struct PageHeader {
     /// Bytes of header and page.
     length: u64,
@@ -285,7 +285,7 @@ impl Compact<'_> {
     }
 }
 
-/// Struct and field of what stands in a list: none that is looked for.
+/// The struct and field of an element of a list. No field that is looked for lies in a list.
 const IN_A_LIST: (i16, i16) = (-1, -1);
 
 #[cfg(test)]

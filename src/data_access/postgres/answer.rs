@@ -75,7 +75,7 @@ impl Answer {
         let code = server.code().code().to_owned();
         let function = server.where_().and_then(function_in).map(String::from);
         let is_nested = is_nested(server.where_());
-        // What a function says is its author's, who may put a cell into it.
+        // The author of a function chose its message, and may have put a cell into it.
         let is_plain = !is_nested && WITHOUT_VALUES.iter().any(|class| code.starts_with(class));
         Self {
             schema: server.schema().map(String::from),
