@@ -16,5 +16,6 @@ pub mod postgres;
 pub mod retry;
 pub mod s3;
 pub mod secrets;
+pub mod sent;
 pub mod sqs;
 pub mod web;

@@ -8,10 +8,10 @@ use toml::Spanned;
 use super::calendar::Calendar;
 use super::column::{Column, Constraint, Literal};
 use super::dataset::{Agreement, Dataset, ManifestRule, OWN_FIGURES, Reference, Statistic};
+use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
 use super::rule::{RowRule, Severity};
-use super::source::Source;
 use super::types::{self, IGNORED, Options, TYPES, registration};
 use super::violation;
 
@@ -125,7 +125,7 @@ pub(super) fn is_implied(rule: &str) -> bool {
 
 /// Checks that rules and statistics can be told apart in the ledger and in reports.
 pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
-    let source = Source { file, text };
+    let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
     let rules = definition.rule.iter().map(|rule| (rule.id.span().start, rule.id.get_ref()));
     let agreements = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
@@ -137,7 +137,7 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
 
 /// Reads one definition; what it refers to is resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
-    let source = Source { file, text };
+    let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
     let mut columns = Vec::new();
     let mut ignored = Vec::new();
@@ -220,14 +220,18 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
 }
 
 /// The name of a column, if it is one.
-fn known(source: &Source<'_>, name: &Spanned<String>, names: &[&str]) -> Result<String, String> {
+fn known(source: &DefinitionText<'_>, name: &Spanned<String>, names: &[&str]) -> Result<String, String> {
     if names.contains(&name.get_ref().as_str()) {
         return Ok(name.get_ref().clone());
     }
     Err(source.error(name, unknown("column", name.get_ref(), names)))
 }
 
-fn read_rules(source: &Source<'_>, definitions: &[RuleDefinition], names: &[&str]) -> Result<Vec<RowRule>, String> {
+fn read_rules(
+    source: &DefinitionText<'_>,
+    definitions: &[RuleDefinition],
+    names: &[&str],
+) -> Result<Vec<RowRule>, String> {
     let read = |rule: &RuleDefinition| {
         let id = rule.id.get_ref();
         let expression = |text: &Spanned<String>| {
@@ -250,7 +254,7 @@ fn read_rules(source: &Source<'_>, definitions: &[RuleDefinition], names: &[&str
 }
 
 fn read_statistics(
-    source: &Source<'_>,
+    source: &DefinitionText<'_>,
     definitions: &[StatisticDefinition],
     names: &[&str],
     secret: impl Fn(&str) -> bool,
@@ -269,7 +273,7 @@ fn read_statistics(
     definitions.iter().map(read).collect()
 }
 
-fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>) -> Result<Column, String> {
+fn read_column(source: &DefinitionText<'_>, name: String, at: &Spanned<ColumnDefinition>) -> Result<Column, String> {
     let definition = at.get_ref();
     let registration =
         registration(definition.kind.get_ref()).map_err(|message| source.error(&definition.kind, message))?;
@@ -311,7 +315,7 @@ fn read_column(source: &Source<'_>, name: String, at: &Spanned<ColumnDefinition>
 }
 
 /// Refuses an option that neither every column nor the type has, where it stands.
-fn read_options(source: &Source<'_>, at: &Spanned<ColumnDefinition>, of_type: &[&str]) -> Result<(), String> {
+fn read_options(source: &DefinitionText<'_>, at: &Spanned<ColumnDefinition>, of_type: &[&str]) -> Result<(), String> {
     let known = [OF_EVERY_COLUMN, of_type].concat();
     let strange =
         at.get_ref().options.keys().find(|name| !known.contains(&name.as_str()) && !READ_OVER.contains(&name.as_str()));
@@ -325,7 +329,7 @@ fn read_options(source: &Source<'_>, at: &Spanned<ColumnDefinition>, of_type: &[
 }
 
 fn read_reference(
-    source: &Source<'_>,
+    source: &DefinitionText<'_>,
     definition: &ReferenceDefinition,
     column: String,
     names: &[&str],
@@ -351,7 +355,7 @@ pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)
     for (dataset, (file, text)) in datasets.iter_mut().zip(files) {
         let own = &dataset.columns;
         let Some(reference) = &mut dataset.reference else { continue };
-        let source = Source { file, text };
+        let source = DefinitionText { file, text };
         let at = text.find("[reference]").unwrap_or(0);
         let Some(target) = targets.iter().find(|target| target.name == reference.dataset) else {
             return Err(source.error_at(at, unknown("dataset", &reference.dataset, &names)));

@@ -85,6 +85,21 @@ impl Expression {
         Ok(Self { sql, reads })
     }
 
+    /// Parses `text` as one expression over the cells of a file: any name may be that of a cell.
+    ///
+    /// # Errors
+    /// A message that names what cannot stand in an expression.
+    pub fn over_cells(text: &str) -> Result<Self, String> {
+        let mut names = BTreeSet::new();
+        let _ = visit_expressions(&parse(text)?, |part| {
+            if let Expr::Identifier(name) = part {
+                names.insert(name.value.clone());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        Self::parse(text, Scope::Row, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// The columns that it reads.
     #[must_use]
     pub fn reads(&self) -> &BTreeSet<String> {

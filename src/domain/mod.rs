@@ -6,6 +6,7 @@ pub mod column;
 pub mod dataset;
 mod datasets;
 mod definition;
+mod definition_text;
 pub mod expression;
 mod files;
 pub mod manifest;
@@ -13,7 +14,7 @@ pub mod object;
 pub mod outcome;
 pub mod progress;
 mod rule;
-mod source;
+pub mod source;
 pub mod types;
 pub mod violation;
 

@@ -7,12 +7,13 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 /// A definition's file and text.
-pub(super) struct Source<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DefinitionText<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,
 }
 
-impl Source<'_> {
+impl DefinitionText<'_> {
     /// Reads the text.
     ///
     /// # Errors

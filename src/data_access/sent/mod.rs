@@ -1,0 +1,40 @@
+//! Files as their senders write them, read into rows: text in any encoding, workbooks, members of archives.
+
+mod bombs;
+#[cfg(test)]
+mod formats;
+#[cfg(test)]
+mod hostile;
+pub mod lines;
+pub mod members;
+pub mod table;
+pub mod text_rows;
+pub mod workbook;
+
+use super::csv::SplitError;
+use crate::domain::source::row::Row;
+
+/// Reads the records of a file one after the other, each into the same row.
+pub trait Rows {
+    /// Reads the next record, which may be a blank line. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`SplitError`]; after it the rest of the file has no meaning.
+    fn read(&mut self, row: &mut Row) -> Result<bool, SplitError>;
+
+    /// Reads the next record where no table has begun yet. Quotes that do not close are content there.
+    ///
+    /// # Errors
+    /// Those of [`Rows::read`].
+    fn read_before_table(&mut self, row: &mut Row) -> Result<bool, SplitError> {
+        self.read(row)
+    }
+
+    /// Gives the last record of [`Rows::read_before_table`] back, but for its first line.
+    fn keep_first_line(&mut self, _row: &mut Row) {}
+
+    /// How many lines were comments so far.
+    fn comments(&self) -> u64 {
+        0
+    }
+}

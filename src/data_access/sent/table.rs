@@ -1,0 +1,307 @@
+//! A table in a file: lines before its header, the header, its records, and what follows its end.
+
+use std::collections::VecDeque;
+
+use super::Rows;
+use crate::data_access::csv::SplitError;
+use crate::domain::source::binding::{Binding, Misfit, Surroundings, header_name};
+use crate::domain::source::layout::{End, Header, Layout};
+use crate::domain::source::model::Source;
+use crate::domain::source::row::{Row, RowFault};
+
+/// How much may stand before a header.
+const LONGEST_PREAMBLE: usize = 1024 * 1024;
+/// How many rows of a footer are kept, to look for totals in them.
+const MOST_FOOTERS: usize = 1000;
+
+/// What of a file is not a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Lines before the header.
+    pub preamble: u64,
+    /// Lines after the end of the table.
+    pub footer: u64,
+    /// Lines with nothing but white space, quotes and delimiters, wherever they stand.
+    pub blank: u64,
+    /// Lines that are comments.
+    pub comment: u64,
+}
+
+/// Why a file has no table that its source describes.
+#[derive(Debug)]
+pub enum TableError {
+    /// The file cannot be split.
+    Split(SplitError),
+    /// There is no header, not even a blank one.
+    Empty,
+    /// No line begins the section of this name.
+    NoSection(String),
+    /// The line on which the header should be is not there, or blank.
+    NoLine(u64),
+    /// No line has all columns. The one that has most of them, if any has one, and what it lacks.
+    NotFound(Option<(i64, Vec<String>)>),
+    /// More than a megabyte stands before the header.
+    LongPreamble,
+    /// The header, on this line, does not fit the source.
+    Misfit(i64, Misfit),
+}
+
+impl From<SplitError> for TableError {
+    fn from(error: SplitError) -> Self {
+        Self::Split(error)
+    }
+}
+
+/// The records of a table.
+pub struct Table<R> {
+    rows: R,
+    layout: Layout,
+    source: Source,
+    ended: bool,
+    over: bool,
+    dropped: Dropped,
+    footers: Vec<Row>,
+    /// Records that may turn out to be the last lines, and rows to fill.
+    waiting: VecDeque<Row>,
+    spare: Vec<Row>,
+}
+
+/// What stands before the records of a table.
+#[derive(Debug)]
+pub struct Head {
+    /// The rows of the header; none where there is no header.
+    pub header: Vec<Row>,
+    /// The name of each column.
+    pub names: Vec<String>,
+    /// What else the file tells.
+    pub around: Surroundings,
+    /// The source, bound to this file.
+    pub binding: Binding,
+}
+
+impl<R: Rows> Table<R> {
+    /// Reads up to the first record. `around` has what is known of the object; the lines before the header are added to it.
+    ///
+    /// # Errors
+    /// [`TableError`] where the file is not as the source says.
+    pub fn open(rows: R, source: &Source, around: Surroundings) -> Result<(Self, Head), TableError> {
+        let mut table = Self {
+            rows,
+            layout: source.layout.clone(),
+            source: source.clone(),
+            ended: false,
+            over: false,
+            dropped: Dropped::default(),
+            footers: Vec::new(),
+            waiting: VecDeque::new(),
+            spare: Vec::new(),
+        };
+        let mut before = Before { around, length: 0 };
+        if let Some(section) = &source.layout.section {
+            table.find_section(section, &mut before)?;
+        }
+        let header = match source.layout.header {
+            Header::None => Vec::new(),
+            Header::First => table.first(&mut before)?,
+            Header::Line(line) => table.on_line(line, &mut before)?,
+            Header::Find => table.find(&mut before)?,
+        };
+        let names = source.names_of(&header);
+        let line = header.first().map_or(1, |row| row.line);
+        let binding = source.bind(&names, &before.around).map_err(|misfit| TableError::Misfit(line, misfit))?;
+        Ok((table, Head { header, names, around: before.around, binding }))
+    }
+
+    fn find_section(&mut self, section: &str, before: &mut Before) -> Result<(), TableError> {
+        let mut row = Row::default();
+        while self.rows.read_before_table(&mut row)? {
+            self.rows.keep_first_line(&mut row);
+            if header_name(self.first_cell(&row)) == header_name(section) {
+                self.note(&row, before)?;
+                return Ok(());
+            }
+        }
+        Err(TableError::NoSection(section.to_owned()))
+    }
+
+    fn first_cell<'r>(&self, row: &'r Row) -> &'r str {
+        self.source.clean.apply(row.first()).trim()
+    }
+
+    /// Notes a line that is not a part of the table.
+    fn note(&mut self, row: &Row, before: &mut Before) -> Result<(), TableError> {
+        if row.is_blank() {
+            self.dropped.blank += 1;
+            return Ok(());
+        }
+        self.dropped.preamble += 1;
+        before.length += row.text().len();
+        if before.length > LONGEST_PREAMBLE {
+            return Err(TableError::LongPreamble);
+        }
+        before.around.preamble.push(row.text().trim().to_owned());
+        Ok(())
+    }
+
+    /// The header that begins with the first line that is not blank.
+    fn first(&mut self, before: &mut Before) -> Result<Vec<Row>, TableError> {
+        let mut row = Row::default();
+        loop {
+            if !self.rows.read(&mut row)? {
+                return Err(TableError::Empty);
+            }
+            if !row.is_blank() {
+                return self.with_further_lines(row);
+            }
+            self.note(&row, before)?;
+        }
+    }
+
+    fn with_further_lines(&mut self, first: Row) -> Result<Vec<Row>, TableError> {
+        let mut header = vec![first];
+        while header.len() < self.layout.header_lines {
+            let mut row = Row::default();
+            if !self.rows.read(&mut row)? {
+                return Err(TableError::Empty);
+            }
+            header.push(row);
+        }
+        Ok(header)
+    }
+
+    fn on_line(&mut self, line: u64, before: &mut Before) -> Result<Vec<Row>, TableError> {
+        let mut row = Row::default();
+        loop {
+            if !self.rows.read_before_table(&mut row)? {
+                return Err(TableError::NoLine(line));
+            }
+            match u64::try_from(row.line).unwrap_or_default().cmp(&line) {
+                std::cmp::Ordering::Equal if !row.is_blank() => return self.with_further_lines(row),
+                std::cmp::Ordering::Less => {
+                    self.rows.keep_first_line(&mut row);
+                    self.note(&row, before)?;
+                }
+                _ => return Err(TableError::NoLine(line)),
+            }
+        }
+    }
+
+    /// The header is the first that has every column that the source needs.
+    fn find(&mut self, before: &mut Before) -> Result<Vec<Row>, TableError> {
+        let mut window: VecDeque<Row> = VecDeque::new();
+        let mut nearest: Option<(i64, Vec<String>)> = None;
+        loop {
+            let mut row = self.spare.pop().unwrap_or_default();
+            if !self.rows.read_before_table(&mut row)? {
+                return Err(TableError::NotFound(nearest));
+            }
+            window.push_back(row);
+            if window.len() == self.layout.header_lines {
+                let names = self.source.names_of(window.make_contiguous());
+                let lacks = self.source.lacks(&names);
+                if lacks.is_empty() {
+                    return Ok(window.into());
+                }
+                let needs = self.source.lacks(&[]).len();
+                let better = nearest.as_ref().map_or(needs, |(_, known)| known.len()) > lacks.len();
+                if better {
+                    nearest = Some((window[0].line, lacks));
+                }
+            }
+            if let Some(last) = window.back_mut() {
+                self.rows.keep_first_line(last);
+            }
+            if window.len() == self.layout.header_lines
+                && let Some(row) = window.pop_front()
+            {
+                self.note(&row, before)?;
+                self.spare.push(row);
+            }
+        }
+    }
+
+    /// Reads the next record into `row`. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`SplitError`]; after it the rest of the file has no meaning.
+    pub fn read(&mut self, row: &mut Row) -> Result<bool, SplitError> {
+        let End::LastLines(count) = self.layout.end else { return self.read_record(row) };
+        while self.waiting.len() <= count {
+            let mut next = self.spare.pop().unwrap_or_default();
+            if !self.read_record(&mut next)? {
+                let footers = std::mem::take(&mut self.waiting);
+                for footer in &footers {
+                    self.keep_footer(footer);
+                }
+                return Ok(false);
+            }
+            self.waiting.push_back(next);
+        }
+        if let Some(mut first) = self.waiting.pop_front() {
+            std::mem::swap(row, &mut first);
+            self.spare.push(first);
+        }
+        Ok(true)
+    }
+
+    fn read_record(&mut self, row: &mut Row) -> Result<bool, SplitError> {
+        loop {
+            if self.over || !self.rows.read(row)? {
+                self.over = true;
+                return Ok(false);
+            }
+            if row.is_blank() {
+                self.dropped.blank += 1;
+                self.ended |= self.layout.end == End::Blank;
+                self.over = self.ended && self.layout.section.is_some();
+                continue;
+            }
+            let is_footer = match &self.layout.end {
+                End::Cells(cells) => {
+                    let first = self.first_cell(row);
+                    cells.iter().any(|cell| first.starts_with(cell.as_str()))
+                        || self.ended && self.layout.anything_after_end
+                }
+                _ => self.ended,
+            };
+            if is_footer {
+                self.ended = true;
+                self.keep_footer(row);
+                continue;
+            }
+            if self.ended {
+                if self.layout.section.is_some() {
+                    self.over = true;
+                    return Ok(false);
+                }
+                row.fault = row.fault.or(Some(RowFault::AfterEnd));
+            }
+            return Ok(true);
+        }
+    }
+
+    fn keep_footer(&mut self, row: &Row) {
+        self.dropped.footer += 1;
+        if self.footers.len() < MOST_FOOTERS {
+            self.footers.push(row.clone());
+        }
+    }
+
+    /// What was no record so far.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        Dropped { comment: self.rows.comments(), ..self.dropped }
+    }
+
+    /// The rows of the footer, once the last record is read: at most a thousand.
+    #[must_use]
+    pub fn footers(&self) -> &[Row] {
+        &self.footers
+    }
+}
+
+/// What was read before the table.
+struct Before {
+    around: Surroundings,
+    length: usize,
+}

@@ -1,0 +1,383 @@
+//! A source meets a file: its columns are found in the header, what the file says besides is read, and each record becomes the
+//! plain form of the dataset's columns.
+
+use std::borrow::Cow;
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::cell_form::{Cell, CellForm, CellKind, Value};
+use super::fault::Fault;
+use super::layout::{Format, Header, Layout};
+use super::model::{Named, Origin, Outside, Source, SourceColumn, YearFrom};
+use super::row::Row;
+use super::time_form::StatementYear;
+
+/// What a file tells besides its records.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The object's key.
+    pub key: String,
+    /// The name of the member, the sheet or the section; empty for a whole object.
+    pub part: String,
+    /// The lines before the header.
+    pub preamble: Vec<String>,
+}
+
+/// Why a file does not fit its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The header lacks these columns, each as the source names it.
+    Missing(Vec<String>),
+    /// The header has a column twice that the source takes for one.
+    Twice(String),
+    /// Nothing tells the value of this column: neither key nor preamble nor part match its pattern.
+    Untold(String),
+    /// What the key, the preamble, the part or the constant tells of this column is not a value of it.
+    Unreadable(String, Fault),
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing(columns) => write!(f, "the header lacks column {}", columns.join(", ")),
+            Self::Twice(column) => {
+                write!(f, "the header names column {column} twice; say with nth which one it is")
+            }
+            Self::Untold(column) => {
+                write!(f, "the pattern of column {column} matches nothing; it is looked for where its from says")
+            }
+            Self::Unreadable(column, fault) => {
+                write!(
+                    f,
+                    "what is told of column {column} outside of the table is not a value of it (rule {})",
+                    fault.rule()
+                )
+            }
+        }
+    }
+}
+
+/// The name in a header cell: without white space at its ends, composed as Unicode says (NFC).
+#[must_use]
+pub fn header_name(cell: &str) -> Cow<'_, str> {
+    let trimmed = cell.trim();
+    if trimmed.is_ascii() { Cow::Borrowed(trimmed) } else { Cow::Owned(trimmed.nfc().collect()) }
+}
+
+/// The places in a header of each column of a file that a source reads.
+#[derive(Clone, Debug)]
+struct Bound {
+    from: Place,
+    form: CellForm,
+    zone: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// A cell of the record.
+    Cell(usize),
+    /// Several cells, and whether one empty one makes the value null.
+    Cells(Vec<usize>, bool),
+    /// The same in every record, in the plain form.
+    Same(Option<String>),
+    Record,
+    Line,
+    /// An expression, which is computed elsewhere.
+    Expression,
+}
+
+/// A source that knows the places of its columns in one file.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    columns: Vec<Bound>,
+    /// Cells that a record has.
+    width: usize,
+    /// What becomes of cells that are too many or too few.
+    trailing: bool,
+    longer: bool,
+    shorter: bool,
+    joined: String,
+}
+
+/// Whether a header has the column, where, and how often.
+fn places(names: &[String], wanted: &Named) -> Vec<usize> {
+    let is = |name: &&String| wanted.names.iter().any(|known| header_name(known) == name.as_str());
+    (0..names.len()).filter(|index| is(&&names[*index])).collect()
+}
+
+fn place(names: &[String], wanted: &Named) -> Result<Option<usize>, Misfit> {
+    let found = places(names, wanted);
+    match (wanted.nth, found.as_slice()) {
+        (Some(nth), found) => Ok(found.get(nth - 1).copied()),
+        (None, []) => Ok(None),
+        (None, [one]) => Ok(Some(*one)),
+        (None, _) => Err(Misfit::Twice(shown(wanted))),
+    }
+}
+
+/// A column for messages: the names that the source has for it.
+fn shown(wanted: &Named) -> String {
+    let names = wanted.names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ");
+    match wanted.nth {
+        Some(nth) => format!("{names} (number {nth})"),
+        None => names,
+    }
+}
+
+impl Source {
+    /// The names of a header; that of a column with several lines has them with a blank between them.
+    #[must_use]
+    pub fn names_of(&self, header: &[Row]) -> Vec<String> {
+        let width = header.iter().map(Row::len).max().unwrap_or(0);
+        let clean = self.clean;
+        let name = |index: usize| {
+            let parts = header.iter().filter_map(|row| row.cell(index)).map(|cell| header_name(clean.apply(cell.text)));
+            parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+        };
+        let mut names: Vec<String> = (0..width).map(name).collect();
+        if self.layout.trailing_delimiter {
+            let count = names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
+            names.truncate(count);
+        }
+        names
+    }
+
+    /// Every header that the source needs, with whether a file may lack it.
+    fn needed(&self) -> impl Iterator<Item = (&Named, bool)> {
+        self.columns.iter().flat_map(|column| {
+            let own: Vec<(&Named, bool)> = match &column.origin {
+                Origin::Header { header, optional } => vec![(header, *optional)],
+                Origin::Join { headers, .. } => headers.iter().map(|header| (header, false)).collect(),
+                _ => Vec::new(),
+            };
+            own.into_iter().chain(column.zone_header.as_ref().map(|zone| (zone, false)))
+        })
+    }
+
+    /// The columns that a header with these names lacks.
+    #[must_use]
+    pub fn lacks(&self, names: &[String]) -> Vec<String> {
+        let missing = |(wanted, optional): &(&Named, bool)| {
+            !optional && wanted.nth.map_or(places(names, wanted).is_empty(), |nth| places(names, wanted).len() < nth)
+        };
+        let mut missing: Vec<String> = self.needed().filter(missing).map(|(wanted, _)| shown(wanted)).collect();
+        missing.dedup();
+        missing
+    }
+
+    /// Binds the source to a file with this header, or without one.
+    ///
+    /// # Errors
+    /// [`Misfit`], which fails the file.
+    pub fn bind(&self, names: &[String], around: &Surroundings) -> Result<Binding, Misfit> {
+        let missing = self.lacks(names);
+        if !missing.is_empty() {
+            return Err(Misfit::Missing(missing));
+        }
+        let columns =
+            self.columns.iter().map(|column| bind_column(column, names, around)).collect::<Result<Vec<_>, _>>()?;
+        let width = match (self.layout.header, &self.format) {
+            (_, Format::Fixed(_, fields)) => fields.len(),
+            (Header::None, _) => columns.iter().flat_map(Bound::cells).max().map_or(0, |last| last + 1),
+            _ => names.len(),
+        };
+        let Layout { trailing_delimiter: trailing, longer, shorter, .. } = self.layout;
+        Ok(Binding { columns, width, trailing, longer, shorter, joined: String::new() })
+    }
+}
+
+impl Bound {
+    fn cells(&self) -> Vec<usize> {
+        let own = match &self.from {
+            Place::Cell(index) => vec![*index],
+            Place::Cells(indexes, _) => indexes.clone(),
+            _ => Vec::new(),
+        };
+        own.into_iter().chain(self.zone).collect()
+    }
+}
+
+fn bind_column(column: &SourceColumn, names: &[String], around: &Surroundings) -> Result<Bound, Misfit> {
+    let mut form = column.form.clone();
+    if let (Some(year), Value::Time(rule)) = (&column.year, &mut form.value) {
+        rule.calendar.year = Some(year.read(around).ok_or_else(|| Misfit::Untold(column.name.clone()))?);
+    }
+    let missing = |wanted: &Named| Misfit::Missing(vec![shown(wanted)]);
+    let from = match &column.origin {
+        Origin::Header { header, .. } => place(names, header)?.map_or(Place::Same(None), Place::Cell),
+        Origin::Position(index) => Place::Cell(*index),
+        Origin::Join { headers, partial } => {
+            let at = |header| place(names, header)?.ok_or_else(|| missing(header));
+            Place::Cells(headers.iter().map(at).collect::<Result<Vec<_>, _>>()?, *partial)
+        }
+        Origin::Constant(value) => Place::Same(Some(value.clone())),
+        Origin::Outside(outside, pattern) => {
+            let told = around.find(*outside, pattern.as_ref()).ok_or_else(|| Misfit::Untold(column.name.clone()))?;
+            let mut plain = String::new();
+            let there = form.write(Cell::text(told), None, &mut plain);
+            let there = there.map_err(|fault| Misfit::Unreadable(column.name.clone(), fault))?;
+            Place::Same(there.then_some(plain))
+        }
+        Origin::Record => Place::Record,
+        Origin::Line => Place::Line,
+        Origin::Expression(_) => Place::Expression,
+    };
+    let zone = match &column.zone_header {
+        Some(header) => Some(place(names, header)?.ok_or_else(|| missing(header))?),
+        None => None,
+    };
+    Ok(Bound { from, form, zone })
+}
+
+impl Surroundings {
+    fn texts(&self, outside: Outside) -> Vec<&str> {
+        match outside {
+            Outside::Key => vec![&self.key],
+            Outside::Part => vec![&self.part],
+            Outside::Preamble => self.preamble.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// The part of the first text that the pattern matches.
+    fn find(&self, outside: Outside, pattern: Option<&regex::Regex>) -> Option<&str> {
+        let Some(pattern) = pattern else { return self.texts(outside).first().copied() };
+        let found = self.texts(outside).into_iter().find_map(|text| pattern.captures(text))?;
+        found.get(1).or_else(|| found.get(0)).map(|group| group.as_str())
+    }
+}
+
+impl YearFrom {
+    fn read(&self, around: &Surroundings) -> Option<StatementYear> {
+        let found = around.texts(self.origin).into_iter().find_map(|text| self.pattern.captures(text))?;
+        let number = |index: usize| found.get(index).and_then(|group| group.as_str().parse::<u32>().ok());
+        let year = number(1).filter(|year| (1..=9999).contains(year))?;
+        let month = match self.pattern.captures_len() {
+            3 => Some(number(2).filter(|month| (1..=12).contains(month))?),
+            _ => None,
+        };
+        Some(StatementYear { year: i32::try_from(year).ok()?, month })
+    }
+}
+
+/// The plain form of a record. It is filled again and again.
+#[derive(Clone, Debug, Default)]
+pub struct PlainRow {
+    text: String,
+    cells: Vec<Result<Option<(usize, usize)>, Fault>>,
+}
+
+impl PlainRow {
+    /// What the column at `index` holds: a value in its plain form, nothing, or what is wrong with it.
+    ///
+    /// # Errors
+    /// What is wrong with the cell.
+    pub fn value(&self, index: usize) -> Result<Option<&str>, Fault> {
+        self.cells[index].map(|place| place.map(|(start, end)| &self.text[start..end]))
+    }
+}
+
+impl Binding {
+    /// How many cells a record has.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Checks whether a record has as many cells as the source allows.
+    #[must_use]
+    pub fn fits(&self, row: &Row) -> bool {
+        match row.len() {
+            length if length == self.width => true,
+            length if length < self.width => self.shorter,
+            _ if self.longer => true,
+            _ => self.trailing && row.cells().skip(self.width).all(|cell| cell.text.trim().is_empty()),
+        }
+    }
+
+    /// Writes the plain form of a record. Cells that the record lacks are empty.
+    pub fn translate(&mut self, row: &Row, number: i64, plain: &mut PlainRow) {
+        plain.text.clear();
+        plain.cells.clear();
+        for column in &self.columns {
+            let start = plain.text.len();
+            let outcome = match &column.from {
+                Place::Cell(index) => {
+                    let cell = row.cell(*index).unwrap_or(Cell::text(""));
+                    column.form.write(cell, column.zone_text(row), &mut plain.text)
+                }
+                Place::Cells(indexes, partial) => match column.join(row, indexes, *partial, &mut self.joined) {
+                    Ok(true) => column.form.write(Cell::text(&self.joined), column.zone_text(row), &mut plain.text),
+                    other => other,
+                },
+                Place::Same(value) => {
+                    plain.text.push_str(value.as_deref().unwrap_or_default());
+                    Ok(value.is_some())
+                }
+                Place::Record => push_number(number, &mut plain.text),
+                Place::Line => push_number(row.line, &mut plain.text),
+                Place::Expression => Ok(false),
+            };
+            plain.cells.push(outcome.map(|there| there.then_some((start, plain.text.len()))));
+        }
+    }
+
+    /// The cell or cells that a column is read from, as they were sent.
+    #[must_use]
+    pub fn sent(&self, row: &Row, column: usize) -> String {
+        self.columns[column]
+            .cells()
+            .into_iter()
+            .filter_map(|index| row.cell(index))
+            .map(|cell| cell.text)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Says why the cell of a column is not a value.
+    #[must_use]
+    pub fn explain(&self, row: &Row, column: usize, fault: Fault) -> String {
+        let bound = &self.columns[column];
+        let cell = match (fault, bound.zone) {
+            (Fault::UnknownZone, Some(zone)) => row.cell(zone).map_or(String::new(), |cell| cell.text.to_owned()),
+            _ => self.sent(row, column),
+        };
+        fault.explain(&cell, &bound.form.declared(fault))
+    }
+}
+
+impl Bound {
+    fn zone_text<'r>(&self, row: &'r Row) -> Option<&'r str> {
+        row.cell(self.zone?).map(|cell| self.form.clean.apply(cell.text))
+    }
+
+    /// Puts the cells together, cleaned and with a blank between them. Returns whether there is a value.
+    fn join(&self, row: &Row, indexes: &[usize], partial: bool, joined: &mut String) -> Result<bool, Fault> {
+        joined.clear();
+        let mut empty = 0;
+        for (nth, index) in indexes.iter().enumerate() {
+            let cell = row.cell(*index).unwrap_or(Cell::text(""));
+            if cell.kind == CellKind::Error {
+                return Err(Fault::ErrorCell);
+            }
+            empty += usize::from(self.form.is_null(cell));
+            if nth > 0 {
+                joined.push(' ');
+            }
+            let text = self.form.clean.apply(cell.text);
+            // The date of a workbook has a time of day, too.
+            let date = text.strip_suffix("T00:00:00").filter(|_| cell.kind == CellKind::Moment);
+            joined.push_str(date.unwrap_or(text));
+        }
+        match empty {
+            0 => Ok(true),
+            _ if partial || empty == indexes.len() => Ok(false),
+            _ => Err(Fault::Incomplete),
+        }
+    }
+}
+
+fn push_number(number: i64, out: &mut String) -> Result<bool, Fault> {
+    use std::fmt::Write as _;
+    write!(out, "{number}").map_err(|_| Fault::OutOfRange)?;
+    Ok(true)
+}

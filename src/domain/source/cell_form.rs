@@ -1,0 +1,546 @@
+//! From a sender's cell to the plain text of its column's type: exactly, or not at all.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use regex::Regex;
+
+use super::fault::Fault;
+use super::number::NumberForm;
+use super::time_form::{Calendar, Moment, TimeForm};
+use super::zone::{Doubtful, Zone, to_utc};
+
+/// A cell as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell<'a> {
+    /// Its text: without quotes, and in UTF-8 whatever the file's encoding.
+    pub text: &'a str,
+    /// What it holds.
+    pub kind: CellKind,
+}
+
+impl<'a> Cell<'a> {
+    /// A cell of a text file.
+    #[must_use]
+    pub fn text(text: &'a str) -> Self {
+        Self { text, kind: CellKind::Text }
+    }
+}
+
+/// What a cell holds. Text files have cells of text alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CellKind {
+    /// Text.
+    #[default]
+    Text,
+    /// A number of a workbook, as plain digits with a point.
+    Number,
+    /// A date or time of a workbook, as `YYYY-MM-DDTHH:MM:SS.fff` or `HH:MM:SS.fff`.
+    Moment,
+    /// An error of a workbook.
+    Error,
+}
+
+/// What stands around the value of each cell of a column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clean {
+    /// White space at either end is taken off.
+    pub trim: bool,
+    /// `="600000"` is 600000.
+    pub excel_text: bool,
+    /// `'600000` and `'600000'` are 600000.
+    pub apostrophes: bool,
+}
+
+impl Clean {
+    /// The cell without what stands around its value.
+    #[must_use]
+    pub fn apply<'c>(&self, cell: &'c str) -> &'c str {
+        let trim = |cell: &'c str| if self.trim { cell.trim() } else { cell };
+        let mut cell = trim(cell);
+        if self.excel_text
+            && let Some(inner) = cell.strip_prefix("=\"").and_then(|inner| inner.strip_suffix('"'))
+        {
+            cell = trim(inner);
+        }
+        if self.apostrophes
+            && let Some(inner) = cell.strip_prefix('\'')
+        {
+            cell = trim(inner.strip_suffix('\'').unwrap_or(inner));
+        }
+        cell
+    }
+}
+
+/// In which units time is counted from 1970 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epoch {
+    /// Seconds, with decimals if need be.
+    Seconds,
+    /// Thousandths.
+    Milliseconds,
+    /// Millionths.
+    Microseconds,
+    /// Billionths.
+    Nanoseconds,
+}
+
+impl Epoch {
+    /// The unit that a form such as `epoch_ms` names.
+    #[must_use]
+    pub fn parse(form: &str) -> Option<Self> {
+        match form {
+            "epoch_s" => Some(Self::Seconds),
+            "epoch_ms" => Some(Self::Milliseconds),
+            "epoch_us" => Some(Self::Microseconds),
+            "epoch_ns" => Some(Self::Nanoseconds),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "epoch_s",
+            Self::Milliseconds => "epoch_ms",
+            Self::Microseconds => "epoch_us",
+            Self::Nanoseconds => "epoch_ns",
+        }
+    }
+
+    /// The moment that the cell counts to, in UTC.
+    fn read(self, cell: &str) -> Result<NaiveDateTime, Fault> {
+        // Decimals of a microsecond that the unit has: its number is that many powers of ten smaller.
+        let power = match self {
+            Self::Seconds => 6,
+            Self::Milliseconds => 3,
+            Self::Microseconds => 0,
+            Self::Nanoseconds => -3,
+        };
+        let (negative, digits) = cell.strip_prefix('-').map_or((false, cell), |digits| (true, digits));
+        let (whole, fraction) = digits.split_once('.').map_or((digits, "0"), |(whole, fraction)| (whole, fraction));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) {
+            return Err(Fault::Form);
+        }
+        // Twenty digits hold every year up to 9999 in nanoseconds.
+        if whole.len() > 20 || fraction.len() > 12 {
+            return Err(Fault::OutOfRange);
+        }
+        // In billionths of the unit's thousandth: 10^-12 of the unit.
+        let number: i128 = format!("{whole}{fraction:0<12}").parse().map_err(|_| Fault::OutOfRange)?;
+        let divisor = 10_i128.pow(u32::try_from(12 - power).map_err(|_| Fault::OutOfRange)?);
+        if number % divisor != 0 {
+            return Err(Fault::TooFine);
+        }
+        let micros = i64::try_from(number / divisor).map_err(|_| Fault::OutOfRange)?;
+        let moment = DateTime::from_timestamp_micros(if negative { -micros } else { micros });
+        Ok(moment.ok_or(Fault::OutOfRange)?.naive_utc())
+    }
+}
+
+/// Where the local times of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZoneOf {
+    /// All of them in one zone.
+    Source(Zone),
+    /// Each in the zone that another cell of its record names.
+    Cell,
+    /// Nobody knows, and the column does not ask.
+    None,
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// `YYYY-MM-DD`.
+    Date,
+    /// `HH:MM:SS.ffffff`.
+    Time,
+    /// A moment in UTC.
+    Timestamp,
+    /// Date and time of a clock, wherever it stands.
+    LocalTimestamp,
+}
+
+/// How the dates or times of a column are written.
+#[derive(Clone, Debug)]
+pub struct TimeRule {
+    /// Forms, tried in turn.
+    pub forms: Vec<TimeForm>,
+    /// Years and names of months.
+    pub calendar: Calendar,
+    /// What the column holds.
+    pub wanted: Wanted,
+    /// Where its local times are.
+    pub zone: ZoneOf,
+    /// Which times are meant that are not exactly one.
+    pub doubtful: Doubtful,
+}
+
+impl TimeRule {
+    fn write(&self, cell: &str, zone: Option<&str>, out: &mut String) -> Result<(), Fault> {
+        let mut fault = Fault::Form;
+        for form in &self.forms {
+            match form.read(cell, &self.calendar) {
+                Ok(moment) => return self.finish(moment, zone, out),
+                Err(Fault::Form) => {}
+                Err(other) => fault = other,
+            }
+        }
+        Err(fault)
+    }
+
+    fn finish(&self, moment: Moment, zone: Option<&str>, out: &mut String) -> Result<(), Fault> {
+        let Moment { date, time, zone: own } = moment;
+        let local = || date.map(|date| date.and_time(time)).ok_or(Fault::Form);
+        match self.wanted {
+            Wanted::Time if date.is_some() => return Err(Fault::Form),
+            Wanted::Time => push_time(time, out),
+            Wanted::Date if time != NaiveTime::MIN => return Err(Fault::TimeOfDay),
+            Wanted::Date => push_date(date.ok_or(Fault::Form)?, out)?,
+            Wanted::LocalTimestamp => push_moment(local()?, out)?,
+            Wanted::Timestamp => {
+                let zone = match (own, self.zone, zone) {
+                    (Some(own), ..) => own,
+                    (None, ZoneOf::Source(zone), _) => zone,
+                    (None, ZoneOf::Cell, Some(name)) => Zone::parse(name).ok_or(Fault::UnknownZone)?,
+                    (None, ..) => return Err(Fault::UnknownZone),
+                };
+                push_moment(to_utc(local()?, zone, self.doubtful)?, out)?;
+                out.push('Z');
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of a cell.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// As it stands: the plain form of the column's type.
+    Plain,
+    /// A number.
+    Number(Box<NumberForm>),
+    /// The unit of a number.
+    Unit(Box<NumberForm>),
+    /// A date or time.
+    Time(Box<TimeRule>),
+    /// A time that is counted.
+    Epoch(Epoch),
+    /// Words for true, and words for false.
+    Words(Vec<String>, Vec<String>),
+    /// Values in the place of others.
+    Map(HashMap<String, String>),
+}
+
+/// How the cells of a column are read.
+#[derive(Clone, Debug)]
+pub struct CellForm {
+    /// What stands around each value.
+    pub clean: Clean,
+    /// Cells that have no value.
+    pub null_values: Vec<String>,
+    /// The part of a cell that counts: the first group of the pattern.
+    pub part: Option<Regex>,
+    /// How that is read.
+    pub value: Value,
+}
+
+impl CellForm {
+    /// Whether a cell has no value.
+    #[must_use]
+    pub fn is_null(&self, cell: Cell<'_>) -> bool {
+        let text = self.clean.apply(cell.text);
+        self.null_values.iter().any(|null| null == text)
+    }
+
+    /// Appends the plain form of `cell` to `out`; `zone` is the cell that names its zone. Returns whether there is a value.
+    ///
+    /// # Errors
+    /// What is wrong with the cell; `out` is then as it was.
+    pub fn write(&self, cell: Cell<'_>, zone: Option<&str>, out: &mut String) -> Result<bool, Fault> {
+        let mut text = self.clean.apply(cell.text);
+        if self.null_values.iter().any(|null| null == text) {
+            return Ok(false);
+        }
+        if cell.kind == CellKind::Error {
+            return Err(Fault::ErrorCell);
+        }
+        if let Some(pattern) = &self.part {
+            let found = pattern.captures(text).ok_or(Fault::NoMatch)?;
+            text = found.get(1).or_else(|| found.get(0)).map_or("", |group| group.as_str());
+            if text.is_empty() {
+                return Ok(false);
+            }
+        }
+        let start = out.len();
+        let outcome = self.write_value(Cell { text, kind: cell.kind }, zone, out);
+        if outcome.is_err() {
+            out.truncate(start);
+        }
+        outcome
+    }
+
+    fn write_value(&self, cell: Cell<'_>, zone: Option<&str>, out: &mut String) -> Result<bool, Fault> {
+        let Cell { text, kind } = cell;
+        match &self.value {
+            Value::Plain => {
+                if kind == CellKind::Number {
+                    all_digits_kept(text)?;
+                }
+                out.push_str(text);
+            }
+            // A number of a workbook has no marks of its sender's.
+            Value::Number(form) if kind == CellKind::Number => {
+                NumberForm { whole: form.whole, ..NumberForm::default() }.write(text, out)?;
+            }
+            Value::Number(form) => form.write(text, out)?,
+            Value::Unit(_) if kind == CellKind::Number => return Ok(false),
+            Value::Unit(form) => match form.unit(text)? {
+                Some(unit) => out.push_str(unit),
+                None => return Ok(false),
+            },
+            Value::Time(rule) if kind == CellKind::Moment => workbook_rule(rule)?.write(text, zone, out)?,
+            Value::Time(rule) => rule.write(text, zone, out)?,
+            Value::Epoch(epoch) => {
+                push_moment(epoch.read(text)?, out)?;
+                out.push('Z');
+            }
+            Value::Words(yes, _) if yes.iter().any(|word| word == text) => out.push_str("true"),
+            Value::Words(_, no) if no.iter().any(|word| word == text) => out.push_str("false"),
+            Value::Words(..) => return Err(Fault::Word),
+            Value::Map(map) => out.push_str(map.get(text).ok_or(Fault::Unmapped)?),
+        }
+        Ok(true)
+    }
+
+    /// What the source says of the cells of the column, for messages.
+    #[must_use]
+    pub fn declared(&self, fault: Fault) -> String {
+        if let (Fault::NoMatch, Some(pattern)) = (fault, &self.part) {
+            return pattern.as_str().to_owned();
+        }
+        match &self.value {
+            Value::Plain | Value::Map(_) => String::new(),
+            Value::Number(form) | Value::Unit(form) => form.describe(),
+            Value::Time(rule) => rule.forms.iter().map(TimeForm::text).collect::<Vec<_>>().join(" or "),
+            Value::Epoch(epoch) => epoch.name().into(),
+            Value::Words(yes, no) => {
+                yes.iter().chain(no).map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+}
+
+/// A workbook keeps 15 digits of a number; a longer one is not what somebody wrote.
+fn all_digits_kept(number: &str) -> Result<(), Fault> {
+    let digits = number.trim_start_matches(['-', '0', '.']).bytes().filter(u8::is_ascii_digit).count();
+    if digits > 15 { Err(Fault::LostDigits) } else { Ok(()) }
+}
+
+/// The same rule for true dates and times.
+fn workbook_rule(rule: &TimeRule) -> Result<TimeRule, Fault> {
+    let form = if rule.wanted == Wanted::Time { "%H:%M:%S%.f" } else { "%Y-%m-%dT%H:%M:%S%.f" };
+    let forms = vec![TimeForm::parse(form).map_err(|_| Fault::Form)?];
+    Ok(TimeRule { forms, ..rule.clone() })
+}
+
+fn push_moment(moment: NaiveDateTime, out: &mut String) -> Result<(), Fault> {
+    push_date(moment.date(), out)?;
+    out.push('T');
+    push_time(moment.time(), out);
+    Ok(())
+}
+
+fn push_date(date: NaiveDate, out: &mut String) -> Result<(), Fault> {
+    let year = u32::try_from(date.year()).ok().filter(|year| (1..=9999).contains(year)).ok_or(Fault::OutOfRange)?;
+    push_number(year, 4, out);
+    out.push('-');
+    push_number(date.month(), 2, out);
+    out.push('-');
+    push_number(date.day(), 2, out);
+    Ok(())
+}
+
+fn push_time(time: NaiveTime, out: &mut String) {
+    push_number(time.hour(), 2, out);
+    out.push(':');
+    push_number(time.minute(), 2, out);
+    out.push(':');
+    push_number(time.second(), 2, out);
+    let micros = time.nanosecond() / 1000;
+    if micros > 0 {
+        out.push('.');
+        push_number(micros, 6, out);
+    }
+}
+
+fn push_number(number: u32, width: u32, out: &mut String) {
+    for power in (0..width).rev() {
+        let digit = u8::try_from(number / 10_u32.pow(power) % 10).unwrap_or(0);
+        out.push(char::from(b'0' + digit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(value: Value) -> CellForm {
+        CellForm { clean: Clean::default(), null_values: vec![String::new(), "-".into()], part: None, value }
+    }
+
+    fn times(forms: &[&str], wanted: Wanted, zone: ZoneOf) -> CellForm {
+        form(Value::Time(Box::new(TimeRule {
+            forms: forms.iter().map(|form| TimeForm::parse(form).unwrap()).collect(),
+            calendar: Calendar::default(),
+            wanted,
+            zone,
+            doubtful: Doubtful::default(),
+        })))
+    }
+
+    fn write(form: &CellForm, cell: Cell<'_>, zone: Option<&str>) -> Result<Option<String>, Fault> {
+        let mut out = String::from("x");
+        let outcome = form.write(cell, zone, &mut out);
+        assert!(outcome == Ok(true) || out == "x");
+        outcome.map(|value| value.then(|| out[1..].to_owned()))
+    }
+
+    fn value(form: &CellForm, cell: &str) -> Result<Option<String>, Fault> {
+        write(form, Cell::text(cell), None)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "what is compared with it may be an error")]
+    fn some(text: &str) -> Result<Option<String>, Fault> {
+        Ok(Some(text.to_owned()))
+    }
+
+    #[test]
+    fn what_stands_around_a_value_is_taken_off_as_declared() {
+        let all = Clean { trim: true, excel_text: true, apostrophes: true };
+        for (cell, expected) in [
+            ("\t20250310 ", "20250310"),
+            ("=\"000037\"", "000037"),
+            ("'5101770012348831'", "5101770012348831"),
+            ("'0042", "0042"),
+            (" =\" a \" ", "a"),
+            ("\u{3000}x\u{a0}", "x"),
+            ("=\"", "=\""),
+            ("'", ""),
+        ] {
+            assert_eq!(all.apply(cell), expected, "{cell:?}");
+            assert_eq!(Clean::default().apply(cell), cell);
+        }
+    }
+
+    #[test]
+    fn a_null_mark_is_one_after_the_cell_is_cleaned() {
+        let mut plain = form(Value::Plain);
+        assert_eq!((value(&plain, "-"), value(&plain, " - ")), (Ok(None), some(" - ")));
+        plain.clean.trim = true;
+        assert_eq!((value(&plain, " - "), value(&plain, " ")), (Ok(None), Ok(None)));
+    }
+
+    #[test]
+    fn a_local_time_becomes_utc_and_a_date_stays_one() {
+        let shanghai = ZoneOf::Source(Zone::parse("Asia/Shanghai").unwrap());
+        let form = times(&["%Y-%m-%d %H:%M:%S%.f", "%Y/%m/%d"], Wanted::Timestamp, shanghai);
+        assert_eq!(value(&form, "2025-03-08 00:49:05"), some("2025-03-07T16:49:05Z"));
+        assert_eq!(value(&form, "2025-03-08 00:49:05.25"), some("2025-03-07T16:49:05.250000Z"));
+        assert_eq!(value(&form, "2025/03/08"), some("2025-03-07T16:00:00Z"));
+        assert_eq!(value(&form, "2025/02/30"), Err(Fault::NoSuchDate));
+        assert_eq!(value(&form, "08/03/2025"), Err(Fault::Form));
+        assert_eq!(value(&form, "0001-01-01 00:00:00"), Err(Fault::OutOfRange));
+
+        let date = times(&["%Y%m%d", "%Y-%m-%d %H:%M:%S"], Wanted::Date, shanghai);
+        assert_eq!(value(&date, "20250310"), some("2025-03-10"));
+        assert_eq!(value(&date, "2025-03-10 00:00:00"), some("2025-03-10"));
+        assert_eq!(value(&date, "2025-03-10 00:00:01"), Err(Fault::TimeOfDay));
+
+        let time = times(&["%H:%M"], Wanted::Time, ZoneOf::None);
+        assert_eq!(value(&time, "09:51"), some("09:51:00"));
+        let local = times(&["%d.%m.%Y %H:%M:%S"], Wanted::LocalTimestamp, ZoneOf::None);
+        assert_eq!(value(&local, "23.01.2025 00:08:32"), some("2025-01-23T00:08:32"));
+    }
+
+    #[test]
+    fn a_zone_may_stand_in_another_cell_or_in_the_time() {
+        let form = times(&["%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%:z"], Wanted::Timestamp, ZoneOf::Cell);
+        let at = |cell, zone| write(&form, Cell::text(cell), zone);
+        assert_eq!(at("2025-11-09 03:46:32", Some("Europe/Amsterdam")), some("2025-11-09T02:46:32Z"));
+        assert_eq!(at("2025-11-09 03:46:32-05:00", None), some("2025-11-09T08:46:32Z"));
+        assert_eq!(at("2025-11-09 03:46:32", Some("Nowhere")), Err(Fault::UnknownZone));
+        assert_eq!(at("2025-11-09 03:46:32", None), Err(Fault::UnknownZone));
+    }
+
+    #[test]
+    fn counted_times_are_exact() {
+        for (epoch, cell, expected) in [
+            (Epoch::Seconds, "1766361603.96", "2025-12-22T00:00:03.960000Z"),
+            (Epoch::Milliseconds, "1766361603960", "2025-12-22T00:00:03.960000Z"),
+            (Epoch::Microseconds, "-1", "1969-12-31T23:59:59.999999Z"),
+            (Epoch::Nanoseconds, "1766361603960001000", "2025-12-22T00:00:03.960001Z"),
+            (Epoch::Milliseconds, "0.001", "1970-01-01T00:00:00.000001Z"),
+        ] {
+            assert_eq!(value(&form(Value::Epoch(epoch)), cell), some(expected), "{cell}");
+        }
+        for (epoch, cell, fault) in [
+            (Epoch::Nanoseconds, "1766361603960001001", Fault::TooFine),
+            (Epoch::Seconds, "1.0000001", Fault::TooFine),
+            (Epoch::Seconds, "1e9", Fault::Form),
+            (Epoch::Seconds, "+1", Fault::Form),
+            (Epoch::Seconds, "1.", Fault::Form),
+            (Epoch::Seconds, "999999999999", Fault::OutOfRange),
+            (Epoch::Seconds, "999999999999999999999", Fault::OutOfRange),
+        ] {
+            assert_eq!(value(&form(Value::Epoch(epoch)), cell), Err(fault), "{cell}");
+        }
+    }
+
+    #[test]
+    fn words_and_maps_know_what_they_list_and_nothing_else() {
+        let words = form(Value::Words(vec!["Yes".into()], vec!["No".into()]));
+        assert_eq!(
+            (value(&words, "Yes"), value(&words, "No"), value(&words, "-")),
+            (some("true"), some("false"), Ok(None))
+        );
+        assert_eq!(value(&words, "yes"), Err(Fault::Word));
+        let map = form(Value::Map(HashMap::from([("买入".into(), "48".into())])));
+        assert_eq!((value(&map, "买入"), value(&map, "卖出")), (some("48"), Err(Fault::Unmapped)));
+    }
+
+    #[test]
+    fn a_part_of_a_cell_may_count_alone() {
+        let isin = CellForm { part: Some(Regex::new(r"ISIN (\w+)$").unwrap()), ..form(Value::Plain) };
+        assert_eq!(value(&isin, "Quill & Pine Ltd / ISIN GB00ZQ31KX73"), some("GB00ZQ31KX73"));
+        assert_eq!(value(&isin, "Quill & Pine Ltd"), Err(Fault::NoMatch));
+        assert_eq!(value(&isin, "-"), Ok(None));
+    }
+
+    #[test]
+    fn cells_of_a_workbook_are_what_they_are() {
+        let number = |text| Cell { text, kind: CellKind::Number };
+        let moment = |text| Cell { text, kind: CellKind::Moment };
+        let comma =
+            form(Value::Number(Box::new(NumberForm { decimal_mark: ',', whole: true, ..NumberForm::default() })));
+        assert_eq!(write(&comma, number("4.99"), None), some("4.99"));
+        assert_eq!(write(&comma, number("1700.0"), None), some("1700"));
+        assert_eq!(value(&comma, "4,99"), some("4.99"));
+        let text = form(Value::Plain);
+        assert_eq!(write(&text, number("300861"), None), some("300861"));
+        assert_eq!(write(&text, number("4200096707290865"), None), Err(Fault::LostDigits));
+        assert_eq!(write(&text, number("0.000000123456789012345"), None), some("0.000000123456789012345"));
+        assert_eq!(write(&text, Cell { text: "#N/A", kind: CellKind::Error }, None), Err(Fault::ErrorCell));
+
+        let zone = ZoneOf::Source(Zone::parse("Asia/Shanghai").unwrap());
+        let time = times(&["%Y%m%d"], Wanted::Timestamp, zone);
+        assert_eq!(write(&time, moment("2025-01-12T23:14:59"), None), some("2025-01-12T15:14:59Z"));
+        assert_eq!(
+            write(&times(&["%Y%m%d"], Wanted::Date, zone), moment("2025-01-12T00:00:00"), None),
+            some("2025-01-12")
+        );
+        assert_eq!(write(&times(&["%H:%M"], Wanted::Time, zone), moment("23:14:59"), None), some("23:14:59"));
+        assert_eq!(write(&time, number("20250112"), None), some("2025-01-11T16:00:00Z"));
+    }
+}

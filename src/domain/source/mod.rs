@@ -1,0 +1,23 @@
+//! How a sender writes a table, as `[[source]]` declares it: everything exact, nothing guessed.
+
+pub mod binding;
+pub mod cell_form;
+mod column_definition;
+mod columns;
+mod definition;
+pub mod fault;
+pub mod kind;
+pub mod layout;
+mod layout_definition;
+pub mod model;
+pub mod number;
+pub mod row;
+mod schema;
+pub mod split;
+mod time_definition;
+pub mod time_form;
+mod time_items;
+mod values;
+pub mod zone;
+
+pub use definition::parse_sources;

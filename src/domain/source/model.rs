@@ -1,0 +1,132 @@
+//! A source: how one sender writes the table of a dataset.
+
+use regex::Regex;
+
+use super::cell_form::{CellForm, Clean, Value};
+use super::layout::{Format, Layout};
+use crate::domain::expression::Expression;
+use crate::domain::files::Files;
+
+/// How one sender writes a table.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name, unlike that of any other source of the dataset.
+    pub name: String,
+    /// The members of a zip archive that it reads.
+    pub member: Option<String>,
+    /// What its files consist of.
+    pub format: Format,
+    /// Where the table is in them.
+    pub layout: Layout,
+    /// What stands around the cells of its header.
+    pub clean: Clean,
+    /// One for each column of the dataset, in the dataset's order.
+    pub columns: Vec<SourceColumn>,
+    /// The totals that its footer tells, by the column of the dataset that they add up.
+    pub totals: Vec<String>,
+    pub(super) files: Files,
+}
+
+impl Source {
+    /// Checks whether an object key is that of one of its files.
+    #[must_use]
+    pub fn claims(&self, key: &str) -> bool {
+        self.files.claim(key)
+    }
+
+    /// What the keys of its files begin with: each pattern up to its first wildcard.
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.files.prefixes()
+    }
+}
+
+/// Where the values of a column come from.
+#[derive(Clone, Debug)]
+pub struct SourceColumn {
+    /// The column of the dataset.
+    pub name: String,
+    /// Where its value is.
+    pub origin: Origin,
+    /// How it is written.
+    pub form: CellForm,
+    /// The header of the cell that names the zone of its times.
+    pub zone_header: Option<Named>,
+    /// What tells the year of its dates.
+    pub year: Option<YearFrom>,
+}
+
+impl SourceColumn {
+    /// Whether its value is the unit of a number.
+    #[must_use]
+    pub fn is_unit(&self) -> bool {
+        matches!(self.form.value, Value::Unit(_))
+    }
+}
+
+/// A column of a file, by what its header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The names that it has had, any of them.
+    pub names: Vec<String>,
+    /// Which of several columns with that name, from 1. Otherwise there must be one alone.
+    pub nth: Option<usize>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// From the cell below a header.
+    Header {
+        /// The header.
+        header: Named,
+        /// Whether a file may lack it; the value is then null.
+        optional: bool,
+    },
+    /// From the cell at this place of the record, from 0.
+    Position(usize),
+    /// From several cells, with a blank between them.
+    Join {
+        /// Their headers.
+        headers: Vec<Named>,
+        /// Whether the value is null where one of them is empty. Otherwise all of them must be.
+        partial: bool,
+    },
+    /// From what is not in the record.
+    Outside(Outside, Option<Regex>),
+    /// The same for every record.
+    Constant(String),
+    /// The number of the record in its file, from 1.
+    Record,
+    /// The line on which the record begins.
+    Line,
+    /// An expression over the cells of the record.
+    Expression(Expression),
+}
+
+impl Origin {
+    /// Whether the value is a text that the sender wrote.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        matches!(self, Self::Header { .. } | Self::Position(_) | Self::Join { .. } | Self::Outside(..))
+    }
+}
+
+/// What tells a value besides the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// The object's key.
+    Key,
+    /// The first line before the header that the pattern matches.
+    Preamble,
+    /// The name of the member, the sheet or the section.
+    Part,
+}
+
+/// Where a year is told that the dates of a column lack.
+#[derive(Clone, Debug)]
+pub struct YearFrom {
+    /// By what.
+    pub origin: Outside,
+    /// Its first group is the year, its second, if it has one, the month of the statement.
+    pub pattern: Regex,
+}

@@ -1,0 +1,542 @@
+//! A number as a sender writes it becomes plain digits: signs, separators, units, percent and exponents are taken off
+//! exactly as they are declared, and anything else is refused.
+
+use regex::Regex;
+use serde::Deserialize;
+
+use super::fault::Fault;
+
+/// How a negative number may be written, besides with a `-` before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Negative {
+    /// `(5.00)`.
+    Parentheses,
+    /// `5.00-`.
+    Trailing,
+    /// `−5.00`, with the minus sign U+2212.
+    Unicode,
+}
+
+/// What a percent sign does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Percent {
+    /// `12.5%` is 12.5.
+    Keep,
+    /// `12.5%` is 0.125.
+    Divide,
+}
+
+/// The most digits that a number may have; no column holds as many.
+const MOST_DIGITS: usize = 400;
+
+/// How the numbers of a column are written.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that a user declares")]
+pub struct NumberForm {
+    /// Between the whole number and its decimals.
+    pub decimal_mark: char,
+    /// Between groups of three digits; the same one within a number.
+    pub thousands: Vec<char>,
+    /// Signs that may stand before or after a number.
+    pub currency: Vec<String>,
+    /// Units that may stand after a number.
+    pub units: Vec<String>,
+    /// What a unit after a number looks like, besides those. It matches the whole unit.
+    pub unit_pattern: Option<Regex>,
+    /// How a negative number may be written.
+    pub negative: Vec<Negative>,
+    /// Whether a `+` may stand before a number.
+    pub plus: bool,
+    /// What a percent sign does; without it none is allowed.
+    pub percent: Option<Percent>,
+    /// Whether a number may have an exponent.
+    pub exponent: bool,
+    /// Whether `.5` and `5.` are numbers.
+    pub bare_point: bool,
+    /// Whether decimals that are all zeros are left out, since the column has none.
+    pub whole: bool,
+}
+
+impl Default for NumberForm {
+    fn default() -> Self {
+        Self {
+            decimal_mark: '.',
+            thousands: Vec::new(),
+            currency: Vec::new(),
+            units: Vec::new(),
+            unit_pattern: None,
+            negative: Vec::new(),
+            plus: false,
+            percent: None,
+            exponent: false,
+            bare_point: false,
+            whole: false,
+        }
+    }
+}
+
+impl NumberForm {
+    /// Appends the plain digits of `cell` to `out`.
+    ///
+    /// # Errors
+    /// What is wrong with the cell; `out` is then as it was.
+    pub fn write(&self, cell: &str, out: &mut String) -> Result<(), Fault> {
+        let start = out.len();
+        let outcome = self.read(cell, out).map(|_| ());
+        if outcome.is_err() {
+            out.truncate(start);
+        }
+        outcome
+    }
+
+    /// The unit or currency sign of `cell`, if it has one.
+    ///
+    /// # Errors
+    /// What is wrong with the cell.
+    pub fn unit<'c>(&self, cell: &'c str) -> Result<Option<&'c str>, Fault> {
+        self.read(cell, &mut String::new())
+    }
+
+    /// What is declared, for messages.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut said = vec![format!("decimal mark {:?}", self.decimal_mark)];
+        if !self.thousands.is_empty() {
+            said.push(format!("thousands {:?}", self.thousands.iter().collect::<String>()));
+        }
+        let signs: Vec<String> = self.currency.iter().chain(&self.units).map(|sign| format!("{sign:?}")).collect();
+        if !signs.is_empty() {
+            said.push(format!("units {}", signs.join(" ")));
+        }
+        if let Some(pattern) = &self.unit_pattern {
+            said.push(format!("units {pattern}"));
+        }
+        said.join(", ")
+    }
+
+    fn read<'c>(&self, cell: &'c str, out: &mut String) -> Result<Option<&'c str>, Fault> {
+        let start = out.len();
+        let mut rest = cell;
+        let mut marks = Marks::default();
+        if self.negative.contains(&Negative::Parentheses)
+            && let Some(inner) = rest.strip_prefix('(').and_then(|inner| inner.strip_suffix(')'))
+        {
+            marks.sign(true)?;
+            rest = inner;
+        }
+        while let Some(shorter) = self.take_before(rest, &mut marks)? {
+            rest = shorter;
+        }
+        let (exponent, mut rest) = self.digits(rest, out)?;
+        while !rest.is_empty() {
+            rest = self.take_after(rest, &mut marks)?;
+        }
+        let digits = start..out.len();
+        let shift = exponent - 2 * i64::from(self.percent == Some(Percent::Divide));
+        if self.percent == Some(Percent::Divide) && !marks.percent {
+            return Err(Fault::NoPercent);
+        }
+        if shift != 0 {
+            let shifted = shifted(&out[digits], shift)?;
+            out.truncate(start);
+            out.push_str(&shifted);
+        }
+        if self.whole
+            && let Some(point) = out[start..].find('.')
+            && out[start + point + 1..].bytes().all(|digit| digit == b'0')
+        {
+            out.truncate(start + point);
+        }
+        if marks.negative == Some(true) {
+            out.insert(start, '-');
+        }
+        Ok(marks.unit)
+    }
+
+    /// Takes one sign or currency off the front; `None` where the number begins.
+    fn take_before<'c>(&self, text: &'c str, marks: &mut Marks<'c>) -> Result<Option<&'c str>, Fault> {
+        let Some(first) = text.chars().next().filter(|first| !first.is_ascii_digit()) else { return Ok(None) };
+        let minus = first == '-' || first == '\u{2212}' && self.negative.contains(&Negative::Unicode);
+        if minus || first == '+' && self.plus {
+            marks.sign(minus)?;
+            return Ok(Some(&text[first.len_utf8()..]));
+        }
+        let sign = self.currency.iter().find_map(|sign| text.strip_prefix(sign.as_str()));
+        let Some(rest) = sign else { return Ok(None) };
+        marks.unit(&text[..text.len() - rest.len()])?;
+        Ok(Some(rest.trim_start_matches(is_blank)))
+    }
+
+    /// Takes the percent sign, unit, currency or sign off that follows the number; what follows it then.
+    fn take_after<'c>(&self, text: &'c str, marks: &mut Marks<'c>) -> Result<&'c str, Fault> {
+        let text = text.trim_start_matches(is_blank);
+        if let Some(rest) = text.strip_prefix('%')
+            && self.percent.is_some()
+            && !std::mem::replace(&mut marks.percent, true)
+        {
+            return Ok(rest);
+        }
+        if let Some(rest) = text.strip_prefix('-')
+            && self.negative.contains(&Negative::Trailing)
+        {
+            marks.sign(true)?;
+            return Ok(rest);
+        }
+        // The longest, so that "m" does not hide "mn".
+        let known = self.units.iter().chain(&self.currency).filter(|unit| text.starts_with(unit.as_str()));
+        if let Some(unit) = known.max_by_key(|unit| unit.len()) {
+            marks.unit(&text[..unit.len()])?;
+            return Ok(&text[unit.len()..]);
+        }
+        if self.unit_pattern.as_ref().is_some_and(|pattern| pattern.is_match(text)) {
+            marks.unit(text)?;
+            return Ok("");
+        }
+        Err(Fault::NotNumber)
+    }
+
+    /// Appends the digits at the start of `text`, without separators and with a point; the exponent, and what follows.
+    fn digits<'c>(&self, text: &'c str, out: &mut String) -> Result<(i64, &'c str), Fault> {
+        let start = out.len();
+        let mut rest = push_digits(text, out);
+        let mut group = out.len() - start;
+        let mut separator = None;
+        while let Some(mark) = rest.chars().next()
+            && self.thousands.contains(&mark)
+            && rest[mark.len_utf8()..].starts_with(|next: char| next.is_ascii_digit())
+        {
+            if group > 3 || group == 0 || separator.is_some_and(|one| one != mark) {
+                return Err(Fault::Grouping);
+            }
+            separator = Some(mark);
+            let before = out.len();
+            rest = push_digits(&rest[mark.len_utf8()..], out);
+            group = out.len() - before;
+            if group != 3 {
+                return Err(Fault::Grouping);
+            }
+        }
+        let whole = out.len() - start;
+        if let Some(behind) = rest.strip_prefix(self.decimal_mark) {
+            let decimals = behind.bytes().take_while(u8::is_ascii_digit).count();
+            if !self.bare_point && (whole == 0 || decimals == 0) || whole + decimals == 0 {
+                return Err(Fault::NotNumber);
+            }
+            if whole == 0 {
+                out.push('0');
+            }
+            if decimals > 0 {
+                out.push('.');
+            }
+            rest = push_digits(behind, out);
+        } else if whole == 0 {
+            return Err(Fault::NotNumber);
+        }
+        if out.len() - start > MOST_DIGITS {
+            return Err(Fault::Exponent);
+        }
+        match self.exponent.then(|| exponent_at(rest)).flatten() {
+            Some((exponent, length)) => Ok((exponent?, &rest[length..])),
+            None => Ok((0, rest)),
+        }
+    }
+}
+
+/// What stood around a number.
+#[derive(Default)]
+struct Marks<'c> {
+    negative: Option<bool>,
+    unit: Option<&'c str>,
+    percent: bool,
+}
+
+impl<'c> Marks<'c> {
+    fn sign(&mut self, negative: bool) -> Result<(), Fault> {
+        match self.negative.replace(negative) {
+            None => Ok(()),
+            Some(_) => Err(Fault::TwoSigns),
+        }
+    }
+
+    fn unit(&mut self, unit: &'c str) -> Result<(), Fault> {
+        match self.unit.replace(unit) {
+            None => Ok(()),
+            Some(_) => Err(Fault::TwoUnits),
+        }
+    }
+}
+
+fn is_blank(character: char) -> bool {
+    matches!(character, ' ' | '\u{a0}' | '\u{202f}')
+}
+
+fn push_digits<'c>(text: &'c str, out: &mut String) -> &'c str {
+    let length = text.bytes().take_while(u8::is_ascii_digit).count();
+    out.push_str(&text[..length]);
+    &text[length..]
+}
+
+/// The exponent at the start of `text`, and how many bytes it takes.
+fn exponent_at(text: &str) -> Option<(Result<i64, Fault>, usize)> {
+    let signed = text.strip_prefix(['e', 'E'])?;
+    let digits = signed.strip_prefix(['+', '-']).unwrap_or(signed);
+    let count = digits.bytes().take_while(u8::is_ascii_digit).count();
+    if count == 0 {
+        return None;
+    }
+    let length = text.len() - digits.len() + count;
+    let number = text[1..length].strip_prefix('+').unwrap_or(&text[1..length]);
+    Some((number.parse().map_err(|_| Fault::Exponent), length))
+}
+
+/// `digits` times ten to the power of `shift`, with a digit before the point and none of the zeros that it adds itself in
+/// front.
+fn shifted(digits: &str, shift: i64) -> Result<String, Fault> {
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    if all.bytes().all(|digit| digit == b'0') {
+        return Ok("0".into());
+    }
+    let length = i64::try_from(all.len()).map_err(|_| Fault::Exponent)?;
+    let most = i64::try_from(MOST_DIGITS).map_err(|_| Fault::Exponent)?;
+    let point = i64::try_from(whole.len()).map_err(|_| Fault::Exponent)?.saturating_add(shift);
+    if point > most || point < -most {
+        return Err(Fault::Exponent);
+    }
+    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
+    let text = if point <= 0 {
+        format!("0.{}{all}", zeros(-point))
+    } else if point >= length {
+        format!("{all}{}", zeros(point - length))
+    } else {
+        let (before, behind) = all.split_at(usize::try_from(point).unwrap_or(0));
+        format!("{before}.{behind}")
+    };
+    let kept = text.trim_start_matches('0');
+    Ok(if kept.starts_with('.') { format!("0{kept}") } else { kept.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn write(form: &NumberForm, cell: &str) -> Result<String, Fault> {
+        let mut out = String::from("before ");
+        form.write(cell, &mut out).map(|()| out["before ".len()..].to_owned())
+    }
+
+    fn plain() -> NumberForm {
+        NumberForm::default()
+    }
+
+    #[test]
+    fn what_is_not_declared_is_refused() {
+        for (cell, expected) in [("12.50", "12.50"), ("-0.5", "-0.5"), ("007", "007")] {
+            assert_eq!(write(&plain(), cell).unwrap(), expected);
+        }
+        for cell in [
+            "", "-", ".5", "5.", "1,000", "1 000", "+5", "5-", "(5)", "$5", "5元", "5%", "1e5", "--5", "５", " 5", "5 ",
+        ] {
+            assert!(write(&plain(), cell).is_err(), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_comma_is_one_only_where_it_is_declared() {
+        let comma = NumberForm { decimal_mark: ',', ..plain() };
+        assert_eq!(write(&comma, "10,799").unwrap(), "10.799");
+        assert_eq!(write(&comma, "10.799"), Err(Fault::NotNumber));
+        assert_eq!(write(&plain(), "10,799"), Err(Fault::NotNumber));
+    }
+
+    #[test]
+    fn thousands_are_groups_of_three() {
+        let form = NumberForm { thousands: vec![',', '\u{a0}', '’'], ..plain() };
+        assert_eq!(write(&form, "-1,234,567.50").unwrap(), "-1234567.50");
+        assert_eq!(write(&form, "1\u{a0}234").unwrap(), "1234");
+        assert_eq!(write(&form, "1’234.5").unwrap(), "1234.5");
+        assert_eq!(write(&form, "1234").unwrap(), "1234");
+        for cell in ["1,23", "1,2345", "1234,567", "1,234’567", "12,34,567"] {
+            assert_eq!(write(&form, cell), Err(Fault::Grouping), "{cell:?}");
+        }
+        for cell in [",123", "1,,234", "1,234,", "1.234,567"] {
+            assert!(write(&form, cell).is_err(), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn a_sign_stands_once_and_where_it_may() {
+        let form = NumberForm {
+            negative: vec![Negative::Parentheses, Negative::Trailing, Negative::Unicode],
+            plus: true,
+            currency: vec!["$".into(), "€".into()],
+            thousands: vec![','],
+            ..plain()
+        };
+        for (cell, expected) in [
+            ("(5)", "-5"),
+            ("5-", "-5"),
+            ("−5", "-5"),
+            ("+5", "5"),
+            ("($10,614.48)", "-10614.48"),
+            ("-$3,491.75", "-3491.75"),
+            ("$-5", "-5"),
+            ("5 €", "5"),
+            ("$ 5", "5"),
+        ] {
+            assert_eq!(write(&form, cell).unwrap(), expected, "{cell:?}");
+        }
+        for cell in ["(-5)", "-5-", "+-5", "(5-)", "(5", "5)", "$5€", "$$5", "£5"] {
+            assert!(write(&form, cell).is_err(), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_dropped_or_told() {
+        let form = NumberForm {
+            units: vec!["m".into(), "mn".into()],
+            unit_pattern: Some(Regex::new(r"^(?:[A-Z]{3,4}|\([A-Z]{2}\))$").unwrap()),
+            thousands: vec![','],
+            ..plain()
+        };
+        for (cell, number, unit) in [
+            ("7,020.0m", "7020.0", Some("m")),
+            ("3mn", "3", Some("mn")),
+            ("0.00000219SOL", "0.00000219", Some("SOL")),
+            ("-5,448.48(CN)", "-5448.48", Some("(CN)")),
+            ("5 USDT", "5", Some("USDT")),
+            ("5", "5", None),
+        ] {
+            assert_eq!(write(&form, cell).unwrap(), number, "{cell:?}");
+            assert_eq!(form.unit(cell).unwrap(), unit, "{cell:?}");
+        }
+        assert_eq!(write(&form, "5.79(已退款20.00)"), Err(Fault::NotNumber));
+        assert!(write(&form, "5mm").is_err() && write(&form, "m5").is_err());
+    }
+
+    #[test]
+    fn percent_is_kept_or_divided_as_declared() {
+        let percent = |percent| NumberForm { percent: Some(percent), plus: true, ..plain() };
+        let (keep, divide) = (percent(Percent::Keep), percent(Percent::Divide));
+        assert_eq!(write(&keep, "+1.31%").unwrap(), "1.31");
+        assert_eq!(write(&keep, "1.31").unwrap(), "1.31");
+        for (cell, expected) in
+            [("12.5%", "0.125"), ("-0.25%", "-0.0025"), ("1234%", "12.34"), ("100%", "1.00"), ("0%", "0")]
+        {
+            assert_eq!(write(&divide, cell).unwrap(), expected, "{cell:?}");
+        }
+        assert_eq!(write(&divide, "12.5"), Err(Fault::NoPercent));
+        assert!(write(&keep, "1%%").is_err());
+    }
+
+    #[test]
+    fn an_exponent_moves_the_point_and_nothing_else() {
+        let form = NumberForm { exponent: true, ..plain() };
+        for (cell, expected) in [
+            ("1.9E-4", "0.00019"),
+            ("-4.2352E-7", "-0.00000042352"),
+            ("1e3", "1000"),
+            ("1.50e+1", "15.0"),
+            ("2.500e3", "2500"),
+            ("12.345e1", "123.45"),
+            ("0e99", "0"),
+            ("7.8226", "7.8226"),
+        ] {
+            assert_eq!(write(&form, cell).unwrap(), expected, "{cell:?}");
+        }
+        for cell in ["1e999999999999999999999", "1e500", "1e-500", "1e", "e5", "1e+-5", "1e5.0"] {
+            assert!(write(&form, cell).is_err(), "{cell:?}");
+        }
+        assert!(write(&plain(), "1.9E-4").is_err());
+    }
+
+    #[test]
+    fn a_point_may_lack_a_digit_where_that_is_declared() {
+        let form = NumberForm { bare_point: true, ..plain() };
+        assert_eq!(write(&form, ".7314").unwrap(), "0.7314");
+        assert_eq!(write(&form, "-5.").unwrap(), "-5");
+        assert_eq!(write(&form, "."), Err(Fault::NotNumber));
+    }
+
+    #[test]
+    fn a_column_without_decimals_takes_those_that_are_zero() {
+        let form = NumberForm { whole: true, thousands: vec![','], ..plain() };
+        assert_eq!(write(&form, "1,700.00").unwrap(), "1700");
+        assert_eq!(write(&form, "1,700.50").unwrap(), "1700.50");
+    }
+
+    proptest! {
+        /// A number written with any marks is read back; without their declaration it is refused or the same.
+        #[test]
+        fn a_number_comes_back_from_every_form(
+            whole in 0_u64..10_000_000_000,
+            decimals in "[0-9]{0,6}",
+            negative in any::<bool>(),
+            comma in any::<bool>(),
+            grouped in any::<bool>(),
+            parentheses in any::<bool>(),
+            before in prop::sample::select(vec!["", "$", "€ "]),
+            after in prop::sample::select(vec!["", "元", " USD", "%"]),
+        ) {
+            let mark = if comma { ',' } else { '.' };
+            let separator = if comma { '.' } else { ',' };
+            let mut digits = whole.to_string();
+            if grouped {
+                let mut at = digits.len();
+                while at > 3 {
+                    at -= 3;
+                    digits.insert(at, separator);
+                }
+            }
+            let plain_decimals = if decimals.is_empty() { String::new() } else { format!(".{decimals}") };
+            let decimals = if decimals.is_empty() { String::new() } else { format!("{mark}{decimals}") };
+            let sign = if negative { "-" } else { "" };
+            let expected = format!("{sign}{whole}{plain_decimals}");
+            let unit = !before.is_empty() && !after.is_empty() && after != "%";
+            let cell = if parentheses && negative {
+                format!("({before}{digits}{decimals}{after})")
+            } else {
+                format!("{sign}{before}{digits}{decimals}{after}")
+            };
+            let form = NumberForm {
+                decimal_mark: mark,
+                thousands: vec![separator],
+                currency: vec!["$".into(), "€".into()],
+                units: vec!["元".into(), "USD".into()],
+                negative: vec![Negative::Parentheses],
+                percent: Some(Percent::Keep),
+                ..plain()
+            };
+            if unit {
+                prop_assert_eq!(write(&form, &cell), Err(Fault::TwoUnits));
+            } else {
+                prop_assert_eq!(write(&form, &cell), Ok(expected.clone()));
+            }
+            // Undeclared, it is refused or taken as it stands.
+            prop_assert!(write(&plain(), &cell).is_ok_and(|text| text == cell) || write(&plain(), &cell).is_err());
+        }
+
+        /// The point moves as in arithmetic with 128 bits.
+        #[test]
+        fn shifting_is_exact(number in 1_u64..10_000_000, decimals in 0_u32..7, shift in -8_i64..7) {
+            let text = if decimals == 0 {
+                number.to_string()
+            } else {
+                let power = 10_u64.pow(decimals);
+                format!("{}.{:0width$}", number / power, number % power, width = decimals as usize)
+            };
+            let moved = shifted(&text, shift).unwrap();
+            let (whole, fraction) = moved.split_once('.').unwrap_or((&moved, ""));
+            // number * 10^(shift - decimals), scaled by 10^24.
+            let scale = |power: i64| 10_i128.pow(u32::try_from(power).unwrap());
+            let expected = i128::from(number) * scale(24 + shift - i64::from(decimals));
+            let digits: i128 = format!("{whole}{fraction}").parse().unwrap();
+            prop_assert_eq!(digits * scale(24 - i64::try_from(fraction.len()).unwrap()), expected);
+            prop_assert!(whole == "0" || !whole.starts_with('0'));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Local times of a declared zone become UTC, or are refused: nothing is shifted by a guess.
+
+use chrono::{MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
+use chrono_tz::Tz;
+use serde::Deserialize;
+
+use super::fault::Fault;
+
+/// Where local times are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zone {
+    /// Always the same number of seconds before or after UTC.
+    Fixed(i32),
+    /// A zone with a history.
+    Named(Tz),
+}
+
+impl Zone {
+    /// UTC.
+    pub const UTC: Self = Self::Fixed(0);
+
+    /// Reads the name of a zone (`Europe/Paris`), or an offset (`Z`, `+08:00`, `-0330`, `+8`, `UTC+8`).
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "Z" | "UTC" | "GMT" => return Some(Self::UTC),
+            _ => {}
+        }
+        if let Ok(zone) = text.parse::<Tz>() {
+            return Some(Self::Named(zone));
+        }
+        let offset = text.strip_prefix("UTC").or_else(|| text.strip_prefix("GMT")).unwrap_or(text);
+        match offset_at(offset.as_bytes(), Colon::Free)? {
+            (seconds, length) if length == offset.len() => Some(Self::Fixed(seconds)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the hours and minutes of an offset stand apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colon {
+    /// `+0800`, or `+08:00` as well.
+    Free,
+    /// `+08:00` alone.
+    Needed,
+}
+
+/// The offset in seconds at the start of `text`, and how many bytes it takes. `Z` is one of zero.
+pub(super) fn offset_at(text: &[u8], colon: Colon) -> Option<(i32, usize)> {
+    let (sign, rest) = match text {
+        [b'Z', ..] => return Some((0, 1)),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let digit = |at: usize| rest.get(at).filter(|byte| byte.is_ascii_digit()).map(|byte| i32::from(byte - b'0'));
+    let two = |at: usize| digit(at).zip(digit(at + 1)).map(|(tens, ones)| tens * 10 + ones);
+    let (hours, hour_digits) = match two(0) {
+        Some(hours) => (hours, 2),
+        None => (digit(0)?, 1),
+    };
+    let has_colon = rest.get(hour_digits) == Some(&b':');
+    let (minutes, length) = match two(hour_digits + usize::from(has_colon)) {
+        Some(minutes) if has_colon => (minutes, hour_digits + 3),
+        Some(minutes) if colon == Colon::Free && hour_digits == 2 => (minutes, 4),
+        _ if has_colon || colon == Colon::Needed => return None,
+        _ => (0, hour_digits),
+    };
+    let seconds = hours * 3600 + minutes * 60;
+    (minutes < 60 && seconds <= 18 * 3600).then_some((sign * seconds, length + 1))
+}
+
+/// Which of two moments a local time means that came twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fold {
+    /// The first, before the clocks went back.
+    First,
+    /// The second, after that.
+    Second,
+}
+
+/// By which clock a local time was read that the clocks skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gap {
+    /// By the one before it went forward.
+    Before,
+    /// By the one after that.
+    After,
+}
+
+/// What a source says of local times that are not exactly one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doubtful {
+    /// For times that came twice; otherwise they are refused.
+    pub fold: Option<Fold>,
+    /// For times that were skipped; otherwise they are refused.
+    pub gap: Option<Gap>,
+}
+
+/// The moment, in UTC, of a local time.
+///
+/// # Errors
+/// `Skipped` or `Repeated` where the time is not exactly one moment and `doubtful` does not say which it means.
+pub fn to_utc(local: NaiveDateTime, zone: Zone, doubtful: Doubtful) -> Result<NaiveDateTime, Fault> {
+    let seconds = match zone {
+        Zone::Fixed(seconds) => seconds,
+        Zone::Named(zone) => match zone.offset_from_local_datetime(&local) {
+            MappedLocalTime::Single(offset) => offset.fix().local_minus_utc(),
+            MappedLocalTime::Ambiguous(one, other) => {
+                let (one, other) = (one.fix().local_minus_utc(), other.fix().local_minus_utc());
+                match doubtful.fold.ok_or(Fault::Repeated)? {
+                    // The clock that is further ahead of UTC reads a local time earlier.
+                    Fold::First => one.max(other),
+                    Fold::Second => one.min(other),
+                }
+            }
+            MappedLocalTime::None => skipped(local, zone, doubtful.gap.ok_or(Fault::Skipped)?)?,
+        },
+    };
+    local.checked_sub_signed(TimeDelta::seconds(seconds.into())).ok_or(Fault::OutOfRange)
+}
+
+/// The offset before or after the gap in which `local` lies. A gap is at most a day long (Samoa left one out).
+fn skipped(local: NaiveDateTime, zone: Tz, gap: Gap) -> Result<i32, Fault> {
+    let aside = match gap {
+        Gap::Before => TimeDelta::hours(-25),
+        Gap::After => TimeDelta::hours(25),
+    };
+    let there = local.checked_add_signed(aside).ok_or(Fault::OutOfRange)?;
+    match zone.offset_from_local_datetime(&there) {
+        MappedLocalTime::Single(offset) => Ok(offset.fix().local_minus_utc()),
+        _ => Err(Fault::Skipped),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utc(local: &str, zone: &str, doubtful: Doubtful) -> Result<String, Fault> {
+        let local = NaiveDateTime::parse_from_str(local, "%Y-%m-%d %H:%M").unwrap();
+        let utc = to_utc(local, Zone::parse(zone).unwrap(), doubtful)?;
+        Ok(utc.format("%Y-%m-%d %H:%M").to_string())
+    }
+
+    #[test]
+    fn a_zone_is_a_name_or_an_offset() {
+        for (text, seconds) in [
+            ("Z", 0),
+            ("UTC", 0),
+            ("+08:00", 28_800),
+            ("+0800", 28_800),
+            ("-0330", -12_600),
+            ("+8", 28_800),
+            ("UTC+8", 28_800),
+            ("GMT-05:00", -18_000),
+        ] {
+            assert_eq!(Zone::parse(text), Some(Zone::Fixed(seconds)), "{text}");
+        }
+        assert_eq!(Zone::parse("Asia/Shanghai"), Some(Zone::Named(chrono_tz::Asia::Shanghai)));
+        for unknown in ["", "Mars/Olympus", "asia/shanghai", "+", "+1:5", "+08:60", "+19:00", "+08:00x", "8", "+080"] {
+            assert_eq!(Zone::parse(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn an_offset_may_be_asked_for_its_colon() {
+        assert_eq!(offset_at(b"+08:00 x", Colon::Needed), Some((28_800, 6)));
+        assert_eq!(offset_at(b"+0800", Colon::Needed), None);
+        assert_eq!(offset_at(b"Z", Colon::Needed), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_local_time_is_the_moment_that_its_zone_had() {
+        let none = Doubtful::default();
+        assert_eq!(utc("2025-01-12 23:14", "Asia/Shanghai", none).unwrap(), "2025-01-12 15:14");
+        assert_eq!(utc("2025-07-01 12:00", "Europe/London", none).unwrap(), "2025-07-01 11:00");
+        assert_eq!(utc("2025-12-01 12:00", "Europe/London", none).unwrap(), "2025-12-01 12:00");
+        assert_eq!(utc("2025-12-01 12:00", "+05:30", none).unwrap(), "2025-12-01 06:30");
+    }
+
+    #[test]
+    fn a_time_that_was_skipped_or_came_twice_is_refused() {
+        let none = Doubtful::default();
+        assert_eq!(utc("2025-03-30 02:30", "Europe/Berlin", none), Err(Fault::Skipped));
+        assert_eq!(utc("2025-10-26 02:30", "Europe/Berlin", none), Err(Fault::Repeated));
+        assert_eq!(utc("2011-12-30 12:00", "Pacific/Apia", none), Err(Fault::Skipped));
+    }
+
+    #[test]
+    fn a_source_may_say_which_time_is_meant() {
+        let folds = [(Fold::First, "2025-10-26 00:30"), (Fold::Second, "2025-10-26 01:30")];
+        for (fold, expected) in folds {
+            let doubtful = Doubtful { fold: Some(fold), gap: None };
+            assert_eq!(utc("2025-10-26 02:30", "Europe/Berlin", doubtful).unwrap(), expected);
+        }
+        let gaps = [(Gap::Before, "2025-03-30 01:30"), (Gap::After, "2025-03-30 00:30")];
+        for (gap, expected) in gaps {
+            let doubtful = Doubtful { fold: None, gap: Some(gap) };
+            assert_eq!(utc("2025-03-30 02:30", "Europe/Berlin", doubtful).unwrap(), expected);
+        }
+    }
+}
