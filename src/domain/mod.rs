@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod calendar;
 pub mod column;
+mod column_definition;
 pub mod dataset;
 mod datasets;
 mod definition;

@@ -1,0 +1,120 @@
+//! The text of a column in the definition of a dataset becomes a column.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::column::{Column, Constraint, Literal};
+use super::definition_text::DefinitionText;
+use super::expression::unknown;
+use super::rule::Severity;
+use super::types::{Options, registration};
+
+/// A column as a definition writes it.
+#[derive(Deserialize)]
+pub(super) struct ColumnDefinition {
+    pub(super) name: Spanned<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Spanned<String>,
+    #[serde(default)]
+    required: bool,
+    min_length: Option<u32>,
+    max_length: Option<u32>,
+    min: Option<Literal>,
+    above: Option<Literal>,
+    max: Option<Literal>,
+    below: Option<Literal>,
+    allowed: Option<Vec<Literal>>,
+    pattern: Option<String>,
+    #[serde(default)]
+    encrypt: bool,
+    #[serde(default)]
+    severity: BTreeMap<String, Severity>,
+    /// What is left is an option of the type.
+    #[serde(flatten)]
+    options: BTreeMap<String, toml::Value>,
+}
+
+/// What a definition may say of every column.
+const OF_EVERY_COLUMN: &[&str] = &[
+    "name",
+    "type",
+    "required",
+    "min_length",
+    "max_length",
+    "min",
+    "above",
+    "max",
+    "below",
+    "allowed",
+    "pattern",
+    "encrypt",
+    "severity",
+];
+/// Options that every type takes, although only decimals use them: earlier versions read over them.
+const READ_OVER: &[&str] = &["precision", "scale"];
+
+/// Reads a column with a name that was read before.
+pub(super) fn read_column(
+    source: &DefinitionText<'_>,
+    name: String,
+    at: &Spanned<ColumnDefinition>,
+) -> Result<Column, String> {
+    let definition = at.get_ref();
+    let registration =
+        registration(definition.kind.get_ref()).map_err(|message| source.error(&definition.kind, message))?;
+    read_options(source, at, registration.options)?;
+    let kind = registration.kind(&Options(definition.options.clone()));
+    let kind = kind.map_err(|message| source.error(&definition.kind, message))?;
+    let given = [
+        definition.min_length.map(Constraint::MinLength),
+        definition.max_length.map(Constraint::MaxLength),
+        definition.min.clone().map(Constraint::Min),
+        definition.above.clone().map(Constraint::Above),
+        definition.max.clone().map(Constraint::Max),
+        definition.below.clone().map(Constraint::Below),
+        definition.allowed.clone().map(Constraint::Allowed),
+        definition.pattern.clone().map(Constraint::Pattern),
+    ];
+    let mut constraints = Vec::new();
+    for constraint in given.into_iter().flatten() {
+        constraint
+            .check(&kind)
+            .map_err(|message| source.error(&definition.name, format!("column {name}: {message}")))?;
+        let severity = definition.severity.get(constraint.rule()).copied().unwrap_or_default();
+        if severity == Severity::Warning && matches!(constraint, Constraint::MaxLength(_)) {
+            return Err(source.error(
+                &definition.name,
+                format!("column {name}: max_length cannot warn: the table would refuse the row"),
+            ));
+        }
+        constraints.push((constraint, severity));
+    }
+    let has = |rule: &str| constraints.iter().any(|(constraint, _)| constraint.rule() == rule);
+    if let Some(rule) = definition.severity.keys().find(|rule| !has(rule)) {
+        return Err(source.error(
+            &definition.name,
+            format!("column {name}: severity of {rule:?}, a rule that the column does not have"),
+        ));
+    }
+    Ok(Column { name, kind, required: definition.required, constraints, encrypt: definition.encrypt })
+}
+
+/// Refuses an option that neither every column nor the type has, where it stands.
+pub(super) fn read_options(
+    source: &DefinitionText<'_>,
+    at: &Spanned<ColumnDefinition>,
+    of_type: &[&str],
+) -> Result<(), String> {
+    let known = [OF_EVERY_COLUMN, of_type].concat();
+    let strange =
+        at.get_ref().options.keys().find(|name| !known.contains(&name.as_str()) && !READ_OVER.contains(&name.as_str()));
+    let Some(name) = strange else { return Ok(()) };
+    // The span of a table is that of its header; its options stand below, up to the next.
+    let (begin, rest) = (at.span().start, &source.text[at.span().start..]);
+    let text = &rest[..rest.find("\n[").unwrap_or(rest.len())];
+    let begins_a_line = |(place, _): &(usize, &str)| text[..*place].trim_end_matches([' ', '\t']).ends_with('\n');
+    let place = text.match_indices(name.as_str()).find(begins_a_line).map_or(0, |(place, _)| place);
+    Err(source.error_at(begin + place, unknown("option", name, &known)))
+}
