@@ -1,6 +1,6 @@
 //! The text of a definition becomes a dataset; what is wrong is told with file and line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -44,7 +44,6 @@ struct Definition {
 fn default_null_values() -> Vec<String> {
     ["", "NULL", "null", "None"].map(String::from).to_vec()
 }
-
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -84,7 +84,7 @@ impl<R: Read> Lines<R> {
             // A CR or half a character at the end may belong to what is read next.
             searched = rest.len().saturating_sub(2) & !1;
             if rest.len() > LONGEST_RECORD {
-                return Err(SplitError::TooLong(self.next.number));
+                return Err(SplitError::TooLong(self.next.number, LONGEST_RECORD));
             }
             if self.at_end {
                 let length = rest.len();
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn a_line_that_does_not_end_is_refused() {
         let mut lines = Lines::new(io::repeat(b'x'), form(UTF_8)).unwrap();
-        assert!(matches!(lines.read(), Err(SplitError::TooLong(1))));
+        assert!(matches!(lines.read(), Err(SplitError::TooLong(1, LONGEST_RECORD))));
     }
 
     proptest! {

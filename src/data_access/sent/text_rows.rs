@@ -123,7 +123,7 @@ impl<R: Read> TextRows<R> {
                 self.keep_first(row, dialect);
                 Ok(())
             }
-            Some(_) if row.raw.len() > most => Err(SplitError::TooLong(row.line)),
+            Some(_) if row.raw.len() > most => Err(SplitError::TooLong(row.line, most)),
             Some(quote) => {
                 let lines = memchr::memchr_iter(b'\n', &row.text().as_bytes()[..quote]).count();
                 Err(SplitError::OpenQuote(row.line + i64::try_from(lines).unwrap_or(0)))
