@@ -426,18 +426,18 @@ async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed()
     assert_eq!(world.query("select count(*) from etl.load").await, "0");
 }
 
-/// The code block of the README that begins with this line.
-fn readme_block(first_line: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let start = readme.find(first_line).expect("the README has this block");
-    readme[start..].split("```").next().expect("the block ends").to_owned()
+/// The code block of `docs/datasets.md` that begins with this line.
+fn documented_block(first_line: &str) -> String {
+    let page = include_str!("../../docs/datasets.md");
+    let start = page.find(first_line).expect("the page has this block");
+    page[start..].split("```").next().expect("the block ends").to_owned()
 }
 
 #[tokio::test]
-async fn the_dataset_of_the_readme_works_as_it_stands() {
+async fn the_documented_dataset_works_as_it_stands() {
     let folder = Scratch::new("dataset");
-    std::fs::write(folder.path().join("quote.toml"), readme_block("# mine/datasets/quote.toml")).unwrap();
-    std::fs::write(folder.path().join("V1__quote.sql"), readme_block("-- mine/migrations/V1__quote.sql")).unwrap();
+    std::fs::write(folder.path().join("quote.toml"), documented_block("# mine/datasets/quote.toml")).unwrap();
+    std::fs::write(folder.path().join("V1__quote.sql"), documented_block("-- mine/migrations/V1__quote.sql")).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
     world.migrate(Some(folder.path())).await;
     let quotes = "stock_code,bid,seen_at\n600000,0,2025-12-22T14:30:00\n600001,10000,2025-12-22T14:30:00\n6,1,2025-12-22T14:30:00\n";

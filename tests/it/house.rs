@@ -89,23 +89,6 @@ fn the_domain_knows_arrays_in_its_types_alone() {
     }
 }
 
-/// A promise of the README or of SECURITY.md is one that a test proves.
-#[test]
-fn every_test_that_a_promise_names_exists() {
-    let tests = sources("tests/it");
-    let mut named = 0;
-    let promises = concat!(include_str!("../../README.md"), include_str!("../../SECURITY.md"));
-    for name in promises.split('`').filter(|text| text.contains("::") && !text.contains(' ')) {
-        let (module, test) = name.split_once("::").unwrap();
-        let file = Path::new("tests/it").join(format!("{module}.rs"));
-        let (_, code) =
-            tests.iter().find(|(path, _)| *path == file).unwrap_or_else(|| panic!("{name}: no such module"));
-        assert!(code.contains(&format!("fn {test}()")), "{name}: no such test");
-        named += 1;
-    }
-    assert!(named > 30, "only {named} tests are named");
-}
-
 #[test]
 fn no_file_is_longer_than_600_lines() {
     for folder in ["src", "tests", "benches", "examples"] {

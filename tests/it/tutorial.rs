@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::Scratch;
-use crate::world::empty_database;
+use crate::world::{empty_database, query};
 
 /// The fenced blocks of a page: language, content, and the file that the last line before names, if it names one.
 fn blocks(page: &str) -> Vec<(&str, String, Option<&str>)> {
@@ -22,12 +22,46 @@ fn blocks(page: &str) -> Vec<(&str, String, Option<&str>)> {
     found
 }
 
+/// The path with the programs of this build first.
+fn path() -> String {
+    let programs = Path::new(env!("CARGO_BIN_EXE_small-etl")).parent().unwrap();
+    format!("{}:{}", programs.display(), std::env::var("PATH").unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_file_of_the_readme_loads_and_its_bad_rows_are_explained_as_shown() {
+    let (url, _) = empty_database().await;
+    let scratch = Scratch::new("readme");
+    let page = include_str!("../../README.md");
+    let section = page.split("\n## Your first file\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let (mut commands, mut shown, mut said) = (0, 0, String::new());
+    for (language, content, _) in blocks(section) {
+        if language == "text" {
+            assert!(said.contains(content.trim()), "{content} is not in {said}");
+            shown += 1;
+            continue;
+        }
+        for command in content.lines().filter(|line| !line.starts_with("export DATABASE_URL=")) {
+            let mut shell = Command::new("bash");
+            let shell = shell.args(["-c", command]).current_dir(scratch.path());
+            let output = shell.env("PATH", path()).env("DATABASE_URL", &url).output().unwrap();
+            // `validate` ends with 1 because it finds bad rows.
+            let expected = i32::from(command.contains(" validate "));
+            assert_eq!(output.status.code(), Some(expected), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+            said += &String::from_utf8(output.stdout).unwrap();
+            commands += 1;
+        }
+    }
+    assert_eq!((commands, shown), (5, 1));
+    let rows = query(&url, "select count(*) from asset").await;
+    let to_mend = fs::read_to_string(scratch.path().join("mend.csv")).unwrap().lines().count();
+    assert_eq!((rows.as_str(), to_mend), ("990", 11));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_on_a_further_dataset_holds_line_by_line() {
     let (url, _) = empty_database().await;
     let scratch = Scratch::new("tutorial");
-    let programs = Path::new(env!("CARGO_BIN_EXE_small-etl")).parent().unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let (mut written, mut shown, mut said) = (0, 0, String::new());
     for (language, content, file) in blocks(include_str!("../../docs/add-a-dataset.md")) {
         match (language, file) {
@@ -37,7 +71,7 @@ async fn the_page_on_a_further_dataset_holds_line_by_line() {
                 let output = Command::new("bash")
                     .args(["-c", &script])
                     .current_dir(scratch.path())
-                    .env("PATH", &path)
+                    .env("PATH", path())
                     .env("DATABASE_URL", &url)
                     .output()
                     .unwrap();

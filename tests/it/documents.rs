@@ -1,0 +1,158 @@
+//! The documents: what they name exists, and what they say in two languages is the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const GUARANTEES: &str = include_str!("../../docs/guarantees.md");
+const README: &str = include_str!("../../README.md");
+const README_ZH: &str = include_str!("../../README.zh-CN.md");
+
+/// Every Markdown file for people: at the root, below `docs/`, and in `events/`. Path below the root, and text.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in ["", "docs", "docs/decisions", "events"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                found.push((path.strip_prefix(root).unwrap().to_owned(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 30, "only {} documents", found.len());
+    found
+}
+
+/// The pieces of code in a line of text: what stands between two backticks.
+fn code(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// The lines of a page outside of its fenced blocks.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut fenced = false;
+    page.lines().filter(move |line| {
+        let fence = line.starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+/// What `name` looks like if it is that of a test: `module::a_sentence_in_snake_case`.
+fn as_test(name: &str) -> Option<(&str, &str)> {
+    let (module, test) = name.split_once("::")?;
+    let plain =
+        |text: &str| text.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+    (plain(module) && plain(test) && test.matches('_').count() >= 2).then_some((module, test))
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let mut named = 0;
+    for (document, text) in documents() {
+        for (module, test) in prose(&text).flat_map(code).filter_map(as_test) {
+            let file = format!("{}/tests/it/{module}.rs", env!("CARGO_MANIFEST_DIR"));
+            let code = fs::read_to_string(&file).unwrap_or_default();
+            assert!(code.contains(&format!("fn {test}()")), "{}: no test {module}::{test}", document.display());
+            named += 1;
+        }
+    }
+    assert!(named > 150, "only {named} tests are named");
+}
+
+#[test]
+fn every_guarantee_names_a_test() {
+    let mut promises = 0;
+    for row in GUARANTEES
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| promise") && !line.starts_with("| ---"))
+    {
+        let proof = row.rsplit(" | ").next().unwrap();
+        assert!(code(proof).any(|name| as_test(name).is_some()), "no test proves: {row}");
+        promises += 1;
+    }
+    assert!(promises > 50, "only {promises} promises");
+}
+
+/// The relative links of a page: their targets, without those that lead to other servers.
+fn links(page: &str) -> Vec<&str> {
+    prose(page)
+        .flat_map(|line| line.split("](").skip(1).filter_map(|rest| rest.split(')').next()))
+        .filter(|target| !target.contains("://"))
+        .collect()
+}
+
+/// The name that a heading has in a link: letters, digits and hyphens, as hosts of Markdown make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().chars();
+    let kept = kept.filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+    kept.map(|letter| if letter == ' ' { '-' } else { letter.to_ascii_lowercase() }).collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut followed = 0;
+    for (document, text) in documents() {
+        for link in links(&text) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let here = root.join(&document);
+            let target = if path.is_empty() { here } else { here.parent().unwrap().join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", document.display());
+            if !heading.is_empty() {
+                let page = fs::read_to_string(&target).unwrap();
+                let found = prose(&page).filter(|line| line.starts_with('#')).any(|line| anchor(line) == heading);
+                assert!(found, "{}: {link}: no such heading", document.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 80, "only {followed} links");
+}
+
+#[test]
+fn the_index_names_every_page() {
+    let index = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/README.md")).unwrap();
+    let linked = links(&index);
+    for (document, _) in documents() {
+        let Ok(page) = document.strip_prefix("docs") else { continue };
+        assert!(
+            page == Path::new("README.md") || linked.contains(&page.to_str().unwrap()),
+            "{} is not in the index",
+            page.display()
+        );
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    for (name, text) in [("README.md", README), ("README.zh-CN.md", README_ZH)] {
+        assert!(text.lines().count() < 200, "{name} has {} lines", text.lines().count());
+    }
+}
+
+/// The commands of a page: the lines of its blocks of shell without their comments.
+fn commands(page: &str) -> Vec<&str> {
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks
+        .flat_map(str::lines)
+        .map(|line| line.split(" #").next().unwrap().trim_end())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+#[test]
+fn the_readme_has_the_same_commands_links_and_figures_in_both_languages() {
+    assert!(commands(README).len() >= 8);
+    assert_eq!(commands(README), commands(README_ZH));
+    let shared = |page| {
+        let mut targets = links(page);
+        targets.retain(|target| !target.starts_with("README"));
+        targets.sort_unstable();
+        targets.dedup();
+        targets.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shared(README), shared(README_ZH));
+    let headings = |page: &str| page.lines().filter(|line| line.starts_with("## ")).count();
+    assert_eq!(headings(README), headings(README_ZH));
+}
