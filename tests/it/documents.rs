@@ -1,7 +1,9 @@
 //! The documents: what they name exists, and what they say in two languages is the same.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const GUARANTEES: &str = include_str!("../../docs/guarantees.md");
 const README: &str = include_str!("../../README.md");
@@ -141,8 +143,63 @@ fn commands(page: &str) -> Vec<&str> {
         .collect()
 }
 
+fn help(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_small-etl")).args(arguments).arg("--help").output().unwrap();
+    assert!(output.status.success(), "small-etl {arguments:?} --help");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
-fn the_readme_has_the_same_commands_links_and_figures_in_both_languages() {
+fn every_command_and_option_in_a_block_of_shell_exists() {
+    let mut seen = BTreeSet::new();
+    for (document, text) in documents() {
+        for line in commands(&text) {
+            let Some((_, command)) = line.split_once("small-etl ").filter(|(before, _)| before.trim().is_empty())
+            else {
+                continue;
+            };
+            let words: Vec<&str> = command.split('|').next().unwrap().split_whitespace().collect();
+            let help = help(&words[..1]);
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                let option = option.split('=').next().unwrap();
+                assert!(help.contains(option), "{}: {line}: no option {option}", document.display());
+            }
+            seen.insert(words[0].to_owned());
+        }
+    }
+    assert!(seen.len() >= 8, "only {seen:?}");
+}
+
+#[test]
+fn the_page_on_the_command_line_lists_every_command() {
+    let page = include_str!("../../docs/command-line.md");
+    let help = help(&[]);
+    let listed = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    for name in names {
+        assert!(page.contains(&format!("`{name} ")) || page.contains(&format!("`{name}`")), "{name} is missing");
+    }
+}
+
+#[test]
+fn every_target_of_make_that_a_document_names_exists() {
+    let makefile = include_str!("../../Makefile");
+    let mut named = 0;
+    for (document, text) in documents() {
+        let shell = commands(&text);
+        for command in prose(&text).flat_map(code).chain(shell) {
+            let target = command.split(" make ").nth(1).or_else(|| command.strip_prefix("make "));
+            let Some(target) = target.and_then(|rest| rest.split_whitespace().next()) else { continue };
+            let exists = makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+            assert!(exists, "{}: make {target}", document.display());
+            named += 1;
+        }
+    }
+    assert!(named > 30, "only {named} targets");
+}
+
+#[test]
+fn the_readme_has_the_same_commands_and_links_in_both_languages() {
     assert!(commands(README).len() >= 8);
     assert_eq!(commands(README), commands(README_ZH));
     let shared = |page| {
