@@ -97,7 +97,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         let request = Request { location: Location::of(&file), ..request.clone() };
         return Box::pin(run_in_span(context, database, &request)).await;
     }
-    if let Some(reason) = no_file(request) {
+    if let Some(reason) = why_skipped(database, request).await? {
         return skip(reason);
     }
     let Some(dataset) = choose_dataset(&context.datasets, request)? else {
@@ -170,12 +170,12 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         ended => ended,
     };
     let ending = outcome?;
-    if claim.returned && ending.status != LoadStatus::Interrupted {
+    let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(&object));
+    let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
+    if claim.returned && rest.is_none() {
         // The object came back to this content after another one. Its rows have to win over those of that one.
         return Box::pin(run_in_span(context, database, request)).await;
     }
-    let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(&object));
-    let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
     Ok(LoadReport {
         reason: ending.reason.map(|reason| reason.name().to_owned()),
         counts: Some(ending.counts),
@@ -186,6 +186,18 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         resume_after: ending.resume_after,
         ..report(ending.status, claim.load_id, claim.attempt)
     })
+}
+
+/// Why the location is not one of a file. A marker is a file if a load of it has begun, so that the load ends.
+async fn why_skipped(database: &Database, request: &Request) -> Result<Option<&'static str>> {
+    let reason = no_file(request, false);
+    let Location::S3 { bucket, key, .. } = &request.location else { return Ok(reason) };
+    if reason.is_none() || no_file(request, true).is_some() {
+        return Ok(reason);
+    }
+    let keys = [key.as_str()];
+    let begun = retrying(|| database.unfinished(bucket, &keys)).await?;
+    Ok(reason.filter(|_| begun.is_empty()))
 }
 
 /// The file for which the arrival of a manifest is news, since its load waits for it: some, where the location is that of
@@ -260,6 +272,9 @@ impl FileWork<'_> {
             validated,
             deadline: deadline.clone(),
         };
+        if self.claim.late && !self.await_batches().await? {
+            return self.interrupt(read).await;
+        }
         match self.load_everywhere(&work).await {
             Ok(Loading::Done) => {}
             Ok(Loading::OutOfTime) => return self.interrupt(read).await,
@@ -308,6 +323,15 @@ impl FileWork<'_> {
             tracing::info!(loader = name, rows = work.validated.accepted, "delivered");
         }
         Ok(Loading::Done)
+    }
+
+    /// Waits for batches that do not know of this load. Returns whether the time was enough.
+    async fn await_batches(&self) -> Result<bool> {
+        tokio::select! {
+            awaited = retrying(|| self.database.await_batches(&self.claim.dataset)) => awaited.map(|()| true),
+            lost = self.keep_lease() => Err(lost),
+            () = self.request.deadline.passed() => Ok(false),
+        }
     }
 
     /// Waits for the manifest that the dataset requires, as long as there is time.
@@ -421,9 +445,19 @@ impl FileWork<'_> {
         }
         let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
         let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        let datasets = Datasets::frozen(files).map_err(Error::configuration)?;
-        let datasets = with_rules(datasets, &self.context.pipelines)?;
+        // Frozen text cannot be mended, so a program that no longer reads it must not wait for that.
+        let unreadable = |error| Error::system("read the definitions of the first claim", error);
+        let datasets = Datasets::frozen(files).map_err(|error| unreadable(Error::configuration(error)))?;
+        let datasets = with_rules(datasets, &self.context.pipelines).map_err(unreadable)?;
         Ok(Arc::new(datasets.with_latest_version(latest_version)))
+    }
+
+    /// The definitions in force, or those of this program if it cannot read them: such a load must end, too.
+    async fn datasets_to_end_by(&self) -> Result<Arc<Datasets>> {
+        match self.datasets_in_force().await {
+            Err(error) if error.kind() == ErrorKind::System => Ok(Arc::clone(&self.context.datasets)),
+            datasets => datasets,
+        }
     }
 
     /// Renews the lease while the file is staged; returns only when it is lost.
@@ -472,7 +506,7 @@ impl FileWork<'_> {
         if self.claim.attempt > 1 || self.request.progress.written() > 0 {
             // What others wait for may be committed.
             let ledger = &self.context.pipeline(&self.claim.dataset)?.ledger;
-            ledger.release(self.database, self.claim, &*self.datasets_in_force().await?).await?;
+            ledger.release(self.database, self.claim, &*self.datasets_to_end_by().await?).await?;
         }
         let (reason, error) = (Some(reason), Some(message.as_str()));
         let closing = Closing { status, reason, error, read, statistics: &Value::Null, stalled: true };
@@ -483,7 +517,7 @@ impl FileWork<'_> {
     where
         S: Stream<Item = Result<RejectedChunk>>,
     {
-        let datasets = self.datasets_in_force().await?;
+        let datasets = self.datasets_to_end_by().await?;
         let dataset = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
         // There may be millions of rejects to keep. Whether the lease is lost, `close` itself finds out.
         let renewals = async {

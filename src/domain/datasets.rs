@@ -108,6 +108,13 @@ impl Datasets {
         Ok(self)
     }
 
+    /// The same set without some of its datasets.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Self {
+        let all = self.all.iter().filter(|dataset| !names.contains(&dataset.name.as_str())).cloned().collect();
+        Self { all, ..self.clone() }
+    }
+
     /// The hash of all definitions, recorded with every load.
     #[must_use]
     pub fn version(&self) -> &str {

@@ -11,7 +11,7 @@ use aws_lambda_events::event::s3::{S3Event, S3EventRecord};
 use aws_lambda_events::event::sqs::SqsEvent;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -137,7 +137,20 @@ fn files(event: Value) -> Result<Vec<Asked>> {
         Some("Object Created") => {
             let event: EventBridgeEvent<ObjectCreated> =
                 serde_json::from_value(event).map_err(|error| unreadable("the EventBridge event", error))?;
-            return Ok(vec![event.detail.into()]);
+            let ObjectCreated { bucket, object } = event.detail;
+            return Ok(vec![Asked::Load {
+                location: Location::S3 {
+                    bucket: bucket.name,
+                    key: object.key.into(),
+                    version_id: object.version_id,
+                    etag: object.etag,
+                    size: object.size,
+                    sequencer: object.sequencer,
+                    modified: event.time.and_then(in_seconds),
+                },
+                dataset: None,
+                again: false,
+            }]);
         }
         Some(kind) if kind.starts_with("Object ") && event.get("source").and_then(Value::as_str) == Some("aws.s3") => {
             return Ok(vec![Asked::Skip("the event tells of no new object")]);
@@ -178,7 +191,7 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
             etag: object.e_tag,
             size: object.size.and_then(|size| u64::try_from(size).ok()),
             sequencer: object.sequencer,
-            modified: None,
+            modified: in_seconds(record.event_time),
         },
         dataset: None,
         again: false,
@@ -219,22 +232,9 @@ struct CreatedObject {
     sequencer: Option<String>,
 }
 
-impl From<ObjectCreated> for Asked {
-    fn from(ObjectCreated { bucket, object }: ObjectCreated) -> Self {
-        Self::Load {
-            location: Location::S3 {
-                bucket: bucket.name,
-                key: object.key.into(),
-                version_id: object.version_id,
-                etag: object.etag,
-                size: object.size,
-                sequencer: object.sequencer,
-                modified: None,
-            },
-            dataset: None,
-            again: false,
-        }
-    }
+/// The time of an event as S3 tells when an object was written, which is in seconds.
+fn in_seconds(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    time.with_nanosecond(0)
 }
 
 /// A direct request, which is also how the rest of a load is asked for.

@@ -21,7 +21,7 @@ use crate::data_access::postgres::{Database, NULL, Pass, RunEnd};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::{LOCAL_BUCKET, place};
-use crate::domain::{Dataset, LoadReport, LoadStatus, ObjectVersion};
+use crate::domain::{Dataset, Datasets, LoadReport, LoadStatus, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconcile::{
     FoundFile, Receiver, Reconciliation, Scope, check_balance, check_calendar, check_rows, compare, release,
@@ -136,7 +136,11 @@ pub async fn reconcile(
     let begun = || database.begin_reconciliation(scope.bucket.as_deref(), scope.prefix.as_deref());
     let id = retrying(begun).await?;
     let mut result = Reconciliation { id, ..Reconciliation::default() };
-    let outcome = Run { context, database, scope, receiver, deadline }.run(&mut result).await;
+    let outcome = async {
+        let fit = fit_datasets(context, database, &mut result).await?;
+        Run { context, database, scope, receiver, deadline, fit }.run(&mut result).await
+    };
+    let outcome = outcome.await;
     let state = match &outcome {
         Err(_) => "failed",
         Ok(_) if result.out_of_time => "interrupted",
@@ -164,6 +168,23 @@ pub async fn reconcile(
     let missing_files = result.missing_files.len();
     tracing::info!(id, state, compared, sent, released, discrepancy_count, missing_files, "reconciled");
     Ok(result)
+}
+
+/// The datasets whose tables can take their rows. Any other is left out until someone has mended its table.
+async fn fit_datasets(context: &Context, database: &Database, result: &mut Reconciliation) -> Result<Datasets> {
+    retrying(|| database.check_ledger()).await?;
+    let mut unfit = Vec::new();
+    for dataset in context.datasets.all() {
+        match retrying(|| database.check_ready(dataset, context.datasets.version())).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Configuration => {
+                result.note(Some(&dataset.name), "unfit", error.chain(), 1);
+                unfit.push(dataset.name.as_str());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(context.datasets.without(&unfit))
 }
 
 async fn end(
@@ -213,22 +234,19 @@ struct Run<'a> {
     scope: &'a Scope,
     receiver: &'a dyn Receiver,
     deadline: &'a Deadline,
+    fit: Datasets,
 }
 
 impl Run<'_> {
     /// Returns the bucket for the report, if there is one.
     async fn run(&self, result: &mut Reconciliation) -> Result<Option<String>> {
-        let datasets = &*self.context.datasets;
-        for dataset in datasets.all() {
-            retrying(|| self.database.check_ready(dataset, datasets.version())).await?;
-        }
         let buckets = match self.scope.bucket.as_ref().or(self.context.nightly.source_bucket.as_ref()) {
             Some(bucket) => vec![bucket.clone()],
             None => retrying(|| self.database.buckets()).await?,
         };
         let compared = self.compare(&buckets, result).await;
         if self.scope.prefix.is_none() {
-            if !release(self.database, datasets, self.deadline, result).await? {
+            if !release(self.database, &self.fit, self.deadline, result).await? {
                 result.leave("release".into());
             }
             self.check_ledger(result).await?;
@@ -286,7 +304,7 @@ impl Run<'_> {
         let mut unreached = None;
         self.step(step, &parts, result, async |pass, result| {
             let (parts, until) = ((&*self.context.nightly.store, self.database), (pass, self.deadline));
-            match compare(parts, datasets, places[pass.part()], self.receiver, until, result).await {
+            match compare(parts, (datasets, &self.fit), places[pass.part()], self.receiver, until, result).await {
                 Ok(whole) => return Ok(Ended::in_time(whole)),
                 // What S3 refuses a person must mend; the rest of the run can do without.
                 Err(error) if error.kind() == ErrorKind::Configuration && self.scope.prefix.is_none() => {
@@ -398,6 +416,6 @@ impl Run<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.context.datasets.names().into_iter().map(String::from).collect()
+        self.fit.names().into_iter().map(String::from).collect()
     }
 }

@@ -29,13 +29,13 @@ impl Request {
     }
 }
 
-/// Why what is asked for is not a file, where its key tells.
-pub(super) fn no_file(request: &Request) -> Option<&'static str> {
+/// Explains why the location is not that of a file, as far as its key shows. With `begun` a load of it exists, so it counts as a file and the load ends.
+pub(super) fn no_file(request: &Request, begun: bool) -> Option<&'static str> {
     match &request.location {
         Location::S3 { key, .. } if key.as_str().ends_with('/') => {
             Some("a key that ends with / marks a folder and is no file")
         }
-        Location::S3 { key, .. } if request.dataset.is_none() && key.is_marker() => {
+        Location::S3 { key, .. } if request.dataset.is_none() && key.is_marker() && !begun => {
             Some("a hidden file or a marker, as programs leave them beside data; name its dataset to load it")
         }
         Location::S3 { key, .. } => key.flaw(),

@@ -1,6 +1,6 @@
 //! Reconcile: what lies in a bucket against what the ledger knows, and the tables against the ledger and their contract.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use crate::data_access::postgres::{Database, Pass, Release, Standing};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::file_of_manifest;
-use crate::domain::{Dataset, Datasets, Location, ObjectVersion};
+use crate::domain::{Dataset, Datasets, Location, ObjectKey, ObjectVersion};
 use crate::error::Result;
 
 /// So many entries of each kind are shown; all of them are counted.
@@ -90,7 +90,7 @@ pub trait Receiver: Send + Sync {
 pub struct Discrepancy {
     /// The dataset, where it concerns one.
     pub dataset: Option<String>,
-    /// `balance`, `row_count`, `reference`, `parked`, or the rule that a row of the table breaks.
+    /// `listing`, `unfit`, `balance`, `row_count`, `reference`, `parked`, or the rule that a row of the table breaks.
     pub check: String,
     /// What is wrong, where, and what to do.
     pub message: String,
@@ -175,14 +175,15 @@ impl Reconciliation {
     }
 }
 
-/// Lists what lies under `prefix` from where the pass goes on, and hands every file that the ledger does not have to `receiver`. Files are
+/// Lists what lies under `prefix` from where the pass goes on, and hands every file that the ledger does not have to `receiver`, but
+/// for those of datasets that are not among the `fit`, since none of them could be loaded. Files are
 /// compared by version, never by time or by the order of names. Returns whether the time was enough.
 ///
 /// # Errors
 /// `Connection` and `Configuration` of S3, the ledger or the receiver.
 pub async fn compare(
     (store, database): (&ObjectStore, &Database),
-    datasets: &Datasets,
+    (datasets, fit): (&Datasets, &Datasets),
     (bucket, prefix): (&str, &str),
     receiver: &dyn Receiver,
     (pass, deadline): (&Pass, &Deadline),
@@ -192,7 +193,17 @@ pub async fn compare(
     while deadline.has_time_for(Duration::ZERO) {
         let Some(mut keys) = listing.next_keys().await? else { return Ok(true) };
         let last = keys.iter().rev().map(|versions| versions[0].key.clone()).find(|key| key.flaw().is_none());
-        keep_claimed(&mut keys, datasets, result);
+        let markers: Vec<&str> = keys
+            .iter()
+            .map(|versions| &versions[0].key)
+            .filter(|key| key.is_marker() && key.flaw().is_none())
+            .map(ObjectKey::as_str)
+            .collect();
+        let begun = retrying(|| database.unfinished(bucket, &markers)).await?;
+        keep_claimed(&mut keys, datasets, &begun, result);
+        keys.retain(|versions| {
+            datasets.claiming(versions[0].key.as_str()).is_some_and(|dataset| fit.get(&dataset.name).is_ok())
+        });
         let versions: Vec<_> = keys.iter().flatten().collect();
         let standings = retrying(|| database.standings(bucket, &versions)).await?;
         result.compared += versions.len() as u64;
@@ -214,10 +225,16 @@ pub async fn compare(
 }
 
 /// Leaves the keys of files that some dataset claims. Those that the ledger cannot hold are reported.
-fn keep_claimed(keys: &mut Vec<Vec<ObjectVersion>>, datasets: &Datasets, result: &mut Reconciliation) {
+/// A marker is a file where a load of it has begun.
+fn keep_claimed(
+    keys: &mut Vec<Vec<ObjectVersion>>,
+    datasets: &Datasets,
+    begun: &HashSet<String>,
+    result: &mut Reconciliation,
+) {
     keys.retain(|versions| {
         let key = &versions[0].key;
-        let is_file = file_of_manifest(key).is_none() && !key.is_marker();
+        let is_file = file_of_manifest(key).is_none() && (!key.is_marker() || begun.contains(key.as_str()));
         let Some(dataset) = datasets.claiming(key.as_str()).filter(|_| is_file) else { return false };
         if let Some(flaw) = key.flaw() {
             let message = format!("{:?}: {flaw}", versions[0].display_name());
@@ -408,7 +425,7 @@ mod tests {
         };
         let mut keys: Vec<_> = keys.map(|key| vec![object(key)]).into();
         let mut result = Reconciliation::default();
-        keep_claimed(&mut keys, &datasets, &mut result);
+        keep_claimed(&mut keys, &datasets, &HashSet::new(), &mut result);
         assert_eq!(keys, [vec![object("incoming/assets/b.csv")]]);
         assert_eq!(result.discrepancies.len(), 1);
         assert_eq!(

@@ -39,6 +39,7 @@ mod refused;
 mod replay;
 mod report;
 mod resume;
+mod returned;
 mod rights;
 mod sandbox;
 mod security;

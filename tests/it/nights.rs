@@ -11,7 +11,8 @@ use small_etl::pipeline::{self, LoadHere};
 use small_etl::services::Deadline;
 use small_etl::services::reconcile::{FoundFile, Receiver, Reconciliation, Scope};
 
-use crate::contract::ASSETS;
+use crate::contract::{ASSETS, TRADES};
+use crate::nightly::reconcile;
 use crate::support::Scratch;
 use crate::world::{World, client};
 
@@ -190,4 +191,39 @@ async fn versions_are_listed_after_a_key() {
     let keys = listing.next_keys().await.unwrap().unwrap();
     let keys: Vec<_> = keys.iter().map(|versions| versions[0].key.as_str()).collect();
     assert_eq!(keys, ["incoming/assets/b/c", "incoming/assets/ba", "incoming/assets/c"]);
+}
+
+/// One table that a person must mend keeps no other from being compared, and its own files wait.
+#[tokio::test]
+async fn a_table_that_is_not_fit_is_told_and_stops_no_other_dataset() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/0.csv", ASSETS.replace("1000000000", "2000000000")).await;
+    world.put("incoming/assets/1.csv", ASSETS).await;
+    world.put("incoming/trades/1.csv", TRADES).await;
+    for change in [
+        "alter table trade rename to gone",
+        "alter table gone rename to trade; alter table trade rename order_remark to note",
+    ] {
+        world.query(change).await;
+        let done = reconcile(&world).await;
+        let [told] = &done.discrepancies[..] else { panic!("{:?}", done.discrepancies) };
+        assert_eq!((told.dataset.as_deref(), told.check.as_str()), (Some("trade"), "unfit"));
+        assert!(told.message.contains("table trade"), "{}", told.message);
+        assert_eq!((done.not_sent, done.rows_checked), (0, 8));
+        assert!(!done.is_clean());
+    }
+    assert_eq!(
+        world.query("select key, state from etl.load order by id").await,
+        "incoming/assets/0.csv | loaded\nincoming/assets/1.csv | loaded"
+    );
+    world.query("alter table trade rename note to order_remark").await;
+    let done = reconcile(&world).await;
+    assert_eq!((done.sent, world.query("select count(*) from trade").await), (1, "4".into()), "{done:?}");
+    // A ledger that is too old for this program is another matter.
+    world.query("delete from refinery_schema_history").await;
+    let (deadline, everything) = (Deadline::default(), Scope { bucket: Some(world.bucket.clone()), prefix: None });
+    let world = world.under(&[]);
+    let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+    let run = pipeline::reconcile(&world.context, &world.database, &everything, &receiver, &deadline);
+    assert!(run.await.unwrap_err().to_string().contains("the schema has version 0"));
 }

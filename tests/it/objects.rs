@@ -10,6 +10,7 @@ use small_etl::services::Deadline;
 use small_etl::services::reconcile::Scope;
 
 use crate::contract::ASSETS;
+use crate::returned::cash;
 use crate::support::Scratch;
 use crate::support::s3::ReadFault;
 use crate::world::World;
@@ -285,118 +286,6 @@ async fn of_versions_that_come_late_the_newer_one_wins() {
     }
 }
 
-/// One account with so much cash, always of the same time: only which load is the later one tells which row is right.
-fn cash(amount: u32) -> String {
-    format!("{HEADER}\nA1,2,{amount}.00,0.00,0.00,{amount}.00,2025-12-22T14:30:00\n")
-}
-
-/// Puts a content, as whose event S3 then sends this request.
-async fn put_and_tell(world: &World, content: String, sequencer: &str) -> Request {
-    let body = content.into_bytes().into();
-    let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(body).send().await.unwrap();
-    let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
-    let etag = Some(put.e_tag.unwrap().trim_matches('"').to_owned());
-    let (sequencer, size, modified) = (Some(sequencer.to_owned()), None, None);
-    Request::new(Location::S3 { bucket, key, version_id: None, etag, size, sequencer, modified })
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_content_that_comes_back_after_another_one_is_loaded_anew() {
-    let world = World::new().await;
-    let present = "select cash from asset";
-    let one = put_and_tell(&world, cash(1), "01").await;
-    assert_eq!(world.run(&one).await.unwrap().status, LoadStatus::Loaded);
-    let again = put_and_tell(&world, cash(1), "02").await;
-    assert_eq!(world.run(&again).await.unwrap().status, LoadStatus::Duplicate, "nothing else was there in between");
-    let two = put_and_tell(&world, cash(2), "03").await;
-    assert_eq!(world.run(&two).await.unwrap().counts.unwrap().updated, 1);
-    let back = put_and_tell(&world, cash(1), "04").await;
-    assert_eq!(world.run(&back).await.unwrap().counts.unwrap().updated, 1);
-    assert_eq!(world.query(present).await, "1.00");
-    // Whatever S3 sends once more is a duplicate, and so is the same content once more.
-    let once_more = put_and_tell(&world, cash(1), "05").await;
-    for (name, event) in [("1", one), ("2", again), ("3", two.clone()), ("4", back), ("5", once_more)] {
-        assert_eq!(world.run(&event).await.unwrap().status, LoadStatus::Duplicate, "{name}");
-    }
-    assert_eq!(world.query("select count(*) from etl.load").await, "3");
-    // The one in the middle may come back as well.
-    let second = put_and_tell(&world, cash(2), "06").await;
-    assert_eq!(world.run(&second).await.unwrap().counts.unwrap().updated, 1);
-    assert_eq!(world.query(present).await, "2.00");
-}
-
-/// Without an event that orders them, the times tell at which the contents were written.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_content_that_comes_back_is_known_by_its_time_where_it_is_asked_for_by_name() {
-    let world = World::new().await;
-    let later = async || tokio::time::sleep(Duration::from_millis(1100)).await;
-    world.run(&put_and_tell(&world, cash(1), "01").await).await.unwrap();
-    later().await;
-    world.run(&put_and_tell(&world, cash(2), "03").await).await.unwrap();
-    later().await;
-    let back = put_and_tell(&world, cash(1), "04").await;
-    assert_eq!(world.load(KEY).await.counts.unwrap().updated, 1);
-    assert_eq!(world.query("select run, late from etl.load order by id").await, "0 | f\n0 | f\n1 | f");
-    // Its event comes after that, and tells its place.
-    assert_eq!(world.run(&back).await.unwrap().status, LoadStatus::Duplicate);
-    assert_eq!(world.load(KEY).await.status, LoadStatus::Duplicate);
-    let sequencers = "select string_agg(sequencer, ' ' order by id) from etl.load";
-    assert_eq!(world.query(sequencers).await, "01 03 04");
-    let between = put_and_tell(&world, cash(3), "02").await;
-    assert_eq!(world.run(&between).await.unwrap().counts.unwrap().stale, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_on_this_machine_that_comes_back_to_a_content_is_loaded_anew() {
-    let (world, scratch) = (World::new().await, Scratch::new("objects"));
-    let path = scratch.path().join("assets.csv");
-    let request = Request { dataset: Some("asset".into()), ..Request::new(Location::File(path.clone())) };
-    for (amount, status) in [
-        (1, LoadStatus::Loaded),
-        (1, LoadStatus::Duplicate),
-        (2, LoadStatus::Loaded),
-        (1, LoadStatus::Loaded),
-        (1, LoadStatus::Duplicate),
-    ] {
-        std::fs::write(&path, cash(amount)).unwrap();
-        assert_eq!(world.run(&request).await.unwrap().status, status, "{amount}");
-        assert_eq!(world.query("select cash from asset").await, format!("{amount}.00"));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// The load of the first content is not done when the second comes, and goes on when the first is there again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_content_that_comes_back_while_its_load_is_interrupted_wins_over_the_one_in_between() {
-    let world = World::with(&[("LOAD__BATCH_SIZE", "2")]).await;
-    let (ones, twos) = (ASSETS.to_owned(), ASSETS.to_owned());
-    let twos = twos
-        .replace("001,2,", "001,5,")
-        .replace("002,2,", "002,5,")
-        .replace("003,3,", "003,5,")
-        .replace("004,1,", "004,5,");
-    let first = put_and_tell(&world, ones.clone(), "01").await;
-    world.run(&first).await.unwrap();
-    // As a worker leaves it that died after its first batch.
-    world
-        .query(
-            "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp(); \
-             delete from etl.load_batch where batch = 1; delete from asset where account_id in ('10000000003', '10000000004')",
-        )
-        .await;
-    world.run(&put_and_tell(&world, twos, "02").await).await.unwrap();
-    let types = "select string_agg(account_type::text, ' ' order by account_id) from asset";
-    assert_eq!(world.query(types).await, "5 5 5 5");
-    let back = put_and_tell(&world, ones, "03").await;
-    let report = world.run(&back).await.unwrap();
-    assert_eq!((report.status, report.counts.unwrap().updated), (LoadStatus::Loaded, 4));
-    assert_eq!(world.query(types).await, "2 2 3 1");
-    assert_eq!(
-        world.query("select state, run, sequencer, stale from etl.load order by id").await,
-        "loaded | 0 | 01 | 2\nloaded | 0 | 02 | 0\nloaded | 1 | 03 | 0"
-    );
-}
-
 /// Spark, Hadoop and consoles leave them beside their data, where every key is one of a dataset.
 #[tokio::test]
 async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
@@ -424,6 +313,17 @@ async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
     let done = pipeline::reconcile(&world.context, &world.database, &scope, &receiver, &deadline).await.unwrap();
     assert_eq!((done.compared, done.sent), (1, 0), "they are not sent again every night");
     assert_eq!(world.query("select key from etl.load").await, "incoming/assets/_1.csv");
+
+    // An earlier program took one for a file, and did not end it.
+    world
+        .query("update etl.load set key = 'incoming/assets/_SUCCESS', state = 'interrupted', finished_at = null")
+        .await;
+    let done = pipeline::reconcile(&world.context, &world.database, &scope, &receiver, &deadline).await.unwrap();
+    assert_eq!((done.compared, done.sent), (2, 2));
+    assert_eq!(
+        world.query("select distinct key, state from etl.load order by 1").await,
+        "incoming/assets/_1.csv | loaded\nincoming/assets/_SUCCESS | loaded"
+    );
 
     // Whoever names the dataset means the file.
     let request = Request { dataset: Some("asset".into()), ..world.request("incoming/assets/.1.csv.crc") };

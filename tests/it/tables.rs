@@ -332,6 +332,31 @@ async fn a_load_whose_table_has_moved_on_ends_after_three_workers() {
     assert_eq!(again.counts.unwrap().inserted, 4);
 }
 
+/// A program may refuse what an earlier one has accepted, and nobody can mend what is frozen.
+#[tokio::test]
+async fn a_load_whose_frozen_definitions_nobody_reads_any_more_ends_after_three_workers() {
+    let folder = Scratch::new("definitions");
+    let definition = include_str!("../../datasets/asset.toml");
+    std::fs::write(folder.path().join("asset.toml"), format!("{definition}\n# Of an earlier program.\n")).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query("alter table etl.load_batch rename to away").await;
+    world.put(KEY, ASSETS).await;
+    world.try_load(KEY).await.unwrap_err();
+    world
+        .query("alter table etl.away rename to load_batch; update etl.dataset set definition = definition || 'odd = 1'")
+        .await;
+    let world = world.under(&[("DATASETS__PATH", "datasets")]);
+    // The missing table was nobody's lack of progress; these two are.
+    for _ in 0..2 {
+        let error = world.try_load(KEY).await.unwrap_err();
+        assert!(error.chain().contains("read the definitions of the first claim: asset line "), "{}", error.chain());
+    }
+    let report = world.load(KEY).await;
+    assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("no_progress")));
+    let again = world.run(&Request { again: true, ..world.request(KEY) }).await.unwrap();
+    assert_eq!(again.counts.unwrap().inserted, 4);
+}
+
 /// A table that only waiting rows go to is not the fault of the file that they wait for.
 #[tokio::test]
 async fn a_table_that_takes_no_released_rows_stops_no_other_file() {

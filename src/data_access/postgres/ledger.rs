@@ -11,7 +11,6 @@ use tokio_postgres::{Row, Transaction};
 
 use super::data_keys::sealed;
 use super::rejects::{Mending, copy_rejects, link_and_resolve};
-use super::tie::batches_of;
 use super::{Database, query_error};
 use crate::domain::{
     BatchNumber, Counts, Dataset, Datasets, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk,
@@ -72,6 +71,8 @@ pub struct Claim {
     /// Whether the object has had another content since, and then this one again: once the load has ended, that is to be a load of
     /// its own.
     pub returned: bool,
+    /// Whether a newer version of its object was claimed before.
+    pub late: bool,
     /// What has a lower tick was committed before it was claimed, or before the load that it precedes.
     pub(super) since: i64,
 }
@@ -116,6 +117,14 @@ pub struct SeenFile<'a> {
     pub header: Option<&'a [u8]>,
     /// When it was written, where its place says so.
     pub modified: Option<DateTime<Utc>>,
+}
+
+impl SeenFile<'_> {
+    /// When what this load reads was written. A content that has come back was written anew, and that time belongs to the next
+    /// run of it: the ledger would no longer know that another content lay in between.
+    fn written(&self, claim: &Claim) -> Option<DateTime<Utc>> {
+        self.modified.filter(|_| !claim.returned)
+    }
 }
 
 /// How a worker leaves a load.
@@ -208,11 +217,6 @@ impl Database {
             )
             .await
             .map_err(failed)?;
-        if inserted.as_ref().is_some_and(|row| row.get("late")) {
-            // A batch that is under way does not know yet that it has to keep it out (`tie`).
-            let alone = format!("select pg_advisory_xact_lock({})", batches_of(dataset));
-            transaction.execute(&alone, &[]).await.map_err(failed)?;
-        }
         let claimed = match inserted {
             Some(row) => Claimed::Taken(Claim {
                 load_id: LoadId(row.get("id")),
@@ -226,6 +230,7 @@ impl Database {
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
                 returned: false,
+                late: row.get("late"),
                 since: row.get("since"),
             }),
             None => claim_again(&transaction, token, object, terms.lease).await.map_err(failed)?,
@@ -253,6 +258,21 @@ impl Database {
             modified: row.get("modified_at"),
             local: false,
         }))
+    }
+
+    /// Returns those of `keys` that have a load that has begun and not ended.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn unfinished(&self, bucket: &str, keys: &[&str]) -> Result<HashSet<String>> {
+        if keys.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let statement =
+            "select distinct key from etl.load where bucket = $1 and key = any ($2) and finished_at is null";
+        let rows = self.connection().await?.query(statement, &[&bucket, &keys]).await;
+        let rows = rows.map_err(|error| query_error("look for loads that have not ended", error))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// The definitions under which a load was first claimed: names and texts.
@@ -287,7 +307,10 @@ impl Database {
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let lease = claim.terms.lease.as_secs_f64();
         let renewed = connection
-            .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified])
+            .execute(
+                &statement,
+                &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.written(claim)],
+            )
             .await
             .map_err(failed)?;
         if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
@@ -495,7 +518,7 @@ async fn claim_again(
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning run, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
+             returning run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
                  dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
                  case when precedes is null then claimed_tick else coalesce(( \
                      select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
@@ -522,6 +545,7 @@ async fn claim_again(
             lease,
         },
         returned,
+        late: row.get("late"),
         since: row.get("since"),
     }))
 }
@@ -540,7 +564,10 @@ pub(super) async fn commit_step(
     let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
     let lease = claim.terms.lease.as_secs_f64();
     let renewed = transaction
-        .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified])
+        .execute(
+            &statement,
+            &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.written(claim)],
+        )
         .await
         .map_err(failed)?;
     if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }

@@ -32,6 +32,14 @@ impl Database {
         self.checked_table(dataset, dataset_version).await.map(|_| ())
     }
 
+    /// Checks, once, that the schema is new enough for this program.
+    ///
+    /// # Errors
+    /// `Configuration`, saying what is too old; `Connection` or `System`.
+    pub async fn check_ledger(&self) -> Result<()> {
+        self.schema_checked.get_or_try_init(|| self.check_schema()).await.map(|_| ())
+    }
+
     /// What is known of a dataset's table, once it is checked.
     pub(super) async fn checked_table(&self, dataset: &Dataset, dataset_version: &str) -> Result<Arc<Table>> {
         let checked = checked_as(dataset, dataset_version);
@@ -39,7 +47,7 @@ impl Database {
         if let Some(table) = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).get(&checked) {
             return Ok(Arc::clone(table));
         }
-        self.schema_checked.get_or_try_init(|| self.check_schema()).await?;
+        self.check_ledger().await?;
         let columns = self
             .connection()
             .await?

@@ -5,6 +5,7 @@
 //! after their load was claimed: whatever was there before belongs to a load with a lower rank.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::Error as PostgresError;
@@ -12,7 +13,12 @@ use tokio_postgres::Error as PostgresError;
 use super::copy::{CopyRow, CopyRows, Raw};
 use super::encode::postgres_type;
 use super::upsert::quoted;
+use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
+use crate::error::Result;
+
+/// How often a late load looks whether the batches that it waits for have ended.
+const BATCH_POLL: Duration = Duration::from_millis(200);
 
 /// Where the lineage is asked.
 pub(super) struct Window<'a> {
@@ -102,7 +108,7 @@ pub(super) struct Rivals {
 
 impl Rivals {
     /// Asks before any row is looked at. Loads of a dataset are claimed one after the other, so that all with a lower number are
-    /// known; one with a higher number and a lower rank, which is late, is claimed when no batch is under way (`claim`).
+    /// known; one with a higher number and a lower rank, which is late, waits for the batches that are under way (`await_batches`).
     pub(super) async fn of(
         transaction: &Transaction<'_>,
         load: LoadId,
@@ -151,7 +157,34 @@ impl Rivals {
     }
 }
 
-/// The lock that every batch shares and that a late claim has for itself.
+impl Database {
+    /// Waits until the batches of a dataset that are under way have ended. They began before a late load was claimed, perhaps, and
+    /// so do not know that they have to [keep it out](Rivals::keep_out); those that begin from now on do.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn await_batches(&self, dataset: &str) -> Result<()> {
+        let failed = |error| query_error("wait for the batches of other loads", error);
+        let statement = format!(
+            "select virtualtransaction from pg_locks \
+             where locktype = 'advisory' and granted and objsubid = 1 \
+                 and database = (select oid from pg_database where datname = current_database()) \
+                 and (classid::bigint << 32 | objid::bigint) = {} and ($1::text[] is null or virtualtransaction = any ($1))",
+            batches_of(dataset)
+        );
+        let mut awaited: Option<Vec<String>> = None;
+        loop {
+            let rows = self.connection().await?.query(&statement, &[&awaited]).await.map_err(failed)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            awaited = Some(rows.iter().map(|row| row.get(0)).collect());
+            tokio::time::sleep(BATCH_POLL).await;
+        }
+    }
+}
+
+/// The lock that every batch shares, so that a late load can see which are under way.
 pub(super) fn batches_of(dataset: &str) -> String {
     format!("hashtextextended('etl.load_batch {dataset}', 0)")
 }
