@@ -24,7 +24,7 @@ pub use self::replay::{ReplayedFile, RuleChange, replay};
 pub use self::request::Request;
 use self::request::{choose_dataset, no_file, unidentified};
 use crate::data_access::duckdb::Stage;
-use crate::data_access::postgres::{Claim, Claimed, Closing, Database};
+use crate::data_access::postgres::{Claim, Claimed, Closing, Database, FileToClaim};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::{file_of_manifest, manifest_key};
 use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk};
@@ -105,13 +105,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     };
     tracing::Span::current().record("dataset", &dataset.name);
     if !request.deadline.has_time_for(Duration::ZERO) {
-        return Ok(LoadReport {
-            bucket: Some(request.location.bucket().to_owned()),
-            key: Some(request.location.key().to_string()),
-            dataset: Some(dataset.name.clone()),
-            rest: Some(request.location.clone()),
-            ..empty_report(LoadStatus::Interrupted)
-        });
+        return Ok(not_begun(request, dataset));
     }
     let pipeline = context.pipeline(&dataset.name)?;
     let extractor = pipeline.extractor_at(&request.location)?;
@@ -128,14 +122,15 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
     let token = retrying(|| database.fencing_token()).await?;
-    let claim = || database.claim(token, &object, &dataset.name, &context.datasets, &context.terms, request.again);
-    let claimed = retrying(claim).await?;
+    let file = whole(context, &object, dataset, request.again);
+    let claimed = retrying(|| database.claim(token, file)).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),
         bucket: Some(object.bucket.clone()),
         key: Some(object.key.to_string()),
         version: Some(object.version.clone()),
         dataset: Some(dataset.name.clone()),
+        part: Some(String::new()),
         attempt: Some(attempt),
         ..empty_report(status)
     };
@@ -198,6 +193,26 @@ async fn why_skipped(database: &Database, request: &Request) -> Result<Option<&'
     let keys = [key.as_str()];
     let begun = retrying(|| database.unfinished(bucket, &keys)).await?;
     Ok(reason.filter(|_| begun.is_empty()))
+}
+
+static WHOLE: [String; 1] = [String::new()];
+
+/// The claim of an object without parts.
+fn whole<'a>(context: &'a Context, object: &'a ObjectVersion, dataset: &'a Dataset, again: bool) -> FileToClaim<'a> {
+    let (datasets, terms) = (&*context.datasets, &context.terms);
+    FileToClaim { object, part: "", parts: &WHOLE, dataset: &dataset.name, datasets, terms, again }
+}
+
+/// The report for a file that is left to the next worker before anybody claims it.
+fn not_begun(request: &Request, dataset: &Dataset) -> LoadReport {
+    LoadReport {
+        bucket: Some(request.location.bucket().to_owned()),
+        key: Some(request.location.key().to_string()),
+        dataset: Some(dataset.name.clone()),
+        part: Some(String::new()),
+        rest: Some(request.location.clone()),
+        ..empty_report(LoadStatus::Interrupted)
+    }
 }
 
 /// The file for which the arrival of a manifest is news, since its load waits for it: some, where the location is that of
@@ -572,6 +587,8 @@ fn empty_report(status: LoadStatus) -> LoadReport {
         key: None,
         version: None,
         dataset: None,
+        source: None,
+        part: None,
         status,
         reason: None,
         attempt: None,

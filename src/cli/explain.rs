@@ -11,7 +11,7 @@ use super::{DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, PresentRow, RejectCursor, RejectFilter, RowAttempt, StoredReject};
 use crate::data_access::retry::retrying;
-use crate::domain::object::place;
+use crate::domain::object::place_of_part;
 use crate::error::{Error, Result};
 
 #[derive(Debug, Args)]
@@ -104,7 +104,18 @@ fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
 
 fn attempt(attempt: &RowAttempt) -> String {
     let RowAttempt {
-        load_id, bucket, key, version, line, outcome, at, parked_at, released_by, dataset_version, ..
+        load_id,
+        bucket,
+        key,
+        version,
+        part,
+        line,
+        outcome,
+        at,
+        parked_at,
+        released_by,
+        dataset_version,
+        ..
     } = attempt;
     let line = line.map_or(String::new(), |line| format!(" line {line}"));
     let outcome = match (outcome.as_str(), parked_at, released_by) {
@@ -118,5 +129,8 @@ fn attempt(attempt: &RowAttempt) -> String {
         }
         (outcome, ..) => format!("{outcome} {}", moment(*at)),
     };
-    format!("load {load_id} {}{line}: {outcome} (version {version}, rules {dataset_version})", place(bucket, key))
+    format!(
+        "load {load_id} {}{line}: {outcome} (version {version}, rules {dataset_version})",
+        place_of_part(bucket, key, part)
+    )
 }

@@ -12,7 +12,7 @@ use super::{DONE, as_json, print, unwritable};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;
-use crate::domain::object::place;
+use crate::domain::object::place_of_part;
 use crate::domain::{LoadId, Violation};
 use crate::error::{Error, Result};
 use crate::services::rejects::RejectsWriter;
@@ -32,6 +32,9 @@ pub(super) struct RejectsArguments {
     /// Only rows that break this rule
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
+    /// Only those of parts of this name: members of archives, sheets of workbooks or sections of files
+    #[arg(long, value_name = "NAME")]
+    part: Option<String>,
     /// Also those that are mended
     #[arg(long)]
     all: bool,
@@ -55,6 +58,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
         load: arguments.load.map(LoadId),
         rule: arguments.rule.clone(),
         dataset: arguments.dataset.clone(),
+        part: arguments.part.clone(),
         all: arguments.all,
         ..RejectFilter::default()
     };
@@ -107,8 +111,8 @@ fn row(reject: &StoredReject) -> (LoadId, i64) {
 
 /// One line for people: where, what, and what became of it.
 pub(super) fn line(reject: &StoredReject) -> String {
-    let StoredReject { load_id, file: (bucket, key), open, resolved_by, first, violation, .. } = reject;
-    let mut text = format!("load {load_id} {}", violation.describe(&place(bucket, key)));
+    let StoredReject { load_id, file: (bucket, key), part, open, resolved_by, first, violation, .. } = reject;
+    let mut text = format!("load {load_id} {}", violation.describe(&place_of_part(bucket, key, part)));
     if first.0 != *load_id {
         let _ = write!(text, ", first in load {} record {}", first.0, first.1);
     }
@@ -125,10 +129,19 @@ pub(super) fn line(reject: &StoredReject) -> String {
 
 /// All that is known of a reject, but for the bytes of its record.
 pub(super) fn to_json(reject: &StoredReject) -> Value {
-    let StoredReject { load_id, file: (bucket, key), dataset, dataset_version, open, resolved_by, first, violation } =
-        reject;
+    let StoredReject {
+        load_id,
+        file: (bucket, key),
+        part,
+        dataset,
+        dataset_version,
+        open,
+        resolved_by,
+        first,
+        violation,
+    } = reject;
     let own = json!({
-        "load_id": load_id, "dataset": dataset, "dataset_version": dataset_version, "bucket": bucket, "file": key,
+        "load_id": load_id, "dataset": dataset, "dataset_version": dataset_version, "bucket": bucket, "file": key, "part": part,
         "state": if *open { "open" } else { "resolved" }, "resolved_by": resolved_by, "first_load_id": first.0,
         "first_record": first.1,
     });

@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
+use crate::domain::object::with_part;
 use crate::domain::{Counts, LoadReport, LoadStatus, Progress, Violation};
 use crate::error::{Error, Result};
 
@@ -22,8 +23,8 @@ const DULL: Style = AnsiColor::BrightBlack.on_default();
 pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
     let good = matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate) && report.reason.is_none();
     let style = if good { GOOD } else { BAD };
-    let key = report.key.as_deref().unwrap_or_default();
-    let mut text = format!("{style}{}{style:#} {key}", report.status.name());
+    let file = file_of(report);
+    let mut text = format!("{style}{}{style:#} {file}", report.status.name());
     if let Some(load) = report.load_id {
         let _ = write!(text, " {DULL}(load {load}, dataset {}){DULL:#}", report.dataset.as_deref().unwrap_or("none"));
     }
@@ -58,7 +59,9 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
         }
         let _ = writeln!(text, "{DULL:#}");
     }
-    text.push_str(&violations(key, rejects, report.counts.map_or(0, |counts| counts.rejected)));
+    let name =
+        with_part(base_name(report.key.as_deref().unwrap_or_default()), report.part.as_deref().unwrap_or_default());
+    text.push_str(&violations(&name, rejects, report.counts.map_or(0, |counts| counts.rejected)));
     text.push_str(&statistics(&report.statistics));
     text
 }
@@ -69,8 +72,8 @@ pub(super) fn one_line(report: &LoadReport) -> String {
     let Counts { read, rejected, .. } = report.counts.unwrap_or_default();
     let good = report.status == LoadStatus::Loaded;
     let (style, reason) = (if good { GOOD } else { BAD }, report.reason.as_deref().unwrap_or_default());
-    let (status, key) = (report.status.name(), report.key.as_deref().unwrap_or_default());
-    format!("{style}{status}{style:#} {key}: {read} read, {rejected} rejected {reason}").trim_end().to_owned() + "\n"
+    let (status, file) = (report.status.name(), file_of(report));
+    format!("{style}{status}{style:#} {file}: {read} read, {rejected} rejected {reason}").trim_end().to_owned() + "\n"
 }
 
 fn counts_table(counts: &Counts) -> String {
@@ -87,10 +90,20 @@ fn counts_table(counts: &Counts) -> String {
     format!("{table}\n")
 }
 
-/// One line for each violation, and how many rejected records there are beyond those shown.
+/// The key of a file, and the part of it that was loaded.
+fn file_of(report: &LoadReport) -> String {
+    with_part(report.key.clone().unwrap_or_default(), report.part.as_deref().unwrap_or_default())
+}
+
+/// The last element of a path.
 #[must_use]
-pub(super) fn violations(file: &str, shown: &[Violation], rejected: i64) -> String {
-    let name = file.rsplit('/').next().unwrap_or(file);
+pub(super) fn base_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+/// One line for each violation, and how many rejected records there are beyond those shown. `name` is that of the file.
+#[must_use]
+pub(super) fn violations(name: &str, shown: &[Violation], rejected: i64) -> String {
     let mut text = String::new();
     for violation in shown {
         let _ = writeln!(text, "  {}", violation.describe(name));

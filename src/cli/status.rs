@@ -11,7 +11,7 @@ use super::{DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, Status};
 use crate::data_access::retry::retrying;
-use crate::domain::object::place;
+use crate::domain::object::place_of_part;
 use crate::error::Result;
 
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ fn for_people(status: &Status) -> String {
                 counts.parked.to_string(),
                 counts.rejected.to_string(),
                 load.open_rejects.to_string(),
-                place(&load.bucket, &load.key),
+                place_of_part(&load.bucket, &load.key, &load.part),
             ]
         });
         text.push_str(&table(&header, rows, 4..10));

@@ -124,7 +124,7 @@ fn summary(file: &CheckedFile) -> String {
 
 fn for_people(file: &CheckedFile, rejects: &[Violation], warnings: &[Violation]) -> String {
     let name = file.name.rsplit('/').next().unwrap_or(&file.name);
-    let mut text = summary(file) + &report::violations(&file.name, rejects, file.validated.rejected);
+    let mut text = summary(file) + &report::violations(name, rejects, file.validated.rejected);
     for warning in warnings {
         let _ = writeln!(text, "  warning: {}", warning.describe(name));
     }

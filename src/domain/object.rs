@@ -212,6 +212,18 @@ pub fn place(bucket: &str, key: &str) -> String {
     if bucket == LOCAL_BUCKET { key.to_owned() } else { format!("s3://{bucket}/{key}") }
 }
 
+/// The same for a part of it; an empty part is the whole.
+#[must_use]
+pub fn place_of_part(bucket: &str, key: &str, part: &str) -> String {
+    with_part(place(bucket, key), part)
+}
+
+/// The name of a file for people, and the part of it that is meant; an empty part is the whole.
+#[must_use]
+pub fn with_part(file: String, part: &str) -> String {
+    if part.is_empty() { file } else { format!("{file} [{part}]") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

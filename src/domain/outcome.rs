@@ -167,6 +167,10 @@ pub struct LoadReport {
     pub version: Option<String>,
     /// The dataset that claims the key.
     pub dataset: Option<String>,
+    /// The source by which it was read, if the dataset declares any.
+    pub source: Option<String>,
+    /// The part of the object: a member, a sheet or a section. Empty if the load is that of the whole object.
+    pub part: Option<String>,
     /// How it ended.
     pub status: LoadStatus,
     /// Why it failed or was skipped.

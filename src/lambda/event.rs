@@ -49,6 +49,8 @@ pub enum Asked {
         dataset: Option<String>,
         /// Whether a version that is finished is to be loaded once more.
         again: bool,
+        /// The parts of the object that are to be loaded; all of them if this is empty.
+        parts: Vec<String>,
     },
     /// Land this, then load what was landed.
     Land {
@@ -77,7 +79,8 @@ pub struct Message {
 const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
     {\"detail-type\": \"Object Created\", …}, either of them in SQS {\"Records\": [{\"eventSource\": \"aws:sqs\", …}]}, \
     s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, \
-    {\"bucket\": …, \"key\": …}, to which \"version_id\", \"dataset\", \"again\": true and \"validate_only\": true may be added, \
+    {\"bucket\": …, \"key\": …}, to which \"version_id\", \"dataset\", \"parts\": […], \"again\": true and \"validate_only\": true may be \
+    added, \
     {\"url\": …}, to which \"dataset\" may be added, and {\"reconcile\": {}} or {\"reconcile\": {\"bucket\": …, \"prefix\": …}}; the last \
     three alone or as the detail of a schedule; and records of Kafka {\"eventSource\": \"aws:kafka\" or \"SelfManagedKafka\", \"records\": {…}}";
 
@@ -150,6 +153,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
                 },
                 dataset: None,
                 again: false,
+                parts: Vec::new(),
             }]);
         }
         Some(kind) if kind.starts_with("Object ") && event.get("source").and_then(Value::as_str) == Some("aws.s3") => {
@@ -195,6 +199,7 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
         },
         dataset: None,
         again: false,
+        parts: Vec::new(),
     })
 }
 
@@ -252,6 +257,9 @@ struct Direct {
     dataset: Option<String>,
     #[serde(default, skip_serializing_if = "Not::not")]
     again: bool,
+    /// Of an object with several parts these alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<String>,
     #[serde(default, skip_serializing)]
     validate_only: bool,
 }
@@ -261,7 +269,7 @@ fn read_direct(event: Value) -> Result<Direct> {
         Error::with_source(
             ErrorKind::Configuration,
             "a direct request takes {\"bucket\": …, \"key\": …, \"version_id\": …, \"dataset\": …, \"again\": true, \
-             \"validate_only\": true}; all but the first two may be missing",
+             \"parts\": […], \"validate_only\": true}; all but the first two may be missing",
             error,
         )
     })
@@ -335,25 +343,27 @@ fn direct(event: Value) -> Result<Asked> {
     if direct.validate_only {
         return Err(Error::configuration("validate_only is for a direct call: nobody reads the answer to a message"));
     }
-    let (dataset, again) = (direct.dataset.clone(), direct.again);
-    Ok(Asked::Load { location: direct.into_location(), dataset, again })
+    let (dataset, again, parts) = (direct.dataset.clone(), direct.again, direct.parts.clone());
+    Ok(Asked::Load { location: direct.into_location(), dataset, again, parts })
 }
 
-/// The request for exactly this version, `again` where it is finished; `None` for a file on this machine. What S3 has told of it
-/// goes on as S3 told it.
+/// The request for exactly this version and these parts of it, `again` where they are finished; `None` for a file on this machine. What
+/// S3 has told of it goes on as S3 told it.
 #[must_use]
-pub fn request_for(location: &Location, dataset: Option<&str>, again: bool) -> Option<Value> {
+pub fn request_for(location: &Location, dataset: Option<&str>, again: bool, parts: &[String]) -> Option<Value> {
     let Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } = location.clone() else {
         return None;
     };
     let (key, is_rank) = (key.to_string(), sequencer.as_deref().is_none_or(|rank| listed_at(rank).is_some()));
-    if !is_rank && dataset.is_none() && !again {
+    if !is_rank && dataset.is_none() && !again && parts.is_empty() {
         let object = CreatedObject { key, size, etag, version_id, sequencer };
         let detail = serde_json::to_value(ObjectCreated { bucket: CreatedIn { name: bucket }, object }).ok()?;
         return Some(json!({ "detail-type": "Object Created", "source": "aws.s3", "detail": detail }));
     }
     let (dataset, sequencer, validate_only) = (dataset.map(String::from), sequencer.filter(|_| is_rank), false);
-    let direct = Direct { bucket, key, version_id, etag, size, sequencer, modified, dataset, again, validate_only };
+    let parts = parts.to_vec();
+    let direct =
+        Direct { bucket, key, version_id, etag, size, sequencer, modified, dataset, again, parts, validate_only };
     serde_json::to_value(direct).ok()
 }
 
@@ -477,9 +487,9 @@ mod tests {
         assert_eq!(parse(fixture("direct-validate-only")).unwrap(), check);
         let schedule = json!({"detail-type": "Scheduled Event", "detail": fixture("direct-validate-only")});
         assert_eq!(parse(schedule).unwrap(), check);
-        let again = Asked::Load { location: location.clone(), dataset: None, again: true };
+        let again = Asked::Load { location: location.clone(), dataset: None, again: true, parts: Vec::new() };
         assert_eq!(only(fixture("direct-again")), again);
-        assert_eq!(only(request_for(&location, None, true).unwrap()), again);
+        assert_eq!(only(request_for(&location, None, true, &[]).unwrap()), again);
         let both = json!({"bucket": "b", "key": "k", "again": true, "validate_only": true});
         assert!(parse(both).unwrap_err().to_string().contains("leave one of them out"));
     }
@@ -495,22 +505,24 @@ mod tests {
             sequencer: Some(rank_in_listing(Utc::now(), 1) + "-"),
             modified: DateTime::from_timestamp(1_766_413_800, 0),
         };
-        let request = request_for(&rest, Some("asset"), false).unwrap();
-        assert_eq!(only(request), Asked::Load { location: rest, dataset: Some("asset".into()), again: false });
-        assert_eq!(request_for(&Location::File("x.csv".into()), None, false), None);
+        let parts = vec!["a.csv".to_owned()];
+        let request = request_for(&rest, Some("asset"), false, &parts).unwrap();
+        assert_eq!(only(request), Asked::Load { location: rest, dataset: Some("asset".into()), again: false, parts });
+        assert_eq!(request_for(&Location::File("x.csv".into()), None, false, &[]), None);
     }
 
     #[test]
     fn what_s3_has_told_of_the_order_goes_on_as_an_event_of_s3_and_comes_in_no_other_way() {
         let told = location(only(fixture("s3-put")));
-        let asked = only(request_for(&told, None, false).unwrap());
-        assert_eq!(asked, Asked::Load { location: told.clone(), dataset: None, again: false });
+        let asked = only(request_for(&told, None, false, &[]).unwrap());
+        assert_eq!(asked, Asked::Load { location: told.clone(), dataset: None, again: false, parts: Vec::new() });
         let tomorrow = Utc::now() + TimeDelta::days(1);
         for wrong in [json!("0055AED6DCD90281E5"), json!("FFFF"), json!(rank_in_listing(tomorrow, 0)), json!("#x")] {
             let request = json!({"bucket": "b", "key": "k", "sequencer": wrong, "modified": tomorrow});
             assert_eq!(location(only(request)), Location::s3("b", "k"), "{wrong}");
         }
-        let Location::S3 { sequencer, .. } = location(only(request_for(&told, Some("asset"), true).unwrap())) else {
+        let Location::S3 { sequencer, .. } = location(only(request_for(&told, Some("asset"), true, &[]).unwrap()))
+        else {
             panic!()
         };
         assert_eq!(sequencer, None);

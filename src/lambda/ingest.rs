@@ -147,15 +147,15 @@ impl Ingest {
         let mut reports = Vec::new();
         let mut first_error = None;
         for file in asked {
-            let (dataset, again, locations) = match file {
+            let (dataset, again, parts, locations) = match file {
                 Asked::Skip(reason) => {
                     reports.push(pipeline::skipped(reason));
                     continue;
                 }
-                Asked::Load { location, dataset, again } => (dataset, again, vec![location]),
+                Asked::Load { location, dataset, again, parts } => (dataset, again, parts, vec![location]),
                 Asked::Land { arrival, dataset } => {
                     match Box::pin(pipeline::land(&self.context, &arrival, dataset.as_deref(), deadline)).await {
-                        Ok(landed) => (Some(landed.dataset), false, landed.locations),
+                        Ok(landed) => (Some(landed.dataset), false, Vec::new(), landed.locations),
                         Err(error) => {
                             tracing::error!(kind = error.kind().name(), error = %error.chain(), "not landed");
                             first_error = first_error.or(Some(error));
@@ -165,8 +165,8 @@ impl Ingest {
                 }
             };
             for location in locations {
-                let dataset = dataset.clone();
-                let request = Request { dataset, again, deadline: deadline.clone(), ..Request::new(location) };
+                let (dataset, parts, deadline) = (dataset.clone(), parts.clone(), deadline.clone());
+                let request = Request { dataset, again, parts, deadline, ..Request::new(location) };
                 match self.load(&request).await {
                     Ok(report) => reports.push(report),
                     Err(error) => first_error = first_error.or(Some(error)),
@@ -212,7 +212,8 @@ impl Ingest {
     async fn hand_over(&self, report: &LoadReport, request: &Request) -> Result<()> {
         // Once it has begun, a run goes on; before, it is asked for still.
         let again = request.again && report.load_id.is_none();
-        let rest = report.rest.as_ref().and_then(|rest| request_for(rest, request.dataset.as_deref(), again));
+        let rest =
+            report.rest.as_ref().and_then(|rest| request_for(rest, request.dataset.as_deref(), again, &request.parts));
         let (Some(queue), Some(rest)) = (&self.queue, rest) else {
             return Err(Error::new(
                 ErrorKind::OutOfTime,
@@ -244,7 +245,7 @@ const SENDERS: usize = 16;
 impl Receiver for Queue {
     /// A message for each file, so that one invocation handles one file.
     async fn take(&self, files: &[FoundFile]) -> Result<u64> {
-        let requests = files.iter().filter_map(|file| request_for(&file.location, None, file.again));
+        let requests = files.iter().filter_map(|file| request_for(&file.location, None, file.again, &file.parts));
         let sends = requests.map(|request| {
             let body = request.to_string();
             async move { retrying(|| self.send(&body, Duration::ZERO)).await }

@@ -81,8 +81,12 @@ impl<'a> LoadHere<'a> {
         if !self.deadline.has_time_for(Duration::ZERO) {
             return Ok(false);
         }
-        let request =
-            Request { again: file.again, deadline: self.deadline.clone(), ..Request::new(file.location.clone()) };
+        let request = Request {
+            again: file.again,
+            parts: file.parts.clone(),
+            deadline: self.deadline.clone(),
+            ..Request::new(file.location.clone())
+        };
         let report = match Box::pin(super::run(self.context, self.database, &request)).await {
             Ok(report) => report,
             // Without the database no other file fares better.

@@ -15,6 +15,8 @@ pub struct Request {
     pub dataset: Option<String>,
     /// Whether a version that is finished is to be loaded once more, as its next run.
     pub again: bool,
+    /// The parts of the object that are to be loaded; all of them if this is empty.
+    pub parts: Vec<String>,
     /// Counts how far the file is.
     pub progress: Arc<Progress>,
     /// When to leave the rest to the next worker.
@@ -25,7 +27,14 @@ impl Request {
     /// A request for a file whose key tells its dataset.
     #[must_use]
     pub fn new(location: Location) -> Self {
-        Self { location, dataset: None, again: false, progress: Arc::default(), deadline: Deadline::default() }
+        Self {
+            location,
+            dataset: None,
+            again: false,
+            parts: Vec::new(),
+            progress: Arc::default(),
+            deadline: Deadline::default(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::tidy::Tidied;
-use crate::data_access::postgres::{Database, Pass, Release, Standing};
+use crate::data_access::postgres::{Database, Pass, Release, Standing, VersionStanding};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::file_of_manifest;
@@ -73,6 +73,9 @@ pub struct FoundFile {
     /// Whether the ledger has it as finished, and must be told to begin once more.
     #[serde(skip)]
     pub again: bool,
+    /// The parts of it that are to be loaded; all of them if this is empty.
+    #[serde(skip)]
+    pub parts: Vec<String>,
 }
 
 /// Who loads what was found.
@@ -247,18 +250,18 @@ fn keep_claimed(
 /// The versions that are to be loaded.
 fn found_among(
     keys: &[Vec<ObjectVersion>],
-    standings: &[Standing],
+    standings: &[VersionStanding],
     datasets: &Datasets,
     result: &mut Reconciliation,
 ) -> Vec<FoundFile> {
     let mut standings = standings.iter();
     let mut found = Vec::new();
     for versions in keys {
-        let standings: Vec<&Standing> = standings.by_ref().take(versions.len()).collect();
+        let standings: Vec<&VersionStanding> = standings.by_ref().take(versions.len()).collect();
         for (index, (object, standing)) in versions.iter().zip(&standings).enumerate() {
-            let Some(cause) = Cause::of(**standing) else { continue };
+            let Some(cause) = Cause::of(standing.standing) else { continue };
             let mut object = object.clone();
-            let is_known = |other: &&Standing| !matches!(other, Standing::Missing | Standing::Changed);
+            let is_known = |other: &&VersionStanding| !matches!(other.standing, Standing::Missing | Standing::Changed);
             if standings[index + 1..].iter().any(is_known) {
                 object.sequencer.iter_mut().for_each(|rank| rank.push('-'));
             }
@@ -269,11 +272,17 @@ fn found_among(
                 version: object.version.clone(),
                 cause,
                 location: Location::of(&object),
-                again: **standing == Standing::Unreadable,
+                again: cause == Cause::Unreadable,
+                parts: if cause == Cause::Unreadable { named(&standing.unreadable) } else { Vec::new() },
             });
         }
     }
     found
+}
+
+/// The parts to ask for. The whole object is asked for without naming a part of it.
+fn named(parts: &[String]) -> Vec<String> {
+    if parts.iter().any(String::is_empty) { Vec::new() } else { parts.to_vec() }
 }
 
 /// Releases parked rows whose reference has come by other ways than a load. Returns whether the time was enough.

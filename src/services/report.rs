@@ -10,7 +10,7 @@ use super::extract::printable;
 use super::rejects::RejectsWriter;
 use crate::data_access::postgres::{Database, LoadDetail, LoadSummary, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;
-use crate::domain::object::place;
+use crate::domain::object::{place_of_part, with_part};
 use crate::domain::{Counts, LoadId};
 use crate::error::Result;
 
@@ -63,7 +63,7 @@ pub(super) fn head(title: &str) -> Markup {
 
 fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter) -> Markup {
     let load = &detail.summary;
-    let name = load.key.rsplit('/').next().unwrap_or(&load.key);
+    let name = with_part(load.key.rsplit('/').next().unwrap_or(&load.key).to_owned(), &load.part);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -95,7 +95,7 @@ fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter)
 }
 
 fn heading(load: &LoadSummary) -> Markup {
-    let place = place(&load.bucket, &load.key);
+    let place = place_of_part(&load.bucket, &load.key, &load.part);
     let elapsed = load.finished_at.map(|end| (end - load.started_at).as_seconds_f64());
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a speed for people")]
     let speed =

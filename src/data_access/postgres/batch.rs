@@ -9,9 +9,10 @@ use futures::stream::BoxStream;
 use tokio_postgres::Error as PostgresError;
 use tokio_postgres::error::SqlState;
 
+use super::claim::Claim;
 use super::copy::{CopyRow, CopyRows, Target};
 use super::data_keys::sealed;
-use super::ledger::{Claim, SeenFile, commit_step, counts};
+use super::ledger::{SeenFile, commit_step, counts};
 use super::rejects::{Mending, copy_rejects};
 use super::settle::{Settled, look_up};
 use super::table::Table;

@@ -1,17 +1,17 @@
--- Claims a version of an object for its first worker, or for a next run where it is finished and `again` is asked for, or where
+-- Claims a part of a version of an object for its first worker, or for a next run where it is finished and `again` is asked for, or where
 -- it has come back: another content was there in between. Inserts nothing where its last run is another worker's or needs no next one.
 --
 -- $1 bucket, $2 key, $3 version, $4 sequencer, $5 dataset, $6 version of the definitions, $7 size, $8 batch size, $9 most rejects,
 -- $10 greatest share of rejects, $11 seconds of the lease, $12 again, $13 token, $14 version id, $15 when it was written,
--- $16 seconds in the future
+-- $16 seconds in the future, $17 part, $18 all parts of the object
 with known as (
-    select version, run, finished_at is not null as finished, sequencer, modified_at, coalesce(precedes, id) as place
+    select version, part, run, finished_at is not null as finished, sequencer, modified_at, coalesce(precedes, id) as place
     from etl.load where bucket = $1 and key = $2
 ), last as (
     select l.*, coalesce($14, 'null') = 'null' and exists (
         select from known o where o.version <> $3 and etl.is_later($4, $15, o.sequencer, o.modified_at)
             and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned
-    from known l where l.version = $3 order by l.run desc limit 1
+    from known l where l.version = $3 and l.part = $17 order by l.run desc limit 1
 ), own as (
     -- Whoever asks for a version by its name need not know its sequencer, but what was written anew since has another one.
     select coalesce($4, (select sequencer from last where (modified_at = $15) is not false)) as sequencer
@@ -25,13 +25,14 @@ with known as (
 )
 insert into etl.load as mine (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects,
     max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late, modified_at, max_future_seconds,
-    precedes)
+    precedes, part, parts)
 select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned))::integer, 0), own.sequencer, $5, $6, $7, $8, $9,
     $10, $13, clock_timestamp() + make_interval(secs => $11), $14, 1, newer.late, $15, $16,
     case when newer.late then coalesce(newer.place,
-        (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) end
+        (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) end,
+    $17, $18
 from own cross join newer left join last on true
-on conflict (bucket, key, version, run) do nothing
+on conflict (bucket, key, version, part, run) do nothing
 returning id, run, started_at, late,
     case when precedes is null then claimed_tick
         else coalesce((select n.claimed_tick from etl.load n where n.id = mine.precedes), 0) end as since

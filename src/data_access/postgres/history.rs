@@ -26,6 +26,8 @@ pub struct LoadSummary {
     pub key: String,
     /// The version of the file.
     pub version: String,
+    /// The part of it, or an empty text for the whole file.
+    pub part: String,
     /// How often this version was finished before.
     pub run: i32,
     /// `loading`, `interrupted`, `loaded`, `failed` or `superseded`.
@@ -63,6 +65,7 @@ impl LoadSummary {
             bucket: row.get("bucket"),
             key: row.get("file"),
             version: row.get("version"),
+            part: row.get("part"),
             run: row.get("run"),
             state: row.get("state"),
             reason: row.get("reason"),
@@ -130,6 +133,8 @@ pub struct RowAttempt {
     pub key: String,
     /// The version of the file.
     pub version: String,
+    /// The part of it, or an empty text for the whole file.
+    pub part: String,
     /// The physical line of the row; unknown of rows parked before lines were kept.
     pub line: Option<i64>,
     /// `inserted`, `updated`, `unchanged`, `stale`, or `parked` for one that still waits.
@@ -156,6 +161,8 @@ pub struct LoadedFile {
     pub location: Location,
     /// Which version.
     pub version: String,
+    /// Which part of it, or an empty text for the whole file.
+    pub part: String,
     /// That load rejected rows with a later version.
     pub latest_version: Option<DateTime<Utc>>,
 }
@@ -247,7 +254,7 @@ impl Database {
                     p.released_by, p.released_xid::text \
                 from etl.parked p where p.dataset = $1 and p.key = $2 \
             ) \
-            select a.*, l.bucket, l.key, l.version, l.dataset_version \
+            select a.*, l.bucket, l.key, l.version, l.part, l.dataset_version \
             from attempt a join etl.load l on l.id = a.load_id order by a.at, a.load_id";
         let rows = self.connection().await?.query(statement, &[&dataset.name, &key]).await;
         let rows = rows.map_err(|error| query_error("look for a row in the ledger", error))?;
@@ -256,6 +263,7 @@ impl Database {
             bucket: row.get("bucket"),
             key: row.get("key"),
             version: row.get("version"),
+            part: row.get("part"),
             line: row.get("line"),
             outcome: row.get("outcome"),
             at: row.get("at"),
@@ -283,16 +291,16 @@ impl Database {
         Ok(row.map(|row| PresentRow { transaction: row.get("transaction") }))
     }
 
-    /// The versions of files that were read as `dataset` since then, each once, in the order of their loads.
+    /// The versions of files, and of parts of files, that were read as `dataset` since then, each once, in the order of their loads.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn files_since(&self, dataset: &str, since: DateTime<Utc>) -> Result<Vec<LoadedFile>> {
         let statement = "select * from ( \
-                select distinct on (bucket, key, version) id, bucket, key, version, version_id, \
+                select distinct on (bucket, key, version, part) id, bucket, key, version, part, version_id, \
                     started_at + make_interval(secs => max_future_seconds) as latest_version from etl.load \
                 where dataset = $1 and started_at >= $2 and finished_at is not null \
-                    and coalesce(reason, '') not in ('not_found', 'forbidden') order by bucket, key, version, id desc) l order by id";
+                    and coalesce(reason, '') not in ('not_found', 'forbidden') order by bucket, key, version, part, id desc) l order by id";
         let rows = self.connection().await?.query(statement, &[&dataset, &since]).await;
         let rows = rows.map_err(|error| query_error("look for the files of a dataset", error))?;
         let files = rows.iter().map(|row| {
@@ -311,6 +319,7 @@ impl Database {
                 load_id: LoadId(row.get("id")),
                 location: Location::of(&object),
                 version: object.version,
+                part: row.get("part"),
                 latest_version: row.get("latest_version"),
             }
         });

@@ -2,6 +2,7 @@
 
 mod answer;
 mod batch;
+mod claim;
 mod copy;
 mod data_keys;
 mod delivery;
@@ -37,16 +38,17 @@ use tokio::sync::OnceCell;
 use tokio_postgres::config::{Host, SslMode};
 
 pub use batch::BatchRows;
+pub use claim::{Claim, ClaimTerms, Claimed, FencingToken, FileToClaim};
 pub use copy::CopyRows;
 pub use data_keys::SealedRow;
 pub use history::{LoadDetail, LoadSummary, LoadedFile, PresentRow, RowAttempt, Status, Waiting};
-pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken, SeenFile};
+pub use ledger::{Closing, SeenFile};
 pub use login::Login;
 pub use migrate::AppliedMigration;
 pub use outbox::OutboxEvent;
 pub use parked::Release;
 pub use pass::Pass;
-pub use reconcile::{ExportedRows, NULL, RunEnd, Standing};
+pub use reconcile::{ExportedRows, NULL, RunEnd, Standing, VersionStanding};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio_postgres::Row;
 
-use super::ledger::FencingToken;
+use super::claim::FencingToken;
 use super::{Database, query_error};
 use crate::error::{Error, ErrorKind, Result};
 

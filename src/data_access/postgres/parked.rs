@@ -4,7 +4,8 @@ use deadpool_postgres::Transaction;
 
 use super::Database;
 use super::answer::{Answer, query_error};
-use super::ledger::{Claim, SeenFile, commit_step};
+use super::claim::Claim;
+use super::ledger::{SeenFile, commit_step};
 use super::refusal::Refusal;
 use super::tie::still_won;
 use super::upsert::{any_ready, incomplete, release};

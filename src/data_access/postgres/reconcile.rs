@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use postgres_protocol::escape::escape_literal;
 use serde_json::Value;
+use tokio_postgres::Row;
 
 use super::parked::{Release, free, refused};
 use super::rejects::link_and_resolve;
@@ -23,12 +24,21 @@ pub enum Standing {
     Missing,
     /// Nobody asked for it, only for other versions of its key; or it has come back after one of those.
     Changed,
-    /// A worker left it, and no other has it.
+    /// A worker left it or one of its parts, and no other has it.
     Interrupted,
     /// It could not be read, or was replaced, which may be over.
     Unreadable,
-    /// It is finished, or somebody has it.
+    /// Each of its parts is finished, or somebody has one of them.
     Settled,
+}
+
+/// What the ledger says of a version with all its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionStanding {
+    /// What it says.
+    pub standing: Standing,
+    /// The parts that could not be read; the whole object has the empty name.
+    pub unreadable: Vec<String>,
 }
 
 /// How a run of the reconciliation ended.
@@ -133,35 +143,26 @@ impl Database {
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn standings(&self, bucket: &str, versions: &[&ObjectVersion]) -> Result<Vec<Standing>> {
+    pub async fn standings(&self, bucket: &str, versions: &[&ObjectVersion]) -> Result<Vec<VersionStanding>> {
         let keys: Vec<&str> = versions.iter().map(|object| object.key.as_str()).collect();
         let ids: Vec<&str> = versions.iter().map(|object| object.version.as_str()).collect();
         // A version with an id of its own never comes back.
         let written: Vec<_> = versions.iter().map(|object| object.modified.filter(|_| object.has_etag())).collect();
-        let statement = "select l.state, l.reason, l.lease_expires_at < clock_timestamp() as free, \
-                exists (select from etl.load o where o.bucket = $1 and o.key = n.key and o.version <> '') as known, \
-                l.finished_at is not null and exists (select from etl.load o \
-                    where o.bucket = $1 and o.key = n.key and o.version <> n.version \
-                        and etl.is_later(null, n.written, o.sequencer, o.modified_at) \
-                        and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned \
-            from unnest($2::text[], $3::text[], $4::timestamptz[]) with ordinality as n (key, version, written, place) left join lateral ( \
-                select state, reason, lease_expires_at, finished_at, sequencer, modified_at from etl.load \
-                where bucket = $1 and key = n.key and version = n.version order by run desc limit 1) l on true \
-            order by n.place";
-        let rows = self.connection().await?.query(statement, &[&bucket, &keys, &ids, &written]).await;
+        let rows =
+            self.connection().await?.query(include_str!("standings.sql"), &[&bucket, &keys, &ids, &written]).await;
         let rows = rows.map_err(|error| query_error("compare a listing with the ledger", error))?;
-        Ok(rows
-            .iter()
-            .map(|row| match (row.get("state"), row.get("reason")) {
-                (None, _) if row.get("known") => Standing::Changed,
-                (None, _) => Standing::Missing,
-                _ if row.get("returned") => Standing::Changed,
-                (Some("interrupted" | "loading"), _) if row.get("free") => Standing::Interrupted,
-                // Without versions a content that was replaced may come again under the same `ETag`.
-                (Some("failed"), Some("not_found" | "forbidden")) | (Some("superseded"), _) => Standing::Unreadable,
-                _ => Standing::Settled,
-            })
-            .collect())
+        let standing = |row: &Row| match row.get("claimed") {
+            false if row.get("known") => Standing::Changed,
+            false => Standing::Missing,
+            true if row.get("held") => Standing::Settled,
+            true if row.get("returned") => Standing::Changed,
+            true if row.get("left_over") => Standing::Interrupted,
+            true if row.get::<_, Vec<String>>("unreadable").is_empty() => Standing::Settled,
+            true => Standing::Unreadable,
+        };
+        let standings =
+            rows.iter().map(|row| VersionStanding { standing: standing(row), unreadable: row.get("unreadable") });
+        Ok(standings.collect())
     }
 
     /// Loads up to `limit` parked rows of finished loads whose reference has come by other ways than a load. Each counts as
@@ -318,7 +319,7 @@ impl Database {
         // Neither what is loaded once more nor a mended rejects file is news of the sender, but what came back is.
         let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 \
             and (run = 0 or exists (select from etl.load p where p.bucket = l.bucket and p.key = l.key and p.version = l.version \
-                and p.run = l.run - 1 and etl.is_later(l.sequencer, l.modified_at, p.sequencer, p.modified_at))) \
+                and p.part = l.part and p.run = l.run - 1 and etl.is_later(l.sequencer, l.modified_at, p.sequencer, p.modified_at))) \
             and reason is distinct from 'not_found' and reason is distinct from 'forbidden' \
             and not exists (select from etl.resubmission s where s.load_id = l.id))";
         let row = self.connection().await?.query_one(statement, &[&dataset, &window.0, &window.1]).await;

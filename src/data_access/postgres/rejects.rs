@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
 
 use super::{Database, query_error};
@@ -23,17 +23,20 @@ pub struct RejectFilter {
     pub dataset: Option<String>,
     /// With this key alone.
     pub key: Option<String>,
+    /// Of parts of this name alone.
+    pub part: Option<String>,
     /// Also those that were resolved or that a later attempt took the place of.
     pub all: bool,
 }
 
 impl RejectFilter {
-    /// What `etl.reject r` must fulfil; parameters 1 to 4 are load, rule, dataset and key.
+    /// What `etl.reject r` must fulfil; parameters 1 to 5 are load, rule, dataset, key and part.
     fn condition(&self) -> String {
         let waiting = "exists (select from etl.open_reject o where o.reject_id = r.id)";
         format!(
             "($1::bigint is null or r.load_id = $1) and ($2::text is null or r.rule = $2) and ($4::text is null or r.key = $4) \
-             and ($3::text is null or exists (select from etl.load d where d.id = r.load_id and d.dataset = $3)) and {}",
+             and ($3::text is null or exists (select from etl.load d where d.id = r.load_id and d.dataset = $3)) \
+             and ($5::text is null or exists (select from etl.load p where p.id = r.load_id and p.part = $5)) and {}",
             if self.all { "true" } else { waiting }
         )
     }
@@ -50,6 +53,8 @@ pub struct StoredReject {
     pub load_id: LoadId,
     /// Bucket and key of its file.
     pub file: (String, String),
+    /// The part of the file, or an empty text for the whole file.
+    pub part: String,
     /// Its dataset.
     pub dataset: String,
     /// The version of the definitions that it was checked against.
@@ -104,8 +109,8 @@ impl Database {
         let statement = format!(
             "with page as ( \
                  select distinct r.load_id, r.record from etl.reject r \
-                 where (r.load_id, r.record) > ($5, $6) and ($1 is distinct from $5 or r.record > $6) and {wanted} \
-                 order by 1, 2 limit $7 \
+                 where (r.load_id, r.record) > ($6, $7) and ($1 is distinct from $6 or r.record > $7) and {wanted} \
+                 order by 1, 2 limit $8 \
              ), sized as ( \
                  select p.load_id, p.record, b.raw, b.data_key, \
                      (sum(v.bytes) over (order by p.load_id, p.record))::bigint - v.bytes as bytes_before \
@@ -116,13 +121,13 @@ impl Database {
                          select coalesce(octet_length(b.raw), 0) + coalesce(sum(octet_length(v.value)), 0)::bigint as bytes \
                          from etl.reject v where v.load_id = p.load_id and v.record = p.record) v \
              ) \
-             select r.load_id, l.bucket, l.key as file, l.dataset, l.dataset_version, r.state = 'open' as open, r.resolved_by, \
+             select r.load_id, l.bucket, l.key as file, l.part, l.dataset, l.dataset_version, r.state = 'open' as open, r.resolved_by, \
                  r.first_load_id, r.first_record, r.record, r.line, r.\"column\", r.rule, r.message, r.value, r.key, \
                  r.byte_offset, r.byte_length, r.is_first, case when r.is_first then s.raw end as raw, s.data_key \
              from sized s join etl.load l on l.id = s.load_id cross join lateral ( \
                  select *, row_number() over (order by v.id) = 1 as is_first from etl.reject v \
                  where v.load_id = s.load_id and v.record = s.record) r \
-             where s.bytes_before < $8 order by r.load_id, r.record, r.id",
+             where s.bytes_before < $9 order by r.load_id, r.record, r.id",
             wanted = filter.condition(),
         );
         let rows = self
@@ -135,6 +140,7 @@ impl Database {
                     &filter.rule,
                     &filter.dataset,
                     &filter.key,
+                    &filter.part,
                     &cursor.0,
                     &cursor.1,
                     &RECORDS_IN_A_PAGE,
@@ -165,6 +171,7 @@ impl Database {
             page.push(StoredReject {
                 load_id: LoadId(row.get("load_id")),
                 file: (row.get("bucket"), row.get("file")),
+                part: row.get("part"),
                 dataset: row.get("dataset"),
                 dataset_version: row.get("dataset_version"),
                 open: row.get("open"),
@@ -197,8 +204,9 @@ impl Database {
             "select count(*) from (select distinct r.load_id, r.record from etl.reject r where {}) as record",
             filter.condition()
         );
-        let RejectFilter { rule, dataset, key, .. } = filter;
-        let row = self.connection().await?.query_one(&statement, &[&filter.load_number(), rule, dataset, key]).await;
+        let RejectFilter { rule, dataset, key, part, .. } = filter;
+        let parameters: [&(dyn ToSql + Sync); 5] = [&filter.load_number(), rule, dataset, key, part];
+        let row = self.connection().await?.query_one(&statement, &parameters).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("count the rejects", error))
     }
 

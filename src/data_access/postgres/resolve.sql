@@ -33,7 +33,7 @@ insert into linked_row
 with again as (
     select distinct on (b.record) b.record, r.first_load_id, r.first_record, r.state, r.resolved_by, r.resolved_at
     from etl.load own join etl.load l on l.bucket = own.bucket and l.key = own.key and l.version = own.version
-            and l.dataset = own.dataset and l.id < own.id
+            and l.part = own.part and l.dataset = own.dataset and l.id < own.id
         join etl.reject r on r.load_id = l.id join bad_row b on b.record = r.record
     where own.id = :load order by b.record, l.id desc)
 select record, coalesce(s.first_load_id, a.first_load_id), coalesce(s.first_record, a.first_record),
@@ -76,7 +76,7 @@ from etl.load own join etl.load l on l.dataset = own.dataset
     join etl.reject r on r.load_id = l.id and r.state = 'open'
     left join lateral (
         select min(w.id) as id from etl.load w where l.state = 'failed' and w.bucket = l.bucket and w.key = l.key
-            and w.dataset = l.dataset and w.id > l.id and w.state = 'loaded') w on true
+            and w.part = l.part and w.dataset = l.dataset and w.id > l.id and w.state = 'loaded') w on true
 where own.id = :load and l.finished_at is not null;
 analyze open_row;
 

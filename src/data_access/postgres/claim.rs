@@ -1,0 +1,301 @@
+//! Claims: which worker may load which part of which version of an object.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio_postgres::Transaction;
+
+use super::{Database, query_error};
+use crate::domain::{Datasets, LoadId, ObjectVersion};
+use crate::error::Result;
+
+/// What a first claim freezes for the whole life of a load.
+#[derive(Clone, Debug)]
+pub struct ClaimTerms {
+    /// Records in a batch.
+    pub batch_size: i32,
+    /// More rejects than this fail the file.
+    pub max_rejects: Option<i64>,
+    /// A greater share of rejects than this fails the file.
+    pub max_reject_rate: Option<f64>,
+    /// A row whose version lies further in the future, counted from the first claim, is rejected; `None` for a load from before
+    /// there was a bound.
+    pub max_future: Option<Duration>,
+    /// How long the claim holds without a sign of life.
+    pub lease: Duration,
+}
+
+impl ClaimTerms {
+    /// The latest version that a row may have in a file that was first claimed then.
+    #[must_use]
+    pub fn latest_version(&self, claimed_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        claimed_at.checked_add_signed(TimeDelta::from_std(self.max_future?).ok()?)
+    }
+}
+
+/// What a worker wants to claim, and how it would load it.
+#[derive(Clone, Copy, Debug)]
+pub struct FileToClaim<'a> {
+    /// The version of the object.
+    pub object: &'a ObjectVersion,
+    /// The part of it, or an empty text for the whole object.
+    pub part: &'a str,
+    /// All parts of the object that are to be loaded. The nightly run takes it for settled when each of them is.
+    pub parts: &'a [String],
+    /// Its dataset.
+    pub dataset: &'a str,
+    /// The definitions.
+    pub datasets: &'a Datasets,
+    /// What a first claim freezes.
+    pub terms: &'a ClaimTerms,
+    /// Whether a load that is finished gets a next run.
+    pub again: bool,
+}
+
+/// Proves that a worker holds a load: every write must show it. No two claims have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FencingToken(pub(super) i64);
+
+/// A load that this worker holds.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The row of `etl.load`.
+    pub load_id: LoadId,
+    /// The part of the object, or an empty text for the whole object.
+    pub part: String,
+    /// How often this part of this version was loaded before.
+    pub run: i32,
+    /// The fencing token of this claim.
+    pub token: FencingToken,
+    /// How many workers have held this load, this one included.
+    pub attempt: i32,
+    /// When the first of them claimed it, by the clock of the server.
+    pub started_at: DateTime<Utc>,
+    /// How long ago that was.
+    pub age: Duration,
+    /// How many of the last workers committed nothing, this one counted until it does.
+    pub stalled: i32,
+    /// The dataset of the first claim.
+    pub dataset: String,
+    /// The version of the definitions in force, those of the first claim.
+    pub dataset_version: String,
+    /// The terms in force, those of the first claim.
+    pub terms: ClaimTerms,
+    /// Whether the object has had another content since, and then this one again: once the load has ended, that is to be a load of
+    /// its own.
+    pub returned: bool,
+    /// Whether a newer version of its object was claimed before.
+    pub late: bool,
+    /// What has a lower tick was committed before it was claimed, or before the load that it precedes.
+    pub(super) since: i64,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub enum Claimed {
+    /// It is ours now.
+    Taken(Claim),
+    /// It was finished before.
+    Finished {
+        /// The row of `etl.load`.
+        load_id: LoadId,
+        /// How many workers held it.
+        attempt: i32,
+        /// As which dataset.
+        dataset: String,
+        /// Why it failed, if it did.
+        reason: Option<String>,
+        /// The same for people.
+        error: Option<String>,
+        /// Where its rejects file lies.
+        rejects_key: Option<String>,
+    },
+    /// Another worker holds it.
+    Held {
+        /// The row of `etl.load`.
+        load_id: LoadId,
+        /// How many workers have held it.
+        attempt: i32,
+        /// What is left of its lease.
+        remaining: Duration,
+    },
+}
+
+impl Database {
+    /// A token that nobody has, for one claim and its repetitions.
+    ///
+    /// # Errors
+    /// `Connection` or `System`; `Configuration` where the database is read-only by its settings.
+    pub async fn fencing_token(&self) -> Result<FencingToken> {
+        let connection = self.connection().await?;
+        let taken = async {
+            let statement = connection.prepare_cached("select nextval('etl.lease_token')").await?;
+            connection.query_one(&statement, &[]).await
+        };
+        match taken.await {
+            Ok(row) => Ok(FencingToken(row.get(0))),
+            Err(error) => Err(self.first_write_error(connection, "take a fencing token", error).await),
+        }
+    }
+
+    /// Claims a file for this worker, or says who has it.
+    ///
+    /// To repeat it with the same token does no harm: a claim whose answer was lost is found again.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn claim(&self, token: FencingToken, file: FileToClaim<'_>) -> Result<Claimed> {
+        let FileToClaim { object, part, parts, dataset, datasets, terms, again } = file;
+        let mut connection = self.connection().await?;
+        let step = "claim the file in the ledger";
+        let failed = |error| query_error(step, error);
+        let transaction = connection.transaction().await.map_err(failed)?;
+        let (names, definitions): (Vec<_>, Vec<_>) = datasets.definitions().unzip();
+        let statement = "insert into etl.dataset (version, name, definition) \
+            select $1, name, definition from unnest($2::text[], $3::text[]) as d (name, definition) on conflict do nothing";
+        let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
+        transaction.execute(&statement, &[&datasets.version(), &names, &definitions]).await.map_err(failed)?;
+        // Of two versions that are claimed at once, the one with the higher id sees the other, and so it is with two loads of a dataset.
+        // Nobody waits for the disk: a claim that the server forgets takes with it whatever was committed under it, since that
+        // came later.
+        let alone = "select set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0)), \
+            pg_advisory_xact_lock(hashtextextended('etl.load ' || $3, 0))";
+        let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
+        transaction.execute(&alone, &[&object.bucket, &object.key.as_str(), &dataset]).await.map_err(failed)?;
+        let insert = transaction.prepare_cached(include_str!("claim.sql")).await.map_err(failed)?;
+        let inserted = transaction
+            .query_opt(
+                &insert,
+                &[
+                    &object.bucket,
+                    &object.key.as_str(),
+                    &object.version,
+                    &object.sequencer,
+                    &dataset,
+                    &datasets.version(),
+                    &object.size.and_then(|size| i64::try_from(size).ok()),
+                    &terms.batch_size,
+                    &terms.max_rejects,
+                    &terms.max_reject_rate,
+                    &terms.lease.as_secs_f64(),
+                    &again,
+                    &token.0,
+                    &object.version_id,
+                    &object.modified,
+                    &seconds(terms.max_future),
+                    &part,
+                    &parts,
+                ],
+            )
+            .await
+            .map_err(failed)?;
+        let claimed = match inserted {
+            Some(row) => Claimed::Taken(Claim {
+                load_id: LoadId(row.get("id")),
+                part: part.to_owned(),
+                run: row.get("run"),
+                token,
+                attempt: 1,
+                started_at: row.get("started_at"),
+                age: Duration::ZERO,
+                stalled: 1,
+                dataset: dataset.to_owned(),
+                dataset_version: datasets.version().to_owned(),
+                terms: terms.clone(),
+                returned: false,
+                late: row.get("late"),
+                since: row.get("since"),
+            }),
+            None => claim_again(&transaction, token, file).await.map_err(failed)?,
+        };
+        transaction.commit().await.map_err(failed)?;
+        Ok(claimed)
+    }
+}
+
+fn seconds(time: Option<Duration>) -> Option<i64> {
+    time.and_then(|time| i64::try_from(time.as_secs()).ok())
+}
+
+/// There is a row already: it is finished, or held, or free to be taken over, or this very claim's.
+async fn claim_again(
+    transaction: &Transaction<'_>,
+    token: FencingToken,
+    FileToClaim { object, part, terms, .. }: FileToClaim<'_>,
+) -> Result<Claimed, tokio_postgres::Error> {
+    let row = transaction
+        .query_one(
+            "select id, attempt, dataset, state, reason, error, rejects_key, lease_token = $4 as ours, \
+                 coalesce($7, 'null') = 'null' and exists ( \
+                     select from etl.load o where o.bucket = l.bucket and o.key = l.key and o.version <> l.version \
+                         and etl.is_later($5, $6, o.sequencer, o.modified_at) \
+                         and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned, \
+                 extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
+             from etl.load l where bucket = $1 and key = $2 and version = $3 and part = $8 order by run desc limit 1 for no key update",
+            &[
+                &object.bucket,
+                &object.key.as_str(),
+                &object.version,
+                &token.0,
+                &object.sequencer,
+                &object.modified,
+                &object.version_id,
+                &part,
+            ],
+        )
+        .await?;
+    let (load_id, attempt, ours) = (LoadId(row.get("id")), row.get("attempt"), row.get::<_, bool>("ours"));
+    let remaining = Duration::try_from_secs_f64(row.get("remaining")).unwrap_or_default();
+    let (state, returned): (&str, bool) = (row.get("state"), row.get("returned"));
+    if state == "loading" && !ours && !remaining.is_zero() {
+        return Ok(Claimed::Held { load_id, attempt, remaining });
+    }
+    if !returned {
+        // It may have been claimed by its name, without the event that tells its place among the versions of its key.
+        let order = "update etl.load set sequencer = $2::text, modified_at = coalesce(modified_at, $3) \
+            where id = $1 and sequencer is null and $2::text is not null";
+        transaction.execute(order, &[&load_id.0, &object.sequencer, &object.modified]).await?;
+    }
+    if matches!(state, "loaded" | "failed" | "superseded") {
+        let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));
+        let rejects_key = row.get("rejects_key");
+        return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key });
+    }
+    let row = transaction
+        .query_one(
+            "update etl.load l set state = 'loading', lease_token = $3, \
+                 attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
+                 lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
+             where id = $1 \
+             returning run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
+                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
+                 case when precedes is null then claimed_tick else coalesce(( \
+                     select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
+            &[&load_id.0, &terms.lease.as_secs_f64(), &token.0, &ours],
+        )
+        .await?;
+    Ok(Claimed::Taken(Claim {
+        load_id,
+        part: part.to_owned(),
+        run: row.get("run"),
+        token,
+        attempt: row.get("attempt"),
+        started_at: row.get("started_at"),
+        age: Duration::try_from_secs_f64(row.get("age")).unwrap_or_default(),
+        stalled: row.get("stalled"),
+        dataset: row.get("dataset"),
+        dataset_version: row.get("dataset_version"),
+        terms: ClaimTerms {
+            batch_size: row.get("batch_size"),
+            max_rejects: row.get("max_rejects"),
+            max_reject_rate: row.get("max_reject_rate"),
+            max_future: row
+                .get::<_, Option<i64>>("max_future_seconds")
+                .map(|most| Duration::from_secs(most.unsigned_abs())),
+            lease: terms.lease,
+        },
+        returned,
+        late: row.get("late"),
+        since: row.get("since"),
+    }))
+}
