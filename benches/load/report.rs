@@ -25,15 +25,15 @@ pub fn write(results: &Results) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut text = String::from(
         "# Benchmarks\n\n\
-         Written by `make bench`; every figure is the median of 5 runs in turn after one to warm up, with the lowest and the \
-         highest in brackets, unless the line says otherwise. Ratios are taken run by run. Trust the ratios more than the seconds: they \
-         come from one machine, with Postgres, the S3 server and the tool on the same cores. Sections may come from different days, as the \
-         last table tells.\n\n\
+         Written by `make bench`. Unless a line says otherwise, a figure is the median of 5 runs after one warm-up run, with the \
+         lowest and the highest in brackets, and the tools take turns. Ratios are taken run by run. Trust the ratios more than the \
+         seconds: they come from one machine, with Postgres, the S3 server and the tool on the same cores. Sections may come from \
+         different days; the last table says which.\n\n\
          Small ETL runs as on AWS: the `ingest` binary (profile dev: opt-level 2, DuckDB at 3) under the Lambda runtime emulator reads the \
-         file from an S3 server and checks every rule. psql, sling, pgloader and dlt read it from disk and check nothing. `copy` is what \
-         nobody who writes to this table undercuts: two `psql`, each with half of the file and one `\\copy` straight into the table, which \
-         no second load would survive. The table has its five indexes and its foreign key; Postgres its default settings but \
-         `max_wal_size = 4GB`. How each peer is set up, and in what it differs, stands in `benches/peers/`.\n\n\
+         file from an S3 server and checks every rule. psql, sling, pgloader and dlt read it from disk and check nothing. `copy` shows how \
+         fast this table can be filled at all: two `psql`, each with half of the file and one `\\copy` straight into the table. A second load of \
+         the same file would fail. The table has its five indexes and its foreign key; Postgres has its default settings, except \
+         `max_wal_size = 4GB`. `benches/peers/` shows how each peer is set up, and how it differs.\n\n\
          | work | Small ETL | beside | figure | bound | |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     let measured = || SECTIONS.into_iter().filter_map(|name| Some((name, results.0.get(name)?)));
