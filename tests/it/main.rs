@@ -41,6 +41,7 @@ mod resume;
 mod rights;
 mod sandbox;
 mod security;
+mod sources;
 mod stream;
 mod tables;
 mod tls;
