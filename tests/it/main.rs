@@ -15,6 +15,7 @@ mod dataset;
 mod deadline;
 mod deploy;
 mod events;
+mod formats;
 mod functions;
 mod hostile;
 mod house;
