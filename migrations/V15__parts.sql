@@ -39,7 +39,7 @@ create or replace function etl.audit_load() returns trigger language plpgsql sec
 begin
     insert into etl.audit (action, load_id, detail) values ('load ' || new.state, new.id, jsonb_strip_nulls(jsonb_build_object(
         'bucket', new.bucket, 'key', new.key, 'version', new.version, 'part', nullif(new.part, ''), 'run', new.run,
-        'attempt', new.attempt, 'dataset', new.dataset, 'dataset_version', new.dataset_version, 'reason', new.reason)));
+        'attempt', new.attempt, 'dataset', new.dataset, 'source', new.source, 'dataset_version', new.dataset_version, 'reason', new.reason)));
     return null;
 end
 $$;
@@ -47,7 +47,7 @@ $$;
 create or replace function etl.announce_load() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     file jsonb := jsonb_build_object('load_id', new.id, 'dataset', new.dataset, 'bucket', new.bucket, 'key', new.key,
-        'object_version', new.version, 'part', new.part, 'run', new.run);
+        'object_version', new.version, 'source', new.source, 'part', new.part, 'run', new.run);
 begin
     if current_setting('small_etl.events', true) is distinct from 'on' then
         return null;

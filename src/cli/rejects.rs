@@ -15,7 +15,7 @@ use crate::data_access::retry::retrying;
 use crate::domain::object::place_of_part;
 use crate::domain::{LoadId, Violation};
 use crate::error::{Error, Result};
-use crate::services::rejects::RejectsWriter;
+use crate::services::rejects_writer::RejectsWriter;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -64,7 +64,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     };
     if let Some(load) = filter.load {
         // Says so where there is no such load.
-        retrying(|| database.header(load)).await?;
+        retrying(|| database.written_as(load)).await?;
     }
     if let Some(path) = &arguments.export {
         let rows = export(&database, &filter, path).await?;
@@ -164,14 +164,13 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
         for record in page.chunk_by(|one, next| row(one) == row(next)) {
             let load = record[0].load_id;
             if present.as_ref().is_none_or(|(known, _)| *known != load) {
-                let header = retrying(|| database.header(load)).await?.unwrap_or_default();
-                let writer = RejectsWriter::new(&header);
+                let writer = RejectsWriter::of(&database, load).await?;
                 match &present {
                     None => writer.begin(&mut out)?,
-                    Some((_, known)) if known.header() == writer.header() => {}
+                    Some((_, known)) if known.has_form_of(&writer) => {}
                     Some((other, _)) => {
                         return Err(Error::configuration(format!(
-                            "loads {other} and {load} have files with other columns; export one load or one dataset at a \
+                            "loads {other} and {load} have files of other forms; export one load or one dataset at a \
                              time: small-etl rejects {load} --export …"
                         )));
                     }

@@ -5,9 +5,10 @@ use serde::Deserialize;
 
 use super::calendar::Calendar;
 use super::column::Column;
-use super::expression::Expression;
+use super::expression::{Expression, unknown};
 use super::files::Files;
 use super::rule::{RowRule, Severity};
+use super::source::model::Source;
 use super::types::{self, ColumnType};
 
 /// A warning where a column differs from one of the row that it refers to.
@@ -43,6 +44,8 @@ pub struct Reference {
 pub const EXTRA_COLUMNS: &str = "extra_columns";
 /// The figure with what a file and its manifest agree in.
 pub const MANIFEST: &str = "manifest";
+/// The figure with what a file and its own footer agree in.
+pub const FOOTER: &str = "footer";
 /// The figures of every dataset. No statistic of a definition may have such a name.
 pub(super) const OWN_FIGURES: &[&str] = &[EXTRA_COLUMNS, MANIFEST];
 
@@ -86,6 +89,8 @@ pub struct Dataset {
     pub manifest: ManifestRule,
     /// When a file of it is due.
     pub expected: Option<Calendar>,
+    /// How senders write its files, where that is not the plain form.
+    pub sources: Vec<Source>,
     pub(super) files: Files,
 }
 
@@ -105,7 +110,57 @@ impl Dataset {
     /// Whether an object key is that of one of its files.
     #[must_use]
     pub fn claims(&self, key: &str) -> bool {
-        self.files.claim(key)
+        self.files.claim(key) || self.source_claiming(key).is_some()
+    }
+
+    /// The source that claims an object key, if any does. Any other key is that of a file in the plain form.
+    #[must_use]
+    pub fn source_claiming(&self, key: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| source.claims(key))
+    }
+
+    /// The source of a file by its key; if it lies on this machine, by the longest end of its path that is a key of this dataset.
+    #[must_use]
+    pub fn source_for(&self, key: &str, local: bool) -> Option<&Source> {
+        if !local {
+            return self.source_claiming(key);
+        }
+        let path = if cfg!(windows) { key.replace('\\', "/") } else { key.to_owned() };
+        let ends = path.match_indices('/').map(|(at, _)| &path[at + 1..]);
+        let claimed = std::iter::once(path.as_str()).chain(ends).find(|key| self.claims(key));
+        claimed.and_then(|key| self.source_claiming(key))
+    }
+
+    /// Whether it has files in the plain form.
+    #[must_use]
+    pub fn has_plain_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// The source of that name.
+    ///
+    /// # Errors
+    /// A message with the nearest name.
+    pub fn source(&self, name: &str) -> Result<&Source, String> {
+        let names = || self.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>();
+        let found = self.sources.iter().find(|source| source.name == name);
+        found.ok_or_else(|| format!("dataset {}: {}", self.name, unknown("source", name, &names())))
+    }
+
+    /// A key that both this dataset and another would claim, if there is one. Parts of one object may go to several datasets.
+    pub(super) fn common_key(&self, other: &Self) -> Option<String> {
+        let of = |dataset: &'_ Self| {
+            let whole =
+                dataset.sources.iter().filter(|source| !source.reads_parts()).map(|source| source.files.clone());
+            std::iter::once(dataset.files.clone()).chain(whole).collect::<Vec<_>>()
+        };
+        let others = of(other);
+        of(self).iter().find_map(|files| others.iter().find_map(|others| files.common_key(others)))
+    }
+
+    /// What the keys of its files begin with.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.files.prefixes().chain(self.sources.iter().flat_map(Source::prefixes))
     }
 
     /// The type of the key.
@@ -134,8 +189,16 @@ impl Dataset {
         let mut plain = self.clone();
         let hidden: Vec<String> = self.encrypted().map(|column| column.name.clone()).collect();
         plain.columns.retain(|column| !column.encrypt);
+        // A source says where each column is.
+        plain.sources.clear();
         plain.rules.retain(|rule| !rule.reads.iter().any(|column| hidden.contains(column)));
         plain
+    }
+
+    /// The same without its sources: every file is in the plain form.
+    #[must_use]
+    pub fn in_plain_form(&self) -> Self {
+        Self { sources: Vec::new(), ..self.clone() }
     }
 
     /// The same, but rows with a later version are rejected.

@@ -8,11 +8,13 @@ use toml::Spanned;
 use super::calendar::Calendar;
 use super::column::{Column, Constraint};
 use super::column_definition::{ColumnDefinition, read_column, read_options};
-use super::dataset::{Agreement, Dataset, ManifestRule, OWN_FIGURES, Reference, Statistic};
+use super::dataset::{Agreement, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Reference, Statistic};
 use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
 use super::rule::{RowRule, Severity};
+use super::source::kind::TargetColumn;
+use super::source::{SourceDefinition, read_sources};
 use super::types::{self, IGNORED, TYPES};
 use super::violation;
 
@@ -27,7 +29,10 @@ struct Definition {
     table: Spanned<String>,
     key: Spanned<String>,
     version: Spanned<String>,
+    #[serde(default = "no_files")]
     files: Spanned<Vec<String>>,
+    #[serde(default)]
+    source: Vec<Spanned<SourceDefinition>>,
     #[serde(default = "default_null_values")]
     null_values: Vec<String>,
     column: Vec<Spanned<ColumnDefinition>>,
@@ -39,6 +44,11 @@ struct Definition {
     #[serde(default)]
     manifest: ManifestRule,
     expected: Option<Spanned<String>>,
+}
+
+/// A dataset whose files all have a declared source needs no pattern for the plain form.
+fn no_files() -> Spanned<Vec<String>> {
+    Spanned::new(0..0, Vec::new())
 }
 
 fn default_null_values() -> Vec<String> {
@@ -88,9 +98,12 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
     let rules = definition.rule.iter().map(|rule| (rule.id.span().start, rule.id.get_ref()));
     let agreements = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
     let agreements = agreements.map(|agreement| (agreement.span().start, &agreement.get_ref().id));
-    source.check_names("rule", is_implied, rules.chain(agreements))?;
+    let has_sources = !definition.source.is_empty();
+    let is_taken = |rule: &str| is_implied(rule) || has_sources && violation::OF_EVERY_SOURCE.contains(&rule);
+    source.check_names("rule", is_taken, rules.chain(agreements))?;
     let statistics = definition.statistic.iter().map(|statistic| (statistic.id.span().start, statistic.id.get_ref()));
-    source.check_names("statistic", |name| OWN_FIGURES.contains(&name), statistics)
+    let is_own = |name: &str| OWN_FIGURES.contains(&name) || has_sources && name == FOOTER;
+    source.check_names("statistic", is_own, statistics)
 }
 
 /// Reads one definition; what it refers to is resolved later.
@@ -156,6 +169,21 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
             Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names, secret)?)
         }
     };
+    if definition.files.get_ref().is_empty() && definition.source.is_empty() {
+        return Err(source.error(&definition.name, "files lists no pattern, and no source does"));
+    }
+    let targets: Vec<TargetColumn> =
+        columns.iter().map(|column| TargetColumn { name: column.name.clone(), kind: column.kind.family() }).collect();
+    let sources = read_sources(source, &definition.source, &targets, &definition.null_values)?;
+    for column in columns.iter().filter(|column| column.encrypt) {
+        if let Some(by) = sources.iter().find(|by| by.reads_preamble(&column.name)) {
+            let message = format!(
+                "column {:?} is encrypted, and source {:?} reads it from the preamble, which the ledger keeps in plain text",
+                column.name, by.name
+            );
+            return Err(source.error(&definition.name, message));
+        }
+    }
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });
@@ -172,6 +200,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         manifest: definition.manifest,
         expected: expected.transpose()?,
         statistics,
+        sources,
         files: Files::read(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
     })

@@ -44,6 +44,8 @@ pub struct FileToClaim<'a> {
     pub parts: &'a [String],
     /// Its dataset.
     pub dataset: &'a str,
+    /// The source that describes it, if it is not in the plain form.
+    pub source: Option<&'a str>,
     /// The definitions.
     pub datasets: &'a Datasets,
     /// What a first claim freezes.
@@ -77,6 +79,8 @@ pub struct Claim {
     pub stalled: i32,
     /// The dataset of the first claim.
     pub dataset: String,
+    /// The source by which the file is read, that of the first claim, or the one that the file names itself.
+    pub source: Option<String>,
     /// The version of the definitions in force, those of the first claim.
     pub dataset_version: String,
     /// The terms in force, those of the first claim.
@@ -103,6 +107,8 @@ pub enum Claimed {
         attempt: i32,
         /// As which dataset.
         dataset: String,
+        /// By which source, if it was not in the plain form.
+        source: Option<String>,
         /// Why it failed, if it did.
         reason: Option<String>,
         /// The same for people.
@@ -145,7 +151,7 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn claim(&self, token: FencingToken, file: FileToClaim<'_>) -> Result<Claimed> {
-        let FileToClaim { object, part, parts, dataset, datasets, terms, again } = file;
+        let FileToClaim { object, part, parts, dataset, source, datasets, terms, again } = file;
         let mut connection = self.connection().await?;
         let step = "claim the file in the ledger";
         let failed = |error| query_error(step, error);
@@ -185,6 +191,7 @@ impl Database {
                     &seconds(terms.max_future),
                     &part,
                     &parts,
+                    &source,
                 ],
             )
             .await
@@ -200,6 +207,7 @@ impl Database {
                 age: Duration::ZERO,
                 stalled: 1,
                 dataset: dataset.to_owned(),
+                source: source.map(str::to_owned),
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
                 returned: false,
@@ -225,7 +233,7 @@ async fn claim_again(
 ) -> Result<Claimed, tokio_postgres::Error> {
     let row = transaction
         .query_one(
-            "select id, attempt, dataset, state, reason, error, rejects_key, lease_token = $4 as ours, \
+            "select id, attempt, dataset, source, state, reason, error, rejects_key, lease_token = $4 as ours, \
                  coalesce($7, 'null') = 'null' and exists ( \
                      select from etl.load o where o.bucket = l.bucket and o.key = l.key and o.version <> l.version \
                          and etl.is_later($5, $6, o.sequencer, o.modified_at) \
@@ -258,8 +266,8 @@ async fn claim_again(
     }
     if matches!(state, "loaded" | "failed" | "superseded") {
         let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));
-        let rejects_key = row.get("rejects_key");
-        return Ok(Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key });
+        let (source, rejects_key) = (row.get("source"), row.get("rejects_key"));
+        return Ok(Claimed::Finished { load_id, attempt, dataset, source, reason, error, rejects_key });
     }
     let row = transaction
         .query_one(
@@ -268,7 +276,7 @@ async fn claim_again(
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
              returning run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
-                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
+                 source, dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
                  case when precedes is null then claimed_tick else coalesce(( \
                      select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
             &[&load_id.0, &terms.lease.as_secs_f64(), &token.0, &ours],
@@ -284,6 +292,7 @@ async fn claim_again(
         age: Duration::try_from_secs_f64(row.get("age")).unwrap_or_default(),
         stalled: row.get("stalled"),
         dataset: row.get("dataset"),
+        source: row.get("source"),
         dataset_version: row.get("dataset_version"),
         terms: ClaimTerms {
             batch_size: row.get("batch_size"),

@@ -42,7 +42,7 @@ pub use claim::{Claim, ClaimTerms, Claimed, FencingToken, FileToClaim};
 pub use copy::CopyRows;
 pub use data_keys::SealedRow;
 pub use history::{LoadDetail, LoadSummary, LoadedFile, PresentRow, RowAttempt, Status, Waiting};
-pub use ledger::{Closing, SeenFile};
+pub use ledger::{Closing, SeenFile, WrittenAs};
 pub use login::Login;
 pub use migrate::AppliedMigration;
 pub use outbox::OutboxEvent;

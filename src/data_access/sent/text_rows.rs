@@ -2,8 +2,10 @@
 
 use std::io::{self, Read};
 
+use encoding_rs::Encoding;
+
 use super::Rows;
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, decode};
 use crate::data_access::csv::{LONGEST_RECORD, SplitError};
 use crate::domain::source::layout::{Dialect, Field, TextLines};
 use crate::domain::source::row::{Row, RowFault};
@@ -39,6 +41,12 @@ impl<R: Read> TextRows<R> {
     pub fn new(source: R, form: TextLines, cut: Cut) -> io::Result<Self> {
         let lines = Lines::new(source, form)?;
         Ok(Self { lines, cut, comment: form.comment, comments: 0, first: (0, 0) })
+    }
+
+    /// The encoding of the text: the one that is declared, unless a byte order mark says another one.
+    #[must_use]
+    pub fn encoding(&self) -> &'static Encoding {
+        self.lines.encoding()
     }
 
     /// Reads a line, which is no comment, as the beginning of a record.
@@ -142,6 +150,23 @@ impl<R: Read> TextRows<R> {
             row.restart(text);
             dialect.cut_plainly(row);
         }
+    }
+}
+
+/// Cuts the bytes of a record, which are known to be one, into cells again.
+pub fn cut_record(row: &mut Row, form: TextLines, cut: &Cut) {
+    let raw = std::mem::take(&mut row.raw);
+    if !decode(form.encoding, &raw, row.text_mut()) || memchr::memchr(0, row.text().as_bytes()).is_some() {
+        row.fault = Some(RowFault::Encoding);
+    }
+    row.raw = raw;
+    match cut {
+        Cut::Delimited(dialect) => {
+            if !dialect.cut(row, &mut Cutting::default()) {
+                dialect.cut_plainly(row);
+            }
+        }
+        Cut::Fixed(fields, shorter) => cut_fixed(row, fields, *shorter),
     }
 }
 

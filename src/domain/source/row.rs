@@ -1,6 +1,7 @@
 //! A record as it was sent, whatever its file consists of. One row is filled again and again, so that reading allocates nothing.
 
 use super::cell_form::{Cell, CellKind};
+use crate::domain::violation;
 
 /// A record, its cells and its place.
 #[derive(Clone, Debug, Default)]
@@ -44,9 +45,23 @@ impl RowFault {
     #[must_use]
     pub fn rule(self) -> &'static str {
         match self {
-            Self::Encoding => "encoding",
-            Self::Quoting => "quoting",
-            Self::AfterEnd => "end",
+            Self::Encoding => violation::ENCODING,
+            Self::Quoting => violation::QUOTING,
+            Self::AfterEnd => violation::END,
+        }
+    }
+}
+
+impl RowFault {
+    /// What is wrong with the record, and what to do.
+    #[must_use]
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Encoding => "the record has a NUL or bytes that are not in the encoding that its source declares",
+            Self::Quoting => "a field goes on after its closing quote; double or escape a quote that is content",
+            Self::AfterEnd => {
+                "the record stands after the end of the table and is not a footer; say with end what footers begin with"
+            }
         }
     }
 }
@@ -117,6 +132,27 @@ impl Row {
         let start = self.text.len();
         self.text.push_str(text);
         self.cells.push(Place { start, end: self.text.len(), kind, copied: false });
+    }
+
+    /// Makes a cell of text what it was before it was written as text, if it still reads like that.
+    pub fn restore_kind(&mut self, index: usize, kind: CellKind) {
+        let Some(text) = self.cell(index).map(|cell| cell.text) else { return };
+        let reads_so = match kind {
+            CellKind::Text => true,
+            CellKind::Number => {
+                let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                let plain = text.strip_prefix('-').unwrap_or(text);
+                plain.split_once('.').map_or(digits(plain), |(whole, rest)| digits(whole) && digits(rest))
+            }
+            CellKind::Moment => {
+                let sign = |byte: u8| byte.is_ascii_digit() || b"-:.T".contains(&byte);
+                text.contains(':') && text.bytes().all(sign)
+            }
+            CellKind::Error => text.starts_with('#'),
+        };
+        if reads_so {
+            self.cells[index].kind = kind;
+        }
     }
 
     /// Takes all cells away and keeps the first `length` bytes of the text, to cut it anew.
