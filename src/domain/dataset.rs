@@ -5,9 +5,10 @@ use serde::Deserialize;
 
 use super::calendar::Calendar;
 use super::column::Column;
-use super::expression::Expression;
+use super::expression::{Expression, unknown};
 use super::files::Files;
 use super::rule::{RowRule, Severity};
+use super::source::model::Source;
 use super::types::{self, ColumnType};
 
 /// A warning where a column differs from one of the row that it refers to.
@@ -86,6 +87,8 @@ pub struct Dataset {
     pub manifest: ManifestRule,
     /// When a file of it is due.
     pub expected: Option<Calendar>,
+    /// How senders write its files, where that is not the plain form.
+    pub sources: Vec<Source>,
     pub(super) files: Files,
 }
 
@@ -105,7 +108,39 @@ impl Dataset {
     /// Whether an object key is that of one of its files.
     #[must_use]
     pub fn claims(&self, key: &str) -> bool {
-        self.files.claim(key)
+        self.files.claim(key) || self.source_claiming(key).is_some()
+    }
+
+    /// The source that claims an object key, if any does. Any other key is that of a file in the plain form.
+    #[must_use]
+    pub fn source_claiming(&self, key: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| source.claims(key))
+    }
+
+    /// The source of that name.
+    ///
+    /// # Errors
+    /// A message with the nearest name.
+    pub fn source(&self, name: &str) -> Result<&Source, String> {
+        let names = || self.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>();
+        let found = self.sources.iter().find(|source| source.name == name);
+        found.ok_or_else(|| format!("dataset {}: {}", self.name, unknown("source", name, &names())))
+    }
+
+    /// A key that both this dataset and another would claim, if there is one. Parts of one object may go to several datasets.
+    pub(super) fn common_key(&self, other: &Self) -> Option<String> {
+        let of = |dataset: &'_ Self| {
+            let whole =
+                dataset.sources.iter().filter(|source| !source.reads_parts()).map(|source| source.files.clone());
+            std::iter::once(dataset.files.clone()).chain(whole).collect::<Vec<_>>()
+        };
+        let others = of(other);
+        of(self).iter().find_map(|files| others.iter().find_map(|others| files.common_key(others)))
+    }
+
+    /// What the keys of its files begin with.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.files.prefixes().chain(self.sources.iter().flat_map(Source::prefixes))
     }
 
     /// The type of the key.

@@ -149,7 +149,7 @@ impl Datasets {
     /// What to list to see every file that a dataset may claim: no prefix is the beginning of another.
     #[must_use]
     pub fn prefixes(&self) -> Vec<&str> {
-        let mut prefixes: Vec<&str> = self.all.iter().flat_map(|dataset| dataset.files.prefixes()).collect();
+        let mut prefixes: Vec<&str> = self.all.iter().flat_map(Dataset::prefixes).collect();
         prefixes.sort_unstable();
         prefixes.dedup_by(|longer, shorter| longer.starts_with(*shorter));
         prefixes
@@ -166,6 +166,6 @@ impl Datasets {
     pub fn overlaps(&self) -> Vec<(&Dataset, &Dataset, String)> {
         let others = |place: usize| self.all[place + 1..].iter();
         let pairs = self.all.iter().enumerate().flat_map(|(place, one)| others(place).map(move |other| (one, other)));
-        pairs.filter_map(|(one, other)| Some((one, other, one.files.common_key(&other.files)?))).collect()
+        pairs.filter_map(|(one, other)| Some((one, other, one.common_key(other)?))).collect()
     }
 }

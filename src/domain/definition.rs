@@ -13,6 +13,8 @@ use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
 use super::rule::{RowRule, Severity};
+use super::source::kind::TargetColumn;
+use super::source::{SourceDefinition, read_sources};
 use super::types::{self, IGNORED, TYPES};
 use super::violation;
 
@@ -27,7 +29,10 @@ struct Definition {
     table: Spanned<String>,
     key: Spanned<String>,
     version: Spanned<String>,
+    #[serde(default = "no_files")]
     files: Spanned<Vec<String>>,
+    #[serde(default)]
+    source: Vec<Spanned<SourceDefinition>>,
     #[serde(default = "default_null_values")]
     null_values: Vec<String>,
     column: Vec<Spanned<ColumnDefinition>>,
@@ -39,6 +44,11 @@ struct Definition {
     #[serde(default)]
     manifest: ManifestRule,
     expected: Option<Spanned<String>>,
+}
+
+/// A dataset whose files all have a declared source needs no pattern for the plain form.
+fn no_files() -> Spanned<Vec<String>> {
+    Spanned::new(0..0, Vec::new())
 }
 
 fn default_null_values() -> Vec<String> {
@@ -156,6 +166,12 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
             Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names, secret)?)
         }
     };
+    if definition.files.get_ref().is_empty() && definition.source.is_empty() {
+        return Err(source.error(&definition.name, "files lists no pattern, and no source does"));
+    }
+    let targets: Vec<TargetColumn> =
+        columns.iter().map(|column| TargetColumn { name: column.name.clone(), kind: column.kind.family() }).collect();
+    let sources = read_sources(source, &definition.source, &targets, &definition.null_values)?;
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });
@@ -172,6 +188,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         manifest: definition.manifest,
         expected: expected.transpose()?,
         statistics,
+        sources,
         files: Files::read(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
     })

@@ -20,4 +20,7 @@ mod time_items;
 mod values;
 pub mod zone;
 
+pub(super) use definition::read_sources;
+pub(super) use schema::SourceDefinition;
+
 pub use definition::parse_sources;

@@ -24,7 +24,7 @@ pub struct Source {
     pub columns: Vec<SourceColumn>,
     /// The totals that its footer tells, by the column of the dataset that they add up.
     pub totals: Vec<String>,
-    pub(super) files: Files,
+    pub(in crate::domain) files: Files,
 }
 
 impl Source {
@@ -32,6 +32,13 @@ impl Source {
     #[must_use]
     pub fn claims(&self, key: &str) -> bool {
         self.files.claim(key)
+    }
+
+    /// Whether it reads a part of an object: a member, a sheet or a section.
+    #[must_use]
+    pub fn reads_parts(&self) -> bool {
+        let sheet = matches!(&self.format, Format::Workbook(workbook) if workbook.sheet.is_some());
+        self.member.is_some() || sheet || self.layout.section.is_some()
     }
 
     /// What the keys of its files begin with: each pattern up to its first wildcard.

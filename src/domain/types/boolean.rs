@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, StringArray};
 use arrow::datatypes::DataType;
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
@@ -30,6 +31,10 @@ impl Type for Boolean {
 
     fn rule(&self) -> &'static str {
         "boolean"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Boolean
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {

@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::super::source::kind::Kind;
 use super::number::{self, Digits};
 use super::primitive;
 use super::table::{Fit, TableColumn};
@@ -124,6 +125,11 @@ pub trait Type: fmt::Debug + Send + Sync {
     /// Whether a text of it may be bounded in length, and match a pattern.
     fn is_text(&self) -> bool {
         false
+    }
+
+    /// What its values are, as far as the forms go in which a sender may write them.
+    fn family(&self) -> Kind {
+        Kind::Text
     }
 
     /// Whether its cells are JSON, so that a member of a JSON line is a cell as it was written there.

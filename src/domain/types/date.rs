@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, Date32Type};
 use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
@@ -48,6 +49,10 @@ impl Type for Date {
 
     fn rule(&self) -> &'static str {
         "date"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Date
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {

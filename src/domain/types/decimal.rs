@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, DecimalType as _};
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Options, Registration, Samples, Type};
 use super::number::{self, Digits, is_digits};
@@ -84,6 +85,10 @@ impl Type for Decimal {
 
     fn rule(&self) -> &'static str {
         "decimal"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Decimal
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {

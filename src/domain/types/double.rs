@@ -4,6 +4,7 @@ use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
 use super::number::is_digits;
@@ -47,6 +48,10 @@ impl Type for Double {
 
     fn rule(&self) -> &'static str {
         "double"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Double
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {

@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
@@ -48,6 +49,10 @@ impl Type for LocalTimestamp {
 
     fn rule(&self) -> &'static str {
         "local_timestamp"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::LocalTimestamp
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {

@@ -7,6 +7,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use chrono::{NaiveTime, Timelike};
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
@@ -50,6 +51,10 @@ impl Type for Time {
 
     fn rule(&self) -> &'static str {
         "time"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Time
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {

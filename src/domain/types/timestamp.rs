@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
@@ -58,6 +59,10 @@ impl Type for Timestamp {
 
     fn rule(&self) -> &'static str {
         "timestamp"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Timestamp
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {

@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, BinaryArray, StringArray};
 use arrow::datatypes::DataType;
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::Type;
 use super::number::{self, Digits, is_digits};
@@ -34,6 +35,10 @@ where
 
     fn rule(&self) -> &'static str {
         "integer"
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Whole
     }
 
     fn read(&self, cells: &StringArray) -> ArrayRef {
