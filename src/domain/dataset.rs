@@ -117,6 +117,13 @@ impl Dataset {
         self.sources.iter().find(|source| source.claims(key))
     }
 
+    /// The source of a file by its key, or, if it lies on this machine, by the end of its path.
+    #[must_use]
+    pub fn source_for(&self, key: &str, local: bool) -> Option<&Source> {
+        let ends = key.match_indices('/').map(|(at, _)| &key[at + 1..]).filter(|_| local);
+        std::iter::once(key).chain(ends).find_map(|key| self.source_claiming(key))
+    }
+
     /// The source of that name.
     ///
     /// # Errors

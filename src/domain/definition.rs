@@ -98,7 +98,9 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
     let rules = definition.rule.iter().map(|rule| (rule.id.span().start, rule.id.get_ref()));
     let agreements = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
     let agreements = agreements.map(|agreement| (agreement.span().start, &agreement.get_ref().id));
-    source.check_names("rule", is_implied, rules.chain(agreements))?;
+    let has_sources = !definition.source.is_empty();
+    let is_taken = |rule: &str| is_implied(rule) || has_sources && violation::OF_EVERY_SOURCE.contains(&rule);
+    source.check_names("rule", is_taken, rules.chain(agreements))?;
     let statistics = definition.statistic.iter().map(|statistic| (statistic.id.span().start, statistic.id.get_ref()));
     source.check_names("statistic", |name| OWN_FIGURES.contains(&name), statistics)
 }

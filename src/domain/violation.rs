@@ -26,6 +26,16 @@ pub const FUTURE: &str = "future";
 /// The rules that come with a file and its key, whatever the columns are.
 pub const OF_EVERY_FILE: &[&str] = &[REQUIRED, UNPRINTABLE, UNIQUE, QUOTING, FIELD_COUNT, JSON, FUTURE];
 
+/// The rule of a cell that is not in a form that its source declares.
+pub const FORM: &str = "form";
+/// The rule of a record with bytes that are not in the encoding of its source.
+pub const ENCODING: &str = "encoding";
+/// The rule of a record after the end of a table.
+pub const END: &str = "end";
+
+/// The rules that come with a source, whatever it declares.
+pub const OF_EVERY_SOURCE: &[&str] = &[FORM, ENCODING, END, "zone", "number", "cell", "map", "part", "join"];
+
 /// The position of a record in its file; 1 is the first after the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

@@ -10,16 +10,18 @@ use chrono::DateTime;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::header::{Columns, Header, shown, too_long};
+use super::header::{Columns, Header, shown};
 use super::local::unreadable;
+use super::reading::{HashWriter, Stoppable, read_error, split_error};
+use super::sent::Sent;
 use super::staging::{create_tables, stage_records};
 use super::{Extracted, Extractor, Manifests, manifest};
 use crate::data_access::archive::{Tee, unpacked};
-use crate::data_access::csv::{LONGEST_HEADER, Records, SplitError};
+use crate::data_access::csv::Records;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::json_lines::{JsonLines, Others};
 use crate::data_access::parquet::ParquetSource;
-use crate::data_access::s3::{ObjectStore, into_error};
+use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -114,11 +116,21 @@ impl Extractor for FileExtractor {
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
         let (name, dataset, stage) = (object.display_name(), dataset.clone(), Arc::clone(stage));
         let form = (self.form, self.convert);
+        let key = object.key.to_string();
+        let local = object.local;
+        let staged = move |body: &mut (dyn Read + Send)| match dataset.source_for(&key, local) {
+            Some(source) => {
+                let part = "";
+                Sent { name: &name, key: &key, part, dataset: &dataset, source, stage: &stage }.stage_file(body)
+            }
+            None => stage_file(body, form, &name, &dataset, &stage),
+        };
+        let name = object.display_name();
         if object.local {
             let (path, version) = (PathBuf::from(object.key.as_str()), object.version.clone());
             return blocking(move || {
-                let file = File::open(&path).map_err(|error| unreadable(&path, error))?;
-                let extracted = stage_file(file, form, &name, &dataset, &stage)?;
+                let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
+                let extracted = staged(&mut file)?;
                 if extracted.sha256 != version && !version.is_empty() {
                     let message = format!("{name}: the file was changed while it was read; load it again");
                     return Err(Error::file(Reason::Superseded, message));
@@ -129,7 +141,7 @@ impl Extractor for FileExtractor {
         }
         let mut body = self.store.body(object).await;
         blocking(move || {
-            let extracted = stage_file(&mut body, form, &name, &dataset, &stage)?;
+            let extracted = staged(&mut body)?;
             Ok(Extracted { modified: body.modified(), ..extracted })
         })
         .await
@@ -209,6 +221,7 @@ fn stage_file(
             sums,
             modified: None,
             sha256: String::new(),
+            sent: None,
         }
     };
     // What follows the end of an archive is a part of the object, too.
@@ -265,76 +278,4 @@ fn names(others: &Others, dataset: &Dataset) -> Vec<String> {
     let others = others.lock().unwrap_or_else(PoisonError::into_inner);
     let names = others.names.iter().filter(|name| !dataset.ignored.contains(name)).map(|name| shown(name));
     names.chain(others.more.then(|| "and more".to_owned())).collect()
-}
-
-/// Ends when nobody wants the file any more.
-struct Stoppable<'a, R>(R, &'a Stage);
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.1.is_cancelled() {
-            return Err(std::io::Error::other(Error::new(ErrorKind::LeaseLost, "staging was cancelled")));
-        }
-        self.0.read(buffer)
-    }
-}
-
-struct HashWriter(Sha256);
-
-impl Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The text of a cell; bytes that are not UTF-8 and NULs are escaped so that a person can read them.
-pub(super) fn printable(cell: &[u8]) -> String {
-    let mut text = String::with_capacity(cell.len());
-    for chunk in cell.utf8_chunks() {
-        text.push_str(&chunk.valid().replace('\0', "\\x00"));
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-    }
-    text
-}
-
-/// An I/O error is either the transport's, and then an [`Error`] lies inside, or the archive is broken.
-fn read_error(file: &str, error: std::io::Error) -> Error {
-    if error.raw_os_error().is_some() {
-        return Error::system(format!("{file}: read it, or write the copy in the temporary folder"), error);
-    }
-    let text = error.to_string();
-    into_error(error).unwrap_or_else(|| {
-        let message = format!("{file}: the archive is broken or cut off ({text}); send it again");
-        Error::file(Reason::Malformed, message)
-    })
-}
-
-pub(super) fn split_error(file: &str, error: SplitError) -> Error {
-    let malformed = |message: String| Error::file(Reason::Malformed, message);
-    match error {
-        SplitError::Read(error) => read_error(file, error),
-        SplitError::OpenQuote(line) => malformed(format!(
-            "{file} line {line}: a quote is opened here and never closed; close it, or double it if it is content"
-        )),
-        SplitError::TooLong(line, LONGEST_HEADER) => too_long(file, line),
-        SplitError::TooLong(line, _) => malformed(format!(
-            "{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed"
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_that_are_no_text_are_escaped() {
-        assert_eq!(printable(b"a\xff\xfe\xc3\xa9"), "a\\xff\\xfeé");
-        assert_eq!(printable(b"a\0b"), "a\\x00b");
-    }
 }

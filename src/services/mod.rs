@@ -13,11 +13,14 @@ pub mod load;
 mod local;
 pub mod manifest;
 pub mod parts;
+mod reading;
 pub mod reconcile;
 pub mod reconciliation_page;
 pub mod rejects;
 pub mod rejects_file;
 pub mod report;
+mod sent;
+pub mod sent_again;
 mod staged;
 mod staging;
 pub mod stream;
@@ -34,6 +37,7 @@ pub use deadline::Deadline;
 pub use extract::Form;
 pub use manifest::Manifests;
 pub use parts::{Parts, Pipeline};
+pub use sent::SentFile;
 pub use staged::{good_rows, reject};
 
 use crate::data_access::duckdb::Stage;
@@ -118,6 +122,8 @@ pub struct Extracted {
     pub modified: Option<DateTime<Utc>>,
     /// The SHA-256 of the file as it lies there, packed or not, in hexadecimal digits.
     pub sha256: String,
+    /// What its source says of it, where it is not in the plain form.
+    pub sent: Option<Arc<SentFile>>,
 }
 
 impl Extracted {

@@ -8,12 +8,14 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
-use super::extract::printable;
+use super::reading::printable;
+use super::sent::{SentRecord, fault_of};
 use super::staging::{FIELD_COUNT, QUOTING};
 use super::validate::{Check, UNIQUE, explain_warnings};
 use super::{Extracted, Form};
 use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
+use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{
     BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
@@ -260,15 +262,31 @@ fn read_violations(
             let number = records.value(row);
             if present.as_ref().is_none_or(|(record, _)| *record != number) {
                 let raw = spool.cut(offsets.value(row), lengths.value(row))?;
-                // Of a record that is malformed no cell is told, and there may be millions.
-                let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
-                let fields = if malformed { Vec::new() } else { fields_of(&raw) };
-                let key = key_of(&fields, dataset, extracted);
-                present = Some((number, RejectedRecord { fields, key, raw: raw.into() }));
+                if let Some(sent) = &extracted.sent {
+                    let record = SentRecord::of(sent, &raw, number, lines.value(row), dataset);
+                    present = Some((
+                        number,
+                        RejectedRecord {
+                            fields: Vec::new(),
+                            key: record.key.clone(),
+                            raw: raw.into(),
+                            sent: Some(record),
+                        },
+                    ));
+                } else {
+                    // Of a record that is malformed no cell is told, and there may be millions.
+                    let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
+                    let fields = if malformed { Vec::new() } else { fields_of(&raw) };
+                    let key = key_of(&fields, dataset, extracted);
+                    present = Some((number, RejectedRecord { fields, key, raw: raw.into(), sent: None }));
+                }
             }
             let Some((_, record)) = &present else { continue };
             let detail = || details.value(row);
-            let cell = |name: &str| record.cell(dataset, extracted, name);
+            let cell = |name: &str| match &record.sent {
+                Some(sent) => sent.cell(dataset, name),
+                None => record.cell(dataset, extracted, name),
+            };
             let (column, rule, message, value) = match i32::try_from(check_numbers.value(row)) {
                 Ok(QUOTING) => {
                     let message = "a field goes on behind its closing quote; double a quote that is content".to_owned();
@@ -297,11 +315,22 @@ fn read_violations(
                     );
                     (Some(dataset.key.as_str()), violation::UNIQUE, message, value)
                 }
+                Ok(check) if fault_of(check).is_some() => {
+                    let fault = fault_of(check).map_or("", RowFault::explain).to_owned();
+                    (None, fault_of(check).map_or(violation::UNPRINTABLE, RowFault::rule), fault, None)
+                }
                 check => {
                     let check = &checks[usize::try_from(check.unwrap_or_default()).unwrap_or_default()];
                     let value = check.column.and_then(cell);
-                    let message = check.explain(value.as_deref().unwrap_or_default());
-                    (check.column, check.rule(), message, value)
+                    let said = record.sent.as_ref().filter(|_| check.is_form());
+                    match said.and_then(|sent| sent.fault(dataset, check.column?)) {
+                        Some((rule, message)) => (check.column, rule, message, value),
+                        None => {
+                            let shown = record.sent.as_ref().and_then(|sent| sent.plain(dataset, check.column?));
+                            let message = check.explain(shown.or_else(|| value.clone()).as_deref().unwrap_or_default());
+                            (check.column, check.rule(), message, value)
+                        }
+                    }
                 }
             };
             violations.push(Violation {
@@ -324,6 +353,8 @@ fn read_violations(
 /// A record that broke a rule, split once more.
 struct RejectedRecord {
     raw: Arc<[u8]>,
+    /// What its source makes of it, where it is not in the plain form.
+    sent: Option<SentRecord>,
     fields: Vec<Vec<u8>>,
     key: Option<String>,
 }

@@ -12,17 +12,24 @@ use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 
-use super::extract::{Form, split_error};
+use super::extract::Form;
 use super::header::Header;
+use super::reading::split_error;
 use super::validate::{CellChecks, UNREADABLE};
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
+use crate::domain::source::binding::PlainRow;
+use crate::domain::source::fault::Fault;
+use crate::domain::source::row::Row;
 use crate::domain::types::{ColumnSum, Sum};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, ErrorKind, Result};
 
 /// `_check` in table `violation` for a record with too many or too few fields; `_detail` says how many.
 pub(super) const FIELD_COUNT: i32 = -1;
+/// `_check` for a record with bytes that are not in the encoding of its source, and for one after the end of its table.
+pub(super) const ENCODING: i32 = -4;
+pub(super) const AFTER_END: i32 = -5;
 /// `_check` for a record in which a field goes on behind its closing quote.
 pub(super) const QUOTING: i32 = -3;
 
@@ -52,12 +59,19 @@ pub(super) fn stage_records<R: Read + Send>(
     name: &str,
     stage: &Stage,
 ) -> Result<(i64, Vec<ColumnSum>)> {
+    beside_staging(stage, |sender| {
+        Splitter { header, stage, rows: StagedRows::new(dataset, sender) }.split(records, name)
+    })
+}
+
+/// Runs `split` on a thread of its own, while what it sends is appended to the staging database.
+pub(super) fn beside_staging<T: Send>(
+    stage: &Stage,
+    split: impl FnOnce(SyncSender<(usize, RecordBatch)>) -> Result<T> + Send,
+) -> Result<T> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
-        let splitting = scope.spawn(move || {
-            let (chunk, broken, mending) = (Chunk::new(dataset), Broken::default(), Mending::default());
-            Splitter { header, stage, sender, chunk, broken, mending }.split(records, name)
-        });
+        let splitting = scope.spawn(move || split(sender));
         let appended = append(stage, receiver);
         let split = splitting.join().map_err(|_| Error::new(ErrorKind::System, "splitting panicked"))?;
         // Without its receiver the splitter ends too, and then knows only that.
@@ -81,6 +95,11 @@ fn append(stage: &Stage, receiver: Receiver<(usize, RecordBatch)>) -> Result<()>
 struct Splitter<'a> {
     header: &'a Header,
     stage: &'a Stage,
+    rows: StagedRows<'a>,
+}
+
+/// Rows of the tables of the stage on their way there.
+pub(super) struct StagedRows<'a> {
     sender: SyncSender<(usize, RecordBatch)>,
     chunk: Chunk<'a>,
     broken: Broken,
@@ -98,31 +117,69 @@ impl Splitter<'_> {
                 record.line = line;
             }
             self.stage.progress().set_staged(read);
-            if let Some(positions) = self.header.mends {
-                self.mending.push(read, &record, positions);
+            if let Some((load, of_record)) = self.header.mends {
+                let number_in = |position: usize| {
+                    let text = (position < record.len()).then(|| std::str::from_utf8(record.field(position)));
+                    text.and_then(std::result::Result::ok)
+                };
+                self.rows.mending.push(read, record.line, number_in(load), number_in(of_record));
             }
             let place = Place::of(read, &record);
             if !record.well_quoted {
-                self.broken.push(place, QUOTING, Some(record.len()));
+                self.rows.broken.push(place, QUOTING, Some(record.len()));
             } else if record.len() != self.header.width {
-                self.broken.push(place, FIELD_COUNT, Some(record.len()));
+                self.rows.broken.push(place, FIELD_COUNT, Some(record.len()));
             } else {
-                self.chunk.push(place, &record, &self.header.positions, &mut self.broken);
+                self.rows.chunk.push(place, &record, &self.header.positions, &mut self.rows.broken);
             }
-            if self.chunk.is_full() {
-                self.send_rows()?;
-            }
-            if self.broken.is_full() {
-                send(&self.sender, 1, self.broken.take()?)?;
-            }
-            if self.mending.len() == ROWS_IN_A_CHUNK {
-                send(&self.sender, 2, self.mending.take()?)?;
-            }
+            self.rows.send_full()?;
         }
+        Ok((read, self.rows.finish()?))
+    }
+}
+
+impl<'a> StagedRows<'a> {
+    /// Rows of a dataset.
+    pub(super) fn new(dataset: &'a Dataset, sender: SyncSender<(usize, RecordBatch)>) -> Self {
+        Self { sender, chunk: Chunk::new(dataset), broken: Broken::default(), mending: Mending::default() }
+    }
+
+    /// Adds a record whose cells are in the plain form.
+    pub(super) fn push_plain(&mut self, number: i64, row: &Row, plain: &PlainRow) -> Result<()> {
+        self.chunk.push_plain(Place::of_row(number, row), plain, &mut self.broken);
+        self.send_full()
+    }
+
+    /// Adds a record that breaks `check` as a whole.
+    pub(super) fn push_broken(&mut self, number: i64, row: &Row, check: i32) -> Result<()> {
+        self.broken.push(Place::of_row(number, row), check, Some(row.len()));
+        self.send_full()
+    }
+
+    /// Notes which reject a record is to mend.
+    pub(super) fn push_mending(&mut self, number: i64, line: i64, load: Option<&str>, record: Option<&str>) {
+        self.mending.push(number, line, load, record);
+    }
+
+    fn send_full(&mut self) -> Result<()> {
+        if self.chunk.is_full() {
+            self.send_rows()?;
+        }
+        if self.broken.is_full() {
+            send(&self.sender, 1, self.broken.take()?)?;
+        }
+        if self.mending.len() >= ROWS_IN_A_CHUNK {
+            send(&self.sender, 2, self.mending.take()?)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the rest; returns what was sent of each column.
+    pub(super) fn finish(mut self) -> Result<Vec<ColumnSum>> {
         self.send_rows()?;
         send(&self.sender, 1, self.broken.take()?)?;
         send(&self.sender, 2, self.mending.take()?)?;
-        Ok((read, self.chunk.columns.iter().map(CellColumn::total).collect()))
+        Ok(self.chunk.columns.iter().map(CellColumn::total).collect())
     }
 
     fn send_rows(&mut self) -> Result<()> {
@@ -194,6 +251,19 @@ impl<'a> Chunk<'a> {
         self.bytes += record.raw.len();
     }
 
+    fn push_plain(&mut self, place: Place, plain: &PlainRow, broken: &mut Broken) {
+        self.places.push(place);
+        let mut good = true;
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            if let Some(check) = column.push_plain(plain.value(index)) {
+                good = false;
+                broken.push(place, check, None);
+            }
+        }
+        self.good.push(good);
+        self.bytes += place.length();
+    }
+
     fn is_full(&self) -> bool {
         self.good.len() >= ROWS_IN_A_CHUNK || self.bytes >= BYTES_IN_A_CHUNK
     }
@@ -239,6 +309,27 @@ impl<'a> CellColumn<'a> {
         }
         self.cells.append_value(cut_after(cell, self.max_length));
         None
+    }
+
+    /// Takes a value in the plain form, or what is wrong with its cell; returns the check that it breaks before it is read.
+    fn push_plain(&mut self, value: std::result::Result<Option<&str>, Fault>) -> Option<i32> {
+        match value {
+            Ok(Some(value)) => {
+                self.cells.append_value(cut_after(value, self.max_length));
+                None
+            }
+            Ok(None) => {
+                self.cells.append_null();
+                self.checks.required
+            }
+            Err(_) => {
+                self.cells.append_null();
+                if let Some(sum) = &mut self.sum {
+                    sum.add_unread();
+                }
+                self.checks.form
+            }
+        }
     }
 
     /// Reads the cells; returns their values, and the rows whose cells may not be loaded, with the check that each breaks.
@@ -294,6 +385,15 @@ impl Place {
         let length = i64::try_from(record.raw.len()).unwrap_or(i64::MAX);
         let offset = i64::try_from(record.offset).unwrap_or(i64::MAX);
         Self([number, record.line, offset, length])
+    }
+
+    fn of_row(number: i64, row: &Row) -> Self {
+        let length = i64::try_from(row.raw.len()).unwrap_or(i64::MAX);
+        Self([number, row.line, i64::try_from(row.offset).unwrap_or(i64::MAX), length])
+    }
+
+    fn length(self) -> usize {
+        usize::try_from(self.0[3]).unwrap_or(usize::MAX)
     }
 }
 
@@ -360,13 +460,10 @@ struct Mending([Int64Builder; 4]);
 
 impl Mending {
     /// A record that is silent, or says no two numbers, is like one of any other file.
-    fn push(&mut self, number: i64, record: &Record<'_>, (load, of_record): (usize, usize)) {
-        let number_in = |position: usize| {
-            let text = (position < record.len()).then(|| std::str::from_utf8(record.field(position)))?;
-            text.ok()?.trim().parse::<i64>().ok()
-        };
+    fn push(&mut self, number: i64, line: i64, load: Option<&str>, of_record: Option<&str>) {
+        let number_in = |text: Option<&str>| text?.trim().parse::<i64>().ok();
         let Some((load, of_record)) = number_in(load).zip(number_in(of_record)) else { return };
-        for (column, value) in self.0.iter_mut().zip([number, record.line, load, of_record]) {
+        for (column, value) in self.0.iter_mut().zip([number, line, load, of_record]) {
             column.append_value(value);
         }
     }

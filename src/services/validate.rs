@@ -115,6 +115,8 @@ pub(super) struct Check<'a> {
 
 enum CheckKind<'a> {
     Unreadable,
+    /// The cell is not in the form that its source declares.
+    Form,
     Required,
     Unprintable,
     Type(&'a ColumnType),
@@ -127,7 +129,16 @@ impl<'a> Check<'a> {
     /// Every check of a dataset, in the order in which violations are reported.
     pub(super) fn all(dataset: &'a Dataset) -> Vec<Self> {
         let record = Self { column: None, severity: Severity::Error, violated: None, kind: CheckKind::Unreadable };
-        let columns = dataset.columns.iter().flat_map(|column| Self::of_column(column, column.name == dataset.version));
+        let sent = !dataset.sources.is_empty();
+        let columns = dataset.columns.iter().flat_map(|column| {
+            let form = sent.then(|| Self {
+                column: Some(&column.name),
+                severity: Severity::Error,
+                violated: None,
+                kind: CheckKind::Form,
+            });
+            form.into_iter().chain(Self::of_column(column, column.name == dataset.version))
+        });
         let rules = dataset.rules.iter().map(|rule| Self {
             column: Some(&rule.column),
             severity: rule.severity,
@@ -157,6 +168,11 @@ impl<'a> Check<'a> {
         checks
     }
 
+    /// Whether it is that a cell is not in the form that its source declares: the source then says why.
+    pub(super) fn is_form(&self) -> bool {
+        matches!(self.kind, CheckKind::Form)
+    }
+
     /// Whether a validator of the pipeline finds who breaks it.
     pub(super) fn is_found(&self) -> bool {
         matches!(self.kind, CheckKind::Row(rule) if rule.check.is_none())
@@ -165,6 +181,7 @@ impl<'a> Check<'a> {
     /// The rule's id.
     pub(super) fn rule(&self) -> &str {
         match self.kind {
+            CheckKind::Form => violation::FORM,
             CheckKind::Required => violation::REQUIRED,
             CheckKind::Unprintable | CheckKind::Unreadable => violation::UNPRINTABLE,
             CheckKind::Type(kind) => kind.rule(),
@@ -180,6 +197,7 @@ impl<'a> Check<'a> {
             CheckKind::Unreadable => {
                 "a column that is not loaded has a NUL or bytes that are not UTF-8; save the file as UTF-8".into()
             }
+            CheckKind::Form => format!("{} is not in the form that its source declares", quoted(cell)),
             CheckKind::Required => "the cell holds no value, but one is required".into(),
             CheckKind::Unprintable => format!(
                 "{} has a NUL or bytes that are not UTF-8; save the file as UTF-8",
@@ -199,6 +217,8 @@ impl<'a> Check<'a> {
 
 /// The places in [`Check::all`] of what a cell of one column can break before any rule is asked.
 pub(super) struct CellChecks {
+    /// It is not in the form that its source declares.
+    pub(super) form: Option<i32>,
     /// It is null.
     pub(super) required: Option<i32>,
     /// Its bytes are no text.
@@ -218,6 +238,7 @@ impl CellChecks {
             place.and_then(|place| i32::try_from(place).ok())
         };
         let of_column = |column| Self {
+            form: place(column, |kind| matches!(kind, CheckKind::Form)),
             required: place(column, |kind| matches!(kind, CheckKind::Required)),
             unprintable: place(column, |kind| matches!(kind, CheckKind::Unprintable)),
             // There is one for every column.

@@ -42,6 +42,7 @@ mod resume;
 mod rights;
 mod sandbox;
 mod security;
+mod sources;
 mod stream;
 mod tables;
 mod tls;

@@ -170,26 +170,7 @@ impl<R: Read> Lines<R> {
 
     /// Appends the text of `bytes` to `text`. Returns whether all of them are in the encoding; those that are not become U+FFFD.
     pub fn decode(&self, bytes: &[u8], text: &mut String) -> bool {
-        if self.encoding == UTF_8 || self.encoding.is_ascii_compatible() && bytes.is_ascii() {
-            if let Ok(decoded) = std::str::from_utf8(bytes) {
-                text.push_str(decoded);
-                return true;
-            }
-            text.push_str(&String::from_utf8_lossy(bytes));
-            return false;
-        }
-        let mut decoder = self.encoding.new_decoder_without_bom_handling();
-        let start = text.len();
-        if let Some(most) = decoder.max_utf8_buffer_length_without_replacement(bytes.len()) {
-            text.reserve(most);
-            let (result, _) = decoder.decode_to_string_without_replacement(bytes, text, true);
-            if result == encoding_rs::DecoderResult::InputEmpty {
-                return true;
-            }
-        }
-        text.truncate(start);
-        text.push_str(&self.encoding.decode_without_bom_handling(bytes).0);
-        false
+        decode(self.encoding, bytes, text)
     }
 
     /// Marks what comes next as the place to go [back](Self::back) to.
@@ -238,6 +219,30 @@ impl<R: Read> Lines<R> {
         self.filled += length;
         Ok(())
     }
+}
+
+/// Appends the text of `bytes` to `text`. Returns whether all of them are in the encoding; those that are not become U+FFFD.
+pub fn decode(encoding: &'static Encoding, bytes: &[u8], text: &mut String) -> bool {
+    if encoding == UTF_8 || encoding.is_ascii_compatible() && bytes.is_ascii() {
+        if let Ok(decoded) = std::str::from_utf8(bytes) {
+            text.push_str(decoded);
+            return true;
+        }
+        text.push_str(&String::from_utf8_lossy(bytes));
+        return false;
+    }
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let start = text.len();
+    if let Some(most) = decoder.max_utf8_buffer_length_without_replacement(bytes.len()) {
+        text.reserve(most);
+        let (result, _) = decoder.decode_to_string_without_replacement(bytes, text, true);
+        if result == encoding_rs::DecoderResult::InputEmpty {
+            return true;
+        }
+    }
+    text.truncate(start);
+    text.push_str(&encoding.decode_without_bom_handling(bytes).0);
+    false
 }
 
 #[cfg(test)]

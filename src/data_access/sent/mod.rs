@@ -5,6 +5,7 @@ mod bombs;
 mod formats;
 #[cfg(test)]
 mod hostile;
+pub mod kept;
 pub mod lines;
 pub mod members;
 pub mod table;
@@ -13,6 +14,24 @@ pub mod workbook;
 
 use super::csv::SplitError;
 use crate::domain::source::row::Row;
+
+impl<R: Rows + ?Sized> Rows for &mut R {
+    fn read(&mut self, row: &mut Row) -> Result<bool, SplitError> {
+        (**self).read(row)
+    }
+
+    fn read_before_table(&mut self, row: &mut Row) -> Result<bool, SplitError> {
+        (**self).read_before_table(row)
+    }
+
+    fn keep_first_line(&mut self, row: &mut Row) {
+        (**self).keep_first_line(row);
+    }
+
+    fn comments(&self) -> u64 {
+        (**self).comments()
+    }
+}
 
 /// Reads the records of a file one after the other, each into the same row.
 pub trait Rows {

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::Rows;
-use super::lines::{Line, Lines};
+use super::lines::{Line, Lines, decode};
 use crate::data_access::csv::{LONGEST_RECORD, SplitError};
 use crate::domain::source::layout::{Dialect, Field, TextLines};
 use crate::domain::source::row::{Row, RowFault};
@@ -142,6 +142,23 @@ impl<R: Read> TextRows<R> {
             row.restart(text);
             dialect.cut_plainly(row);
         }
+    }
+}
+
+/// Cuts the bytes of a record, which are known to be one, into cells again.
+pub fn cut_record(row: &mut Row, form: TextLines, cut: &Cut) {
+    let raw = std::mem::take(&mut row.raw);
+    if !decode(form.encoding, &raw, row.text_mut()) || memchr::memchr(0, row.text().as_bytes()).is_some() {
+        row.fault = Some(RowFault::Encoding);
+    }
+    row.raw = raw;
+    match cut {
+        Cut::Delimited(dialect) => {
+            if !dialect.cut(row, &mut Cutting::default()) {
+                dialect.cut_plainly(row);
+            }
+        }
+        Cut::Fixed(fields, shorter) => cut_fixed(row, fields, *shorter),
     }
 }
 

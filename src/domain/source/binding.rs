@@ -13,7 +13,7 @@ use super::row::Row;
 use super::time_form::StatementYear;
 
 /// What a file tells besides its records.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// The object's key.
     pub key: String,

@@ -1,6 +1,7 @@
 //! A record as it was sent, whatever its file consists of. One row is filled again and again, so that reading allocates nothing.
 
 use super::cell_form::{Cell, CellKind};
+use crate::domain::violation;
 
 /// A record, its cells and its place.
 #[derive(Clone, Debug, Default)]
@@ -44,9 +45,23 @@ impl RowFault {
     #[must_use]
     pub fn rule(self) -> &'static str {
         match self {
-            Self::Encoding => "encoding",
-            Self::Quoting => "quoting",
-            Self::AfterEnd => "end",
+            Self::Encoding => violation::ENCODING,
+            Self::Quoting => violation::QUOTING,
+            Self::AfterEnd => violation::END,
+        }
+    }
+}
+
+impl RowFault {
+    /// What is wrong with the record, and what to do.
+    #[must_use]
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Encoding => "the record has a NUL or bytes that are not in the encoding that its source declares",
+            Self::Quoting => "a field goes on after its closing quote; double or escape a quote that is content",
+            Self::AfterEnd => {
+                "the record stands after the end of the table and is not a footer; say with end what footers begin with"
+            }
         }
     }
 }

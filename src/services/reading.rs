@@ -1,0 +1,83 @@
+//! What reading a file has in common, whatever it consists of: how it ends early, what its errors mean, how its bytes are shown.
+
+use std::io::{Read, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::header::too_long;
+use crate::data_access::csv::{LONGEST_HEADER, SplitError};
+use crate::data_access::duckdb::Stage;
+use crate::data_access::s3::into_error;
+use crate::error::{Error, ErrorKind, Reason};
+
+/// Ends when nobody wants the file any more.
+pub(super) struct Stoppable<'a, R>(pub(super) R, pub(super) &'a Stage);
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.1.is_cancelled() {
+            return Err(std::io::Error::other(Error::new(ErrorKind::LeaseLost, "staging was cancelled")));
+        }
+        self.0.read(buffer)
+    }
+}
+
+pub(super) struct HashWriter(pub(super) Sha256);
+
+impl Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The text of a cell; bytes that are not UTF-8 and NULs are escaped so that a person can read them.
+pub(super) fn printable(cell: &[u8]) -> String {
+    let mut text = String::with_capacity(cell.len());
+    for chunk in cell.utf8_chunks() {
+        text.push_str(&chunk.valid().replace('\0', "\\x00"));
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// An I/O error is either the transport's, and then an [`Error`] lies inside, or the archive is broken.
+pub(super) fn read_error(file: &str, error: std::io::Error) -> Error {
+    if error.raw_os_error().is_some() {
+        return Error::system(format!("{file}: read it, or write the copy in the temporary folder"), error);
+    }
+    let text = error.to_string();
+    into_error(error).unwrap_or_else(|| {
+        let message = format!("{file}: the archive is broken or cut off ({text}); send it again");
+        Error::file(Reason::Malformed, message)
+    })
+}
+
+pub(super) fn split_error(file: &str, error: SplitError) -> Error {
+    let malformed = |message: String| Error::file(Reason::Malformed, message);
+    match error {
+        SplitError::Read(error) => read_error(file, error),
+        SplitError::OpenQuote(line) => malformed(format!(
+            "{file} line {line}: a quote is opened here and never closed; close it, or double it if it is content"
+        )),
+        SplitError::TooLong(line, LONGEST_HEADER) => too_long(file, line),
+        SplitError::TooLong(line, _) => malformed(format!(
+            "{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_escaped() {
+        assert_eq!(printable(b"a\xff\xfe\xc3\xa9"), "a\\xff\\xfeé");
+        assert_eq!(printable(b"a\0b"), "a\\x00b");
+    }
+}
