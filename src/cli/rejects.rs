@@ -60,7 +60,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     };
     if let Some(load) = filter.load {
         // Says so where there is no such load.
-        retrying(|| database.header(load)).await?;
+        retrying(|| database.written_as(load)).await?;
     }
     if let Some(path) = &arguments.export {
         let rows = export(&database, &filter, path).await?;
@@ -151,8 +151,7 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
         for record in page.chunk_by(|one, next| row(one) == row(next)) {
             let load = record[0].load_id;
             if present.as_ref().is_none_or(|(known, _)| *known != load) {
-                let header = retrying(|| database.header(load)).await?.unwrap_or_default();
-                let writer = RejectsWriter::new(&header);
+                let writer = RejectsWriter::of(&database, load).await?;
                 match &present {
                     None => writer.begin(&mut out)?,
                     Some((_, known)) if known.header() == writer.header() => {}

@@ -130,7 +130,15 @@ impl Extracted {
     /// What the ledger keeps of it.
     #[must_use]
     pub fn seen(&self) -> SeenFile<'_> {
-        SeenFile { read: self.read, header: Some(&self.header), modified: self.modified }
+        let sent = self.sent.as_deref();
+        SeenFile {
+            read: self.read,
+            header: Some(&self.header),
+            modified: self.modified,
+            source: sent.map(|sent| sent.source.name.as_str()),
+            around: sent.map(|sent| &sent.told),
+            dropped: sent.map(|sent| &sent.dropped),
+        }
     }
 }
 

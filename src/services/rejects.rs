@@ -10,15 +10,18 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::reading::printable;
 use super::sent::{SentRecord, fault_of};
+use super::sent_again::SentWriter;
 use super::staging::{FIELD_COUNT, QUOTING};
 use super::validate::{Check, UNIQUE, explain_warnings};
 use super::{Extracted, Form};
 use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::postgres::Database;
+use crate::data_access::retry::retrying;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{
-    BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
+    BatchNumber, ByteRange, Dataset, Datasets, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
 };
 use crate::error::{Error, Result};
 
@@ -388,6 +391,8 @@ const OWN_COLUMNS: [&str; 4] = ["_load_id", "_record", "_line", "_errors"];
 ///
 /// Where the rejected file was a rejects file itself, its four columns give way to the new ones.
 pub struct RejectsWriter {
+    /// Writes the rejects of a file that is not in the plain form.
+    sent: Option<SentWriter>,
     header: Vec<u8>,
     width: usize,
     own: Vec<usize>,
@@ -400,15 +405,40 @@ impl RejectsWriter {
         let names = fields_of(header);
         let is_own = |name: &Vec<u8>| OWN_COLUMNS.iter().any(|own| own.as_bytes() == name);
         let own = (0..names.len()).filter(|index| is_own(&names[*index])).collect();
-        let mut writer = Self { header: header.to_vec(), width: names.len(), own };
+        let mut writer = Self { sent: None, header: header.to_vec(), width: names.len(), own };
         writer.header = writer.without_own(header);
         writer
+    }
+
+    /// For the records of a load, as its sender wrote them.
+    ///
+    /// # Errors
+    /// `Connection`, `System` where the ledger does not say how that was.
+    pub async fn of(database: &Database, load: LoadId) -> Result<Self> {
+        let written = retrying(|| database.written_as(load)).await?;
+        let Some(source) = &written.source else { return Ok(Self::new(&written.header)) };
+        let definitions = retrying(|| database.definitions(&written.dataset_version)).await?;
+        let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let datasets = Datasets::frozen(files).map_err(Error::configuration)?;
+        let dataset = datasets.get(&written.dataset).map_err(Error::configuration)?;
+        let source = dataset.source(source).map_err(Error::configuration)?.clone();
+        let writer = SentWriter::new(source, written.around.unwrap_or_default(), &written.header);
+        Ok(Self { sent: Some(writer), header: written.header, width: 0, own: Vec::new() })
     }
 
     /// The header without the columns of ours.
     #[must_use]
     pub fn header(&self) -> &[u8] {
-        &self.header
+        self.sent.as_ref().map_or(&self.header, SentWriter::header)
+    }
+
+    /// A record as text, for people.
+    #[must_use]
+    pub(super) fn text(&self, raw: &[u8]) -> String {
+        match &self.sent {
+            Some(sent) => sent.text(raw),
+            None => printable(&self.without_own(raw)),
+        }
     }
 
     /// Writes the header.
@@ -416,6 +446,9 @@ impl RejectsWriter {
     /// # Errors
     /// `System` when `out` cannot be written.
     pub fn begin(&self, out: &mut dyn Write) -> Result<()> {
+        if let Some(sent) = &self.sent {
+            return sent.begin(out).map_err(unwritable);
+        }
         let mut line = OWN_COLUMNS.join(",").into_bytes();
         for part in [b",", self.header(), b"\n"] {
             line.extend_from_slice(part);
@@ -428,6 +461,9 @@ impl RejectsWriter {
     /// # Errors
     /// `System` when `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> Result<()> {
+        if let Some(sent) = &self.sent {
+            return sent.write(out, load, violations).map_err(unwritable);
+        }
         for record in violations.chunk_by(|one, next| one.record == next.record) {
             let errors: Vec<String> = record
                 .iter()

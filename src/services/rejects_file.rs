@@ -131,9 +131,8 @@ fn report_key(rejects_key: &str) -> String {
 
 /// Hands the rejects file of a load to `take`, in pages of bounded size.
 async fn each_page(database: &Database, load: LoadId, mut take: impl AsyncFnMut(Vec<u8>) -> Result<()>) -> Result<()> {
-    let header = retrying(|| database.header(load)).await?.unwrap_or_default();
     let mut page = Vec::new();
-    let writer = RejectsWriter::new(&header);
+    let writer = RejectsWriter::of(database, load).await?;
     writer.begin(&mut page)?;
     let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
     let mut cursor = RejectCursor::default();

@@ -41,7 +41,7 @@ pub(super) async fn page_beside(database: &Database, load: LoadId, bucket: &str,
 
 async fn page_of(database: &Database, detail: LoadDetail) -> Result<String> {
     let load = detail.summary.load_id;
-    let cells = RejectsWriter::new(&retrying(|| database.header(load)).await?.unwrap_or_default());
+    let cells = RejectsWriter::of(database, load).await?;
     let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
     let (mut examples, _) = retrying(|| database.page_of_rejects(&filter, RejectCursor::default())).await?;
     examples.truncate(EXAMPLES);
@@ -188,7 +188,7 @@ fn rejects(examples: &[StoredReject], cells: &RejectsWriter, rejected: i64) -> M
                                 (violation.message) " " span class="dull" { "(rule " (violation.rule) ")" }
                             }
                         }
-                        code { (cut(&printable(&cells.without_own(&record[0].violation.raw)))) }
+                        code { (cut(&cells.text(&record[0].violation.raw))) }
                         @if let Some(mended) = record[0].resolved_by {
                             p class="dull" { "mended by load " (mended) }
                         }

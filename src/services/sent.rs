@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::reading::{HashWriter, Stoppable, read_error, split_error};
-use super::sent_again::{Again, Beginning, cut, header_line};
+use super::sent_again::{Again, Beginning, cut, header_line, told_by};
 use super::staging::{AFTER_END, ENCODING, FIELD_COUNT, QUOTING, StagedRows, beside_staging, create_tables};
 use super::{Extracted, Form};
 use crate::data_access::archive::{Tee, unpacked};
@@ -30,17 +31,17 @@ use crate::error::{Error, Reason, Result};
 pub struct SentFile {
     /// The source by which it was read.
     pub source: Source,
-    /// What it told besides its records.
-    pub around: Surroundings,
-    /// The lines that are no records.
-    pub dropped: Dropped,
+    /// What it told around its table, for the ledger.
+    pub told: Value,
+    /// How many of its lines are no records, likewise.
+    pub dropped: Value,
     binding: Binding,
     again: Option<Again>,
 }
 
 impl PartialEq for SentFile {
     fn eq(&self, other: &Self) -> bool {
-        (&self.source.name, &self.around.part) == (&other.source.name, &other.around.part)
+        (&self.source.name, &self.told) == (&other.source.name, &other.told)
     }
 }
 
@@ -266,8 +267,8 @@ impl Sent<'_> {
             sha256: String::new(),
             sent: Some(std::sync::Arc::new(SentFile {
                 source: self.source.clone(),
-                around: current,
-                dropped: table.dropped(),
+                told: told_by(self.source, &current),
+                dropped: counted(table.dropped()),
                 binding,
                 again,
             })),
@@ -334,6 +335,10 @@ impl Sent<'_> {
             }
         }
     }
+}
+
+fn counted(Dropped { preamble, footer, blank, comment }: Dropped) -> Value {
+    json!({ "preamble": preamble, "footer": footer, "blank": blank, "comment": comment })
 }
 
 fn check_of(fault: RowFault) -> i32 {

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use serde_json::Value;
 
 use crate::data_access::sent::kept::kept_row;
 use crate::data_access::sent::text_rows::{Cut, cut_record};
@@ -33,6 +34,22 @@ fn told(source: &Source) -> Vec<(&'static str, Outside)> {
     };
     let all = [(KEY, Outside::Key), (PART, Outside::Part), (PREAMBLE, Outside::Preamble)];
     all.into_iter().filter(|(_, outside)| of(*outside)).collect()
+}
+
+/// What a file told around its table, as far as its source asks for it: for the ledger.
+pub(super) fn told_by(source: &Source, around: &Surroundings) -> Value {
+    told(source)
+        .into_iter()
+        .map(|(name, outside)| (name.to_owned(), Value::String(around_text(around, outside))))
+        .collect()
+}
+
+fn around_text(around: &Surroundings, outside: Outside) -> String {
+    match outside {
+        Outside::Key => around.key.clone(),
+        Outside::Part => around.part.clone(),
+        Outside::Preamble => around.preamble.join("\n"),
+    }
 }
 
 /// The columns that are ours, in their order.
@@ -211,7 +228,7 @@ pub(super) fn header_line(source: &Source, header: &[Row], names: &[String], wid
 /// Writes rejects as their sender writes, so that a mended file loads through the same source.
 pub struct SentWriter {
     source: Source,
-    around: Surroundings,
+    around: Value,
     header: Vec<u8>,
     /// Cells of ours that the records have already, since their file was one of rejects.
     had: usize,
@@ -220,7 +237,7 @@ pub struct SentWriter {
 impl SentWriter {
     /// For a file of this source with this header, which told that besides its records.
     #[must_use]
-    pub fn new(source: Source, around: Surroundings, header: &[u8]) -> Self {
+    pub fn new(source: Source, around: Value, header: &[u8]) -> Self {
         let own = line_of(&source, own_columns(&source).into_iter());
         let is_again = header.starts_with(&own);
         let had = if is_again { own_columns(&source).len() } else { 0 };
@@ -228,12 +245,23 @@ impl SentWriter {
     }
 
     fn around_cells(&self) -> Vec<String> {
-        let cell = |outside| match outside {
-            Outside::Key => self.around.key.clone(),
-            Outside::Part => self.around.part.clone(),
-            Outside::Preamble => self.around.preamble.join("\n"),
-        };
-        told(&self.source).into_iter().map(|(_, outside)| cell(outside)).collect()
+        let cell = |name: &str| self.around[name].as_str().unwrap_or_default().to_owned();
+        told(&self.source).into_iter().map(|(name, _)| cell(name)).collect()
+    }
+
+    /// The record as text, without the cells of ours.
+    pub(super) fn text(&self, raw: &[u8]) -> String {
+        let row = self.row(raw);
+        row.cells().skip(self.had).map(|cell| cell.text).collect::<Vec<_>>().join(&dialect_of(&self.source).delimiter)
+    }
+
+    fn row(&self, raw: &[u8]) -> Row {
+        if self.had == 0 { cut(&self.source, raw, 0) } else { cut(&read_again(&self.source), raw, 0) }
+    }
+
+    /// What the file begins with.
+    pub(super) fn header(&self) -> &[u8] {
+        &self.header
     }
 
     fn end(&self) -> Vec<u8> {
@@ -285,10 +313,7 @@ impl SentWriter {
             match &self.source.format {
                 Format::Delimited(..) if self.had == 0 => out.write_all(&record[0].raw)?,
                 _ => {
-                    let row = match self.had {
-                        0 => cut(&self.source, &record[0].raw, 0),
-                        _ => cut(&read_again(&self.source), &record[0].raw, 0),
-                    };
+                    let row = self.row(&record[0].raw);
                     let cells = row.cells().skip(self.had).map(|cell| cell.text);
                     out.write_all(&line_of(&self.source, cells))?;
                 }

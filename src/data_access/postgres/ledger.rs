@@ -116,6 +116,40 @@ pub struct SeenFile<'a> {
     pub header: Option<&'a [u8]>,
     /// When it was written, where its place says so.
     pub modified: Option<DateTime<Utc>>,
+    /// The source by which it was read, where it is not in the plain form.
+    pub source: Option<&'a str>,
+    /// What it told around its table.
+    pub around: Option<&'a serde_json::Value>,
+    /// How many of its lines are no records.
+    pub dropped: Option<&'a serde_json::Value>,
+}
+
+impl<'a> SeenFile<'a> {
+    /// The parameters of the statements that note it, after those of the claim.
+    fn parameters<'p>(
+        &'p self,
+        load: &'p i64,
+        token: &'p i64,
+        lease: &'p f64,
+    ) -> [&'p (dyn tokio_postgres::types::ToSql + Sync); 9] {
+        let Self { read, header, modified, source, around, dropped } = self;
+        [load, token, lease, read, header, modified, source, around, dropped]
+    }
+}
+
+/// How the records of a load were written, so that its rejects can be written likewise.
+#[derive(Clone, Debug, Default)]
+pub struct WrittenAs {
+    /// The header.
+    pub header: Vec<u8>,
+    /// The source, where the file was not in the plain form.
+    pub source: Option<String>,
+    /// What the file told around its table.
+    pub around: Option<serde_json::Value>,
+    /// The dataset, and the version of the definitions in force.
+    pub dataset: String,
+    /// The version of the definitions that were in force.
+    pub dataset_version: String,
 }
 
 /// How a worker leaves a load.
@@ -282,12 +316,13 @@ impl Database {
         let connection = self.connection().await?;
         let failed = |error| query_error("renew the lease", error);
         let statement = "update etl.load set read = greatest(read, $4), header = coalesce($5, header), \
-                modified_at = coalesce($6, modified_at), lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
+                modified_at = coalesce($6, modified_at), source = coalesce($7, source), around = coalesce($8, around), \
+                dropped = coalesce($9, dropped), lease_expires_at = clock_timestamp() + make_interval(secs => $3) \
             where id = $1 and lease_token = $2 and state = 'loading'";
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let lease = claim.terms.lease.as_secs_f64();
         let renewed = connection
-            .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified])
+            .execute(&statement, &file.parameters(&claim.load_id.0, &claim.token.0, &lease))
             .await
             .map_err(failed)?;
         if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
@@ -535,12 +570,13 @@ pub(super) async fn commit_step(
 ) -> Result<()> {
     let failed = |error| query_error("renew the lease", error);
     let statement = "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0, \
-            read = greatest(read, $4), header = coalesce(header, $5), modified_at = coalesce($6, modified_at) \
+            read = greatest(read, $4), header = coalesce(header, $5), modified_at = coalesce($6, modified_at), \
+            source = coalesce(source, $7), around = coalesce(around, $8), dropped = coalesce(dropped, $9) \
         where id = $1 and lease_token = $2 and state = 'loading'";
     let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
     let lease = claim.terms.lease.as_secs_f64();
     let renewed = transaction
-        .execute(&statement, &[&claim.load_id.0, &claim.token.0, &lease, &file.read, &file.header, &file.modified])
+        .execute(&statement, &file.parameters(&claim.load_id.0, &claim.token.0, &lease))
         .await
         .map_err(failed)?;
     if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }

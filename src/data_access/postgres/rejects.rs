@@ -7,6 +7,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Transaction};
 
+use super::ledger::WrittenAs;
 use super::{Database, query_error};
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{ByteRange, Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
@@ -206,11 +207,18 @@ impl Database {
     ///
     /// # Errors
     /// `Connection` or `System`; `Configuration` where there is no such load.
-    pub async fn header(&self, load: LoadId) -> Result<Option<Vec<u8>>> {
-        let statement = "select header from etl.load where id = $1";
+    pub async fn written_as(&self, load: LoadId) -> Result<WrittenAs> {
+        let statement = "select header, source, around, dataset, dataset_version from etl.load where id = $1";
         let row = self.connection().await?.query_opt(statement, &[&load.0]).await;
         let row = row.map_err(|error| query_error("read the header of a load", error))?;
-        row.map(|row| row.get(0)).ok_or_else(|| no_such_load(load))
+        let written = row.map(|row| WrittenAs {
+            header: row.get::<_, Option<Vec<u8>>>(0).unwrap_or_default(),
+            source: row.get(1),
+            around: row.get(2),
+            dataset: row.get(3),
+            dataset_version: row.get(4),
+        });
+        written.ok_or_else(|| no_such_load(load))
     }
 
     /// Notes where the rejects file of a load lies.
