@@ -53,7 +53,15 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
     for name in datasets.names() {
         let choice = settings.pipeline.get(name).cloned().unwrap_or_default();
         let pipeline = parts.pipeline(name, &choice, &around)?;
-        pipeline.check(datasets.get(name).map_err(Error::configuration)?)?;
+        let dataset = datasets.get(name).map_err(Error::configuration)?;
+        if let (Some(source), false) = (dataset.sources.first(), choice.extractor.is_empty()) {
+            let message = format!(
+                "pipeline.{name}.extractor: dataset {name} declares sources such as {:?}, which say how its files are read; take the one or the other out",
+                source.name
+            );
+            return Err(Error::configuration(message));
+        }
+        pipeline.check(dataset)?;
         pipelines.insert(name.to_owned(), pipeline);
     }
     for (_, loader) in pipelines.values().flat_map(|pipeline| &pipeline.loaders) {

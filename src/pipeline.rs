@@ -16,15 +16,15 @@ use serde_json::Value;
 use tracing::Instrument;
 
 pub use self::check::{CheckedFile, in_full, try_definition, unusable, validate};
-use self::check::{Totals, manifest_missing, stage_and_validate};
+use self::check::{Reading, Totals, manifest_missing, stage_and_validate};
 pub use self::context::{Context, with_rules};
 pub use self::land::{Landed, land};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
 pub use self::request::Request;
-use self::request::{choose_dataset, no_file, unidentified};
+use self::request::{choose_dataset, choose_source, no_file, unidentified};
 use crate::data_access::duckdb::Stage;
-use crate::data_access::postgres::{Claim, Claimed, Closing, Database};
+use crate::data_access::postgres::{Claim, Claimed, Closing, Database, FileToClaim};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::{file_of_manifest, manifest_key};
 use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk};
@@ -128,7 +128,16 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
     let token = retrying(|| database.fencing_token()).await?;
-    let claim = || database.claim(token, &object, &dataset.name, &context.datasets, &context.terms, request.again);
+    let source = choose_source(dataset, request.source.as_deref(), &object)?.map(|source| source.name.as_str());
+    let file = FileToClaim {
+        object: &object,
+        dataset: &dataset.name,
+        source,
+        datasets: &context.datasets,
+        terms: &context.terms,
+        again: request.again,
+    };
+    let claim = || database.claim(token, file);
     let claimed = retrying(claim).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),
@@ -136,6 +145,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         key: Some(object.key.to_string()),
         version: Some(object.version.clone()),
         dataset: Some(dataset.name.clone()),
+        source: source.map(str::to_owned),
         attempt: Some(attempt),
         ..empty_report(status)
     };
@@ -183,6 +193,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         statistics: ending.statistics,
         error: ending.error,
         rest,
+        source: ending.source,
         resume_after: ending.resume_after,
         ..report(ending.status, claim.load_id, claim.attempt)
     })
@@ -203,6 +214,8 @@ struct Ending {
     error: Option<String>,
     counts: Counts,
     statistics: Value,
+    /// The source by which the file was read.
+    source: Option<String>,
     resume_after: Option<Duration>,
 }
 
@@ -239,10 +252,12 @@ impl FileWork<'_> {
             Err(error) => return self.fail(error, progress.staged(), stream::empty).await,
         };
         let read = extracted.read;
+        // A file with rejects names its source itself.
+        let source = extracted.sent.as_ref().map(|sent| sent.source.name.clone());
         tracing::info!(read, rejected = validated.rejected, "validated");
         let refused = self.over_threshold(&extracted, validated);
         // Else the first batch notes it. Where workers die before that, the ledger should say what the file has.
-        if refused.is_some() || self.claim.attempt > 1 {
+        if refused.is_some() || self.claim.attempt > 1 || read == 0 {
             retrying(|| self.database.note_read(self.claim, extracted.seen())).await?;
         }
         if let Some(error) = refused {
@@ -276,7 +291,7 @@ impl FileWork<'_> {
             statistics: &statistics,
             stalled: false,
         };
-        self.close(&closing, stream::empty).await
+        Ok(Ending { source, ..self.close(&closing, stream::empty).await? })
     }
 
     /// Loads into Postgres, then hands the file to the other loaders, where they have not had it.
@@ -350,7 +365,10 @@ impl FileWork<'_> {
         totals: Totals,
     ) -> Result<Option<(Extracted, Validated, Value)>> {
         let pipeline = self.context.pipeline(&definition.name)?;
-        let mut staging = pin!(stage_and_validate(pipeline, self.object, definition, stage, totals));
+        let named = self.claim.source.as_deref();
+        let source = named.map(|name| definition.source(name)).transpose().map_err(Error::configuration)?;
+        let reading = Reading { source, part: "" };
+        let mut staging = pin!(stage_and_validate(pipeline, self.object, definition, reading, stage, totals));
         let outcome = tokio::select! {
             staged = &mut staging => return staged.map(Some),
             lost = self.keep_lease() => Err(lost),
@@ -500,6 +518,7 @@ impl FileWork<'_> {
             error: closing.error.map(String::from),
             counts,
             statistics: closing.statistics.clone(),
+            source: self.claim.source.clone(),
             resume_after: None,
         })
     }
@@ -538,6 +557,7 @@ fn empty_report(status: LoadStatus) -> LoadReport {
         key: None,
         version: None,
         dataset: None,
+        source: None,
         status,
         reason: None,
         attempt: None,

@@ -29,6 +29,9 @@ pub(super) struct LoadArguments {
     /// The dataset, where the path does not tell
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
+    /// The source that describes the file, where the path does not tell
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     /// Load a file although this version of it was loaded before, or failed
     #[arg(long)]
     again: bool,
@@ -96,7 +99,13 @@ async fn load_from(
     arguments: &LoadArguments,
     deadline: &Deadline,
 ) -> Result<LoadReport> {
-    let request = Request { dataset, again: arguments.again, deadline: deadline.clone(), ..Request::new(location) };
+    let request = Request {
+        dataset,
+        source: arguments.source.clone(),
+        again: arguments.again,
+        deadline: deadline.clone(),
+        ..Request::new(location)
+    };
     let load = pipeline::run(context, database, &request);
     let report = report::with_progress_bar(&request.progress, load).await?;
     if arguments.json {

@@ -15,7 +15,7 @@ use crate::data_access::retry::retrying;
 use crate::domain::object::place;
 use crate::domain::{LoadId, Violation};
 use crate::error::{Error, Result};
-use crate::services::rejects::RejectsWriter;
+use crate::services::rejects_writer::RejectsWriter;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -154,10 +154,10 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
                 let writer = RejectsWriter::of(&database, load).await?;
                 match &present {
                     None => writer.begin(&mut out)?,
-                    Some((_, known)) if known.header() == writer.header() => {}
+                    Some((_, known)) if known.has_form_of(&writer) => {}
                     Some((other, _)) => {
                         return Err(Error::configuration(format!(
-                            "loads {other} and {load} have files with other columns; export one load or one dataset at a \
+                            "loads {other} and {load} have files of other forms; export one load or one dataset at a \
                              time: small-etl rejects {load} --export …"
                         )));
                     }

@@ -25,7 +25,9 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
     let key = report.key.as_deref().unwrap_or_default();
     let mut text = format!("{style}{}{style:#} {key}", report.status.name());
     if let Some(load) = report.load_id {
-        let _ = write!(text, " {DULL}(load {load}, dataset {}){DULL:#}", report.dataset.as_deref().unwrap_or("none"));
+        let dataset = report.dataset.as_deref().unwrap_or("none");
+        let source = report.source.as_ref().map_or(String::new(), |source| format!(", source {source}"));
+        let _ = write!(text, " {DULL}(load {load}, dataset {dataset}{source}){DULL:#}");
     }
     if let Some(reason) = &report.reason {
         let _ = write!(text, ": {reason}");

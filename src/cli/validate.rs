@@ -13,13 +13,14 @@ use crate::domain::{Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, CheckedFile, Context, Request};
 use crate::services::Parts;
-use crate::services::rejects::RejectsWriter;
+use crate::services::rejects_writer::RejectsWriter;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   small-etl validate trades.csv --dataset trade
   small-etl validate trades.csv.gz --dataset trade --rejects bad.csv --json
+  small-etl validate export.xls --dataset trade --source huaxi
   small-etl validate trades.csv --dataset trade --format github --warnings-as-errors
 
 The exit code is 1 when rows would be rejected, 2 when the file as a whole is unusable.")]
@@ -30,6 +31,9 @@ pub(super) struct ValidateArguments {
     /// The dataset, where the path does not tell
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
+    /// The source that describes the file, where the path does not tell
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     /// Write the rejected records to this file, with what is wrong with each
     #[arg(long, value_name = "OUT.csv")]
     rejects: Option<PathBuf>,
@@ -64,7 +68,8 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ValidateA
     }
     let format = if arguments.json { Format::Json } else { arguments.format };
     let location = Location::parse(&arguments.file).map_err(Error::configuration)?;
-    let request = Request { dataset: arguments.dataset.clone(), ..Request::new(location) };
+    let request =
+        Request { dataset: arguments.dataset.clone(), source: arguments.source.clone(), ..Request::new(location) };
     let checked = report::with_progress_bar(&request.progress, pipeline::validate(&context, &request)).await;
     let file = match checked {
         Ok(file) => file,
@@ -103,7 +108,7 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
         }
         let created = std::fs::File::create(path).map_err(|error| unwritable(path, error))?;
         let mut out = BufWriter::new(created);
-        let writer = RejectsWriter::new(&file.extracted.header);
+        let writer = RejectsWriter::of_file(&file.dataset, &file.extracted)?;
         writer.begin(&mut out)?;
         let mut chunks = std::pin::pin!(file.violations());
         while let Some(chunk) = chunks.try_next().await? {
@@ -116,8 +121,9 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
 
 fn summary(file: &CheckedFile) -> String {
     let (checked, read, dataset) = (&file.validated, file.extracted.read, &file.dataset.name);
+    let source = file.extracted.sent.as_ref().map_or(String::new(), |sent| format!(", source {}", sent.source.name));
     format!(
-        "{}: {read} records, {} accepted, {} rejected, {} warnings (dataset {dataset})\n",
+        "{}: {read} records, {} accepted, {} rejected, {} warnings (dataset {dataset}{source})\n",
         file.name, checked.accepted, checked.rejected, checked.warnings,
     )
 }

@@ -169,12 +169,12 @@ impl Stage {
     ///
     /// # Errors
     /// What `write` returns, or [`ErrorKind::System`].
-    pub fn append<T>(&self, tables: [&str; 3], write: impl FnOnce([StageWriter<'_>; 3]) -> Result<T>) -> Result<T> {
+    pub fn append<T>(&self, tables: &[&str], write: impl FnOnce(Vec<StageWriter<'_>>) -> Result<T>) -> Result<T> {
         self.in_session("append to the staging database", |session| {
-            let [first, second, third] = tables.map(|table| session.appender(table).map(StageWriter::new));
-            match (first, second, third) {
-                (Ok(first), Ok(second), Ok(third)) => write([first, second, third]).map(Ok),
-                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Ok(Err(error)),
+            let writers = tables.iter().map(|table| session.appender(table).map(StageWriter::new));
+            match writers.collect() {
+                Ok(writers) => write(writers).map(Ok),
+                Err(error) => Ok(Err(error)),
             }
         })
     }

@@ -120,12 +120,12 @@ impl ObjectStore {
     }
 
     /// Begins to write an object. It is there once [`ObjectWriter::finish`] returns, and not at all before.
-    pub async fn writer(&self, bucket: &str, key: &str, content_type: &'static str) -> ObjectWriter {
+    pub async fn writer(&self, bucket: &str, key: &str, content_type: &str) -> ObjectWriter {
         ObjectWriter {
             client: self.client().await.clone(),
             bucket: bucket.to_owned(),
             key: key.to_owned(),
-            content_type,
+            content_type: content_type.to_owned(),
             metadata: None,
             part: Vec::new(),
             upload: None,
@@ -137,7 +137,7 @@ impl ObjectStore {
     ///
     /// # Errors
     /// Those of [`ObjectWriter::finish`].
-    pub async fn put(&self, bucket: &str, key: &str, content_type: &'static str, bytes: &[u8]) -> Result<()> {
+    pub async fn put(&self, bucket: &str, key: &str, content_type: &str, bytes: &[u8]) -> Result<()> {
         let mut object = self.writer(bucket, key, content_type).await;
         object.part.extend_from_slice(bytes);
         object.finish().await
@@ -243,7 +243,7 @@ pub struct ObjectWriter {
     client: Client,
     bucket: String,
     key: String,
-    content_type: &'static str,
+    content_type: String,
     metadata: Option<HashMap<String, String>>,
     part: Vec<u8>,
     upload: Option<String>,
@@ -269,7 +269,7 @@ impl ObjectWriter {
     /// Those of [`ObjectWriter::write`].
     pub async fn finish(&mut self) -> Result<()> {
         let Some(upload) = self.upload.clone() else {
-            let request = self.client.put_object().bucket(&self.bucket).key(&self.key).content_type(self.content_type);
+            let request = self.client.put_object().bucket(&self.bucket).key(&self.key).content_type(&self.content_type);
             let request = request.set_metadata(self.metadata.clone()).body(std::mem::take(&mut self.part).into());
             return Box::pin(request.send()).await.map(|_| ()).map_err(|error| self.error(error));
         };
@@ -314,7 +314,7 @@ impl ObjectWriter {
             upload.clone()
         } else {
             let request = self.client.create_multipart_upload().bucket(&self.bucket).key(&self.key);
-            let request = request.content_type(self.content_type).set_metadata(self.metadata.clone());
+            let request = request.content_type(&self.content_type).set_metadata(self.metadata.clone());
             let created = request.send().await.map_err(|error| self.error(error))?;
             self.upload.insert(created.upload_id.unwrap_or_default()).clone()
         };

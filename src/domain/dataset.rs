@@ -44,6 +44,8 @@ pub struct Reference {
 pub const EXTRA_COLUMNS: &str = "extra_columns";
 /// The figure with what a file and its manifest agree in.
 pub const MANIFEST: &str = "manifest";
+/// The figure with what a file and its own footer agree in.
+pub const FOOTER: &str = "footer";
 /// The figures of every dataset. No statistic of a definition may have such a name.
 pub(super) const OWN_FIGURES: &[&str] = &[EXTRA_COLUMNS, MANIFEST];
 
@@ -117,11 +119,22 @@ impl Dataset {
         self.sources.iter().find(|source| source.claims(key))
     }
 
-    /// The source of a file by its key, or, if it lies on this machine, by the end of its path.
+    /// The source of a file by its key; if it lies on this machine, by the longest end of its path that is a key of this dataset.
     #[must_use]
     pub fn source_for(&self, key: &str, local: bool) -> Option<&Source> {
-        let ends = key.match_indices('/').map(|(at, _)| &key[at + 1..]).filter(|_| local);
-        std::iter::once(key).chain(ends).find_map(|key| self.source_claiming(key))
+        if !local {
+            return self.source_claiming(key);
+        }
+        let path = if cfg!(windows) { key.replace('\\', "/") } else { key.to_owned() };
+        let ends = path.match_indices('/').map(|(at, _)| &path[at + 1..]);
+        let claimed = std::iter::once(path.as_str()).chain(ends).find(|key| self.claims(key));
+        claimed.and_then(|key| self.source_claiming(key))
+    }
+
+    /// Whether it has files in the plain form.
+    #[must_use]
+    pub fn has_plain_files(&self) -> bool {
+        !self.files.is_empty()
     }
 
     /// The source of that name.
@@ -176,6 +189,8 @@ impl Dataset {
         let mut plain = self.clone();
         let hidden: Vec<String> = self.encrypted().map(|column| column.name.clone()).collect();
         plain.columns.retain(|column| !column.encrypt);
+        // They say how each column is read, and no file is read by these.
+        plain.sources.clear();
         plain.rules.retain(|rule| !rule.reads.iter().any(|column| hidden.contains(column)));
         plain
     }

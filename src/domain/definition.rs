@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::calendar::Calendar;
 use super::column::{Column, Constraint};
 use super::column_definition::{ColumnDefinition, read_column, read_options};
-use super::dataset::{Agreement, Dataset, ManifestRule, OWN_FIGURES, Reference, Statistic};
+use super::dataset::{Agreement, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Reference, Statistic};
 use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
@@ -102,7 +102,8 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
     let is_taken = |rule: &str| is_implied(rule) || has_sources && violation::OF_EVERY_SOURCE.contains(&rule);
     source.check_names("rule", is_taken, rules.chain(agreements))?;
     let statistics = definition.statistic.iter().map(|statistic| (statistic.id.span().start, statistic.id.get_ref()));
-    source.check_names("statistic", |name| OWN_FIGURES.contains(&name), statistics)
+    let is_own = |name: &str| OWN_FIGURES.contains(&name) || has_sources && name == FOOTER;
+    source.check_names("statistic", is_own, statistics)
 }
 
 /// Reads one definition; what it refers to is resolved later.
@@ -174,6 +175,15 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let targets: Vec<TargetColumn> =
         columns.iter().map(|column| TargetColumn { name: column.name.clone(), kind: column.kind.family() }).collect();
     let sources = read_sources(source, &definition.source, &targets, &definition.null_values)?;
+    for column in columns.iter().filter(|column| column.encrypt) {
+        if let Some(by) = sources.iter().find(|by| by.reads_preamble(&column.name)) {
+            let message = format!(
+                "column {:?} is encrypted, and source {:?} reads it from the preamble, which the ledger keeps in plain text",
+                column.name, by.name
+            );
+            return Err(source.error(&definition.name, message));
+        }
+    }
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });

@@ -15,6 +15,11 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Whether there is no pattern.
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// Reads patterns.
     ///
     /// # Errors

@@ -167,6 +167,8 @@ pub struct LoadReport {
     pub version: Option<String>,
     /// The dataset that claims the key.
     pub dataset: Option<String>,
+    /// The source by which its file is read, if that is not in the plain form.
+    pub source: Option<String>,
     /// How it ended.
     pub status: LoadStatus,
     /// Why it failed or was skipped.

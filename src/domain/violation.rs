@@ -34,7 +34,8 @@ pub const ENCODING: &str = "encoding";
 pub const END: &str = "end";
 
 /// The rules that come with a source, whatever it declares.
-pub const OF_EVERY_SOURCE: &[&str] = &[FORM, ENCODING, END, "zone", "number", "cell", "map", "part", "join"];
+pub const OF_EVERY_SOURCE: &[&str] =
+    &[FORM, ENCODING, END, "zone", "number", "cell", "map", "part", "join", "expression"];
 
 /// The position of a record in its file; 1 is the first after the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

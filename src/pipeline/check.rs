@@ -6,13 +6,14 @@ use chrono::Utc;
 use futures::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{Context, Request, choose_dataset};
+use super::{Context, Request, choose_dataset, choose_source};
 use crate::data_access::duckdb::Stage;
-use crate::domain::dataset::MANIFEST;
+use crate::domain::dataset::{FOOTER, MANIFEST};
 use crate::domain::manifest::manifest_key;
+use crate::domain::source::model::Source;
 use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, analyse, manifest, rejects};
+use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, analyse, manifest, rejects, totals};
 
 /// The control totals to compare a file with.
 pub(super) enum Totals {
@@ -24,18 +25,32 @@ pub(super) enum Totals {
     Ignored,
 }
 
+/// How a file is read: by a source, and which part of it; or in the plain form.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Reading<'a> {
+    pub(super) source: Option<&'a Source>,
+    /// The member, sheet or section; empty for a whole object.
+    pub(super) part: &'a str,
+}
+
 /// Stages a file, compares it with its control totals, and checks its rows.
 pub(super) async fn stage_and_validate(
     pipeline: &Pipeline,
     object: &ObjectVersion,
     dataset: &Dataset,
+    reading: Reading<'_>,
     stage: &Arc<Stage>,
     totals: Totals,
 ) -> Result<(Extracted, Validated, Value)> {
     stage.check_room(object)?;
     // The extractor repeats its own requests: only it knows how much of the body it has.
     let extractor = pipeline.extractor(&object.key)?;
-    let extract = extractor.extract(object, dataset, stage);
+    let extract = async {
+        match reading.source {
+            Some(source) => extractor.extract_sent(object, dataset, source, reading.part, stage).await,
+            None => extractor.extract(object, dataset, stage).await,
+        }
+    };
     let (extracted, manifests) = match totals {
         Totals::Beside(run) => {
             let (extracted, manifests) = tokio::join!(extract, extractor.manifests(object, run));
@@ -48,10 +63,12 @@ pub(super) async fn stage_and_validate(
         Ok(agreed) => agreed,
         Err(error) => return Err(unless_replaced(&**extractor, object, error).await?),
     };
+    let footer = totals::check(object, dataset, &extracted)?;
     let validated = pipeline.validate(dataset, stage).await?;
     let mut statistics = analyse::analyse(dataset, stage, &extracted).await?;
-    if let (Some(agreed), Value::Object(statistics)) = (agreed, &mut statistics) {
-        statistics.insert(MANIFEST.into(), agreed);
+    if let Value::Object(statistics) = &mut statistics {
+        statistics.extend(agreed.map(|agreed| (MANIFEST.to_owned(), agreed)));
+        statistics.extend(footer.map(|footer| (FOOTER.to_owned(), footer)));
     }
     Ok((extracted, validated, statistics))
 }
@@ -129,6 +146,7 @@ impl CheckedFile {
     pub fn as_json(&self, rejects: &[Violation], warnings: &[Violation]) -> Value {
         json!({
             "file": self.name, "dataset": self.dataset.name,
+            "source": self.extracted.sent.as_ref().map(|sent| sent.source.name.as_str()),
             "status": if self.validated.rejected > 0 { "rejects" } else { "valid" },
             "read": self.extracted.read, "accepted": self.validated.accepted, "rejected": self.validated.rejected,
             "warnings": self.validated.warnings, "rejects": rejects, "warned": warnings,
@@ -188,7 +206,8 @@ pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFil
     let totals = Totals::Of(manifests);
     let pipeline = context.pipeline(&dataset.name)?;
     let dataset = dataset.with_latest_version(context.terms.latest_version(Utc::now()));
-    check(context, pipeline, &object, &dataset, &request.progress, totals).await
+    let source = choose_source(&dataset, request.source.as_deref(), &object)?;
+    check(context, pipeline, &object, &dataset, Reading { source, part: "" }, &request.progress, totals).await
 }
 
 /// Tries the rules of a definition on an empty stage.
@@ -209,10 +228,12 @@ pub(super) async fn check(
     pipeline: &Pipeline,
     object: &ObjectVersion,
     dataset: &Dataset,
+    reading: Reading<'_>,
     progress: &Arc<Progress>,
     totals: Totals,
 ) -> Result<CheckedFile> {
     let stage = Arc::new(context.stages.open(Arc::clone(progress))?);
-    let (extracted, validated, statistics) = stage_and_validate(pipeline, object, dataset, &stage, totals).await?;
+    let (extracted, validated, statistics) =
+        stage_and_validate(pipeline, object, dataset, reading, &stage, totals).await?;
     Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
 }

@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 use futures::{Stream, StreamExt};
 use serde::Serialize;
 
-use super::check::{Totals, check};
+use super::check::{Reading, Totals, check};
 use super::{CheckedFile, Context};
 use crate::data_access::postgres::LoadedFile;
 use crate::domain::{Dataset, LoadId, ObjectVersion, Violation};
@@ -61,15 +61,27 @@ pub async fn replay(
         return Err(Error::file(Reason::Superseded, message));
     }
     let under = async |dataset: &Dataset, which: &str| {
-        under(context, &object, &dataset.with_latest_version(file.latest_version), which).await
+        let dataset = dataset.with_latest_version(file.latest_version);
+        under(context, &object, &dataset, file.source.as_deref(), which).await
     };
     let (before, after) = (under(today, "today's").await?, under(changed, "the changed").await?);
     compare(file.load_id, &before, &after).await
 }
 
-async fn under(context: &Context, object: &ObjectVersion, dataset: &Dataset, which: &str) -> Result<CheckedFile> {
+async fn under(
+    context: &Context,
+    object: &ObjectVersion,
+    dataset: &Dataset,
+    source: Option<&str>,
+    which: &str,
+) -> Result<CheckedFile> {
     let pipeline = context.pipeline(&dataset.name)?;
-    let checked = check(context, pipeline, object, dataset, &std::sync::Arc::default(), Totals::Ignored).await;
+    // It is read as it was read for its load.
+    let source = source.map(|name| dataset.source(name)).transpose().map_err(|message| {
+        Error::file(Reason::Malformed, format!("{}: under {which} definition: {message}", object.display_name()))
+    })?;
+    let reading = Reading { source, part: "" };
+    let checked = check(context, pipeline, object, dataset, reading, &std::sync::Arc::default(), Totals::Ignored).await;
     checked.map_err(|error| match error.kind() {
         ErrorKind::File(_) => Error::with_source(error.kind(), format!("under {which} definition"), error),
         _ => error,

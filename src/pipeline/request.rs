@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Datasets, Location, ObjectVersion, Progress};
 use crate::error::{Error, Result};
 use crate::services::Deadline;
@@ -13,6 +14,8 @@ pub struct Request {
     pub location: Location,
     /// The dataset, where its key does not tell.
     pub dataset: Option<String>,
+    /// The source that describes it, where its key does not tell.
+    pub source: Option<String>,
     /// Whether a version that is finished is to be loaded once more, as its next run.
     pub again: bool,
     /// Counts how far the file is.
@@ -25,7 +28,8 @@ impl Request {
     /// A request for a file whose key tells its dataset.
     #[must_use]
     pub fn new(location: Location) -> Self {
-        Self { location, dataset: None, again: false, progress: Arc::default(), deadline: Deadline::default() }
+        let (progress, deadline) = (Arc::default(), Deadline::default());
+        Self { location, dataset: None, source: None, again: false, progress, deadline }
     }
 }
 
@@ -43,11 +47,31 @@ pub(super) fn no_file(request: &Request) -> Option<&'static str> {
     }
 }
 
-/// The dataset that is named, else the one that claims the key.
+/// The dataset that is named, else the one that claims the key, else the only one that has the named source.
 pub(super) fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> Result<Option<&'a Dataset>> {
-    match &request.dataset {
-        Some(name) => datasets.get(name).map(Some).map_err(Error::configuration),
-        None => Ok(datasets.claiming(request.location.key().as_str())),
+    if let Some(name) = &request.dataset {
+        return datasets.get(name).map(Some).map_err(Error::configuration);
+    }
+    let key = request.location.key();
+    let local = matches!(request.location, Location::File(_));
+    let of_source = |name: &String| {
+        let mut having = datasets.all().filter(|dataset| dataset.source(name).is_ok());
+        having.next().filter(|_| having.next().is_none())
+    };
+    let claiming = datasets.claiming(key.as_str());
+    let by_source = || datasets.all().find(|dataset| dataset.source_for(key.as_str(), local).is_some());
+    Ok(claiming.or_else(by_source).or_else(|| request.source.as_ref().and_then(of_source)))
+}
+
+/// The source that is named, else the one that claims the key; `None` for a file in the plain form.
+pub(super) fn choose_source<'a>(
+    dataset: &'a Dataset,
+    named: Option<&str>,
+    object: &ObjectVersion,
+) -> Result<Option<&'a Source>> {
+    match named {
+        Some(name) => dataset.source(name).map(Some).map_err(Error::configuration),
+        None => Ok(dataset.source_for(object.key.as_str(), object.local)),
     }
 }
 

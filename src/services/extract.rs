@@ -1,7 +1,7 @@
 //! Extract: CSV, JSON lines or Parquet from S3 or from this machine, packed or not, into the stage.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -12,17 +12,19 @@ use sha2::{Digest, Sha256};
 
 use super::header::{Columns, Header, shown};
 use super::local::unreadable;
-use super::reading::{HashWriter, Stoppable, read_error, split_error};
+use super::reading::{HashWriter, Stoppable, empty, malformed, read_error, split_error, spool, unread};
 use super::sent::Sent;
+use super::sent_again::{Beginning, Rejects};
 use super::staging::{create_tables, stage_records};
 use super::{Extracted, Extractor, Manifests, manifest};
-use crate::data_access::archive::{Tee, unpacked};
+use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::Records;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::json_lines::{JsonLines, Others};
 use crate::data_access::parquet::ParquetSource;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
@@ -114,20 +116,42 @@ impl Extractor for FileExtractor {
     }
 
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {
-        let (name, dataset, stage) = (object.display_name(), dataset.clone(), Arc::clone(stage));
+        self.read(object, dataset, None, "", stage).await
+    }
+
+    async fn extract_sent(
+        &self,
+        object: &ObjectVersion,
+        dataset: &Dataset,
+        source: &Source,
+        part: &str,
+        stage: &Arc<Stage>,
+    ) -> Result<Extracted> {
+        self.read(object, dataset, Some(source), part, stage).await
+    }
+}
+
+impl FileExtractor {
+    /// Reads a part of a file as `source` describes it, or a file in the plain form.
+    async fn read(
+        &self,
+        object: &ObjectVersion,
+        dataset: &Dataset,
+        source: Option<&Source>,
+        part: &str,
+        stage: &Arc<Stage>,
+    ) -> Result<Extracted> {
+        let (name, key, part) = (object.display_name(), object.key.to_string(), part.to_owned());
+        let (dataset, source, stage) = (dataset.clone(), source.cloned(), Arc::clone(stage));
         let form = (self.form, self.convert);
-        let key = object.key.to_string();
-        let local = object.local;
-        let staged = move |body: &mut (dyn Read + Send)| match dataset.source_for(&key, local) {
-            Some(source) => {
-                let part = "";
-                Sent { name: &name, key: &key, part, dataset: &dataset, source, stage: &stage }.stage_file(body)
-            }
-            None => stage_file(body, form, &name, &dataset, &stage),
+        let staged = move |body: &mut (dyn Read + Send)| {
+            let (dataset, stage) = (&dataset, &*stage);
+            let file = Sent { name: &name, key: &key, part: &part, dataset, stage };
+            stage_file(body, form, &file, source.as_ref())
         };
-        let name = object.display_name();
         if object.local {
-            let (path, version) = (PathBuf::from(object.key.as_str()), object.version.clone());
+            let (name, path, version) =
+                (object.display_name(), PathBuf::from(object.key.as_str()), object.version.clone());
             return blocking(move || {
                 let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
                 let extracted = staged(&mut file)?;
@@ -177,56 +201,74 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
     })
 }
 
-/// Streams `source` into the stage; `name` is the file's, for messages.
+/// Streams a file into the stage, as `source` describes it, or in the plain form.
 fn stage_file(
-    source: impl Read + Send,
-    (form, convert): (Form, Option<Convert>),
-    name: &str,
-    dataset: &Dataset,
-    stage: &Stage,
+    body: impl Read + Send,
+    form: (Form, Option<Convert>),
+    file: &Sent<'_>,
+    source: Option<&Source>,
 ) -> Result<Extracted> {
-    let spool = File::create(stage.spool()).map_err(|error| Error::system("keep a copy of the file", error))?;
-    let mut spool = BufWriter::with_capacity(1024 * 1024, spool);
+    let (name, dataset) = (file.name, file.dataset);
     let mut hash = HashWriter(Sha256::new());
-    let mut source = Tee::new(source, &mut hash);
-    let empty = || Error::file(Reason::Empty, format!("{name}: the file is empty; not even a header is there"));
+    let mut body = Tee::new(body, &mut hash);
     let extracted = {
-        let Some(content) = unpacked(&mut source, name).map_err(|error| read_error(name, error))? else {
-            return Err(empty());
+        let Some(content) = unpacked(&mut body, name).map_err(|error| read_error(name, error))? else {
+            return Err(empty(name));
         };
-        if let (Some(archive), None) = (content.unread, convert) {
-            let message = format!(
-                "{name}: this is {archive}, which is not unpacked; pack the file with gzip or zstd, or not at all"
-            );
-            return Err(Error::file(Reason::Malformed, message));
-        }
-        let AsCsv { plain, extra, others } = as_csv(content.plain, (form, convert), name, dataset, stage)?;
-        let plain = Tee::new(Stoppable(plain, stage), &mut spool);
-        let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;
-        let Some(header) = records.header().map_err(|error| split_error(name, error))? else {
-            return Err(empty());
-        };
-        let header = Header { form, ..Header::read(name, &header, dataset)? };
-        create_tables(dataset, stage)?;
-        let (read, sums) = stage_records(records, &header, dataset, name, stage)?;
-        Extracted {
-            read,
-            form,
-            header: header.raw,
-            width: header.width,
-            positions: header.positions,
-            extra_columns: [header.extra, extra, others.map_or_else(Vec::new, |others| names(&others, dataset))]
-                .concat(),
-            mends: header.mends.is_some(),
-            sums,
-            modified: None,
-            sha256: String::new(),
-            sent: None,
+        if dataset.sources.is_empty() {
+            stage_plain(content, form, file)?
+        } else {
+            let (beginning, plain) = Beginning::of(content.plain).map_err(|error| read_error(name, error))?;
+            let content = Unpacked { plain, ..content };
+            match (beginning.rejects(dataset).map_err(|message| malformed(name, &message))?, source) {
+                (Some(Rejects::Sent(rejects)), _) => file.stage_again(content.plain, &rejects)?,
+                (None, Some(source)) => file.stage(content, source)?,
+                (None, None) if !dataset.has_plain_files() => {
+                    let names: Vec<&str> = dataset.sources.iter().map(|source| source.name.as_str()).collect();
+                    let message = format!(
+                        "{name}: no source of dataset {} claims this path; name one with --source: {}",
+                        dataset.name,
+                        names.join(", ")
+                    );
+                    return Err(Error::configuration(message));
+                }
+                (Some(Rejects::Plain), _) | (None, None) => stage_plain(content, form, file)?,
+            }
         }
     };
     // What follows the end of an archive is a part of the object, too.
-    std::io::copy(&mut source, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
-    let extracted = Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted };
+    std::io::copy(&mut body, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
+    Ok(Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted })
+}
+
+fn stage_plain(content: Unpacked<'_>, (form, convert): (Form, Option<Convert>), file: &Sent<'_>) -> Result<Extracted> {
+    let Sent { name, dataset, stage, .. } = *file;
+    if let (Some(archive), None) = (content.unread, convert) {
+        return Err(unread(name, archive));
+    }
+    let mut spool = spool(stage)?;
+    let AsCsv { plain, extra, others } = as_csv(content.plain, (form, convert), name, dataset, stage)?;
+    let plain = Tee::new(Stoppable(plain, stage), &mut spool);
+    let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;
+    let Some(header) = records.header().map_err(|error| split_error(name, error))? else {
+        return Err(empty(name));
+    };
+    let header = Header { form, ..Header::read(name, &header, dataset)? };
+    create_tables(dataset, stage)?;
+    let (read, sums) = stage_records(records, &header, dataset, name, stage)?;
+    let extracted = Extracted {
+        read,
+        form,
+        header: header.raw,
+        width: header.width,
+        positions: header.positions,
+        extra_columns: [header.extra, extra, others.map_or_else(Vec::new, |others| names(&others, dataset))].concat(),
+        mends: header.mends.is_some(),
+        sums,
+        modified: None,
+        sha256: String::new(),
+        sent: None,
+    };
     spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
     Ok(extracted)
 }

@@ -18,7 +18,7 @@ const RECORD_COLUMN: &str = "_record";
 /// Characters of a name that are shown, as many as an identifier of Postgres may have.
 const LONGEST_NAME: usize = 63;
 /// Names that are kept of columns which the dataset does not declare.
-const MOST_NAMES: usize = 100;
+pub(super) const MOST_NAMES: usize = 100;
 
 /// Where each column of the dataset stands in the file.
 pub(super) struct Header {

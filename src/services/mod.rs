@@ -18,13 +18,19 @@ pub mod reconcile;
 pub mod reconciliation_page;
 pub mod rejects;
 pub mod rejects_file;
+pub mod rejects_writer;
 pub mod report;
 mod sent;
-pub mod sent_again;
+mod sent_again;
+mod sent_expressions;
+mod sent_form;
+mod sent_record;
+mod sent_rejects;
 mod staged;
 mod staging;
 pub mod stream;
 pub mod tidy;
+pub mod totals;
 pub mod validate;
 pub mod web;
 
@@ -37,14 +43,15 @@ pub use deadline::Deadline;
 pub use extract::Form;
 pub use manifest::Manifests;
 pub use parts::{Parts, Pipeline};
-pub use sent::SentFile;
+pub use sent::{SentFile, Total};
 pub use staged::{good_rows, reject};
 
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Database, SeenFile};
+use crate::domain::source::model::Source;
 use crate::domain::types::ColumnSum;
 use crate::domain::{Arrival, Dataset, Datasets, Location, ObjectVersion, RowRule};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Reads a file into the stage.
 ///
@@ -97,6 +104,25 @@ pub trait Extractor: Send + Sync {
     /// # Errors
     /// `File` when the file as a whole is unusable, `Connection`, `System`.
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted>;
+
+    /// The same of a file that is not in the plain form: reads the `part` of it (a member, a sheet, a section; empty for the whole) that
+    /// `source` describes.
+    ///
+    /// # Errors
+    /// Those of [`Extractor::extract`]; `Configuration` where it reads the plain form alone.
+    async fn extract_sent(
+        &self,
+        _object: &ObjectVersion,
+        dataset: &Dataset,
+        source: &Source,
+        _part: &str,
+        _stage: &Arc<Stage>,
+    ) -> Result<Extracted> {
+        let (dataset, source) = (&dataset.name, &source.name);
+        Err(Error::configuration(format!(
+            "pipeline.{dataset}.extractor does not read declared sources such as {source:?}; take the one or the other out"
+        )))
+    }
 }
 
 /// What is known of a file once it lies in the stage.

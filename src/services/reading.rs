@@ -1,6 +1,7 @@
 //! What reading a file has in common, whatever it consists of: how it ends early, what its errors mean, how its bytes are shown.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
 
 use sha2::{Digest, Sha256};
 
@@ -8,7 +9,7 @@ use super::header::too_long;
 use crate::data_access::csv::{LONGEST_HEADER, SplitError};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::into_error;
-use crate::error::{Error, ErrorKind, Reason};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// Ends when nobody wants the file any more.
 pub(super) struct Stoppable<'a, R>(pub(super) R, pub(super) &'a Stage);
@@ -33,6 +34,30 @@ impl Write for HashWriter {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Where the plain bytes of a file are kept, from which bad records are cut.
+pub(super) fn spool(stage: &Stage) -> Result<BufWriter<File>> {
+    let spool = File::create(stage.spool()).map_err(|error| Error::system("keep a copy of the file", error))?;
+    Ok(BufWriter::with_capacity(1024 * 1024, spool))
+}
+
+/// What to say of a file that cannot be read as it is.
+pub(super) fn malformed(file: &str, message: &str) -> Error {
+    Error::file(Reason::Malformed, format!("{file}: {message}"))
+}
+
+/// What to say of a file without a byte.
+pub(super) fn empty(file: &str) -> Error {
+    Error::file(Reason::Empty, format!("{file}: the file is empty; not even a header is there"))
+}
+
+/// What to say of an archive that nobody unpacks.
+pub(super) fn unread(file: &str, archive: &str) -> Error {
+    malformed(
+        file,
+        &format!("this is {archive}, which is not unpacked; pack the file with gzip or zstd, or not at all"),
+    )
 }
 
 /// The text of a cell; bytes that are not UTF-8 and NULs are escaped so that a person can read them.

@@ -1,7 +1,6 @@
-//! Rejects on their way out: in chunks of bounded size, and as a file that a person can mend.
+//! Rejects on their way out, in chunks of bounded size.
 
 use std::future::ready;
-use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -9,21 +8,19 @@ use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::reading::printable;
-use super::sent::{SentRecord, fault_of};
-use super::sent_again::SentWriter;
+use super::sent::{SentFile, fault_of};
+use super::sent_record::SentRecord;
 use super::staging::{FIELD_COUNT, QUOTING};
 use super::validate::{Check, UNIQUE, explain_warnings};
 use super::{Extracted, Form};
-use crate::data_access::csv::{cells_of, fields_of};
+use crate::data_access::csv::fields_of;
 use crate::data_access::duckdb::{Stage, blocking};
-use crate::data_access::postgres::Database;
-use crate::data_access::retry::retrying;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{
-    BatchNumber, ByteRange, Dataset, Datasets, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
+    BatchNumber, ByteRange, Column, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// No more bytes of a file's records are held at once than this, whatever the size of a batch.
 const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
@@ -257,6 +254,8 @@ fn read_violations(
     let mut spool = stage.open_spool()?;
     let mut violations = Vec::new();
     let mut present: Option<(i64, RejectedRecord)> = None;
+    let mut sent = extracted.sent.as_deref().map(|file| SentRecord::new(file, dataset));
+    let in_text = extracted.sent.as_deref().is_none_or(SentFile::is_text);
     for rows in &batches {
         let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
         let (records, lines, offsets, lengths) = (numbers(0), numbers(1), numbers(2), numbers(3));
@@ -265,29 +264,27 @@ fn read_violations(
             let number = records.value(row);
             if present.as_ref().is_none_or(|(record, _)| *record != number) {
                 let raw = spool.cut(offsets.value(row), lengths.value(row))?;
-                if let Some(sent) = &extracted.sent {
-                    let record = SentRecord::of(sent, &raw, number, lines.value(row), dataset);
-                    present = Some((
-                        number,
-                        RejectedRecord {
-                            fields: Vec::new(),
-                            key: record.key.clone(),
-                            raw: raw.into(),
-                            sent: Some(record),
-                        },
-                    ));
-                } else {
-                    // Of a record that is malformed no cell is told, and there may be millions.
-                    let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
-                    let fields = if malformed { Vec::new() } else { fields_of(&raw) };
-                    let key = key_of(&fields, dataset, extracted);
-                    present = Some((number, RejectedRecord { fields, key, raw: raw.into(), sent: None }));
-                }
+                // Of a record that is malformed no cell is told, and there may be millions.
+                let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
+                let fields = if malformed || sent.is_some() { Vec::new() } else { fields_of(&raw) };
+                let key = match &mut sent {
+                    Some(sent) => {
+                        sent.read(&raw, number, lines.value(row));
+                        sent.compute(&dataset.key, stage)?;
+                        sent.key().filter(|key| is_short(key, dataset))
+                    }
+                    None => key_of(&fields, dataset, extracted),
+                };
+                present = Some((number, RejectedRecord { fields, key, raw: raw.into() }));
             }
             let Some((_, record)) = &present else { continue };
+            let column = usize::try_from(check_numbers.value(row)).ok().and_then(|check| checks.get(check)?.column);
+            if let (Some(sent), Some(column)) = (&mut sent, column) {
+                sent.compute(column, stage)?;
+            }
             let detail = || details.value(row);
-            let cell = |name: &str| match &record.sent {
-                Some(sent) => sent.cell(dataset, name),
+            let cell = |name: &str| match &sent {
+                Some(sent) => sent.cell(name),
                 None => record.cell(dataset, extracted, name),
             };
             let (column, rule, message, value) = match i32::try_from(check_numbers.value(row)) {
@@ -302,7 +299,11 @@ fn read_violations(
                     let (found, width) = (detail(), extracted.width);
                     let usize_width = i64::try_from(width).unwrap_or(i64::MAX);
                     let advice = if found > usize_width {
-                        "quote fields that hold a comma"
+                        if sent.is_some() {
+                            "quote fields that hold a delimiter"
+                        } else {
+                            "quote fields that hold a comma"
+                        }
                     } else {
                         "add those that are missing"
                     };
@@ -325,12 +326,13 @@ fn read_violations(
                 check => {
                     let check = &checks[usize::try_from(check.unwrap_or_default()).unwrap_or_default()];
                     let value = check.column.and_then(cell);
-                    let said = record.sent.as_ref().filter(|_| check.is_form());
-                    match said.and_then(|sent| sent.fault(dataset, check.column?)) {
+                    let fault = sent.as_ref().filter(|_| check.is_form()).and_then(|sent| sent.fault(check.column?));
+                    match fault {
                         Some((rule, message)) => (check.column, rule, message, value),
                         None => {
-                            let shown = record.sent.as_ref().and_then(|sent| sent.plain(dataset, check.column?));
-                            let message = check.explain(shown.or_else(|| value.clone()).as_deref().unwrap_or_default());
+                            // What breaks a rule is the value, however it was written.
+                            let plain = sent.as_ref().and_then(|sent| sent.plain(check.column?));
+                            let message = check.explain(plain.as_ref().or(value.as_ref()).map_or("", String::as_str));
                             (check.column, check.rule(), message, value)
                         }
                     }
@@ -344,7 +346,7 @@ fn read_violations(
                 message,
                 value,
                 raw: Arc::clone(&record.raw),
-                bytes: Some(ByteRange { offset: offsets.value(row), length: lengths.value(row) }),
+                bytes: in_text.then(|| ByteRange { offset: offsets.value(row), length: lengths.value(row) }),
                 key: record.key.clone(),
                 data_key: None,
             });
@@ -356,8 +358,6 @@ fn read_violations(
 /// A record that broke a rule, split once more.
 struct RejectedRecord {
     raw: Arc<[u8]>,
-    /// What its source makes of it, where it is not in the plain form.
-    sent: Option<SentRecord>,
     fields: Vec<Vec<u8>>,
     key: Option<String>,
 }
@@ -367,11 +367,16 @@ fn key_of(fields: &[Vec<u8>], dataset: &Dataset, extracted: &Extracted) -> Optio
     let index = dataset.columns.iter().position(|column| column.name == dataset.key)?;
     let cell = std::str::from_utf8(fields.get(*extracted.positions.get(index)?)?).ok()?;
     let column = &dataset.columns[index];
-    let fits = cell.chars().count() <= column.max_length().map_or(LONGEST_KEY, |length| length as usize);
-    if !fits || dataset.null_values.iter().any(|null| null == cell) {
+    if !is_short(cell, dataset) || dataset.null_values.iter().any(|null| null == cell) {
         return None;
     }
     column.kind.canonical(cell)
+}
+
+/// Whether the key of a row is no longer than the table takes.
+fn is_short(key: &str, dataset: &Dataset) -> bool {
+    let most = dataset.column(&dataset.key).and_then(Column::max_length);
+    key.chars().count() <= most.map_or(LONGEST_KEY, |length| length as usize)
 }
 
 impl RejectedRecord {
@@ -382,134 +387,6 @@ impl RejectedRecord {
         let text = printable(cell);
         (!dataset.null_values.contains(&text)).then_some(text)
     }
-}
-
-/// The columns that a rejects file puts before those of a record.
-const OWN_COLUMNS: [&str; 4] = ["_load_id", "_record", "_line", "_errors"];
-
-/// Writes rejects in a form that a person can mend and send again: four cells of ours, then the record's own bytes.
-///
-/// Where the rejected file was a rejects file itself, its four columns give way to the new ones.
-pub struct RejectsWriter {
-    /// Writes the rejects of a file that is not in the plain form.
-    sent: Option<SentWriter>,
-    header: Vec<u8>,
-    width: usize,
-    own: Vec<usize>,
-}
-
-impl RejectsWriter {
-    /// For a file with this header.
-    #[must_use]
-    pub fn new(header: &[u8]) -> Self {
-        let names = fields_of(header);
-        let is_own = |name: &Vec<u8>| OWN_COLUMNS.iter().any(|own| own.as_bytes() == name);
-        let own = (0..names.len()).filter(|index| is_own(&names[*index])).collect();
-        let mut writer = Self { sent: None, header: header.to_vec(), width: names.len(), own };
-        writer.header = writer.without_own(header);
-        writer
-    }
-
-    /// For the records of a load, as its sender wrote them.
-    ///
-    /// # Errors
-    /// `Connection`, `System` where the ledger does not say how that was.
-    pub async fn of(database: &Database, load: LoadId) -> Result<Self> {
-        let written = retrying(|| database.written_as(load)).await?;
-        let Some(source) = &written.source else { return Ok(Self::new(&written.header)) };
-        let definitions = retrying(|| database.definitions(&written.dataset_version)).await?;
-        let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        let datasets = Datasets::frozen(files).map_err(Error::configuration)?;
-        let dataset = datasets.get(&written.dataset).map_err(Error::configuration)?;
-        let source = dataset.source(source).map_err(Error::configuration)?.clone();
-        let writer = SentWriter::new(source, written.around.unwrap_or_default(), &written.header);
-        Ok(Self { sent: Some(writer), header: written.header, width: 0, own: Vec::new() })
-    }
-
-    /// The header without the columns of ours.
-    #[must_use]
-    pub fn header(&self) -> &[u8] {
-        self.sent.as_ref().map_or(&self.header, SentWriter::header)
-    }
-
-    /// A record as text, for people.
-    #[must_use]
-    pub(super) fn text(&self, raw: &[u8]) -> String {
-        match &self.sent {
-            Some(sent) => sent.text(raw),
-            None => printable(&self.without_own(raw)),
-        }
-    }
-
-    /// Writes the header.
-    ///
-    /// # Errors
-    /// `System` when `out` cannot be written.
-    pub fn begin(&self, out: &mut dyn Write) -> Result<()> {
-        if let Some(sent) = &self.sent {
-            return sent.begin(out).map_err(unwritable);
-        }
-        let mut line = OWN_COLUMNS.join(",").into_bytes();
-        for part in [b",", self.header(), b"\n"] {
-            line.extend_from_slice(part);
-        }
-        out.write_all(&line).map_err(unwritable)
-    }
-
-    /// Writes the records of `violations`, one line each.
-    ///
-    /// # Errors
-    /// `System` when `out` cannot be written.
-    pub fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> Result<()> {
-        if let Some(sent) = &self.sent {
-            return sent.write(out, load, violations).map_err(unwritable);
-        }
-        for record in violations.chunk_by(|one, next| one.record == next.record) {
-            let errors: Vec<String> = record
-                .iter()
-                .map(|violation| {
-                    let column = violation.column.as_ref().map_or(String::new(), |column| format!("{column}: "));
-                    format!("{column}{} (rule {})", violation.message, violation.rule)
-                })
-                .collect();
-            let mut cells =
-                ::csv::WriterBuilder::new().terminator(::csv::Terminator::Any(b',')).from_writer(Vec::new());
-            let load = load.map_or(String::new(), |load| load.to_string());
-            let fields = [load, record[0].record.to_string(), record[0].line.to_string(), errors.join("; ")];
-            let line = cells.write_record(fields).map_err(std::io::Error::other).and_then(|()| {
-                let cells = cells.into_inner().map_err(|error| std::io::Error::other(error.to_string()))?;
-                out.write_all(&cells)?;
-                out.write_all(&self.without_own(&record[0].raw))?;
-                out.write_all(b"\n")
-            });
-            line.map_err(unwritable)?;
-        }
-        Ok(())
-    }
-
-    /// The record without the cells of ours; whole, where it is too broken to tell which those are.
-    pub(super) fn without_own(&self, raw: &[u8]) -> Vec<u8> {
-        if self.own.is_empty() {
-            return raw.to_vec();
-        }
-        // There may be millions of them.
-        let cells = cells_of(raw).count();
-        let leading = self.own.iter().enumerate().all(|(nth, index)| nth == *index);
-        if cells != self.width && (!leading || cells <= self.own.len()) {
-            return raw.to_vec();
-        }
-        let mut kept = Vec::with_capacity(raw.len());
-        for (_, cell) in cells_of(raw).enumerate().filter(|(index, _)| !self.own.contains(index)) {
-            kept.extend_from_slice(cell);
-            kept.push(b',');
-        }
-        kept.pop();
-        kept
-    }
-}
-
-fn unwritable(error: std::io::Error) -> Error {
-    Error::system("write the rejects file", error)
 }
 
 #[cfg(test)]
@@ -541,23 +418,5 @@ mod tests {
             let kept: Vec<Vec<Violation>> = first_records(chunks(), most).try_collect().await.unwrap();
             assert_eq!(kept.concat().len(), expected, "{most}");
         }
-    }
-
-    #[test]
-    fn columns_of_ours_give_way_wherever_they_stand() {
-        let of = |header: &str, record: &str| {
-            let writer = RejectsWriter::new(header.as_bytes());
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            (text(writer.header()), text(&writer.without_own(record.as_bytes())))
-        };
-        let pair = |header: &str, record: &str| (header.to_owned(), record.to_owned());
-        assert_eq!(of("a,b", "1,\"x,\"\"y\"\"\""), pair("a,b", "1,\"x,\"\"y\"\"\""));
-        assert_eq!(of("_load_id,_record,_line,_errors,a,b", "7,1,2,\"e,e\",1,\"x,y\""), pair("a,b", "1,\"x,y\""));
-        assert_eq!(of("\"_load_id\",_record,a", "7,1,2"), pair("a", "2"));
-        assert_eq!(of("a,_load_id,_record", "2,7,1"), pair("a", "2"));
-        // A record with too few or too many cells.
-        assert_eq!(of("_load_id,_record,a,b", "7,1,2"), pair("a,b", "2"));
-        assert_eq!(of("a,b,_load_id,_record", "1,7,1"), pair("a,b", "1,7,1"));
-        assert_eq!(of("_load_id,_record,a", "7"), pair("a", "7"));
     }
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::extract::Form;
-use super::rejects::RejectsWriter;
+use super::rejects_writer::RejectsWriter;
 use super::report;
 use crate::data_access::postgres::{Database, PendingRejects, RejectCursor, RejectFilter};
 use crate::data_access::retry::retrying;
@@ -87,8 +86,9 @@ impl Output {
         bucket: &str,
     ) -> Result<String> {
         let key = self.key(dataset, load);
-        let mut object = self.store.writer(bucket, &key, Form::Csv.media_type()).await;
-        let mut written = each_page(database, load, async |page: Vec<u8>| object.write(&page).await).await;
+        let writer = RejectsWriter::of(database, load).await?;
+        let mut object = self.store.writer(bucket, &key, &writer.media_type()).await;
+        let mut written = each_page(database, load, &writer, async |page: Vec<u8>| object.write(&page).await).await;
         if written.is_ok() {
             written = object.finish().await;
         }
@@ -130,9 +130,13 @@ fn report_key(rejects_key: &str) -> String {
 }
 
 /// Hands the rejects file of a load to `take`, in pages of bounded size.
-async fn each_page(database: &Database, load: LoadId, mut take: impl AsyncFnMut(Vec<u8>) -> Result<()>) -> Result<()> {
+async fn each_page(
+    database: &Database,
+    load: LoadId,
+    writer: &RejectsWriter,
+    mut take: impl AsyncFnMut(Vec<u8>) -> Result<()>,
+) -> Result<()> {
     let mut page = Vec::new();
-    let writer = RejectsWriter::of(database, load).await?;
     writer.begin(&mut page)?;
     let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
     let mut cursor = RejectCursor::default();

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::reading::printable;
-use super::rejects::RejectsWriter;
+use super::rejects_writer::RejectsWriter;
 use crate::data_access::postgres::{Database, LoadDetail, LoadSummary, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;
 use crate::domain::object::place;
@@ -69,7 +69,7 @@ fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter)
         html lang="en" {
             (head(&format!("Load {}: {name}", load.load_id)))
             body {
-                (heading(load))
+                (heading(detail))
                 h2 { "What became of " (grouped(load.counts.read)) " records" }
                 (outcomes(&load.counts))
                 @if load.counts.rejected > 0 {
@@ -94,7 +94,8 @@ fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter)
     }
 }
 
-fn heading(load: &LoadSummary) -> Markup {
+fn heading(detail: &LoadDetail) -> Markup {
+    let load = &detail.summary;
     let place = place(&load.bucket, &load.key);
     let elapsed = load.finished_at.map(|end| (end - load.started_at).as_seconds_f64());
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a speed for people")]
@@ -117,12 +118,22 @@ fn heading(load: &LoadSummary) -> Markup {
                     @if load.attempt > 1 { ", by " (load.attempt) " workers" }
                 }
             }
+            @if let Some(source) = &detail.source {
+                dt { "source" } dd { (source) (no_records(&detail.dropped)) }
+            }
             dt { "rules" } dd { code { (load.dataset_version) } }
             @if let (Some(bucket), Some(key)) = (&load.rejects_bucket, &load.rejects_key) {
                 dt { "rejects file" } dd { "s3://" (bucket) "/" (key) }
             }
         }
     }
+}
+
+/// How many lines of the file are no records, if any.
+fn no_records(dropped: &Value) -> String {
+    let counts = dropped.as_object().into_iter().flatten().filter(|(_, count)| count.as_u64().unwrap_or(0) > 0);
+    let counts: Vec<String> = counts.map(|(what, count)| format!("{count} {what}")).collect();
+    if counts.is_empty() { String::new() } else { format!("; lines that are no records: {}", counts.join(", ")) }
 }
 
 /// A bar for each outcome, as long as its share of the records.

@@ -1,21 +1,29 @@
 //! Files that are not in the plain form, staged as their source declares.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
+use std::sync::Arc;
 
+use encoding_rs::Encoding;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::reading::{HashWriter, Stoppable, read_error, split_error};
-use super::sent_again::{Again, Beginning, cut, header_line, told_by};
-use super::staging::{AFTER_END, ENCODING, FIELD_COUNT, QUOTING, StagedRows, beside_staging, create_tables};
+use super::header::{MOST_NAMES, shown, too_long};
+use super::reading::{Stoppable, empty, malformed, read_error, split_error, spool, unread};
+use super::sent_again::{Again, SentRejects};
+use super::sent_expressions::{Expressions, Inputs};
+use super::sent_form::{encoded_as, header_line, lines_of, told_by};
+use super::staging::{
+    AFTER_END, BYTES_IN_A_CHUNK, ENCODING, FIELD_COUNT, Place, QUOTING, ROWS_IN_A_CHUNK, StagedRows, beside_staging,
+    create_tables,
+};
 use super::{Extracted, Form};
-use crate::data_access::archive::{Tee, unpacked};
+use crate::data_access::archive::{Tee, Unpacked};
+use crate::data_access::csv::LONGEST_HEADER;
 use crate::data_access::duckdb::Stage;
 use crate::data_access::sent::Rows;
 use crate::data_access::sent::kept::Kept;
 use crate::data_access::sent::members::{MemberError, Members};
-use crate::data_access::sent::table::{Dropped, Table, TableError};
+use crate::data_access::sent::table::{Dropped, Head, Table, TableError};
 use crate::data_access::sent::text_rows::{Cut, TextRows};
 use crate::data_access::sent::workbook::{Workbook, WorkbookError};
 use crate::domain::Dataset;
@@ -23,7 +31,7 @@ use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
 use crate::domain::source::layout::{Format, Sheet};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::{Row, RowFault};
-use crate::domain::types::ColumnSum;
+use crate::domain::types::{ColumnSum, stated_number};
 use crate::error::{Error, Reason, Result};
 
 /// What is known of a file that its source describes, besides what is known of any.
@@ -35,138 +43,76 @@ pub struct SentFile {
     pub told: Value,
     /// How many of its lines are no records, likewise.
     pub dropped: Value,
-    binding: Binding,
-    again: Option<Again>,
+    /// What its footer says of each column that its source wants a total of.
+    pub totals: Vec<(String, Total)>,
+    pub(super) binding: Binding,
+    pub(super) again: Option<Again>,
+}
+
+/// What a footer says of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// This number.
+    Of(String),
+    /// Nothing that is a number.
+    Missing,
+    /// Several lines have a number there.
+    Several,
 }
 
 impl PartialEq for SentFile {
     fn eq(&self, other: &Self) -> bool {
-        (&self.source.name, &self.told) == (&other.source.name, &other.told)
+        (&self.source.name, &self.told, &self.dropped) == (&other.source.name, &other.told, &other.dropped)
     }
 }
 
 impl Eq for SentFile {}
 
 impl SentFile {
-    /// The plain form of a record, with the binding that it was read by.
-    pub(super) fn translated(&self, row: &Row, number: i64) -> (Binding, PlainRow) {
-        let again = self.again.as_ref().and_then(|again| again.rebound(&self.source, row));
-        let mut binding = again.unwrap_or_else(|| self.binding.clone());
-        let mut plain = PlainRow::default();
-        binding.translate(row, number, &mut plain);
-        (binding, plain)
-    }
-}
-
-/// A bad record, read once more.
-pub(super) struct SentRecord {
-    row: Row,
-    binding: Binding,
-    plain: PlainRow,
-    fits: bool,
-    /// Its key as the ledger knows it, if it has one.
-    pub(super) key: Option<String>,
-}
-
-impl SentRecord {
-    pub(super) fn of(sent: &SentFile, raw: &[u8], number: i64, line: i64, dataset: &Dataset) -> Self {
-        let row = cut(&sent.source, raw, line);
-        let (binding, plain) = sent.translated(&row, number);
-        let fits = binding.fits(&row);
-        let mut record = Self { row, binding, plain, fits, key: None };
-        let kind = dataset.key_kind();
-        record.key = record.plain(dataset, &dataset.key).and_then(|key| kind.canonical(&key));
-        record
-    }
-
-    fn index(&self, dataset: &Dataset, column: &str) -> Option<usize> {
-        dataset.columns.iter().position(|known| known.name == column).filter(|_| self.fits)
-    }
-
-    /// The cell of a column as it was sent.
-    pub(super) fn cell(&self, dataset: &Dataset, column: &str) -> Option<String> {
-        let index = self.index(dataset, column)?;
-        match self.plain.value(index) {
-            Ok(None) => None,
-            Ok(Some(value)) => Some(value.to_owned())
-                .filter(|_| self.binding.sent(&self.row, index).is_empty())
-                .or_else(|| Some(self.binding.sent(&self.row, index))),
-            Err(_) => Some(self.binding.sent(&self.row, index)),
-        }
-    }
-
-    /// The value of a column in the plain form.
-    pub(super) fn plain(&self, dataset: &Dataset, column: &str) -> Option<String> {
-        self.plain.value(self.index(dataset, column)?).ok()?.map(str::to_owned)
-    }
-
-    /// The rule that a cell breaks, and why.
-    pub(super) fn fault(&self, dataset: &Dataset, column: &str) -> Option<(&'static str, String)> {
-        let index = self.index(dataset, column)?;
-        let fault = self.plain.value(index).err()?;
-        Some((fault.rule(), self.binding.explain(&self.row, index, fault)))
+    /// Whether its records are bytes of the file.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.source.format, Format::Delimited(..) | Format::Fixed(..))
     }
 }
 
 /// A file to stage: its name for messages, its key, and the part of it that is meant.
+#[derive(Clone, Copy)]
 pub(super) struct Sent<'a> {
     pub(super) name: &'a str,
     pub(super) key: &'a str,
+    /// The member, sheet or section; empty for a whole object.
     pub(super) part: &'a str,
     pub(super) dataset: &'a Dataset,
-    pub(super) source: &'a Source,
     pub(super) stage: &'a Stage,
 }
 
 impl Sent<'_> {
-    /// Streams a file into the stage.
-    pub(super) fn stage_file(&self, source: impl Read + Send) -> Result<Extracted> {
-        let mut hash = HashWriter(Sha256::new());
-        let mut source = Tee::new(source, &mut hash);
+    /// Streams the part of a file that `source` describes into the stage.
+    pub(super) fn stage(&self, content: Unpacked<'_>, source: &Source) -> Result<Extracted> {
         create_tables(self.dataset, self.stage)?;
-        let extracted = self.stage_plain(&mut source)?;
-        // What lies after the end of a table or an archive is a part of the object, too.
-        std::io::copy(&mut source, &mut std::io::sink()).map_err(|error| read_error(self.name, error))?;
-        Ok(Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted })
-    }
-
-    fn spool(&self) -> Result<BufWriter<File>> {
-        let spool =
-            File::create(self.stage.spool()).map_err(|error| Error::system("keep a copy of the file", error))?;
-        Ok(BufWriter::with_capacity(1024 * 1024, spool))
-    }
-
-    fn stage_plain(&self, source: &mut (impl Read + Send)) -> Result<Extracted> {
-        let failed = |error| read_error(self.name, error);
-        let Some(plain) = unpacked(source).map_err(failed)? else {
-            return Err(self.malformed(Reason::Empty, "the file is empty; not even a header is there"));
-        };
-        let (beginning, mut plain) = Beginning::of(plain).map_err(failed)?;
-        if let Some(again) = beginning.again(self.dataset, self.source) {
-            let (again, source) = again.map_err(|message| self.malformed(Reason::Malformed, &message))?;
-            return self.with(&source).stage_text(plain, Some(again));
-        }
-        if let Some(pattern) = &self.source.member {
-            let file = self.copy(plain)?;
-            let mut members = Members::open(file).map_err(|error| self.member_error(error))?;
+        let Unpacked { mut plain, unread: archive } = content;
+        if let Some(pattern) = &source.member {
+            let mut members = Members::open(self.copy(plain)?).map_err(|error| self.member_error(error))?;
             let name = self.member(&mut members, pattern)?;
             let member = members.read(&name).map_err(|error| self.member_error(error))?;
-            let member = member.ok_or_else(|| self.malformed(Reason::Malformed, "the archive lacks the member"))?;
-            let sent = Sent { part: &name, ..*self };
-            return if matches!(self.source.format, Format::Workbook(_)) {
-                sent.stage_workbook(sent.copy(member)?)
-            } else {
-                sent.stage_text(member, None)
+            let member = member.ok_or_else(|| malformed(self.name, "the archive lacks the member"))?;
+            let member_of = Sent { part: &name, ..*self };
+            return match &source.format {
+                Format::Workbook(_) => member_of.stage_workbook(member_of.copy(member)?, source, ""),
+                _ => member_of.stage_text(member, source, None),
             };
         }
-        match &self.source.format {
-            Format::Workbook(_) => self.stage_workbook(self.copy(&mut plain)?),
-            _ => self.stage_text(plain, None),
+        match (&source.format, archive) {
+            (Format::Workbook(_), _) => self.stage_workbook(self.copy(&mut plain)?, source, self.part),
+            (_, Some(archive)) => Err(unread(self.name, archive)),
+            _ => self.stage_text(plain, source, None),
         }
     }
 
-    fn with<'a>(&'a self, source: &'a Source) -> Sent<'a> {
-        Sent { source, ..*self }
+    /// Streams a file with rejects into the stage.
+    pub(super) fn stage_again(&self, plain: impl Read + Send, rejects: &SentRejects) -> Result<Extracted> {
+        create_tables(self.dataset, self.stage)?;
+        self.stage_text(plain, &rejects.source, Some(rejects))
     }
 
     fn member(&self, members: &mut Members<File>, pattern: &str) -> Result<String> {
@@ -174,8 +120,8 @@ impl Sent<'_> {
         let found: Vec<String> = names.into_iter().filter(|name| self.part.is_empty() || name == self.part).collect();
         match found.as_slice() {
             [one] => Ok(one.clone()),
-            [] => Err(self.malformed(Reason::Malformed, &format!("no member of the archive matches {pattern:?}"))),
-            _ => Err(self.malformed(Reason::Malformed, &format!("several members of the archive match {pattern:?}"))),
+            [] => Err(malformed(self.name, &format!("no member of the archive matches {pattern:?}"))),
+            _ => Err(malformed(self.name, &format!("several members of the archive match {pattern:?}"))),
         }
     }
 
@@ -187,135 +133,199 @@ impl Sent<'_> {
         Ok(file)
     }
 
-    fn stage_text(&self, plain: impl Read + Send, again: Option<Again>) -> Result<Extracted> {
-        let (lines, cut) = match &self.source.format {
+    fn stage_text(&self, plain: impl Read + Send, source: &Source, again: Option<&SentRejects>) -> Result<Extracted> {
+        let (lines, cut) = match &source.format {
             Format::Delimited(lines, dialect) => (*lines, Cut::Delimited(dialect.clone())),
-            Format::Fixed(lines, fields) => (*lines, Cut::Fixed(fields.clone(), self.source.layout.shorter)),
-            _ => return Err(Error::configuration(format!("source {}: its format is not read yet", self.source.name))),
+            Format::Fixed(lines, fields) => (*lines, Cut::Fixed(fields.clone(), source.layout.shorter)),
+            _ => return Err(Error::configuration(format!("source {} does not read text", source.name))),
         };
-        let mut spool = self.spool()?;
+        let mut spool = spool(self.stage)?;
         let extracted = beside_staging(self.stage, |sender| {
             let text = Tee::new(Stoppable(plain, self.stage), &mut spool);
             let mut rows = TextRows::new(text, lines, cut).map_err(|error| read_error(self.name, error))?;
-            self.stage_rows(&mut rows, StagedRows::new(self.dataset, sender), again)
+            let source = encoded_as(source, rows.encoding());
+            let told = lines.encoding;
+            self.stage_rows(&mut rows, &source, told, StagedRows::new(self.dataset, sender), again)
         })?;
         spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
         Ok(extracted)
     }
 
-    fn stage_workbook(&self, file: File) -> Result<Extracted> {
-        let Format::Workbook(wanted) = &self.source.format else {
-            return Err(Error::configuration(format!("source {} does not read workbooks", self.source.name)));
+    fn stage_workbook(&self, file: File, source: &Source, sheet: &str) -> Result<Extracted> {
+        let Format::Workbook(wanted) = &source.format else {
+            return Err(Error::configuration(format!("source {} does not read workbooks", source.name)));
         };
-        let mut spool = self.spool()?;
+        let mut spool = spool(self.stage)?;
         let extracted = beside_staging(self.stage, |sender| {
             let mut book = Workbook::open(file).map_err(|error| self.workbook_error(error))?;
-            let by_part = Sheet::Named(self.part.to_owned());
-            let is_part = !self.part.is_empty() && self.source.member.is_none();
-            let wanted_sheet = if is_part { Some(&by_part) } else { wanted.sheet.as_ref() };
-            let [sheet] = &book.chosen(wanted_sheet)[..] else {
-                return Err(self.malformed(
-                    Reason::Malformed,
-                    "the workbook does not have exactly one sheet that its source reads",
-                ));
+            let by_part = Sheet::Named(sheet.to_owned());
+            let sheets = book.chosen(if sheet.is_empty() { wanted.sheet.as_ref() } else { Some(&by_part) });
+            let [sheet] = &sheets[..] else {
+                let message = format!("source {} reads one sheet, and {} fit", source.name, sheets.len());
+                return Err(malformed(self.name, &message));
             };
             let rows = book.rows(sheet, wanted.significant_digits).map_err(|error| self.workbook_error(error))?;
-            self.stage_rows(&mut Kept::new(rows, &mut spool), StagedRows::new(self.dataset, sender), None)
+            let part = if self.part.is_empty() { sheet.as_str() } else { self.part };
+            let staged = StagedRows::new(self.dataset, sender);
+            let encoding = lines_of(source).encoding;
+            Sent { part, ..*self }.stage_rows(&mut Kept::new(rows, &mut spool), source, encoding, staged, None)
         })?;
         spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
         Ok(extracted)
     }
 
-    fn stage_rows(&self, rows: &mut impl Rows, mut staged: StagedRows<'_>, again: Option<Again>) -> Result<Extracted> {
-        let around = Surroundings { key: self.key.to_owned(), part: self.part.to_owned(), preamble: Vec::new() };
-        let (mut table, head) = Table::open(rows, self.source, around).map_err(|error| self.table_error(error))?;
-        let again = again.map(|again| again.found(&head.names));
-        let (mut binding, mut current) = (head.binding, head.around);
-        let (mut row, mut plain, mut read) = (Row::default(), PlainRow::default(), 0);
-        while table.read(&mut row).map_err(|error| split_error(self.name, error))? {
-            read += 1;
-            self.stage.progress().set_staged(read);
-            if let Some(again) = &again {
-                let (load, record) = again.mends(&row);
-                staged.push_mending(read, row.line, load, record);
-                if again.moves(&row, &mut current) {
-                    let bound = self.source.bind(&head.names, &current);
-                    binding = bound.map_err(|misfit| self.table_error(TableError::Misfit(row.line, misfit)))?;
-                }
-            }
-            match row.fault {
-                Some(fault) => staged.push_broken(read, &row, check_of(fault))?,
-                None if !binding.fits(&row) => staged.push_broken(read, &row, FIELD_COUNT)?,
-                None => {
-                    binding.translate(&row, read, &mut plain);
-                    staged.push_plain(read, &row, &plain)?;
-                }
-            }
+    /// Stages the rows of a table. `declared` is the encoding that its source declares, whatever the file has.
+    fn stage_rows(
+        &self,
+        rows: &mut impl Rows,
+        source: &Source,
+        declared: &'static Encoding,
+        staged: StagedRows<'_>,
+        again: Option<&SentRejects>,
+    ) -> Result<Extracted> {
+        let part = source.layout.section.as_deref().filter(|_| self.part.is_empty()).unwrap_or(self.part);
+        let around = Surroundings { key: self.key.to_owned(), part: part.to_owned(), preamble: Vec::new() };
+        let (mut table, head) = Table::open(rows, source, around).map_err(|error| self.table_error(source, error))?;
+        let header = header_line(source, &head.header, &head.names);
+        if header.len() > LONGEST_HEADER {
+            return Err(too_long(self.name, head.line()));
         }
-        let sums: Vec<ColumnSum> = staged.finish()?;
-        let header = header_line(self.source, &head.header, &head.names, binding.width());
+        let mut records = Records::new(staged, self.stage, source);
+        let mut read = 0;
+        let (binding, again) = match again {
+            None => {
+                let mut binding = head.bind(source).map_err(|error| self.table_error(source, error))?;
+                let mut row = Row::default();
+                while table.read(&mut row).map_err(|error| split_error(self.name, error))? {
+                    read += 1;
+                    self.stage.progress().set_staged(read);
+                    let place = Place::of_row(read, &row);
+                    records.push(place, read, &row, &mut binding)?;
+                }
+                (binding, None)
+            }
+            Some(rejects) => {
+                let again = Again::new(rejects, &head.names);
+                let binding = self.stage_rejects(source, &mut table, &head, &mut records, &again, &mut read)?;
+                (binding, Some(again))
+            }
+        };
+        let extra_columns = if again.is_none() { self.extra_columns(source, &head, &binding) } else { Vec::new() };
         Ok(Extracted {
             read,
             form: Form::Csv,
             header,
             width: binding.width(),
             positions: Vec::new(),
-            extra_columns: Vec::new(),
+            extra_columns,
             mends: again.is_some(),
-            sums,
+            sums: records.finish()?,
             modified: None,
             sha256: String::new(),
-            sent: Some(std::sync::Arc::new(SentFile {
-                source: self.source.clone(),
-                told: told_by(self.source, &current),
+            sent: Some(Arc::new(SentFile {
+                told: told_by(source, &head.around, declared),
                 dropped: counted(table.dropped()),
+                totals: totals(source, self.dataset, &binding, table.footers()),
+                source: source.clone(),
                 binding,
                 again,
             })),
         })
     }
 
-    fn malformed(&self, reason: Reason, message: &str) -> Error {
-        Error::file(reason, format!("{}: {message}", self.name))
+    /// Stages the records of a file with rejects, each as it was in the file that it comes from.
+    fn stage_rejects<R: Rows>(
+        &self,
+        source: &Source,
+        table: &mut Table<R>,
+        head: &Head,
+        records: &mut Records<'_>,
+        again: &Again,
+        read: &mut i64,
+    ) -> Result<Binding> {
+        let lacks: Vec<String> = again.lacks().into_iter().map(String::from).chain(source.lacks(&head.names)).collect();
+        if !lacks.is_empty() {
+            return Err(self.lacks_column(&format!("the header of these rejects lacks {}", lacks.join(", "))));
+        }
+        let (mut row, mut binding) = (Row::default(), Binding::default());
+        let mut present = None;
+        while table.read(&mut row).map_err(|error| split_error(self.name, error))? {
+            *read += 1;
+            self.stage.progress().set_staged(*read);
+            let line = row.line;
+            let (load, record) = again.mends(&row);
+            records.staged.push_mending(*read, line, load, record);
+            if again.source(&row) != source.name {
+                let message = format!(
+                    "line {line}: the record is not one of source {}, as those before it are; give each source a file",
+                    source.name
+                );
+                return Err(malformed(self.name, &message));
+            }
+            let around = again.around(&row);
+            if present.as_ref() != Some(&around) {
+                let bound = again.bind(source, &around);
+                binding = bound.map_err(|misfit| self.table_error(source, TableError::Misfit(line, misfit)))?;
+                present = Some(around);
+            }
+            let (number, first_line) = again
+                .place(&row, *read)
+                .map_err(|column| malformed(self.name, &format!("line {line}: column {column} is not a number")))?;
+            again.restore(&mut row);
+            let place = Place::of_row(*read, &row);
+            row.line = first_line;
+            records.push(place, number, &row, &mut binding)?;
+        }
+        Ok(binding)
     }
 
-    fn table_error(&self, error: TableError) -> Error {
-        let name = &self.source.name;
+    /// The columns of a file that its source does not read.
+    fn extra_columns(&self, source: &Source, head: &Head, binding: &Binding) -> Vec<String> {
+        // Without names that the source needs, what looks like a header may be a record.
+        if source.lacks(&[]).is_empty() {
+            return Vec::new();
+        }
+        let unread = head.names.iter().enumerate().filter(|(index, name)| !name.is_empty() && !binding.reads(*index));
+        let extra = unread.map(|(_, name)| name).filter(|name| !self.dataset.ignored.contains(name));
+        extra.take(MOST_NAMES).map(|name| shown(name)).collect()
+    }
+
+    fn lacks_column(&self, message: &str) -> Error {
+        Error::file(Reason::MissingColumn, format!("{}: {message}", self.name))
+    }
+
+    fn table_error(&self, source: &Source, error: TableError) -> Error {
+        let name = &source.name;
         match error {
             TableError::Split(error) => split_error(self.name, error),
-            TableError::Empty => self.malformed(Reason::Empty, "the file is empty; not even a header is there"),
+            TableError::Empty => empty(self.name),
             TableError::NoSection(section) => {
-                self.malformed(Reason::MissingColumn, &format!("no line begins section {section:?} of source {name}"))
+                self.lacks_column(&format!("no line begins section {section:?} of source {name}"))
             }
-            TableError::NoLine(line) => self.malformed(
-                Reason::MissingColumn,
-                &format!("there is no header on line {line}, where source {name} has it"),
-            ),
+            TableError::NoLine(line) => {
+                self.lacks_column(&format!("there is no header on line {line}, where source {name} has it"))
+            }
             TableError::NotFound(nearest) => {
                 let nearest = nearest.map_or(String::new(), |(line, lacks)| {
                     format!("; the nearest is line {line}, which lacks {}", lacks.join(", "))
                 });
-                self.malformed(Reason::MissingColumn, &format!("no line has the columns of source {name}{nearest}"))
+                self.lacks_column(&format!("no line has the columns of source {name}{nearest}"))
             }
             TableError::LongPreamble => {
-                self.malformed(Reason::Malformed, &format!("there is no header of source {name} in the first megabyte"))
+                malformed(self.name, &format!("there is no header of source {name} in the first megabyte"))
             }
-            TableError::Misfit(line, misfit) => {
-                self.malformed(Reason::MissingColumn, &format!("line {line}: source {name}: {misfit}"))
-            }
+            TableError::Misfit(line, misfit) => self.lacks_column(&format!("line {line}: source {name}: {misfit}")),
         }
     }
 
     fn member_error(&self, error: MemberError) -> Error {
         match error {
             MemberError::Read(error) => read_error(self.name, error),
-            MemberError::Broken => {
-                self.malformed(Reason::Malformed, "it is not a zip archive, or a broken one; send it again")
-            }
-            MemberError::TooMany => self.malformed(Reason::Malformed, "the archive has more than 10,000 members"),
-            MemberError::Twice(_) => self.malformed(Reason::Malformed, "two members of the archive have the same name"),
+            MemberError::Broken => malformed(self.name, "it is not a zip archive, or a broken one; send it again"),
+            MemberError::TooMany => malformed(self.name, "the archive has more than 10,000 members"),
+            MemberError::Twice(_) => malformed(self.name, "two members of the archive have the same name"),
             MemberError::Unreadable(_) => {
-                self.malformed(Reason::Malformed, "a member has a password, or is packed in a way that is not known")
+                malformed(self.name, "a member has a password, or is packed in a way that is not known")
             }
         }
     }
@@ -323,18 +333,95 @@ impl Sent<'_> {
     fn workbook_error(&self, error: WorkbookError) -> Error {
         match error {
             WorkbookError::Read(error) => read_error(self.name, error),
-            WorkbookError::NoWorkbook => self.malformed(
-                Reason::Malformed,
-                "it is neither xlsx nor xls; a text that is named like a workbook has format csv",
-            ),
-            WorkbookError::Broken => {
-                self.malformed(Reason::Malformed, "the workbook is broken or has a password; save it again")
+            WorkbookError::NoWorkbook => {
+                malformed(self.name, "it is neither xlsx nor xls; a text that is named like a workbook has format csv")
             }
+            WorkbookError::Broken => malformed(self.name, "the workbook is broken or has a password; save it again"),
             WorkbookError::TooLarge => {
-                self.malformed(Reason::Malformed, "the workbook unpacks to more than it may; send it as text")
+                malformed(self.name, "the workbook unpacks to more than it may; send it as text")
             }
         }
     }
+}
+
+/// Records on their way to the stage. Those of a source with expressions wait until many can be computed at once.
+struct Records<'a> {
+    staged: StagedRows<'a>,
+    stage: &'a Stage,
+    expressions: Expressions,
+    plain: PlainRow,
+    waiting: Waiting,
+}
+
+#[derive(Default)]
+struct Waiting {
+    places: Vec<Place>,
+    rows: Vec<PlainRow>,
+    inputs: Vec<Vec<Inputs>>,
+    bytes: usize,
+}
+
+impl<'a> Records<'a> {
+    fn new(staged: StagedRows<'a>, stage: &'a Stage, source: &Source) -> Self {
+        let (plain, waiting) = (PlainRow::default(), Waiting::default());
+        Self { staged, stage, expressions: Expressions::of(source), plain, waiting }
+    }
+
+    /// Stages a record that stands at `place`, and has that number for its columns.
+    fn push(&mut self, place: Place, number: i64, row: &Row, binding: &mut Binding) -> Result<()> {
+        if let Some(check) = broken(row, binding) {
+            return self.staged.push_broken(place, row.len(), check);
+        }
+        binding.translate(row, number, &mut self.plain);
+        if self.expressions.is_empty() {
+            return self.staged.push_plain(place, &self.plain);
+        }
+        self.waiting.inputs.push(self.expressions.inputs(binding, row));
+        self.waiting.rows.push(std::mem::take(&mut self.plain));
+        self.waiting.places.push(place);
+        self.waiting.bytes += place.length();
+        let is_full = self.waiting.rows.len() >= ROWS_IN_A_CHUNK || self.waiting.bytes >= BYTES_IN_A_CHUNK;
+        if is_full { self.compute() } else { Ok(()) }
+    }
+
+    fn compute(&mut self) -> Result<()> {
+        let Waiting { places, mut rows, inputs, .. } = std::mem::take(&mut self.waiting);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.expressions.fill(self.stage, &inputs, &mut rows)?;
+        places.into_iter().zip(&rows).try_for_each(|(place, row)| self.staged.push_plain(place, row))
+    }
+
+    fn finish(mut self) -> Result<Vec<ColumnSum>> {
+        self.compute()?;
+        self.staged.finish()
+    }
+}
+
+/// The check that a record breaks as a whole.
+fn broken(row: &Row, binding: &Binding) -> Option<i32> {
+    row.fault.map(check_of).or_else(|| (!binding.fits(row)).then_some(FIELD_COUNT))
+}
+
+/// What the footer says of the columns that the source wants totals of.
+fn totals(source: &Source, dataset: &Dataset, binding: &Binding, footers: &[Row]) -> Vec<(String, Total)> {
+    let (mut binding, mut plain) = (binding.clone(), PlainRow::default());
+    let mut total = |column: &String| {
+        let index = dataset.columns.iter().position(|known| known.name == *column)?;
+        let mut found = Vec::new();
+        for row in footers {
+            binding.translate(row, 0, &mut plain);
+            found.extend(plain.value(index).ok().flatten().and_then(stated_number));
+        }
+        let total = match found.len() {
+            0 => Total::Missing,
+            1 => Total::Of(found.remove(0)),
+            _ => Total::Several,
+        };
+        Some((column.clone(), total))
+    };
+    source.totals.iter().filter_map(&mut total).collect()
 }
 
 fn counted(Dropped { preamble, footer, blank, comment }: Dropped) -> Value {

@@ -1,75 +1,33 @@
-//! The way back of rejects in their sender's form: a header of ours before the sender's, and how such a file is known.
+//! The way back of rejects in their sender's form: how a file of them is known, and how its records are read by their source.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
-use serde_json::Value;
+use encoding_rs::Encoding;
 
-use crate::data_access::sent::kept::kept_row;
-use crate::data_access::sent::text_rows::{Cut, cut_record};
-use crate::domain::source::binding::{Binding, Surroundings};
-use crate::domain::source::layout::{Dialect, End, Format, Header, TextLines};
-use crate::domain::source::model::{Origin, Outside, Source};
+use super::sent_form::{Around, LOAD, OWN, RECORD, SOURCE, as_rejects, unescaped};
+use crate::domain::Dataset;
+use crate::domain::source::binding::{Binding, Misfit, Surroundings};
+use crate::domain::source::cell_form::CellKind;
+use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
-use crate::domain::{Dataset, LoadId, Violation};
 
-const LOAD: &str = "_load_id";
-const RECORD: &str = "_record";
-const SOURCE: &str = "_source";
-const KEY: &str = "_key";
-const PART: &str = "_part";
-const PREAMBLE: &str = "_preamble";
-/// The columns before those of the sender, besides what the file told around its table.
-const OWN: [&str; 5] = [LOAD, RECORD, "_line", SOURCE, "_errors"];
 /// As much of a file as tells whether it is one of rejects.
 const ENOUGH: usize = 64 * 1024;
 
-/// What a source needs to know of a file besides its records, and what it calls that in a file of rejects.
-fn told(source: &Source) -> Vec<(&'static str, Outside)> {
-    let of = |outside| {
-        source.columns.iter().any(|column| {
-            matches!(&column.origin, Origin::Outside(known, _) if *known == outside)
-                || column.year.as_ref().is_some_and(|year| year.origin == outside)
-        })
-    };
-    let all = [(KEY, Outside::Key), (PART, Outside::Part), (PREAMBLE, Outside::Preamble)];
-    all.into_iter().filter(|(_, outside)| of(*outside)).collect()
+/// What kind of rejects a file has.
+pub(super) enum Rejects {
+    /// Those of files in the plain form.
+    Plain,
+    /// Those of files that a source describes.
+    Sent(SentRejects),
 }
 
-/// What a file told around its table, as far as its source asks for it: for the ledger.
-pub(super) fn told_by(source: &Source, around: &Surroundings) -> Value {
-    told(source)
-        .into_iter()
-        .map(|(name, outside)| (name.to_owned(), Value::String(around_text(around, outside))))
-        .collect()
-}
-
-fn around_text(around: &Surroundings, outside: Outside) -> String {
-    match outside {
-        Outside::Key => around.key.clone(),
-        Outside::Part => around.part.clone(),
-        Outside::Preamble => around.preamble.join("\n"),
-    }
-}
-
-/// The columns that are ours, in their order.
-fn own_columns(source: &Source) -> Vec<&'static str> {
-    OWN.into_iter().chain(told(source).into_iter().map(|(name, _)| name)).collect()
-}
-
-fn lines_of(source: &Source) -> TextLines {
-    match &source.format {
-        Format::Delimited(lines, _) | Format::Fixed(lines, _) => *lines,
-        _ => TextLines { encoding: UTF_8, cr_ends_line: false, comment: None },
-    }
-}
-
-/// How the rejects of a source are written: as the sender writes, and else in the plain form.
-fn dialect_of(source: &Source) -> Dialect {
-    match &source.format {
-        Format::Delimited(_, dialect) => dialect.clone(),
-        _ => Dialect::plain(),
-    }
+/// How a file with rejects of a source is read.
+pub(super) struct SentRejects {
+    /// The source in the form that its rejects have.
+    pub(super) source: Source,
+    /// What it asks of a file besides the cells of a record.
+    told: Vec<Around>,
 }
 
 /// The first bytes of a file.
@@ -84,50 +42,49 @@ impl Beginning {
         Ok((Self(begin), Box::new(whole)))
     }
 
-    /// If the file is one of rejects: how to read it, and the source that wrote its records.
-    pub(super) fn again(&self, dataset: &Dataset, claimed: &Source) -> Option<Result<(Again, Source), String>> {
-        let encoding = Encoding::for_bom(&self.0).map_or(lines_of(claimed).encoding, |(encoding, _)| encoding);
-        let text = encoding.decode(&self.0).0;
+    /// What kind of rejects the file has; `None` if it is not a file of rejects. Its own columns come first and are ASCII, whatever
+    /// the encoding of the others.
+    pub(super) fn rejects(&self, dataset: &Dataset) -> Result<Option<Rejects>, String> {
+        let text = match Encoding::for_bom(&self.0) {
+            Some((encoding, _)) => encoding.decode(&self.0).0,
+            None => String::from_utf8_lossy(&self.0),
+        };
+        let quotes = ['"', '\''];
+        let bare = |cell: &str| cell.trim().trim_matches(quotes).to_owned();
         let mut lines = text.lines();
-        let bare = |cell: &str| cell.trim().trim_matches('"').trim_matches('\'').to_owned();
-        let header = lines.next()?;
-        let after = header.trim_start_matches(['"', '\'']).strip_prefix(LOAD)?.trim_start_matches(['"', '\'']);
-        let delimiter = &after[..after.find(RECORD)?];
-        let delimiter = delimiter.trim_end_matches(['"', '\'']);
-        let index = header.split(delimiter).position(|cell| bare(cell) == SOURCE)?;
-        let name = bare(lines.next()?.split(delimiter).nth(index)?);
-        Some(dataset.source(&name).map(|source| (Again::default(), read_again(source))))
-    }
-}
-
-/// A source that reads what was written of its rejects: a header first, nothing before or after the table.
-fn read_again(source: &Source) -> Source {
-    let own = own_columns(source).len();
-    let mut again = source.clone();
-    again.member = None;
-    again.format = Format::Delimited(lines_of(source), dialect_of(source));
-    again.layout.header = Header::First;
-    again.layout.header_lines = 1;
-    again.layout.section = None;
-    again.layout.end = End::Never;
-    for column in &mut again.columns {
-        if let Origin::Position(index) = &mut column.origin {
-            *index += own;
+        let header = lines.next().unwrap_or_default();
+        let Some(rest) = header.trim_start_matches(quotes).strip_prefix(LOAD) else { return Ok(None) };
+        let rest = rest.trim_start_matches(quotes);
+        let Some(delimiter) = rest.find(RECORD).map(|end| rest[..end].trim_end_matches(quotes)) else {
+            return Ok(None);
+        };
+        if delimiter.is_empty() {
+            return Ok(None);
         }
+        let Some(index) = header.split(delimiter).position(|cell| bare(cell) == SOURCE) else {
+            return Ok(Some(Rejects::Plain));
+        };
+        // A file without a record has nothing to read; its header alone is checked.
+        let name = lines.next().and_then(|line| line.split(delimiter).nth(index)).map(bare);
+        let found = match (name, dataset.sources.first()) {
+            (None, Some(any)) => any,
+            (name, _) => dataset.source(&name.unwrap_or_default())?,
+        };
+        Ok(Some(Rejects::Sent(SentRejects { source: as_rejects(found), told: Around::of(found) })))
     }
-    again
 }
 
 /// Where a file of rejects says what its records are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Again {
     names: Vec<String>,
+    told: Vec<Around>,
 }
 
 impl Again {
-    /// The same, of a file with this header.
-    pub(super) fn found(self, names: &[String]) -> Self {
-        Self { names: names.to_vec() }
+    /// For a file with this header.
+    pub(super) fn new(rejects: &SentRejects, names: &[String]) -> Self {
+        Self { names: names.to_vec(), told: rejects.told.clone() }
     }
 
     fn cell<'r>(&self, row: &'r Row, name: &str) -> Option<&'r str> {
@@ -135,191 +92,71 @@ impl Again {
         row.cell(index).map(|cell| cell.text)
     }
 
+    /// The names of columns that the file lacks and its source needs.
+    pub(super) fn lacks(&self) -> Vec<&'static str> {
+        let all = [LOAD, RECORD, SOURCE].into_iter().chain(self.told.iter().map(|told| told.name()));
+        all.filter(|name| !self.names.iter().any(|known| known == name)).collect()
+    }
+
     /// The load and the record that a record is to mend.
     pub(super) fn mends<'r>(&self, row: &'r Row) -> (Option<&'r str>, Option<&'r str>) {
         (self.cell(row, LOAD), self.cell(row, RECORD))
     }
 
-    fn around(&self, row: &Row, around: &Surroundings) -> Surroundings {
-        let text = |name: &str| self.cell(row, name);
+    /// The source of a record.
+    pub(super) fn source<'r>(&self, row: &'r Row) -> &'r str {
+        self.cell(row, SOURCE).unwrap_or_default().trim()
+    }
+
+    /// What a record says of the file that it was in.
+    pub(super) fn around(&self, row: &Row) -> Surroundings {
+        let text = |told: Around| {
+            let cell = self.told.contains(&told).then(|| self.cell(row, told.name())).flatten();
+            cell.map(unescaped).unwrap_or_default()
+        };
         Surroundings {
-            key: text(KEY).map_or_else(|| around.key.clone(), str::to_owned),
-            part: text(PART).map_or_else(|| around.part.clone(), str::to_owned),
-            preamble: text(PREAMBLE)
-                .map_or_else(|| around.preamble.clone(), |lines| lines.lines().map(str::to_owned).collect()),
+            key: text(Around::Key),
+            part: text(Around::Part),
+            preamble: text(Around::Preamble).lines().map(str::to_owned).collect(),
         }
     }
 
-    /// Takes over what a record says of the file that it was in. Returns whether that is news.
-    pub(super) fn moves(&self, row: &Row, around: &mut Surroundings) -> bool {
-        let found = self.around(row, around);
-        let news = found != *around;
-        *around = found;
-        news
+    /// The number and the line that a record had in the file that it was in, where its source asks for them.
+    ///
+    /// # Errors
+    /// The name of a column that should have one of them and does not.
+    pub(super) fn place(&self, row: &Row, number: i64) -> Result<(i64, i64), &'static str> {
+        let of = |told: Around, here: i64| match self.told.contains(&told) {
+            false => Ok(here),
+            true => self.cell(row, told.name()).and_then(|text| text.trim().parse().ok()).ok_or(told.name()),
+        };
+        Ok((of(Around::Record, number)?, of(Around::Line, row.line)?))
     }
 
-    /// The source, bound as the record says.
-    pub(super) fn rebound(&self, source: &Source, row: &Row) -> Option<Binding> {
-        source.bind(&self.names, &self.around(row, &Surroundings::default())).ok()
-    }
-}
-
-/// Cuts the bytes of a record into cells again.
-pub(super) fn cut(source: &Source, raw: &[u8], line: i64) -> Row {
-    let mut row = Row::default();
-    row.begin(line, 0);
-    row.raw.extend_from_slice(raw);
-    match &source.format {
-        Format::Delimited(lines, dialect) => cut_record(&mut row, *lines, &Cut::Delimited(dialect.clone())),
-        Format::Fixed(lines, fields) => {
-            cut_record(&mut row, *lines, &Cut::Fixed(fields.clone(), source.layout.shorter))
+    /// Gives cells back what they held in a workbook: a number or a date that still reads like one is one.
+    pub(super) fn restore(&self, row: &mut Row) {
+        if !self.told.contains(&Around::Cells) {
+            return;
         }
-        Format::Workbook(_) | Format::JsonLines | Format::Parquet => kept_row(&mut row),
-    }
-    row
-}
-
-fn encoded(encoding: &'static Encoding, text: &str) -> Vec<u8> {
-    match encoding {
-        utf16 if utf16 == UTF_16LE => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
-        utf16 if utf16 == UTF_16BE => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
-        // What the encoding lacks becomes a numeric reference.
-        other => other.encode(text).0.into_owned(),
-    }
-}
-
-fn quoted(dialect: &Dialect, cell: &str) -> String {
-    let special = |sign: char| sign.is_control() || Some(sign) == dialect.quote.map(char::from);
-    match dialect.quote.map(char::from) {
-        Some(quote)
-            if cell.contains(special) || cell.contains(&dialect.delimiter) || cell.starts_with([' ', '=', '\'']) =>
-        {
-            let inner = match dialect.escape.map(char::from) {
-                None => cell.replace(quote, &format!("{quote}{quote}")),
-                Some(escape) => {
-                    cell.replace(escape, &format!("{escape}{escape}")).replace(quote, &format!("{escape}{quote}"))
-                }
+        let Some(kinds) = self.cell(row, Around::Cells.name()).map(|kinds| kinds.trim().to_owned()) else { return };
+        let own = |name: &String| OWN.contains(&name.as_str()) || self.told.iter().any(|told| told.name() == name);
+        let sent: Vec<usize> = (0..self.names.len()).filter(|index| !own(&self.names[*index])).collect();
+        for (index, kind) in sent.into_iter().zip(kinds.bytes()) {
+            let kind = match kind {
+                b'n' => CellKind::Number,
+                b'd' => CellKind::Moment,
+                b'e' => CellKind::Error,
+                _ => CellKind::Text,
             };
-            format!("{quote}{inner}{quote}")
+            row.restore_kind(index, kind);
         }
-        Some(_) => cell.to_owned(),
-        None => cell.replace(&dialect.delimiter, " ").replace(['\n', '\r'], " "),
-    }
-}
-
-fn line_of<'c>(source: &Source, cells: impl Iterator<Item = &'c str>) -> Vec<u8> {
-    let dialect = dialect_of(source);
-    let cells: Vec<String> = cells.map(|cell| quoted(&dialect, cell)).collect();
-    encoded(lines_of(source).encoding, &cells.join(&dialect.delimiter))
-}
-
-/// The header of a file, as its sender wrote it where that is one line of text; else its names, or the numbers of its columns.
-pub(super) fn header_line(source: &Source, header: &[Row], names: &[String], width: usize) -> Vec<u8> {
-    match (header, &source.format) {
-        ([one], Format::Delimited(..)) => one.raw.clone(),
-        ([], _) => {
-            let numbers: Vec<String> = (1..=width).map(|number| number.to_string()).collect();
-            line_of(source, numbers.iter().map(String::as_str))
-        }
-        _ => line_of(source, names.iter().map(String::as_str)),
-    }
-}
-
-/// Writes rejects as their sender writes, so that a mended file loads through the same source.
-pub struct SentWriter {
-    source: Source,
-    around: Value,
-    header: Vec<u8>,
-    /// Cells of ours that the records have already, since their file was one of rejects.
-    had: usize,
-}
-
-impl SentWriter {
-    /// For a file of this source with this header, which told that besides its records.
-    #[must_use]
-    pub fn new(source: Source, around: Value, header: &[u8]) -> Self {
-        let own = line_of(&source, own_columns(&source).into_iter());
-        let is_again = header.starts_with(&own);
-        let had = if is_again { own_columns(&source).len() } else { 0 };
-        Self { source, around, header: header.to_vec(), had }
     }
 
-    fn around_cells(&self) -> Vec<String> {
-        let cell = |name: &str| self.around[name].as_str().unwrap_or_default().to_owned();
-        told(&self.source).into_iter().map(|(name, _)| cell(name)).collect()
-    }
-
-    /// The record as text, without the cells of ours.
-    pub(super) fn text(&self, raw: &[u8]) -> String {
-        let row = self.row(raw);
-        row.cells().skip(self.had).map(|cell| cell.text).collect::<Vec<_>>().join(&dialect_of(&self.source).delimiter)
-    }
-
-    fn row(&self, raw: &[u8]) -> Row {
-        if self.had == 0 { cut(&self.source, raw, 0) } else { cut(&read_again(&self.source), raw, 0) }
-    }
-
-    /// What the file begins with.
-    pub(super) fn header(&self) -> &[u8] {
-        &self.header
-    }
-
-    fn end(&self) -> Vec<u8> {
-        encoded(lines_of(&self.source).encoding, "\n")
-    }
-
-    fn delimiter(&self) -> Vec<u8> {
-        encoded(lines_of(&self.source).encoding, &dialect_of(&self.source).delimiter)
-    }
-
-    /// Writes the header.
+    /// The source, bound as a record says.
     ///
     /// # Errors
-    /// What `out` answers.
-    pub fn begin(&self, out: &mut dyn Write) -> io::Result<()> {
-        let encoding = lines_of(&self.source).encoding;
-        if encoding == UTF_16LE || encoding == UTF_16BE {
-            out.write_all(&encoded(encoding, "\u{feff}"))?;
-        }
-        if self.had > 0 {
-            out.write_all(&self.header)?;
-        } else {
-            out.write_all(&line_of(&self.source, own_columns(&self.source).into_iter()))?;
-            out.write_all(&self.delimiter())?;
-            out.write_all(&self.header)?;
-        }
-        out.write_all(&self.end())
-    }
-
-    /// Writes the records of `violations`, one after the other.
-    ///
-    /// # Errors
-    /// What `out` answers.
-    pub fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> io::Result<()> {
-        for record in violations.chunk_by(|one, next| one.record == next.record) {
-            let errors: Vec<String> = record
-                .iter()
-                .map(|violation| {
-                    let column = violation.column.as_ref().map_or(String::new(), |column| format!("{column}: "));
-                    format!("{column}{} (rule {})", violation.message, violation.rule)
-                })
-                .collect();
-            let load = load.map_or(String::new(), |load| load.to_string());
-            let own = [load, record[0].record.to_string(), record[0].line.to_string()];
-            let rest = [self.source.name.clone(), errors.join("; ")];
-            let own: Vec<String> = own.into_iter().chain(rest).chain(self.around_cells()).collect();
-            out.write_all(&line_of(&self.source, own.iter().map(String::as_str)))?;
-            out.write_all(&self.delimiter())?;
-            match &self.source.format {
-                Format::Delimited(..) if self.had == 0 => out.write_all(&record[0].raw)?,
-                _ => {
-                    let row = self.row(&record[0].raw);
-                    let cells = row.cells().skip(self.had).map(|cell| cell.text);
-                    out.write_all(&line_of(&self.source, cells))?;
-                }
-            }
-            out.write_all(&self.end())?;
-        }
-        Ok(())
+    /// [`Misfit`].
+    pub(super) fn bind(&self, source: &Source, around: &Surroundings) -> Result<Binding, Misfit> {
+        source.bind(&self.names, around)
     }
 }

@@ -33,8 +33,8 @@ pub(super) const AFTER_END: i32 = -5;
 /// `_check` for a record in which a field goes on behind its closing quote.
 pub(super) const QUOTING: i32 = -3;
 
-const ROWS_IN_A_CHUNK: usize = 8 * 1024;
-const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
+pub(super) const ROWS_IN_A_CHUNK: usize = 8 * 1024;
+pub(super) const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
 /// How many chunks may wait for the staging database.
 const CHUNKS_AHEAD: usize = 2;
 
@@ -80,7 +80,7 @@ pub(super) fn beside_staging<T: Send>(
 }
 
 fn append(stage: &Stage, receiver: Receiver<(usize, RecordBatch)>) -> Result<()> {
-    stage.append(TABLES, |mut tables| {
+    stage.append(&TABLES, |mut tables| {
         for (table, rows) in receiver {
             tables[table].write(rows)?;
             if stage.is_cancelled() {
@@ -145,14 +145,14 @@ impl<'a> StagedRows<'a> {
     }
 
     /// Adds a record whose cells are in the plain form.
-    pub(super) fn push_plain(&mut self, number: i64, row: &Row, plain: &PlainRow) -> Result<()> {
-        self.chunk.push_plain(Place::of_row(number, row), plain, &mut self.broken);
+    pub(super) fn push_plain(&mut self, place: Place, plain: &PlainRow) -> Result<()> {
+        self.chunk.push_plain(place, plain, &mut self.broken);
         self.send_full()
     }
 
     /// Adds a record that breaks `check` as a whole.
-    pub(super) fn push_broken(&mut self, number: i64, row: &Row, check: i32) -> Result<()> {
-        self.broken.push(Place::of_row(number, row), check, Some(row.len()));
+    pub(super) fn push_broken(&mut self, place: Place, cells: usize, check: i32) -> Result<()> {
+        self.broken.push(place, check, Some(cells));
         self.send_full()
     }
 
@@ -378,7 +378,7 @@ fn only_loaded_columns_are_bad(record: &Record<'_>, positions: &[usize]) -> bool
 
 /// Where a record stands: its number, its line, and its bytes in the file.
 #[derive(Clone, Copy)]
-struct Place([i64; 4]);
+pub(super) struct Place([i64; 4]);
 
 impl Place {
     fn of(number: i64, record: &Record<'_>) -> Self {
@@ -387,12 +387,14 @@ impl Place {
         Self([number, record.line, offset, length])
     }
 
-    fn of_row(number: i64, row: &Row) -> Self {
+    /// Of a record of a declared source.
+    pub(super) fn of_row(number: i64, row: &Row) -> Self {
         let length = i64::try_from(row.raw.len()).unwrap_or(i64::MAX);
         Self([number, row.line, i64::try_from(row.offset).unwrap_or(i64::MAX), length])
     }
 
-    fn length(self) -> usize {
+    /// How many bytes the record has.
+    pub(super) fn length(self) -> usize {
         usize::try_from(self.0[3]).unwrap_or(usize::MAX)
     }
 }

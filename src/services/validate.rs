@@ -10,6 +10,7 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 
 use super::analyse::statistics_query;
+use super::sent_expressions::Expressions;
 use super::staging::create_tables;
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
@@ -58,6 +59,14 @@ fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
         stage.try_statement(&statement).map_err(|message| {
             Error::configuration(format!("dataset {}: a rule or pattern is wrong: {message}", dataset.name))
         })?;
+    }
+    for source in &dataset.sources {
+        for statement in Expressions::of(source).statements() {
+            stage.try_statement(&statement).map_err(|message| {
+                let (dataset, source) = (&dataset.name, &source.name);
+                Error::configuration(format!("dataset {dataset}: source {source}: an expression is wrong: {message}"))
+            })?;
+        }
     }
     for statistic in &dataset.statistics {
         stage.try_statement(&statistics_query(&[statistic])).map_err(|message| {

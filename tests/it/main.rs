@@ -16,6 +16,7 @@ mod deadline;
 mod deploy;
 mod documents;
 mod events;
+mod formats;
 mod functions;
 mod hostile;
 mod house;

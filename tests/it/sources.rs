@@ -1,178 +1,564 @@
-//! Files as their senders write them, through the whole path: each of the formats in `tests/formats` lies in the tables as its
-//! `truth.json` says.
+//! Files as their senders write them: how they are found and staged, and how their rejects come back.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::process::Output;
 
-use serde_json::Value;
-use small_etl::data_access::postgres::Database;
+use encoding_rs::GB18030;
+use insta::assert_snapshot;
+use small_etl::domain::{LoadReport, LoadStatus};
 
+use crate::command_line::small_etl;
 use crate::support::Scratch;
-use crate::world::{World, settings_for};
+use crate::world::World;
 
-fn folders() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats");
-    let mut all: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    all.sort();
-    all
+/// Trades as a broker writes them: in GB18030, with an account before the table, a day in the key, and totals after it.
+const BROKER: &str = r#"
+name = "deal"
+table = "deal"
+key = "deal_id"
+version = "known_at"
+files = ["incoming/deals/plain/**"]
+
+[[column]]
+name = "deal_id"
+type = "text"
+required = true
+max_length = 40
+
+[[column]]
+name = "account"
+type = "text"
+required = true
+
+[[column]]
+name = "traded_at"
+type = "timestamp"
+required = true
+
+[[column]]
+name = "side"
+type = "integer"
+required = true
+
+[[column]]
+name = "amount"
+type = "decimal"
+precision = 20
+scale = 2
+required = true
+above = "0"
+
+[[column]]
+name = "known_at"
+type = "timestamp"
+required = true
+
+[[source]]
+name = "huaxi"
+files = ["incoming/deals/huaxi/**"]
+encoding = "gb18030"
+delimiter = "\t"
+header = "find"
+end = ["合计"]
+zone = "Asia/Shanghai"
+thousands = ","
+total = "amount"
+
+[[source.column]]
+name = "deal_id"
+header = "成交编号"
+
+[[source.column]]
+name = "account"
+from = "preamble"
+pattern = '账号:\s*(\S+)'
+
+[[source.column]]
+name = "traded_at"
+join = ["成交日期", "成交时间"]
+form = "%Y%m%d %H:%M:%S"
+
+[[source.column]]
+name = "side"
+header = "买卖标志"
+map = { "买入" = 48, "卖出" = 49 }
+
+[[source.column]]
+name = "amount"
+header = "成交金额"
+
+[[source.column]]
+name = "known_at"
+from = "key"
+pattern = '_(\d{8})\.'
+form = "%Y%m%d"
+
+[[source]]
+name = "latin"
+files = ["incoming/deals/latin/**"]
+delimiter = ";"
+decimal_mark = ","
+zone = "UTC"
+
+[[source.column]]
+name = "deal_id"
+header = "Nummer"
+
+[[source.column]]
+name = "account"
+expression = "upper(left(Konto, 2)) || right(Konto, 3)"
+
+[[source.column]]
+name = "traded_at"
+header = "Zeit"
+form = "%d.%m.%Y %H:%M"
+
+[[source.column]]
+name = "side"
+from = "constant"
+value = 48
+
+[[source.column]]
+name = "amount"
+header = "Betrag"
+
+[[source.column]]
+name = "known_at"
+header = "Zeit"
+form = "%d.%m.%Y %H:%M"
+"#;
+
+const TABLE: &str = "create table deal (deal_id text primary key, account text not null, traded_at timestamptz not null, \
+    side integer not null, amount numeric(20, 2) not null, known_at timestamptz not null)";
+const ROWS: &str = "select deal_id, account, traded_at at time zone 'UTC', side, amount, known_at at time zone 'UTC' \
+    from deal order by deal_id";
+
+const DEALS: &str = "对账单\n账号: 880015\n\n成交编号\t成交日期\t成交时间\t买卖标志\t成交金额\n\
+    D1\t20251222\t09:31:05\t买入\t15,500.00\n\
+    D2\t20251222\t14:00:00\t卖出\t120.50\n\
+    合计\t\t\t\t15,620.50\n";
+
+fn gb(text: &str) -> Vec<u8> {
+    GB18030.encode(text).0.into_owned()
 }
 
-fn files(folder: &Path, is_ours: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let mut all: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    all.retain(|file| is_ours(file.extension().and_then(|extension| extension.to_str()).unwrap_or_default()));
-    all.sort();
-    all
+/// A world with this dataset and its table.
+async fn world_with(folder: &Scratch, definition: &str) -> World {
+    fs::write(folder.path().join("deal.toml"), definition).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query(TABLE).await;
+    world
 }
 
-/// The type of a column of a table that holds a column of a definition.
-fn table_type(column: &toml::Value) -> String {
-    match column["type"].as_str().unwrap() {
-        "decimal" => format!("numeric({}, {})", column["precision"], column["scale"]),
-        "timestamp" => "timestamptz".into(),
-        "local_timestamp" => "timestamp".into(),
-        "double" => "double precision".into(),
-        other => other.into(),
+async fn broker(folder: &Scratch) -> World {
+    world_with(folder, BROKER).await
+}
+
+async fn bytes_of(world: &World, key: &str) -> Vec<u8> {
+    let object = world.s3.get_object().bucket(&world.bucket).key(key).send().await.unwrap();
+    object.body.collect().await.unwrap().to_vec()
+}
+
+fn summary(report: &LoadReport) -> (LoadStatus, Option<&str>, i64, i64, i64) {
+    let counts = report.counts.unwrap_or_default();
+    (report.status, report.reason.as_deref(), counts.read, counts.inserted, counts.rejected)
+}
+
+#[tokio::test]
+async fn a_file_is_read_as_the_source_declares_that_claims_its_key() {
+    let folder = Scratch::new("sources");
+    let world = broker(&folder).await;
+    let report = world.drop_file("incoming/deals/huaxi/a_20251222.xls", gb(DEALS)).await;
+    assert_eq!(report.error, None);
+    assert_eq!((summary(&report), report.source.as_deref()), ((LoadStatus::Loaded, None, 2, 2, 0), Some("huaxi")));
+    let latin = "Nummer;Konto;Zeit;Betrag\nL1;ab00123;23.12.2025 08:00;1,5\n";
+    let report = world.drop_file("incoming/deals/latin/b.csv", latin).await;
+    assert_eq!((report.error, report.source.as_deref()), (None, Some("latin")));
+    let plain =
+        "deal_id,account,traded_at,side,amount,known_at\nP1,7,2025-12-22T01:00:00Z,49,3.00,2025-12-22T00:00:00Z\n";
+    let report = world.drop_file("incoming/deals/plain/c.csv", plain).await;
+    assert_eq!((report.error, report.source), (None, None));
+    assert_snapshot!(world.query(ROWS).await, @r"
+    D1 | 880015 | 2025-12-22 01:31:05 | 48 | 15500.00 | 2025-12-21 16:00:00
+    D2 | 880015 | 2025-12-22 06:00:00 | 49 | 120.50 | 2025-12-21 16:00:00
+    L1 | AB123 | 2025-12-23 08:00:00 | 48 | 1.50 | 2025-12-23 08:00:00
+    P1 | 7 | 2025-12-22 01:00:00 | 49 | 3.00 | 2025-12-22 00:00:00
+    ");
+    assert_snapshot!(world.query("select source, around, dropped from etl.load order by id").await, @r#"
+    huaxi | {"_key": "incoming/deals/huaxi/a_20251222.xls", "_preamble": "账号: 880015"} | {"blank": 1, "footer": 1, "comment": 0, "preamble": 2}
+    latin | {} | {"blank": 0, "footer": 0, "comment": 0, "preamble": 0}
+    - | - | -
+    "#);
+    let page = small_etl_report(&world, report.load_id.map_or(0, |load| load.0) - 2).await;
+    assert!(page.contains("huaxi; lines that are no records: 1 blank, 1 footer, 2 preamble"), "{page}");
+}
+
+async fn small_etl_report(world: &World, load: i64) -> String {
+    small_etl::services::report::page(&world.database, small_etl::domain::LoadId(load)).await.unwrap()
+}
+
+#[tokio::test]
+async fn packed_files_of_a_source_are_unpacked() {
+    let folder = Scratch::new("sources");
+    let world = broker(&folder).await;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(&gb(DEALS)).unwrap();
+    let report = world.drop_file("incoming/deals/huaxi/a_20251222.txt.gz", packed.finish().unwrap()).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 2, 0), "{:?}", report.error);
+    let zstd = zstd::encode_all(&gb(&DEALS.replace("\nD", "\nE"))[..], 0).unwrap();
+    let report = world.drop_file("incoming/deals/huaxi/b_20251222.txt.zst", zstd).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 2, 0), "{:?}", report.error);
+}
+
+/// A row that the map does not list, one whose amount is not a number, and one with bytes that are not GB18030.
+fn broken_deals() -> Vec<u8> {
+    let text = DEALS
+        .replace("卖出", "赎回")
+        .replace("15,500.00", "15,50.00")
+        .replace("合计", "D3\t20251222\t15:00:00\t买入\t?\nD4\t20251222\t15:00:01\t买入\t1.00\n合计")
+        .replace("15,620.50", "121.50");
+    let mut bytes = gb(&text);
+    let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
+    bytes[at] = 0xff;
+    bytes
+}
+
+#[tokio::test]
+async fn rejects_come_back_as_their_sender_writes_and_load_again_under_any_name() {
+    let folder = Scratch::new("sources");
+    let world = broker(&folder).await;
+    let bytes = broken_deals();
+    let report = world.drop_file("incoming/deals/huaxi/a_20251222.txt", bytes.clone()).await;
+    assert_eq!(report.error, None);
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 4, 1, 3));
+    assert_snapshot!(world.query("select record, line, rule, \"column\", value, message, key from etl.reject order by id").await, @"");
+    let places =
+        world.query("select byte_offset, byte_length, encode(raw, 'hex') from etl.reject order by record").await;
+    for place in places.lines() {
+        let [offset, length, raw] = place.split(" | ").collect::<Vec<_>>().try_into().unwrap();
+        let (offset, length): (usize, usize) = (offset.parse().unwrap(), length.parse().unwrap());
+        assert_eq!(hex::encode(&bytes[offset..offset + length]), raw);
     }
-}
+    let file = bytes_of(&world, "rejects/deal/1.csv").await;
+    let (text, _, _) = GB18030.decode(&file);
+    assert_snapshot!(text.replace('\t', " | "), @"");
+    // The bad byte comes back as it was.
+    assert!(file.windows(2).any(|two| two == b"\t\xff"));
 
-/// The text of a column of a table, as truth has it.
-fn as_text(name: &str, kind: &str) -> String {
-    match kind {
-        "timestamp" => format!("replace((\"{name}\" at time zone 'UTC')::text, ' ', 'T') || 'Z'"),
-        "local_timestamp" => format!("replace(\"{name}\"::text, ' ', 'T')"),
-        "decimal" => format!("trim_scale(\"{name}\")::text"),
-        _ => format!("\"{name}\"::text"),
+    let mended = text.replace("赎回", "卖出").replace("15,50.00", "15,500.00").replace('\u{fffd}', "7.25");
+    for key in ["incoming/deals/huaxi/mended.csv", "incoming/deals/latin/mended.csv", "incoming/deals/plain/mended"] {
+        world.query("delete from deal where deal_id <> 'D4'").await;
+        let report = world.drop_file(key, gb(&mended)).await;
+        assert_eq!((report.error, report.source.as_deref()), (None, Some("huaxi")), "{key}");
+        assert_snapshot!(world.query(ROWS).await, @r"
+        D1 | 880015 | 2025-12-22 01:31:05 | 48 | 15500.00 | 2025-12-21 16:00:00
+        D2 | 880015 | 2025-12-22 06:00:00 | 49 | 120.50 | 2025-12-21 16:00:00
+        D3 | 880015 | 2025-12-22 07:00:00 | 48 | 7.25 | 2025-12-21 16:00:00
+        D4 | 880015 | 2025-12-22 07:00:01 | 48 | 1.00 | 2025-12-21 16:00:00
+        ");
     }
+    assert_eq!(world.query("select distinct state from etl.reject").await, "resolved");
 }
 
-/// Values that are equal have the same text.
-fn normal(kind: &str, text: &str) -> String {
-    let without_zeros = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    match kind {
-        "decimal" => without_zeros(text),
-        "double" => text.parse::<f64>().unwrap().to_string(),
-        "time" | "timestamp" | "local_timestamp" => match text.strip_suffix('Z') {
-            Some(clock) => without_zeros(clock) + "Z",
-            None => without_zeros(text),
-        },
-        _ => text.to_owned(),
-    }
-}
-
-fn truths(folder: &Path) -> Vec<Value> {
-    let truth: Value = serde_json::from_str(&fs::read_to_string(folder.join("truth.json")).unwrap()).unwrap();
-    truth["parts"].as_array().cloned().unwrap_or_else(|| vec![truth])
-}
-
-/// What a column must hold, row by row; `None` for columns of which the truth says nothing.
-fn expected(truth: &Value, column: &str) -> Option<Vec<Option<String>>> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let rows = truth["rows"].as_array().unwrap();
-    if let Some(index) = truth["columns"].as_array().unwrap().iter().position(|known| known["name"] == column) {
-        return Some(rows.iter().map(|row| text(&row[index])).collect());
-    }
-    let combined = truth["combined"].as_array().into_iter().flatten().find(|known| known["name"] == column);
-    if let Some(combined) = combined {
-        return Some(combined["values"].as_array().unwrap().iter().map(text).collect());
-    }
-    let told = ["from_name", "from_preamble"].into_iter().find_map(|outside| truth[outside][column].as_str())?;
-    Some(vec![Some(told.to_owned()); rows.len()])
-}
-
-/// A dataset of one of the formats.
-struct Defined {
-    name: String,
-    columns: Vec<(String, String)>,
-    truth: Value,
-    key: String,
-    bytes: Vec<u8>,
-}
-
-/// Writes every definition and one migration with all tables into a folder.
-fn prepare(folder: &Path) -> Vec<Defined> {
-    let mut defined = Vec::new();
-    let mut migration = String::new();
-    for format in folders() {
-        let sent = files(&format, |extension| !matches!(extension, "toml" | "json")).remove(0);
-        let truths = truths(&format);
-        for file in files(&format, |extension| extension == "toml") {
-            let text = fs::read_to_string(&file).unwrap();
-            let definition: toml::Table = toml::from_str(&text).unwrap();
-            let name = definition["name"].as_str().unwrap().to_owned();
-            fs::write(folder.join(format!("{name}.toml")), &text).unwrap();
-            let columns = definition["column"].as_array().unwrap();
-            let of_table = columns.iter().map(|column| {
-                let key = if column["name"].as_str() == Some("line") { " primary key" } else { "" };
-                format!("{} {}{key}", column["name"], table_type(column))
-            });
-            writeln!(migration, "create table public.\"{name}\" ({});", of_table.collect::<Vec<_>>().join(", "))
-                .unwrap();
-            let stem = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            let of_part = |truth: &&Value| {
-                let part = truth["part"].as_str().unwrap_or_default().to_lowercase();
-                truths.len() == 1 || part.contains(&stem) || part.contains(stem.trim_end_matches('s'))
-            };
-            let format = format.file_name().unwrap().to_str().unwrap();
-            defined.push(Defined {
-                columns: columns
-                    .iter()
-                    .map(|column| (column["name"].as_str().unwrap().into(), column["type"].as_str().unwrap().into()))
-                    .collect(),
-                truth: truths.iter().find(of_part).unwrap().clone(),
-                key: format!("incoming/{format}/{}", sent.file_name().unwrap().to_str().unwrap()),
-                bytes: fs::read(&sent).unwrap(),
-                name,
-            });
-        }
-    }
-    fs::create_dir(folder.join("migrations")).unwrap();
-    fs::write(folder.join("migrations/V1__formats.sql"), migration).unwrap();
-    defined
-}
-
-async fn compare(world: &World, defined: &Defined) {
-    let cells: Vec<String> = defined.columns.iter().map(|(name, kind)| as_text(name, kind)).collect();
-    let sql = format!(
-        "select coalesce(json_agg(json_build_array({}) order by line), '[]') from public.\"{}\"",
-        cells.join(", "),
-        defined.name
+#[tokio::test]
+async fn rejects_of_rejects_keep_what_was_told_around_the_table() {
+    let folder = Scratch::new("sources");
+    let world = broker(&folder).await;
+    world.drop_file("incoming/deals/huaxi/a_20251222.txt", broken_deals()).await;
+    let text = GB18030.decode(&bytes_of(&world, "rejects/deal/1.csv").await).0.into_owned();
+    let half = text.replace("赎回", "卖出").replace('\u{fffd}', "x");
+    let report = world.drop_file("incoming/deals/huaxi/half.txt", gb(&half)).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 1, 2), "{:?}", report.error);
+    let text = GB18030.decode(&bytes_of(&world, "rejects/deal/2.csv").await).0.into_owned();
+    assert_snapshot!(text.replace('\t', " | "), @"");
+    let mended = text.replace("15,50.00", "15,500.00").replace("\tx\n", "\t9.00\n");
+    let report = world.drop_file("incoming/deals/huaxi/whole.txt", gb(&mended)).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 2, 0), "{:?}", report.error);
+    assert_eq!(
+        world.query("select distinct account, known_at at time zone 'UTC' from deal").await,
+        "880015 | 2025-12-21 16:00:00"
     );
-    let rows: Vec<Vec<Option<String>>> = serde_json::from_str(&world.query(&sql).await).unwrap();
-    let odd: Vec<u64> =
-        defined.truth["odd"].as_array().into_iter().flatten().map(|odd| odd["row"].as_u64().unwrap()).collect();
-    for (index, (column, kind)) in defined.columns.iter().enumerate() {
-        let Some(expected) = expected(&defined.truth, column) else {
-            assert!(["line", "known_at"].contains(&column.as_str()), "{}: {column}", defined.name);
-            continue;
-        };
-        let kept = expected.into_iter().zip(0..).filter(|(_, row)| !odd.contains(row));
-        let expected: Vec<_> = kept.map(|(value, _)| value.map(|text| normal(kind, &text))).collect();
-        let found: Vec<_> = rows.iter().map(|row| row[index].as_ref().map(|text| normal(kind, text))).collect();
-        assert_eq!(found, expected, "{}: {column}", defined.name);
+    assert_eq!(world.query("select count(*) from etl.reject where state = 'open'").await, "0");
+}
+
+#[tokio::test]
+async fn the_total_of_a_footer_is_compared_like_a_manifest() {
+    let folder = Scratch::new("sources");
+    let world = broker(&folder).await;
+    for (wrong, expected) in [
+        (DEALS.replace("15,620.50", "15,620.51"), "sum of amount: the footer says 15620.51, the file has 15620.5"),
+        (DEALS.replace("15,620.50", ""), "the footer has no number in column amount"),
+        (format!("{DEALS}合计\t\t\t\t15,620.50\n"), "several lines of the footer have a number in column amount"),
+    ] {
+        let report = world.drop_file("incoming/deals/huaxi/a_20251222.txt", gb(&wrong)).await;
+        assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("manifest_mismatch")));
+        assert!(report.error.as_deref().unwrap_or_default().contains(expected), "{:?}", report.error);
+    }
+    assert_eq!(world.query("select count(*) from deal").await, "0");
+    let report = world.drop_file("incoming/deals/huaxi/a_20251222.txt", gb(DEALS)).await;
+    assert_eq!(report.statistics["footer"]["sum of amount"], "15620.5");
+}
+
+#[tokio::test]
+async fn what_a_file_lacks_fails_it_with_a_message_that_says_where_to_look() {
+    let folder = Scratch::new("sources");
+    let world = broker(&folder).await;
+    for (key, bytes, reason, expected) in [
+        (
+            "a_20251222.txt",
+            gb(&DEALS.replace("成交金额", "金额")),
+            "missing_column",
+            "the nearest is line 4, which lacks \"成交金额\"",
+        ),
+        (
+            "b_20251222.txt",
+            gb(&DEALS.replace("账号", "户名")),
+            "missing_column",
+            "the pattern of column account matches nothing",
+        ),
+        ("c.txt", gb(DEALS), "missing_column", "the pattern of column known_at matches nothing"),
+        (
+            "d_20251299.txt",
+            gb(DEALS),
+            "missing_column",
+            "what is told of column known_at outside of the table is not a value of it",
+        ),
+        (
+            "e_20251222.txt",
+            b"PK\x03\x04rest of an archive".to_vec(),
+            "malformed",
+            "this is a zip archive (or a workbook)",
+        ),
+        ("f_20251222.txt", Vec::new(), "empty", "the file is empty"),
+    ] {
+        let report = world.drop_file(&format!("incoming/deals/huaxi/{key}"), bytes).await;
+        assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some(reason)), "{key}");
+        assert!(report.error.as_deref().unwrap_or_default().contains(expected), "{key}: {:?}", report.error);
     }
 }
 
 #[tokio::test]
-async fn every_format_lies_in_its_table_as_it_was_meant() {
-    let folder = Scratch::new("formats");
-    let all = prepare(folder.path());
+async fn an_expression_that_cannot_be_computed_is_a_reject() {
+    let folder = Scratch::new("sources");
+    let definition =
+        BROKER.replace("upper(left(Konto, 2)) || right(Konto, 3)", "cast(cast(Konto as integer) + 1 as varchar)");
+    let world = world_with(&folder, &definition).await;
+    let latin =
+        "Nummer;Konto;Zeit;Betrag\nL1;41;23.12.2025 08:00;1,5\nL2;4x;23.12.2025 08:00;1,5\nL3;;23.12.2025 08:00;1,5\n";
+    let report = world.drop_file("incoming/deals/latin/b.csv", latin).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 1, 2), "{:?}", report.error);
+    assert_eq!(world.query("select deal_id, account from deal").await, "L1 | 42");
+    assert_snapshot!(world.query("select line, rule, \"column\", value, message, key from etl.reject order by id").await, @"");
+    let mended = String::from_utf8(bytes_of(&world, "rejects/deal/1.csv").await)
+        .unwrap()
+        .replace("4x", "40")
+        .replace(";;", ";9;");
+    let report = world.drop_file("incoming/deals/plain/b.csv", mended).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 2, 0), "{:?}", report.error);
+    assert_eq!(world.query("select deal_id, account from deal order by 1").await, "L1 | 42\nL2 | 41\nL3 | 10");
+}
+
+#[tokio::test]
+async fn an_expression_over_a_name_that_no_file_can_have_is_refused_before_a_claim() {
+    let folder = Scratch::new("sources");
+    let definition = BROKER.replace("upper(left(Konto, 2)) || right(Konto, 3)", "Konto + Zeit");
+    let world = world_with(&folder, &definition).await;
+    let error = world.try_load("incoming/deals/latin/b.csv").await.unwrap_err();
+    assert!(error.to_string().contains("source latin: an expression is wrong"), "{error}");
+}
+
+/// Lines of fixed width, whose column `line` is the place in the file.
+const FIXED: &str = r#"
+name = "deal"
+table = "deal"
+key = "deal_id"
+version = "known_at"
+
+[[column]]
+name = "deal_id"
+type = "bigint"
+required = true
+
+[[column]]
+name = "account"
+type = "text"
+required = true
+pattern = "[0-9]+"
+
+[[column]]
+name = "known_at"
+type = "timestamp"
+required = true
+
+[[source]]
+name = "host"
+files = ["incoming/host/**"]
+format = "fixed"
+encoding = "windows-1252"
+trim = true
+zone = "UTC"
+
+[[source.column]]
+name = "deal_id"
+from = "line"
+
+[[source.column]]
+name = "account"
+at = [0, 6]
+
+[[source.column]]
+name = "known_at"
+at = [6, 14]
+form = "%Y%m%d"
+"#;
+
+#[tokio::test]
+async fn a_mended_record_keeps_the_line_that_it_had_in_its_file() {
+    let folder = Scratch::new("sources");
+    fs::write(folder.path().join("deal.toml"), FIXED).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
-    let owner = Database::new(&settings_for(&world.url, &[]).database().unwrap()).unwrap();
-    owner.migrate(Some(&folder.path().join("migrations")), &world.context.datasets).await.unwrap();
-    for defined in &all {
-        world.put(&defined.key, defined.bytes.clone()).await;
-        let mut request = world.request(&defined.key);
-        request.dataset = Some(defined.name.clone());
-        let report = world.run(&request).await.unwrap();
-        let counts = report.counts.unwrap_or_default();
-        let rows = i64::try_from(defined.truth["rows"].as_array().unwrap().len()).unwrap();
-        let odd = i64::try_from(defined.truth["odd"].as_array().map_or(0, Vec::len)).unwrap();
-        assert_eq!((report.error, counts.read, counts.rejected), (None, rows, odd), "{}", defined.name);
-        compare(&world, defined).await;
-    }
-    assert_eq!(all.len(), 34);
+    world
+        .query("create table deal (deal_id bigint primary key, account text not null, known_at timestamptz not null)")
+        .await;
+    let file = b"  100120251222\n  100\xe9 20251223\n  100\n  100420251299\n".to_vec();
+    let report = world.drop_file("incoming/host/1.txt", file).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 4, 1, 3), "{:?}", report.error);
+    assert_snapshot!(world.query("select line, rule, \"column\", value, message, key from etl.reject order by id").await, @"");
+    let rejects = bytes_of(&world, "rejects/deal/1.csv").await;
+    let text = encoding_rs::WINDOWS_1252.decode(&rejects).0.into_owned();
+    assert_snapshot!(text, @"");
+    let mended = text.replace("  100é ", "1002").replace("  100\n", "1003,20251224\n").replace("20251299", "20251225");
+    let report = world.drop_file("incoming/host/2.txt", mended).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 3, 0), "{:?}", report.error);
+    assert_eq!(
+        world.query("select deal_id, account, known_at::date from deal order by 1").await,
+        "1 | 1001 | 2025-12-22\n2 | 1002 | 2025-12-23\n3 | 1003 | 2025-12-24\n4 | 1004 | 2025-12-25"
+    );
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_that_says_another_encoding_wins_there_and_back() {
+    let folder = Scratch::new("sources");
+    let world = broker(&folder).await;
+    let text = DEALS.replace("卖出", "赎回");
+    let bytes: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let report = world.drop_file("incoming/deals/huaxi/a_20251222.txt", bytes).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 1, 1), "{:?}", report.error);
+    assert_eq!(world.query("select line, key, value from etl.reject").await, "6 | D2 | 赎回");
+    let rejects = bytes_of(&world, "rejects/deal/1.csv").await;
+    let (text, encoding, _) = encoding_rs::UTF_8.decode(&rejects);
+    assert_eq!(encoding, encoding_rs::UTF_16LE);
+    let mended: Vec<u8> =
+        format!("\u{feff}{}", text.replace("赎回", "卖出")).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let report = world.drop_file("incoming/deals/huaxi/mended.txt", mended).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 1, 1, 0), "{:?}", report.error);
+}
+
+/// A workbook with a number, a date and a text that would each mean something else as the other.
+#[tokio::test]
+async fn the_rejects_of_a_workbook_come_back_as_text_that_the_same_source_reads() {
+    let folder = Scratch::new("sources");
+    let formats = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/htsec_xlsx");
+    let definition = fs::read_to_string(formats.join("dataset.toml")).unwrap();
+    // Nothing is cheap enough: every row is a reject.
+    let strict = definition
+        .replace("name = \"price\"\ntype = \"decimal\"\n", "name = \"price\"\ntype = \"decimal\"\nmax = \"0\"\n");
+    let sent = fs::read_dir(&formats)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|e| e == "xlsx"))
+        .unwrap();
+    fs::write(folder.path().join("htsec.toml"), &strict).unwrap();
+    let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query(&table_of(&definition)).await;
+    let report = world.drop_file("incoming/htsec_xlsx/1.xlsx", fs::read(sent).unwrap()).await;
+    let counts = report.counts.unwrap();
+    assert!(counts.read > 0 && counts.rejected > 0, "{report:?}");
+    let rejects = bytes_of(&world, "rejects/htsec_xlsx/1.csv").await;
+    // The price is right after all, and the file comes back as it was written.
+    fs::write(folder.path().join("htsec.toml"), &definition).unwrap();
+    let world = world.under(&[]);
+    let again = world.drop_file("incoming/htsec_xlsx/mended.csv", rejects).await;
+    assert_eq!(again.counts.unwrap().inserted, counts.rejected, "{:?}", again.error);
+    let cells = "select md5(string_agg(t::text, ';' order by line)) from htsec_xlsx t";
+    let mended = world.query(cells).await;
+    world.query("delete from htsec_xlsx").await;
+    world.query("delete from etl.lineage").await;
+    let sent = bytes_of(&world, "incoming/htsec_xlsx/1.xlsx").await;
+    let whole = world.drop_file("incoming/htsec_xlsx/2.xlsx", sent).await;
+    assert_eq!(whole.counts.unwrap().inserted, counts.read, "{:?}", whole.error);
+    assert_eq!(world.query(cells).await, mended);
+}
+
+/// The table that holds the columns of a definition.
+fn table_of(definition: &str) -> String {
+    let definition: toml::Table = toml::from_str(definition).unwrap();
+    let columns = definition["column"].as_array().unwrap().iter().map(|column| {
+        let kind = match column["type"].as_str().unwrap() {
+            "decimal" => format!("numeric({}, {})", column["precision"], column["scale"]),
+            "timestamp" => "timestamptz".into(),
+            other => other.to_owned(),
+        };
+        let key = if column["name"] == definition["key"] { " primary key" } else { "" };
+        format!("{} {kind}{key}", column["name"].as_str().unwrap())
+    });
+    format!("create table {} ({})", definition["table"].as_str().unwrap(), columns.collect::<Vec<_>>().join(", "))
+}
+
+fn say(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn validate_finds_the_source_by_the_path_or_takes_the_one_that_is_named() {
+    let scratch = Scratch::new("sources");
+    let datasets = scratch.path().join("datasets");
+    fs::create_dir_all(&datasets).unwrap();
+    fs::write(datasets.join("deal.toml"), BROKER).unwrap();
+    let variables = [("SMALL_ETL__DATASETS__PATH".to_owned(), datasets.display().to_string())];
+    let place = scratch.path().join("incoming/deals/huaxi");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("a_20251222.txt"), broken_deals()).unwrap();
+    fs::write(scratch.path().join("b_20251222.txt"), gb(DEALS)).unwrap();
+
+    let found =
+        small_etl(&scratch, &variables, &["validate", "incoming/deals/huaxi/a_20251222.txt", "--rejects", "bad.csv"]);
+    assert_eq!(found.status.code(), Some(1), "{}", say(&found));
+    assert!(say(&found).contains("4 records, 1 accepted, 3 rejected"), "{}", say(&found));
+    let named = small_etl(&scratch, &variables, &["validate", "b_20251222.txt", "--source", "huaxi", "--json"]);
+    assert_eq!(named.status.code(), Some(0), "{}", say(&named));
+    assert!(
+        say(&named).contains("\"source\":\"huaxi\"") || say(&named).contains("\"source\": \"huaxi\""),
+        "{}",
+        say(&named)
+    );
+    // The rejects name their source, wherever they lie.
+    let text = GB18030.decode(&fs::read(scratch.path().join("bad.csv")).unwrap()).0.into_owned();
+    let mended = text.replace("赎回", "卖出").replace("15,50.00", "15,500.00").replace('\u{fffd}', "7.25");
+    fs::write(scratch.path().join("mended.csv"), gb(&mended)).unwrap();
+    let again = small_etl(&scratch, &variables, &["validate", "mended.csv", "--dataset", "deal"]);
+    assert!(say(&again).contains("3 records, 3 accepted, 0 rejected"), "{}", say(&again));
+    let unknown =
+        small_etl(&scratch, &variables, &["validate", "b_20251222.txt", "--dataset", "deal", "--source", "huaxia"]);
+    assert!(say(&unknown).contains("unknown source \"huaxia\"; did you mean \"huaxi\"?"), "{}", say(&unknown));
+}
+
+#[test]
+fn a_source_beside_an_extractor_of_the_settings_is_refused() {
+    let scratch = Scratch::new("sources");
+    let datasets = scratch.path().join("datasets");
+    fs::create_dir_all(&datasets).unwrap();
+    fs::write(datasets.join("deal.toml"), BROKER).unwrap();
+    fs::write(scratch.path().join("config.toml"), "[[pipeline.deal.extractor]]\ntype = \"s3_parquet\"\n").unwrap();
+    let variables = [
+        ("SMALL_ETL__DATASETS__PATH".to_owned(), datasets.display().to_string()),
+        ("SMALL_ETL_CONFIG".to_owned(), scratch.path().join("config.toml").display().to_string()),
+    ];
+    let refused = small_etl(&scratch, &variables, &["validate", "x.csv", "--dataset", "deal"]);
+    assert!(
+        say(&refused).contains("pipeline.deal.extractor: dataset deal declares sources such as \"huaxi\""),
+        "{}",
+        say(&refused)
+    );
 }

@@ -58,12 +58,12 @@ async fn the_first_file_of_the_readme_loads_and_its_bad_rows_are_explained_as_sh
     assert_eq!((rows.as_str(), to_mend), ("990", 11));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_page_on_a_further_dataset_holds_line_by_line() {
+/// Follows a page; returns how many files it has written and how many answers it has shown.
+async fn follow(page: &str) -> (i32, i32) {
     let (url, _) = empty_database().await;
     let scratch = Scratch::new("tutorial");
     let (mut written, mut shown, mut said) = (0, 0, String::new());
-    for (language, content, file) in blocks(include_str!("../../docs/add-a-dataset.md")) {
+    for (language, content, file) in blocks(page) {
         match (language, file) {
             ("sh", _) => {
                 // What is exported holds for all that follows.
@@ -91,5 +91,15 @@ async fn the_page_on_a_further_dataset_holds_line_by_line() {
             (language, None) => panic!("a block of {language} that nobody names:\n{content}"),
         }
     }
-    assert_eq!((written, shown), (5, 5));
+    (written, shown)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_a_further_dataset_holds_line_by_line() {
+    assert_eq!(follow(include_str!("../../docs/add-a-dataset.md")).await, (5, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_sources_holds_line_by_line() {
+    assert_eq!(follow(include_str!("../../docs/sources.md")).await, (3, 4));
 }

@@ -3,7 +3,7 @@
 --
 -- $1 bucket, $2 key, $3 version, $4 sequencer, $5 dataset, $6 version of the definitions, $7 size, $8 batch size, $9 most rejects,
 -- $10 greatest share of rejects, $11 seconds of the lease, $12 again, $13 token, $14 version id, $15 when it was written,
--- $16 seconds in the future
+-- $16 seconds in the future, $17 source
 with known as (
     select version, run, finished_at is not null as finished, sequencer, modified_at, coalesce(precedes, id) as place
     from etl.load where bucket = $1 and key = $2
@@ -25,9 +25,9 @@ with known as (
 )
 insert into etl.load as mine (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects,
     max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late, modified_at, max_future_seconds,
-    precedes)
+    source, precedes)
 select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned))::integer, 0), own.sequencer, $5, $6, $7, $8, $9,
-    $10, $13, clock_timestamp() + make_interval(secs => $11), $14, 1, newer.late, $15, $16,
+    $10, $13, clock_timestamp() + make_interval(secs => $11), $14, 1, newer.late, $15, $16, $17,
     case when newer.late then coalesce(newer.place,
         (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) end
 from own cross join newer left join last on true

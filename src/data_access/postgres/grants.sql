@@ -15,9 +15,9 @@ grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
 -- Which file a load is of, under which terms it runs and when it was claimed stay as they were when it was claimed.
 grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
-        max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, precedes),
+        max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, precedes, source),
     update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, modified_at, header, read, inserted, updated,
-        unchanged, stale, parked, rejected, withheld, warnings, released, statistics, finished_at, rejects_bucket, rejects_key)
+        unchanged, stale, parked, rejected, withheld, warnings, released, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped)
     on etl.load to small_etl_ingest;
 grant insert (load_id, batch, first_record, last_record, inserted, updated, unchanged, stale, parked, rejected, warnings)
     on etl.load_batch to small_etl_ingest;

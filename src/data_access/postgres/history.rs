@@ -111,6 +111,10 @@ pub struct Status {
 pub struct LoadDetail {
     /// The load.
     pub summary: LoadSummary,
+    /// The source by which its file was read, if that was not in the plain form.
+    pub source: Option<String>,
+    /// How many lines of the file are no records, by what they are.
+    pub dropped: Value,
     /// What the dataset computes over its accepted rows.
     pub statistics: Value,
     /// When each batch was committed, and how many records it has, in the order of the commits.
@@ -156,6 +160,8 @@ pub struct LoadedFile {
     pub location: Location,
     /// Which version.
     pub version: String,
+    /// The source by which it was read, if it was not in the plain form.
+    pub source: Option<String>,
     /// That load rejected rows with a later version.
     pub latest_version: Option<DateTime<Utc>>,
 }
@@ -212,8 +218,7 @@ impl Database {
     pub async fn load_detail(&self, load: LoadId) -> Result<LoadDetail> {
         let failed = |error| query_error("read a load from the ledger", error);
         let connection = self.connection().await?;
-        let statement =
-            "select h.*, l.statistics from etl.load_history h join etl.load l on l.id = h.load_id where l.id = $1";
+        let statement = "select h.*, l.statistics, l.source, l.dropped from etl.load_history h join etl.load l on l.id = h.load_id where l.id = $1";
         let row = connection.query_opt(statement, &[&load.0]).await.map_err(failed)?;
         let row = row.ok_or_else(|| no_such_load(load))?;
         let statement = "select committed_at, last_record - first_record + 1 as records from etl.load_batch \
@@ -225,6 +230,8 @@ impl Database {
         let rules = connection.query(statement, &[&load.0]).await.map_err(failed)?;
         Ok(LoadDetail {
             summary: LoadSummary::of(&row),
+            source: row.get("source"),
+            dropped: row.get::<_, Option<Value>>("dropped").unwrap_or_default(),
             statistics: row.get::<_, Option<Value>>("statistics").unwrap_or_default(),
             batches: batches.iter().map(|row| (row.get(0), row.get(1))).collect(),
             rules: rules.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect(),
@@ -289,7 +296,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn files_since(&self, dataset: &str, since: DateTime<Utc>) -> Result<Vec<LoadedFile>> {
         let statement = "select * from ( \
-                select distinct on (bucket, key, version) id, bucket, key, version, version_id, \
+                select distinct on (bucket, key, version) id, bucket, key, version, version_id, source, \
                     started_at + make_interval(secs => max_future_seconds) as latest_version from etl.load \
                 where dataset = $1 and started_at >= $2 and finished_at is not null \
                     and coalesce(reason, '') not in ('not_found', 'forbidden') order by bucket, key, version, id desc) l order by id";
@@ -311,6 +318,7 @@ impl Database {
                 load_id: LoadId(row.get("id")),
                 location: Location::of(&object),
                 version: object.version,
+                source: row.get("source"),
                 latest_version: row.get("latest_version"),
             }
         });

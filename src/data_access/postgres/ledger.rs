@@ -65,6 +65,8 @@ pub struct Claim {
     pub stalled: i32,
     /// The dataset of the first claim.
     pub dataset: String,
+    /// The source by which the file is read, that of the first claim, or the one that the file names itself.
+    pub source: Option<String>,
     /// The version of the definitions in force, those of the first claim.
     pub dataset_version: String,
     /// The terms in force, those of the first claim.
@@ -74,6 +76,23 @@ pub struct Claim {
     pub returned: bool,
     /// What has a lower tick was committed before it was claimed, or before the load that it precedes.
     pub(super) since: i64,
+}
+
+/// What a worker wants to claim, and how it would load it.
+#[derive(Clone, Copy, Debug)]
+pub struct FileToClaim<'a> {
+    /// The version of the object.
+    pub object: &'a ObjectVersion,
+    /// Its dataset.
+    pub dataset: &'a str,
+    /// The source that describes it, if it is not in the plain form.
+    pub source: Option<&'a str>,
+    /// The definitions.
+    pub datasets: &'a Datasets,
+    /// What a first claim freezes.
+    pub terms: &'a ClaimTerms,
+    /// Whether a load that is finished gets a next run.
+    pub again: bool,
 }
 
 /// The answer to a claim.
@@ -186,21 +205,14 @@ impl Database {
         }
     }
 
-    /// Claims `object` for this worker, or says who has it. With `again` a load that is finished gets a next run.
+    /// Claims a file for this worker, or says who has it.
     ///
     /// To repeat it with the same token does no harm: a claim whose answer was lost is found again.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn claim(
-        &self,
-        token: FencingToken,
-        object: &ObjectVersion,
-        dataset: &str,
-        datasets: &Datasets,
-        terms: &ClaimTerms,
-        again: bool,
-    ) -> Result<Claimed> {
+    pub async fn claim(&self, token: FencingToken, file: FileToClaim<'_>) -> Result<Claimed> {
+        let FileToClaim { object, dataset, source, datasets, terms, again } = file;
         let mut connection = self.connection().await?;
         let step = "claim the file in the ledger";
         let failed = |error| query_error(step, error);
@@ -238,6 +250,7 @@ impl Database {
                     &object.version_id,
                     &object.modified,
                     &seconds(terms.max_future),
+                    &source,
                 ],
             )
             .await
@@ -257,6 +270,7 @@ impl Database {
                 age: Duration::ZERO,
                 stalled: 1,
                 dataset: dataset.to_owned(),
+                source: source.map(str::to_owned),
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
                 returned: false,
@@ -531,7 +545,7 @@ async fn claim_again(
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
              returning run, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
-                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
+                 source, dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
                  case when precedes is null then claimed_tick else coalesce(( \
                      select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
             &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours],
@@ -546,6 +560,7 @@ async fn claim_again(
         age: Duration::try_from_secs_f64(row.get("age")).unwrap_or_default(),
         stalled: row.get("stalled"),
         dataset: row.get("dataset"),
+        source: row.get("source"),
         dataset_version: row.get("dataset_version"),
         terms: ClaimTerms {
             batch_size: row.get("batch_size"),
@@ -571,7 +586,7 @@ pub(super) async fn commit_step(
     let failed = |error| query_error("renew the lease", error);
     let statement = "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0, \
             read = greatest(read, $4), header = coalesce(header, $5), modified_at = coalesce($6, modified_at), \
-            source = coalesce(source, $7), around = coalesce(around, $8), dropped = coalesce(dropped, $9) \
+            source = coalesce($7, source), around = coalesce(around, $8), dropped = coalesce(dropped, $9) \
         where id = $1 and lease_token = $2 and state = 'loading'";
     let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
     let lease = claim.terms.lease.as_secs_f64();

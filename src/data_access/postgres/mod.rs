@@ -40,7 +40,7 @@ pub use batch::BatchRows;
 pub use copy::CopyRows;
 pub use data_keys::SealedRow;
 pub use history::{LoadDetail, LoadSummary, LoadedFile, PresentRow, RowAttempt, Status, Waiting};
-pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken, SeenFile, WrittenAs};
+pub use ledger::{Claim, ClaimTerms, Claimed, Closing, FencingToken, FileToClaim, SeenFile, WrittenAs};
 pub use login::Login;
 pub use migrate::AppliedMigration;
 pub use outbox::OutboxEvent;

@@ -122,7 +122,7 @@ fn read_part(source: &Source, kinds: &[Kind], around: Surroundings, bytes: &[u8]
 fn read_table<R: Rows>(rows: R, source: &Source, kinds: &[Kind], around: Surroundings) -> Told {
     let part = around.part.clone();
     let (mut table, head) = Table::open(rows, source, around).unwrap();
-    let mut binding = head.binding;
+    let mut binding = head.bind(source).unwrap();
     let (mut row, mut plain, mut number) = (Row::default(), PlainRow::default(), 0);
     let mut all = Vec::new();
     while table.read(&mut row).unwrap() {

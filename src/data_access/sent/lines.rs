@@ -70,6 +70,12 @@ impl<R: Read> Lines<R> {
         Ok(lines)
     }
 
+    /// The encoding: the declared one, unless a byte order mark says another.
+    #[must_use]
+    pub fn encoding(&self) -> &'static Encoding {
+        self.encoding
+    }
+
     /// The next line, or `None` at the end.
     ///
     /// # Errors

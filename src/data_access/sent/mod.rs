@@ -8,6 +8,8 @@ mod hostile;
 pub mod kept;
 pub mod lines;
 pub mod members;
+#[cfg(test)]
+mod page;
 pub mod table;
 pub mod text_rows;
 pub mod workbook;

@@ -75,8 +75,22 @@ pub struct Head {
     pub names: Vec<String>,
     /// What else the file tells.
     pub around: Surroundings,
-    /// The source, bound to this file.
-    pub binding: Binding,
+}
+
+impl Head {
+    /// Binds the source to the file with this head.
+    ///
+    /// # Errors
+    /// `Misfit`.
+    pub fn bind(&self, source: &Source) -> Result<Binding, TableError> {
+        source.bind(&self.names, &self.around).map_err(|misfit| TableError::Misfit(self.line(), misfit))
+    }
+
+    /// The line of the header.
+    #[must_use]
+    pub fn line(&self) -> i64 {
+        self.header.first().map_or(1, |row| row.line)
+    }
 }
 
 impl<R: Rows> Table<R> {
@@ -107,9 +121,7 @@ impl<R: Rows> Table<R> {
             Header::Find => table.find(&mut before)?,
         };
         let names = source.names_of(&header);
-        let line = header.first().map_or(1, |row| row.line);
-        let binding = source.bind(&names, &before.around).map_err(|misfit| TableError::Misfit(line, misfit))?;
-        Ok((table, Head { header, names, around: before.around, binding }))
+        Ok((table, Head { header, names, around: before.around }))
     }
 
     fn find_section(&mut self, section: &str, before: &mut Before) -> Result<(), TableError> {

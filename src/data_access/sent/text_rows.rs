@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use encoding_rs::Encoding;
+
 use super::Rows;
 use super::lines::{Line, Lines, decode};
 use crate::data_access::csv::{LONGEST_RECORD, SplitError};
@@ -39,6 +41,12 @@ impl<R: Read> TextRows<R> {
     pub fn new(source: R, form: TextLines, cut: Cut) -> io::Result<Self> {
         let lines = Lines::new(source, form)?;
         Ok(Self { lines, cut, comment: form.comment, comments: 0, first: (0, 0) })
+    }
+
+    /// The encoding of the text: the one that is declared, unless a byte order mark says another one.
+    #[must_use]
+    pub fn encoding(&self) -> &'static Encoding {
+        self.lines.encoding()
     }
 
     /// Reads a line, which is no comment, as the beginning of a record.

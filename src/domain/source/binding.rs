@@ -82,12 +82,12 @@ enum Place {
     Same(Option<String>),
     Record,
     Line,
-    /// An expression, which is computed elsewhere.
-    Expression,
+    /// An expression over these cells, which is computed elsewhere.
+    Expression(Vec<usize>),
 }
 
 /// A source that knows the places of its columns in one file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Binding {
     columns: Vec<Bound>,
     /// Cells that a record has.
@@ -142,25 +142,40 @@ impl Source {
         names
     }
 
+    /// How many cells a record has, where no header says so.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        if let Format::Fixed(_, fields) = &self.format {
+            return fields.len();
+        }
+        let position = |column: &SourceColumn| match column.origin {
+            Origin::Position(index) => Some(index + 1),
+            _ => None,
+        };
+        self.columns.iter().filter_map(position).max().unwrap_or(0)
+    }
+
     /// Every header that the source needs, with whether a file may lack it.
-    fn needed(&self) -> impl Iterator<Item = (&Named, bool)> {
+    fn needed(&self) -> impl Iterator<Item = (Cow<'_, Named>, bool)> {
         self.columns.iter().flat_map(|column| {
-            let own: Vec<(&Named, bool)> = match &column.origin {
-                Origin::Header { header, optional } => vec![(header, *optional)],
-                Origin::Join { headers, .. } => headers.iter().map(|header| (header, false)).collect(),
+            let named = |name: &String| Cow::Owned(Named { names: vec![name.clone()], nth: None });
+            let own: Vec<(Cow<'_, Named>, bool)> = match &column.origin {
+                Origin::Header { header, optional } => vec![(Cow::Borrowed(header), *optional)],
+                Origin::Join { headers, .. } => headers.iter().map(|header| (Cow::Borrowed(header), false)).collect(),
+                Origin::Expression(expression) => expression.reads().iter().map(|name| (named(name), false)).collect(),
                 _ => Vec::new(),
             };
-            own.into_iter().chain(column.zone_header.as_ref().map(|zone| (zone, false)))
+            own.into_iter().chain(column.zone_header.as_ref().map(|zone| (Cow::Borrowed(zone), false)))
         })
     }
 
     /// The columns that a header with these names lacks.
     #[must_use]
     pub fn lacks(&self, names: &[String]) -> Vec<String> {
-        let missing = |(wanted, optional): &(&Named, bool)| {
+        let missing = |(wanted, optional): &(Cow<'_, Named>, bool)| {
             !optional && wanted.nth.map_or(places(names, wanted).is_empty(), |nth| places(names, wanted).len() < nth)
         };
-        let mut missing: Vec<String> = self.needed().filter(missing).map(|(wanted, _)| shown(wanted)).collect();
+        let mut missing: Vec<String> = self.needed().filter(missing).map(|(wanted, _)| shown(&wanted)).collect();
         missing.dedup();
         missing
     }
@@ -177,8 +192,7 @@ impl Source {
         let columns =
             self.columns.iter().map(|column| bind_column(column, names, around)).collect::<Result<Vec<_>, _>>()?;
         let width = match (self.layout.header, &self.format) {
-            (_, Format::Fixed(_, fields)) => fields.len(),
-            (Header::None, _) => columns.iter().flat_map(Bound::cells).max().map_or(0, |last| last + 1),
+            (_, Format::Fixed(..)) | (Header::None, _) => self.width(),
             _ => names.len(),
         };
         let Layout { trailing_delimiter: trailing, longer, shorter, .. } = self.layout;
@@ -190,7 +204,7 @@ impl Bound {
     fn cells(&self) -> Vec<usize> {
         let own = match &self.from {
             Place::Cell(index) => vec![*index],
-            Place::Cells(indexes, _) => indexes.clone(),
+            Place::Cells(indexes, _) | Place::Expression(indexes) => indexes.clone(),
             _ => Vec::new(),
         };
         own.into_iter().chain(self.zone).collect()
@@ -220,7 +234,13 @@ fn bind_column(column: &SourceColumn, names: &[String], around: &Surroundings) -
         }
         Origin::Record => Place::Record,
         Origin::Line => Place::Line,
-        Origin::Expression(_) => Place::Expression,
+        Origin::Expression(expression) => {
+            let at = |name: &String| {
+                let wanted = Named { names: vec![name.clone()], nth: None };
+                place(names, &wanted)?.ok_or_else(|| missing(&wanted))
+            };
+            Place::Expression(expression.reads().iter().map(at).collect::<Result<_, _>>()?)
+        }
     };
     let zone = match &column.zone_header {
         Some(header) => Some(place(names, header)?.ok_or_else(|| missing(header))?),
@@ -274,6 +294,13 @@ impl PlainRow {
     pub fn value(&self, index: usize) -> Result<Option<&str>, Fault> {
         self.cells[index].map(|place| place.map(|(start, end)| &self.text[start..end]))
     }
+
+    /// Gives a column that was computed elsewhere its value.
+    pub fn set(&mut self, index: usize, value: Result<Option<&str>, Fault>) {
+        let start = self.text.len();
+        self.text.push_str(value.ok().flatten().unwrap_or_default());
+        self.cells[index] = value.map(|value| value.map(|_| (start, self.text.len())));
+    }
 }
 
 impl Binding {
@@ -292,6 +319,12 @@ impl Binding {
             _ if self.longer => true,
             _ => self.trailing && row.cells().skip(self.width).all(|cell| cell.text.trim().is_empty()),
         }
+    }
+
+    /// Whether a column is read from the cell at this place of a record.
+    #[must_use]
+    pub fn reads(&self, cell: usize) -> bool {
+        self.columns.iter().any(|column| column.cells().contains(&cell))
     }
 
     /// Writes the plain form of a record. Cells that the record lacks are empty.
@@ -315,7 +348,7 @@ impl Binding {
                 }
                 Place::Record => push_number(number, &mut plain.text),
                 Place::Line => push_number(row.line, &mut plain.text),
-                Place::Expression => Ok(false),
+                Place::Expression(_) => Ok(false),
             };
             plain.cells.push(outcome.map(|there| there.then_some((start, plain.text.len()))));
         }
@@ -331,6 +364,22 @@ impl Binding {
             .map(|cell| cell.text)
             .collect::<Vec<_>>()
             .join(" ")
+    }
+
+    /// The cells that the expression of a column reads, in the order of its names: `None` for one that is null.
+    ///
+    /// # Errors
+    /// `ErrorCell` if one of them is an error of a workbook.
+    pub fn inputs<'r>(&self, row: &'r Row, column: usize) -> Result<Vec<Option<&'r str>>, Fault> {
+        let bound = &self.columns[column];
+        let input = |index: usize| {
+            let cell = row.cell(index).unwrap_or(Cell::text(""));
+            if cell.kind == CellKind::Error {
+                return Err(Fault::ErrorCell);
+            }
+            Ok((!bound.form.is_null(cell)).then(|| bound.form.clean.apply(cell.text)))
+        };
+        bound.cells().into_iter().map(input).collect()
     }
 
     /// Says why the cell of a column is not a value.

@@ -12,7 +12,7 @@ use super::layout_definition::field;
 use super::model::{Named, Origin, Outside, SourceColumn};
 use super::schema::{ColumnDefinition, FormatName, FromDefinition, PartDefinition};
 use super::time_definition::TimeOptions;
-use super::values::{Values, part_pattern};
+use super::values::{Group, Values, part_pattern};
 use crate::domain::column::Literal;
 use crate::domain::expression::{Expression, unknown};
 
@@ -48,7 +48,7 @@ impl Columns<'_> {
             return Err(self.text.error(&self.source.name, message));
         }
         let header = Named { names: vec![target.name.clone()], nth: None };
-        let time = TimeOptions { forms: None, year: None };
+        let time = TimeOptions { forms: None, year: None, own: None };
         let (form, zone_header) = self.form(target, &self.values, &time, &self.source.name)?;
         let origin = Origin::Header { header, optional: false };
         Ok(SourceColumn { name: target.name.clone(), origin, form, zone_header, year: None })
@@ -69,17 +69,23 @@ impl Columns<'_> {
         }
         let (origin, at) = self.origin(column, fields)?;
         self.check_additions(column, &origin)?;
-        let values = own.over(&self.values);
+        if let Some((option, at)) = own.useless(&origin) {
+            let message = format!("{option} says nothing of a column that is no cell of the file");
+            return Err(self.text.error(&at, message));
+        }
+        let values = own.clone().over(&self.values);
         let year = column.year.as_ref().map(|year| self.year(year)).transpose()?;
         let (mut form, zone_header) = match (&column.part, &column.map) {
             (Some(at), _) => (self.unit_form(target, &values, at)?, None),
             (None, Some(map)) => (self.map_form(target, column, &values, map)?, None),
-            // A constant, a number or an expression is plain.
+            (None, None) if matches!(origin, Origin::Expression(_)) => (self.plain(&values, Value::Plain), None),
+            // A constant or a number is plain.
             (None, None) if !origin.is_sent() => (self.plain(&Values::default(), Value::Plain), None),
             (None, None) => {
                 let time = TimeOptions {
                     forms: column.form.as_ref(),
                     year: column.year.as_ref().map(|year| Spanned::new(year.span(), ())),
+                    own: Some(&own),
                 };
                 self.form(target, &values, &time, &at)?
             }
@@ -221,15 +227,18 @@ impl Columns<'_> {
             return Err(self.text.error(nth, "nth is numbered from 1"));
         }
         if let Some(map) = &column.map {
-            let other = column.form.is_some()
-                || column.part.is_some()
-                || column.year.is_some()
-                || column.values().has_numbers();
-            if other {
-                return Err(self
-                    .text
-                    .error(map, "a map lists whole cells; form, part and the options of numbers say nothing of them"));
+            let own = column.values();
+            let groups = [Group::Numbers, Group::Moments, Group::Dates, Group::Booleans];
+            let of_values = groups.into_iter().any(|group| own.first_of(group).is_some());
+            if column.form.is_some() || column.part.is_some() || column.year.is_some() || of_values {
+                return Err(self.text.error(
+                    map,
+                    "a map lists whole cells; form, part, year and the options of numbers, times and booleans say nothing of them",
+                ));
             }
+        }
+        if let (Some(at), true) = (&column.part, column.form.is_some() || column.year.is_some()) {
+            return Err(self.text.error(at, "a unit has no form and no year"));
         }
         Ok(())
     }

@@ -3,12 +3,14 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::cell_form::Value;
 use super::columns::Columns;
 use super::kind::TargetColumn;
 use super::layout::Format;
 use super::layout_definition::read_layout;
-use super::model::{Source, SourceColumn};
+use super::model::{Origin, Source, SourceColumn};
 use super::schema::{FormatName, SourceDefinition};
+use super::time_form::TimeForm;
 use super::values::Group;
 use crate::domain::definition_text::DefinitionText;
 use crate::domain::expression::unknown;
@@ -53,6 +55,13 @@ pub(in crate::domain) fn read_sources(
             let message = format!("source {:?} is declared twice", source.name);
             return Err(text.error(&definition.get_ref().name, message));
         }
+        let common = |known: &&Source| known.files.common_key(&source.files).is_some();
+        let other = sources.iter().filter(|known| !known.reads_parts() && !source.reads_parts()).find(common);
+        if let Some(other) = other {
+            let message =
+                format!("sources {:?} and {:?} claim the same files; narrow the files of one", other.name, source.name);
+            return Err(text.error(&definition.get_ref().files, message));
+        }
         sources.push(source);
     }
     Ok(sources)
@@ -73,6 +82,13 @@ fn read_source(
     if definition.files.get_ref().is_empty() {
         return Err(text.error(&definition.files, "files lists no pattern; no object would ever be read"));
     }
+    if let Some(extractor) = definition.format.extractor() {
+        let message = format!(
+            "a source does not read format {:?}; give the dataset the extractor {extractor:?} in the settings instead",
+            definition.format.name()
+        );
+        return Err(text.error(&definition.name, message));
+    }
     let (mut format, layout) = read_layout(text, definition)?;
     let mut fields = Vec::new();
     let values = definition.values();
@@ -80,6 +96,7 @@ fn read_source(
     let columns =
         Columns { text, source: definition, values, header: layout.header, null_values }.read(targets, &mut fields)?;
     check_unused(text, definition, &columns, targets)?;
+    check_names(text, definition, &columns)?;
     if let Format::Fixed(_, known) = &mut format {
         *known = fields;
     }
@@ -87,7 +104,7 @@ fn read_source(
         name: name.clone(),
         files: Files::read(definition.files.get_ref()).map_err(|message| text.error(&definition.files, message))?,
         member: member(text, definition)?,
-        totals: totals(text, definition, targets)?,
+        totals: totals(text, definition, targets, &columns)?,
         clean,
         format,
         layout,
@@ -108,6 +125,7 @@ fn totals(
     text: DefinitionText<'_>,
     definition: &SourceDefinition,
     targets: &[TargetColumn],
+    columns: &[SourceColumn],
 ) -> Result<Vec<String>, String> {
     let Some(at) = &definition.total else { return Ok(Vec::new()) };
     if definition.end.is_none() && definition.footer_lines.is_none() {
@@ -123,8 +141,35 @@ fn totals(
             }
             Some(_) => {}
         }
+        let is_cell = |column: &&SourceColumn| matches!(column.origin, Origin::Header { .. } | Origin::Position(_));
+        if !columns.iter().filter(is_cell).any(|column| column.name == *total) {
+            return Err(text.error(at, format!("column {total:?} is not a cell, and a footer has no total of it")));
+        }
     }
     Ok(totals)
+}
+
+/// In an expression the case of letters does not tell two names apart.
+fn check_names(
+    text: DefinitionText<'_>,
+    definition: &SourceDefinition,
+    columns: &[SourceColumn],
+) -> Result<(), String> {
+    let mut names: Vec<&String> = Vec::new();
+    for column in columns {
+        let Origin::Expression(expression) = &column.origin else { continue };
+        for name in expression.reads() {
+            if let Some(other) =
+                names.iter().find(|other| **other != name && other.to_lowercase() == name.to_lowercase())
+            {
+                let message =
+                    format!("expressions read {other:?} and {name:?}, which differ in the case of letters alone");
+                return Err(text.error(&definition.name, message));
+            }
+            names.push(name);
+        }
+    }
+    Ok(())
 }
 
 /// An option that no column has a use for was meant to say something: it is refused.
@@ -143,6 +188,18 @@ fn check_unused(
             return Err(text.error(&at, message));
         }
     }
+    let forms = || {
+        columns.iter().filter_map(|column| match &column.form.value {
+            Value::Time(rule) => Some(&rule.forms),
+            _ => None,
+        })
+    };
+    if let Some(pivot) = values.pivot.as_ref().filter(|_| !forms().flatten().any(|form| form.parts().short_year)) {
+        return Err(text.error(pivot, "pivot goes with a form that has a year of two digits, %y"));
+    }
+    if let Some(months) = values.months.as_ref().filter(|_| !forms().flatten().any(TimeForm::names_months)) {
+        return Err(text.error(months, "months goes with a form that has the name of a month, %b or %B"));
+    }
     let zones = values.zone.is_some() || definition.column.iter().any(|column| column.get_ref().has_zone());
     let doubts = values.fold.as_ref().map(Spanned::span).or_else(|| values.gap.as_ref().map(Spanned::span));
     match doubts {
@@ -156,10 +213,8 @@ fn check_unused(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::source::cell_form::Value;
     use crate::domain::source::kind::Kind;
     use crate::domain::source::layout::{End, Header};
-    use crate::domain::source::model::Origin;
 
     const COLUMNS: [(&str, Kind); 9] = [
         ("code", Kind::Text),
@@ -232,7 +287,13 @@ mod tests {
             ("sheet = 1", "line 4: sheet says nothing of a file of format \"csv\""),
             ("format = \"xlsx\"\nencoding = \"utf-8\"", "line 5: encoding says nothing of a file of format \"xlsx\""),
             ("format = \"xlsx\"\nsignificant_digits = 18", "line 5: significant_digits is a number from 1 to 17"),
-            ("format = \"parquet\"\nmember = \"*\"", "line 5: a Parquet file is read where it lies"),
+            (
+                "format = \"parquet\"",
+                "line 2: a source does not read format \"parquet\"; give the dataset the extractor",
+            ),
+            ("format = \"json_lines\"", "line 2: a source does not read format \"json_lines\""),
+            ("pivot = 2000", "line 4: pivot goes with a form that has a year of two digits"),
+            ("months = [\"a\"]", "line 4: months goes with a form that has the name of a month"),
             ("section = \"a\"\nheader = 3", "line 5: a section moves"),
             ("total = \"price\"", "line 4: a total stands in a footer"),
             ("end = [\"x\"]\ntotal = \"prize\"", "line 5: unknown column \"prize\"; did you mean \"price\"?"),
@@ -330,6 +391,16 @@ mod tests {
             ("price", "value = 1", "line 6: value goes with from"),
             ("price", "from = \"preamble\"", "line 6: the preamble has several lines"),
             ("price", "from = \"key\"\npattern = '(a)(b)'", "line 7: \"(a)(b)\" has several groups"),
+            ("code", "from = \"record\"\ntrim = true", "line 7: trim says nothing of a column that is no cell"),
+            ("price", "from = \"constant\"\nvalue = 1\nplus = true", "line 8: plus says nothing of a column"),
+            ("price", "expression = \"a\"\ndecimal_mark = \",\"", "line 7: decimal_mark says nothing of a column"),
+            ("made_at", "form = \"epoch_s\"\nzone = \"UTC\"", "line 7: zone says nothing of a counted time"),
+            ("day", "pivot = 2000", "line 6: pivot goes with a form"),
+            ("day", "form = \"%F\"\npivot = 2000", "line 7: pivot goes with a form that has a year of two digits"),
+            ("day", "form = \"%F\"\nmonths = [\"a\"]", "line 7: months"),
+            ("day", "year = { from = \"key\", pattern = '(.)' }", "line 6: a year goes with a form that has none"),
+            ("unit", "part = \"unit\"\nunit = \"m\"\nform = \"%F\"", "line 6: a unit has no form and no year"),
+            ("made_at", "map = { a = \"b\" }\nzone = \"UTC\"", "line 6: a map lists whole cells"),
             ("price", "expression = \"a +\"", "line 6: "),
             ("price", "expression = \"getenv('HOME')\"", "line 6: unknown function \"getenv\""),
             ("unit", "header = \"a\"\npart = \"unit\"", "line 7: say with currency, unit or unit_pattern"),
@@ -353,6 +424,32 @@ mod tests {
             assert!(message.contains("no column holds any"), "{message}");
         }
         assert!(parse_sources("t.toml", &text("trim = true"), &only_text, &[]).is_ok());
+    }
+
+    #[test]
+    fn a_footer_has_totals_of_cells_alone() {
+        let constant = column("price", "from = \"constant\"\nvalue = 1");
+        let message = error(&format!("end = [\"x\"]\ntotal = \"price\"\n{constant}"));
+        assert!(message.starts_with("t.toml line 5: column \"price\" is not a cell"), "{message}");
+    }
+
+    #[test]
+    fn two_sources_that_claim_the_same_files_are_refused_unless_they_read_parts() {
+        let two = |first: &str, second: &str| {
+            let text = format!(
+                "[[source]]\nname = \"a\"\nfiles = [\"in/**\"]\n{first}\n[[source]]\nname = \"b\"\nfiles = [\"in/b/*\"]\n{second}\n"
+            );
+            parse_sources("t.toml", &text, &[], &[])
+        };
+        let message = two("", "").err().unwrap();
+        assert!(message.contains("sources \"a\" and \"b\" claim the same files; narrow the files of one"), "{message}");
+        assert!(two("member = \"a\"", "member = \"b\"").is_ok());
+    }
+
+    #[test]
+    fn names_in_expressions_differ_in_more_than_the_case_of_letters() {
+        let columns = column("code", "expression = \"Symbol || symbol\"");
+        assert!(error(&columns).contains("differ in the case of letters alone"), "{}", error(&columns));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub enum Fault {
     NoMatch,
     /// One of the cells that belong together is empty.
     Incomplete,
+    /// The expression cannot be computed of these cells.
+    NotComputed,
 }
 
 impl Fault {
@@ -74,6 +76,7 @@ impl Fault {
             Self::Unmapped => "map",
             Self::NoMatch => "part",
             Self::Incomplete => "join",
+            Self::NotComputed => "expression",
         }
     }
 
@@ -115,6 +118,7 @@ impl Fault {
             Self::Word => format!("{shown} is not one of the words {declared}"),
             Self::NoMatch => format!("{shown} does not match {declared}"),
             Self::Incomplete => format!("{shown} lacks one of its cells"),
+            Self::NotComputed => format!("the expression of the column cannot be computed of {shown}"),
         }
     }
 }

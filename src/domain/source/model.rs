@@ -41,6 +41,13 @@ impl Source {
         self.member.is_some() || sheet || self.layout.section.is_some()
     }
 
+    /// Whether a column is told before the table.
+    #[must_use]
+    pub fn reads_preamble(&self, column: &str) -> bool {
+        let found = self.columns.iter().find(|known| known.name == column);
+        found.is_some_and(|column| matches!(column.origin, Origin::Outside(Outside::Preamble, _)))
+    }
+
     /// What the keys of its files begin with: each pattern up to its first wildcard.
     pub fn prefixes(&self) -> impl Iterator<Item = &str> {
         self.files.prefixes()

@@ -134,6 +134,27 @@ impl Row {
         self.cells.push(Place { start, end: self.text.len(), kind, copied: false });
     }
 
+    /// Makes a cell of text what it was before it was written as text, if it still reads like that.
+    pub fn restore_kind(&mut self, index: usize, kind: CellKind) {
+        let Some(text) = self.cell(index).map(|cell| cell.text) else { return };
+        let reads_so = match kind {
+            CellKind::Text => true,
+            CellKind::Number => {
+                let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                let plain = text.strip_prefix('-').unwrap_or(text);
+                plain.split_once('.').map_or(digits(plain), |(whole, rest)| digits(whole) && digits(rest))
+            }
+            CellKind::Moment => {
+                let sign = |byte: u8| byte.is_ascii_digit() || b"-:.T".contains(&byte);
+                text.contains(':') && text.bytes().all(sign)
+            }
+            CellKind::Error => text.starts_with('#'),
+        };
+        if reads_so {
+            self.cells[index].kind = kind;
+        }
+    }
+
     /// Takes all cells away and keeps the first `length` bytes of the text, to cut it anew.
     pub fn restart(&mut self, length: usize) {
         self.cells.clear();

@@ -8,7 +8,7 @@ use super::kind::{Kind, TargetColumn};
 use super::model::{Named, Outside, YearFrom};
 use super::schema::{FormatName, YearDefinition, YearOrigin};
 use super::time_form::{Calendar, TimeForm};
-use super::values::{Several, Values, ZoneDefinition};
+use super::values::{Group, Several, Values, ZoneDefinition};
 use super::zone::{Doubtful, Zone};
 
 impl Columns<'_> {
@@ -20,6 +20,12 @@ impl Columns<'_> {
         at: &Spanned<impl Sized>,
     ) -> Result<(CellForm, Option<Named>), String> {
         if let Some(epoch) = self.epoch(target, time)? {
+            if let Some(year) = &time.year {
+                return Err(self.text.error(year, "a counted time has its year"));
+            }
+            if let Some((option, at)) = time.own.and_then(Values::first_time) {
+                return Err(self.text.error(&at, format!("{option} says nothing of a counted time")));
+            }
             return Ok((self.plain(values, Value::Epoch(epoch)), None));
         }
         let (zone, zone_header) = self.zone(values)?;
@@ -27,6 +33,13 @@ impl Columns<'_> {
         let forms = match time.forms {
             Some(forms) => self.forms(forms)?,
             None if !workbook && (zone == ZoneOf::None || target.kind != Kind::Timestamp) => {
+                if let Some(year) = &time.year {
+                    return Err(self.text.error(year, "a year goes with a form that has none"));
+                }
+                let idle = time.own.and_then(|own| own.first_of(Group::Dates));
+                if let Some((option, at)) = idle {
+                    return Err(self.text.error(&at, format!("{option} goes with a form")));
+                }
                 return Ok((self.plain(values, Value::Plain), None));
             }
             None => plain_forms(target.kind).map_err(|message| self.text.error(at, message))?,
@@ -39,6 +52,7 @@ impl Columns<'_> {
         if let Some(months) = values.months.as_ref().filter(|months| months.get_ref().len() != 12) {
             return Err(self.text.error(months, "months has twelve names"));
         }
+        self.check_calendar(time, &forms)?;
         let at_forms = time.forms.map_or_else(|| at.span(), Spanned::span);
         let wanted = check_forms(target, &forms, &calendar, zone, time.year.is_some())
             .map_err(|message| self.text.error_at(at_forms.start, format!("column {:?}: {message}", target.name)))?;
@@ -49,6 +63,18 @@ impl Columns<'_> {
         let rule = TimeRule { forms, calendar, wanted, zone, doubtful };
         let zone_header = zone_header.filter(|_| target.kind == Kind::Timestamp);
         Ok((self.plain(values, Value::Time(Box::new(rule))), zone_header))
+    }
+
+    /// What a column says of its years and months must be of use to one of its forms.
+    fn check_calendar(&self, time: &TimeOptions<'_>, forms: &[TimeForm]) -> Result<(), String> {
+        let Some(own) = time.own else { return Ok(()) };
+        if let Some(pivot) = own.pivot.as_ref().filter(|_| !forms.iter().any(|form| form.parts().short_year)) {
+            return Err(self.text.error(pivot, "pivot goes with a form that has a year of two digits, %y"));
+        }
+        if let Some(months) = own.months.as_ref().filter(|_| !forms.iter().any(TimeForm::names_months)) {
+            return Err(self.text.error(months, "months goes with a form that has the name of a month, %b or %B"));
+        }
+        Ok(())
     }
 
     fn epoch(&self, target: &TargetColumn, time: &TimeOptions<'_>) -> Result<Option<Epoch>, String> {
@@ -171,6 +197,8 @@ fn check_forms(
 pub(super) struct TimeOptions<'a> {
     pub(super) forms: Option<&'a Spanned<Several<String>>>,
     pub(super) year: Option<Spanned<()>>,
+    /// The options of the column itself, if it is declared.
+    pub(super) own: Option<&'a Values>,
 }
 
 /// The plain forms of the contract, for times that are local or cells that may be true dates.

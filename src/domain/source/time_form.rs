@@ -92,6 +92,12 @@ pub struct Parts {
 }
 
 impl TimeForm {
+    /// Whether it has the name of a month.
+    #[must_use]
+    pub fn names_months(&self) -> bool {
+        self.items.contains(&Item::MonthName)
+    }
+
     /// Compiles a form.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::cell_form::Clean;
 use super::kind::Kind;
+use super::model::Origin;
 use super::number::{Negative, NumberForm, Percent};
 use super::zone::{Fold, Gap};
 
@@ -171,6 +172,24 @@ value_options! { $
     Booleans true_values: Several<String>,
     /// Words for false.
     Booleans false_values: Several<String>,
+}
+
+impl Values {
+    /// The first option of times: its name, and where it stands.
+    pub(super) fn first_time(&self) -> Option<(&'static str, Spanned<()>)> {
+        self.first_of(Group::Moments).or_else(|| self.first_of(Group::Dates))
+    }
+
+    /// The first option that has no effect on a column which comes from there: its name, and where it stands.
+    pub(super) fn useless(&self, origin: &Origin) -> Option<(&'static str, Spanned<()>)> {
+        let forms = [Group::Numbers, Group::Moments, Group::Dates, Group::Booleans];
+        match origin {
+            origin if origin.is_sent() => None,
+            // It reads cells, but computes its value itself.
+            Origin::Expression(_) => forms.into_iter().find_map(|group| self.first_of(group)),
+            _ => [Group::Cells].into_iter().chain(forms).find_map(|group| self.first_of(group)),
+        }
+    }
 }
 
 /// The words for true, and those for false.

@@ -1,3 +1,0 @@
--- Takes V17 back: by which source a file was read is forgotten.
-alter table etl.load drop column source, drop column around, drop column dropped;
-delete from refinery_schema_history where version = 17;

@@ -1,0 +1,140 @@
+//! Columns of a source that are expressions over the cells of a record: the staging database computes them, many records at once.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::record_batch::RecordBatch;
+
+use crate::data_access::duckdb::Stage;
+use crate::domain::source::binding::{Binding, PlainRow};
+use crate::domain::source::fault::Fault;
+use crate::domain::source::model::{Origin, Source};
+use crate::domain::source::row::Row;
+use crate::error::{Error, Result};
+
+const TABLE: &str = "sent_cell";
+
+/// The value of a column, or why there is none.
+type Value = std::result::Result<Option<String>, Fault>;
+
+/// An expression of a column.
+#[derive(Clone, Debug)]
+struct Computed {
+    /// The place of the column in its dataset.
+    index: usize,
+    sql: String,
+    /// The names of the cells that it reads.
+    reads: Vec<String>,
+}
+
+/// The expressions of a source.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expressions(Vec<Computed>);
+
+/// The cells that one expression reads of one record.
+pub(super) type Inputs = std::result::Result<Vec<Option<String>>, Fault>;
+
+impl Expressions {
+    pub(super) fn of(source: &Source) -> Self {
+        let columns = source.columns.iter().enumerate();
+        Self(
+            columns
+                .filter_map(|(index, column)| match &column.origin {
+                    Origin::Expression(expression) => Some(Computed {
+                        index,
+                        sql: expression.to_string(),
+                        reads: expression.reads().iter().cloned().collect(),
+                    }),
+                    _ => None,
+                })
+                .collect(),
+        )
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a column is one.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.0.iter().any(|computed| computed.index == index)
+    }
+
+    /// What a record gives to each expression.
+    pub(super) fn inputs(&self, binding: &Binding, row: &Row) -> Vec<Inputs> {
+        let owned = |cells: Vec<Option<&str>>| cells.into_iter().map(|cell| cell.map(str::to_owned)).collect();
+        self.0.iter().map(|computed| binding.inputs(row, computed.index).map(owned)).collect()
+    }
+
+    /// Computes every expression of every record, and gives the columns their values.
+    ///
+    /// # Errors
+    /// `System` when the staging database fails.
+    pub(super) fn fill(&self, stage: &Stage, inputs: &[Vec<Inputs>], rows: &mut [PlainRow]) -> Result<()> {
+        for (nth, computed) in self.0.iter().enumerate() {
+            let values = computed.values(stage, inputs.iter().map(|inputs| &inputs[nth]))?;
+            for (row, value) in rows.iter_mut().zip(values) {
+                row.set(computed.index, value.as_ref().map(Option::as_deref).map_err(|fault| *fault));
+            }
+        }
+        Ok(())
+    }
+
+    /// Statements that bind if the expressions do.
+    pub(super) fn statements(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|computed| {
+            let names = computed.reads.iter().map(|name| format!("null::varchar as {}", quoted_cell(name)));
+            let names: Vec<String> = std::iter::once("0 as \"_ number\"".to_owned()).chain(names).collect();
+            format!("select ({})::varchar from (select {})", computed.sql, names.join(", "))
+        })
+    }
+}
+
+fn quoted_cell(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Computed {
+    fn values<'i>(&self, stage: &Stage, inputs: impl Iterator<Item = &'i Inputs>) -> Result<Vec<Value>> {
+        let inputs: Vec<&Inputs> = inputs.collect();
+        let cells = self.reads.iter().map(|name| format!("{} varchar", quoted_cell(name)));
+        let columns: Vec<String> = std::iter::once("\"_ number\" bigint".to_owned()).chain(cells).collect();
+        stage.create_table(TABLE, &format!("({})", columns.join(", ")))?;
+        stage.append(&[TABLE], |mut tables| {
+            tables.iter_mut().try_for_each(|table| table.write(self.rows(&inputs)?))?;
+            tables.into_iter().try_for_each(|table| table.finish())
+        })?;
+        // An error makes a value null, and then it is not known whether that is null.
+        let Self { sql, .. } = self;
+        let rows = stage
+            .query(&format!("select try(({sql})::varchar), try(({sql}) is null) from {TABLE} order by \"_ number\""))?;
+        let mut values = Vec::with_capacity(inputs.len());
+        for batch in &rows {
+            let (texts, nulls) = (batch.column(0).as_string::<i32>(), batch.column(1).as_boolean());
+            for row in 0..batch.num_rows() {
+                let input =
+                    inputs.get(values.len()).map_or(Ok(()), |input| input.as_ref().map(|_| ()).map_err(|fault| *fault));
+                let is_null = (!nulls.is_null(row)).then(|| nulls.value(row));
+                values.push(input.and_then(|()| match (texts.is_null(row), is_null) {
+                    (false, Some(false)) => Ok(Some(texts.value(row).to_owned())),
+                    (true, Some(true)) => Ok(None),
+                    _ => Err(Fault::NotComputed),
+                }));
+            }
+        }
+        Ok(values)
+    }
+
+    /// The cells as rows of the table.
+    fn rows(&self, inputs: &[&Inputs]) -> Result<RecordBatch> {
+        let numbers = Int64Array::from_iter_values((0..).take(inputs.len()));
+        let cells = (0..self.reads.len()).map(|nth| {
+            let cell = |input: &&Inputs| input.as_ref().ok().and_then(|cells| cells[nth].clone());
+            Arc::new(StringArray::from_iter(inputs.iter().map(cell))) as ArrayRef
+        });
+        let columns = std::iter::once(Arc::new(numbers) as ArrayRef).chain(cells);
+        let names = std::iter::once("_ number".to_owned()).chain(self.reads.iter().cloned());
+        RecordBatch::try_from_iter_with_nullable(names.zip(columns).map(|(name, column)| (name, column, true)))
+            .map_err(|error| Error::system("gather cells for an expression", error))
+    }
+}
