@@ -189,10 +189,16 @@ impl Dataset {
         let mut plain = self.clone();
         let hidden: Vec<String> = self.encrypted().map(|column| column.name.clone()).collect();
         plain.columns.retain(|column| !column.encrypt);
-        // They say how each column is read, and no file is read by these.
+        // A source says where each column is.
         plain.sources.clear();
         plain.rules.retain(|rule| !rule.reads.iter().any(|column| hidden.contains(column)));
         plain
+    }
+
+    /// The same without its sources: every file is in the plain form.
+    #[must_use]
+    pub fn in_plain_form(&self) -> Self {
+        Self { sources: Vec::new(), ..self.clone() }
     }
 
     /// The same, but rows with a later version are rejected.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-use super::check::{Totals, check};
+use super::check::{Reading, Totals, check};
 use super::{Context, Request};
 use crate::data_access::postgres::{Database, NULL, Pass, RunEnd};
 use crate::data_access::retry::retrying;
@@ -381,8 +381,9 @@ impl Run<'_> {
             modified: None,
             local: true,
         };
-        let checked =
-            check(context, &context.nightly.tables, &object, dataset, &Arc::default(), Totals::Ignored).await?;
+        // A table is exported in the plain form, however its files are written.
+        let (plain, tables, reading) = (dataset.in_plain_form(), &context.nightly.tables, Reading::default());
+        let checked = check(context, tables, &object, &plain, reading, &Arc::default(), Totals::Ignored).await?;
         result.rows_checked += checked.extracted.read;
         let mut violations = pin!(checked.violations());
         while let Some(chunk) = violations.try_next().await? {

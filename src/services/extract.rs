@@ -26,7 +26,7 @@ use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Location, ObjectVersion};
-use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::error::{Error, Reason, Result};
 
 /// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
 pub struct FileExtractor {

@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
-use super::reading::printable;
 use super::rejects_writer::RejectsWriter;
 use crate::data_access::postgres::{Database, LoadDetail, LoadSummary, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;

@@ -16,7 +16,7 @@ use crate::domain::source::row::Row;
 use crate::domain::{LoadId, Violation};
 
 /// Writes rejects of one source.
-pub struct SentWriter {
+pub(super) struct SentWriter {
     source: Source,
     /// The same for a file of rejects.
     rejects: Source,
@@ -33,7 +33,7 @@ pub struct SentWriter {
 impl SentWriter {
     /// For a file of this source with this header, which told that besides its records.
     #[must_use]
-    pub fn new(source: &Source, around: Value, header: &[u8]) -> Self {
+    pub(super) fn new(source: &Source, around: Value, header: &[u8]) -> Self {
         let told = told_encoding(&around);
         let encoded = |source: &Source| told.map_or_else(|| source.clone(), |encoding| encoded_as(source, encoding));
         let (source, rejects) = (encoded(source), encoded(&as_rejects(source)));
@@ -122,7 +122,7 @@ impl SentWriter {
     ///
     /// # Errors
     /// What `out` answers.
-    pub fn begin(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn begin(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.marked {
             out.write_all(&self.encoded("\u{feff}"))?;
         }
@@ -141,7 +141,7 @@ impl SentWriter {
     ///
     /// # Errors
     /// What `out` answers.
-    pub fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> io::Result<()> {
+    pub(super) fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> io::Result<()> {
         let (dialect, encoding) = (dialect_of(&self.rejects), lines_of(&self.rejects).encoding);
         for record in violations.chunk_by(|one, next| one.record == next.record) {
             let row = self.row(&record[0].raw);

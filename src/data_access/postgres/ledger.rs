@@ -138,9 +138,9 @@ pub struct SeenFile<'a> {
     /// The source by which it was read, where it is not in the plain form.
     pub source: Option<&'a str>,
     /// What it told around its table.
-    pub around: Option<&'a serde_json::Value>,
+    pub around: Option<&'a Value>,
     /// How many of its lines are no records.
-    pub dropped: Option<&'a serde_json::Value>,
+    pub dropped: Option<&'a Value>,
 }
 
 impl<'a> SeenFile<'a> {
@@ -164,7 +164,7 @@ pub struct WrittenAs {
     /// The source, where the file was not in the plain form.
     pub source: Option<String>,
     /// What the file told around its table.
-    pub around: Option<serde_json::Value>,
+    pub around: Option<Value>,
     /// The dataset, and the version of the definitions in force.
     pub dataset: String,
     /// The version of the definitions that were in force.
