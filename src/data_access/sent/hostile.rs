@@ -37,7 +37,7 @@ fn source(options: &str) -> Source {
 /// The rows as `a|b|c`, where an empty cell is `-` and a refused one its rule in brackets.
 fn rows<R: Rows>(rows: R, source: &Source) -> Result<Vec<String>, TableError> {
     let (mut table, head) = Table::open(rows, source, Surroundings::default())?;
-    let mut binding = head.binding;
+    let mut binding = head.bind(source)?;
     let (mut row, mut plain) = (Row::default(), PlainRow::default());
     let mut all = Vec::new();
     while table.read(&mut row)? {
