@@ -122,13 +122,19 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         }
         Err(error) => return Err(error),
     };
+    let modified = match dataset.version {
+        None => retrying(|| extractor.written_at(&object)).await?,
+        Some(_) => object.modified,
+    };
+    let object = ObjectVersion { modified, ..object };
     for (_, loader) in &pipeline.loaders {
         loader.check_file(&object)?;
     }
     context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
     let token = retrying(|| database.fencing_token()).await?;
-    let claim = || database.claim(token, &object, &dataset.name, &context.datasets, &context.terms, request.again);
+    let terms = context.terms.of(dataset);
+    let claim = || database.claim(token, &object, &dataset.name, &context.datasets, &terms, request.again);
     let claimed = retrying(claim).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),

@@ -4,7 +4,7 @@ use std::future::ready;
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
@@ -14,9 +14,10 @@ use super::validate::{Check, UNIQUE, explain_warnings};
 use super::{Extracted, Form};
 use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::duckdb::{Stage, blocking};
+use crate::domain::dataset::CONTENT_KEY;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{
-    BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
+    BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation, row_key,
 };
 use crate::error::{Error, Result};
 
@@ -243,8 +244,13 @@ fn read_violations(
     (first, last): (i64, i64),
 ) -> Result<Vec<Violation>> {
     let table = found.table();
+    // A content key is made while a file is staged, and cannot be read from one record alone.
+    let key = match dataset.content {
+        Some(_) => format!("(select any_value({CONTENT_KEY}) from staged where staged._record = {table}._record)"),
+        None => "null::varchar".to_owned(),
+    };
     let sql = format!(
-        "select _record, _line, _offset, _length, _check::bigint, _detail from {table} \
+        "select _record, _line, _offset, _length, _check::bigint, _detail, {key} from {table} \
          where _record between {first} and {last} order by _record, _check"
     );
     let batches = stage.query(&sql)?;
@@ -263,7 +269,11 @@ fn read_violations(
                 // Of a record that is malformed no cell is told, and there may be millions.
                 let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
                 let fields = if malformed { Vec::new() } else { fields_of(&raw) };
-                let key = key_of(&fields, dataset, extracted);
+                let made = rows.column(6).as_string::<i32>();
+                let key = match dataset.content {
+                    Some(_) => (!made.is_null(row)).then(|| made.value(row).to_owned()),
+                    None => key_of(&fields, dataset, extracted),
+                };
                 present = Some((number, RejectedRecord { fields, key, raw: raw.into() }));
             }
             let Some((_, record)) = &present else { continue };
@@ -289,13 +299,15 @@ fn read_violations(
                     (None, violation::FIELD_COUNT, message, None)
                 }
                 Ok(UNIQUE) => {
-                    let value = cell(&dataset.key);
+                    let values: Vec<String> = dataset.key.iter().filter_map(|name| cell(name)).collect();
+                    let value = Some(row_key::joined(values.iter().map(String::as_str)));
                     let shown = quoted(value.as_deref().unwrap_or_default());
                     let message = format!(
                         "{shown} stands again in line {}, which wins as the newer or later; keep one",
                         detail()
                     );
-                    (Some(dataset.key.as_str()), violation::UNIQUE, message, value)
+                    let column = if let [column] = &dataset.key[..] { Some(column.as_str()) } else { None };
+                    (column, violation::UNIQUE, message, value)
                 }
                 check => {
                     let check = &checks[usize::try_from(check.unwrap_or_default()).unwrap_or_default()];
@@ -330,7 +342,13 @@ struct RejectedRecord {
 
 /// The key of a row, as it would stand in the table, where it is one.
 fn key_of(fields: &[Vec<u8>], dataset: &Dataset, extracted: &Extracted) -> Option<String> {
-    let index = dataset.columns.iter().position(|column| column.name == dataset.key)?;
+    let values = dataset.key.iter().map(|name| key_value(name, fields, dataset, extracted));
+    let values: Vec<String> = values.collect::<Option<_>>()?;
+    Some(row_key::joined(values.iter().map(String::as_str)))
+}
+
+fn key_value(name: &str, fields: &[Vec<u8>], dataset: &Dataset, extracted: &Extracted) -> Option<String> {
+    let index = dataset.columns.iter().position(|column| column.name == name)?;
     let cell = std::str::from_utf8(fields.get(*extracted.positions.get(index)?)?).ok()?;
     let column = &dataset.columns[index];
     let fits = cell.chars().count() <= column.max_length().map_or(LONGEST_KEY, |length| length as usize);

@@ -14,7 +14,7 @@ use super::rejects::{Mending, copy_rejects, link_and_resolve};
 use super::tie::batches_of;
 use super::{Database, query_error};
 use crate::domain::{
-    BatchNumber, Counts, Dataset, Datasets, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk,
+    BatchNumber, Counts, Dataset, Datasets, LoadId, LoadLimits, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk,
 };
 use crate::error::{Error, ErrorKind, Reason, Result};
 
@@ -35,6 +35,18 @@ pub struct ClaimTerms {
 }
 
 impl ClaimTerms {
+    /// The same where a dataset does not say otherwise.
+    #[must_use]
+    pub fn of(&self, dataset: &Dataset) -> Self {
+        let LoadLimits { batch_size, max_rejects, max_reject_rate } = dataset.load;
+        Self {
+            batch_size: batch_size.unwrap_or(self.batch_size),
+            max_rejects: max_rejects.or(self.max_rejects),
+            max_reject_rate: max_reject_rate.or(self.max_reject_rate),
+            ..self.clone()
+        }
+    }
+
     /// The latest version that a row may have in a file that was first claimed then.
     #[must_use]
     pub fn latest_version(&self, claimed_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -183,6 +195,7 @@ impl Database {
             pg_advisory_xact_lock(hashtextextended('etl.load ' || $3, 0))";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
         transaction.execute(&alone, &[&object.bucket, &object.key.as_str(), &dataset]).await.map_err(failed)?;
+        let by_arrival = datasets.get(dataset).is_ok_and(|dataset| dataset.version.is_none());
         let insert = transaction.prepare_cached(include_str!("claim.sql")).await.map_err(failed)?;
         let inserted = transaction
             .query_opt(
@@ -204,11 +217,14 @@ impl Database {
                     &object.version_id,
                     &object.modified,
                     &seconds(terms.max_future),
+                    &by_arrival,
                 ],
             )
             .await
             .map_err(failed)?;
-        if inserted.as_ref().is_some_and(|row| row.get("late")) {
+        // Of those claimed before, some may have a higher rank.
+        let is_late = |row: &Row| row.get("late") || row.get::<_, i64>("since") < row.get("claimed_tick");
+        if inserted.as_ref().is_some_and(is_late) {
             // A batch that is under way does not know yet that it has to keep it out (`tie`).
             let alone = format!("select pg_advisory_xact_lock({})", batches_of(dataset));
             transaction.execute(&alone, &[]).await.map_err(failed)?;
@@ -496,9 +512,7 @@ async fn claim_again(
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
              returning run, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
-                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
-                 case when precedes is null then claimed_tick else coalesce(( \
-                     select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
+                 dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, etl.since(l) as since",
             &[&load_id.0, &lease.as_secs_f64(), &token.0, &ours],
         )
         .await?;

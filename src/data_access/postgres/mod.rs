@@ -2,6 +2,7 @@
 
 mod answer;
 mod batch;
+mod content;
 mod copy;
 mod data_keys;
 mod delivery;
@@ -9,6 +10,7 @@ mod encode;
 mod fit;
 mod grants;
 mod history;
+mod key;
 mod ledger;
 mod login;
 mod migrate;
