@@ -24,7 +24,7 @@ pub use self::replay::{ReplayedFile, RuleChange, replay};
 pub use self::request::Request;
 use self::request::{choose_dataset, choose_source, no_file, unidentified};
 use crate::data_access::duckdb::Stage;
-use crate::data_access::postgres::{Claim, Claimed, Closing, Database, FileToClaim};
+use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database, FileToClaim};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::{file_of_manifest, manifest_key};
 use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk};
@@ -116,14 +116,20 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         }
         Err(error) => return Err(error),
     };
+    let modified = match dataset.version {
+        None => retrying(|| extractor.written_at(&object)).await?,
+        Some(_) => object.modified,
+    };
+    let object = ObjectVersion { modified, ..object };
     for (_, loader) in &pipeline.loaders {
         loader.check_file(&object)?;
     }
     context.check_definition(dataset).await?;
     retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
     let token = retrying(|| database.fencing_token()).await?;
+    let terms = context.terms.of(dataset);
     let source = choose_source(dataset, request.source.as_deref(), &object)?.map(|source| source.name.as_str());
-    let file = whole(context, &object, dataset, source, request.again);
+    let file = whole((&context.datasets, &terms), &object, dataset, source, request.again);
     let claimed = retrying(|| database.claim(token, file)).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),
@@ -203,13 +209,12 @@ static WHOLE: [String; 1] = [String::new()];
 
 /// The claim of an object without parts.
 fn whole<'a>(
-    context: &'a Context,
+    (datasets, terms): (&'a Datasets, &'a ClaimTerms),
     object: &'a ObjectVersion,
     dataset: &'a Dataset,
     source: Option<&'a str>,
     again: bool,
 ) -> FileToClaim<'a> {
-    let (datasets, terms) = (&*context.datasets, &context.terms);
     FileToClaim { object, part: "", parts: &WHOLE, dataset: &dataset.name, source, datasets, terms, again }
 }
 

@@ -22,8 +22,8 @@ That it was done is noted in etl.audit, with login and time; who may not write t
 pub(super) struct DecryptArguments {
     /// The dataset
     dataset: String,
-    /// The key of one row; without it all rows
-    key: Option<String>,
+    /// The key of one row, a value for each of its columns; without it all rows
+    key: Vec<String>,
 }
 
 pub(super) async fn run(settings: &Settings, arguments: DecryptArguments) -> Result<u8> {
@@ -34,12 +34,14 @@ pub(super) async fn run(settings: &Settings, arguments: DecryptArguments) -> Res
         return Err(Error::configuration(format!("dataset {} encrypts no column", dataset.name)));
     }
     let database = Database::new(&settings.database()?)?;
-    let wanted = arguments.key.as_deref().map(|text| dataset.ledger_key(text)).transpose();
-    let wanted = wanted.map_err(Error::configuration)?;
+    let wanted = match &arguments.key[..] {
+        [] => None,
+        values => Some(dataset.ledger_key(values).map_err(Error::configuration)?),
+    };
     let mut rows = pin!(database.encrypted_values(dataset, wanted.as_deref()).await?);
     let mut out = csv::Writer::from_writer(stdout().lock());
     let unwritten = |error| Error::system("write to standard output", error);
-    out.write_record([dataset.key.as_str()].iter().chain(&columns)).map_err(unwritten)?;
+    out.write_record([dataset.key.join(",").as_str()].iter().chain(&columns)).map_err(unwritten)?;
     let mut found = false;
     while let Some((key, values)) = rows.try_next().await? {
         found = true;
@@ -54,7 +56,7 @@ pub(super) async fn run(settings: &Settings, arguments: DecryptArguments) -> Res
         out.write_record(&record).map_err(unwritten)?;
     }
     out.flush().map_err(|error| Error::system("write to standard output", error))?;
-    match &arguments.key {
+    match wanted {
         Some(key) if !found => Err(Error::configuration(format!("{} {key}: no such row in the table", dataset.name))),
         _ => Ok(DONE),
     }

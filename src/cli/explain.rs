@@ -17,12 +17,14 @@ use crate::error::{Error, Result};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  small-etl explain trade T20251222000001")]
+  small-etl explain trade T20251222000001
+  small-etl explain position A1 2025-12-22")]
 pub(super) struct ExplainArguments {
     /// The dataset
     dataset: String,
-    /// The key of the row
-    key: String,
+    /// The key of the row; a value for each of its columns where there are several
+    #[arg(required = true)]
+    key: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,

@@ -151,6 +151,13 @@ impl Column {
             _ => None,
         })
     }
+
+    /// Checks whether a cell is short enough for a key. Longer ones are in no table, and no index of the ledger holds them.
+    #[must_use]
+    pub fn is_short_key(&self, cell: &str) -> bool {
+        const LONGEST: usize = 2700;
+        cell.chars().count() <= self.max_length().map_or(LONGEST, |length| length as usize)
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ use super::calendar::Calendar;
 use super::column::Column;
 use super::expression::{Expression, unknown};
 use super::files::Files;
+use super::limits::LoadLimits;
+use super::row_key;
 use super::rule::{RowRule, Severity};
 use super::source::model::Source;
-use super::types::{self, ColumnType};
+use super::types::ColumnType;
 
 /// A warning where a column differs from one of the row that it refers to.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -26,16 +28,16 @@ pub struct Agreement {
 /// A row of another dataset that must be in its table before this one is written. Until then the row is parked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
-    /// The column here.
-    pub column: String,
-    /// The dataset whose key it holds.
+    /// The columns here, one for each of its key.
+    pub columns: Vec<String>,
+    /// The dataset whose key they hold.
     pub dataset: String,
     /// Its table.
     pub table: String,
-    /// Its key.
-    pub key: String,
-    /// The type of its key.
-    pub key_kind: ColumnType,
+    /// The columns of its key.
+    pub key: Vec<String>,
+    /// The types of those.
+    pub key_kinds: Vec<ColumnType>,
     /// What should agree between the two rows.
     pub agreements: Vec<Agreement>,
 }
@@ -60,17 +62,31 @@ pub struct Statistic {
     pub group_by: Option<String>,
 }
 
+/// The column that a key made of the content of rows is kept in: the last of its dataset.
+pub const CONTENT_KEY: &str = "content_key";
+
+/// A key that is made of the content of rows: a hash of their values, and the number of the copy in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The columns that the hash covers, in the order of their names.
+    pub columns: Vec<String>,
+    /// Whether the rows bring their key, as those of a table do that is checked. Then it is compared with their values.
+    pub is_given: bool,
+}
+
 /// A kind of file: what it holds, what is checked, where it goes.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// Its name.
     pub name: String,
-    /// The table in schema `public`.
+    /// The table in schema `public`, or `SCHEMA.TABLE`.
     pub table: String,
-    /// The column by which rows are upserted.
-    pub key: String,
-    /// The column that tells an older row from a newer one.
-    pub version: String,
+    /// The columns by which rows are upserted.
+    pub key: Vec<String>,
+    /// What the program fills the column of the key from; `None` if files bring it.
+    pub content: Option<Content>,
+    /// The column that tells an older row from a newer one; `None` if the row of the object that arrived later is the newer one.
+    pub version: Option<String>,
     /// A row with a later version is rejected, or it would make every later row of its key stale. `None` without a bound.
     pub latest_version: Option<DateTime<Utc>>,
     /// The columns that are loaded.
@@ -87,6 +103,8 @@ pub struct Dataset {
     pub statistics: Vec<Statistic>,
     /// Whether a file needs a manifest beside it.
     pub manifest: ManifestRule,
+    /// What it says of its loads instead of the settings.
+    pub load: LoadLimits,
     /// When a file of it is due.
     pub expected: Option<Calendar>,
     /// How senders write its files, where that is not the plain form.
@@ -163,19 +181,52 @@ impl Dataset {
         self.files.prefixes().chain(self.sources.iter().flat_map(Source::prefixes))
     }
 
-    /// The type of the key.
+    /// The columns of the key.
     #[must_use]
-    pub fn key_kind(&self) -> ColumnType {
-        // A definition without its key column is refused when it is read.
-        self.column(&self.key).map_or_else(types::text, |column| column.kind.clone())
+    pub fn key_columns(&self) -> Vec<&Column> {
+        // A definition without one of them is refused when it is read.
+        self.key.iter().filter_map(|name| self.column(name)).collect()
     }
 
-    /// A key as the ledger knows it, from a cell or from what Postgres prints.
+    /// A key as the ledger knows it: from a cell for each of its columns, or from one text as the ledger prints it.
     ///
     /// # Errors
     /// A message if no row can have this key.
-    pub fn ledger_key(&self, text: &str) -> Result<String, String> {
-        self.key_kind().key(text).ok_or_else(|| format!("{text:?} is no key of dataset {}", self.name))
+    pub fn ledger_key<T: AsRef<str>>(&self, values: &[T]) -> Result<String, String> {
+        let columns = self.key_columns();
+        let shown = || values.iter().map(|value| format!("{:?}", value.as_ref())).collect::<Vec<_>>().join(" ");
+        let values: Option<Vec<String>> = match values {
+            [text] => row_key::split(text.as_ref(), columns.len()),
+            several => Some(several.iter().map(|value| value.as_ref().to_owned()).collect()),
+        };
+        let wrong = || format!("{} is no key of dataset {}", shown(), self.name);
+        let Some(values) = values.filter(|values| values.len() == columns.len()) else {
+            return Err(format!("{}; give a value for each of {}", wrong(), self.key.join(", ")));
+        };
+        let values: Option<Vec<String>> =
+            columns.iter().zip(&values).map(|(column, text)| column.kind.key(text)).collect();
+        values.map(|values| row_key::joined(values.iter().map(String::as_str))).ok_or_else(wrong)
+    }
+
+    /// The columns that files bring: all but a key that the program makes.
+    #[must_use]
+    pub fn file_columns(&self) -> &[Column] {
+        let made = usize::from(self.content.as_ref().is_some_and(|content| !content.is_given));
+        &self.columns[..self.columns.len() - made]
+    }
+
+    /// The columns that content keys cover, each with what its values are: under another list a row has another key.
+    #[must_use]
+    pub fn content_form(&self) -> Vec<(String, &'static str)> {
+        let covered = self.content.iter().flat_map(|content| &content.columns);
+        covered.filter_map(|name| Some((name.clone(), self.column(name)?.kind.rule()))).collect()
+    }
+
+    /// The same for rows that bring the keys which the program made.
+    #[must_use]
+    pub fn with_given_keys(mut self) -> Self {
+        self.content = self.content.map(|content| Content { is_given: true, ..content });
+        self
     }
 
     /// The columns that are encrypted on their way to the table.

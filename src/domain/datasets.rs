@@ -58,6 +58,15 @@ impl Datasets {
         Ok(Self { version, definitions, all: datasets })
     }
 
+    /// What the content keys of a dataset covered under a definition: names of columns, each with what its values are. Empty if a column
+    /// was its key.
+    ///
+    /// # Errors
+    /// A message with file and line if the definition cannot be read.
+    pub fn content_of(file: &str, text: &str) -> Result<Vec<(String, &'static str)>, String> {
+        read_definition(file, text).map(|dataset| dataset.content_form())
+    }
+
     /// The same set with one definition replaced.
     ///
     /// # Errors

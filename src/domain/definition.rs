@@ -8,26 +8,25 @@ use toml::Spanned;
 use super::calendar::Calendar;
 use super::column::{Column, Constraint};
 use super::column_definition::{ColumnDefinition, read_column, read_options};
-use super::dataset::{Agreement, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Reference, Statistic};
+use super::dataset::{Agreement, CONTENT_KEY, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Reference, Statistic};
 use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
+use super::key_definition::{Names, bound_texts, check_columns, content_key, read_content, read_version};
+use super::limits::LoadLimits;
 use super::rule::{RowRule, Severity};
 use super::source::kind::TargetColumn;
 use super::source::{SourceDefinition, read_sources};
-use super::types::{self, IGNORED, TYPES};
+use super::types::{IGNORED, TYPES};
 use super::violation;
-
-/// Characters of a key. Each is four bytes at the most, and an entry of an index of Postgres has at most 2,704, among them a
-/// dataset's name.
-const LONGEST_KEY: u32 = 660;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Definition {
     name: Spanned<String>,
     table: Spanned<String>,
-    key: Spanned<String>,
+    key: Spanned<Names>,
+    content: Option<Spanned<Vec<Spanned<String>>>>,
     version: Spanned<String>,
     #[serde(default = "no_files")]
     files: Spanned<Vec<String>>,
@@ -43,6 +42,7 @@ struct Definition {
     statistic: Vec<StatisticDefinition>,
     #[serde(default)]
     manifest: ManifestRule,
+    load: Option<Spanned<LoadLimits>>,
     expected: Option<Spanned<String>>,
 }
 
@@ -70,7 +70,8 @@ struct RuleDefinition {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReferenceDefinition {
-    column: Spanned<String>,
+    column: Option<Spanned<Names>>,
+    columns: Option<Spanned<Names>>,
     dataset: Spanned<String>,
     #[serde(default)]
     warn_unless: Vec<Spanned<Agreement>>,
@@ -124,25 +125,24 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
             columns.push(read_column(&source, name, column)?);
         }
     }
-    let refers = definition.reference.as_ref().map(|reference| reference.get_ref().column.get_ref());
-    let indexed = |name: &String| name == definition.key.get_ref() || Some(name) == refers;
-    for column in columns.iter_mut().filter(|column| column.kind.is_text() && indexed(&column.name)) {
-        match column.max_length() {
-            None => column.constraints.push((Constraint::MaxLength(LONGEST_KEY), Severity::Error)),
-            Some(length) if length > LONGEST_KEY => {
-                let message =
-                    format!("max_length of a key is at most {LONGEST_KEY}: an index of Postgres holds no longer ones");
-                return Err(source.error(&definition.key, message));
-            }
-            Some(_) => {}
-        }
+    let refers = match &definition.reference {
+        None => &[][..],
+        Some(reference) => referring(&source, reference)?.get_ref().all(),
+    };
+    for indexed in [definition.key.get_ref().all(), refers] {
+        bound_texts(&source, &definition.key, indexed, &mut columns)?;
     }
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let known = |name: &Spanned<String>| known(&source, name, &names);
-    let key = known(&definition.key)?;
-    let version = known(&definition.version)?;
+    let content = read_content(&source, &definition.key, definition.content.as_ref(), (&columns, &ignored))?;
+    let key = if content.is_some() {
+        vec![CONTENT_KEY.to_owned()]
+    } else {
+        check_columns(&source, &definition.key, &columns)?;
+        definition.key.get_ref().all().to_vec()
+    };
+    let version = read_version(&source, &definition.version, &columns)?;
     for column in &columns {
-        let must_be_required = column.name == key || column.name == version;
+        let must_be_required = key.contains(&column.name) || Some(&column.name) == version.as_ref();
         if must_be_required && !column.required {
             return Err(source
                 .error(&definition.key, format!("column {:?} is key or version and must be required", column.name)));
@@ -151,11 +151,9 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
             let message = format!("column {:?} is key or version and cannot be encrypted", column.name);
             return Err(source.error(&definition.key, message));
         }
-        if column.name == version && !column.kind.can_be_version() {
-            let message = "the version column must have type \"timestamp\", or another that orders rows in time";
-            return Err(source.error(&definition.version, message));
-        }
-        if let Some(why) = column.kind.not_a_key().filter(|_| indexed(&column.name)) {
+        if let Some(why) =
+            column.kind.not_a_key().filter(|_| key.contains(&column.name) || refers.contains(&column.name))
+        {
             let message = format!("column {:?} of type {} cannot be a key: {why}", column.name, column.kind.rule());
             return Err(source.error(&definition.key, message));
         }
@@ -166,7 +164,9 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let reference = match &definition.reference {
         None => None,
         Some(reference) => {
-            Some(read_reference(&source, reference.get_ref(), known(&reference.get_ref().column)?, &names, secret)?)
+            let here = referring(&source, reference)?;
+            check_columns(&source, here, &columns)?;
+            Some(read_reference(&source, reference.get_ref(), here, &names, secret)?)
         }
     };
     if definition.files.get_ref().is_empty() && definition.source.is_empty() {
@@ -187,10 +187,16 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });
+    let load = definition.load.as_ref().map_or(Ok(LoadLimits::default()), |load| {
+        let limits = *load.get_ref();
+        limits.check().map(|()| limits).map_err(|message| source.error(load, message))
+    })?;
+    columns.extend(content.is_some().then(content_key));
     Ok(Dataset {
         name: source.name(&definition.name)?,
-        table: source.name(&definition.table)?,
+        table: source.table_name(&definition.table)?,
         key,
+        content,
         version,
         latest_version: None,
         ignored,
@@ -198,6 +204,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         rules,
         reference,
         manifest: definition.manifest,
+        load,
         expected: expected.transpose()?,
         statistics,
         sources,
@@ -260,24 +267,37 @@ fn read_statistics(
     definitions.iter().map(read).collect()
 }
 
+/// What a reference says of its columns: `column = "…"` or `columns = ["…", "…"]`.
+fn referring<'d>(
+    source: &DefinitionText<'_>,
+    definition: &'d Spanned<ReferenceDefinition>,
+) -> Result<&'d Spanned<Names>, String> {
+    match (&definition.get_ref().column, &definition.get_ref().columns) {
+        (Some(names), None) | (None, Some(names)) => Ok(names),
+        _ => Err(source.error(definition, "a reference names its column, or its columns in a list")),
+    }
+}
+
 fn read_reference(
     source: &DefinitionText<'_>,
     definition: &ReferenceDefinition,
-    column: String,
+    here: &Spanned<Names>,
     names: &[&str],
     secret: impl Fn(&str) -> bool,
 ) -> Result<Reference, String> {
     let agreements: Vec<Agreement> = definition.warn_unless.iter().map(|found| found.get_ref().clone()).collect();
-    let compared = agreements.iter().map(|agreement| &agreement.column).chain([&column]);
+    let columns = here.get_ref().all().to_vec();
+    let compared = agreements.iter().map(|agreement| &agreement.column).chain(&columns);
     if let Some(secret) = compared.into_iter().find(|name| secret(name)) {
         let message = format!("column {secret:?} is encrypted and cannot be compared with another table");
-        return Err(source.error(&definition.column, message));
+        return Err(source.error(here, message));
     }
     if let Some(agreement) = agreements.iter().find(|agreement| !names.contains(&agreement.column.as_str())) {
-        return Err(source.error(&definition.column, unknown("column", &agreement.column, names)));
+        return Err(source.error(here, unknown("column", &agreement.column, names)));
     }
     let dataset = definition.dataset.get_ref().clone();
-    Ok(Reference { column, dataset, table: String::new(), key: String::new(), key_kind: types::text(), agreements })
+    let (table, key, key_kinds) = (String::new(), Vec::new(), Vec::new());
+    Ok(Reference { columns, dataset, table, key, key_kinds, agreements })
 }
 
 /// A reference names a dataset; its table, key and columns are known once all definitions are read.
@@ -302,16 +322,31 @@ pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)
                 return Err(source.error_at(at, unknown("column", &agreement.equals, &columns)));
             }
         }
+        if target.content.is_some() {
+            let message =
+                format!("dataset {:?} has a key that is made of its content; nothing can refer to it", target.name);
+            return Err(source.error_at(at, message));
+        }
         reference.table.clone_from(&target.table);
         reference.key.clone_from(&target.key);
-        reference.key_kind = target.key_kind();
-        let kind = own.iter().find(|column| column.name == reference.column).map(|column| &column.kind);
-        if kind != Some(&reference.key_kind) {
+        reference.key_kinds = target.key_columns().iter().map(|column| column.kind.clone()).collect();
+        let (here, there) = (reference.columns.join(", "), reference.key.join(", "));
+        if reference.columns.len() != reference.key.len() {
             let message = format!(
-                "column {:?} refers to {:?} of dataset {:?}, which has another type",
-                reference.column, reference.key, reference.dataset
+                "the key of dataset {:?} is {there}; name a column for each of its columns, not {here}",
+                target.name
             );
             return Err(source.error_at(at, message));
+        }
+        let kinds = reference.columns.iter().filter_map(|name| own.iter().find(|column| column.name == *name));
+        for ((column, kind), key) in kinds.zip(&reference.key_kinds).zip(&reference.key) {
+            if column.kind != *kind {
+                let message = format!(
+                    "column {:?} refers to {key:?} of dataset {:?}, which has another type",
+                    column.name, reference.dataset
+                );
+                return Err(source.error_at(at, message));
+            }
         }
     }
     Ok(())
@@ -404,7 +439,10 @@ required = true
             assert!(message.starts_with("tick.toml line 4: column \"tick_id\"") && message.contains(why), "{message}");
         }
         let message = error_of(&TICK.replace("version = \"seen_at\"", "version = \"tick_id\""));
-        assert!(message.starts_with("tick.toml line 5: the version column must have type \"timestamp\""), "{message}");
+        assert!(
+            message.starts_with("tick.toml line 5: the version column must have a type that orders rows"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -58,21 +58,34 @@ impl DefinitionText<'_> {
         format!("{} line {line}: {message}", self.file)
     }
 
-    /// Table, key and column names go into SQL as they stand: plain lowercase words only.
+    /// Names of columns and datasets go into SQL as they stand: plain lowercase words only.
     ///
     /// # Errors
     /// What is wrong with the name, with file and line.
     pub(super) fn name(&self, name: &Spanned<String>) -> Result<String, String> {
-        let text = name.get_ref();
-        let plain = text.starts_with(|first: char| first.is_ascii_lowercase())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-            && text.len() <= 40;
-        if plain {
-            return Ok(text.clone());
+        if is_name(name.get_ref()) {
+            return Ok(name.get_ref().clone());
         }
         Err(self.error(
             name,
-            format!("{text:?} is no name; use lowercase letters, digits and _, at most 40, a letter first"),
+            format!("{:?} is no name; use lowercase letters, digits and _, at most 40, a letter first", name.get_ref()),
         ))
     }
+
+    /// A table, perhaps with its schema before it.
+    ///
+    /// # Errors
+    /// What is wrong with the name, with file and line.
+    pub(super) fn table_name(&self, name: &Spanned<String>) -> Result<String, String> {
+        match name.get_ref().split_once('.') {
+            Some((schema, table)) if is_name(schema) && is_name(table) => Ok(name.get_ref().clone()),
+            _ => self.name(name),
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && text.len() <= 40
 }

@@ -23,6 +23,9 @@ pub const JSON: &str = "json";
 /// The rule of a version that lies too far in the future.
 pub const FUTURE: &str = "future";
 
+/// The rule of a row of a table whose content key is not made of its values. Files have no such column.
+pub const CONTENT: &str = "content_key";
+
 /// The rules that come with a file and its key, whatever the columns are.
 pub const OF_EVERY_FILE: &[&str] = &[REQUIRED, UNPRINTABLE, UNIQUE, QUOTING, FIELD_COUNT, JSON, FUTURE];
 

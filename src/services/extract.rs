@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -26,7 +26,7 @@ use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Location, ObjectVersion};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
 pub struct FileExtractor {
@@ -108,6 +108,19 @@ impl Extractor for FileExtractor {
                 let (sequencer, size, modified) = (sequencer.clone(), *size, *modified);
                 Ok(ObjectVersion { bucket, key, version, version_id, size, sequencer, modified, local: false })
             }
+        }
+    }
+
+    async fn written_at(&self, object: &ObjectVersion) -> Result<Option<DateTime<Utc>>> {
+        if object.local || object.modified.is_some() || object.version.is_empty() {
+            return Ok(object.modified);
+        }
+        match self.store.head(&object.bucket, &object.key, object.version_id.as_deref()).await {
+            // What has replaced it was written later.
+            Ok(found) => Ok(found.modified.filter(|_| found.version == object.version)),
+            // Reading it ends in the same way, and says so in the ledger.
+            Err(error) if matches!(error.kind(), ErrorKind::File(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -304,14 +317,14 @@ fn as_csv<'a>(
         )));
     };
     if form == Form::JsonLines {
-        let lines = JsonLines::new(plain, name, &dataset.columns, null).map_err(unreadable)?;
+        let lines = JsonLines::new(plain, name, dataset.file_columns(), null).map_err(unreadable)?;
         let others = Some(lines.others());
         return Ok(AsCsv { plain: Box::new(lines), extra: Vec::new(), others });
     }
     let copy = stage.unnamed_file()?;
     let file = ParquetSource::open(&mut Stoppable(plain, stage), copy, name).map_err(unreadable)?;
     let Columns { extra, .. } = Columns::find(name, &file.names(), dataset, form)?;
-    let rows = file.records(&dataset.columns, null).map_err(unreadable)?;
+    let rows = file.records(dataset.file_columns(), null).map_err(unreadable)?;
     Ok(AsCsv { plain: Box::new(rows), extra, others: None })
 }
 

@@ -79,7 +79,7 @@ impl Columns {
         check_width(place, names.len())?;
         let position = |column: &str| names.iter().position(|name| *name == column);
         let (mut positions, mut missing) = (Vec::new(), Vec::new());
-        for column in &dataset.columns {
+        for column in dataset.file_columns() {
             match position(&column.name) {
                 Some(position) => positions.push(position),
                 None => missing.push(column.name.as_str()),
@@ -90,7 +90,8 @@ impl Columns {
         }
         check_twice(place, names)?;
         let is_extra = |name: &&&str| {
-            let is_declared = dataset.column(name).is_some() || dataset.ignored.iter().any(|column| column == **name);
+            let is_declared = dataset.file_columns().iter().any(|column| column.name == **name)
+                || dataset.ignored.iter().any(|column| column == **name);
             !name.is_empty() && !is_declared && !name.starts_with('_')
         };
         let others = names.iter().filter(is_extra).count();
@@ -133,7 +134,7 @@ pub(super) fn too_long(file: &str, line: i64) -> Error {
 
 /// Names no column of the file, since without every column of the dataset nobody knows whether those are names at all.
 fn lacking(place: &str, names: &[&str], dataset: &Dataset, missing: &[&str], form: Form) -> Error {
-    if missing.len() == dataset.columns.len() {
+    if missing.len() == dataset.file_columns().len() {
         let hint = if form == Form::Csv { "is the header missing? " } else { "" };
         let (dataset, needed) = (&dataset.name, missing.join(", "));
         let message = format!("{place}: none of the columns of dataset {dataset} is named; {hint}it needs {needed}");

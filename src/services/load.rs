@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
+use super::content::number_mended;
 use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
 use super::validate::quoted_name;
 use super::{Deadline, LoadWork, Loader, Loading};
@@ -27,6 +28,9 @@ pub struct PostgresLoader;
 impl Loader for PostgresLoader {
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading> {
         let dataset = work.datasets.get(&work.claim.dataset).map_err(Error::configuration)?;
+        if work.extracted.mends && dataset.content.is_some() {
+            number_mended(database, &work.claim, &work.stage).await?;
+        }
         let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
         let done = match work.claim.attempt {
             1 => HashSet::new(),

@@ -4,6 +4,7 @@
 //! also from outside.
 
 pub mod analyse;
+mod content;
 pub mod deadline;
 pub mod extract;
 mod header;
@@ -90,6 +91,15 @@ pub trait Extractor: Send + Sync {
     /// # Errors
     /// `File(NotFound)` or `File(Forbidden)`, `Connection`.
     async fn identify(&self, location: &Location) -> Result<ObjectVersion>;
+
+    /// When this version of the file was written, if its place says so: where the order of arrival decides between rows, it is asked
+    /// before the file is claimed.
+    ///
+    /// # Errors
+    /// `Connection`, `Configuration`, `System`.
+    async fn written_at(&self, object: &ObjectVersion) -> Result<Option<DateTime<Utc>>> {
+        Ok(object.modified)
+    }
 
     /// The manifests that may be that of this version of the file, which is loaded for the `run`th time after its first one. What is
     /// longer than a megabyte is cut.

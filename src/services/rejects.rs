@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
@@ -15,10 +15,11 @@ use super::validate::{Check, UNIQUE, explain_warnings};
 use super::{Extracted, Form};
 use crate::data_access::csv::fields_of;
 use crate::data_access::duckdb::{Stage, blocking};
+use crate::domain::dataset::CONTENT_KEY;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{
-    BatchNumber, ByteRange, Column, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation,
+    BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation, row_key,
 };
 use crate::error::Result;
 
@@ -28,8 +29,6 @@ pub(super) const RECORDS_AT_ONCE: i32 = 10_000;
 /// More rejects than this fail a file unless the settings say otherwise, and no more bad records of a file that failed are kept:
 /// a sender may break any number of them with a few bytes each.
 pub const MOST_REJECTS: i64 = 1_000_000;
-/// No table takes a longer key.
-const LONGEST_KEY: usize = 2700;
 
 /// Which of the tables of the stage violations are read from.
 #[derive(Clone, Copy, Debug)]
@@ -245,8 +244,13 @@ fn read_violations(
     (first, last): (i64, i64),
 ) -> Result<Vec<Violation>> {
     let table = found.table();
+    // A content key is made while a file is staged, and cannot be read from one record alone.
+    let key = match dataset.content {
+        Some(_) => format!("(select any_value({CONTENT_KEY}) from staged where staged._record = {table}._record)"),
+        None => "null::varchar".to_owned(),
+    };
     let sql = format!(
-        "select _record, _line, _offset, _length, _check::bigint, _detail from {table} \
+        "select _record, _line, _offset, _length, _check::bigint, _detail, {key} from {table} \
          where _record between {first} and {last} order by _record, _check"
     );
     let batches = stage.query(&sql)?;
@@ -267,12 +271,14 @@ fn read_violations(
                 // Of a record that is malformed no cell is told, and there may be millions.
                 let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
                 let fields = if malformed || sent.is_some() { Vec::new() } else { fields_of(&raw) };
-                let key = match &mut sent {
-                    Some(sent) => {
-                        sent.read(&raw, number, lines.value(row));
-                        sent.compute(&dataset.key, stage)?;
-                        sent.key().filter(|key| is_short(key, dataset))
-                    }
+                if let Some(sent) = &mut sent {
+                    sent.read(&raw, number, lines.value(row));
+                    dataset.key.iter().try_for_each(|name| sent.compute(name, stage))?;
+                }
+                let made = rows.column(6).as_string::<i32>();
+                let key = match &sent {
+                    _ if dataset.content.is_some() => (!made.is_null(row)).then(|| made.value(row).to_owned()),
+                    Some(sent) => sent.key(),
                     None => key_of(&fields, dataset, extracted),
                 };
                 present = Some((number, RejectedRecord { fields, key, raw: raw.into() }));
@@ -311,13 +317,15 @@ fn read_violations(
                     (None, violation::FIELD_COUNT, message, None)
                 }
                 Ok(UNIQUE) => {
-                    let value = cell(&dataset.key);
+                    let values: Vec<String> = dataset.key.iter().filter_map(|name| cell(name)).collect();
+                    let value = Some(row_key::joined(values.iter().map(String::as_str)));
                     let shown = quoted(value.as_deref().unwrap_or_default());
                     let message = format!(
                         "{shown} stands again in line {}, which wins as the newer or later; keep one",
                         detail()
                     );
-                    (Some(dataset.key.as_str()), violation::UNIQUE, message, value)
+                    let column = if let [column] = &dataset.key[..] { Some(column.as_str()) } else { None };
+                    (column, violation::UNIQUE, message, value)
                 }
                 Ok(check) if fault_of(check).is_some() => {
                     let fault = fault_of(check).map_or("", RowFault::explain).to_owned();
@@ -364,19 +372,19 @@ struct RejectedRecord {
 
 /// The key of a row, as it would stand in the table, where it is one.
 fn key_of(fields: &[Vec<u8>], dataset: &Dataset, extracted: &Extracted) -> Option<String> {
-    let index = dataset.columns.iter().position(|column| column.name == dataset.key)?;
+    let values = dataset.key.iter().map(|name| key_value(name, fields, dataset, extracted));
+    let values: Vec<String> = values.collect::<Option<_>>()?;
+    Some(row_key::joined(values.iter().map(String::as_str)))
+}
+
+fn key_value(name: &str, fields: &[Vec<u8>], dataset: &Dataset, extracted: &Extracted) -> Option<String> {
+    let index = dataset.columns.iter().position(|column| column.name == name)?;
     let cell = std::str::from_utf8(fields.get(*extracted.positions.get(index)?)?).ok()?;
     let column = &dataset.columns[index];
-    if !is_short(cell, dataset) || dataset.null_values.iter().any(|null| null == cell) {
+    if !column.is_short_key(cell) || dataset.null_values.iter().any(|null| null == cell) {
         return None;
     }
     column.kind.canonical(cell)
-}
-
-/// Whether the key of a row is no longer than the table takes.
-fn is_short(key: &str, dataset: &Dataset) -> bool {
-    let most = dataset.column(&dataset.key).and_then(Column::max_length);
-    key.chars().count() <= most.map_or(LONGEST_KEY, |length| length as usize)
 }
 
 impl RejectedRecord {

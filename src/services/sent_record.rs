@@ -4,10 +4,10 @@ use super::sent::SentFile;
 use super::sent_expressions::Expressions;
 use super::sent_form::cut;
 use crate::data_access::duckdb::Stage;
-use crate::domain::Dataset;
 use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
 use crate::domain::source::fault::Fault;
 use crate::domain::source::row::Row;
+use crate::domain::{Column, Dataset, row_key};
 use crate::error::Error;
 
 /// Reads bad records, one after the other.
@@ -68,8 +68,13 @@ impl<'a> SentRecord<'a> {
 
     /// Its key as the ledger knows it, if it has one.
     pub(super) fn key(&self) -> Option<String> {
-        let key = self.plain(&self.dataset.key)?;
-        self.dataset.key_kind().canonical(&key)
+        let value = |column: &&Column| {
+            let cell = self.plain(&column.name)?;
+            column.kind.canonical(&cell).filter(|_| column.is_short_key(&cell))
+        };
+        let columns = self.dataset.key_columns();
+        let values: Vec<String> = columns.iter().map(value).collect::<Option<_>>()?;
+        Some(row_key::joined(values.iter().map(String::as_str)))
     }
 
     fn index(&self, column: &str) -> Option<usize> {

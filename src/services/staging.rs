@@ -12,12 +12,14 @@ use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 
+use super::content::ContentKeys;
 use super::extract::Form;
 use super::header::Header;
 use super::reading::split_error;
 use super::validate::{CellChecks, UNREADABLE};
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
+use crate::domain::dataset::CONTENT_KEY;
 use crate::domain::source::binding::PlainRow;
 use crate::domain::source::fault::Fault;
 use crate::domain::source::row::Row;
@@ -183,19 +185,35 @@ impl<'a> StagedRows<'a> {
     }
 
     fn send_rows(&mut self) -> Result<()> {
-        let Taken { places, mut good } = self.chunk.take();
-        let mut columns = Vec::new();
+        let Taken { places, mut good, mut unread } = self.chunk.take();
+        let (mut names, mut columns) = (Vec::new(), Vec::new());
         for column in &mut self.chunk.columns {
             let (values, bad) = column.take()?;
             for (row, check) in bad {
                 good[row] = false;
+                unread[row] |= column.is_content;
                 self.broken.push(place_at(&places, row), check, None);
             }
-            columns.push((column.definition.name.as_str(), values));
+            names.push(column.definition.name.as_str());
+            columns.push(values);
             if self.broken.is_full() {
                 send(&self.sender, 1, self.broken.take()?)?;
             }
         }
+        match &self.chunk.content {
+            Some(content) if content.is_given => {
+                for row in content.mismatches(&columns, &unread) {
+                    good[row] = false;
+                    self.broken.push(place_at(&places, row), self.chunk.content_check, None);
+                }
+            }
+            Some(content) => {
+                names.push(CONTENT_KEY);
+                columns.push(Arc::new(content.first_copies(&columns, &unread)));
+            }
+            None => {}
+        }
+        let columns = names.into_iter().zip(columns);
         let warnings: ArrayRef = Arc::new(Int64Array::from_value(0, good.len()));
         let flags = [("_ok", Arc::new(BooleanArray::from(good)) as ArrayRef), ("_warnings", warnings)];
         send(&self.sender, 0, rows(named(places).chain(flags).chain(columns))?)
@@ -212,7 +230,12 @@ struct Chunk<'a> {
     places: Places,
     /// Whether nothing is wrong with each of them so far.
     good: Vec<bool>,
+    /// Whether a cell of which its content key is made is not a value.
+    unread: Vec<bool>,
     columns: Vec<CellColumn<'a>>,
+    content: Option<ContentKeys<'a>>,
+    /// What a row breaks whose given key is not made of its values.
+    content_check: i32,
     bytes: usize,
 }
 
@@ -220,20 +243,27 @@ struct Chunk<'a> {
 struct Taken {
     places: [Int64Array; 4],
     good: Vec<bool>,
+    unread: Vec<bool>,
 }
 
 impl<'a> Chunk<'a> {
     fn new(dataset: &'a Dataset) -> Self {
-        let checks = CellChecks::of(dataset);
-        let columns = dataset.columns.iter().zip(checks);
-        let columns = columns.map(|(column, checks)| CellColumn::new(column, dataset, checks)).collect();
-        Self { places: Places::default(), good: Vec::new(), columns, bytes: 0 }
+        let (checks, content) = (CellChecks::of(dataset), ContentKeys::of(dataset));
+        let content_check = checks.last().and_then(|checks| checks.content).unwrap_or(UNREADABLE);
+        let columns = dataset.file_columns().iter().zip(checks).enumerate();
+        let columns = columns.map(|(place, (column, checks))| {
+            let is_content = content.as_ref().is_some_and(|content| content.covers(place));
+            CellColumn::new(column, dataset, checks, is_content)
+        });
+        let columns = columns.collect();
+        let (good, unread) = (Vec::new(), Vec::new());
+        Self { places: Places::default(), good, unread, columns, content, content_check, bytes: 0 }
     }
 
     fn push(&mut self, place: Place, record: &Record<'_>, positions: &[usize], broken: &mut Broken) {
         self.places.push(place);
         let text = record.text();
-        let mut good = text.is_some() || only_loaded_columns_are_bad(record, positions);
+        let (mut good, mut unread) = (text.is_some() || only_loaded_columns_are_bad(record, positions), false);
         if !good {
             broken.push(place, UNREADABLE, None);
         }
@@ -244,23 +274,27 @@ impl<'a> Chunk<'a> {
             };
             if let Some(check) = column.push(cell) {
                 good = false;
+                unread |= column.leaves_unread(check);
                 broken.push(place, check, None);
             }
         }
         self.good.push(good);
+        self.unread.push(unread);
         self.bytes += record.raw.len();
     }
 
     fn push_plain(&mut self, place: Place, plain: &PlainRow, broken: &mut Broken) {
         self.places.push(place);
-        let mut good = true;
+        let (mut good, mut unread) = (true, false);
         for (index, column) in self.columns.iter_mut().enumerate() {
             if let Some(check) = column.push_plain(plain.value(index)) {
                 good = false;
+                unread |= column.leaves_unread(check);
                 broken.push(place, check, None);
             }
         }
         self.good.push(good);
+        self.unread.push(unread);
         self.bytes += place.length();
     }
 
@@ -270,7 +304,8 @@ impl<'a> Chunk<'a> {
 
     fn take(&mut self) -> Taken {
         self.bytes = 0;
-        Taken { places: self.places.take(), good: std::mem::take(&mut self.good) }
+        let (good, unread) = (std::mem::take(&mut self.good), std::mem::take(&mut self.unread));
+        Taken { places: self.places.take(), good, unread }
     }
 }
 
@@ -281,17 +316,24 @@ struct CellColumn<'a> {
     max_length: Option<usize>,
     /// Of the version: the latest that a row may have, and the check that a later one breaks.
     latest: Option<(DateTime<Utc>, i32)>,
+    /// Whether a content key is made of it.
+    is_content: bool,
     checks: CellChecks,
     cells: StringBuilder,
     sum: Option<Sum>,
 }
 
 impl<'a> CellColumn<'a> {
-    fn new(definition: &'a Column, dataset: &'a Dataset, checks: CellChecks) -> Self {
+    fn new(definition: &'a Column, dataset: &'a Dataset, checks: CellChecks, is_content: bool) -> Self {
         let max_length = definition.max_length().map(|length| length as usize);
         let latest = dataset.latest_version.zip(checks.future);
         let (null_values, sum) = (&dataset.null_values, definition.kind.digits().map(Sum::of));
-        Self { definition, null_values, max_length, latest, checks, cells: StringBuilder::new(), sum }
+        Self { definition, null_values, max_length, latest, is_content, checks, cells: StringBuilder::new(), sum }
+    }
+
+    /// Whether it is not known of which value a content key is to be made, since the cell breaks this check.
+    fn leaves_unread(&self, check: i32) -> bool {
+        self.is_content && self.checks.required != Some(check)
     }
 
     /// Takes a cell, or `None` if its bytes are not text; returns the check that it breaks before it is read.

@@ -47,7 +47,7 @@ impl KafkaSource {
     }
 
     fn columns(&self, dataset: &Dataset) -> Vec<String> {
-        let own = || dataset.columns.iter().map(|column| column.name.clone()).collect();
+        let own = || dataset.file_columns().iter().map(|column| column.name.clone()).collect();
         self.columns.clone().unwrap_or_else(own)
     }
 }
@@ -80,7 +80,7 @@ impl Source for KafkaSource {
 
     fn check(&self, dataset: &Dataset) -> Result<()> {
         let columns = self.columns(dataset);
-        match dataset.columns.iter().find(|column| !columns.contains(&column.name)) {
+        match dataset.file_columns().iter().find(|column| !columns.contains(&column.name)) {
             None => Ok(()),
             Some(column) => Err(Error::configuration(format!(
                 "extractor kafka: columns lacks {}, which dataset {} needs",

@@ -10,11 +10,13 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 
 use super::analyse::statistics_query;
+use super::content::{ANY_COPY, number_copies};
 use super::sent_expressions::Expressions;
 use super::staging::create_tables;
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::column::{Column, Constraint, Literal};
+use crate::domain::dataset::CONTENT_KEY;
 use crate::domain::expression::Expression;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{ColumnType, Dataset, RowRule, Severity};
@@ -55,7 +57,8 @@ fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
     create_tables(dataset, stage)?;
     let statements = [find_violations(&Check::all(dataset), true), count_warnings(&Check::all(dataset))];
     let fixed = [MARK.to_owned(), any_duplicate(dataset), find_losers(dataset), explain_warnings(dataset)];
-    for statement in statements.into_iter().flatten().chain(fixed) {
+    let numbered = dataset.content.is_some().then(number_copies);
+    for statement in statements.into_iter().flatten().chain(fixed).chain(numbered) {
         stage.try_statement(&statement).map_err(|message| {
             Error::configuration(format!("dataset {}: a rule or pattern is wrong: {message}", dataset.name))
         })?;
@@ -94,7 +97,12 @@ fn validate(dataset: &Dataset, stage: &Stage) -> Result<()> {
 }
 
 fn settle_staged(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
-    if stage.query(&any_duplicate(dataset))?.iter().any(|rows| rows.num_rows() > 0) {
+    let is_there_any = |query: &str| Ok::<_, Error>(stage.query(query)?.iter().any(|rows| rows.num_rows() > 0));
+    if dataset.content.as_ref().is_some_and(|content| !content.is_given) {
+        if is_there_any(ANY_COPY)? {
+            stage.execute(&number_copies())?;
+        }
+    } else if is_there_any(&any_duplicate(dataset))? {
         stage.create_table("loser", &format!("as {}", find_losers(dataset)))?;
         stage.execute(&format!(
             "insert into violation select _record, _line, _offset, _length, {UNIQUE}, _winner from loser"
@@ -130,6 +138,7 @@ enum CheckKind<'a> {
     Unprintable,
     Type(&'a ColumnType),
     Future,
+    Content,
     Constraint(&'a Constraint),
     Row(&'a RowRule),
 }
@@ -139,14 +148,22 @@ impl<'a> Check<'a> {
     pub(super) fn all(dataset: &'a Dataset) -> Vec<Self> {
         let record = Self { column: None, severity: Severity::Error, violated: None, kind: CheckKind::Unreadable };
         let sent = !dataset.sources.is_empty();
-        let columns = dataset.columns.iter().flat_map(|column| {
+        let is_version = |column: &Column| Some(&column.name) == dataset.version.as_ref();
+        let columns = dataset.file_columns().iter().flat_map(move |column| {
             let form = sent.then(|| Self {
                 column: Some(&column.name),
                 severity: Severity::Error,
                 violated: None,
                 kind: CheckKind::Form,
             });
-            form.into_iter().chain(Self::of_column(column, column.name == dataset.version))
+            form.into_iter().chain(Self::of_column(column, is_version(column)))
+        });
+        let given = dataset.content.iter().filter(|content| content.is_given);
+        let given = given.map(|_| Self {
+            column: Some(CONTENT_KEY),
+            severity: Severity::Error,
+            violated: None,
+            kind: CheckKind::Content,
         });
         let rules = dataset.rules.iter().map(|rule| Self {
             column: Some(&rule.column),
@@ -154,7 +171,7 @@ impl<'a> Check<'a> {
             violated: rule.check.as_ref().map(|check| row_rule_violated(rule, check, dataset)),
             kind: CheckKind::Row(rule),
         });
-        std::iter::once(record).chain(columns).chain(rules).collect()
+        std::iter::once(record).chain(columns).chain(given).chain(rules).collect()
     }
 
     fn of_column(column: &'a Column, is_version: bool) -> Vec<Self> {
@@ -195,6 +212,7 @@ impl<'a> Check<'a> {
             CheckKind::Unprintable | CheckKind::Unreadable => violation::UNPRINTABLE,
             CheckKind::Type(kind) => kind.rule(),
             CheckKind::Future => violation::FUTURE,
+            CheckKind::Content => violation::CONTENT,
             CheckKind::Constraint(constraint) => constraint.rule(),
             CheckKind::Row(rule) => &rule.id,
         }
@@ -218,6 +236,10 @@ impl<'a> Check<'a> {
                  stale; correct it at its source",
                 quoted(cell)
             ),
+            CheckKind::Content => {
+                "the key is not made of the row's values, which somebody has changed; bring the row back, or delete it"
+                    .into()
+            }
             CheckKind::Constraint(constraint) => constraint.explain(cell),
             CheckKind::Row(rule) => rule.message.clone(),
         }
@@ -236,6 +258,8 @@ pub(super) struct CellChecks {
     pub(super) kind: i32,
     /// It is a version that is too late.
     pub(super) future: Option<i32>,
+    /// It is a content key that is not made of the row's values.
+    pub(super) content: Option<i32>,
 }
 
 impl CellChecks {
@@ -253,8 +277,9 @@ impl CellChecks {
             // There is one for every column.
             kind: place(column, |kind| matches!(kind, CheckKind::Type(_))).unwrap_or(UNREADABLE),
             future: place(column, |kind| matches!(kind, CheckKind::Future)),
+            content: place(column, |kind| matches!(kind, CheckKind::Content)),
         };
-        dataset.columns.iter().map(of_column).collect()
+        dataset.file_columns().iter().map(of_column).collect()
     }
 }
 
@@ -352,21 +377,27 @@ pub(super) fn explain_warnings(dataset: &Dataset) -> String {
     )
 }
 
+fn key_list(dataset: &Dataset) -> String {
+    dataset.key.iter().map(|name| quoted_name(name)).collect::<Vec<_>>().join(", ")
+}
+
 /// A row where two good rows have one key.
 fn any_duplicate(dataset: &Dataset) -> String {
-    let key = quoted_name(&dataset.key);
+    let key = key_list(dataset);
     format!("select 1 from staged where _ok group by {key} having count(*) > 1 limit 1")
 }
 
-/// Of the good rows with one key the latest version wins, then the later record. The others lose to it.
+/// Of the good rows with one key the latest version wins, if there is a version, then the later record. The others lose to it.
 fn find_losers(dataset: &Dataset) -> String {
-    let (key, version) = (quoted_name(&dataset.key), quoted_name(&dataset.version));
+    let key = key_list(dataset);
+    let newest =
+        dataset.version.as_ref().map_or_else(String::new, |version| format!("{} desc, ", quoted_name(version)));
     format!(
         "select _record, _line, _offset, _length, _winner from ( \
              select _record, _line, _offset, _length, \
                  first_value(_line) over _same_key as _winner, row_number() over _same_key as _rank from staged \
-             where _ok and {key} in (select {key} from staged where _ok group by {key} having count(*) > 1) \
-             window _same_key as (partition by {key} order by {version} desc, _record desc) \
+             where _ok and ({key}) in (select {key} from staged where _ok group by {key} having count(*) > 1) \
+             window _same_key as (partition by {key} order by {newest}_record desc) \
          ) where _rank > 1"
     )
 }

@@ -3,7 +3,8 @@
 //! The model is small, since the end does not depend on the order of events: of all rows with one key the newest wins, and
 //! of those with the same time the one of the load that was claimed last, but for versions of one object that are claimed the
 //! other way round. Times and values are few, so that rows tie, and are the same, all the time. In every second round
-//! the bucket keeps versions, whose events come in any order. `make torture` runs it for longer.
+//! the bucket keeps versions, whose events come in any order, and in every second pair of rounds no time of a row counts, only when its
+//! object arrived. `make torture` runs it for longer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,6 +20,7 @@ use small_etl::pipeline::{self, Request};
 use small_etl::services::Deadline;
 use tokio::task::JoinSet;
 
+use crate::support::Scratch;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::{Fault, Proxy, Which};
 use crate::support::s3::{ReadFault, S3Server};
@@ -86,12 +88,12 @@ impl Content {
         text
     }
 
-    /// The records that are accepted, from 1: good ones, and of those with one key the newest, then the last.
-    fn accepted(&self) -> BTreeMap<usize, &Row> {
+    /// The records that are accepted, from 1: good ones, and of those with one key the newest, if there is one, then the last.
+    fn accepted(&self, by_arrival: bool) -> BTreeMap<usize, &Row> {
         let mut winners: BTreeMap<usize, (u32, usize)> = BTreeMap::new();
         for (index, row) in self.rows.iter().enumerate().filter(|(_, row)| !row.broken) {
             let best = winners.entry(row.key).or_default();
-            *best = (*best).max((row.minute, index + 1));
+            *best = (*best).max((if by_arrival { 0 } else { row.minute }, index + 1));
         }
         winners.into_values().map(|(_, record)| (record, &self.rows[record - 1])).collect()
     }
@@ -177,6 +179,8 @@ struct Round {
     /// What is to be delivered: keys, and where the bucket keeps versions, each of them.
     requests: Vec<Request>,
     keeps_versions: bool,
+    /// Whether the order of arrival decides between rows, and not their times.
+    by_arrival: bool,
     /// Whether a server is away on purpose.
     restarting: Arc<AtomicBool>,
     rewrites: u64,
@@ -186,15 +190,20 @@ struct Round {
 struct Load {
     id: i64,
     key: String,
-    /// Where it stands among all loads: of two rows with one time that of the higher one stays.
-    rank: (i64, String, i64),
+    /// Where it stands among all loads: of two rows with one time that of the higher one stays. When its object arrived, the load that
+    /// it stands at, the place of its version among those of the object, and its number.
+    rank: (i64, i64, String, i64),
 }
 
 impl Round {
     async fn run(seed: u64, postgres: Arc<Postgres>, s3: Arc<S3Server>) -> Found {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let batch_size = [5, 20, 60].choose(&mut random).unwrap().to_string();
-        let settings = [("LOAD__BATCH_SIZE", batch_size.as_str()), ("LOAD__LEASE_SECONDS", "1")];
+        let mut settings = vec![("LOAD__BATCH_SIZE", batch_size.as_str()), ("LOAD__LEASE_SECONDS", "1")];
+        let (by_arrival, folder) = (seed % 4 >= 2, arrival_definitions());
+        if by_arrival {
+            settings.push(("DATASETS__PATH", folder.path().to_str().unwrap()));
+        }
         let mut world = World::on_servers(&postgres, s3, &settings).await;
         let keeps_versions = seed.is_multiple_of(2);
         if keeps_versions {
@@ -205,7 +214,8 @@ impl Round {
         world.slow_down(0.05).await;
         let proxy = Arc::new(world.proxy());
         let (versions, requests, restarting) = (BTreeMap::new(), Vec::new(), Arc::default());
-        let mut round = Self { world, proxy, postgres, versions, requests, keeps_versions, restarting, rewrites: 0 };
+        let mut round =
+            Self { world, proxy, postgres, versions, requests, keeps_versions, by_arrival, restarting, rewrites: 0 };
         for number in 0..random.random_range(3..8) {
             let trades = random.random();
             let key = format!("incoming/{}/{number}.csv", if trades { "trades" } else { "assets" });
@@ -409,28 +419,29 @@ impl Round {
     }
 
     /// The order of the loads. A version that was claimed after a newer one of its object stands right before that.
-    fn ranked(&self, claimed: Vec<(i64, String, String)>) -> Vec<(Load, &Content)> {
+    fn ranked(&self, claimed: Vec<(i64, String, String, i64)>) -> Vec<(Load, &Content)> {
         let mut loads: Vec<(Load, &Content)> = Vec::new();
-        for (id, key, version) in claimed {
+        for (id, key, version, arrival) in claimed {
             let Version { content, sequencer } = &self.versions[&(key.clone(), version)];
             let sequencer = sequencer.clone().unwrap_or_default();
-            let newer = loads.iter().filter(|(load, _)| load.key == key && load.rank.1 > sequencer);
-            let place = newer.map(|(load, _)| load.rank.0).min().unwrap_or(id);
-            loads.push((Load { id, key, rank: (place, sequencer, id) }, content));
+            let newer = loads.iter().filter(|(load, _)| load.key == key && load.rank.2 > sequencer);
+            let place = newer.map(|(load, _)| load.rank.1).min().unwrap_or(id);
+            loads.push((Load { id, key, rank: (arrival, place, sequencer, id) }, content));
         }
         loads
     }
 
     async fn check(&self) -> Found {
         let mut found = Found { rewrites: self.rewrites, ..Found::default() };
-        let mut best: [Best<'_>; 2] = Default::default();
+        let by_arrival = self.by_arrival;
+        let mut best = [(); 2].map(|()| Best { by_arrival, rows: BTreeMap::new() });
         let mut committed: Vec<(&Load, usize, &Row)> = Vec::new();
         let mut bad_rows: Vec<(i64, usize, &Row, bool)> = Vec::new();
         let mut good_rows: Vec<(i64, &Row, bool)> = Vec::new();
-        let claimed = self.world.query("select id, key, version from etl.load order by id").await;
+        let claimed = self.world.query("select id, key, version, coalesce(arrival, 0) from etl.load order by id").await;
         let claimed = claimed.lines().map(|line| {
-            let [id, key, version] = line.split(" | ").collect::<Vec<_>>().try_into().unwrap();
-            (id.parse().unwrap(), key.to_owned(), version.to_owned())
+            let [id, key, version, arrival] = line.split(" | ").collect::<Vec<_>>().try_into().unwrap();
+            (id.parse().unwrap(), key.to_owned(), version.to_owned(), arrival.parse().unwrap())
         });
         let loads = self.ranked(claimed.collect());
         for (load, content) in &loads {
@@ -438,9 +449,10 @@ impl Round {
             let ended = format!("select state, read, rejected, late from etl.load where id = {id}");
             let ended = self.world.query(&ended).await;
             let [state, read, rejected, late] = ended.split(" | ").collect::<Vec<_>>().try_into().unwrap();
-            assert_eq!(late == "t", load.rank.0 < id, "load {id}: late");
-            found.late += u64::from(load.rank.0 < id);
-            let accepted = content.accepted();
+            assert_eq!(late == "t", load.rank.1 < id, "load {id}: late");
+            assert_eq!(load.rank.0 > 0, self.by_arrival, "load {id}: arrival");
+            found.late += u64::from(load.rank.1 < id);
+            let accepted = content.accepted(self.by_arrival);
             let done: BTreeSet<usize> = self.records_done(id).await;
             if state == "loaded" {
                 assert_eq!(done.len(), content.rows.len(), "load {id}: batches");
@@ -465,13 +477,13 @@ impl Round {
         let [accounts, trades] = &mut best;
         let mut waiting = Vec::new();
         for (load, record, row) in committed {
-            if accounts.0.contains_key(&row.account) {
+            if accounts.rows.contains_key(&row.account) {
                 trades.take(load, row, &mut found);
             } else {
                 waiting.push(format!("{} | {record}", load.id));
             }
         }
-        good_rows.retain(|(_, row, trades)| !trades || accounts.0.contains_key(&row.account));
+        good_rows.retain(|(_, row, trades)| !trades || accounts.rows.contains_key(&row.account));
         found.doubtful = self.check_states(&bad_rows, &good_rows).await;
         let minute = "extract(minute from updated_at)::int";
         let sql = format!("select substr(account_id, 2)::int, {minute}, cash::int from asset order by 1");
@@ -520,6 +532,19 @@ impl Round {
     }
 }
 
+/// The datasets, where the order of arrival decides between rows.
+fn arrival_definitions() -> Scratch {
+    let folder = Scratch::new("torture");
+    for (name, text) in
+        [("asset", include_str!("../../datasets/asset.toml")), ("trade", include_str!("../../datasets/trade.toml"))]
+    {
+        let text = text.replace("version = \"updated_at\"", "version = \"arrival\"");
+        assert!(text.contains("\"arrival\""));
+        std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+    }
+    folder
+}
+
 /// Stops a server for a moment, unless somebody does.
 fn restart(postgres: &Postgres, restarting: &AtomicBool) {
     if !restarting.swap(true, Ordering::Relaxed) {
@@ -531,26 +556,29 @@ fn restart(postgres: &Postgres, restarting: &AtomicBool) {
 }
 
 /// The rows that stay, by key.
-#[derive(Default)]
-struct Best<'a>(BTreeMap<usize, (&'a Load, &'a Row)>);
+struct Best<'a> {
+    by_arrival: bool,
+    rows: BTreeMap<usize, (&'a Load, &'a Row)>,
+}
 
 impl<'a> Best<'a> {
     fn take(&mut self, load: &'a Load, row: &'a Row, found: &mut Found) {
-        let Some((best, present)) = self.0.get(&row.key).copied() else {
-            self.0.insert(row.key, (load, row));
+        let Some((best, present)) = self.rows.get(&row.key).copied() else {
+            self.rows.insert(row.key, (load, row));
             return;
         };
-        let is_same = (present.value, present.account) == (row.value, row.account);
-        let ties = present.minute == row.minute;
+        let is_same = (present.value, present.account, present.minute) == (row.value, row.account, row.minute);
+        let ties = self.by_arrival || present.minute == row.minute;
         found.equal += u64::from(ties && is_same);
         found.ties += u64::from(ties && !is_same);
-        if (present.minute, &best.rank) < (row.minute, &load.rank) {
-            self.0.insert(row.key, (load, row));
+        let minute = |row: &Row| if self.by_arrival { 0 } else { row.minute };
+        if (minute(present), &best.rank) < (minute(row), &load.rank) {
+            self.rows.insert(row.key, (load, row));
         }
     }
 
     fn lines(&self, rest: impl Fn(&Row) -> String) -> String {
-        let lines = self.0.values().map(|(_, row)| format!("{} | {} | {}", row.key, row.minute, rest(row)));
+        let lines = self.rows.values().map(|(_, row)| format!("{} | {} | {}", row.key, row.minute, rest(row)));
         lines.collect::<Vec<_>>().join("\n")
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio_postgres::Transaction;
+use tokio_postgres::{Row, Transaction};
 
 use super::{Database, query_error};
-use crate::domain::{Datasets, LoadId, ObjectVersion};
+use crate::domain::{Dataset, Datasets, LoadId, LoadLimits, ObjectVersion};
 use crate::error::Result;
 
 /// What a first claim freezes for the whole life of a load.
@@ -26,6 +26,18 @@ pub struct ClaimTerms {
 }
 
 impl ClaimTerms {
+    /// The same where a dataset does not say otherwise.
+    #[must_use]
+    pub fn of(&self, dataset: &Dataset) -> Self {
+        let LoadLimits { batch_size, max_rejects, max_reject_rate } = dataset.load;
+        Self {
+            batch_size: batch_size.unwrap_or(self.batch_size),
+            max_rejects: max_rejects.or(self.max_rejects),
+            max_reject_rate: max_reject_rate.or(self.max_reject_rate),
+            ..self.clone()
+        }
+    }
+
     /// The latest version that a row may have in a file that was first claimed then.
     #[must_use]
     pub fn latest_version(&self, claimed_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -88,7 +100,7 @@ pub struct Claim {
     /// Whether the object has had another content since, and then this one again: once the load has ended, that is to be a load of
     /// its own.
     pub returned: bool,
-    /// Whether a newer version of its object was claimed before.
+    /// Whether loads that were claimed before may have a higher rank, such as that of a newer version of its object.
     pub late: bool,
     /// What has a lower tick was committed before it was claimed, or before the load that it precedes.
     pub(super) since: i64,
@@ -168,6 +180,7 @@ impl Database {
             pg_advisory_xact_lock(hashtextextended('etl.load ' || $3, 0))";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
         transaction.execute(&alone, &[&object.bucket, &object.key.as_str(), &dataset]).await.map_err(failed)?;
+        let by_arrival = datasets.get(dataset).is_ok_and(|dataset| dataset.version.is_none());
         let insert = transaction.prepare_cached(include_str!("claim.sql")).await.map_err(failed)?;
         let inserted = transaction
             .query_opt(
@@ -192,6 +205,7 @@ impl Database {
                     &part,
                     &parts,
                     &source,
+                    &by_arrival,
                 ],
             )
             .await
@@ -211,7 +225,7 @@ impl Database {
                 dataset_version: datasets.version().to_owned(),
                 terms: terms.clone(),
                 returned: false,
-                late: row.get("late"),
+                late: is_late(&row),
                 since: row.get("since"),
             }),
             None => claim_again(&transaction, token, file).await.map_err(failed)?,
@@ -223,6 +237,11 @@ impl Database {
 
 fn seconds(time: Option<Duration>) -> Option<i64> {
     time.and_then(|time| i64::try_from(time.as_secs()).ok())
+}
+
+/// Whether loads that were claimed before may have a higher rank.
+fn is_late(row: &Row) -> bool {
+    row.get("late") || row.get::<_, i64>("since") < row.get("claimed_tick")
 }
 
 /// There is a row already: it is finished, or held, or free to be taken over, or this very claim's.
@@ -277,8 +296,7 @@ async fn claim_again(
              where id = $1 \
              returning run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
                  source, dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
-                 case when precedes is null then claimed_tick else coalesce(( \
-                     select n.claimed_tick from etl.load n where n.id = l.precedes), 0) end as since",
+                 etl.since(l) as since, claimed_tick",
             &[&load_id.0, &terms.lease.as_secs_f64(), &token.0, &ours],
         )
         .await?;
@@ -304,7 +322,7 @@ async fn claim_again(
             lease: terms.lease,
         },
         returned,
-        late: row.get("late"),
+        late: is_late(&row),
         since: row.get("since"),
     }))
 }

@@ -3,9 +3,11 @@
 --
 -- $1 bucket, $2 key, $3 version, $4 sequencer, $5 dataset, $6 version of the definitions, $7 size, $8 batch size, $9 most rejects,
 -- $10 greatest share of rejects, $11 seconds of the lease, $12 again, $13 token, $14 version id, $15 when it was written,
--- $16 seconds in the future, $17 part, $18 all parts of the object, $19 source
+-- $16 seconds in the future, $17 part, $18 all parts of the object, $19 source, $20 whether the order of arrival tells the newer one of two
+-- rows
 with known as (
-    select version, part, run, finished_at is not null as finished, sequencer, modified_at, coalesce(precedes, id) as place
+    select version, part, run, finished_at is not null as finished, sequencer, modified_at, coalesce(precedes, id) as place,
+        arrival, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key
     from etl.load where bucket = $1 and key = $2
 ), last as (
     select l.*, coalesce($14, 'null') = 'null' and exists (
@@ -22,17 +24,27 @@ with known as (
     from own left join known on version <> $3 and (known.sequencer like '#%') = (own.sequencer like '#%')
         and rpad(lower(known.sequencer), 64, '0') collate "C" > rpad(lower(own.sequencer), 64, '0') collate "C"
     group by own.sequencer
+), arrived as (
+    -- In microseconds since 1970: when the object was written, to the second, as S3 tells it; now, where that is not known. What
+    -- orders the versions of its key takes precedence. A dataset that was ordered by arrival before goes on above all loads from then.
+    select case when $20 then greatest(0, least(min(known.arrival) filter (where known.place_in_key > own.place_in_key),
+            greatest(max(known.arrival) filter (where known.place_in_key < own.place_in_key), least(clock.written, clock.now))))
+        else (select max(arrival) from etl.load where dataset = $5 and arrival is not null) end as arrival
+    from (select sequencer, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key from own) own
+        cross join (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now,
+            floor(extract(epoch from $15::timestamptz))::bigint * 1000000 as written) clock
+        left join known on known.version <> $3 and (known.sequencer like '#%') = (own.sequencer like '#%')
+    group by clock.written, clock.now
 )
 insert into etl.load as mine (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects,
     max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late, modified_at, max_future_seconds,
-    source, precedes, part, parts)
+    source, arrival, precedes, part, parts)
 select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned))::integer, 0), own.sequencer, $5, $6, $7, $8, $9,
     $10, $13, clock_timestamp() + make_interval(secs => $11), $14, 1, newer.late, $15, $16, $19,
+    arrived.arrival,
     case when newer.late then coalesce(newer.place,
         (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) end,
     $17, $18
-from own cross join newer left join last on true
+from own cross join newer cross join arrived left join last on true
 on conflict (bucket, key, version, part, run) do nothing
-returning id, run, started_at, late,
-    case when precedes is null then claimed_tick
-        else coalesce((select n.claimed_tick from etl.load n where n.id = mine.precedes), 0) end as since
+returning id, run, started_at, late, etl.since(mine) as since, claimed_tick

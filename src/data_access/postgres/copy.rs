@@ -12,7 +12,7 @@ use tokio_postgres::{Error as PostgresError, Statement, Transaction};
 
 use super::encode::{encoded as plain, encrypted, keys};
 use crate::data_access::cipher::Cipher;
-use crate::domain::Dataset;
+use crate::domain::{Column, Dataset};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Signature, flags, and the length of an extension that is not there.
@@ -52,14 +52,14 @@ impl CopyRows {
     /// `System` for a value that Postgres does not know.
     pub fn encode(dataset: &Dataset, cipher: Option<&Cipher>, chunk: &[RecordBatch]) -> Result<Self> {
         let columns = i16::try_from(dataset.columns.len()).unwrap_or(i16::MAX);
-        let key_at = dataset.columns.iter().position(|column| column.name == dataset.key).unwrap_or_default();
+        let is_key = |column: &Column| dataset.key.contains(&column.name);
         let mut encoded = Self { columns, fields: Vec::new(), rows: Vec::new() };
         for rows in chunk {
             let (places, values) = rows.columns().split_at_checked(PLACE.into()).unwrap_or_default();
             let place = |at: usize| places.get(at).and_then(|place| place.as_primitive_opt());
             let places = place(0).zip(place(1)).filter(|_| values.len() == dataset.columns.len());
             let places = places.ok_or_else(|| Error::new(ErrorKind::System, "rows to copy lack a column"))?;
-            let keys = keys(&dataset.columns[key_at], &values[key_at])?;
+            let keys = keys(dataset.columns.iter().zip(values).filter(|(column, _)| is_key(column)), &dataset.key)?;
             let columns = dataset.columns.iter().zip(values).map(|(column, values)| match cipher {
                 Some(cipher) if column.encrypt => encrypted(dataset, column, values, &keys, cipher),
                 _ => plain(column, values),

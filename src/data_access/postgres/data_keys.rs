@@ -9,11 +9,12 @@ use secrecy::ExposeSecret;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::upsert::quoted;
+use super::key::Key;
+use super::upsert::{quoted, table_name};
 use super::{Database, query_error};
 use crate::data_access::cipher::{Cipher, Place, data_key_of};
 use crate::data_access::kms::{new_data_key, open_data_key};
-use crate::domain::{Dataset, LoadId, RecordNumber, Violation};
+use crate::domain::{ColumnType, Dataset, LoadId, RecordNumber, Violation, row_key};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A data key as it is kept, wrapped by a key of KMS.
@@ -144,22 +145,33 @@ impl Database {
         let noted = "insert into etl.audit (action, detail) values ('values decrypted', \
             jsonb_build_object('dataset', $1::text, 'key', $2::text, 'columns', $3::text[]))";
         connection.execute(noted, &[&dataset.name, &key, &columns]).await.map_err(failed)?;
-        let (own, kind) = (quoted(&dataset.key), dataset.key_kind());
-        let list = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
+        let own = Key::of(dataset);
+        let kinds: Vec<ColumnType> = dataset.key_columns().iter().map(|column| column.kind.clone()).collect();
+        let cells = dataset.key.iter().zip(&kinds).map(|(name, kind)| kind.export(&quoted(name)));
+        let list: Vec<String> = cells.chain(columns.iter().map(|column| quoted(column))).collect();
         let statement = format!(
-            "select {}, {list} from public.{} where $1::text is null or {own} = $1::text::{} order by {own}",
-            kind.export(&own),
-            quoted(&dataset.table),
-            kind.table_type(),
+            "select {} from {} where $1::text is null or {} order by {}",
+            list.join(", "),
+            table_name(&dataset.table),
+            own.is_text(1),
+            own.list(""),
         );
-        let rows = connection.query_raw(&statement, [key]).await.map_err(failed)?;
+        let parameters: Vec<Option<String>> = match key {
+            Some(key) => row_key::split(key, own.len()).unwrap_or_default().into_iter().map(Some).collect(),
+            None => vec![None; own.len()],
+        };
+        let rows = connection.query_raw(&statement, &parameters).await.map_err(failed)?;
         let width = columns.len();
         Ok(rows.map_err(failed).map_ok(move |row| {
             let _ = &connection;
             // A column that is wider than the dataset's prints a key otherwise than the ledger knows it.
-            let cell: String = row.get(0);
-            let key = kind.canonical(&cell).unwrap_or(cell);
-            (key, (1..=width).map(|index| row.get(index)).collect())
+            let stored = kinds.iter().enumerate().map(|(index, kind)| {
+                let cell: String = row.get(index);
+                kind.canonical(&cell).unwrap_or(cell)
+            });
+            let stored: Vec<String> = stored.collect();
+            let key = row_key::joined(stored.iter().map(String::as_str));
+            (key, (kinds.len()..kinds.len() + width).map(|index| row.get(index)).collect())
         }))
     }
 }

@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, StringArray};
 
 use crate::data_access::cipher::{Cipher, Place};
-use crate::domain::{Column, Dataset};
+use crate::domain::{Column, Dataset, row_key};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The Postgres type in which a column is copied.
@@ -40,10 +40,24 @@ pub(super) fn encrypted(
     Ok(stored.finish())
 }
 
-/// The values of a column as the ledger knows keys.
-pub(super) fn keys(column: &Column, values: &ArrayRef) -> Result<StringArray> {
-    check(column, values)?;
-    Ok(column.kind.print_stored(values))
+/// Keys as the ledger knows them, of columns with these names.
+pub(super) fn keys<'c>(
+    columns: impl Iterator<Item = (&'c Column, &'c ArrayRef)>,
+    names: &[String],
+) -> Result<StringArray> {
+    let mut printed = Vec::new();
+    for (column, values) in columns {
+        check(column, values)?;
+        let place = names.iter().position(|name| *name == column.name).unwrap_or_default();
+        printed.push((place, column.kind.print_stored(values)));
+    }
+    if let [_] = printed[..] {
+        return Ok(printed.swap_remove(0).1);
+    }
+    printed.sort_unstable_by_key(|(place, _)| *place);
+    let rows = printed.first().map_or(0, |(_, values)| values.len());
+    let key = |row: usize| row_key::joined(printed.iter().map(|(_, values)| values.value(row)));
+    Ok((0..rows).map(|row| Some(key(row))).collect())
 }
 
 fn check(column: &Column, values: &ArrayRef) -> Result<()> {

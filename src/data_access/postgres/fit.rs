@@ -1,6 +1,7 @@
 //! What the catalog knows that makes a load into a table fail although its columns hold the values (`fit.sql`).
 
 use super::table::Table;
+use super::upsert::table_name;
 use super::{Database, query_error};
 use crate::domain::Dataset;
 use crate::error::Result;
@@ -16,7 +17,7 @@ impl Database {
         let reference = dataset.reference.as_ref();
         let read: Option<Vec<&str>> = reference.map(|reference| {
             let agreeing = reference.agreements.iter().map(|agreement| agreement.equals.as_str());
-            std::iter::once(reference.key.as_str()).chain(agreeing).collect()
+            reference.key.iter().map(String::as_str).chain(agreeing).collect()
         });
         let row = self
             .connection()
@@ -24,12 +25,12 @@ impl Database {
             .query_one(
                 include_str!("fit.sql"),
                 &[
-                    &dataset.table,
+                    &table_name(&dataset.table),
                     &dataset.key,
                     &names,
-                    &reference.map(|reference| &reference.table),
+                    &reference.map(|reference| table_name(&reference.table)),
                     &reference.map(|reference| &reference.key),
-                    &reference.map(|reference| &reference.column),
+                    &reference.map(|reference| &reference.columns),
                     &read,
                 ],
             )

@@ -1,30 +1,32 @@
 -- Whether rows of a dataset can be written to its table, as far as the catalog tells: why not, a sentence each, and what
 -- writing them must know. Whether each column can hold its values is another question, and answered before.
--- Parameters: 1 the table, 2 its key, 3 its columns; of the reference 4 the table, 5 the key there, 6 the column here, and
--- 7 the columns that are read there. Without a reference those are null.
+-- Parameters: 1 the table, 2 the columns of its key, 3 its columns; of the reference 4 the table, 5 the columns of the key there, 6 those
+-- here, and 7 the columns that are read there. Without a reference those are null.
 with own as (
-    select c.oid, c.relkind as kind, c.relreplident as identity, c.relhasrules, format('public.%I', c.relname) as name
-    from pg_class c where c.relnamespace = 'public'::regnamespace and c.relname = $1::text
+    select c.oid, c.relkind as kind, c.relreplident as identity, c.relhasrules, format('%I.%I', n.nspname, c.relname) as name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($1::text)
 ), other as (
-    select c.oid, format('public.%I', c.relname) as name
-    from pg_class c where c.relnamespace = 'public'::regnamespace and c.relname = $4::text
+    select c.oid, format('%I.%I', n.nspname, c.relname) as name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($4::text)
 ), login as (
     select quote_ident(current_user) as role
 ), own_column as (
     select a.*, quote_ident(a.attname) as name from own join pg_attribute a on a.attrelid = own.oid
     where a.attname = any ($3::text[]) and a.attnum > 0 and not a.attisdropped
 ), key as (
-    select * from own_column where attname = $2::text
+    select array_agg(attnum order by attnum) as attnums, string_agg(name, ', ' order by array_position($2::text[], attname::text)) as name
+    from own_column where attname = any ($2::text[])
 ), key_index as (
     -- `on conflict` takes all of them together: one that is deferrable spoils it.
-    select x.relname as name, i.indimmediate as immediate, i.indisvalid and i.indisready as valid, i.indcollation[0] as collated
-    from key join pg_index i on i.indrelid = key.attrelid join pg_class x on x.oid = i.indexrelid
-    where i.indisunique and not i.indisexclusion and i.indpred is null and i.indnkeyatts = 1 and i.indkey[0] = key.attnum
+    select x.relname as name, i.indimmediate as immediate, i.indisvalid and i.indisready as valid, i.indcollation::oid[] as collated
+    from key cross join own join pg_index i on i.indrelid = own.oid join pg_class x on x.oid = i.indexrelid
+    where i.indisunique and not i.indisexclusion and i.indpred is null
+        and array(select unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) order by 1) = key.attnums
 ), needed as (
     -- System columns tell who wrote a row, and whether that was a moment ago.
     select oid, name, 1 as place, 'select' as may, 'r' as command, $3::text[] || '{ctid,xmin,xmax}'::text[] as columns from own
     union all select oid, name, 2, 'insert', 'a', $3 from own
-    union all select oid, name, 3, 'update', 'w', array_remove($3, $2) from own
+    union all select oid, name, 3, 'update', 'w', array(select unnest($3::text[]) except select unnest($2::text[])) from own
     union all select oid, name, 1, 'select', 'r', $7::text[] from other
 ), lacking as (
     select n.name, string_agg(case when l.of = 1 then n.may else format('%s (%s)', n.may, l.columns) end, ', ' order by n.place) as rights
@@ -71,19 +73,19 @@ with own as (
     from key_index i cross join own cross join key where own.kind = 'r' and i.valid and not i.immediate
     union all
     select 8, format('the key %s has the collation %s, for which different texts are equal; run: alter table %s alter %1$s type text collate "C"',
-        key.name, c.oid::regcollation, own.name)
-    from key cross join own join pg_collation c on c.oid = key.attcollation or c.oid in (select collated from key_index)
-    where own.kind = 'r' and not c.collisdeterministic
+        k.name, c.oid::regcollation, own.name)
+    from own_column k cross join own join pg_collation c on c.oid = k.attcollation or c.oid in (select unnest(collated) from key_index)
+    where own.kind = 'r' and k.attname = any ($2::text[]) and k.attcollation <> 0 and not c.collisdeterministic
     union all
     select 9, format('the publication %s sends its updates, which takes a replica identity; give it a primary key, or run: alter table %s replica identity full',
         string_agg(quote_ident(p.pubname::text), ', '), own.name)
-    from own join pg_publication_tables t on t.schemaname = 'public' and t.tablename = $1 join pg_publication p on p.pubname = t.pubname
+    from own join pg_publication_tables t on format('%I.%I', t.schemaname, t.tablename) = own.name join pg_publication p on p.pubname = t.pubname
     where kind = 'r' and p.pubupdate and own.identity <> 'f' and not exists (
         select from pg_index i where i.indrelid = own.oid and i.indimmediate
             and case own.identity when 'd' then i.indisprimary when 'i' then i.indisreplident end)
     group by own.name
     union all
-    select 10, format('table public.%I, to which it refers, is missing; run its migration', $4)
+    select 10, format('table %s, to which it refers, is missing; run its migration', replace($4, '"', ''))
     where $4 is not null and not exists (select from other)
     union all
     select 11, format('table %s, to which it refers, has no column %I', other.name, wanted.name)
@@ -112,9 +114,11 @@ select not row_security_active(own.oid) and not own.relhasrules as takes_copies,
     array(select text from fault order by place, text) as faults,
     array(select name::text from key_index)
         || array(select f.conname::text from pg_constraint f join other on other.oid = f.confrelid
-            join pg_attribute here on here.attrelid = own.oid and here.attname = $6::text
-            join pg_attribute there on there.attrelid = other.oid and there.attname = $5::text
-            where f.conrelid = own.oid and f.contype = 'f' and f.conkey = array[here.attnum] and f.confkey = array[there.attnum]) as contended,
+            where f.conrelid = own.oid and f.contype = 'f' and cardinality(f.conkey) = cardinality($6::text[])
+                and not exists (select from unnest($6::text[], $5::text[]) as wanted (here, there) where not exists (
+                    select from unnest(f.conkey, f.confkey) as has (here, there)
+                        join pg_attribute a on a.attrelid = f.conrelid and a.attnum = has.here and a.attname = wanted.here
+                        join pg_attribute b on b.attrelid = f.confrelid and b.attnum = has.there and b.attname = wanted.there))) as contended,
     -- Those that may drop a row: for each row, and before it is written.
     array(select t.tgname::text from pg_trigger t where t.tgrelid = own.oid and t.tgtype & 3 = 3 and t.tgenabled <> 'D' order by 1) as triggers,
     array(select p.polname::text from pg_policy p where p.polrelid = own.oid and row_security_active(own.oid) order by 1) as policies

@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::query_error;
-use super::upsert::quoted;
+use super::upsert::{quoted, schema_and_table, table_name};
 use crate::domain::{Dataset, Datasets};
 use crate::error::{Error, Result};
 
@@ -26,7 +26,7 @@ pub(super) async fn grant(client: &mut Client, datasets: &Datasets) -> Result<()
         let Some(table) = look_at(&transaction, dataset).await.map_err(failed)? else { continue };
         let needed = needed(dataset, &table);
         if table.get("owned") {
-            revoked.push(format!("revoke all on public.{} from small_etl_ingest", quoted(&dataset.table)));
+            revoked.push(format!("revoke all on {} from small_etl_ingest", table_name(&dataset.table)));
             granted.push(needed);
         } else if table.get("lacks") {
             let Dataset { name, table, .. } = dataset;
@@ -67,11 +67,11 @@ async fn look_at(transaction: &Transaction<'_>, dataset: &Dataset) -> Result<Opt
             select array_agg(attname::text order by attnum) as columns, \
                 not bool_and(has_column_privilege('small_etl_ingest', c.oid, attnum, 'select') \
                     and has_column_privilege('small_etl_ingest', c.oid, attnum, 'insert') \
-                    and (attname = $3 or has_column_privilege('small_etl_ingest', c.oid, attnum, 'update'))) as lacks \
+                    and (attname = any ($3) or has_column_privilege('small_etl_ingest', c.oid, attnum, 'update'))) as lacks \
             from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped and attname = any($2)) a \
-        where c.relnamespace = 'public'::regnamespace and c.relname = $1 and c.relkind in ('r', 'p') and a.columns is not null";
+        where c.oid = to_regclass($1) and c.relkind in ('r', 'p') and a.columns is not null";
     let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
-    transaction.query_opt(statement, &[&dataset.table, &columns, &dataset.key]).await
+    transaction.query_opt(statement, &[&table_name(&dataset.table), &columns, &dataset.key]).await
 }
 
 /// Rows are looked up, added and changed, and keep their key; no row is deleted.
@@ -79,10 +79,14 @@ fn needed(dataset: &Dataset, table: &Row) -> String {
     let (columns, sequences): (Vec<&str>, Vec<&str>) = (table.get("columns"), table.get("sequences"));
     let list = |columns: &[&str]| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     let all = list(&columns);
-    let settable: Vec<&str> = columns.into_iter().filter(|name| *name != dataset.key).collect();
+    let settable: Vec<&str> = columns.into_iter().filter(|name| !dataset.key.iter().any(|key| key == name)).collect();
     let update = if settable.is_empty() { String::new() } else { format!(", update ({})", list(&settable)) };
-    let table = quoted(&dataset.table);
-    let mut rights = vec![format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all}){update} on public.{table}")];
+    let (schema, _) = schema_and_table(&dataset.table);
+    let table = table_name(&dataset.table);
+    let mut rights = vec![format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all}){update} on {table}")];
+    if schema != "public" {
+        rights.push(format!("usage on schema {}", quoted(schema)));
+    }
     rights.extend(sequences.into_iter().map(|sequence| format!("usage on sequence {sequence}")));
     rights.iter().map(|right| format!("grant {right} to small_etl_ingest")).collect::<Vec<_>>().join("; ")
 }

@@ -7,7 +7,7 @@ grant usage on schema etl, public to small_etl_ingest;
 grant usage on sequence etl.lease_token, etl.clock to small_etl_ingest;
 grant select on public.refinery_schema_history to small_etl_ingest;
 
-grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.reconciliation,
+grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.content_copy, etl.reconciliation,
     etl.reconciliation_step, etl.data_key, etl.delivery, etl.outbox, etl.outbox_sender, etl.forgotten, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
     to small_etl_ingest;
 
@@ -15,7 +15,7 @@ grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
 -- Which file a load is of, under which terms it runs and when it was claimed stay as they were when it was claimed.
 grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
-        max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, precedes, source, part, parts),
+        max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, arrival, precedes, source, part, parts),
     update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, modified_at, header, read, inserted, updated,
         unchanged, stale, parked, rejected, withheld, warnings, released, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped)
     on etl.load to small_etl_ingest;
@@ -29,6 +29,7 @@ grant
     delete
     on etl.reject to small_etl_ingest;
 grant insert (load_id, record, line, first_load_id, first_record) on etl.resubmission to small_etl_ingest;
+grant insert (first_load_id, first_record, hash, copy) on etl.content_copy to small_etl_ingest;
 grant
     insert (load_id, record, line, dataset, key, reference_dataset, reference_key, row_version, content),
     update (released_by, released_at, released_xid, tick, outcome, warnings)

@@ -4,13 +4,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
+use super::key::Key;
 use super::ledger::counts;
 use super::rejects::no_such_load;
-use super::upsert::quoted;
+use super::upsert::table_name;
 use super::{Database, query_error};
 use crate::domain::object::LOCAL_BUCKET;
-use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion};
+use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion, row_key};
 use crate::error::Result;
 
 /// A load as people see it.
@@ -287,13 +289,15 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn present_row(&self, dataset: &Dataset, key: &str) -> Result<Option<PresentRow>> {
+        let columns = Key::of(dataset);
         let statement = format!(
-            "select xmin::text as transaction from public.{table} where {key} = $1::text::{kind}",
-            table = quoted(&dataset.table),
-            key = quoted(&dataset.key),
-            kind = dataset.key_kind().table_type(),
+            "select xmin::text as transaction from {} where {}",
+            table_name(&dataset.table),
+            columns.is_text(1),
         );
-        let row = self.connection().await?.query_opt(&statement, &[&key]).await;
+        let values = row_key::split(key, columns.len()).unwrap_or_default();
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+        let row = self.connection().await?.query_opt(&statement, &values).await;
         let row = row.map_err(|error| query_error("look for a row in its table", error))?;
         Ok(row.map(|row| PresentRow { transaction: row.get("transaction") }))
     }

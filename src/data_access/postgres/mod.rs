@@ -3,6 +3,7 @@
 mod answer;
 mod batch;
 mod claim;
+mod content;
 mod copy;
 mod data_keys;
 mod delivery;
@@ -10,6 +11,7 @@ mod encode;
 mod fit;
 mod grants;
 mod history;
+mod key;
 mod ledger;
 mod login;
 mod migrate;

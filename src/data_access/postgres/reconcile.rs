@@ -5,13 +5,13 @@ use std::pin::pin;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
-use postgres_protocol::escape::escape_literal;
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::key::Key;
 use super::parked::{Release, free, refused};
 use super::rejects::link_and_resolve;
-use super::upsert::quoted;
+use super::upsert::{quoted, table_name};
 use super::{Database, query_error};
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, LoadId, ObjectVersion};
@@ -236,11 +236,11 @@ impl Database {
     pub async fn row_counts(&self, dataset: &Dataset) -> Result<(i64, i64)> {
         // One statement, and so one snapshot: a batch and its checkpoint are seen together or not at all.
         let statement = format!(
-            "select (select count(*) from public.{}), \
+            "select (select count(*) from {}), \
                  (select coalesce(sum(b.inserted), 0)::bigint from etl.load_batch b join etl.load l on l.id = b.load_id \
                      where l.dataset = $1) \
                  + (select count(*) from etl.parked where dataset = $1 and outcome = 'inserted')",
-            quoted(&dataset.table)
+            table_name(&dataset.table)
         );
         let row = self.connection().await?.query_one(&statement, &[&dataset.name]).await;
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("count the rows of a table", error))
@@ -252,14 +252,14 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn orphans(&self, dataset: &Dataset) -> Result<(i64, Option<String>)> {
         let Some(reference) = &dataset.reference else { return Ok((0, None)) };
+        let here = || reference.columns.iter().map(|column| format!("t.{}", quoted(column)));
+        let all: String = here().map(|column| format!("{column} is not null and ")).collect();
         let statement = format!(
-            "select count(*), min(t.{key}::text) from public.{table} t where t.{column} is not null \
-                 and not exists (select from public.{there} r where r.{there_key} = t.{column})",
-            key = quoted(&dataset.key),
-            table = quoted(&dataset.table),
-            column = quoted(&reference.column),
-            there = quoted(&reference.table),
-            there_key = quoted(&reference.key),
+            "select count(*), min({}) from {} t where {all}not exists (select from {} r where {})",
+            Key::of(dataset).text("t."),
+            table_name(&dataset.table),
+            table_name(&reference.table),
+            Key::referred(dataset, reference).equals("r.", here()),
         );
         let row = self.connection().await?.query_one(&statement, &[]).await;
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("check the references of a table", error))
@@ -278,19 +278,20 @@ impl Database {
         mut take: impl AsyncFnMut(Bytes) -> Result<()>,
     ) -> Result<ExportedRows> {
         let failed = |error| query_error("read a table", error);
-        let (key, table) = (quoted(&dataset.key), quoted(&dataset.table));
-        let after = after.map_or("true".into(), |after| format!("{key} > {}", escape_literal(after)));
+        let (columns, table) = (Key::of(dataset), table_name(&dataset.table));
+        let (key, text) = (columns.list(""), columns.text(""));
+        let after = after.map_or("true".into(), |after| columns.compared(">", after));
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         // A part of a table whose order the server has to sort first may take longer than other statements may.
         transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
-        let end = format!("select {key}::text from public.{table} where {after} order by {key} offset $1 limit 1");
+        let end = format!("select {text} from {table} where {after} order by {key} offset $1 limit 1");
         let offset = i64::try_from(most).unwrap_or(i64::MAX).max(1) - 1;
         let end = transaction.query_opt(&end, &[&offset]).await.map_err(failed)?;
         let last: Option<String> = end.and_then(|row| row.get(0));
         let wanted = match &last {
-            Some(last) => format!("{after} and {key} <= {}", escape_literal(last)),
-            None => format!("({after} or {key} is null)"),
+            Some(last) => format!("{after} and {}", columns.compared("<=", last)),
+            None => format!("({after} or {})", columns.lacks_one()),
         };
         let columns = dataset.columns.iter().map(|column| {
             let name = quoted(&column.name);
@@ -298,7 +299,7 @@ impl Database {
         });
         let columns = columns.collect::<Vec<_>>().join(", ");
         let copy = format!(
-            "copy (select {columns} from public.{table} where {wanted} order by {key}) \
+            "copy (select {columns} from {table} where {wanted} order by {key}) \
              to stdout (format csv, header, null '{NULL}')"
         );
         let mut rows = pin!(transaction.copy_out(&copy).await.map_err(failed)?);

@@ -4,6 +4,7 @@ use tokio_postgres::Error as PostgresError;
 
 use super::answer::{Answer, query_error};
 use super::table::Table;
+use super::upsert::schema_and_table;
 use crate::domain::Dataset;
 use crate::error::{Error, ErrorKind, Reason};
 
@@ -92,9 +93,10 @@ impl Table {
     /// Whether a row breaks what it only breaks where another load was in the way. A name alone does not tell: a trigger may
     /// write to a table whose constraints have the same names.
     fn is_contended(&self, dataset: &Dataset, answer: &Answer) -> bool {
+        let (schema, table) = schema_and_table(&dataset.table);
         let place = (answer.schema.as_deref(), answer.table.as_deref());
         answer.code.starts_with("23")
-            && place == (Some("public"), Some(dataset.table.as_str()))
+            && place == (Some(schema), Some(table))
             && answer.constraint.as_ref().is_some_and(|name| self.contended.contains(name))
     }
 

@@ -381,15 +381,17 @@ impl<'a> Mending<'a> {
                 join etl.load own on own.id = $1 \
                 join etl.load old on old.id = n.of_load_id and old.dataset = own.dataset and old.bucket = own.bucket \
                 join lateral ( \
-                    select first_load_id, first_record, key, bool_or(\"column\" is not distinct from $7) over () as key_was_wrong \
+                    select first_load_id, first_record, key, bool_or(\"column\" = any ($7) or rule = 'unique') over () as key_was_wrong \
                     from etl.reject where load_id = n.of_load_id and record = n.of_record limit 1) r on true \
-            where old.id < own.id and old.finished_at is not null and (r.key is null or r.key_was_wrong or r.key = n.key) \
+            where old.id < own.id and old.finished_at is not null and (r.key is null or r.key_was_wrong or $8 or r.key = n.key) \
             on conflict do nothing";
         let (records, lines) = (column(|row| row.record.0), column(|row| row.line.0));
         let (of_loads, of_records) = (column(|row| row.of_load.0), column(|row| row.of_record.0));
         let keys: Vec<Option<&str>> = self.with_keys.iter().map(|(_, key)| key.as_deref()).collect();
+        // Whoever mends a row gives it another content key.
+        let is_content = dataset.content.is_some();
         transaction
-            .execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records, &keys, &dataset.key])
+            .execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records, &keys, &dataset.key, &is_content])
             .await
             .map(|_| ())
     }

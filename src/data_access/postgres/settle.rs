@@ -8,8 +8,8 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::{Error as PostgresError, Row};
 
 use super::copy::{CopyRow, CopyRows, Raw};
-use super::encode::postgres_type;
-use super::upsert::{names, quoted};
+use super::key::{Key, joined, parameters};
+use super::upsert::{names, quoted, table_name};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Reference};
 
 /// Rows by what is known of them.
@@ -30,9 +30,11 @@ pub(super) async fn look_up<'a>(
     dataset: &Dataset,
     rows: &'a CopyRows,
 ) -> Result<Settled<'a>, PostgresError> {
-    let Some(key_at) = position(dataset, &dataset.key) else { return Ok(Settled::default()) };
-    let keys: Vec<Raw<'_>> = rows.rows().iter().filter_map(|row| rows.values(row).nth(key_at)?.map(Raw)).collect();
-    let found = by_key(transaction, &table_query(dataset), &keys, key_at).await?;
+    let key = Key::of(dataset);
+    let keys = key.values(rows, rows.rows().iter());
+    let places: Vec<usize> = dataset.key.iter().filter_map(|name| position(dataset, name)).collect();
+    let query = format!("select {} from {} where {}", names(dataset, ""), table_name(&dataset.table), key.is_any());
+    let found = by_key(transaction, &query, &keys, &places).await?;
     let referred = match &dataset.reference {
         Some(reference) => Some(Referred::look_up(transaction, dataset, reference, rows).await?),
         None => None,
@@ -40,7 +42,7 @@ pub(super) async fn look_up<'a>(
     let mut settled = Settled::default();
     for row in rows.rows() {
         let is_good = referred.as_ref().is_none_or(|referred| referred.agree(rows, row));
-        let present = rows.values(row).nth(key_at).flatten().and_then(|key| found.get(key));
+        let present = key.bytes(rows, row).and_then(|key| found.get(&key));
         let place = match present {
             _ if !is_good => &mut settled.open,
             None => &mut settled.new,
@@ -58,71 +60,65 @@ fn position(dataset: &Dataset, name: &str) -> Option<usize> {
     dataset.columns.iter().position(|column| column.name == name)
 }
 
-fn table_query(dataset: &Dataset) -> String {
-    let key = dataset.columns.iter().find(|column| column.name == dataset.key);
-    format!(
-        "select {} from public.{} where {} = any($1::{}[])",
-        names(dataset, ""),
-        quoted(&dataset.table),
-        quoted(&dataset.key),
-        key.map_or("text", postgres_type),
-    )
-}
-
 fn value_of(row: &Row, at: usize) -> Option<&[u8]> {
     row.get::<_, Option<Raw<'_>>>(at).map(|value| value.0)
 }
 
-/// The rows that a query finds for keys, by the key that stands in column `key_at`.
+/// The rows that a query finds for keys, by the key whose values stand in these columns.
 async fn by_key(
     transaction: &Transaction<'_>,
     query: &str,
-    keys: &[Raw<'_>],
-    key_at: usize,
+    keys: &[Vec<Raw<'_>>],
+    places: &[usize],
 ) -> Result<HashMap<Vec<u8>, Row>, PostgresError> {
     let query = transaction.prepare_cached(query).await?;
-    let rows = transaction.query(&query, &[&keys]).await?;
-    Ok(rows.into_iter().map(|row| (value_of(&row, key_at).unwrap_or_default().to_vec(), row)).collect())
+    let rows = transaction.query(&query, &parameters(keys)).await?;
+    let key = |row: &Row| joined(places.iter().map(|place| value_of(row, *place))).unwrap_or_default();
+    Ok(rows.into_iter().map(|row| (key(&row), row)).collect())
 }
 
 /// The rows that a chunk refers to.
-struct Referred {
-    /// Where the reference stands in a row of the dataset, and the columns that must agree with it.
-    at: usize,
+struct Referred<'a> {
+    key: Key<'a>,
+    /// The columns that must agree with it.
     agreeing_at: Vec<usize>,
     found: HashMap<Vec<u8>, Row>,
 }
 
-impl Referred {
+impl<'a> Referred<'a> {
     async fn look_up(
         transaction: &Transaction<'_>,
         dataset: &Dataset,
-        reference: &Reference,
+        reference: &'a Reference,
         rows: &CopyRows,
     ) -> Result<Self, PostgresError> {
-        let at = position(dataset, &reference.column).unwrap_or_default();
+        let key = Key::referred(dataset, reference);
         let agreeing_at =
             reference.agreements.iter().filter_map(|agreement| position(dataset, &agreement.column)).collect();
-        let mut keys: Vec<&[u8]> = rows.rows().iter().filter_map(|row| rows.values(row).nth(at)?).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let keys: Vec<Raw<'_>> = keys.into_iter().map(Raw).collect();
+        let mut referring: Vec<(Vec<u8>, &CopyRow)> =
+            rows.rows().iter().filter_map(|row| Some((key.bytes(rows, row)?, row))).collect();
+        referring.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        referring.dedup_by(|(one, _), (other, _)| one == other);
+        let keys = key.values(rows, referring.iter().map(|(_, row)| *row));
         let there = reference.agreements.iter().map(|agreement| format!(", {}", quoted(&agreement.equals)));
         let query = format!(
-            "select {key}{} from public.{} where {key} = any($1::{}[])",
+            "select {}{} from {} where {}",
+            key.list(""),
             there.collect::<String>(),
-            quoted(&reference.table),
-            reference.key_kind.table_type(),
-            key = quoted(&reference.key),
+            table_name(&reference.table),
+            key.is_any(),
         );
-        Ok(Self { at, agreeing_at, found: by_key(transaction, &query, &keys, 0).await? })
+        let places: Vec<usize> = (0..key.len()).collect();
+        let found = by_key(transaction, &query, &keys, &places).await?;
+        Ok(Self { key, agreeing_at, found })
     }
 
     /// Whether what a row refers to is there, and agrees with it.
     fn agree(&self, rows: &CopyRows, row: &CopyRow) -> bool {
         let value = |at: usize| rows.values(row).nth(at).flatten();
-        let Some(found) = value(self.at).and_then(|key| self.found.get(key)) else { return false };
-        self.agreeing_at.iter().enumerate().all(|(nth, at)| value_of(found, nth + 1) == value(*at))
+        let Some(found) = self.key.bytes(rows, row).and_then(|key| self.found.get(&key)) else { return false };
+        let there = self.key.len();
+        self.agreeing_at.iter().enumerate().all(|(nth, at)| value_of(found, nth + there) == value(*at))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio_postgres::Row;
 
+use super::upsert::table_name;
 use super::{Database, query_error};
 use crate::domain::types::{Fit, TableColumn};
 use crate::domain::{Column, Dataset};
@@ -55,9 +56,8 @@ impl Database {
                 // A column of a domain holds what the type below it holds.
                 "with recursive below as ( \
                      select a.attrelid, a.attnum, a.atttypid as kind, a.atttypmod as modifier \
-                     from pg_attribute a join pg_class c on c.oid = a.attrelid \
-                     where c.relnamespace = 'public'::regnamespace and c.relname = $1 \
-                         and a.attnum > 0 and not a.attisdropped \
+                     from pg_attribute a \
+                     where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped \
                      union all \
                      select b.attrelid, b.attnum, t.typbasetype, t.typtypmod \
                      from below b join pg_type t on t.oid = b.kind where t.typtype = 'd' \
@@ -70,7 +70,7 @@ impl Database {
                      information_schema._pg_datetime_precision(b.kind, b.modifier) as fraction \
                  from below b join pg_type t on t.oid = b.kind and t.typtype <> 'd' \
                      join pg_attribute a using (attrelid, attnum) join pg_type own on own.oid = a.atttypid",
-                &[&dataset.table],
+                &[&table_name(&dataset.table)],
             )
             .await
             .map_err(|error| query_error("look at the dataset's table", error))?;
@@ -91,6 +91,7 @@ impl Database {
                 )));
             }
         }
+        self.check_content(dataset).await?;
         let (mut table, faults) = self.fit(dataset).await?;
         let named = |name: &str| columns.iter().find(|row| row.get::<_, &str>("attname") == name);
         let refuse = |message: String| {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use deadpool_postgres::Transaction;
 use tokio_postgres::Error as PostgresError;
 
-use super::copy::{CopyRow, CopyRows, Raw};
-use super::encode::postgres_type;
-use super::upsert::quoted;
+use super::copy::{CopyRow, CopyRows};
+use super::key::{Key, parameters};
+use super::upsert::table_name;
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
 use crate::error::Result;
@@ -65,12 +65,12 @@ pub(super) fn won(dataset: &Dataset, Window { since, but }: &Window<'_>) -> Stri
 }
 
 /// What became of a row of `candidate c` that was perhaps `written w`; null where it is to be looked at again.
-pub(super) fn outcome(dataset: &Dataset) -> String {
+pub(super) fn outcome(key: &Key<'_>) -> String {
     format!(
-        "case when w._key is not null then case when w._inserted then 'inserted' else 'updated' end \
-             when c._plan = 'tied' then case when c.{key}::text in (select _key from won) then null else 'stale' end \
+        "case when w._inserted is not null then case when w._inserted then 'inserted' else 'updated' end \
+             when c._plan = 'tied' then case when {} in (select _key from won) then null else 'stale' end \
              when c._plan in ('new', 'changed') then null else c._plan end",
-        key = quoted(&dataset.key)
+        key.text("c.")
     )
 }
 
@@ -141,19 +141,19 @@ impl Rivals {
             let waiting: HashSet<&str> = waiting.iter().map(|row| row.get(0)).collect();
             wanted.extend(rows.rows().iter().filter(|row| waiting.contains(row.key.as_str())));
         }
-        let Some(key) = dataset.columns.iter().position(|column| column.name == dataset.key) else { return Ok(()) };
-        let keys: Vec<Raw<'_>> = wanted.iter().filter_map(|row| rows.values(row).nth(key)?.map(Raw)).collect();
-        if keys.is_empty() {
+        if wanted.is_empty() {
             return Ok(());
         }
+        let key = Key::of(dataset);
+        let keys = key.values(rows, wanted.into_iter());
         let statement = format!(
-            "select from public.{} where {name} = any ($1::{}[]) order by {name} for no key update",
-            quoted(&dataset.table),
-            postgres_type(&dataset.columns[key]),
-            name = quoted(&dataset.key),
+            "select from {} where {} order by {} for no key update",
+            table_name(&dataset.table),
+            key.is_any(),
+            key.list(""),
         );
         let statement = transaction.prepare_cached(&statement).await?;
-        transaction.query(&statement, &[&keys]).await.map(|_| ())
+        transaction.query(&statement, &parameters(&keys)).await.map(|_| ())
     }
 }
 

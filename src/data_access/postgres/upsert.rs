@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::encode::postgres_type;
+use super::key::Key;
 use super::tie::{Window, outcome, won};
 use crate::domain::{Column, Dataset, Reference};
 
@@ -32,7 +33,7 @@ impl UpsertStatements {
         let stage = format!("pg_temp.{name}");
         let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column)));
         Self {
-            insert: format!("copy public.{} ({}) from stdin binary", quoted(&dataset.table), names(dataset, "")),
+            insert: format!("copy {} ({}) from stdin binary", table_name(&dataset.table), names(dataset, "")),
             create_stage: format!(
                 "set local client_min_messages = warning; \
                  create temporary table if not exists {name} (_record bigint, _line bigint, {typed}) on commit delete rows"
@@ -49,6 +50,17 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
 
+/// A table with its schema, as it stands in SQL.
+pub(super) fn table_name(table: &str) -> String {
+    let (schema, table) = schema_and_table(table);
+    format!("{}.{}", quoted(schema), quoted(table))
+}
+
+/// A table's schema, which is `public` where a definition names none, and its name.
+pub(super) fn schema_and_table(table: &str) -> (&str, &str) {
+    table.split_once('.').unwrap_or(("public", table))
+}
+
 fn list(columns: &[Column], map: impl Fn(&Column) -> String) -> String {
     columns.iter().map(map).collect::<Vec<_>>().join(", ")
 }
@@ -59,11 +71,12 @@ pub(super) fn names(dataset: &Dataset, prefix: &str) -> String {
 }
 
 fn upsert(dataset: &Dataset, stage: &str) -> String {
+    let key = Key::of(dataset);
     let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
     format!(
         "with own as materialized (select rank from etl.load where id = $1), {decision}{park}, ended as ( \
-             select c._record, c._line, c.{key}::text as _key, c._plan = 'tied' as _tied, c._disagreements, {outcome} as _outcome \
-             from candidate c left join written w on w._key = c.{key} \
+             select c._record, c._line, {key} as _key, c._plan = 'tied' as _tied, c._disagreements, {outcome} as _outcome \
+             from candidate c left join written w on {is_written} \
          ), noted as ( \
              insert into etl.lineage as i (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
              select $1, $2, '{name}', left(min(_key collate \"C\"), 200), left(max(_key collate \"C\"), 200), array_agg(_key order by _record), \
@@ -85,8 +98,9 @@ fn upsert(dataset: &Dataset, stage: &str) -> String {
          from ended",
         name = dataset.name,
         decision = decide(dataset, stage, "(select rank from own)", &Window { since: "$3", but: Some("$1") }),
-        outcome = outcome(dataset),
-        key = quoted(&dataset.key),
+        outcome = outcome(&key),
+        is_written = key.equal("w.", "c."),
+        key = key.text("c."),
     )
 }
 
@@ -95,15 +109,25 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
         ", held as ( \
              insert into etl.parked \
                  (load_id, record, line, dataset, key, reference_dataset, reference_key, row_version, content) \
-             select $1, c._record, c._line, '{name}', c.{key}, '{target}', c.{column}, c.{version}, to_jsonb(_x) \
+             select $1, c._record, c._line, '{name}', {key}, '{target}', {column}, {version}, to_jsonb(_x) \
              from candidate c cross join lateral (select {columns}) as _x where c._plan = 'parked')",
         name = dataset.name,
-        key = quoted(&dataset.key),
+        key = Key::of(dataset).text("c."),
         target = reference.dataset,
-        column = quoted(&reference.column),
-        version = quoted(&dataset.version),
+        column = Key::referring(dataset, reference).text("c."),
+        version = moment(dataset).map_or_else(|| "null".to_owned(), |version| format!("c.{}", quoted(&version.name))),
         columns = names(dataset, "c."),
     )
+}
+
+/// The version column.
+fn version(dataset: &Dataset) -> Option<&Column> {
+    dataset.version.as_ref().and_then(|version| dataset.column(version))
+}
+
+/// The version column, if it holds times, as `etl.parked.row_version` does.
+fn moment(dataset: &Dataset) -> Option<&Column> {
+    version(dataset).filter(|column| ["timestamptz", "timestamp", "date"].contains(&postgres_type(column)))
 }
 
 /// `candidate as (…), … written as (…)`: decides for each row of `source` what it is, and writes those that are new, changed, or tied
@@ -115,44 +139,69 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
 fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
     if let Some(reference) = &dataset.reference {
-        let (column, target) = (quoted(&reference.column), quoted(&reference.key));
-        orphan = format!("s.{column} is not null and r.{target} is null");
-        join = format!("left join public.{} r on r.{target} = s.{column}", quoted(&reference.table));
+        let there = Key::referred(dataset, reference);
+        let target = there.first("");
+        let here = || reference.columns.iter().map(|column| format!("s.{}", quoted(column)));
+        let all = here().map(|column| format!("{column} is not null and ")).collect::<String>();
+        orphan = format!("{all}r.{target} is null");
+        join = format!("left join {} r on {}", table_name(&reference.table), there.equals("r.", here()));
         for agreement in &reference.agreements {
             let (there, here) = (quoted(&agreement.equals), quoted(&agreement.column));
             let _ = write!(disagreements, " + (r.{target} is not null and r.{there} is distinct from s.{here})::int");
         }
     }
-    let settable: Vec<Column> = dataset.columns.iter().filter(|column| column.name != dataset.key).cloned().collect();
+    let key = Key::of(dataset);
+    // Without a version column all rows tie.
+    let (mut older_or_newer, mut is_newer) = (String::new(), String::new());
+    if let Some(version) = version(dataset) {
+        let version = quoted(&version.name);
+        older_or_newer = format!(
+            "when t.{version} > s.{version} then 'stale' when t.{version} < s.{version} or t.{version} is null then 'changed' "
+        );
+        is_newer =
+            format!("t.{version} < excluded.{version} or t.{version} is null or t.{version} = excluded.{version} and ");
+    }
+    let settable: Vec<Column> =
+        dataset.columns.iter().filter(|column| !dataset.key.contains(&column.name)).cloned().collect();
+    let settled = list(&settable, |column| format!("{0} = excluded.{0}", quoted(&column.name)));
+    let update = if settable.is_empty() {
+        "nothing".to_owned()
+    } else {
+        let tied = format!(
+            "({}, t.ctid) in (select {}, _seen from candidate where _plan = 'tied')",
+            key.list("t."),
+            key.list("")
+        );
+        format!("update set {settled} where {is_newer}{tied}")
+    };
     format!(
         "candidate as materialized ( \
              select s._record, s._line, {rank} as _rank, {here}, t.ctid as _seen, \
                  case when {orphan} then 'parked' \
-                      when t.{key} is null then 'new' \
+                      when {first} is null then 'new' \
                       when ({exactly}) is not distinct from ({here}) then 'unchanged' \
-                      when t.{version} > s.{version} then 'stale' \
-                      when t.{version} < s.{version} or t.{version} is null then 'changed' else 'tied' end as _plan, \
+                      {older_or_newer}else 'tied' end as _plan, \
                  {disagreements} as _disagreements \
-             from {source} s left join public.{table} t on t.{key} = s.{key} {join} \
+             from {source} s left join {table} t on {same} {join} \
          ), tied as materialized ( \
-             select {key}::text as _key, _rank from candidate where _plan = 'tied' \
+             select {text} as _key, _rank from candidate where _plan = 'tied' \
          ), {won}, written as ( \
-             insert into public.{table} as t ({list}) \
+             insert into {table} as t ({list}) \
              select {list} from candidate \
-             where _plan in ('new', 'changed') or _plan = 'tied' and {key}::text in (select _key from won) order by {key} \
-             on conflict ({key}) do update set {settled} \
-             where t.{version} < excluded.{version} or t.{version} is null or t.{version} = excluded.{version} \
-                 and (t.{key}, t.ctid) in (select {key}, _seen from candidate where _plan = 'tied') \
-             returning t.{key} as _key, (t.xmax = 0) as _inserted \
+             where _plan in ('new', 'changed') or _plan = 'tied' and {text} in (select _key from won) order by {key} \
+             on conflict ({key}) do {update} \
+             returning {own}, (t.xmax = 0) as _inserted \
          )",
         won = won(dataset, window),
-        key = quoted(&dataset.key),
-        version = quoted(&dataset.version),
-        table = quoted(&dataset.table),
+        first = key.first("t."),
+        same = key.equal("t.", "s."),
+        text = key.text(""),
+        own = key.list("t."),
+        key = key.list(""),
+        table = table_name(&dataset.table),
         exactly = list(&dataset.columns, exactly),
         here = names(dataset, "s."),
         list = names(dataset, ""),
-        settled = list(&settable, |column| format!("{0} = excluded.{0}", quoted(&column.name))),
     )
 }
 
@@ -181,14 +230,21 @@ pub(super) fn incomplete(dataset: &Dataset, reference: &Reference) -> String {
 }
 
 fn arrived(dataset: &Dataset, reference: &Reference) -> String {
+    let there = Key::referred(dataset, reference);
+    let types = reference.key_kinds.iter().map(|kind| kind.table_type());
+    let waiting: Vec<String> = if there.is_single() {
+        types.map(|kind| format!("p.reference_key::{kind}")).collect()
+    } else {
+        let columns = reference.columns.iter().zip(types);
+        columns.map(|(column, kind)| format!("(p.content ->> '{column}')::{kind}")).collect()
+    };
     format!(
         "from etl.parked p join etl.load l on l.id = p.load_id \
-             join public.{table} r on r.{target_key} = p.reference_key::{target_type} \
+             join {table} r on {is_there} \
          where p.dataset = '{name}' and p.reference_dataset = '{target}' and p.released_by is null \
              and ($1::bigint is null or p.load_id = $1)",
-        table = quoted(&reference.table),
-        target_key = quoted(&reference.key),
-        target_type = reference.key_kind.table_type(),
+        table = table_name(&reference.table),
+        is_there = there.equals("r.", waiting.into_iter()),
         target = reference.dataset,
         name = dataset.name,
     )
@@ -207,30 +263,35 @@ pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
 /// A parked row may have waited for long. It takes the place of a row of the same time only where the lineage names the load of
 /// that one: what nobody is known to have loaded stays. What it finds unchanged is locked, so that a load with a lower rank sees it.
 pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
+    let key = Key::of(dataset);
+    let row_version = version(dataset).map(|column| match moment(dataset) {
+        Some(_) => "p.row_version".to_owned(),
+        None => format!("(p.content ->> '{}')::{}", column.name, postgres_type(column)),
+    });
     format!(
         "with waiting as materialized ( \
-             select p.load_id, p.record, p.line, p.key, p.row_version, l.rank as load_rank, p.content {ready} \
+             select p.load_id, p.record, p.line, p.key, l.rank as load_rank, p.content{row_version} {ready} \
                  and ($2::bigint is not null or l.finished_at is not null) \
-             order by p.key, p.row_version desc, l.rank desc, p.record desc limit $3 for update of p \
+             order by p.key, {newest}l.rank desc, p.record desc limit $3 for update of p \
          ), ranked as ( \
              select *, row_number() over ( \
-                 partition by key order by row_version desc, load_rank desc, record desc) as rank \
+                 partition by key order by {newest_first}load_rank desc, record desc) as rank \
              from waiting \
          ), ready as ( \
              select w.record as _record, w.line as _line, w.load_rank as _rank, _x.* \
              from ranked w cross join lateral jsonb_to_record(w.content) as _x ({typed}) where w.rank = 1 \
          ), {decision}, confirmed as materialized ( \
-             select t.{key} as _key from public.{table} t \
-             where (t.{key}, t.ctid) in (select {key}, _seen from candidate where _plan = 'unchanged') \
-             order by t.{key} for no key update \
+             select {own} from {table} t \
+             where ({own}, t.ctid) in (select {list}, _seen from candidate where _plan = 'unchanged') \
+             order by {own} for no key update \
          ), settled as ( \
              select r.load_id, r.record, r.key, r.rank = 1 and c._plan = 'tied' as tied, \
                  case when r.rank > 1 then 'stale' \
-                      when c._plan = 'parked' or c._plan = 'unchanged' and c.{key} not in (select _key from confirmed) then null \
+                      when c._plan = 'parked' or c._plan = 'unchanged' and ({candidate}) not in (select * from confirmed) then null \
                       else {outcome} end as outcome, \
                  case when r.rank = 1 then c._disagreements else 0 end as warnings \
-             from ranked r join candidate c on c.{key} = r.key::{own_type} \
-                 left join written w on w._key = c.{key} \
+             from ranked r join candidate c on {same} \
+                 left join written w on {is_written} \
          ), released as ( \
              update etl.parked p \
              set released_by = coalesce($2, p.load_id), released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
@@ -240,10 +301,16 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
          select count(outcome) as released, array_agg(key) filter (where tied and outcome = 'updated') as overwritten, \
              array_agg(load_id) filter (where tied and outcome = 'updated') as overwriting from settled",
         ready = ready(dataset, reference),
-        table = quoted(&dataset.table),
-        outcome = outcome(dataset),
-        key = quoted(&dataset.key),
-        own_type = dataset.key_kind().table_type(),
+        newest = row_version.as_ref().map_or_else(String::new, |version| format!("{version} desc nulls last, ")),
+        row_version = row_version.as_ref().map_or_else(String::new, |version| format!(", {version} as row_version")),
+        newest_first = if row_version.is_some() { "row_version desc nulls last, " } else { "" },
+        table = table_name(&dataset.table),
+        outcome = outcome(&key),
+        own = key.list("t."),
+        list = key.list(""),
+        candidate = key.list("c."),
+        same = if key.is_single() { key.is_text_in("c.", "r.key") } else { format!("{} = r.key", key.text("c.")) },
+        is_written = key.equal("w.", "c."),
         typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column))),
         decision = decide(dataset, "ready", "s._rank", &Window { since: "0", but: None }),
     )

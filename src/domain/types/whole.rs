@@ -93,6 +93,10 @@ where
         "an integer"
     }
 
+    fn can_be_version(&self) -> bool {
+        true
+    }
+
     fn digits(&self) -> Option<Digits> {
         Some(Digits { whole: 19, scale: 0 })
     }

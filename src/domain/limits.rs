@@ -1,0 +1,33 @@
+//! What a dataset says of its loads instead of the settings of section `load`.
+
+use serde::Deserialize;
+
+/// `[load]` in a definition. What it does not say the settings do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadLimits {
+    /// Records in one transaction.
+    pub batch_size: Option<i32>,
+    /// More rejects than this fail the file.
+    pub max_rejects: Option<i64>,
+    /// A greater share of rejects than this fails the file.
+    pub max_reject_rate: Option<f64>,
+}
+
+impl LoadLimits {
+    /// Checks that a file can be loaded under these limits.
+    ///
+    /// # Errors
+    /// A message that names the limit and what it may be.
+    pub fn check(&self) -> Result<(), String> {
+        let rules = [
+            ("batch_size", self.batch_size.is_none_or(|size| size >= 1), "at least 1"),
+            ("max_rejects", self.max_rejects.is_none_or(|most| most >= 0), "at least 0"),
+            ("max_reject_rate", self.max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            None => Ok(()),
+            Some((name, _, bounds)) => Err(format!("{name} must be {bounds}")),
+        }
+    }
+}
