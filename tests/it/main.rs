@@ -31,6 +31,7 @@ mod migrations;
 mod nightly;
 mod nights;
 mod objects;
+mod operate;
 mod order;
 mod parts;
 mod privacy;
