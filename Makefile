@@ -24,7 +24,7 @@ LOCKED := --locked
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy dist rds-certificates check-dist check-workflows check-crates check unit
+.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -78,6 +78,15 @@ check-instructions: build ## Count the instructions of the parts that only compu
 
 deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set; FROM=dist needs no Rust
 	@.ci/deploy "$(ENV)" $(PARAMETERS)
+
+destroy: $(SAM) ## Delete the stack of ENV from AWS, after it has said what will stay and what that costs
+	@.ci/destroy "$(ENV)"
+
+redrive: $(SAM) ## Send the dead letters of ENV back to its queue
+	@.ci/redrive "$(ENV)"
+
+cost: $(SAM) ## Say what a month of ENV costs, with PARAMETERS, FILES a month and ROWS a file
+	@FILES="$(FILES)" ROWS="$(ROWS)" .ci/cost "$(ENV)" $(PARAMETERS)
 
 $(SAM): .ci/sam-requirements.txt
 	@.ci/install-packages

@@ -84,6 +84,8 @@ async fn main() {
         object["key"] = json!(key);
         object["eTag"] = json!(head.e_tag().unwrap_or_default().trim_matches('"'));
         object["size"] = json!(head.content_length());
+        // This server keeps no versions.
+        object["versionId"] = Value::Null;
         let answer = ingest.invoke(&event);
         let Some(load) = answer["loads"].get(0) else { panic!("the function failed: {answer}") };
         print_report(explanation, load, &database).await;

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -45,9 +45,9 @@ print(json.dumps({"vpc": vpc, "subnets": ",".join(subnets), "routes": routes, "g
 
 /// An account, in which nothing is deployed, and a machine that deploys.
 pub struct Account {
-    cloud: Moto,
+    pub cloud: Moto,
     postgres: Postgres,
-    scratch: Scratch,
+    pub scratch: Scratch,
     _migrate: Emulator,
 }
 
@@ -61,9 +61,10 @@ impl Account {
             Emulator::start(Path::new(env!("CARGO_BIN_EXE_migrate")), &[url], File::create(&log).unwrap().into());
         let cloud = Moto::with_cloudformation(&migrate, &log);
         fs::create_dir(folder.join("bin")).unwrap();
-        let program = folder.join("bin/cargo-lambda");
-        fs::write(&program, CARGO_LAMBDA).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        // The machine's own sam is not asked where there is one of the right version.
+        for (name, program) in [("cargo-lambda", CARGO_LAMBDA), ("sam", "#!/bin/sh\nexit 9\n")] {
+            write_program(&folder.join("bin").join(name), program);
+        }
         fs::write(folder.join("rds.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
         symlink(sam(), folder.join(sam().file_name().unwrap())).unwrap();
         Self { cloud, postgres, scratch, _migrate: migrate }
@@ -84,9 +85,15 @@ impl Account {
     }
 
     pub fn deploy_under(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.run("deploy", arguments, variables)
+    }
+
+    /// Runs a script of `.ci`.
+    pub fn run(&self, script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let folder = self.scratch.path();
-        self.command(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/deploy"))
+        self.command(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci").join(script))
             .args(arguments)
+            .stdin(Stdio::null())
             // Each finds its packages by itself.
             .env_remove("PYTHONPATH")
             .env("PATH", path_with(&[folder.join("bin"), sam().join("run")]))
@@ -99,7 +106,7 @@ impl Account {
     }
 
     /// A program that reaches the account.
-    fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .envs(self.cloud.variables())
@@ -150,6 +157,11 @@ impl Account {
     }
 }
 
+pub fn write_program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// A string as it is, anything else as JSON.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
@@ -190,7 +202,9 @@ async fn ingest_takes_events_only_after_the_schema_is_current() {
     account.make_database().await;
     let done = account.deploy_under(&["dev"], &more);
     assert_ready(&done, "small-etl-dev");
-    assert!(printed(&done).contains("No changes to deploy"), "{}", printed(&done));
+    for said in ["No changes to deploy", "until its schema is current, files wait in the queue"] {
+        assert!(printed(&done).contains(said), "{said} is not in {}", printed(&done));
+    }
     assert_eq!(account.property("IngestQueue", "Enabled"), true);
     assert_eq!(account.property("Nightly", "State"), "ENABLED");
     let remembered = ["FetchSchedule", "AlarmEmail", "KmsKeyArn"].map(|name| account.parameter("small-etl-dev", name));
@@ -208,12 +222,16 @@ async fn ingest_takes_events_only_after_the_schema_is_current() {
     }
 
     let bucket = account.property("ObjectCreated", "EventPattern/detail/bucket/name/0");
-    let again = account.deploy(&["dev"]);
+    let again = account.deploy_under(&["dev"], &more);
     assert_ready(&again, "small-etl-dev");
-    assert!(printed(&again).contains(r#"{"applied":[]}"#), "{}", printed(&again));
+    for said in ["no migration is pending, so ingest takes files meanwhile", r#"{"applied":[]}"#] {
+        assert!(printed(&again).contains(said), "{said} is not in {}", printed(&again));
+    }
     assert_eq!(account.property("IngestQueue", "Enabled"), true);
     assert_eq!(account.property("ObjectCreated", "EventPattern/detail/bucket/name/0"), bucket);
     load_a_file(&account, bucket.as_str().unwrap()).await;
+    account.deploy_the_code_alone();
+    account.assert_dead_letters_come_back();
 }
 
 /// The functions start with the variables that the template gives them, and load what lies in the bucket of the stack.
@@ -243,6 +261,7 @@ fn what_does_not_fit_is_refused_before_anything_is_built() {
         (&["dev", "AlarmEmail=a\"b"], &[], "sam cannot pass on a value with"),
         (&["dev", "AlarmEmail=a\\b"], &[], "sam cannot pass on a value with"),
         (&["dev", "AcceptEvents=true"], &[], "AcceptEvents is not to be given"),
+        (&["dev", "SchemaVersion=1"], &[], "SchemaVersion is not to be given"),
         (&["dev", "Architecture=mips"], &[], "the architecture is arm64 or x86_64"),
         (&["dev"], &[("PACKAGE", "image"), ("ARCH", other)], "an image is built for this machine's own processor"),
         (&["dev"], &[("INCLUDE", "nowhere")], "INCLUDE names what is not there"),
@@ -265,7 +284,7 @@ fn nothing_is_deployed_where_the_build_fails() {
 
 /// Parameters that belong together, and what is made of them: a resource, the path of one of its properties, and its value; or
 /// that it is not made, or has a text somewhere. The first set is tried with every run of the tests, all by `make check-deploy`.
-const SETS: [(&str, &str, &str); 5] = [
+pub const SETS: [(&str, &str, &str); 5] = [
     (
         "dev",
         "ExistingBucket=my-files
@@ -283,6 +302,7 @@ const SETS: [(&str, &str, &str); 5] = [
          Database is not made
          ObjectCreated EventPattern/detail/bucket/name/0 my-files
          Backfill DefinitionSubstitutions/Bucket my-files
+         BackfillRole has states:RedriveExecution
          Ingest Environment/Variables/DATABASE_URL postgres://small_etl_ingest@db.example:5432/orders
          Ingest Environment/Variables/SMALL_ETL__DATABASE__LOGIN iam
          IngestRole has dbuser:db-ABC123/small_etl_ingest
@@ -293,11 +313,17 @@ const SETS: [(&str, &str, &str); 5] = [
     (
         "prod",
         "EventBusName=default
+         AvailabilityZones=eu-central-1b,eu-central-1c
          LakePrefix=lake/
+         OldVersionsDays=400
          KmsKeyArn=<key>1
          ReservedConcurrency=4
          LogRetentionDays=365",
-        "Database MultiAZ true
+        "SubnetA AvailabilityZone eu-central-1b
+         SubnetB AvailabilityZone eu-central-1c
+         Bucket LifecycleConfiguration/Rules/1/ExpiredObjectDeleteMarker true
+         Bucket LifecycleConfiguration/Rules/2/NoncurrentVersionExpiration/NoncurrentDays 400
+         Database MultiAZ true
          Database DeletionProtection true
          Database BackupRetentionPeriod 35
          KmsEndpoint ServiceName com.amazonaws.eu-central-1.kms
@@ -336,6 +362,8 @@ const SETS: [(&str, &str, &str); 5] = [
         "VpcId=<vpc>
          SubnetIds=<subnets>
          CreateVpcEndpoints=no
+         DatabaseClass=db.t4g.micro
+         BackupRetentionDays=1
          LandingPrefix=incoming/http/
          ReservedConcurrency=4
          FetchUrl=https://broker.example/v1/trades.csv?a=1&b=2
@@ -346,6 +374,8 @@ const SETS: [(&str, &str, &str); 5] = [
          Fetch Target/Input {"url": "https://broker.example/v1/trades.csv?a=1&b=2", "dataset": "trade"}
          IngestRole has /incoming/http/*
          IngestRole has <secret>headers
+         Database DBInstanceClass db.t4g.micro
+         Database BackupRetentionPeriod 1
          Database MultiAZ false"#,
     ),
     (
@@ -401,6 +431,10 @@ async fn every_set_of_parameters_is_deployed_as_it_was_given() {
         let arguments: Vec<&str> = [environment].into_iter().chain(parameters.lines().map(str::trim)).collect();
         assert_ready(&account.deploy(&arguments), &format!("small-etl-{environment}"));
         named(made).lines().for_each(|line| account.assert_made(line.trim()));
+        let dashboard = account.property("Dashboard", "DashboardBody");
+        let dashboard: Value = serde_json::from_str(dashboard.as_str().unwrap()).unwrap();
+        let of_database = dashboard.to_string().contains("AWS/RDS");
+        assert_ne!(of_database, parameters.contains("DatabaseHost="), "{dashboard}");
     }
     if all {
         what_changes_later_is_changed().await;
@@ -417,8 +451,8 @@ async fn what_changes_later_is_changed() {
     }
     let stopped = account.deploy(&["dev", "VpcId=vpc-0", "SubnetIds=subnet-0,subnet-1", "CreateVpcEndpoints=no"]);
     assert_stopped(&stopped, &["UPDATE_FAILED", "it was rolled back: small-etl-dev is as it was before"]);
-    let stopped = account.deploy(&["dev", "VpcId=vpc-0"]);
-    assert_stopped(&stopped, &["VpcId needs SubnetIds", "nothing was changed: small-etl-dev is as it was before"]);
+    let stopped = account.deploy(&["dev", "VpcId=vpc-0", "SubnetIds="]);
+    assert_stopped(&stopped, &["VpcId needs SubnetIds", "these parameters do not fit; nothing was built or deployed"]);
     let away = [("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")];
     let stopped = account.deploy_under(&["dev"], &away);
     assert_stopped(&stopped, &["Unable to upload artifact", "nothing was changed: small-etl-dev is as it was before"]);

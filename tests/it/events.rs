@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
 use serde_json::Value;
+use serde_yaml_ng::Value as Yaml;
 
 use crate::support::stack::Stack;
 
@@ -31,6 +32,19 @@ fn summary(answer: &Value) -> String {
     }
 }
 
+fn files() -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("events")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    paths
+}
+
+fn event(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("events/{name}.json"));
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
 /// `make check-sam-invoke` runs it with `SAM_INVOKE=1`: each event in a container of its own then, by `sam local invoke`.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_in_the_folder_is_answered() {
@@ -38,14 +52,9 @@ async fn every_event_in_the_folder_is_answered() {
     let sam = std::env::var_os("SAM_INVOKE").is_some();
     let stack = if sam { Stack::start_for_containers(binaries).await } else { Stack::start(binaries).await };
     let ingest = stack.function("ingest", "small_etl_ingest");
-    let mut paths: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("events"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
     let mut text = String::new();
-    for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
-        let event = stack.event(path);
+    for path in files() {
+        let event = stack.event(&path);
         let answer = if sam { stack.sam_invoke(&event) } else { ingest.invoke(&event) };
         let _ = writeln!(text, "{}: {}", path.file_stem().unwrap().to_str().unwrap(), summary(&answer));
     }
@@ -69,4 +78,43 @@ async fn every_event_in_the_folder_is_answered() {
     sqs-s3-put: {"batchItemFailures":[]}
     sqs-several-messages: {"batchItemFailures":[]}
     "#);
+}
+
+#[test]
+fn the_readme_says_of_every_event_where_its_shape_comes_from() {
+    let readme = include_str!("../../events/README.md");
+    let named: Vec<&str> = readme.split('`').filter(|text| text.ends_with(".json") && !text.contains('/')).collect();
+    let mut unnamed: Vec<_> =
+        files().iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    unnamed.retain(|file| !named.contains(&file.as_str()));
+    assert!(unnamed.is_empty(), "events/README.md does not name {unnamed:?}");
+}
+
+#[test]
+fn a_message_of_a_queue_carries_the_event_of_its_name() {
+    for (message, body) in [
+        (&event("sqs-eventbridge-object-created")["Records"][0], "eventbridge-object-created"),
+        (&event("sqs-s3-put")["Records"][0], "s3-put"),
+        (&event("sqs-several-messages")["Records"][0], "eventbridge-object-created"),
+        (&event("sqs-several-messages")["Records"][1], "s3-put"),
+    ] {
+        let carried: Value = serde_json::from_str(message["body"].as_str().unwrap()).unwrap();
+        assert_eq!(carried, event(body));
+    }
+}
+
+/// What a schedule of the template hands over is a file in `events/`, and so is answered.
+#[test]
+fn the_schedules_hand_over_events_of_the_folder() {
+    let template: Yaml = serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap();
+    let input = |schedule: &str| match &template["Resources"][schedule]["Properties"]["Target"]["Input"] {
+        Yaml::Tagged(tagged) => tagged.value.as_str().unwrap().to_owned(),
+        plain => plain.as_str().unwrap().to_owned(),
+    };
+    let fetch = input("Fetch")
+        .replace("${FetchUrl}", "https://broker.example/v1/trades.csv")
+        .replace("${FetchDataset}", "trade");
+    for (input, file) in [(input("Nightly"), "reconcile"), (fetch, "schedule-fetch")] {
+        assert_eq!(serde_json::from_str::<Value>(&input).unwrap(), event(file));
+    }
 }

@@ -35,6 +35,7 @@ mod migrations;
 mod nightly;
 mod nights;
 mod objects;
+mod operate;
 mod order;
 mod parts;
 mod privacy;

@@ -115,3 +115,94 @@ async fn every_alarm_watches_a_metric_that_ingest_prints() {
         assert!(text.contains(name.trim_start_matches("LargeFile")), "the dashboard does not show {name}");
     }
 }
+
+/// What `AWS` reports of a stack that nothing has happened to, as soon as it is made; the others report nothing.
+const AT_FIRST: [(&str, f64); 11] = [
+    ("ApproximateNumberOfMessagesVisible", 0.0),
+    ("ApproximateAgeOfOldestMessage", 0.0),
+    ("Errors", 0.0),
+    ("Throttles", 0.0),
+    ("ExecutionsFailed", 0.0),
+    ("FreeStorageSpace", 18e9),
+    // Of the 1 GB of a db.t4g.micro.
+    ("FreeableMemory", 150e6),
+    ("CPUSurplusCreditsCharged", 0.0),
+    // A laden file and a quiet night.
+    ("FailedLoads", 0.0),
+    ("Discrepancies", 0.0),
+    ("MissingFiles", 0.0),
+];
+
+#[test]
+fn no_alarm_is_raised_in_a_stack_that_nothing_has_happened_to() {
+    let template: Yaml = serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap();
+    let (_, dashboard) = resources(&template, "AWS::CloudWatch::Dashboard").remove(0);
+    let dashboard = serde_yaml_ng::to_string(&dashboard).unwrap();
+    let mut with_a_value = 0;
+    for (name, alarm) in resources(&template, "AWS::CloudWatch::Alarm") {
+        assert!(dashboard.contains(&format!("${{{name}.Arn}}")), "the dashboard does not show {name}");
+        assert_ne!(alarm["TreatMissingData"].as_str(), Some("breaching"), "{name} is raised where there is no data");
+        let metric = alarm["MetricName"].as_str().unwrap();
+        let Some((_, value)) = AT_FIRST.iter().find(|(known, _)| *known == metric) else {
+            assert_eq!(alarm["Namespace"].as_str(), Some("SmallEtl"), "{name}: what is {metric} at first?");
+            continue;
+        };
+        let threshold = alarm["Threshold"].as_f64().unwrap();
+        let raised = match alarm["ComparisonOperator"].as_str().unwrap() {
+            "GreaterThanThreshold" => *value > threshold,
+            "GreaterThanOrEqualToThreshold" => *value >= threshold,
+            "LessThanThreshold" => *value < threshold,
+            other => panic!("{name}: {other}"),
+        };
+        assert!(!raised, "{name} is raised by {metric} = {value}");
+        with_a_value += 1;
+    }
+    assert!(with_a_value >= 10, "only {with_a_value} alarms watch what is there at first");
+}
+
+/// The fields that a query of Logs Insights names, but for those that it makes itself.
+fn fields(query: &str) -> BTreeSet<String> {
+    let lines = query.lines().filter(|line| !line.starts_with('#'));
+    // Not what is compared with: a text in quotes, or a pattern.
+    let code = lines.filter_map(|line| line.split(" like ").next()).flat_map(|line| line.split('"').step_by(2));
+    let words = code.flat_map(|part| part.split(|sign: char| !(sign.is_alphanumeric() || "@._".contains(sign))));
+    let known = ["", "fields", "filter", "like", "sort", "limit", "asc", "desc", "as", "rows_per_second"];
+    let is_field = |word: &&str| !known.contains(word) && word.starts_with(|sign: char| sign.is_ascii_lowercase());
+    words.filter(is_field).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_saved_queries_ask_for_what_ingest_writes() {
+    let world = World::new().await;
+    world.put("incoming/assets/good.csv", ASSETS).await;
+    world.put("incoming/assets/failed.csv", "account_id\n").await;
+    let (scratch, mut variables) = (Scratch::new("queries"), world.variables());
+    variables.push(("SMALL_ETL__LOG__FORMAT".into(), "json".into()));
+    let log = scratch.path().join("log");
+    let start = |variables: &[(String, String)]| {
+        let log = File::options().create(true).append(true).open(&log).unwrap();
+        Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), variables, log.into())
+    };
+    let ingest = start(&variables);
+    for name in ["good", "failed"] {
+        ingest.invoke(&json!({"bucket": world.bucket, "key": format!("incoming/assets/{name}.csv")}));
+    }
+    drop(ingest);
+    variables.push(("DATABASE_URL".into(), format!("postgres://u@127.0.0.1:{}/d", crate::support::free_port())));
+    start(&variables).invoke(&json!({"bucket": world.bucket, "key": "incoming/assets/good.csv"}));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "file ended"), "{text}");
+
+    let template: Yaml = serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap();
+    let queries = resources(&template, "AWS::Logs::QueryDefinition");
+    assert_eq!(queries.len(), 2);
+    for (name, query) in queries {
+        let fields = fields(query["QueryString"].as_str().unwrap());
+        assert!(fields.contains("span.key") && fields.contains("elapsed_ms"), "{name}: {fields:?}");
+        for field in fields {
+            let path = format!("/{}", field.replace('.', "/"));
+            assert!(lines.iter().any(|line| line.pointer(&path).is_some()), "{name}: no line of ingest has {field}");
+        }
+    }
+}

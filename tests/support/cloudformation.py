@@ -7,20 +7,24 @@ name and its properties after all references are resolved; so is each stack: its
 """
 
 import base64
+import io
 import json
 import os
 import re
 import sys
 import traceback
 import urllib.request
+import zipfile
 from pathlib import Path
 from urllib.parse import urlparse
 
+from moto.awslambda.models import LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudformation import models, parsing, responses
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.parsing import ResourceMap
 from moto.core.config import default_user_config
+from moto.ec2.models.route_tables import RouteTable
 from moto.rds.models import DBInstance, DBParameterGroup
 from moto.s3.models import s3_backends
 from moto.s3.responses import S3Response
@@ -149,6 +153,16 @@ OF_DATABASE = {
     "MasterUserSecret.SecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-moto",
 }
 DBInstance.get_cfn_attribute = lambda self, name: OF_DATABASE.get(name) or attribute(self, name)
+made_database = DBInstance.create_from_cloudformation_json
+
+
+def protected_database(name, cloudformation_json, *where, **options):
+    database = made_database(name, cloudformation_json, *where, **options)
+    database.deletion_protection = cloudformation_json["Properties"].get("DeletionProtection") is True
+    return database
+
+
+DBInstance.create_from_cloudformation_json = protected_database
 DBParameterGroup.physical_resource_id = property(lambda self: self.name)
 
 # ---- Its changes
@@ -202,6 +216,54 @@ def execute_change_set(self, change_set_name, stack_name=None):
 
 models.CloudFormationBackend.execute_change_set = execute_change_set
 
+# ---- The end of a stack
+
+
+def remove(stack, name):
+    """Deletes a resource as its policy says; what is kept is left where it is."""
+    resources, made = stack.resource_map._resource_json_map, stack.resource_map._parsed_resources[name]
+    policy = resources[name].get("DeletionPolicy", "Delete")
+    if policy.startswith("Retain"):
+        return
+    if isinstance(made, DBInstance):
+        if made.deletion_protection:
+            raise ValueError(f"Cannot delete a protected DB Instance: {made.db_instance_identifier}")
+        if policy == "Snapshot":
+            snapshot = f"{stack.name}-snapshot-{name.lower()}-1"
+            made.backend.create_db_snapshot(made.db_instance_identifier, snapshot)
+    if isinstance(made, RouteTable):  # moto leaves it to its network, which then cannot be deleted
+        return made.ec2_backend.delete_route_table(made.id)
+    stack.resource_map._delete_resource(made, resources[name])
+
+
+def delete_stack(self, name_or_stack_id):
+    stack = next((stack for stack in self.stacks.values() if name_or_stack_id in (stack.name, stack.stack_id)), None)
+    if stack is None:
+        return  # as CloudFormation does
+    stack.status = "DELETE_IN_PROGRESS"
+    stack._add_stack_event(stack.status, resource_status_reason="User Initiated")
+    made, left = stack.resource_map._parsed_resources, None
+    # Each before what it refers to; where the order is another, a second round finds nothing in its way.
+    while (names := [name for name in stack.resource_map._resource_json_map if made.get(name)]) != left:
+        left, reasons = names, {}
+        for name in reversed(names):
+            try:
+                remove(stack, name)
+            except Exception as error:
+                reasons[name] = str(error)
+            else:
+                # Or moto would make it anew when it is asked for it.
+                del made[name], stack.resource_map._resource_json_map[name]
+    if left:
+        stack.status = "DELETE_FAILED"
+        return stack._add_stack_event(stack.status, resource_status_reason=f"could not delete {reasons}")
+    stack.status = "DELETE_COMPLETE"
+    stack._add_stack_event(stack.status)
+    self.deleted_stacks[stack.stack_id] = self.stacks.pop(stack.stack_id)
+
+
+models.CloudFormationBackend.delete_stack = delete_stack
+
 # ---- What the deployment calls
 
 
@@ -214,6 +276,19 @@ def invoke(self, function_name, qualifier, body, headers, response_headers):
     response_headers["x-amz-log-result"] = base64.b64encode(log).decode()
     return answer
 
+
+# What a function is given besides its stack: the names in the zip.
+update_code = LambdaFunction.update_function_code
+
+
+def noted_code(self, spec):
+    if "ZipFile" in spec:  # not from a bucket, as a stack has it
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode(spec["ZipFile"]))) as code:
+            note(self.function_name, names=code.namelist())
+    return update_code(self, spec)
+
+
+LambdaFunction.update_function_code = noted_code
 
 default_user_config["lambda"]["use_docker"] = False
 LambdaSimpleBackend.invoke = invoke
