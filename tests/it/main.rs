@@ -33,6 +33,7 @@ mod metrics;
 mod migrations;
 mod nightly;
 mod nights;
+mod object_parts;
 mod objects;
 mod order;
 mod parts;
