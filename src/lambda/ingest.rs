@@ -177,14 +177,18 @@ impl Ingest {
     }
 
     async fn load(&self, request: &Request) -> Result<Vec<LoadReport>> {
-        let reports = Box::pin(pipeline::run(&self.context, &self.database, request)).await?;
+        let mut reports = Box::pin(pipeline::run(&self.context, &self.database, request)).await?;
         if reports.iter().any(|report| report.counts.is_some()) {
             let sessions = self.database.sessions().await.ok();
             for report in reports.iter().filter(|report| report.counts.is_some()) {
                 self.metrics.loaded(report, sessions);
             }
         }
-        for rest in Rest::of(&reports, request) {
+        let mut left = Rest::of(&reports, request);
+        if self.queue.is_some() {
+            left.extend(Rest::held(&mut reports, request));
+        }
+        for rest in left {
             Box::pin(self.hand_over(&rest, request)).await?;
         }
         Ok(reports)
@@ -250,6 +254,21 @@ struct Rest {
 }
 
 impl Rest {
+    /// The parts that other workers hold and that are asked for once more, when others have ended: if the same message came again, it
+    /// would load those yet another time.
+    fn held(reports: &mut [LoadReport], request: &Request) -> Option<Self> {
+        let is_held = |report: &LoadReport| report.status == LoadStatus::InProgress;
+        if !request.again || reports.iter().all(is_held) || !reports.iter().any(is_held) {
+            return None;
+        }
+        let (mut parts, mut delay) = (Vec::new(), Duration::ZERO);
+        for report in reports.iter_mut().filter(|report| is_held(report)) {
+            parts.extend(report.part.clone());
+            delay = delay.max(report.retry_after.take().unwrap_or_default());
+        }
+        Some(Self { location: request.location.clone(), parts, again: true, delay })
+    }
+
     /// One message for what has begun, and one for what is asked for once more and has not: once it has begun, a run goes on, and what
     /// has ended must not begin again.
     fn of(reports: &[LoadReport], request: &Request) -> Vec<Self> {
@@ -320,6 +339,20 @@ mod tests {
         assert_eq!(asked(&request), [(false, String::new())], "what is finished answers that it is");
         let again = Request { again: true, ..request };
         assert_eq!(asked(&again), [(false, "b".to_owned()), (true, "c".to_owned())], "nothing is loaded twice again");
+    }
+
+    #[test]
+    fn a_part_that_another_worker_holds_is_asked_for_by_itself_where_others_have_ended() {
+        use LoadStatus::{InProgress, Loaded};
+        let held = || LoadReport { retry_after: Some(Duration::from_secs(9)), ..report("b", true, InProgress) };
+        let once = Request::new(Location::s3("b", "1.zip"));
+        let again = Request { again: true, ..once.clone() };
+        let mut reports = [report("a", true, Loaded), held()];
+        assert!(Rest::held(&mut reports, &once).is_none(), "what has ended answers that it has");
+        let rest = Rest::held(&mut reports, &again).unwrap();
+        assert_eq!((rest.parts, rest.again, rest.delay.as_secs()), (vec!["b".to_owned()], true, 9));
+        assert!(reports.iter().all(|report| report.retry_after.is_none()), "the message itself is done with");
+        assert!(Rest::held(&mut [held()], &again).is_none(), "nothing has been loaded by it");
     }
 
     #[test]
