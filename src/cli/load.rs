@@ -32,6 +32,9 @@ pub(super) struct LoadArguments {
     /// The source that describes the file, where the path does not tell
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// Of an object with several parts load this one alone: a member of an archive, a sheet or a section; may be repeated
+    #[arg(long = "part", value_name = "NAME")]
+    parts: Vec<String>,
     /// Load a file although this version of it was loaded before, or failed
     #[arg(long)]
     again: bool,
@@ -86,7 +89,7 @@ async fn load(
     };
     let mut reports = Vec::new();
     for location in locations {
-        reports.push(load_from(context, database, location, dataset.clone(), arguments, deadline).await?);
+        reports.extend(load_from(context, database, location, dataset.clone(), arguments, deadline).await?);
     }
     Ok(reports)
 }
@@ -98,19 +101,28 @@ async fn load_from(
     dataset: Option<String>,
     arguments: &LoadArguments,
     deadline: &Deadline,
-) -> Result<LoadReport> {
+) -> Result<Vec<LoadReport>> {
     let request = Request {
         dataset,
         source: arguments.source.clone(),
         again: arguments.again,
+        parts: arguments.parts.clone(),
         deadline: deadline.clone(),
         ..Request::new(location)
     };
     let load = pipeline::run(context, database, &request);
-    let report = report::with_progress_bar(&request.progress, load).await?;
+    let reports = report::with_progress_bar(&request.progress, load).await?;
     if arguments.json {
-        return Ok(report);
+        return Ok(reports);
     }
+    for report in &reports {
+        show(context, database, &request, report).await?;
+    }
+    Ok(reports)
+}
+
+/// Shows how a load ended.
+async fn show(context: &Context, database: &Database, request: &Request, report: &LoadReport) -> Result<()> {
     let rejects = match report.load_id {
         Some(load) if report.counts.is_some() => {
             let filter = RejectFilter { load: Some(load), all: true, ..RejectFilter::default() };
@@ -119,7 +131,7 @@ async fn load_from(
         }
         _ => Vec::new(),
     };
-    print(&report::loaded(&report, &rejects))?;
+    print(&report::loaded(report, &rejects))?;
     let local = report.bucket.as_deref() == Some(LOCAL_BUCKET);
     let bucket = report.bucket.as_deref().and_then(|source| context.output.bucket(source, local));
     match (bucket, &report.rejects_key, report.counts) {
@@ -132,7 +144,7 @@ async fn load_from(
     if report.status == LoadStatus::Skipped && request.dataset.is_none() {
         print(&format!("  name the dataset with --dataset: {}\n", context.datasets.names().join(", ")))?;
     }
-    Ok(report)
+    Ok(())
 }
 
 fn exit_code(report: &LoadReport) -> u8 {

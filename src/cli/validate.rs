@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
+use serde_json::{Value, json};
 
 use super::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, report, unwritable};
 use crate::config::Settings;
+use crate::domain::object::with_part;
 use crate::domain::{Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, CheckedFile, Context, Request};
@@ -34,6 +36,9 @@ pub(super) struct ValidateArguments {
     /// The source that describes the file, where the path does not tell
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// Of a file with several parts check this one alone: a member of an archive, a sheet or a section; may be repeated
+    #[arg(long = "part", value_name = "NAME")]
+    parts: Vec<String>,
     /// Write the rejected records to this file, with what is wrong with each
     #[arg(long, value_name = "OUT.csv")]
     rejects: Option<PathBuf>,
@@ -68,33 +73,75 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ValidateA
     }
     let format = if arguments.json { Format::Json } else { arguments.format };
     let location = Location::parse(&arguments.file).map_err(Error::configuration)?;
-    let request =
-        Request { dataset: arguments.dataset.clone(), source: arguments.source.clone(), ..Request::new(location) };
-    let checked = report::with_progress_bar(&request.progress, pipeline::validate(&context, &request)).await;
-    let file = match checked {
-        Ok(file) => file,
+    let request = Request {
+        dataset: arguments.dataset.clone(),
+        source: arguments.source.clone(),
+        parts: arguments.parts.clone(),
+        ..Request::new(location)
+    };
+    let mut shown = Shown { worst: DONE, text: String::new(), json: Vec::new(), is_whole: true };
+    let each = async |checked: Result<CheckedFile>| match checked {
+        Ok(file) => shown.show(&file, &arguments, format).await,
         Err(error) => {
-            let ErrorKind::File(reason) = error.kind() else { return Err(error) };
-            let error = match format {
-                Format::Human => {
-                    super::say(&pipeline::in_full(&error));
-                    return Ok(FILE_UNUSABLE);
-                }
-                Format::Json => as_json(&pipeline::unusable(&arguments.file, error)?)?,
-                Format::Github => annotation("error", &arguments.file, None, reason.name(), &pipeline::in_full(&error)),
-            };
-            print(&error)?;
-            return Ok(FILE_UNUSABLE);
+            shown.is_whole = false;
+            shown.show_unusable(error, &arguments, format)
         }
     };
-    let rejects = take_rejects(&file, &arguments).await?;
-    let warnings = file.first_warnings(arguments.limit).await?;
-    print(&match format {
-        Format::Human => for_people(&file, &rejects, &warnings),
-        Format::Json => as_json(&file.as_json(&rejects, &warnings))?,
-        Format::Github => for_github(&file, &arguments.file, &rejects, &warnings),
-    })?;
-    Ok(if file.validated.rejected > 0 { ROWS_REJECTED } else { DONE })
+    let checked = report::with_progress_bar(&request.progress, pipeline::validate(&context, &request, each)).await;
+    match checked {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::File(_)) => shown.show_unusable(error, &arguments, format)?,
+        Err(error) => return Err(error),
+    }
+    let json = match &shown.json[..] {
+        [one] if shown.is_whole => as_json(one)?,
+        [] => String::new(),
+        parts => as_json(&json!({ "file": arguments.file, "parts": parts }))?,
+    };
+    print(&(shown.text + &json))?;
+    Ok(shown.worst)
+}
+
+/// What was found in a file or in each of its parts.
+struct Shown {
+    worst: u8,
+    text: String,
+    json: Vec<Value>,
+    /// Whether it was checked as a whole.
+    is_whole: bool,
+}
+
+impl Shown {
+    async fn show(&mut self, file: &CheckedFile, arguments: &ValidateArguments, format: Format) -> Result<()> {
+        if arguments.rejects.is_some() && file.of_parts > 1 {
+            let parts = file.of_parts;
+            return Err(Error::configuration(format!("the file has {parts} parts; name one with --part to write its rejects")));
+        }
+        self.is_whole &= file.part.is_empty();
+        let rejects = take_rejects(file, arguments).await?;
+        let warnings = file.first_warnings(arguments.limit).await?;
+        match format {
+            Format::Human => self.text.push_str(&for_people(file, &rejects, &warnings)),
+            Format::Json => self.json.push(file.as_json(&rejects, &warnings)),
+            Format::Github => self.text.push_str(&for_github(file, &arguments.file, &rejects, &warnings)),
+        }
+        self.worst = self.worst.max(if file.validated.rejected > 0 { ROWS_REJECTED } else { DONE });
+        Ok(())
+    }
+
+    fn show_unusable(&mut self, error: Error, arguments: &ValidateArguments, format: Format) -> Result<()> {
+        let ErrorKind::File(reason) = error.kind() else { return Err(error) };
+        match format {
+            Format::Human => super::say(&pipeline::in_full(&error)),
+            Format::Json => self.json.push(pipeline::unusable(&arguments.file, error)?),
+            Format::Github => {
+                let message = pipeline::in_full(&error);
+                self.text.push_str(&annotation("error", &arguments.file, None, reason.name(), &message));
+            }
+        }
+        self.worst = FILE_UNUSABLE;
+        Ok(())
+    }
 }
 
 /// Writes the rejects file, if one is wanted, and returns the first violations to show them.
@@ -129,7 +176,8 @@ fn summary(file: &CheckedFile) -> String {
 }
 
 fn for_people(file: &CheckedFile, rejects: &[Violation], warnings: &[Violation]) -> String {
-    let name = file.name.rsplit('/').next().unwrap_or(&file.name);
+    let whole = file.name.strip_suffix(&with_part(String::new(), &file.part)).unwrap_or(&file.name);
+    let name = &with_part(report::base_name(whole), &file.part);
     let mut text = summary(file) + &report::violations(name, rejects, file.validated.rejected);
     for warning in warnings {
         let _ = writeln!(text, "  warning: {}", warning.describe(name));

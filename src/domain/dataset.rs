@@ -140,13 +140,15 @@ impl Dataset {
     /// The source of a file by its key; if it lies on this machine, by the longest end of its path that is a key of this dataset.
     #[must_use]
     pub fn source_for(&self, key: &str, local: bool) -> Option<&Source> {
-        if !local {
-            return self.source_claiming(key);
-        }
-        let path = if cfg!(windows) { key.replace('\\', "/") } else { key.to_owned() };
-        let ends = path.match_indices('/').map(|(at, _)| &path[at + 1..]);
-        let claimed = std::iter::once(path.as_str()).chain(ends).find(|key| self.claims(key));
-        claimed.and_then(|key| self.source_claiming(key))
+        self.sources_for(key, local).next()
+    }
+
+    /// The same, and all other sources that claim the key.
+    pub fn sources_for(&self, key: &str, local: bool) -> impl Iterator<Item = &Source> {
+        let path = if local && cfg!(windows) { key.replace('\\', "/") } else { key.to_owned() };
+        let ends = path.match_indices('/').map(|(at, _)| &path[at + 1..]).filter(|_| local);
+        let claimed = std::iter::once(path.as_str()).chain(ends).find(|key| self.claims(key)).map(str::to_owned);
+        self.sources.iter().filter(move |source| claimed.as_ref().is_some_and(|key| source.claims(key)))
     }
 
     /// Whether it has files in the plain form.
@@ -167,13 +169,19 @@ impl Dataset {
 
     /// A key that both this dataset and another would claim, if there is one. Parts of one object may go to several datasets.
     pub(super) fn common_key(&self, other: &Self) -> Option<String> {
-        let of = |dataset: &'_ Self| {
-            let whole =
-                dataset.sources.iter().filter(|source| !source.reads_parts()).map(|source| source.files.clone());
-            std::iter::once(dataset.files.clone()).chain(whole).collect::<Vec<_>>()
+        let parts = |dataset: &Self| {
+            let sources = dataset.sources.iter().filter(|source| source.reads_parts());
+            sources.map(|source| source.files.clone()).collect::<Vec<_>>()
         };
-        let others = of(other);
-        of(self).iter().find_map(|files| others.iter().find_map(|others| files.common_key(others)))
+        let whole = |dataset: &Self| {
+            let sources = dataset.sources.iter().filter(|source| !source.reads_parts());
+            std::iter::once(dataset.files.clone()).chain(sources.map(|source| source.files.clone())).collect::<Vec<_>>()
+        };
+        let common = |some: &[Files], others: &[Files]| {
+            some.iter().find_map(|files| others.iter().find_map(|others| files.common_key(others)))
+        };
+        let (own, others) = (whole(self), whole(other));
+        common(&own, &[others.clone(), parts(other)].concat()).or_else(|| common(&parts(self), &others))
     }
 
     /// What the keys of its files begin with.

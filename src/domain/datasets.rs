@@ -12,6 +12,7 @@ use super::dataset::Dataset;
 use super::definition::{check_names, is_implied, read_definition, resolve_references};
 use super::expression::unknown;
 use super::rule::RowRule;
+use super::source::model::Source;
 
 /// All datasets that the program knows, with the version of the set.
 #[derive(Clone, Debug)]
@@ -175,6 +176,15 @@ impl Datasets {
     #[must_use]
     pub fn claiming(&self, key: &str) -> Option<&Dataset> {
         self.all.iter().find(|dataset| dataset.claims(key))
+    }
+
+    /// The datasets that read an object: the one that claims its key, or if that one reads a part of it, all that do.
+    pub fn reading(&self, key: &str) -> impl Iterator<Item = &Dataset> {
+        let reads_parts = |dataset: &Dataset| dataset.sources_for(key, false).any(Source::reads_parts);
+        let first = self.claiming(key);
+        let several = first.and_then(|dataset| dataset.source_claiming(key)).is_some_and(Source::reads_parts);
+        let others = self.all.iter().filter(|dataset| several && reads_parts(dataset)).collect::<Vec<_>>();
+        first.filter(|_| !several).into_iter().chain(others)
     }
 
     /// The pairs of datasets that can claim the same key, each with such a key.

@@ -53,7 +53,8 @@ pub fn written_for(manifests: &[DateTime<Utc>], file: DateTime<Utc>, next: DateT
     WrittenFor { own, later }
 }
 
-/// What a manifest says: `{"row_count": 4, "sums": {"cash": "930000.00"}, "sha256": "…"}`, each of them optional.
+/// What a manifest says of a file: `{"row_count": 4, "sums": {"cash": "930000.00"}, "sha256": "…"}`, each of them optional. For an object
+/// with several parts `{"parts": {"NAME": {"row_count": 4, "sums": {…}}}, "sha256": "…"}`, where the hash is that of the object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// Records after the header, good or bad.
@@ -62,6 +63,8 @@ pub struct Manifest {
     pub sums: BTreeMap<String, String>,
     /// The hash of the file as it lies there, packed or not, in lowercase hexadecimal digits.
     pub sha256: Option<String>,
+    /// How the parts that it names differ from those that the object has.
+    pub other_parts: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,14 +74,57 @@ struct Text<'a> {
     #[serde(default, borrow, with = "maps_duplicate_key_is_error")]
     sums: BTreeMap<String, &'a RawValue>,
     sha256: Option<String>,
+    #[serde(default, borrow, with = "maps_duplicate_key_is_error")]
+    parts: BTreeMap<String, PartText<'a>>,
+}
+
+/// What a manifest says of a part of an object.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartText<'a> {
+    row_count: Option<i64>,
+    #[serde(default, borrow, with = "maps_duplicate_key_is_error")]
+    sums: BTreeMap<String, &'a RawValue>,
+}
+
+impl<'a> Text<'a> {
+    /// The figures of a part, and how the parts that are named differ from those that the object has.
+    fn of_part(mut self, part: &str, parts: &[String]) -> Result<(Self, Option<String>), String> {
+        let states_whole = self.row_count.is_some() || !self.sums.is_empty();
+        if self.parts.is_empty() {
+            if states_whole && parts.len() > 1 {
+                let form = "{\"parts\": {\"NAME\": {\"row_count\": …, \"sums\": {…}}}}";
+                return Err(format!("the file has several parts; state the figures of each: {form}"));
+            }
+            return Ok((self, None));
+        }
+        if part.is_empty() {
+            return Err("it names parts, and the file is loaded as a whole; state row_count and sums themselves".into());
+        }
+        if states_whole {
+            return Err("row_count and sums stand beside parts; state them within each part".into());
+        }
+        let unknown = self.parts.keys().filter(|name| !parts.contains(name)).count();
+        let own = self.parts.remove(part);
+        let other_parts = match (&own, unknown) {
+            (None, _) => Some("the manifest does not name this part".to_owned()),
+            (_, 0) => None,
+            (_, count) => Some(format!("the manifest names {count} parts that the file does not have")),
+        };
+        if let Some(PartText { row_count, sums }) = own {
+            (self.row_count, self.sums) = (row_count, sums);
+        }
+        Ok((self, other_parts))
+    }
 }
 
 impl Manifest {
-    /// Reads a manifest for a file of `dataset`. A sum is a JSON number or, safe from rounding on its way, text.
+    /// Reads a manifest for a file of `dataset`, or for a part of an object that has these `parts`. A sum is a JSON number or, safe from
+    /// rounding on its way, text.
     ///
     /// # Errors
     /// A message that says what is wrong and what to write.
-    pub fn parse(bytes: &[u8], dataset: &Dataset) -> Result<Self, String> {
+    pub fn parse(bytes: &[u8], dataset: &Dataset, part: &str, parts: &[String]) -> Result<Self, String> {
         // Some programs put a byte order mark in front of whatever they write.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let text: Text<'_> = serde_json::from_slice(bytes).map_err(|error| {
@@ -89,6 +135,8 @@ impl Manifest {
                 error.column()
             )
         })?;
+        let states_parts = !text.parts.is_empty();
+        let (text, other_parts) = text.of_part(part, parts)?;
         let numbers = dataset.columns.iter().filter(|column| column.kind.digits().is_some());
         let numbers: Vec<&str> = numbers.map(|column| column.name.as_str()).collect();
         let mut sums = BTreeMap::new();
@@ -114,10 +162,11 @@ impl Manifest {
         if !text.sha256.iter().all(is_hash) {
             return Err("sha256 is not the 64 hexadecimal digits of a hash".into());
         }
-        if text.row_count.is_none() && sums.is_empty() && text.sha256.is_none() {
+        if text.row_count.is_none() && sums.is_empty() && text.sha256.is_none() && !states_parts {
             return Err("it states none of row_count, sums and sha256".into());
         }
-        Ok(Self { row_count: text.row_count, sums, sha256: text.sha256.map(|hash| hash.to_ascii_lowercase()) })
+        let sha256 = text.sha256.map(|hash| hash.to_ascii_lowercase());
+        Ok(Self { row_count: text.row_count, sums, sha256, other_parts })
     }
 }
 
@@ -134,7 +183,34 @@ mod tests {
     fn parse(text: &str) -> Result<Manifest, String> {
         let definition = include_str!("../../datasets/asset.toml");
         let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
-        Manifest::parse(text.as_bytes(), datasets.get("asset").unwrap())
+        Manifest::parse(text.as_bytes(), datasets.get("asset").unwrap(), "", &[String::new()])
+    }
+
+    fn parse_for(part: &str, text: &str) -> Result<Manifest, String> {
+        let definition = include_str!("../../datasets/asset.toml");
+        let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
+        let parts = ["a.csv", "b.csv"].map(String::from);
+        Manifest::parse(text.as_bytes(), datasets.get("asset").unwrap(), part, &parts)
+    }
+
+    #[test]
+    fn each_part_of_an_object_has_its_own_figures() {
+        let text = r#"{"parts": {"a.csv": {"row_count": 4}, "b.csv": {"sums": {"cash": 1}}}}"#;
+        let (a, b) = (parse_for("a.csv", text).unwrap(), parse_for("b.csv", text).unwrap());
+        assert_eq!((a.row_count, a.sums.len(), a.other_parts), (Some(4), 0, None));
+        assert_eq!((b.row_count, b.sums["cash"].as_str(), b.other_parts), (None, "1", None));
+        let differs = |part, text| parse_for(part, text).unwrap().other_parts.unwrap();
+        assert!(differs("b.csv", r#"{"parts": {"a.csv": {"row_count": 4}}}"#).contains("does not name this part"));
+        let lacking = r#"{"parts": {"a.csv": {"row_count": 4}, "7261": {"row_count": 1}}}"#;
+        assert_eq!(differs("a.csv", lacking), "the manifest names 1 parts that the file does not have");
+    }
+
+    #[test]
+    fn figures_of_an_object_with_several_parts_say_of_which() {
+        assert!(parse_for("a.csv", r#"{"row_count": 4}"#).unwrap_err().contains("has several parts"));
+        assert!(parse_for("a.csv", r#"{"row_count": 4, "parts": {"a.csv": {}}}"#).unwrap_err().contains("beside parts"));
+        assert!(parse(r#"{"parts": {"a.csv": {"row_count": 4}}}"#).unwrap_err().contains("loaded as a whole"));
+        assert!(parse_for("a.csv", &format!(r#"{{"sha256": "{}"}}"#, "a".repeat(64))).is_ok());
     }
 
     #[test]

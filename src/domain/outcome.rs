@@ -3,12 +3,14 @@
 use std::fmt;
 use std::iter::Sum;
 use std::ops::Add;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::object::Location;
+use super::progress::Progress;
 
 /// The identity of a load: the primary key of `etl.load`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -197,6 +199,37 @@ pub struct LoadReport {
     /// When to ask for the rest, where it waits for a manifest; not a part of the answer.
     #[serde(skip)]
     pub resume_after: Option<Duration>,
+    /// How far the load came, as it was counted on the way; not a part of the answer.
+    #[serde(skip)]
+    pub progress: Arc<Progress>,
+}
+
+impl LoadReport {
+    /// A report of which no more is known than how it ended.
+    #[must_use]
+    pub fn new(status: LoadStatus) -> Self {
+        Self {
+            load_id: None,
+            bucket: None,
+            key: None,
+            version: None,
+            dataset: None,
+            source: None,
+            part: None,
+            status,
+            reason: None,
+            error: None,
+            attempt: None,
+            counts: None,
+            rejects_key: None,
+            elapsed_ms: 0,
+            statistics: Value::Null,
+            rest: None,
+            retry_after: None,
+            resume_after: None,
+            progress: Arc::default(),
+        }
+    }
 }
 
 /// Unknown counts stand in the answer as nulls, so that its fields are always the same.

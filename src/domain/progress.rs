@@ -16,6 +16,29 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Begins with the next file, or the next part of a file.
+    pub fn begin(&self) {
+        self.copy_from(&Self::default());
+    }
+
+    /// The counters as they are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let copy = Self::default();
+        copy.copy_from(self);
+        copy
+    }
+
+    fn copy_from(&self, other: &Self) {
+        self.set_waiting(other.is_waiting());
+        self.set_staged(other.staged());
+        self.set_total(other.total());
+        self.committed.store(other.committed(), Ordering::Relaxed);
+        self.resumed.store(other.resumed.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.slowest_batch.store(other.slowest_batch.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.set_free_disk(other.free_disk.load(Ordering::Relaxed));
+    }
+
     /// Whether the file waits for its manifest.
     pub fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)

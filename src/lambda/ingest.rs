@@ -14,9 +14,9 @@ use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
 use crate::data_access::sqs::Queue;
-use crate::domain::{LoadReport, LoadStatus, Violation};
+use crate::domain::{LoadReport, LoadStatus, Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::{self, Context, LoadHere, Request};
+use crate::pipeline::{self, CheckedFile, Context, LoadHere, Request};
 use crate::services::reconcile::{FoundFile, Receiver};
 use crate::services::{Deadline, Parts};
 
@@ -168,7 +168,7 @@ impl Ingest {
                 let (dataset, parts, deadline) = (dataset.clone(), parts.clone(), deadline.clone());
                 let request = Request { dataset, again, parts, deadline, ..Request::new(location) };
                 match self.load(&request).await {
-                    Ok(report) => reports.push(report),
+                    Ok(loads) => reports.extend(loads),
                     Err(error) => first_error = first_error.or(Some(error)),
                 }
             }
@@ -176,29 +176,49 @@ impl Ingest {
         first_error.map_or(Ok(reports), Err)
     }
 
-    async fn load(&self, request: &Request) -> Result<LoadReport> {
-        let report = Box::pin(pipeline::run(&self.context, &self.database, request)).await?;
-        if report.counts.is_some() {
+    async fn load(&self, request: &Request) -> Result<Vec<LoadReport>> {
+        let mut reports = Box::pin(pipeline::run(&self.context, &self.database, request)).await?;
+        if reports.iter().any(|report| report.counts.is_some()) {
             let sessions = self.database.sessions().await.ok();
-            self.metrics.loaded(&report, &request.progress, sessions);
+            for report in reports.iter().filter(|report| report.counts.is_some()) {
+                self.metrics.loaded(report, sessions);
+            }
         }
-        if report.status == LoadStatus::Interrupted {
-            Box::pin(self.hand_over(&report, request)).await?;
+        let mut left = Rest::of(&reports, request);
+        if self.queue.is_some() {
+            left.extend(Rest::held(&mut reports, request));
         }
-        Ok(report)
+        for rest in left {
+            Box::pin(self.hand_over(&rest, request)).await?;
+        }
+        Ok(reports)
     }
 
+    /// What is found in a file, or in each of its parts.
     async fn validate(&self, request: &Request) -> Result<Value> {
-        match Box::pin(pipeline::validate(&self.context, request)).await {
-            Ok(file) => {
-                let rejects = within_an_answer(file.first_rejects(SHOWN).await?);
-                Ok(file.as_json(&rejects, &within_an_answer(file.first_warnings(SHOWN).await?)))
-            }
-            Err(error) => {
-                let (bucket, key) = (request.location.bucket(), request.location.key());
-                pipeline::unusable(&format!("s3://{bucket}/{key}"), error)
-            }
+        let name = format!("s3://{}/{}", request.location.bucket(), request.location.key());
+        let (mut found, mut is_whole) = (Vec::new(), true);
+        let each = async |checked: Result<CheckedFile>| {
+            found.push(match checked {
+                Ok(file) => {
+                    is_whole &= file.part.is_empty();
+                    let rejects = within_an_answer(file.first_rejects(SHOWN).await?);
+                    file.as_json(&rejects, &within_an_answer(file.first_warnings(SHOWN).await?))
+                }
+                Err(error) => {
+                    is_whole = false;
+                    pipeline::unusable(&name, error)?
+                }
+            });
+            Ok(())
+        };
+        if let Err(error) = Box::pin(pipeline::validate(&self.context, request, each)).await {
+            return pipeline::unusable(&name, error);
         }
+        Ok(match found.pop() {
+            Some(one) if is_whole => one,
+            last => json!({ "file": name, "parts": found.into_iter().chain(last).collect::<Vec<_>>() }),
+        })
     }
 
     /// S3 and the queue fail in the same way as the database: whether it is that, it is asked.
@@ -208,21 +228,60 @@ impl Ingest {
         }
     }
 
-    /// Puts the rest of a load into the queue, so that another invocation goes on with it.
-    async fn hand_over(&self, report: &LoadReport, request: &Request) -> Result<()> {
-        // Once it has begun, a run goes on; before, it is asked for still.
-        let again = request.again && report.load_id.is_none();
-        let rest =
-            report.rest.as_ref().and_then(|rest| request_for(rest, request.dataset.as_deref(), again, &request.parts));
-        let (Some(queue), Some(rest)) = (&self.queue, rest) else {
+    /// Puts the rest of an object into the queue, so that another invocation goes on with it.
+    async fn hand_over(&self, rest: &Rest, request: &Request) -> Result<()> {
+        let Rest { location, parts, again, delay } = rest;
+        let message = request_for(location, request.dataset.as_deref(), *again, parts);
+        let (Some(queue), Some(message)) = (&self.queue, message) else {
             return Err(Error::new(
                 ErrorKind::OutOfTime,
                 "the time is over before the file is; it goes on where it stopped once the event comes again, \
                  or at once where queue.url names the queue in front of ingest",
             ));
         };
-        let (body, delay) = (rest.to_string(), report.resume_after.unwrap_or_default());
-        retrying(|| queue.send(&body, delay)).await
+        let body = message.to_string();
+        retrying(|| queue.send(&body, *delay)).await
+    }
+}
+
+/// What is left of an object when the time is over.
+struct Rest {
+    location: Location,
+    /// The parts that are left; all that are not finished if this is empty.
+    parts: Vec<String>,
+    again: bool,
+    delay: Duration,
+}
+
+impl Rest {
+    /// The parts that other workers hold and that are asked for once more, when others have ended: if the same message came again, it
+    /// would load those yet another time.
+    fn held(reports: &mut [LoadReport], request: &Request) -> Option<Self> {
+        let is_held = |report: &LoadReport| report.status == LoadStatus::InProgress;
+        if !request.again || reports.iter().all(is_held) || !reports.iter().any(is_held) {
+            return None;
+        }
+        let (mut parts, mut delay) = (Vec::new(), Duration::ZERO);
+        for report in reports.iter_mut().filter(|report| is_held(report)) {
+            parts.extend(report.part.clone());
+            delay = delay.max(report.retry_after.take().unwrap_or_default());
+        }
+        Some(Self { location: request.location.clone(), parts, again: true, delay })
+    }
+
+    /// One message for what has begun, and one for what is asked for once more and has not: once it has begun, a run goes on, and what
+    /// has ended must not begin again.
+    fn of(reports: &[LoadReport], request: &Request) -> Vec<Self> {
+        let left = reports.iter().filter(|report| report.status == LoadStatus::Interrupted);
+        let (waiting, begun): (Vec<_>, Vec<_>) = left.partition(|report| request.again && report.load_id.is_none());
+        let rest = |reports: &[&LoadReport], again: bool| {
+            let named = reports.iter().filter_map(|report| report.part.clone()).filter(|part| !part.is_empty());
+            let parts = if request.again { named.collect() } else { request.parts.clone() };
+            let delay = reports.iter().filter_map(|report| report.resume_after).max().unwrap_or_default();
+            let location = reports.iter().find_map(|report| report.rest.clone())?;
+            Some(Self { location, parts, again, delay })
+        };
+        [rest(&begun, false), rest(&waiting, true)].into_iter().flatten().collect()
     }
 }
 
@@ -261,6 +320,40 @@ impl Receiver for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn report(part: &str, begun: bool, status: LoadStatus) -> LoadReport {
+        let load_id = begun.then_some(crate::domain::LoadId(1));
+        let rest = (status == LoadStatus::Interrupted).then(|| Location::s3("b", "1.zip"));
+        LoadReport { part: Some(part.into()), load_id, status, rest, ..pipeline::skipped("") }
+    }
+
+    #[test]
+    fn what_is_left_of_an_object_is_asked_for_in_one_message() {
+        use LoadStatus::{Interrupted, Loaded};
+        let reports = [report("a", true, Loaded), report("b", true, Interrupted), report("c", false, Interrupted)];
+        let asked = |request: &Request| {
+            let rest = Rest::of(&reports, request).into_iter().map(|rest| (rest.again, rest.parts.join(" ")));
+            rest.collect::<Vec<_>>()
+        };
+        let request = Request::new(Location::s3("b", "1.zip"));
+        assert_eq!(asked(&request), [(false, String::new())], "what is finished answers that it is");
+        let again = Request { again: true, ..request };
+        assert_eq!(asked(&again), [(false, "b".to_owned()), (true, "c".to_owned())], "nothing is loaded twice again");
+    }
+
+    #[test]
+    fn a_part_that_another_worker_holds_is_asked_for_by_itself_where_others_have_ended() {
+        use LoadStatus::{InProgress, Loaded};
+        let held = || LoadReport { retry_after: Some(Duration::from_secs(9)), ..report("b", true, InProgress) };
+        let once = Request::new(Location::s3("b", "1.zip"));
+        let again = Request { again: true, ..once.clone() };
+        let mut reports = [report("a", true, Loaded), held()];
+        assert!(Rest::held(&mut reports, &once).is_none(), "what has ended answers that it has");
+        let rest = Rest::held(&mut reports, &again).unwrap();
+        assert_eq!((rest.parts, rest.again, rest.delay.as_secs()), (vec!["b".to_owned()], true, 9));
+        assert!(reports.iter().all(|report| report.retry_after.is_none()), "the message itself is done with");
+        assert!(Rest::held(&mut [held()], &again).is_none(), "nothing has been loaded by it");
+    }
 
     #[test]
     fn the_pause_grows_up_to_a_bound() {

@@ -14,7 +14,7 @@ use metrique::unit_of_work::metrics;
 use metrique::writer::{EntryIoStream, FormatExt};
 use metrique::{CloseValue, InflectableEntry, RootEntry};
 
-use crate::domain::{LoadReport, LoadStatus, Progress};
+use crate::domain::{LoadReport, LoadStatus};
 use crate::services::reconcile::Reconciliation;
 
 /// Speed and reject rate of smaller files say little, and raise no alarm.
@@ -139,7 +139,8 @@ impl Metrics {
     }
 
     /// A file that was loaded, failed, or left to the next call; with the sessions on the database server.
-    pub(super) fn loaded(&self, report: &LoadReport, progress: &Progress, sessions: Option<i64>) {
+    pub(super) fn loaded(&self, report: &LoadReport, sessions: Option<i64>) {
+        let progress = &report.progress;
         // A load that goes on counts when it ends, and then as a whole; its speed is that of each call.
         let counts = report.counts.filter(|_| report.status != LoadStatus::Interrupted);
         let large = progress.total().max(report.counts.map_or(0, |counts| counts.read)) >= LARGE_FILE;

@@ -6,13 +6,16 @@ use chrono::Utc;
 use futures::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{Context, Request, choose_dataset, choose_source};
+use super::context::Context;
+use super::request::{Readers, Request, choose_readers};
 use crate::data_access::duckdb::Stage;
 use crate::domain::dataset::{FOOTER, MANIFEST};
 use crate::domain::manifest::manifest_key;
+use crate::domain::object::with_part;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::services::object_parts::{FoundPart, ObjectCopy, fetch};
 use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, analyse, manifest, rejects, totals};
 
 /// The control totals to compare a file with.
@@ -31,6 +34,10 @@ pub(super) struct Reading<'a> {
     pub(super) source: Option<&'a Source>,
     /// The member, sheet or section; empty for a whole object.
     pub(super) part: &'a str,
+    /// All parts of the object that are loaded.
+    pub(super) parts: &'a [String],
+    /// The object on this machine, if it has parts. Otherwise it is fetched.
+    pub(super) copy: Option<&'a Arc<ObjectCopy>>,
 }
 
 /// Stages a file, compares it with its control totals, and checks its rows.
@@ -46,9 +53,10 @@ pub(super) async fn stage_and_validate(
     // The extractor repeats its own requests: only it knows how much of the body it has.
     let extractor = pipeline.extractor(&object.key)?;
     let extract = async {
-        match reading.source {
-            Some(source) => extractor.extract_sent(object, dataset, source, reading.part, stage).await,
-            None => extractor.extract(object, dataset, stage).await,
+        match (reading.source, reading.copy) {
+            (Some(source), Some(copy)) => copy.extract(object, dataset, (source, reading.part), stage).await,
+            (Some(source), None) => extractor.extract_sent(object, dataset, source, reading.part, stage).await,
+            (None, _) => extractor.extract(object, dataset, stage).await,
         }
     };
     let (extracted, manifests) = match totals {
@@ -59,7 +67,7 @@ pub(super) async fn stage_and_validate(
         Totals::Of(manifests) => (extract.await?, manifests),
         Totals::Ignored => (extract.await?, Manifests::default()),
     };
-    let agreed = match manifest::check(&manifests, object, dataset, &extracted) {
+    let agreed = match manifest::check(&manifests, object, dataset, (reading.part, reading.parts), &extracted) {
         Ok(agreed) => agreed,
         Err(error) => return Err(unless_replaced(&**extractor, object, error).await?),
     };
@@ -116,6 +124,10 @@ pub struct CheckedFile {
     pub validated: Validated,
     /// What the dataset computes over its accepted rows.
     pub statistics: Value,
+    /// Its part, or an empty text for a whole file.
+    pub part: String,
+    /// How many parts of the file are checked.
+    pub of_parts: usize,
     stage: Arc<Stage>,
 }
 
@@ -145,7 +157,7 @@ impl CheckedFile {
     #[must_use]
     pub fn as_json(&self, rejects: &[Violation], warnings: &[Violation]) -> Value {
         json!({
-            "file": self.name, "dataset": self.dataset.name,
+            "file": self.name, "part": self.part, "dataset": self.dataset.name,
             "source": self.extracted.sent.as_ref().map(|sent| sent.source.name.as_str()),
             "status": if self.validated.rejected > 0 { "rejects" } else { "valid" },
             "read": self.extracted.read, "accepted": self.validated.accepted, "rejected": self.validated.rejected,
@@ -184,30 +196,85 @@ pub fn in_full(error: &Error) -> String {
     error.cells().map_or_else(|| error.chain(), |cells| format!("{}; {cells}", error.chain()))
 }
 
-/// Checks a file against its dataset; nothing is written anywhere.
+/// Checks a file against its dataset, or each part of it against that of its rows, and hands what it finds to `each`; a part that as a whole
+/// is unusable as an error. Nothing is written anywhere.
 ///
 /// # Errors
-/// `File` when the file as a whole is unusable, `Configuration` when no dataset claims it, `Connection`, `System`.
-pub async fn validate(context: &Context, request: &Request) -> Result<CheckedFile> {
-    let dataset = choose_dataset(&context.datasets, request)?.ok_or_else(|| {
+/// `File` when the file as a whole is unusable, `Configuration` when no dataset claims it, `Connection`, `System`; those of `each`.
+pub async fn validate(
+    context: &Context,
+    request: &Request,
+    mut each: impl AsyncFnMut(Result<CheckedFile>) -> Result<()>,
+) -> Result<()> {
+    let readers = choose_readers(&context.datasets, request)?.ok_or_else(|| {
         let key = request.location.key();
         Error::configuration(format!(
             "{key}: no dataset claims this path; name one of {}",
             context.datasets.names().join(", ")
         ))
     })?;
-    context.check_definition(dataset).await?;
+    let (dataset, readers) = match readers {
+        Readers::Whole(dataset, source) => (dataset, Err(source)),
+        Readers::Parts(readers) => match readers.first() {
+            Some(first) => (first.dataset, Ok(readers)),
+            None => return Ok(()),
+        },
+    };
     let extractor = context.pipeline(&dataset.name)?.extractor_at(&request.location)?;
     let object = extractor.identify(&request.location).await?;
-    let manifests = extractor.manifests(&object, 0).await?;
-    if manifests.is_empty() && dataset.manifest.required {
-        return Err(manifest_missing(&object, dataset));
+    let work = CheckWork { context, request, object: &object, extractor: &**extractor };
+    let readers = match readers {
+        Ok(readers) => readers,
+        Err(source) => return each(Ok(work.check(dataset, Reading { source, ..Reading::default() }).await?)).await,
+    };
+    let copy = Arc::new(fetch(&**extractor, &object, &context.stages).await?);
+    if copy.rejects_of()?.is_some() {
+        let source = readers.first().map(|reader| reader.source);
+        return each(Ok(work.check(dataset, Reading { source, ..Reading::default() }).await?)).await;
     }
-    let totals = Totals::Of(manifests);
-    let pipeline = context.pipeline(&dataset.name)?;
-    let dataset = dataset.with_latest_version(context.terms.latest_version(Utc::now()));
-    let source = choose_source(&dataset, request.source.as_deref(), &object)?;
-    check(context, pipeline, &object, &dataset, Reading { source, part: "" }, &request.progress, totals).await
+    let found = copy.parts(object.display_name(), &readers).await?.parts;
+    let names: Vec<String> = found.iter().map(|part| part.name.clone()).collect();
+    if let Some(unknown) = request.parts.iter().find(|part| !names.contains(part)) {
+        let (file, names) = (object.display_name(), names.join(", "));
+        return Err(Error::configuration(format!("{file}: no source reads a part {unknown:?}; known are {names}")));
+    }
+    let wanted: Vec<&FoundPart> =
+        found.iter().filter(|part| request.parts.is_empty() || request.parts.contains(&part.name)).collect();
+    for FoundPart { name, dataset, source } in &wanted {
+        let dataset = context.datasets.get(dataset).map_err(Error::configuration)?;
+        let source = Some(dataset.source(source).map_err(Error::configuration)?);
+        let reading = Reading { source, part: name, parts: &names, copy: Some(&copy) };
+        request.progress.begin();
+        match work.check(dataset, reading).await {
+            Ok(checked) => each(Ok(CheckedFile { of_parts: wanted.len(), ..checked })).await?,
+            Err(error) if matches!(error.kind(), ErrorKind::File(_)) => each(Err(error)).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A file that is to be checked.
+struct CheckWork<'a> {
+    context: &'a Context,
+    request: &'a Request,
+    object: &'a ObjectVersion,
+    extractor: &'a dyn Extractor,
+}
+
+impl CheckWork<'_> {
+    async fn check(&self, dataset: &Dataset, reading: Reading<'_>) -> Result<CheckedFile> {
+        let Self { context, request, object, extractor } = self;
+        context.check_definition(dataset).await?;
+        let manifests = extractor.manifests(object, 0).await?;
+        if manifests.is_empty() && dataset.manifest.required {
+            return Err(manifest_missing(object, dataset));
+        }
+        let pipeline = context.pipeline(&dataset.name)?;
+        // The source is that of the definition as it was read: no bound of time is a part of it.
+        let bounded = dataset.with_latest_version(context.terms.latest_version(Utc::now()));
+        check(context, pipeline, object, &bounded, reading, &request.progress, Totals::Of(manifests)).await
+    }
 }
 
 /// Tries the rules of a definition on an empty stage.
@@ -235,5 +302,6 @@ pub(super) async fn check(
     let stage = Arc::new(context.stages.open(Arc::clone(progress))?);
     let (extracted, validated, statistics) =
         stage_and_validate(pipeline, object, dataset, reading, &stage, totals).await?;
-    Ok(CheckedFile { name: object.display_name(), dataset: dataset.clone(), extracted, validated, statistics, stage })
+    let (name, part, dataset) = (with_part(object.display_name(), reading.part), reading.part.to_owned(), dataset.clone());
+    Ok(CheckedFile { name, dataset, extracted, validated, statistics, part, of_parts: 1, stage })
 }

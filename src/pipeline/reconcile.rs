@@ -87,8 +87,8 @@ impl<'a> LoadHere<'a> {
             deadline: self.deadline.clone(),
             ..Request::new(file.location.clone())
         };
-        let report = match Box::pin(super::run(self.context, self.database, &request)).await {
-            Ok(report) => report,
+        let reports = match Box::pin(super::run(self.context, self.database, &request)).await {
+            Ok(reports) => reports,
             // Without the database no other file fares better.
             Err(error) if error.kind() == ErrorKind::Connection => return Err(error),
             Err(error) => {
@@ -96,11 +96,13 @@ impl<'a> LoadHere<'a> {
                 return self.count_failure().map(|()| false);
             }
         };
-        (self.watch)(&report);
-        if report.status == LoadStatus::Failed {
-            self.count_failure()?;
+        for report in &reports {
+            (self.watch)(report);
+            if report.status == LoadStatus::Failed {
+                self.count_failure()?;
+            }
         }
-        Ok(!matches!(report.status, LoadStatus::Interrupted | LoadStatus::InProgress))
+        Ok(!reports.iter().any(|report| matches!(report.status, LoadStatus::Interrupted | LoadStatus::InProgress)))
     }
 
     fn count_failure(&self) -> Result<()> {

@@ -8,7 +8,8 @@ use futures::{Stream, StreamExt};
 use serde::Serialize;
 
 use super::check::{Reading, Totals, check};
-use super::{CheckedFile, Context};
+use super::check::CheckedFile;
+use super::context::Context;
 use crate::data_access::postgres::LoadedFile;
 use crate::domain::{Dataset, LoadId, ObjectVersion, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -62,7 +63,7 @@ pub async fn replay(
     }
     let under = async |dataset: &Dataset, which: &str| {
         let dataset = dataset.with_latest_version(file.latest_version);
-        under(context, &object, &dataset, file.source.as_deref(), which).await
+        under(context, &object, &dataset, file, which).await
     };
     let (before, after) = (under(today, "today's").await?, under(changed, "the changed").await?);
     compare(file.load_id, &before, &after).await
@@ -72,15 +73,15 @@ async fn under(
     context: &Context,
     object: &ObjectVersion,
     dataset: &Dataset,
-    source: Option<&str>,
+    file: &LoadedFile,
     which: &str,
 ) -> Result<CheckedFile> {
     let pipeline = context.pipeline(&dataset.name)?;
     // It is read as it was read for its load.
-    let source = source.map(|name| dataset.source(name)).transpose().map_err(|message| {
+    let source = file.source.as_deref().map(|name| dataset.source(name)).transpose().map_err(|message| {
         Error::file(Reason::Malformed, format!("{}: under {which} definition: {message}", object.display_name()))
     })?;
-    let reading = Reading { source, part: "" };
+    let reading = Reading { source, part: &file.part, ..Reading::default() };
     let checked = check(context, pipeline, object, dataset, reading, &std::sync::Arc::default(), Totals::Ignored).await;
     checked.map_err(|error| match error.kind() {
         ErrorKind::File(_) => Error::with_source(error.kind(), format!("under {which} definition"), error),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::source::model::Source;
-use crate::domain::{Dataset, Datasets, Location, ObjectVersion, Progress};
+use crate::domain::{Dataset, Datasets, Location, ObjectKey, ObjectVersion, Progress};
 use crate::error::{Error, Result};
 use crate::services::Deadline;
+use crate::services::object_parts::PartReader;
 
 /// One file that somebody wants.
 #[derive(Clone, Debug)]
@@ -69,12 +70,51 @@ pub(super) fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> R
 pub(super) fn choose_source<'a>(
     dataset: &'a Dataset,
     named: Option<&str>,
-    object: &ObjectVersion,
+    key: &str,
+    local: bool,
 ) -> Result<Option<&'a Source>> {
     match named {
         Some(name) => dataset.source(name).map(Some).map_err(Error::configuration),
-        None => Ok(dataset.source_for(object.key.as_str(), object.local)),
+        None => Ok(dataset.source_for(key, local)),
     }
+}
+
+/// What reads an object.
+pub(super) enum Readers<'a> {
+    /// One dataset reads it as a whole: as a source describes it, or in the plain form.
+    Whole(&'a Dataset, Option<&'a Source>),
+    /// Sources read parts of it.
+    Parts(Vec<PartReader<'a>>),
+}
+
+/// What reads the object that is asked for, if anything does. The first dataset and its first source decide whether that is the object or
+/// its parts.
+pub(super) fn choose_readers<'a>(datasets: &'a Datasets, request: &Request) -> Result<Option<Readers<'a>>> {
+    let Some(first) = choose_dataset(datasets, request)? else { return Ok(None) };
+    // Of a file on this machine the whole path may tell.
+    let (key, local) = match &request.location {
+        Location::File(path) => {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            (ObjectKey::from(path.to_string_lossy().into_owned()), true)
+        }
+        Location::S3 { key, .. } => (key.clone(), false),
+    };
+    let named = request.source.as_deref();
+    let source = choose_source(first, named, key.as_str(), local)?;
+    if !source.is_some_and(Source::reads_parts) {
+        return Ok(Some(Readers::Whole(first, source)));
+    }
+    let is_asked = |dataset: &&Dataset| request.dataset.as_ref().is_none_or(|name| *name == dataset.name);
+    let mut readers = Vec::new();
+    for dataset in datasets.all().filter(is_asked) {
+        let claiming: Vec<&Source> = match named {
+            Some(name) => dataset.source(name).into_iter().collect(),
+            None => dataset.sources_for(key.as_str(), local).collect(),
+        };
+        let parts = claiming.into_iter().filter(|source| source.reads_parts());
+        readers.extend(parts.map(|source| PartReader { dataset, source }));
+    }
+    Ok(Some(Readers::Parts(readers)))
 }
 
 /// What the ledger knows of an object that cannot be read.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::header::{Columns, Header, shown};
 use super::local::unreadable;
+use super::object_parts::ObjectCopy;
 use super::reading::{HashWriter, Stoppable, empty, malformed, read_error, split_error, spool, unread};
 use super::sent::Sent;
 use super::sent_again::{Beginning, Rejects};
@@ -142,6 +143,29 @@ impl Extractor for FileExtractor {
     ) -> Result<Extracted> {
         self.read(object, dataset, Some(source), part, stage).await
     }
+
+    async fn keep(&self, object: &ObjectVersion, folder: &Path, stage: &Arc<Stage>) -> Result<ObjectCopy> {
+        let (name, folder, stage) = (object.display_name(), folder.to_owned(), Arc::clone(stage));
+        if object.local {
+            let (path, version) = (PathBuf::from(object.key.as_str()), object.version.clone());
+            return blocking(move || {
+                let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
+                let copy = ObjectCopy::of(&mut file, &name, &folder, &stage)?;
+                if copy.sha256() == version { Ok(copy) } else { Err(changed(&name)) }
+            })
+            .await;
+        }
+        let mut body = self.store.body(object).await;
+        blocking(move || {
+            let copy = ObjectCopy::of(&mut body, &name, &folder, &stage)?;
+            Ok(copy.written(body.modified()))
+        })
+        .await
+    }
+}
+
+fn changed(name: &str) -> Error {
+    Error::file(Reason::Superseded, format!("{name}: the file was changed while it was read; load it again"))
 }
 
 impl FileExtractor {
@@ -169,8 +193,7 @@ impl FileExtractor {
                 let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
                 let extracted = staged(&mut file)?;
                 if extracted.sha256 != version && !version.is_empty() {
-                    let message = format!("{name}: the file was changed while it was read; load it again");
-                    return Err(Error::file(Reason::Superseded, message));
+                    return Err(changed(&name));
                 }
                 Ok(extracted)
             })

@@ -9,6 +9,7 @@ use super::{Extracted, local};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::{Manifest, WrittenFor, manifest_key, written_for};
+use crate::domain::object::with_part;
 use crate::domain::types::ColumnSum;
 use crate::domain::{Dataset, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -75,7 +76,8 @@ pub(super) async fn beside(store: &ObjectStore, object: &ObjectVersion, run: i32
     Ok(found)
 }
 
-/// Compares a staged file that is not validated yet with its manifests, and returns the figures that agree; `None` if it has no manifest.
+/// Compares a staged file, or the staged part of an object that has these parts, with its manifests before it is validated. Returns the
+/// figures that agree; `None` if it has no manifest.
 ///
 /// # Errors
 /// `File(ManifestMismatch)` with both figures of each that differs, `File(ManifestMalformed)`.
@@ -83,17 +85,18 @@ pub fn check(
     manifests: &Manifests,
     object: &ObjectVersion,
     dataset: &Dataset,
+    (part, parts): (&str, &[String]),
     extracted: &Extracted,
 ) -> Result<Option<Value>> {
     let mut refused = None;
     for manifest in &manifests.own {
-        match compare(manifest, object, dataset, extracted) {
+        match compare(manifest, object, dataset, (part, parts), extracted) {
             Ok(agreed) => return Ok(Some(agreed)),
             Err(error) => refused = refused.or(Some(error)),
         }
     }
     for manifest in &manifests.others {
-        if let Ok(agreed) = compare(manifest, object, dataset, extracted)
+        if let Ok(agreed) = compare(manifest, object, dataset, (part, parts), extracted)
             && agreed.get(HASH).is_some()
         {
             return Ok(Some(agreed));
@@ -112,14 +115,21 @@ pub fn check(
 /// What a manifest calls the hash.
 const HASH: &str = "sha256";
 
-fn compare(manifest: &[u8], object: &ObjectVersion, dataset: &Dataset, extracted: &Extracted) -> Result<Value> {
-    let file = object.display_name();
-    let Manifest { row_count, sums, sha256 } = Manifest::parse(manifest, dataset).map_err(|message| {
+fn compare(
+    manifest: &[u8],
+    object: &ObjectVersion,
+    dataset: &Dataset,
+    (part, parts): (&str, &[String]),
+    extracted: &Extracted,
+) -> Result<Value> {
+    let file = with_part(object.display_name(), part);
+    let parsed = Manifest::parse(manifest, dataset, part, parts);
+    let Manifest { row_count, sums, sha256, other_parts } = parsed.map_err(|message| {
         let message = format!("{file}: its manifest cannot be used: {message}");
         Error::file(Reason::ManifestMalformed, message)
     })?;
     let mut agreed = Map::new();
-    let mut differences = Vec::new();
+    let mut differences: Vec<String> = other_parts.into_iter().collect();
     let mut figure = |what: String, said: String, found: String, differ: bool, note: &str| {
         if differ {
             differences.push(format!("{what}: the manifest says {said}, the file has {found}{note}"));

@@ -13,6 +13,7 @@ pub mod landing;
 pub mod load;
 mod local;
 pub mod manifest;
+pub mod object_parts;
 pub mod parts;
 mod reading;
 pub mod reconcile;
@@ -35,6 +36,7 @@ pub mod totals;
 pub mod validate;
 pub mod web;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -43,6 +45,7 @@ use chrono::{DateTime, Utc};
 pub use deadline::Deadline;
 pub use extract::Form;
 pub use manifest::Manifests;
+pub use object_parts::ObjectCopy;
 pub use parts::{Parts, Pipeline};
 pub use sent::{SentFile, Total};
 pub use staged::{good_rows, reject};
@@ -114,6 +117,14 @@ pub trait Extractor: Send + Sync {
     /// # Errors
     /// `File` when the file as a whole is unusable, `Connection`, `System`.
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted>;
+
+    /// Keeps a copy of exactly that version in `folder`, so that several parts of it can be read. It ends early when the stage is cancelled.
+    ///
+    /// # Errors
+    /// Those of [`Extractor::extract`]; `Configuration` where it reads no parts.
+    async fn keep(&self, object: &ObjectVersion, _folder: &Path, _stage: &Arc<Stage>) -> Result<ObjectCopy> {
+        Err(Error::configuration(format!("{}: its extractor reads no parts of a file", object.key)))
+    }
 
     /// The same of a file that is not in the plain form: reads the `part` of it (a member, a sheet, a section; empty for the whole) that
     /// `source` describes.

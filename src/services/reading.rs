@@ -9,6 +9,8 @@ use super::header::too_long;
 use crate::data_access::csv::{LONGEST_HEADER, SplitError};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::into_error;
+use crate::data_access::sent::members::MemberError;
+use crate::data_access::sent::workbook::WorkbookError;
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// Ends when nobody wants the file any more.
@@ -94,6 +96,28 @@ pub(super) fn split_error(file: &str, error: SplitError) -> Error {
             "{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed"
         )),
     }
+}
+
+pub(super) fn member_error(file: &str, error: MemberError) -> Error {
+    let what = match error {
+        MemberError::Read(error) => return read_error(file, error),
+        MemberError::Broken => "it is not a zip archive, or a broken one; send it again",
+        MemberError::TooMany => "the archive has more than 10,000 members",
+        MemberError::TooLarge => "the archive unpacks to far more than it is; send its members by themselves",
+        MemberError::Twice => "two members of the archive have the same name; rename one",
+        MemberError::Unreadable(_) => "a member has a password, or is packed in a way that is not known; pack it anew",
+    };
+    malformed(file, what)
+}
+
+pub(super) fn workbook_error(file: &str, error: WorkbookError) -> Error {
+    let what = match error {
+        WorkbookError::Read(error) => return read_error(file, error),
+        WorkbookError::NoWorkbook => "it is neither xlsx nor xls; a text that is named like a workbook has format csv",
+        WorkbookError::Broken => "the workbook is broken or has a password; save it again",
+        WorkbookError::TooLarge => "the workbook unpacks to more than it may; send it as text",
+    };
+    malformed(file, what)
 }
 
 #[cfg(test)]

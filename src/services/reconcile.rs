@@ -205,7 +205,7 @@ pub async fn compare(
         let begun = retrying(|| database.unfinished(bucket, &markers)).await?;
         keep_claimed(&mut keys, datasets, &begun, result);
         keys.retain(|versions| {
-            datasets.claiming(versions[0].key.as_str()).is_some_and(|dataset| fit.get(&dataset.name).is_ok())
+            datasets.reading(versions[0].key.as_str()).any(|dataset| fit.get(&dataset.name).is_ok())
         });
         let versions: Vec<_> = keys.iter().flatten().collect();
         let standings = retrying(|| database.standings(bucket, &versions)).await?;
@@ -266,7 +266,7 @@ fn found_among(
                 object.sequencer.iter_mut().for_each(|rank| rank.push('-'));
             }
             *result.causes.entry(cause).or_default() += 1;
-            result.found_in.extend(datasets.claiming(object.key.as_str()).map(|dataset| dataset.name.clone()));
+            result.found_in.extend(datasets.reading(object.key.as_str()).map(|dataset| dataset.name.clone()));
             found.push(FoundFile {
                 file: object.display_name(),
                 version: object.version.clone(),

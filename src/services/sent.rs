@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 use serde_json::{Value, json};
 
 use super::header::{MOST_NAMES, shown, too_long};
-use super::reading::{Stoppable, empty, malformed, read_error, split_error, spool, unread};
+use super::reading::{Stoppable, empty, malformed, member_error, read_error, split_error, spool, unread, workbook_error};
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{encoded_as, header_line, lines_of, told_by};
@@ -22,16 +22,17 @@ use crate::data_access::csv::LONGEST_HEADER;
 use crate::data_access::duckdb::Stage;
 use crate::data_access::sent::Rows;
 use crate::data_access::sent::kept::Kept;
-use crate::data_access::sent::members::{MemberError, Members};
+use crate::data_access::sent::members::Members;
 use crate::data_access::sent::table::{Dropped, Head, Table, TableError};
 use crate::data_access::sent::text_rows::{Cut, TextRows};
-use crate::data_access::sent::workbook::{Workbook, WorkbookError};
+use crate::data_access::sent::workbook::Workbook;
 use crate::domain::Dataset;
 use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
-use crate::domain::source::layout::{Format, Sheet};
+use crate::domain::source::layout::{self, Format, Sheet};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::{Row, RowFault};
 use crate::domain::types::{ColumnSum, stated_number};
+use crate::domain::violation::quoted;
 use crate::error::{Error, Reason, Result};
 
 /// What is known of a file that its source describes, besides what is known of any.
@@ -89,23 +90,35 @@ pub(super) struct Sent<'a> {
 impl Sent<'_> {
     /// Streams the part of a file that `source` describes into the stage.
     pub(super) fn stage(&self, content: Unpacked<'_>, source: &Source) -> Result<Extracted> {
-        create_tables(self.dataset, self.stage)?;
-        let Unpacked { mut plain, unread: archive } = content;
-        if let Some(pattern) = &source.member {
-            let mut members = Members::open(self.copy(plain)?).map_err(|error| self.member_error(error))?;
-            let name = self.member(&mut members, pattern)?;
-            let member = members.read(&name).map_err(|error| self.member_error(error))?;
-            let member = member.ok_or_else(|| malformed(self.name, "the archive lacks the member"))?;
-            let member_of = Sent { part: &name, ..*self };
-            return match &source.format {
-                Format::Workbook(_) => member_of.stage_workbook(member_of.copy(member)?, source, ""),
-                _ => member_of.stage_text(member, source, None),
-            };
-        }
+        let Unpacked { plain, unread: archive } = content;
         match (&source.format, archive) {
-            (Format::Workbook(_), _) => self.stage_workbook(self.copy(&mut plain)?, source, self.part),
+            _ if source.member.is_some() => self.stage_kept(self.copy(plain)?, source),
+            (Format::Workbook(_), _) => self.stage_kept(self.copy(plain)?, source),
             (_, Some(archive)) => Err(unread(self.name, archive)),
-            _ => self.stage_text(plain, source, None),
+            _ => {
+                create_tables(self.dataset, self.stage)?;
+                self.stage_text(plain, source, None)
+            }
+        }
+    }
+
+    /// The same of the plain bytes of a file that lies on this machine.
+    pub(super) fn stage_kept(&self, file: File, source: &Source) -> Result<Extracted> {
+        create_tables(self.dataset, self.stage)?;
+        let Some(pattern) = &source.member else {
+            return match &source.format {
+                Format::Workbook(_) => self.stage_workbook(file, source, self.part),
+                _ => self.stage_text(file, source, None),
+            };
+        };
+        let mut members = Members::open(file).map_err(|error| member_error(self.name, error))?;
+        let name = self.member(&members, pattern)?;
+        let member = members.read(&name).map_err(|error| member_error(self.name, error))?;
+        let member = member.ok_or_else(|| malformed(self.name, "the archive lacks the member"))?;
+        let member_of = Sent { part: &name, ..*self };
+        match &source.format {
+            Format::Workbook(_) => member_of.stage_workbook(member_of.copy(member)?, source, ""),
+            _ => member_of.stage_text(member, source, None),
         }
     }
 
@@ -115,8 +128,8 @@ impl Sent<'_> {
         self.stage_text(plain, &rejects.source, Some(rejects))
     }
 
-    fn member(&self, members: &mut Members<File>, pattern: &str) -> Result<String> {
-        let names = members.matching(pattern).map_err(|error| self.member_error(error))?;
+    fn member(&self, members: &Members<File>, pattern: &str) -> Result<String> {
+        let names = members.matching(pattern).map_err(|error| member_error(self.name, error))?;
         let found: Vec<String> = names.into_iter().filter(|name| self.part.is_empty() || name == self.part).collect();
         match found.as_slice() {
             [one] => Ok(one.clone()),
@@ -157,14 +170,16 @@ impl Sent<'_> {
         };
         let mut spool = spool(self.stage)?;
         let extracted = beside_staging(self.stage, |sender| {
-            let mut book = Workbook::open(file).map_err(|error| self.workbook_error(error))?;
+            let mut book = Workbook::open(file).map_err(|error| workbook_error(self.name, error))?;
             let by_part = Sheet::Named(sheet.to_owned());
             let sheets = book.chosen(if sheet.is_empty() { wanted.sheet.as_ref() } else { Some(&by_part) });
             let [sheet] = &sheets[..] else {
-                let message = format!("source {} reads one sheet, and {} fit", source.name, sheets.len());
+                let has: Vec<String> = book.sheets().iter().take(MOST_SHEETS).map(|name| quoted(name)).collect();
+                let (name, reads, fit) = (&source.name, sheet_of(wanted, sheet), sheets.len());
+                let message = format!("source {name} reads {reads}, and {fit} fit; the workbook has {}", has.join(", "));
                 return Err(malformed(self.name, &message));
             };
-            let rows = book.rows(sheet, wanted.significant_digits).map_err(|error| self.workbook_error(error))?;
+            let rows = book.rows(sheet, wanted.significant_digits).map_err(|error| workbook_error(self.name, error))?;
             let part = if self.part.is_empty() { sheet.as_str() } else { self.part };
             let staged = StagedRows::new(self.dataset, sender);
             let encoding = lines_of(source).encoding;
@@ -317,30 +332,18 @@ impl Sent<'_> {
             TableError::Misfit(line, misfit) => self.lacks_column(&format!("line {line}: source {name}: {misfit}")),
         }
     }
+}
 
-    fn member_error(&self, error: MemberError) -> Error {
-        match error {
-            MemberError::Read(error) => read_error(self.name, error),
-            MemberError::Broken => malformed(self.name, "it is not a zip archive, or a broken one; send it again"),
-            MemberError::TooMany => malformed(self.name, "the archive has more than 10,000 members"),
-            MemberError::Twice(_) => malformed(self.name, "two members of the archive have the same name"),
-            MemberError::Unreadable(_) => {
-                malformed(self.name, "a member has a password, or is packed in a way that is not known")
-            }
-        }
-    }
+/// So many names of sheets are shown in a message.
+const MOST_SHEETS: usize = 10;
 
-    fn workbook_error(&self, error: WorkbookError) -> Error {
-        match error {
-            WorkbookError::Read(error) => read_error(self.name, error),
-            WorkbookError::NoWorkbook => {
-                malformed(self.name, "it is neither xlsx nor xls; a text that is named like a workbook has format csv")
-            }
-            WorkbookError::Broken => malformed(self.name, "the workbook is broken or has a password; save it again"),
-            WorkbookError::TooLarge => {
-                malformed(self.name, "the workbook unpacks to more than it may; send it as text")
-            }
-        }
+/// Which sheet of a workbook is read, for people.
+fn sheet_of(workbook: &layout::Workbook, part: &str) -> String {
+    match &workbook.sheet {
+        _ if !part.is_empty() => format!("sheet {}", quoted(part)),
+        Some(Sheet::Named(name)) => format!("sheet {}", quoted(name)),
+        Some(Sheet::Numbered(number)) => format!("sheet {number}"),
+        None => "the first sheet".to_owned(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The way back of rejects in their sender's form: how a file of them is known, and how its records are read by their source.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use encoding_rs::Encoding;
 
 use super::sent_form::{Around, LOAD, OWN, RECORD, SOURCE, as_rejects, unescaped};
-use crate::domain::Dataset;
+use crate::domain::{Dataset, LoadId};
 use crate::domain::source::binding::{Binding, Misfit, Surroundings};
 use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::model::Source;
@@ -42,25 +43,28 @@ impl Beginning {
         Ok((Self(begin), Box::new(whole)))
     }
 
+    /// Which load rejected the first record, if the file is one of rejects: `Some(None)` if it does not say so, or has no record.
+    pub(super) fn rejects_of(&self) -> Option<Option<LoadId>> {
+        let text = self.text();
+        let mut lines = text.lines();
+        let (_, delimiter) = delimited(lines.next().unwrap_or_default())?;
+        let load = lines.next().and_then(|line| line.split(delimiter).next()).map(bare);
+        Some(load.and_then(|load| load.parse().ok()).map(LoadId))
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        match Encoding::for_bom(&self.0) {
+            Some((encoding, _)) => encoding.decode(&self.0).0,
+            None => String::from_utf8_lossy(&self.0),
+        }
+    }
+
     /// What kind of rejects the file has; `None` if it is not a file of rejects. Its own columns come first and are ASCII, whatever
     /// the encoding of the others.
     pub(super) fn rejects(&self, dataset: &Dataset) -> Result<Option<Rejects>, String> {
-        let text = match Encoding::for_bom(&self.0) {
-            Some((encoding, _)) => encoding.decode(&self.0).0,
-            None => String::from_utf8_lossy(&self.0),
-        };
-        let quotes = ['"', '\''];
-        let bare = |cell: &str| cell.trim().trim_matches(quotes).to_owned();
+        let text = self.text();
         let mut lines = text.lines();
-        let header = lines.next().unwrap_or_default();
-        let Some(rest) = header.trim_start_matches(quotes).strip_prefix(LOAD) else { return Ok(None) };
-        let rest = rest.trim_start_matches(quotes);
-        let Some(delimiter) = rest.find(RECORD).map(|end| rest[..end].trim_end_matches(quotes)) else {
-            return Ok(None);
-        };
-        if delimiter.is_empty() {
-            return Ok(None);
-        }
+        let Some((header, delimiter)) = delimited(lines.next().unwrap_or_default()) else { return Ok(None) };
         let Some(index) = header.split(delimiter).position(|cell| bare(cell) == SOURCE) else {
             return Ok(Some(Rejects::Plain));
         };
@@ -72,6 +76,19 @@ impl Beginning {
         };
         Ok(Some(Rejects::Sent(SentRejects { source: as_rejects(found), told: Around::of(found) })))
     }
+}
+
+const QUOTES: [char; 2] = ['"', '\''];
+
+fn bare(cell: &str) -> String {
+    cell.trim().trim_matches(QUOTES).to_owned()
+}
+
+/// The header of a file of rejects, and what stands between its cells; `None` if the file is not one of rejects.
+fn delimited(header: &str) -> Option<(&str, &str)> {
+    let rest = header.trim_start_matches(QUOTES).strip_prefix(LOAD)?.trim_start_matches(QUOTES);
+    let delimiter = rest[..rest.find(RECORD)?].trim_end_matches(QUOTES);
+    (!delimiter.is_empty()).then_some((header, delimiter))
 }
 
 /// Where a file of rejects says what its records are.

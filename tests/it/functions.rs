@@ -11,10 +11,10 @@ use crate::support::Scratch;
 use crate::support::emulator::Emulator;
 use crate::world::{World, empty_database, query};
 
-const INGEST: &str = env!("CARGO_BIN_EXE_ingest");
+pub const INGEST: &str = env!("CARGO_BIN_EXE_ingest");
 const MIGRATE: &str = env!("CARGO_BIN_EXE_migrate");
 
-fn start(function: &str, variables: &[(String, String)]) -> (Emulator, Scratch) {
+pub fn start(function: &str, variables: &[(String, String)]) -> (Emulator, Scratch) {
     let scratch = Scratch::new("function");
     let log = File::create(scratch.path().join("log")).unwrap();
     (Emulator::start(Path::new(function), variables, log.into()), scratch)
@@ -26,7 +26,7 @@ fn fixture(name: &str) -> Value {
 }
 
 /// The fixture with this bucket, key and `ETag` instead of its own.
-async fn notification(world: &World, key: &str) -> Value {
+pub async fn notification(world: &World, key: &str) -> Value {
     let head = world.s3.head_object().bucket(&world.bucket).key(key).send().await.unwrap();
     let mut event = fixture("s3-put");
     let s3 = &mut event["Records"][0]["s3"];

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use small_etl::domain::Location;
-use small_etl::pipeline::{self, Request};
+use small_etl::pipeline::Request;
 
 use futures::TryStreamExt;
 
 use crate::support::Scratch;
-use crate::world::settings_for;
+use crate::world::{checked, settings_for};
 
 const ROWS: usize = 5_000;
 
@@ -130,7 +130,7 @@ async fn what_is_read_and_the_contract_agree_on_every_cell() {
     let context = small_etl::context::context(&settings, &small_etl::services::Parts::default()).unwrap();
     let location = Location::File(scratch.path().join("cells.csv"));
     let request = Request { dataset: Some("cell".into()), ..Request::new(location) };
-    let checked = pipeline::validate(&context, &request).await.unwrap();
+    let checked = checked(&context, &request).await.unwrap();
     let chunks: Vec<_> = checked.violations().try_collect().await.unwrap();
     let found: Vec<String> = chunks
         .into_iter()

@@ -34,6 +34,7 @@ mod metrics;
 mod migrations;
 mod nightly;
 mod nights;
+mod object_parts;
 mod objects;
 mod operate;
 mod order;

@@ -36,7 +36,7 @@ fn scope(world: &World) -> Scope {
 }
 
 /// Cause, key and whether it is an old version of each file that was found.
-fn found(done: &Reconciliation) -> Vec<String> {
+pub fn found(done: &Reconciliation) -> Vec<String> {
     let name = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
     done.files.iter().map(|file| format!("{:?} {}", file.cause, name(&file.file))).collect()
 }

@@ -7,7 +7,7 @@ use small_etl::domain::LoadStatus;
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
-use crate::world::{World, client};
+use crate::world::{World, checked, client};
 
 const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
 
@@ -64,7 +64,7 @@ async fn a_version_far_in_the_future_is_rejected_and_makes_no_later_row_stale() 
     );
     world.put("incoming/assets/1.csv", file).await;
     let request = world.request("incoming/assets/1.csv");
-    let checked = small_etl::pipeline::validate(&world.context, &request).await.unwrap();
+    let checked = checked(&world.context, &request).await.unwrap();
     assert_eq!((checked.validated.accepted, checked.validated.rejected), (2, 2), "`validate` counts from now");
     let counts = world.load("incoming/assets/1.csv").await.counts.unwrap();
     assert_eq!((counts.inserted, counts.rejected), (2, 2));

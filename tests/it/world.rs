@@ -19,7 +19,7 @@ use small_etl::data_access::postgres::Database;
 use small_etl::data_access::s3::ObjectStore;
 use small_etl::domain::{Datasets, LoadReport, Location};
 use small_etl::error::Result;
-use small_etl::pipeline::{self, Context, Request};
+use small_etl::pipeline::{self, CheckedFile, Context, Request};
 use small_etl::services::Parts;
 use tokio::sync::OnceCell;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -297,8 +297,20 @@ impl World {
         Request::new(Location::s3(&self.bucket, key))
     }
 
+    /// Loads an object without parts.
     pub async fn run(&self, request: &Request) -> Result<LoadReport> {
+        let mut reports = self.run_all(request).await?;
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        Ok(reports.remove(0))
+    }
+
+    pub async fn run_all(&self, request: &Request) -> Result<Vec<LoadReport>> {
         pipeline::run(&self.context, &self.database, request).await
+    }
+
+    /// Loads each part of what lies under `key`.
+    pub async fn load_parts(&self, key: &str) -> Vec<LoadReport> {
+        self.run_all(&self.request(key)).await.expect("the system works")
     }
 
     /// What a dead worker leaves is free at once, and not only when its lease ends.
@@ -390,6 +402,18 @@ fn parts(url: &str, settings: &[(String, String)], store: ObjectStore) -> (Conte
         small_etl::context::context_on(&settings, &Parts::default(), Arc::new(store)).expect("the settings are good");
     let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
     (context, database)
+}
+
+/// What is found in a file without parts.
+pub async fn checked(context: &Context, request: &Request) -> Result<CheckedFile> {
+    let mut found = Vec::new();
+    let each = async |file: Result<CheckedFile>| {
+        found.push(file?);
+        Ok(())
+    };
+    pipeline::validate(context, request, each).await?;
+    assert_eq!(found.len(), 1);
+    Ok(found.remove(0))
 }
 
 /// A process that loads a file.

@@ -15,6 +15,7 @@ mod key;
 mod ledger;
 mod login;
 mod migrate;
+mod object_parts;
 mod outbox;
 mod parked;
 mod pass;
@@ -47,6 +48,7 @@ pub use history::{LoadDetail, LoadSummary, LoadedFile, PresentRow, RowAttempt, S
 pub use ledger::{Closing, SeenFile, WrittenAs};
 pub use login::Login;
 pub use migrate::AppliedMigration;
+pub use object_parts::{KnownLoad, KnownPart};
 pub use outbox::OutboxEvent;
 pub use parked::Release;
 pub use pass::Pass;

@@ -1,6 +1,7 @@
 //! The members of a zip archive.
 
-use std::io::{self, Read, Seek};
+use std::collections::HashSet;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use globset::GlobBuilder;
 use zip::ZipArchive;
@@ -12,6 +13,8 @@ const MOST_MEMBERS: usize = 10_000;
 /// A member unpacks to no more than so many times its packed size, and some more that costs nobody anything.
 const MOST_TIMES: u64 = 200;
 const ALWAYS_ALLOWED: u64 = 16 * 1024 * 1024;
+/// All members together unpack to no more than so many times their packed size, and a gigabyte.
+const ALWAYS_ALLOWED_TOGETHER: u64 = 1024 * 1024 * 1024;
 
 /// Why an archive or a member of it cannot be read.
 #[derive(Debug)]
@@ -22,8 +25,10 @@ pub enum MemberError {
     Broken,
     /// The archive has more than ten thousand members.
     TooMany,
-    /// Two members have this name.
-    Twice(String),
+    /// Its members together unpack to far more than they are, or lie one upon the other.
+    TooLarge,
+    /// Two members have the same name.
+    Twice,
     /// The member needs a password, or is packed in a way that is not known.
     Unreadable(String),
 }
@@ -38,6 +43,8 @@ fn error_of(error: ZipError) -> MemberError {
 /// A zip archive.
 pub struct Members<F> {
     archive: ZipArchive<F>,
+    /// The names of all members, in the order of the archive.
+    names: Vec<String>,
 }
 
 impl<F: Read + Seek> Members<F> {
@@ -45,62 +52,64 @@ impl<F: Read + Seek> Members<F> {
     ///
     /// # Errors
     /// [`MemberError`].
-    pub fn open(file: F) -> Result<Self, MemberError> {
-        let archive = ZipArchive::new(file).map_err(error_of)?;
+    pub fn open(mut file: F) -> Result<Self, MemberError> {
+        let length = file.seek(SeekFrom::End(0)).map_err(MemberError::Read)?;
+        let mut archive = ZipArchive::new(file).map_err(error_of)?;
         if archive.len() > MOST_MEMBERS {
             return Err(MemberError::TooMany);
         }
-        Ok(Self { archive })
+        // Of two members with one name only the last one would be seen.
+        if archive.has_duplicate_names() {
+            return Err(MemberError::Twice);
+        }
+        let (mut names, mut packed, mut unpacked) = (Vec::with_capacity(archive.len()), 0_u64, 0_u64);
+        for index in 0..archive.len() {
+            let member = archive.by_index_raw(index).map_err(error_of)?;
+            packed = packed.saturating_add(member.compressed_size());
+            unpacked = unpacked.saturating_add(member.size());
+            names.push(name_of(&member)?);
+        }
+        let most = length.saturating_mul(MOST_TIMES).saturating_add(ALWAYS_ALLOWED_TOGETHER);
+        if packed > length || unpacked > most {
+            return Err(MemberError::TooLarge);
+        }
+        Ok(Self { archive, names })
     }
 
     /// The names of the members that a glob matches, in the order of the archive. Folders are none.
     ///
     /// # Errors
     /// `Twice` where the names do not tell which member is meant.
-    pub fn matching(&mut self, pattern: &str) -> Result<Vec<String>, MemberError> {
+    pub fn matching(&self, pattern: &str) -> Result<Vec<String>, MemberError> {
         let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(|_| MemberError::Broken)?;
         let glob = glob.compile_matcher();
-        let mut names: Vec<String> = Vec::new();
-        for index in 0..self.archive.len() {
-            let name = self.name(index)?;
-            if name.ends_with('/') || !glob.is_match(&name) {
-                continue;
-            }
-            if names.contains(&name) {
-                return Err(MemberError::Twice(name));
-            }
-            names.push(name);
-        }
-        Ok(names)
+        let is_wanted = |name: &&String| !name.ends_with('/') && glob.is_match(name.as_str());
+        let names: Vec<String> = self.names.iter().filter(is_wanted).cloned().collect();
+        let mut known = HashSet::new();
+        if names.iter().all(|name| known.insert(name.as_str())) { Ok(names) } else { Err(MemberError::Twice) }
     }
 
-    /// The name of a member: in UTF-8 where its bytes are that, whatever the archive says of them.
-    fn name(&mut self, index: usize) -> Result<String, MemberError> {
-        let member = self.archive.by_index_raw(index).map_err(error_of)?;
-        match std::str::from_utf8(member.name_raw()) {
-            Ok(name) => Ok(name.to_owned()),
-            Err(_) => Ok(member.name().map_err(error_of)?.into_owned()),
-        }
-    }
-
-    /// Opens the member of that name. Reading it fails where it unpacks to far more than it is.
+    /// Opens the member of that name. Reading it fails where it unpacks to far more than it is, or than the archive says.
     ///
     /// # Errors
     /// `Unreadable`, `Broken`.
     pub fn read(&mut self, name: &str) -> Result<Option<Bounded<ZipFile<'_, F>>>, MemberError> {
-        for index in 0..self.archive.len() {
-            if self.name(index)? == name {
-                let member = self.archive.by_index(index).map_err(|error| match error {
-                    ZipError::UnsupportedArchive(_) | ZipError::InvalidPassword => {
-                        MemberError::Unreadable(name.to_owned())
-                    }
-                    error => error_of(error),
-                })?;
-                let left = member.compressed_size().saturating_mul(MOST_TIMES).saturating_add(ALWAYS_ALLOWED);
-                return Ok(Some(Bounded { member, left }));
-            }
-        }
-        Ok(None)
+        let Some(index) = self.names.iter().position(|known| known == name) else { return Ok(None) };
+        let member = self.archive.by_index(index).map_err(|error| match error {
+            ZipError::UnsupportedArchive(_) | ZipError::InvalidPassword => MemberError::Unreadable(name.to_owned()),
+            error => error_of(error),
+        })?;
+        let most = member.compressed_size().saturating_mul(MOST_TIMES).saturating_add(ALWAYS_ALLOWED);
+        let left = most.min(member.size());
+        Ok(Some(Bounded { member, left }))
+    }
+}
+
+/// The name of a member: in UTF-8 where its bytes are that, whatever the archive says of them.
+fn name_of<R: Read>(member: &ZipFile<'_, R>) -> Result<String, MemberError> {
+    match std::str::from_utf8(member.name_raw()) {
+        Ok(name) => Ok(name.to_owned()),
+        Err(_) => Ok(member.name().map_err(error_of)?.into_owned()),
     }
 }
 
@@ -160,6 +169,36 @@ mod tests {
         let mut members = archive(&[("bomb.csv", &zeros)]);
         let outcome = io::copy(&mut members.read("bomb.csv").unwrap().unwrap(), &mut io::sink());
         assert!(outcome.unwrap_err().to_string().contains("far more than it is"));
+    }
+
+    #[test]
+    fn two_members_with_one_name_are_refused() {
+        let mut members = archive(&[("a.csv", b"1"), ("b.csv", b"2")]).archive.into_inner().into_inner();
+        while let Some(at) = members.windows(5).position(|bytes| bytes == b"b.csv") {
+            members[at] = b'a';
+        }
+        assert!(matches!(Members::open(Cursor::new(members)), Err(MemberError::Twice)));
+    }
+
+    #[test]
+    fn members_that_lie_one_upon_the_other_are_refused() {
+        let content: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
+        let whole = archive(&[("a.csv", &content), ("b.csv", b"x")]).archive.into_inner().into_inner();
+        let directory = whole.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+        let second = directory + 4 + whole[directory + 4..].windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+        // The second entry of the directory says that its member is the first, under another name.
+        let mut forged = whole.clone();
+        forged.copy_within(directory + 16..directory + 28, second + 16);
+        forged.copy_within(directory + 42..directory + 46, second + 42);
+        assert!(matches!(Members::open(Cursor::new(forged)), Err(MemberError::TooLarge)));
+    }
+
+    #[test]
+    fn a_member_that_says_a_size_far_beyond_the_archive_is_refused() {
+        let mut members = archive(&[("a.csv", b"1")]).archive.into_inner().into_inner();
+        let directory = members.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+        members[directory + 24..directory + 28].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
+        assert!(matches!(Members::open(Cursor::new(members)), Err(MemberError::TooLarge)));
     }
 
     #[test]

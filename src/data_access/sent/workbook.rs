@@ -16,12 +16,35 @@ use crate::domain::source::row::Row;
 /// What an `xls` begins with, as every compound file does.
 const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 const ZIP: &[u8] = b"PK\x03\x04";
+/// A zip archive with nothing in it begins so.
+const EMPTY_ZIP: &[u8] = b"PK\x05\x06";
 /// An `xls` is read as a whole.
 const LARGEST_XLS: u64 = 64 * 1024 * 1024;
 /// The most columns that a sheet has.
 const MOST_COLUMNS: usize = 16_384;
 /// The day after the last one that a workbook can hold.
 const END_OF_TIME: f64 = 2_958_466.0;
+
+/// What may have members or sheets, by its first eight bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// A zip archive, as workbooks of today are.
+    Zip,
+    /// A compound file, as workbooks of before 2007 are.
+    Compound,
+}
+
+impl Container {
+    /// What begins so; `None` if it is neither.
+    #[must_use]
+    pub fn of(begin: &[u8]) -> Option<Self> {
+        match begin {
+            zip if zip.starts_with(ZIP) || zip.starts_with(EMPTY_ZIP) => Some(Self::Zip),
+            compound if compound.starts_with(COMPOUND) => Some(Self::Compound),
+            _ => None,
+        }
+    }
+}
 
 /// A workbook.
 pub enum Workbook<F: Read + Seek> {

@@ -1,0 +1,72 @@
+//! What the ledger knows of the parts of an object.
+
+use super::{Database, query_error};
+use crate::domain::{LoadId, ObjectVersion};
+use crate::error::Result;
+
+/// A part of a version of an object, as its last claim names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPart {
+    /// Its name; empty for the whole object.
+    pub name: String,
+    /// The last load of it, if there is one.
+    pub load: Option<KnownLoad>,
+}
+
+/// A load of a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownLoad {
+    /// Its dataset.
+    pub dataset: String,
+    /// The source by which it was read, if that is known.
+    pub source: Option<String>,
+    /// Whether a claim would take it: it has not ended and nobody has it, or the object has come back to this content.
+    pub is_wanted: bool,
+}
+
+impl Database {
+    /// The parts of a version of an object, as the last of its loads was claimed; none if there is no load of it.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn known_parts(&self, object: &ObjectVersion) -> Result<Vec<KnownPart>> {
+        let statement = "select p.part, l.dataset, l.source, \
+                l.finished_at is null and not (l.state = 'loading' and l.lease_expires_at > clock_timestamp()) \
+                or l.finished_at is not null and coalesce($6, 'null') = 'null' and exists ( \
+                    select from etl.load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
+                        and etl.is_later($4, $5, o.sequencer, o.modified_at) \
+                        and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as is_wanted \
+            from (select parts from etl.load where bucket = $1 and key = $2 and version = $3 order by id + 0 desc limit 1) w \
+                cross join lateral unnest(w.parts) with ordinality as p (part, place) \
+                left join lateral ( \
+                    select * from etl.load where bucket = $1 and key = $2 and version = $3 and part = p.part \
+                    order by run desc limit 1) l on true \
+            order by p.place";
+        let ObjectVersion { bucket, key, version, sequencer, modified, version_id, .. } = object;
+        let rows = self
+            .connection()
+            .await?
+            .query(statement, &[bucket, &key.as_str(), version, sequencer, modified, version_id])
+            .await;
+        let rows = rows.map_err(|error| query_error("look for the parts of the object in the ledger", error))?;
+        let parts = rows.iter().map(|row| KnownPart {
+            name: row.get("part"),
+            load: row.get::<_, Option<String>>("dataset").map(|dataset| KnownLoad {
+                dataset,
+                source: row.get("source"),
+                is_wanted: row.get("is_wanted"),
+            }),
+        });
+        Ok(parts.collect())
+    }
+
+    /// The dataset of a load of a file from that bucket, if there is such a load.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn dataset_of(&self, load: LoadId, bucket: &str) -> Result<Option<String>> {
+        let statement = "select dataset from etl.load where id = $1 and bucket = $2";
+        let row = self.connection().await?.query_opt(statement, &[&load.0, &bucket]).await;
+        row.map(|row| row.map(|row| row.get(0))).map_err(|error| query_error("look for a load in the ledger", error))
+    }
+}

@@ -1,0 +1,453 @@
+//! One object from its event to its loads: what reads it, which parts it has, and a load for each of them.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::stream;
+use tracing::{Instrument, Span};
+
+use super::context::Context;
+use super::file_work::{CANCEL_TIMEOUT, FileWork, MOST_STALLED};
+use super::piece::{Piece, Refused};
+use super::request::{Readers, Request, choose_readers, no_file, unidentified};
+use crate::data_access::postgres::{Claimed, Database, FileToClaim, KnownPart};
+use crate::data_access::retry::retrying;
+use crate::domain::manifest::file_of_manifest;
+use crate::domain::source::model::Source;
+use crate::domain::{Dataset, LoadReport, LoadStatus, Location, ObjectVersion};
+use crate::error::{Error, ErrorKind, Result};
+use crate::services::object_parts::{FoundPart, ObjectCopy, PartReader, fetch_beside};
+use crate::services::{Extractor, Pipeline};
+
+/// Loads one object, or says why not: a report for each of its loads, which is one unless the object has parts. The object's own faults
+/// are in the reports.
+///
+/// # Errors
+/// `Connection` and `Conflict` after all retries, `LeaseLost`, `OutOfTime`, `Configuration`, `System`: a part is then neither loaded
+/// nor failed, and the object may be asked for again. The other parts were loaded nevertheless.
+pub async fn run(context: &Context, database: &Database, request: &Request) -> Result<Vec<LoadReport>> {
+    let mut ended = Ended::default();
+    let outcome = Box::pin(run_object(context, database, request, &mut ended)).await;
+    if ended.0.iter().any(|report| report.counts.is_some()) {
+        Box::pin(context.announce(database, &request.deadline)).await;
+    }
+    outcome.map(|()| ended.0)
+}
+
+/// The loads that have ended so far.
+#[derive(Default)]
+struct Ended(Vec<LoadReport>);
+
+async fn run_object(context: &Context, database: &Database, request: &Request, ended: &mut Ended) -> Result<()> {
+    if let Some(file) = file_that_waits(database, &request.location).await? {
+        let Some(file) = file else {
+            ended.0.push(skip(request, "a manifest, and no load waits for it; name the file itself"));
+            return Ok(());
+        };
+        let request = Request { location: Location::of(&file), ..request.clone() };
+        return Box::pin(run_object(context, database, &request, ended)).await;
+    }
+    if let Some(reason) = why_skipped(database, request).await? {
+        ended.0.push(skip(request, reason));
+        return Ok(());
+    }
+    let Some(readers) = choose_readers(&context.datasets, request)? else {
+        ended.0.push(skip(request, "no dataset claims this key"));
+        return Ok(());
+    };
+    let work = ObjectWork { context, database, request };
+    match readers {
+        Readers::Whole(dataset, source) => work.load_whole(dataset, source, ended).await,
+        Readers::Parts(readers) => work.load_parts(&readers, ended).await,
+    }
+}
+
+fn skip(request: &Request, reason: &str) -> LoadReport {
+    let (bucket, key) = (request.location.bucket().to_owned(), request.location.key().to_string());
+    LoadReport { bucket: Some(bucket), key: Some(key), ..skipped(reason) }
+}
+
+/// Why the location is not one of a file. A marker is a file if a load of it has begun, so that the load ends.
+async fn why_skipped(database: &Database, request: &Request) -> Result<Option<&'static str>> {
+    let reason = no_file(request, false);
+    let Location::S3 { bucket, key, .. } = &request.location else { return Ok(reason) };
+    if reason.is_none() || no_file(request, true).is_some() {
+        return Ok(reason);
+    }
+    let keys = [key.as_str()];
+    let begun = retrying(|| database.unfinished(bucket, &keys)).await?;
+    Ok(reason.filter(|_| begun.is_empty()))
+}
+
+/// The file for which the arrival of a manifest is news, since its load waits for it: some, where the location is that of
+/// a manifest in S3, and then none where no load waits.
+async fn file_that_waits(database: &Database, location: &Location) -> Result<Option<Option<ObjectVersion>>> {
+    let Location::S3 { bucket, key, .. } = location else { return Ok(None) };
+    let Some(file) = file_of_manifest(key).filter(|_| key.flaw().is_none()) else { return Ok(None) };
+    retrying(|| database.interrupted(bucket, &file)).await.map(Some)
+}
+
+static WHOLE: [String; 1] = [String::new()];
+
+/// A part that is to be loaded, as the object or the ledger names it.
+struct PlannedPart {
+    name: String,
+    dataset: String,
+    source: Option<String>,
+    /// Whether it was to be loaded once, and no source reads it any more.
+    is_orphan: bool,
+}
+
+impl PlannedPart {
+    /// A part whose last load says how it is read; `None` if it has none.
+    fn known(KnownPart { name, load }: KnownPart) -> Option<Self> {
+        load.map(|load| Self { name, dataset: load.dataset, source: load.source, is_orphan: false })
+    }
+}
+
+impl From<FoundPart> for PlannedPart {
+    fn from(FoundPart { name, dataset, source }: FoundPart) -> Self {
+        Self { name, dataset, source: Some(source), is_orphan: false }
+    }
+}
+
+/// What is to be loaded of an object, and a copy of it where that is needed.
+struct Plan {
+    parts: Vec<PlannedPart>,
+    copy: Option<Arc<ObjectCopy>>,
+}
+
+/// An object that is asked for.
+struct ObjectWork<'a> {
+    context: &'a Context,
+    database: &'a Database,
+    request: &'a Request,
+}
+
+impl ObjectWork<'_> {
+    fn span(&self, part: &str) -> Span {
+        let (bucket, key) = (self.request.location.bucket(), self.request.location.key());
+        tracing::info_span!(
+            "load",
+            bucket,
+            key = key.as_str(),
+            part = (!part.is_empty()).then_some(part),
+            dataset = tracing::field::Empty,
+            load_id = tracing::field::Empty
+        )
+    }
+
+    /// The report for something that is left to the next worker before anybody claims it.
+    fn not_begun(&self, dataset: &Dataset, part: &str) -> LoadReport {
+        LoadReport {
+            bucket: Some(self.request.location.bucket().to_owned()),
+            key: Some(self.request.location.key().to_string()),
+            dataset: Some(dataset.name.clone()),
+            part: Some(part.to_owned()),
+            rest: Some(self.request.location.clone()),
+            ..LoadReport::new(LoadStatus::Interrupted)
+        }
+    }
+
+    fn has_time(&self) -> bool {
+        self.request.deadline.has_time_for(Duration::ZERO)
+    }
+
+    async fn load_whole(&self, dataset: &Dataset, source: Option<&Source>, ended: &mut Ended) -> Result<()> {
+        if self.request.parts.iter().any(|part| !part.is_empty()) {
+            return Err(self.no_such_part(&self.request.parts[0], "it is loaded as a whole"));
+        }
+        let loading = async {
+            Span::current().record("dataset", &dataset.name);
+            if !self.has_time() {
+                return Ok(self.not_begun(dataset, ""));
+            }
+            let extractor = self.context.pipeline(&dataset.name)?.extractor_at(&self.request.location)?;
+            let (object, refused) = self.identify(&**extractor).await?;
+            self.load_piece(&object, Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused }).await
+        };
+        ended.0.push(self.observed("", loading).await?);
+        Ok(())
+    }
+
+    fn no_such_part(&self, part: &str, has: &str) -> Error {
+        let key = self.request.location.key();
+        Error::configuration(format!("{key}: there is no part {part:?} that a source reads; {has}"))
+    }
+
+    /// Runs a load in a span of its own, and logs how it ended.
+    async fn observed(&self, part: &str, loading: impl Future<Output = Result<LoadReport>>) -> Result<LoadReport> {
+        let (span, started) = (self.span(part), Instant::now());
+        self.request.progress.begin();
+        let outcome = Box::pin(loading).instrument(span.clone()).await;
+        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        span.in_scope(|| match outcome {
+            Ok(mut report) => {
+                report.elapsed_ms = elapsed_ms;
+                report.progress = Arc::new(self.request.progress.snapshot());
+                log(&report);
+                Ok(report)
+            }
+            Err(error) => {
+                tracing::error!(kind = error.kind().name(), error = %error.chain(), elapsed_ms, "file not loaded");
+                Err(error)
+            }
+        })
+    }
+
+    /// The version of the object, and why it cannot be read, if it cannot.
+    async fn identify(&self, extractor: &dyn Extractor) -> Result<(ObjectVersion, Option<Refused>)> {
+        let location = &self.request.location;
+        match extractor.identify(location).await {
+            Ok(object) => Ok((object, None)),
+            Err(error) if matches!(location, Location::S3 { .. }) => {
+                Ok((unidentified(location), Some(Refused::of(error)?)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Loads the parts of an object, one after the other. One that fails leaves the others alone.
+    async fn load_parts(&self, readers: &[PartReader<'_>], ended: &mut Ended) -> Result<()> {
+        let Some(PartReader { dataset, source }) = readers.first().copied() else { return Ok(()) };
+        if !self.has_time() {
+            ended.0.push(self.not_begun(dataset, ""));
+            return Ok(());
+        }
+        let extractor = self.context.pipeline(&dataset.name)?.extractor_at(&self.request.location)?;
+        let (object, mut refused) = self.identify(&**extractor).await?;
+        let mut plan = Plan { parts: Vec::new(), copy: None };
+        if refused.is_none() {
+            match self.plan(&object, readers, &**extractor).await {
+                Ok(planned) => plan = planned,
+                Err(error) => refused = Some(Refused::of(error)?),
+            }
+        }
+        if refused.is_some() {
+            let piece = Piece { dataset, source: Some(source), part: "", parts: &WHOLE, copy: None, refused };
+            ended.0.push(self.observed("", self.load_piece(&object, piece)).await?);
+            return Ok(());
+        }
+        self.load_planned(&object, dataset, &plan, ended).await
+    }
+
+    async fn load_planned(
+        &self,
+        object: &ObjectVersion,
+        first: &Dataset,
+        plan: &Plan,
+        ended: &mut Ended,
+    ) -> Result<()> {
+        let names: Vec<String> = plan.parts.iter().map(|part| part.name.clone()).collect();
+        if let Some(unknown) = self.request.parts.iter().find(|part| !names.contains(part)) {
+            return Err(self.no_such_part(unknown, &format!("known are {}", names.join(", "))));
+        }
+        let is_wanted = |part: &&PlannedPart| self.request.parts.is_empty() || self.request.parts.contains(&part.name);
+        let mut first_error = None;
+        for part in plan.parts.iter().filter(is_wanted) {
+            // What has ended needs its dataset for its name alone.
+            let dataset = self.context.datasets.get(&part.dataset).unwrap_or(first);
+            if !self.has_time() {
+                ended.0.push(self.not_begun(dataset, &part.name));
+                continue;
+            }
+            let source = part.source.as_ref().and_then(|name| dataset.source(name).ok());
+            let refused = part.is_orphan.then(|| Refused::orphan(object, &part.name));
+            let (copy, parts) = (plan.copy.clone(), &names[..]);
+            let piece = Piece { dataset, source, part: &part.name, parts, copy, refused };
+            match self.observed(&part.name, self.load_piece(object, piece)).await {
+                Ok(report) => ended.0.push(report),
+                // Without the database or S3 no other part fares better.
+                Err(error) if error.kind() == ErrorKind::Connection => return Err(error),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Finds out which parts are to be loaded. An object is only fetched if one of them is not finished.
+    async fn plan(
+        &self,
+        object: &ObjectVersion,
+        readers: &[PartReader<'_>],
+        extractor: &dyn Extractor,
+    ) -> Result<Plan> {
+        let known = retrying(|| self.database.known_parts(object)).await?;
+        let has_ended = |part: &KnownPart| part.load.as_ref().is_some_and(|load| !load.is_wanted);
+        if !self.request.again && !known.is_empty() && known.iter().all(has_ended) {
+            return Ok(Plan { parts: known.into_iter().filter_map(PlannedPart::known).collect(), copy: None });
+        }
+        let copy = Arc::new(self.fetch(object, extractor).await?);
+        if let Some(load) = copy.rejects_of()? {
+            let named = match load {
+                Some(load) => retrying(|| self.database.dataset_of(load, &object.bucket)).await?,
+                None => None,
+            };
+            let of = |reader: &&PartReader<'_>| named.as_ref().is_none_or(|name| *name == reader.dataset.name);
+            let reader = readers.iter().find(of).or(readers.first());
+            let whole = reader.map(|reader| PlannedPart {
+                name: String::new(),
+                dataset: reader.dataset.name.clone(),
+                source: Some(reader.source.name.clone()),
+                is_orphan: false,
+            });
+            return Ok(Plan { parts: whole.into_iter().collect(), copy: None });
+        }
+        let found = copy.parts(object.display_name(), readers).await?;
+        if !found.unread.is_empty() {
+            let names = found.unread.join(", ");
+            tracing::info!(object = object.display_name(), names, "no source reads these members or sheets");
+        }
+        let mut parts: Vec<PlannedPart> = found.parts.into_iter().map(PlannedPart::from).collect();
+        for part in known {
+            if parts.iter().any(|planned| planned.name == part.name) {
+                continue;
+            }
+            let dataset = readers.first().map(|reader| reader.dataset.name.clone()).unwrap_or_default();
+            match &part.load {
+                Some(load) if !load.is_wanted => {}
+                Some(_) => parts.extend(PlannedPart::known(part)),
+                None => parts.push(PlannedPart { name: part.name, dataset, source: None, is_orphan: true }),
+            }
+        }
+        Ok(Plan { parts, copy: Some(copy) })
+    }
+
+    async fn fetch(&self, object: &ObjectVersion, extractor: &dyn Extractor) -> Result<ObjectCopy> {
+        let stage = Arc::new(self.context.stages.open(Arc::default())?);
+        let mut keeping = pin!(fetch_beside(extractor, object, &self.context.stages, &stage));
+        tokio::select! {
+            copy = &mut keeping => return copy,
+            () = self.request.deadline.passed() => {}
+        }
+        stage.cancel();
+        let _ = tokio::time::timeout(CANCEL_TIMEOUT, keeping).await;
+        let (name, interrupted) = (object.display_name(), self.request.deadline.is_interrupted());
+        let message = if interrupted {
+            format!("{name}: stopped before it was fetched")
+        } else {
+            format!("{name}: the time is over before the object is fetched; give the function more")
+        };
+        Err(Error::new(ErrorKind::OutOfTime, message))
+    }
+
+    /// Claims a piece and loads it.
+    async fn load_piece(&self, object: &ObjectVersion, piece: Piece<'_>) -> Result<LoadReport> {
+        let Self { context, database, request } = self;
+        let dataset = piece.dataset;
+        Span::current().record("dataset", &dataset.name);
+        let pipeline: &Pipeline = context.pipeline(&dataset.name)?;
+        let modified = match dataset.version {
+            None => {
+                let extractor = pipeline.extractor_at(&request.location)?;
+                retrying(|| extractor.written_at(object)).await?
+            }
+            Some(_) => object.modified,
+        };
+        let object = &ObjectVersion { modified, ..object.clone() };
+        for (_, loader) in &pipeline.loaders {
+            loader.check_file(object)?;
+        }
+        context.check_definition(dataset).await?;
+        retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
+        let token = retrying(|| database.fencing_token()).await?;
+        let Piece { part, parts, .. } = piece;
+        let terms = context.terms.of(dataset);
+        let file = FileToClaim {
+            object,
+            part,
+            parts,
+            dataset: &dataset.name,
+            source: piece.source.map(|source| source.name.as_str()),
+            datasets: &context.datasets,
+            terms: &terms,
+            again: request.again,
+        };
+        let claimed = retrying(|| database.claim(token, file)).await?;
+        let report = |status, load_id, attempt| LoadReport {
+            load_id: Some(load_id),
+            bucket: Some(object.bucket.clone()),
+            key: Some(object.key.to_string()),
+            version: Some(object.version.clone()),
+            dataset: Some(dataset.name.clone()),
+            source: piece.source.map(|source| source.name.clone()),
+            part: Some(part.to_owned()),
+            attempt: Some(attempt),
+            ..LoadReport::new(status)
+        };
+        let claim = match claimed {
+            Claimed::Finished { load_id, attempt, dataset, source, reason, error, rejects_key } => {
+                return Ok(LoadReport {
+                    dataset: Some(dataset),
+                    source,
+                    reason,
+                    error,
+                    rejects_key,
+                    ..report(LoadStatus::Duplicate, load_id, attempt)
+                });
+            }
+            Claimed::Held { load_id, attempt, remaining } => {
+                return Ok(LoadReport { retry_after: Some(remaining), ..report(LoadStatus::InProgress, load_id, attempt) });
+            }
+            Claimed::Taken(claim) => claim,
+        };
+        Span::current().record("load_id", claim.load_id.0);
+        tracing::info!(attempt = claim.attempt, "claimed");
+        let work = FileWork { context, database, claim: &claim, object, request, piece: &piece };
+        let outcome = match piece.refused.clone() {
+            Some(Refused { reason, message }) => work.fail(Error::file(reason, message), 0, stream::empty).await,
+            None if claim.stalled > MOST_STALLED => {
+                work.fail(work.no_progress("nothing is known of how they ended"), 0, stream::empty).await
+            }
+            None => work.load().await,
+        };
+        let outcome = match outcome {
+            Err(error) => work.leave(error).await,
+            ended => ended,
+        };
+        let ending = outcome?;
+        let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(object));
+        let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
+        if claim.returned && rest.is_none() {
+            // The object came back to this content after another one. Its rows have to win over those of that one.
+            return Box::pin(self.load_piece(object, piece)).await;
+        }
+        Ok(LoadReport {
+            reason: ending.reason.map(|reason| reason.name().to_owned()),
+            counts: Some(ending.counts),
+            rejects_key,
+            statistics: ending.statistics,
+            error: ending.error,
+            rest,
+            source: ending.source,
+            resume_after: ending.resume_after,
+            ..report(ending.status, claim.load_id, claim.attempt)
+        })
+    }
+}
+
+/// The report for something that is no file of ours.
+#[must_use]
+pub fn skipped(reason: &str) -> LoadReport {
+    LoadReport { reason: Some(reason.to_owned()), ..LoadReport::new(LoadStatus::Skipped) }
+}
+
+fn log(report: &LoadReport) {
+    let counts = report.counts.unwrap_or_default();
+    tracing::info!(
+        status = report.status.name(),
+        reason = report.reason,
+        elapsed_ms = report.elapsed_ms,
+        read = counts.read,
+        inserted = counts.inserted,
+        updated = counts.updated,
+        unchanged = counts.unchanged,
+        stale = counts.stale,
+        parked = counts.parked,
+        rejected = counts.rejected,
+        withheld = counts.withheld,
+        warnings = counts.warnings,
+        "file ended"
+    );
+}

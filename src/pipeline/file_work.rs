@@ -1,0 +1,396 @@
+//! A claimed file: extract, validate, load, finish; and what becomes of it where one of these fails.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, stream};
+use serde_json::Value;
+
+use super::check::{Reading, Totals, manifest_missing, stage_and_validate};
+use super::context::{Context, with_rules};
+use super::piece::Piece;
+use super::request::Request;
+use crate::data_access::duckdb::Stage;
+use crate::data_access::postgres::{Claim, Closing, Database};
+use crate::data_access::retry::retrying;
+use crate::domain::manifest::manifest_key;
+use crate::domain::object::with_part;
+use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk};
+use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Validated, rejects};
+
+/// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
+pub(super) const MOST_STALLED: i32 = 3;
+/// How long an interrupted worker waits for its staging to end.
+pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a worker that has time looks for a manifest, and how long one that has none leaves that to the next.
+const MANIFEST_POLL: Duration = Duration::from_secs(1);
+const MANIFEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How the load of a claimed file ended.
+pub(super) struct Ending {
+    pub(super) status: LoadStatus,
+    pub(super) reason: Option<Reason>,
+    pub(super) error: Option<String>,
+    pub(super) counts: Counts,
+    pub(super) statistics: Value,
+    /// The source by which the file was read.
+    pub(super) source: Option<String>,
+    pub(super) resume_after: Option<Duration>,
+}
+
+/// A file that this worker has claimed.
+pub(super) struct FileWork<'a> {
+    pub(super) context: &'a Context,
+    pub(super) database: &'a Database,
+    pub(super) claim: &'a Claim,
+    pub(super) object: &'a ObjectVersion,
+    pub(super) request: &'a Request,
+    pub(super) piece: &'a Piece<'a>,
+}
+
+impl FileWork<'_> {
+    pub(super) async fn load(&self) -> Result<Ending> {
+        let datasets = self.datasets_in_force().await?;
+        let definition = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
+        let Request { progress, deadline, .. } = self.request;
+        let totals = if definition.manifest.required {
+            match self.await_manifest(definition).await {
+                Ok(Awaited::Manifests(manifests)) => Totals::Of(manifests),
+                Ok(Awaited::TimeOver(left)) => {
+                    let ending = self.leave_rest(0, false).await?;
+                    return Ok(Ending { resume_after: Some(left.min(MANIFEST_PAUSE)), ..ending });
+                }
+                Err(error) => return self.fail(error, 0, stream::empty).await,
+            }
+        } else {
+            Totals::Beside(self.claim.run)
+        };
+        let stage = Arc::new(self.context.stages.open(Arc::clone(progress))?);
+        let (extracted, validated, statistics) = match self.stage_in_time(definition, &stage, totals).await {
+            Ok(Some(staged)) => staged,
+            Ok(None) => return self.interrupt(progress.staged()).await,
+            Err(error) => return self.fail(error, progress.staged(), stream::empty).await,
+        };
+        let read = extracted.read;
+        // A file with rejects names its source itself.
+        let source = extracted.sent.as_ref().map(|sent| sent.source.name.clone());
+        tracing::info!(read, rejected = validated.rejected, "validated");
+        let refused = self.over_threshold(&extracted, validated);
+        // Else the first batch notes it. Where workers die before that, the ledger should say what the file has.
+        if refused.is_some() || self.claim.attempt > 1 || read == 0 {
+            retrying(|| self.database.note_read(self.claim, extracted.seen())).await?;
+        }
+        if let Some(error) = refused {
+            let most = self.most_kept();
+            return self.fail(error, read, || rejects::first(definition, &stage, &extracted, most)).await;
+        }
+        progress.set_total(read);
+        stage.note_free_disk()?;
+        let work = LoadWork {
+            claim: self.claim.clone(),
+            datasets: Arc::clone(&datasets),
+            stage,
+            extracted,
+            object: self.object.clone(),
+            validated,
+            deadline: deadline.clone(),
+        };
+        if self.claim.late && !self.await_batches().await? {
+            return self.interrupt(read).await;
+        }
+        match self.load_everywhere(&work).await {
+            Ok(Loading::Done) => {}
+            Ok(Loading::OutOfTime) => return self.interrupt(read).await,
+            Err(error) => {
+                let error = Error::with_source(error.kind(), self.name(), error);
+                return self.fail(error, read, stream::empty).await;
+            }
+        }
+        let closing = Closing {
+            status: LoadStatus::Loaded,
+            reason: None,
+            error: None,
+            read,
+            statistics: &statistics,
+            stalled: false,
+        };
+        Ok(Ending { source, ..self.close(&closing, stream::empty).await? })
+    }
+
+    /// Loads into Postgres, then hands the file to the other loaders, where they have not had it.
+    async fn load_everywhere(&self, work: &LoadWork) -> Result<Loading> {
+        let Pipeline { ledger, loaders, .. } = self.context.pipeline(&self.claim.dataset)?;
+        if ledger.load(self.database, work).await? == Loading::OutOfTime {
+            return Ok(Loading::OutOfTime);
+        }
+        if loaders.is_empty() {
+            return Ok(Loading::Done);
+        }
+        let had = retrying(|| self.database.deliveries(self.claim.load_id)).await?;
+        for (name, loader) in loaders.iter().filter(|(name, _)| !had.contains(name)) {
+            let loading = tokio::select! {
+                // Whatever is wrong there, it is not the file's fault: it comes again until it is mended.
+                loading = loader.load(self.database, work) => loading.map_err(|error| match error.kind() {
+                    ErrorKind::System | ErrorKind::File(_) => {
+                        Error::with_source(ErrorKind::Connection, format!("loader {name}"), error)
+                    }
+                    _ => error,
+                })?,
+                lost = self.keep_lease() => return Err(lost),
+                () = self.request.deadline.passed() => Loading::OutOfTime,
+            };
+            if loading == Loading::OutOfTime {
+                return Ok(Loading::OutOfTime);
+            }
+            retrying(|| self.database.note_delivery(self.claim, name, work.validated.accepted)).await?;
+            tracing::info!(loader = name, rows = work.validated.accepted, "delivered");
+        }
+        Ok(Loading::Done)
+    }
+
+    /// Waits for batches that do not know of this load. Returns whether the time was enough.
+    async fn await_batches(&self) -> Result<bool> {
+        tokio::select! {
+            awaited = retrying(|| self.database.await_batches(&self.claim.dataset)) => awaited.map(|()| true),
+            lost = self.keep_lease() => Err(lost),
+            () = self.request.deadline.passed() => Ok(false),
+        }
+    }
+
+    /// Waits for the manifest that the dataset requires, as long as there is time.
+    async fn await_manifest(&self, definition: &Dataset) -> Result<Awaited> {
+        let (limit, deadline) = (Duration::from_secs(definition.manifest.wait_seconds.into()), &self.request.deadline);
+        let waiting = Instant::now();
+        let extractor = self.context.pipeline(&definition.name)?.extractor(&self.object.key)?;
+        self.request.progress.set_waiting(true);
+        let wait = async {
+            loop {
+                let manifests = extractor.manifests(self.object, self.claim.run).await?;
+                if !manifests.is_empty() {
+                    return Ok(Awaited::Manifests(manifests));
+                }
+                let left = limit.saturating_sub(self.claim.age + waiting.elapsed());
+                if left.is_zero() || manifest_key(self.object).is_none() {
+                    return Err(manifest_missing(self.object, definition));
+                }
+                // A function that waited would be paid for waiting.
+                if deadline.is_bounded() {
+                    return Ok(Awaited::TimeOver(left));
+                }
+                tokio::time::sleep(left.min(MANIFEST_POLL)).await;
+            }
+        };
+        let awaited = tokio::select! {
+            awaited = wait => awaited,
+            lost = self.keep_lease() => Err(lost),
+            () = deadline.passed() => Ok(Awaited::TimeOver(Duration::ZERO)),
+        };
+        self.request.progress.set_waiting(false);
+        awaited
+    }
+
+    /// Stages the file; none when the time is over before that.
+    async fn stage_in_time(
+        &self,
+        definition: &Dataset,
+        stage: &Arc<Stage>,
+        totals: Totals,
+    ) -> Result<Option<(Extracted, Validated, Value)>> {
+        let pipeline = self.context.pipeline(&definition.name)?;
+        let named = self.claim.source.as_deref();
+        let source = named.map(|name| definition.source(name)).transpose().map_err(Error::configuration)?;
+        let Piece { part, parts, copy, .. } = self.piece;
+        let reading = Reading { source, part, parts, copy: copy.as_ref() };
+        let mut staging = pin!(stage_and_validate(pipeline, self.object, definition, reading, stage, totals));
+        let outcome = tokio::select! {
+            staged = &mut staging => return staged.map(Some),
+            lost = self.keep_lease() => Err(lost),
+            () = self.request.deadline.passed() => Ok(None),
+        };
+        stage.cancel();
+        // A sandbox may be frozen as soon as the call is answered: what is staged should be gone by then.
+        let _ = tokio::time::timeout(CANCEL_TIMEOUT, staging).await;
+        outcome
+    }
+
+    /// Leaves the rest to the next worker, unless too many of them got nowhere.
+    async fn interrupt(&self, read: i64) -> Result<Ending> {
+        let stalled = !self.request.deadline.is_interrupted();
+        if stalled && self.has_stalled().await? {
+            let error = self.no_progress("the last one ran out of time; give it more time, or smaller batches");
+            return self.fail(error, read, stream::empty).await;
+        }
+        self.leave_rest(read, stalled).await
+    }
+
+    async fn leave_rest(&self, read: i64, stalled: bool) -> Result<Ending> {
+        let closing = Closing {
+            status: LoadStatus::Interrupted,
+            reason: None,
+            error: None,
+            read,
+            statistics: &Value::Null,
+            stalled,
+        };
+        self.close(&closing, stream::empty).await
+    }
+
+    /// Gives the load back after an error, so that it may be asked for again, unless too many workers got nowhere.
+    pub(super) async fn leave(&self, error: Error) -> Result<Ending> {
+        if error.kind() == ErrorKind::LeaseLost {
+            return Err(error);
+        }
+        // A connection that is away, or settings that a person must mend, are no fault of the file. A conflict that outlives
+        // all retries may be for good: a trigger may always bring about what else only another load does.
+        let stalled = matches!(error.kind(), ErrorKind::System | ErrorKind::Conflict);
+        if stalled && self.has_stalled().await.unwrap_or_default() {
+            tracing::error!(error = %error.chain(), "the third worker in a row failed");
+            return self.fail(self.no_progress(&error.chain()), self.request.progress.staged(), stream::empty).await;
+        }
+        // Best effort: where even this fails, the lease ends by itself.
+        if let Err(error) = retrying(|| self.database.give_back_lease(self.claim, stalled)).await {
+            tracing::warn!(error = %error.chain(), "the lease could not be given back");
+        }
+        Err(error)
+    }
+
+    async fn has_stalled(&self) -> Result<bool> {
+        Ok(retrying(|| self.database.stalled(self.claim)).await? >= MOST_STALLED)
+    }
+
+    /// The name of the file for people.
+    fn name(&self) -> String {
+        with_part(self.object.display_name(), self.piece.part)
+    }
+
+    pub(super) fn no_progress(&self, cause: &str) -> Error {
+        let file = self.name();
+        let message = format!("{file}: {MOST_STALLED} workers in a row ended without committing anything: {cause}");
+        Error::file(Reason::NoProgress, message)
+    }
+
+    /// A load that goes on runs under the definitions of its first claim, not under those of this program.
+    async fn datasets_in_force(&self) -> Result<Arc<Datasets>> {
+        let latest_version = self.claim.terms.latest_version(self.claim.started_at);
+        if self.claim.dataset_version == self.context.datasets.version() {
+            return Ok(Arc::new(self.context.datasets.with_latest_version(latest_version)));
+        }
+        let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
+        let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        // Frozen text cannot be mended, so a program that no longer reads it must not wait for that.
+        let unreadable = |error| Error::system("read the definitions of the first claim", error);
+        let datasets = Datasets::frozen(files).map_err(|error| unreadable(Error::configuration(error)))?;
+        let datasets = with_rules(datasets, &self.context.pipelines).map_err(unreadable)?;
+        Ok(Arc::new(datasets.with_latest_version(latest_version)))
+    }
+
+    /// The definitions in force, or those of this program if it cannot read them: such a load must end, too.
+    async fn datasets_to_end_by(&self) -> Result<Arc<Datasets>> {
+        match self.datasets_in_force().await {
+            Err(error) if error.kind() == ErrorKind::System => Ok(Arc::clone(&self.context.datasets)),
+            datasets => datasets,
+        }
+    }
+
+    /// Renews the lease while the file is staged; returns only when it is lost.
+    async fn keep_lease(&self) -> Error {
+        loop {
+            tokio::time::sleep(self.claim.terms.lease / 3).await;
+            if let Err(error) = retrying(|| self.database.renew_lease(self.claim)).await {
+                return error;
+            }
+        }
+    }
+
+    fn over_threshold(&self, extracted: &Extracted, validated: Validated) -> Option<Error> {
+        let (rejected, read) = (validated.rejected, extracted.read);
+        let terms = &self.claim.terms;
+        let limit = match (terms.max_rejects, terms.max_reject_rate) {
+            (Some(most), _) if rejected > most => format!("load.max_rejects = {most}"),
+            #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+            (_, Some(rate)) if rejected as f64 > rate * read as f64 => format!("load.max_reject_rate = {rate}"),
+            _ => return None,
+        };
+        let (file, most) = (self.name(), self.most_kept());
+        let kept = if rejected > most { format!(", and the first {most} rejects are kept") } else { String::new() };
+        Some(Error::file(
+            Reason::TooManyRejects,
+            format!(
+                "{file}: {rejected} of {read} records are rejected, more than {limit} allows; nothing was loaded{kept}"
+            ),
+        ))
+    }
+
+    /// How many bad records of a file with too many of them are kept.
+    fn most_kept(&self) -> i64 {
+        self.claim.terms.max_rejects.unwrap_or_default().max(rejects::MOST_REJECTS)
+    }
+
+    /// Ends the load where the file is at fault; any other error passes through.
+    pub(super) async fn fail<S>(&self, error: Error, read: i64, rejects: impl Fn() -> S) -> Result<Ending>
+    where
+        S: Stream<Item = Result<RejectedChunk>>,
+    {
+        let ErrorKind::File(reason) = error.kind() else { return Err(error) };
+        let message = error.chain();
+        let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
+        tracing::warn!(reason = reason.name(), error = message, "the file as a whole cannot be loaded");
+        if self.claim.attempt > 1 || self.request.progress.written() > 0 {
+            // What others wait for may be committed.
+            let ledger = &self.context.pipeline(&self.claim.dataset)?.ledger;
+            ledger.release(self.database, self.claim, &*self.datasets_to_end_by().await?).await?;
+        }
+        let (reason, error) = (Some(reason), Some(message.as_str()));
+        let closing = Closing { status, reason, error, read, statistics: &Value::Null, stalled: true };
+        self.close(&closing, rejects).await
+    }
+
+    async fn close<S>(&self, closing: &Closing<'_>, rejects: impl Fn() -> S) -> Result<Ending>
+    where
+        S: Stream<Item = Result<RejectedChunk>>,
+    {
+        let datasets = self.datasets_to_end_by().await?;
+        let dataset = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
+        // There may be millions of rejects to keep. Whether the lease is lost, `close` itself finds out.
+        let renewals = async {
+            self.keep_lease().await;
+            std::future::pending().await
+        };
+        let counts = tokio::select! {
+            counts = retrying(|| self.database.close(self.claim, dataset, closing, rejects())) => counts?,
+            never = renewals => never,
+        };
+        Ok(Ending {
+            status: closing.status,
+            reason: closing.reason,
+            error: closing.error.map(String::from),
+            counts,
+            statistics: closing.statistics.clone(),
+            source: self.claim.source.clone(),
+            resume_after: None,
+        })
+    }
+
+    /// Writes the rejects file of a load that has ended, and returns its key. The load stands whether this works or not;
+    /// the nightly run writes what is missing.
+    pub(super) async fn write_rejects(&self) -> Option<String> {
+        let Claim { load_id, dataset, .. } = self.claim;
+        let bucket = self.context.output.bucket(&self.object.bucket, self.object.local)?;
+        let written = tokio::select! {
+            written = self.context.output.write_rejects(self.database, *load_id, dataset, bucket) => written,
+            () = self.request.deadline.passed() => Err(Error::new(ErrorKind::OutOfTime, "the time is over")),
+        };
+        let failed = |error: &Error| tracing::warn!(error = %error.chain(), "the rejects file is not written yet");
+        written.inspect_err(failed).ok()
+    }
+}
+
+/// What came of waiting for a manifest.
+enum Awaited {
+    Manifests(Manifests),
+    /// This worker has no more time, the file has so much.
+    TimeOver(Duration),
+}
+

@@ -1,0 +1,405 @@
+//! The parts of an object that are loads of their own: members of an archive, sheets of a workbook, sections of a text.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::{Extracted, Extractor};
+use super::reading::{HashWriter, Stoppable, empty, malformed, member_error, read_error, workbook_error};
+use super::sent::Sent;
+use super::sent_again::Beginning;
+use crate::data_access::archive::{Tee, unpacked};
+use crate::data_access::duckdb::{Stage, Stages, blocking};
+use crate::data_access::sent::members::Members;
+use crate::data_access::sent::workbook::{Container, Workbook};
+use crate::domain::object::with_part;
+use crate::domain::source::layout::{Format, Sheet};
+use crate::domain::source::model::Source;
+use crate::domain::violation::quoted;
+use crate::domain::{Dataset, LoadId, ObjectVersion};
+use crate::error::{Error, Result};
+
+/// The ledger takes no longer name of a part, in bytes: it is a part of a key of an index, as bucket, key and version are.
+const LONGEST_NAME: usize = 512;
+/// So many names of members or sheets are shown in a message.
+const SHOWN: usize = 10;
+/// So many bytes tell what an object is.
+const BEGIN: u64 = 8;
+
+/// The plain bytes of an object on this machine, from which its parts are read.
+pub struct ObjectCopy {
+    file: NamedTempFile,
+    sha256: String,
+    modified: Option<DateTime<Utc>>,
+}
+
+impl ObjectCopy {
+    /// Unpacks `body` into a file in `folder`. `name` is that of the object, for messages.
+    ///
+    /// # Errors
+    /// `File` if it is empty or a broken archive, `Connection`, `System`.
+    pub(super) fn of(body: &mut (impl Read + Send), name: &str, folder: &Path, stage: &Stage) -> Result<Self> {
+        let failed = |error| Error::system("keep a copy of the object", error);
+        let mut file = NamedTempFile::with_prefix_in("small-etl-object-", folder).map_err(failed)?;
+        let mut hash = HashWriter(Sha256::new());
+        let mut body = Tee::new(Stoppable(body, stage), &mut hash);
+        {
+            let content = unpacked(&mut body, name).map_err(|error| read_error(name, error))?;
+            let mut plain = content.ok_or_else(|| empty(name))?.plain;
+            std::io::copy(&mut plain, &mut file).map_err(|error| read_error(name, error))?;
+        }
+        // What follows the end of an archive is a part of the object, too.
+        std::io::copy(&mut body, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
+        drop(body);
+        file.flush().map_err(failed)?;
+        Ok(Self { file, sha256: hex::encode(hash.0.finalize()), modified: None })
+    }
+
+    /// The same, written then.
+    #[must_use]
+    pub(super) fn written(self, modified: Option<DateTime<Utc>>) -> Self {
+        Self { modified, ..self }
+    }
+
+    /// The SHA-256 of the object as it lies there, packed or not, in hexadecimal digits.
+    #[must_use]
+    pub(super) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    fn open(&self) -> Result<File> {
+        self.file.reopen().map_err(|error| Error::system("read the copy of the object", error))
+    }
+
+    /// The load whose rejects these are, if the object is a file of rejects: it is loaded as a whole.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn rejects_of(&self) -> Result<Option<Option<LoadId>>> {
+        let (beginning, _) = Beginning::of(Box::new(self.open()?)).map_err(|error| read_error("the copy", error))?;
+        Ok(beginning.rejects_of())
+    }
+
+    /// The parts that are to be loaded. Of several readers of one part the first has it. A pattern may match nothing as long as another
+    /// reader finds a part; a name has to be there, and its load says so if it is not. `name` is that of the object, for messages.
+    ///
+    /// # Errors
+    /// `File` if no reader finds a part, saying what the object has; if two members have one name; if the archive or workbook cannot be
+    /// opened. `System`.
+    pub async fn parts(self: &Arc<Self>, name: String, readers: &[PartReader<'_>]) -> Result<FoundParts> {
+        let copy = Arc::clone(self);
+        let owned = |PartReader { dataset, source }: &PartReader<'_>| (dataset.name.clone(), (*source).clone());
+        let readers: Vec<(String, Source)> = readers.iter().map(owned).collect();
+        blocking(move || find(&name, &copy, &readers)).await
+    }
+
+    /// Reads a part into the stage, as `source` describes it.
+    ///
+    /// # Errors
+    /// `File` when the part is unusable, `System`.
+    pub async fn extract(
+        self: &Arc<Self>,
+        object: &ObjectVersion,
+        dataset: &Dataset,
+        (source, part): (&Source, &str),
+        stage: &Arc<Stage>,
+    ) -> Result<Extracted> {
+        let (copy, stage) = (Arc::clone(self), Arc::clone(stage));
+        let (key, part, name) = (object.key.to_string(), part.to_owned(), with_part(object.display_name(), part));
+        let (dataset, source) = (dataset.clone(), source.clone());
+        blocking(move || {
+            let sent = Sent { name: &name, key: &key, part: &part, dataset: &dataset, stage: &stage };
+            let extracted = sent.stage_kept(copy.open()?, &source)?;
+            Ok(Extracted { sha256: copy.sha256.clone(), modified: copy.modified, ..extracted })
+        })
+        .await
+    }
+}
+
+/// Fetches an object to read its parts.
+///
+/// # Errors
+/// Those of [`Extractor::keep`]; `File` if it is larger than the disk.
+pub async fn fetch(extractor: &dyn Extractor, object: &ObjectVersion, stages: &Stages) -> Result<ObjectCopy> {
+    let stage = Arc::new(stages.open(Arc::default())?);
+    fetch_beside(extractor, object, stages, &stage).await
+}
+
+/// The same, which ends early when the stage is cancelled.
+///
+/// # Errors
+/// Those of [`fetch`].
+pub async fn fetch_beside(
+    extractor: &dyn Extractor,
+    object: &ObjectVersion,
+    stages: &Stages,
+    stage: &Arc<Stage>,
+) -> Result<ObjectCopy> {
+    stage.check_room(object)?;
+    extractor.keep(object, &stages.temp_folder(), stage).await
+}
+
+/// Something that reads parts of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct PartReader<'a> {
+    /// The dataset of the rows.
+    pub dataset: &'a Dataset,
+    /// The source that describes them.
+    pub source: &'a Source,
+}
+
+/// A part of an object, and what reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPart {
+    /// The name of the member, sheet or section.
+    pub name: String,
+    /// The dataset of its rows.
+    pub dataset: String,
+    /// The source that describes them.
+    pub source: String,
+}
+
+/// What an object consists of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundParts {
+    /// The parts that are to be loaded, each once.
+    pub parts: Vec<FoundPart>,
+    /// The members or sheets that no source reads.
+    pub unread: Vec<String>,
+}
+
+/// The parts that datasets read, each by a source.
+fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<FoundParts> {
+    let mut object = Object::open(name, copy)?;
+    let mut found = FoundParts::default();
+    for (dataset, source) in readers {
+        for name in object.names(source)? {
+            check_name(object.name, &name)?;
+            if let Some(first) = found.parts.iter().find(|part| part.name == name) {
+                let (first, other) = (&first.dataset, dataset);
+                tracing::warn!(part = name, first, other, "two sources read the same part, which goes to the first");
+                continue;
+            }
+            found.parts.push(FoundPart { name, dataset: dataset.clone(), source: source.name.clone() });
+        }
+    }
+    let all = object.all()?;
+    if found.parts.is_empty() {
+        return Err(object.nothing_matches(&all, readers));
+    }
+    found.unread = all.into_iter().filter(|name| found.parts.iter().all(|part| part.name != *name)).collect();
+    Ok(found)
+}
+
+/// Refuses a name that the ledger cannot hold.
+fn check_name(object: &str, name: &str) -> Result<()> {
+    if name.len() > LONGEST_NAME {
+        let name = quoted(name);
+        let message = format!("the name of {name} has more than {LONGEST_NAME} bytes; give it a shorter one");
+        return Err(malformed(object, &message));
+    }
+    if name.contains('\0') || name.is_empty() {
+        return Err(malformed(object, "a part has no name, or a NUL in it, which the ledger cannot hold; rename it"));
+    }
+    Ok(())
+}
+
+/// An object that is looked into.
+struct Object<'a> {
+    name: &'a str,
+    content: Content,
+}
+
+/// What an object is.
+enum Content {
+    Archive(Members<File>),
+    Workbook(Workbook<File>),
+    Text,
+}
+
+impl<'a> Object<'a> {
+    fn open(name: &'a str, copy: &ObjectCopy) -> Result<Self> {
+        let mut begin = Vec::new();
+        copy.open()?.take(BEGIN).read_to_end(&mut begin).map_err(|error| read_error(name, error))?;
+        let archive = || Members::open(copy.open()?).map_err(|error| member_error(name, error));
+        let book = || Workbook::open(copy.open()?).map_err(|error| workbook_error(name, error));
+        let content = match Container::of(&begin) {
+            None => Content::Text,
+            Some(Container::Compound) => Content::Workbook(book()?),
+            Some(Container::Zip) => {
+                let members = archive()?;
+                let is_book = !members.matching("xl/workbook.*").map_err(|error| member_error(name, error))?.is_empty();
+                if is_book { Content::Workbook(book()?) } else { Content::Archive(members) }
+            }
+        };
+        Ok(Self { name, content })
+    }
+
+    /// The parts that a source reads; none if it reads objects of another kind.
+    fn names(&mut self, source: &Source) -> Result<Vec<String>> {
+        match (&mut self.content, &source.member, &source.format) {
+            (Content::Archive(members), Some(pattern), _) => {
+                members.matching(pattern).map_err(|error| member_error(self.name, error))
+            }
+            (Content::Workbook(book), None, Format::Workbook(wanted)) => {
+                let chosen = book.chosen(wanted.sheet.as_ref());
+                Ok(match &wanted.sheet {
+                    // Its load says that it is not there.
+                    Some(Sheet::Named(wanted)) if chosen.is_empty() && !is_pattern(wanted) => vec![wanted.clone()],
+                    _ => chosen,
+                })
+            }
+            (Content::Text, None, Format::Delimited(..) | Format::Fixed(..)) => {
+                Ok(source.layout.section.iter().cloned().collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The names of all members or sheets.
+    fn all(&mut self) -> Result<Vec<String>> {
+        match &mut self.content {
+            Content::Archive(members) => members.matching("**").map_err(|error| member_error(self.name, error)),
+            Content::Workbook(book) => Ok(book.sheets()),
+            Content::Text => Ok(Vec::new()),
+        }
+    }
+
+    fn nothing_matches(&self, all: &[String], readers: &[(String, Source)]) -> Error {
+        let wanted: Vec<String> = readers.iter().map(|(_, source)| wanted(source)).collect();
+        let has = match &self.content {
+            Content::Archive(_) => format!("an archive with {}", listed(all)),
+            Content::Workbook(_) => format!("a workbook with {}", listed(all)),
+            Content::Text => "a text, neither an archive nor a workbook".to_owned(),
+        };
+        malformed(self.name, &format!("it has nothing for {}; it is {has}", wanted.join(", ")))
+    }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let mut listed: Vec<String> = names.iter().take(SHOWN).map(|name| quoted(name)).collect();
+    if names.len() > SHOWN {
+        listed.push(format!("and {} more", names.len() - SHOWN));
+    }
+    if listed.is_empty() { "nothing in it".to_owned() } else { listed.join(", ") }
+}
+
+/// What a source looks for, for people.
+fn wanted(source: &Source) -> String {
+    let name = &source.name;
+    match (&source.member, &source.format) {
+        (Some(pattern), _) => format!("source {name} (member {pattern:?})"),
+        (None, Format::Workbook(wanted)) => match &wanted.sheet {
+            Some(Sheet::Named(sheet)) => format!("source {name} (sheet {sheet:?})"),
+            Some(Sheet::Numbered(number)) => format!("source {name} (sheet {number})"),
+            None => format!("source {name}"),
+        },
+        (None, _) => format!("source {name} (section {:?})", source.layout.section.as_deref().unwrap_or_default()),
+    }
+}
+
+fn is_pattern(sheet: &str) -> bool {
+    sheet.contains(['*', '?', '[', '{'])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+    use crate::data_access::duckdb::{StageOptions, Stages};
+    use crate::domain::Datasets;
+    use crate::error::ErrorKind;
+
+    const COLUMNS: &str = "key = \"ref\"\nversion = \"at\"\n[[column]]\nname = \"ref\"\ntype = \"text\"\nrequired = true\n\
+        [[column]]\nname = \"at\"\ntype = \"timestamp\"\nrequired = true\n";
+
+    /// Datasets `a`, `b`, …, each with the sources that these lines describe.
+    fn datasets(sources: &[&str]) -> Datasets {
+        let files: Vec<(String, String)> = sources
+            .iter()
+            .zip('a'..)
+            .map(|(source, name)| {
+                let head = format!("name = \"{name}\"\ntable = \"{name}\"\n{COLUMNS}");
+                let text = format!("{head}[[source]]\nname = \"s\"\nfiles = [\"in/*\"]\n{source}\n");
+                (format!("{name}.toml"), text)
+            })
+            .collect();
+        Datasets::parse(files.iter().map(|(file, text)| (file.as_str(), text.as_str()))).unwrap()
+    }
+
+    fn archive(members: &[&str]) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for name in members {
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(b"x").unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn copy(content: &[u8]) -> ObjectCopy {
+        let stages = Stages::new(StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: None });
+        let stage = stages.open(Arc::default()).unwrap();
+        ObjectCopy::of(&mut &*content, "o", &stages.temp_folder(), &stage).unwrap()
+    }
+
+    /// What is found, as text: `dataset part` of each, and what nobody reads after a bar.
+    fn found(content: &[u8], datasets: &Datasets) -> Result<String> {
+        let readers: Vec<_> =
+            datasets.all().map(|dataset| (dataset.name.clone(), dataset.sources[0].clone())).collect();
+        let found = find("o", &copy(content), &readers)?;
+        let parts: Vec<String> = found.parts.iter().map(|part| format!("{} {}", part.dataset, part.name)).collect();
+        Ok(format!("{} | {}", parts.join(", "), found.unread.join(", ")))
+    }
+
+    fn refusal(content: &[u8], datasets: &Datasets) -> String {
+        let error = found(content, datasets).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::File(crate::error::Reason::Malformed));
+        error.to_string()
+    }
+
+    #[test]
+    fn members_go_to_the_first_source_whose_pattern_matches() {
+        let datasets = datasets(&["member = \"t_*.csv\"", "member = \"*.csv\""]);
+        let object = archive(&["t_1.csv", "p.csv", "notes.txt", "t_2.csv", "folder/"]);
+        assert_eq!(found(&object, &datasets).unwrap(), "a t_1.csv, a t_2.csv, b p.csv | notes.txt");
+        assert_eq!(found(&archive(&["p.csv"]), &datasets).unwrap(), "b p.csv | ", "a pattern may match nothing");
+    }
+
+    #[test]
+    fn an_object_without_a_part_for_any_source_says_what_it_has() {
+        let datasets = datasets(&["member = \"t_*.csv\"", "member = \"p_*.csv\""]);
+        assert_eq!(
+            refusal(&archive(&["notes.txt", "p.csv"]), &datasets),
+            "o: it has nothing for source s (member \"t_*.csv\"), source s (member \"p_*.csv\"); \
+             it is an archive with \"notes.txt\", \"p.csv\""
+        );
+        assert!(refusal(&archive(&[]), &datasets).ends_with("an archive with nothing in it"));
+        assert!(refusal(b"a,b\n1,2\n", &datasets).ends_with("it is a text, neither an archive nor a workbook"));
+        assert!(refusal(b"PK\x03\x04 and no more", &datasets).contains("not a zip archive"));
+    }
+
+    #[test]
+    fn sections_are_parts_of_a_text_alone() {
+        let datasets = datasets(&["section = \"Cash\"", "section = \"Investments\""]);
+        assert_eq!(found(b"Cash\n", &datasets).unwrap(), "a Cash, b Investments | ");
+        assert!(refusal(&archive(&["Cash"]), &datasets).contains("section \"Cash\""));
+    }
+
+    #[test]
+    fn a_name_that_the_ledger_cannot_hold_is_refused() {
+        let datasets = datasets(&["member = \"**\""]);
+        assert!(found(&archive(&[&"é".repeat(256)]), &datasets).is_ok());
+        let message = refusal(&archive(&[&"é".repeat(257)]), &datasets);
+        assert!(message.contains("more than 512 bytes") && message.len() < 300, "{message}");
+    }
+}
