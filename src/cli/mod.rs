@@ -2,6 +2,7 @@
 
 mod decrypt;
 mod explain;
+mod guess;
 mod load;
 mod man;
 mod reconcile;
@@ -36,6 +37,8 @@ const ROWS_REJECTED: u8 = 1;
 const FILE_UNUSABLE: u8 = 2;
 /// Settings, connection or machine failed, or another worker has the file.
 const NOT_DONE: u8 = 3;
+/// `guess` has questions that nobody has answered.
+const QUESTIONS_OPEN: u8 = 4;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
@@ -50,6 +53,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  small-etl guess trades_2025-12-22.csv --name trade
   small-etl validate trades.csv --dataset trade --rejects bad.csv
   DATABASE_URL=postgres://me:PASSWORD@localhost/etl small-etl migrate
   DATABASE_URL=postgres://me:PASSWORD@localhost/etl small-etl load assets.csv --dataset asset
@@ -65,6 +69,7 @@ Exit codes:
   2  the file as a whole is unusable
   3  settings, connection or machine failed, another worker has the file, no dataset claims it, or it was interrupted;
      reconcile and backfill: something is missing, differs or has failed
+  4  guess: the files are written, and some questions are open
 
 Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see README.md.";
 
@@ -78,6 +83,8 @@ enum Command {
     },
     /// Load files into Postgres; a file that was loaded before is left alone
     Load(load::LoadArguments),
+    /// Make the definition of a dataset and its migration from files as their sender writes them
+    Guess(guess::GuessArguments),
     /// Check a file without a database
     Validate(validate::ValidateArguments),
     /// Show how the last loads went, and what waits to be mended or for another row
@@ -195,6 +202,7 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
         }
         Command::Migrate { json } => migrate(&start()?, json).await,
         Command::Load(arguments) => load::run(&start()?, parts, arguments).await,
+        Command::Guess(arguments) => guess::run(&start()?, arguments).await,
         Command::Validate(arguments) => validate::run(&start()?, parts, arguments).await,
         Command::Status(arguments) => status::run(&start()?, arguments).await,
         Command::Rejects(arguments) => rejects::run(&start()?, arguments).await,

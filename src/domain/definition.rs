@@ -44,6 +44,9 @@ struct Definition {
     manifest: ManifestRule,
     load: Option<Spanned<LoadLimits>>,
     expected: Option<Spanned<String>>,
+    /// What `small-etl guess` could not know.
+    #[serde(default)]
+    open_questions: Vec<Spanned<String>>,
 }
 
 /// A dataset whose files all have a declared source needs no pattern for the plain form.
@@ -111,6 +114,14 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
+    if let Some(question) = definition.open_questions.first() {
+        let id = question.get_ref();
+        let message = format!(
+            "question {id:?} is open; answer it with `small-etl guess … --answer {id}=VALUE`, or write what is missing at the \
+             line marked OPEN and take it off this list"
+        );
+        return Err(source.error(question, message));
+    }
     let mut columns = Vec::new();
     let mut ignored = Vec::new();
     for column in &definition.column {

@@ -10,6 +10,7 @@ mod definition;
 mod definition_text;
 pub mod expression;
 mod files;
+pub mod guess;
 mod key_definition;
 mod limits;
 pub mod manifest;

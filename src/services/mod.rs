@@ -7,6 +7,7 @@ pub mod analyse;
 mod content;
 pub mod deadline;
 pub mod extract;
+pub mod guess;
 mod header;
 pub mod lake;
 pub mod landing;

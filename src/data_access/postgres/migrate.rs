@@ -15,6 +15,17 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
+/// The number of the last migration that is compiled in.
+#[must_use]
+pub fn newest_migration() -> i64 {
+    embedded::migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|migration| i64::from(migration.version()))
+        .max()
+        .unwrap_or(0)
+}
+
 /// Any number will do, as long as it is always the same.
 const ADVISORY_LOCK: i64 = 7_364_155_201;
 /// Postgres takes a second to find a circle of locks, and each load that is under way may be in one.

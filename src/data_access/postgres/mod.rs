@@ -47,7 +47,7 @@ pub use data_keys::SealedRow;
 pub use history::{LoadDetail, LoadSummary, LoadedFile, PresentRow, RowAttempt, Status, Waiting};
 pub use ledger::{Closing, SeenFile, WrittenAs};
 pub use login::Login;
-pub use migrate::AppliedMigration;
+pub use migrate::{AppliedMigration, newest_migration};
 pub use object_parts::{KnownLoad, KnownPart};
 pub use outbox::OutboxEvent;
 pub use parked::Release;

@@ -1,0 +1,231 @@
+//! `small-etl guess`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{DONE, QUESTIONS_OPEN, as_json, print};
+use crate::config::Settings;
+use crate::data_access::duckdb::blocking;
+use crate::data_access::postgres::newest_migration;
+use crate::data_access::s3::ObjectStore;
+use crate::domain::Location;
+use crate::domain::guess::answers::Answers;
+use crate::domain::guess::dataset::Guessed;
+use crate::domain::guess::field::Field;
+use crate::domain::guess::key::Key;
+use crate::domain::guess::names;
+use crate::domain::guess::question::Question;
+use crate::error::{Error, Reason, Result};
+use crate::services::guess::{self, Checked, Input, Written};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  small-etl guess export.csv --name trade
+  small-etl guess export.csv --name trade --answer 'zone:Trade time=Europe/Paris'
+  small-etl guess s3://my-bucket/incoming/acme/2025-12-22.zip --name acme --out etl --json
+
+What no program can know is a question. On a terminal it is asked; elsewhere the files are written with the open line marked,
+the exit code is 4, and --json lists the questions.")]
+pub(super) struct GuessArguments {
+    /// Files on this machine or objects in S3, all of the same kind
+    #[arg(value_name = "FILE|s3://BUCKET/KEY", required = true)]
+    files: Vec<String>,
+    /// What the dataset and its table are called
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Write the definitions and the migrations below this folder
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Answer a question, or rename a column with name:HEADER=NAME
+    #[arg(long = "answer", value_name = "ID=VALUE")]
+    answers: Vec<String>,
+    /// Overwrite files that say something else
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of a dataset.
+struct Outcome {
+    guessed: Guessed,
+    written: Written,
+    checked: std::result::Result<Checked, String>,
+}
+
+pub(super) async fn run(_settings: &Settings, arguments: GuessArguments) -> Result<u8> {
+    if !names::is_legal(&arguments.name) {
+        let message = format!(
+            "{:?} is not a name; use lowercase letters, digits and _, at most 40, a letter first, and no word of SQL",
+            arguments.name
+        );
+        return Err(Error::configuration(message));
+    }
+    let locations = arguments
+        .files
+        .iter()
+        .map(|file| Location::parse(file).map_err(Error::configuration))
+        .collect::<Result<Vec<_>>>()?;
+    let answers = Answers::parse(&arguments.answers).map_err(Error::configuration)?;
+    let fetched = guess::fetch(&locations, &ObjectStore::default()).await?;
+    let inputs = fetched.inputs.clone();
+    let asks = std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !arguments.json;
+    let name = arguments.name.clone();
+    let (guessed, checked, unused) = blocking(move || look(&inputs, &name, answers, asks)).await?;
+    if let Some(id) = unused.first() {
+        let known: Vec<String> =
+            guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
+        let known = if known.is_empty() {
+            "there are no questions".to_owned()
+        } else {
+            format!("the questions are {}", known.join(", "))
+        };
+        return Err(Error::configuration(format!("--answer {id}: there is no such question; {known}")));
+    }
+    let written = guess::write(&arguments.out, &guessed, newest_migration(), arguments.force)?;
+    let outcomes: Vec<Outcome> = guessed
+        .into_iter()
+        .zip(written)
+        .zip(checked)
+        .map(|((guessed, written), checked)| Outcome { guessed, written, checked })
+        .collect();
+    let open: Vec<&Question> = outcomes.iter().flat_map(|outcome| outcome.guessed.open()).collect();
+    print(&if arguments.json {
+        as_json(&for_programs(&arguments.files, &outcomes, &open))?
+    } else {
+        for_people(&outcomes, &open)
+    })?;
+    Ok(if open.is_empty() { DONE } else { QUESTIONS_OPEN })
+}
+
+type Looked = (Vec<Guessed>, Vec<std::result::Result<Checked, String>>, Vec<String>);
+
+/// Looks at the files, and asks on the terminal what they do not tell.
+fn look(inputs: &[Input], name: &str, mut answers: Answers, asks: bool) -> Result<Looked> {
+    let unusable = |message| Error::file(Reason::Malformed, message);
+    let mut skipped: BTreeSet<String> = BTreeSet::new();
+    let guessed = loop {
+        let guessed = guess::guess(inputs, name, &answers).map_err(unusable)?;
+        let next = guessed.iter().flat_map(Guessed::open).find(|question| !skipped.contains(&question.id)).cloned();
+        let Some(question) = next.filter(|_| asks) else { break guessed };
+        match ask(&question) {
+            Some(answer) => {
+                answers.add(&question.id, &answer);
+                let again = guess::guess(inputs, name, &answers).map_err(unusable)?;
+                if again.iter().flat_map(Guessed::open).any(|open| open.id == question.id) {
+                    super::say(&format!("{answer:?} is not an answer to {}", question.id));
+                }
+            }
+            None => {
+                skipped.insert(question.id);
+            }
+        }
+    };
+    let asked = guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
+    let unused = answers.unused(&asked).into_iter().map(str::to_owned).collect();
+    let checked = guessed.iter().map(|guessed| guess::check(guessed, inputs)).collect();
+    Ok((guessed, checked, unused))
+}
+
+/// Asks a person; `None` if nothing was answered.
+fn ask(question: &Question) -> Option<String> {
+    use std::io::Write as _;
+    let text = format!(
+        "{}\n  {}\n  for example {}\n  answers: {}\n  (empty leaves it open) > ",
+        question.id,
+        question.why,
+        question.values.join(", "),
+        question.answers.join(", ")
+    );
+    // Nobody is left to ask when standard error is closed.
+    let mut out = anstream::stderr().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).ok()?;
+    Some(line.trim().to_owned()).filter(|answer| !answer.is_empty())
+}
+
+fn for_programs(files: &[String], outcomes: &[Outcome], open: &[&Question]) -> Value {
+    let column = |field: &Field| {
+        json!({
+            "header": field.header, "name": field.name, "type": field.kind.name(), "form": field.form,
+            "evidence": field.evidence, "required": field.required,
+            "part": field.is_unit.then_some("unit"), "made": field.is_made,
+        })
+    };
+    let dataset = |outcome: &Outcome| {
+        let Outcome { guessed, written, checked } = outcome;
+        let key = match &guessed.key {
+            Key::Content(_) => json!("content"),
+            Key::Columns(columns, _) => json!(columns),
+        };
+        let validated = match checked {
+            Ok(checked) => json!({ "read": checked.read, "rejected": checked.rejected, "reasons": checked.reasons }),
+            Err(message) => json!({ "read": 0, "rejected": 0, "error": message }),
+        };
+        json!({
+            "part": guessed.place.part, "name": guessed.place.name,
+            "columns": guessed.fields.iter().map(column).collect::<Vec<_>>(),
+            "key": key, "version": guessed.version.as_deref().unwrap_or("arrival"),
+            "looked_at": guessed.place.looked_at,
+            "dataset": written.dataset, "migration": written.migration, "validated": validated,
+        })
+    };
+    json!({ "files": files, "datasets": outcomes.iter().map(dataset).collect::<Vec<_>>(), "questions": open })
+}
+
+fn for_people(outcomes: &[Outcome], open: &[&Question]) -> String {
+    let mut text = String::new();
+    for Outcome { guessed, written, checked } in outcomes {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "dataset {} ({})", guessed.place.name, guessed.place.looked_at);
+        let _ = writeln!(text, "  {}", written.dataset.display());
+        let _ = writeln!(text, "  {}", written.migration.display());
+        let width = guessed.fields.iter().map(|field| field.name.len()).max().unwrap_or(0);
+        for field in &guessed.fields {
+            let _ = writeln!(text, "  {:width$}  {:15}  {}", field.name, field.kind.name(), field.evidence);
+        }
+        let key = match &guessed.key {
+            Key::Content(_) => "the content of the row".to_owned(),
+            Key::Columns(columns, _) => columns.join(", "),
+        };
+        let _ = writeln!(text, "  key: {key}: {}", guessed.key.evidence());
+        match checked {
+            Ok(checked) => {
+                let loads = checked.read - checked.rejected;
+                let _ = writeln!(
+                    text,
+                    "  {} rows read: {loads} would load, {} would be rejected",
+                    checked.read, checked.rejected
+                );
+                for reason in &checked.reasons {
+                    let _ = writeln!(text, "    {reason}");
+                }
+            }
+            Err(message) => {
+                let _ = writeln!(text, "  the definition does not fit: {message}");
+            }
+        }
+    }
+    if !open.is_empty() {
+        let _ = writeln!(text, "\nOpen questions; answer them with --answer ID=VALUE:");
+    }
+    for question in open {
+        let _ = writeln!(
+            text,
+            "  {}\n    {}\n    for example {}\n    answers: {}",
+            question.id,
+            question.why,
+            question.values.join(", "),
+            question.answers.join(", ")
+        );
+    }
+    text
+}

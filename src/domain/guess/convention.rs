@@ -1,0 +1,115 @@
+//! What the columns of a file have in common: the decimal mark, and the order of day and month.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::column::{Cells, Found, Sent};
+use super::dataset::Line;
+use super::field::{Field, FieldType};
+use super::moments::Order;
+use super::numbers::Mark;
+use super::toml_text;
+use crate::domain::source::cell_form::Clean;
+
+/// What some columns tell of the others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Convention {
+    /// The decimal mark that some columns need, if they agree.
+    pub(super) mark: Option<Mark>,
+    /// A column that needs it.
+    pub(super) mark_of: String,
+    /// Whether columns need different marks.
+    pub(super) conflict: bool,
+    /// Whether a point between digits may be one between thousands, since nothing says otherwise.
+    pub(super) point_is_doubtful: bool,
+    /// The order of day and month that some column decides, by the sign between them.
+    orders: BTreeMap<char, Option<(Order, String)>>,
+    thousands: BTreeSet<char>,
+}
+
+impl Convention {
+    pub(super) fn of(sent: &[Sent<'_>], found: &[Found], sheet: bool, semicolons: bool) -> Self {
+        let mut convention = Self::default();
+        let mut needed: Vec<(Mark, &str)> = Vec::new();
+        for (column, found) in sent.iter().zip(found) {
+            match &found.cells {
+                Cells::Number(numbers) if numbers.sure && !(sheet && found.has_numbers) => {
+                    needed.extend(numbers.mark.map(|mark| (mark, column.name.as_str())));
+                }
+                Cells::Times(readings) => {
+                    let Some(sign) = readings[0].sign().filter(|_| readings[0].order != Order::YearFirst) else {
+                        continue;
+                    };
+                    let numeric = readings[0].forms.iter().all(|form| form.contains("%m"));
+                    if readings.len() == 1 && numeric {
+                        let decided = (readings[0].order, column.name.clone());
+                        let known = convention.orders.entry(sign).or_insert_with(|| Some(decided.clone()));
+                        if known.as_ref().is_some_and(|(order, _)| *order != decided.0) {
+                            *known = None;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        convention.conflict = needed.iter().any(|(mark, _)| *mark != needed[0].0);
+        if let Some((mark, name)) = needed.first().filter(|_| !convention.conflict) {
+            (convention.mark, convention.mark_of) = (Some(*mark), (*name).to_owned());
+        }
+        convention.point_is_doubtful = semicolons && needed.is_empty();
+        if !convention.conflict {
+            let mark = convention.mark.unwrap_or(Mark::Point);
+            for found in found {
+                if let Cells::Number(numbers) = &found.cells
+                    && (numbers.mark == Some(mark) || numbers.mark.is_none() && convention.mark.is_some())
+                {
+                    convention.thousands.extend(numbers.thousands(mark));
+                }
+            }
+        }
+        convention
+    }
+
+    /// The order of day and month that another column decides, and which one.
+    pub(super) fn order(&self, sign: Option<char>) -> Option<&(Order, String)> {
+        self.orders.get(&sign?)?.as_ref()
+    }
+
+    /// Whether the decimal mark is declared for all columns of the source.
+    pub(super) fn is_shared(&self) -> bool {
+        !self.conflict
+    }
+
+    /// The mark that all columns share.
+    pub(super) fn shared_mark(&self) -> Mark {
+        self.mark.unwrap_or(Mark::Point)
+    }
+
+    /// The options that hold for all columns.
+    pub(super) fn options(&self, clean: Clean, fields: &[Field]) -> Vec<Line> {
+        let mut lines = Vec::new();
+        if clean.trim {
+            lines.push(Line::new("trim = true", "some cells have blanks or tabs around their value"));
+        }
+        if clean.excel_text {
+            lines.push(Line::new("excel_text = true", "some cells are written as =\"…\""));
+        }
+        let numbers = fields.iter().any(|field| matches!(field.kind, FieldType::Bigint | FieldType::Decimal { .. }));
+        if !self.is_shared() || !numbers {
+            return lines;
+        }
+        if self.shared_mark() == Mark::Comma {
+            lines.push(Line::new(
+                "decimal_mark = \",\"",
+                format!("column {} can be read in no other way", self.mark_of),
+            ));
+        }
+        if !self.thousands.is_empty() {
+            let marks: Vec<String> = self.thousands.iter().map(char::to_string).collect();
+            lines.push(Line::new(
+                format!("thousands = {}", toml_text::one_or_list(&marks)),
+                "groups of three digits are set apart",
+            ));
+        }
+        lines
+    }
+}

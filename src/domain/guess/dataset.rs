@@ -1,0 +1,287 @@
+//! A table of a file becomes the definition of a dataset and of its source.
+
+use super::answers::{About, Answers};
+use super::column::{Found, Sent};
+use super::convention::Convention;
+use super::field::{self, Field, Table};
+use super::key::{self, Key};
+use super::names;
+use super::outside;
+use super::question::{Asked, Question};
+use super::sample::Record;
+use super::table::FoundTable;
+use crate::domain::source::binding::header_name;
+use crate::domain::source::cell_form::Clean;
+
+/// What is known of a file besides its records.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// The name of the dataset.
+    pub name: String,
+    /// The key of the object, or the path of the file.
+    pub key: String,
+    /// The part of the file that the table is in; empty for a whole object.
+    pub part: String,
+    /// Patterns of the keys that the source claims.
+    pub files: Vec<String>,
+    /// What its files consist of, and how they are cut, as options of a source with their evidence.
+    pub layout: Vec<Line>,
+    /// Whether it is a workbook.
+    pub sheet: bool,
+    /// Whether its values have names and no places, as those of JSON lines have.
+    pub named: bool,
+    /// Where the cells are in a line of fixed width, in characters.
+    pub places: Vec<(usize, usize)>,
+    /// How much of the file was looked at.
+    pub looked_at: String,
+}
+
+/// An option with the evidence for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The option and its value.
+    pub option: String,
+    /// Why.
+    pub evidence: String,
+}
+
+impl Line {
+    /// An option with its evidence.
+    pub fn new(option: impl Into<String>, evidence: impl Into<String>) -> Self {
+        Self { option: option.into(), evidence: evidence.into() }
+    }
+}
+
+/// A dataset as far as a file tells it.
+#[derive(Clone, Debug)]
+pub struct Guessed {
+    /// What is known of the file.
+    pub place: Place,
+    /// The options of its source that say where the table is and how its cells are written.
+    pub options: Vec<Line>,
+    /// Its columns.
+    pub fields: Vec<Field>,
+    /// What tells its rows apart.
+    pub key: Key,
+    /// The column that tells which of two rows is newer.
+    pub version: Option<String>,
+    /// The questions, with the answers that were given.
+    pub asked: Vec<Asked>,
+}
+
+impl Guessed {
+    /// The questions that nobody has answered.
+    pub fn open(&self) -> impl Iterator<Item = &Question> {
+        self.asked.iter().filter(|asked| asked.is_open()).map(|asked| &asked.question)
+    }
+}
+
+/// Looks at a table. `records` are those of the file, `rows` further rows of other files of the same kind.
+#[must_use]
+pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Record], answers: &Answers) -> Guessed {
+    let own: Vec<&Record> = found.rows.iter().map(|at| &records[*at]).collect();
+    let rows: Vec<&Record> = own.into_iter().chain(rows.iter().copied()).collect();
+    let header: Vec<&Record> = found.header.clone().map(|at| &records[at]).collect();
+    let preamble: Vec<String> = found.preamble.iter().map(|at| records[*at].text.trim().to_owned()).collect();
+    let clean = clean_of(&rows, &header, found.width);
+    let mut sent = columns(&header, &rows, found.width, clean);
+    rename(&mut sent, &place, answers);
+    let looked: Vec<Found> = sent.iter().map(|column| column.look(clean)).collect();
+    let convention = Convention::of(&sent, &looked, place.sheet, semicolons(&place));
+    let mut asked = Vec::new();
+    let table = Table {
+        place: &place,
+        sent: &sent,
+        found: &looked,
+        convention: &convention,
+        clean,
+        preamble: &preamble,
+        answers,
+        has_header: !header.is_empty(),
+    };
+    let mut fields = field::fields(&table, &mut asked);
+    let named: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+    let outside = outside::fields(&table, &fields, &named);
+    let key = key::find(&table, &fields, &mut asked);
+    let version = key::version(&fields);
+    for field in &mut fields {
+        let is_key = key.columns().contains(&field.name);
+        field.required |= is_key || version.as_ref() == Some(&field.name);
+    }
+    fields.extend(outside);
+    let mut options = place.layout.clone();
+    options.extend(layout_options(&table, found, records));
+    options.extend(convention.options(clean, &fields));
+    options.extend(null_options(&table));
+    Guessed { place, options, fields, key, version, asked }
+}
+
+fn semicolons(place: &Place) -> bool {
+    place.layout.iter().any(|line| line.option == "delimiter = \";\"")
+}
+
+/// What stands around the values of cells.
+fn clean_of(rows: &[&Record], header: &[&Record], width: usize) -> Clean {
+    let cells =
+        || rows.iter().chain(header).flat_map(|row| row.cells.iter().take(width)).map(|cell| cell.text.as_str());
+    let of_rows = || rows.iter().flat_map(|row| row.cells.iter().take(width)).map(|cell| cell.text.as_str());
+    let excel_text =
+        cells().any(|cell| cell.trim().starts_with("=\"") && cell.trim().ends_with('"') && cell.trim().len() > 2);
+    Clean { trim: of_rows().any(|cell| cell.trim().len() != cell.len()), excel_text, apostrophes: false }
+}
+
+/// The columns of a table.
+fn columns<'s>(header: &[&Record], rows: &[&'s Record], width: usize, clean: Clean) -> Vec<Sent<'s>> {
+    static NOTHING: super::sample::SampleCell =
+        super::sample::SampleCell { text: String::new(), kind: crate::domain::source::cell_form::CellKind::Text };
+    let name = |at: usize| match header {
+        [] => None,
+        [one] => Some(one.cell(at).to_owned()),
+        several => {
+            let parts = several.iter().map(|row| header_name(clean.apply(row.cell(at))).into_owned());
+            Some(parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
+        }
+    };
+    let headers: Vec<Option<String>> = (0..width).map(name).collect();
+    let trimmed = |at: usize| headers[at].as_ref().map(|header| header_name(clean.apply(header)).into_owned());
+    let wanted: Vec<Option<String>> =
+        (0..width).map(|at| trimmed(at).and_then(|header| names::plain(&header))).collect();
+    let names = names::unique(&wanted);
+    let cell = |row: &'s Record, at: usize| row.cells.get(at).unwrap_or(&NOTHING);
+    let sent = |(at, plain): (usize, String)| {
+        let same = |other: &usize| trimmed(*other) == trimmed(at);
+        let twice = (0..width).filter(same).count() > 1;
+        Sent {
+            position: at + 1,
+            header: headers[at].clone(),
+            nth: if twice && headers[at].is_some() { (0..=at).filter(same).count() } else { 0 },
+            name: plain,
+            cells: rows.iter().map(|row| (row.line, cell(row, at))).collect(),
+        }
+    };
+    names.into_iter().enumerate().map(sent).collect()
+}
+
+/// Gives columns the names that a person chose.
+fn rename(sent: &mut [Sent<'_>], place: &Place, answers: &Answers) {
+    for at in 0..sent.len() {
+        let column = &sent[at];
+        let wanted = answers.get("name", about(place, column)).filter(|name| names::is_legal(name)).map(str::to_owned);
+        if let Some(name) = wanted.filter(|name| sent.iter().all(|other| other.name != *name)) {
+            sent[at].name = name;
+        }
+    }
+}
+
+/// What a question about a column is about.
+pub(super) fn about<'a>(place: &'a Place, column: &'a Sent<'_>) -> About<'a> {
+    About { part: &place.part, header: column.header.as_deref(), position: column.position, nth: column.nth }
+}
+
+/// Where the table is in the file.
+fn layout_options(table: &Table<'_>, found: &FoundTable, records: &[Record]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if table.place.named {
+        return lines;
+    }
+    if let Some(section) = &found.section {
+        lines.push(Line::new(
+            format!("section = {}", super::toml_text::text(section)),
+            "the line that begins this table; the file has several",
+        ));
+    }
+    let first = records.get(found.header.start).map_or(0, |record| record.line);
+    if found.header.is_empty() {
+        lines.push(Line::new("header = \"none\"", "the first line has values, and so has every other"));
+    } else if !found.preamble.is_empty() || found.section.is_some() {
+        let count = found.preamble.len();
+        lines.push(Line::new(
+            "header = \"find\"",
+            format!("on line {first}, after {count} lines that are not part of the table"),
+        ));
+    }
+    if found.header.len() > 1 {
+        lines.push(Line::new(
+            format!("header_lines = {}", found.header.len()),
+            "names stand on several lines, one below the other",
+        ));
+    }
+    let footer: Vec<&Record> = found.footer.iter().map(|at| &records[*at]).collect();
+    let rows: Vec<&Record> = found.rows.iter().map(|at| &records[*at]).collect();
+    lines.extend(end_options(table, found, &footer, &rows));
+    if found.trailing {
+        lines.push(Line::new("trailing_delimiter = true", "lines end with a delimiter after their last cell"));
+    }
+    if found.shorter {
+        let short = rows.iter().filter(|row| row.cells.len() < found.width).count();
+        lines.push(Line::new(
+            "shorter = \"null\"",
+            format!("{short} of {} rows end before the last column", rows.len()),
+        ));
+    }
+    lines
+}
+
+fn end_options(table: &Table<'_>, found: &FoundTable, footer: &[&Record], rows: &[&Record]) -> Vec<Line> {
+    let Some(first) = footer.first() else {
+        return if found.ends_blank {
+            vec![Line::new("end = \"blank\"", "another table follows after a blank line")]
+        } else {
+            Vec::new()
+        };
+    };
+    let text = |row: &Record| table.clean.apply(row.cell(0)).trim().to_owned();
+    let mut ends: Vec<String> = Vec::new();
+    for row in footer {
+        let begin = beginning(&text(row));
+        if !ends.iter().any(|end| begin.starts_with(end.as_str())) {
+            ends.push(begin);
+        }
+    }
+    let clash = |end: &String| end.is_empty() || rows.iter().any(|row| text(row).starts_with(end.as_str()));
+    let evidence = format!("{} lines after the last row, from line {} on", footer.len(), first.line);
+    if ends.len() <= 3 && !ends.iter().any(clash) {
+        return vec![Line::new(format!("end = {}", super::toml_text::list(&ends)), evidence)];
+    }
+    if !clash(&ends[0]) {
+        let end = super::toml_text::list(&ends[..1]);
+        return vec![
+            Line::new(format!("end = {end}"), evidence),
+            Line::new("anything_after_end = true", "the lines after the end are notes"),
+        ];
+    }
+    if found.section.is_some() {
+        return Vec::new();
+    }
+    vec![Line::new(format!("footer_lines = {}", footer.len()), evidence)]
+}
+
+/// What a line of a footer begins with, without what changes from file to file.
+fn beginning(first: &str) -> String {
+    if let Some(sign) = first.chars().next().filter(|sign| matches!(sign, '#' | '*' | '※')) {
+        return sign.to_string();
+    }
+    let end =
+        first.find(|c: char| c.is_ascii_digit() || matches!(c, ':' | '：' | '[' | '(' | '（')).unwrap_or(first.len());
+    first[..end].trim().chars().take(30).collect::<String>().trim().to_owned()
+}
+
+/// The marks of missing values that are not those of every dataset.
+fn null_options(table: &Table<'_>) -> Vec<Line> {
+    let mut marks: Vec<(&str, i64, usize)> = Vec::new();
+    for (found, column) in table.found.iter().zip(table.sent) {
+        for (mark, line) in &found.marks {
+            let plain = super::nulls::PLAIN.contains(&mark.as_str()) || !super::nulls::is_mark(mark);
+            if !plain && marks.iter().all(|(known, ..)| known != mark) {
+                marks.push((mark, *line, column.position));
+            }
+        }
+    }
+    if marks.is_empty() {
+        return Vec::new();
+    }
+    let all: Vec<&str> = super::nulls::PLAIN.iter().copied().chain(marks.iter().map(|(mark, ..)| *mark)).collect();
+    let shown: Vec<String> =
+        marks.iter().map(|(mark, line, column)| format!("line {line} column {column} is `{mark}`")).collect();
+    vec![Line::new(format!("null_values = {}", super::toml_text::list(&all)), shown.join(", "))]
+}

@@ -1,0 +1,147 @@
+//! The encoding of a text: by its byte order mark, by being valid UTF-8, or by which encoding makes words of its bytes.
+
+use encoding_rs::{
+    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1250, WINDOWS_1251,
+    WINDOWS_1252, WINDOWS_1253, WINDOWS_1254,
+};
+
+use super::language;
+
+/// An encoding and how it was found.
+#[derive(Clone, Debug)]
+pub struct FoundEncoding {
+    /// The encoding.
+    pub encoding: &'static Encoding,
+    /// Whether a byte order mark says so, so that it need not be declared.
+    pub marked: bool,
+    /// How it was found.
+    pub evidence: String,
+}
+
+/// The most bytes that are looked at.
+const MOST: usize = 512 * 1024;
+
+/// Finds the encoding of a text. `whole` says whether the bytes are all of the file, so that no character is cut at their end.
+#[must_use]
+pub fn find_encoding(bytes: &[u8], whole: bool) -> FoundEncoding {
+    let found = |encoding, marked, evidence: &str| FoundEncoding { encoding, marked, evidence: evidence.to_owned() };
+    if let Some((encoding, _)) = Encoding::for_bom(bytes) {
+        return found(encoding, true, "a byte order mark");
+    }
+    let whole = whole && bytes.len() <= MOST;
+    let bytes = &bytes[..bytes.len().min(MOST)];
+    if let Some(wide) = wide(bytes) {
+        return found(wide, false, "every second byte is zero");
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => return found(UTF_8, false, "nothing but ASCII"),
+        Ok(_) => return found(UTF_8, false, "all bytes are valid UTF-8"),
+        Err(error) if error.error_len().is_none() && !whole => return found(UTF_8, false, "all bytes are valid UTF-8"),
+        Err(_) => {}
+    }
+    let candidates = [
+        GB18030,
+        BIG5,
+        SHIFT_JIS,
+        EUC_JP,
+        EUC_KR,
+        WINDOWS_1252,
+        WINDOWS_1250,
+        WINDOWS_1251,
+        WINDOWS_1254,
+        WINDOWS_1253,
+    ];
+    let mut best: Option<(f64, &'static Encoding)> = None;
+    for encoding in candidates {
+        let Some(score) = plausibility(encoding, bytes, whole) else { continue };
+        if best.is_none_or(|(most, _)| score > most + 1e-9) {
+            best = Some((score, encoding));
+        }
+    }
+    match best {
+        Some((_, encoding)) => {
+            let evidence =
+                format!("the bytes are not UTF-8, and make words in {}", encoding.name().to_ascii_lowercase());
+            FoundEncoding { encoding, marked: false, evidence }
+        }
+        None => found(WINDOWS_1252, false, "the bytes are not in any other encoding that is known"),
+    }
+}
+
+fn wide(bytes: &[u8]) -> Option<&'static Encoding> {
+    let zeros = |from: usize| bytes.iter().skip(from).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd) = (zeros(0), zeros(1));
+    let half = bytes.len() / 2;
+    match () {
+        () if half < 2 => None,
+        () if odd * 2 > half && even * 10 < half => Some(UTF_16LE),
+        () if even * 2 > half && odd * 10 < half => Some(UTF_16BE),
+        () => None,
+    }
+}
+
+/// How much the bytes look like text in an encoding, from 0 to 1; `None` if they are not in it.
+fn plausibility(encoding: &'static Encoding, bytes: &[u8], whole: bool) -> Option<f64> {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let mut text = String::with_capacity(decoder.max_utf8_buffer_length(bytes.len())?);
+    let (result, ..) = decoder.decode_to_string_without_replacement(bytes, &mut text, whole);
+    if result != encoding_rs::DecoderResult::InputEmpty {
+        return None;
+    }
+    let many =
+        encoding == GB18030 || encoding == BIG5 || encoding == SHIFT_JIS || encoding == EUC_JP || encoding == EUC_KR;
+    let letters: Vec<char> = text.chars().collect();
+    let (mut good, mut all) = (0.0, 0.0);
+    for (at, letter) in letters.iter().enumerate().filter(|(_, letter)| !letter.is_ascii()) {
+        all += 1.0;
+        let near = |index: Option<usize>| index.and_then(|index| letters.get(index)).copied().unwrap_or(' ');
+        let (before, after) = (near(at.checked_sub(1)), near(Some(at + 1)));
+        good += if many {
+            language::wide_letter(encoding, *letter, before, after)
+        } else {
+            language::narrow_letter(encoding, *letter, before, after)
+        };
+    }
+    Some(if all == 0.0 { 0.0 } else { good / all })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name_of(text: &str, encoding: &'static Encoding) -> &'static str {
+        find_encoding(&encoding.encode(text).0, true).encoding.name()
+    }
+
+    #[test]
+    fn a_text_is_found_in_its_encoding() {
+        for (text, encoding) in [
+            ("证券代码\t证券名称\t成交日期\n600913\t岭南新材\t20250102\n", GB18030),
+            ("交易日期,交易時間,收入,支出,餘額\n", BIG5),
+            ("約定日,銘柄,銘柄コード,数量,単価\n2025/01/02,トヨタ自動車,7203,100,2500\n", SHIFT_JIS),
+            ("거래일자,종목명,수량,거래금액\n2025-01-02,삼성전자,10,700000\n", EUC_KR),
+            ("Buchungstag;Empfänger;Betrag\n02.01.2025;Müller & Söhne;12,50\n", WINDOWS_1252),
+            ("Datum;Värdepapper;Köp\n;Utländsk källskatt;\n", WINDOWS_1252),
+            ("Date;Libellé;Débit euros;Crédit euros\n02/01/2025;CARTE CAFÉ;1,50;\n", WINDOWS_1252),
+            ("Fecha;Descripción;Operación;Importe €\n", WINDOWS_1252),
+            ("Data operacji;Opis operacji;Rachunek źródłowy;Kwota\n;Płatność kartą, Łódź;;12,50 zł\n", WINDOWS_1250),
+            ("Datum provedení;Částka;Měna;Zpráva pro příjemce\n;;Kč;Převod z účtu\n", WINDOWS_1250),
+            ("Könyvelés dátuma;Összeg;Devizanem;Közlemény\n;;;Díj, költség, Győr fű\n", WINDOWS_1250),
+            ("Дата сделки;Сумма;Валюта\n01.02.2025;Покупка;Сбербанк\n", WINDOWS_1251),
+            ("Tarih;Açıklama;İşlem tutarı\n;Alış işlemi, ışık;\n", WINDOWS_1254),
+            ("名前,金額\n、取引、口座\n", EUC_JP),
+        ] {
+            assert_eq!(name_of(text, encoding), encoding.name(), "{text}");
+        }
+        assert_eq!(name_of("a,b\n", UTF_8), "UTF-8");
+        let wide: Vec<u8> = "a,价\n1,2\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(find_encoding(&wide, true).encoding, UTF_16LE);
+    }
+
+    #[test]
+    fn a_character_that_the_sample_cuts_is_no_error() {
+        assert_eq!(find_encoding(&"价".as_bytes()[..2], false).encoding, UTF_8);
+        let bytes = GB18030.encode("证券代码证券名称").0;
+        assert_eq!(find_encoding(&bytes[..bytes.len() - 1], false).encoding, GB18030);
+    }
+}

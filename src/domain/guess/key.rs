@@ -1,0 +1,322 @@
+//! What tells the rows of a table apart, and which of two is the newer one.
+
+use std::collections::BTreeSet;
+
+use super::answers::About;
+use super::field::{Field, FieldType, Table};
+use super::names::words;
+use super::question::Asked;
+
+/// What tells the rows of a table apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The values of these columns.
+    Columns(Vec<String>, String),
+    /// Nothing but the whole row.
+    Content(String),
+}
+
+impl Key {
+    /// The columns of the key; none if the content of the row is.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        match self {
+            Self::Columns(columns, _) => columns,
+            Self::Content(_) => &[],
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn evidence(&self) -> &str {
+        match self {
+            Self::Columns(_, evidence) | Self::Content(evidence) => evidence,
+        }
+    }
+}
+
+/// Words of what happens: its id names a row.
+const EVENTS: &[&str] = &[
+    "order",
+    "trade",
+    "transaction",
+    "txn",
+    "tx",
+    "deal",
+    "ticket",
+    "execution",
+    "exec",
+    "fill",
+    "ref",
+    "reference",
+    "serial",
+    "operation",
+    "position",
+    "hash",
+    "txid",
+    "uuid",
+    "guid",
+    "contract",
+    "booking",
+    "payment",
+    "entry",
+    "record",
+    "row",
+    "event",
+    "invoice",
+    "transfer",
+    "request",
+    "match",
+    "confirmation",
+    "document",
+    "receipt",
+    "run",
+];
+const ACCOUNTS: &[&str] = &[
+    "account",
+    "acct",
+    "holder",
+    "portfolio",
+    "client",
+    "customer",
+    "login",
+    "konto",
+    "conto",
+    "depot",
+    "compte",
+    "cuenta",
+    "wallet",
+    "subaccount",
+];
+const INSTRUMENTS: &[&str] = &[
+    "symbol",
+    "code",
+    "ticker",
+    "isin",
+    "wkn",
+    "cusip",
+    "sedol",
+    "instrument",
+    "security",
+    "contract",
+    "coin",
+    "asset",
+    "pair",
+    "stock",
+    "fund",
+    "valor",
+    "product",
+    "market",
+    "currency",
+    "ccy",
+];
+/// Words that only tables of events have.
+const OF_EVENTS: &[&str] = &[
+    "side",
+    "direction",
+    "operation",
+    "description",
+    "summary",
+    "transaction",
+    "trade",
+    "order",
+    "deal",
+    "payee",
+    "merchant",
+    "counterparty",
+    "omschrijving",
+    "beskrivning",
+    "action",
+    "activity",
+    "event",
+    "way",
+    "opis",
+    "libelle",
+    "buchungstext",
+    "purpose",
+    "verwendungszweck",
+    "settlement",
+    "deposit",
+    "withdrawal",
+    "debit",
+    "credit",
+    "buy",
+    "sell",
+    "income",
+    "expense",
+    "belegdatum",
+    "booking",
+];
+
+/// Finds the key.
+pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) -> Key {
+    let own: Vec<&Field> = fields.iter().filter(|field| field.position > 0 && !field.is_unit).collect();
+    let rows = table.found.first().map_or(0, |found| found.rows);
+    let whole = |field: &&&Field| field.required || table.found[field.at].there == rows;
+    let can_be_key =
+        |field: &&&Field| !matches!(field.kind, FieldType::Json | FieldType::Boolean | FieldType::Decimal { .. });
+    let candidates: Vec<&Field> = own.iter().filter(whole).filter(can_be_key).copied().collect();
+    let unique = |columns: &[&Field]| rows > 0 && is_unique(table, columns, rows);
+    let is_id = |field: &&&Field| table.sent[field.at].hints().id || field.kind == FieldType::Uuid;
+    let has = |field: &Field, list: &[&str]| words(&field.name).any(|word| list.contains(&word));
+    let is_event_id = |field: &&&Field| {
+        is_id(field)
+            && (has(field, EVENTS) || field.name == "id" || field.kind == FieldType::Uuid)
+            && !has(field, ACCOUNTS)
+    };
+    let of_others = |field: &Field| has(field, &["merchant", "counterparty", "parent", "related", "last", "request"]);
+    let events: Vec<&Field> = candidates.iter().filter(is_event_id).copied().collect();
+    let by_rank = events.iter().filter(|field| unique(&[field])).min_by_key(|field| of_others(field));
+    if let Some(id) = by_rank {
+        let evidence =
+            format!("{} is there in each of {rows} rows and never twice, and its name is that of an id", id.name);
+        return Key::Columns(vec![id.name.clone()], evidence);
+    }
+    let changed = version(fields).and_then(|name| candidates.iter().find(|field| field.name == name).copied());
+    if let (Some(id), Some(changed)) = (events.iter().find(|field| !of_others(field)), changed)
+        && unique(&[id, changed])
+    {
+        let evidence = format!("{} comes several times, but never twice with the same {}", id.name, changed.name);
+        return Key::Columns(vec![id.name.clone(), changed.name.clone()], evidence);
+    }
+    if !is_of_events(&own)
+        && let Some(key) = of_positions(&candidates, rows, &unique, &has)
+    {
+        return key;
+    }
+    content(table, &own, rows, asked)
+}
+
+/// Whether the rows of a table are what happened, and not what is.
+fn is_of_events(fields: &[&Field]) -> bool {
+    fields.iter().any(|field| {
+        let all: Vec<&str> = words(&field.name).collect();
+        let instrument = all.iter().any(|word| ["code", "market", "currency", "id", "account"].contains(word));
+        field.name == "type"
+            || field.name == "typ"
+            || all.iter().any(|word| OF_EVENTS.contains(word)) && !instrument
+            || matches!(field.kind, FieldType::Time)
+    })
+}
+
+/// Account, instrument and day, as far as the table has them and needs them.
+fn of_positions(
+    candidates: &[&Field],
+    rows: usize,
+    unique: &impl Fn(&[&Field]) -> bool,
+    has: &impl Fn(&Field, &[&str]) -> bool,
+) -> Option<Key> {
+    let text = |field: &&&Field| matches!(field.kind, FieldType::Text | FieldType::Bigint);
+    let no_kind = |field: &&&Field| !has(field, &["type", "name", "currency_name", "four"]);
+    let account = candidates.iter().filter(text).filter(no_kind).find(|field| has(field, ACCOUNTS));
+    let is_instrument =
+        |field: &&&Field| has(field, INSTRUMENTS) && account.is_none_or(|account| account.name != field.name);
+    let rank = |field: &&Field| {
+        INSTRUMENTS.iter().position(|word| words(&field.name).any(|own| own == *word)).unwrap_or(usize::MAX)
+    };
+    let instrument =
+        candidates.iter().filter(text).filter(no_kind).filter(is_instrument).min_by_key(|field| rank(field));
+    let day = candidates.iter().find(|field| matches!(field.kind, FieldType::Date));
+    let mut columns: Vec<&Field> = account.into_iter().chain(instrument).copied().collect();
+    if columns.is_empty() {
+        return None;
+    }
+    if !unique(&columns) {
+        columns.push(day?);
+    }
+    if !unique(&columns) {
+        return None;
+    }
+    columns.sort_by_key(|field| field.position);
+    let names: Vec<String> = columns.iter().map(|field| field.name.clone()).collect();
+    let evidence = format!(
+        "{} together are there in each of {rows} rows and never twice, and no smaller set that names something is",
+        names.join(", ")
+    );
+    Some(Key::Columns(names, evidence))
+}
+
+fn content(table: &Table<'_>, own: &[&Field], rows: usize, asked: &mut Vec<Asked>) -> Key {
+    let evidence = "no column, and no set of columns that names something, tells every row from every other".to_owned();
+    let repeated = repetitions(table, rows);
+    if repeated.is_empty() {
+        return Key::Content(evidence);
+    }
+    let complete: Vec<&Field> = own
+        .iter()
+        .filter(|field| table.found[field.at].there == rows && field.kind != FieldType::Json)
+        .copied()
+        .collect();
+    let distinct: BTreeSet<Vec<&Option<String>>> = (0..rows).map(|row| row_of(table, row)).collect();
+    let by_complete: BTreeSet<Vec<&Option<String>>> =
+        (0..rows).map(|row| complete.iter().map(|field| &table.found[field.at].values[row]).collect()).collect();
+    let can_be_once = distinct.len() == by_complete.len() && !complete.is_empty();
+    let mut answers = vec!["keep".to_owned()];
+    if can_be_once {
+        answers.push("once".into());
+    }
+    let why = "some rows are alike in every cell: either each is an event of its own (keep), or the sender wrote one twice (once)".to_owned();
+    let about = About { part: &table.place.part, ..About::default() };
+    let known = answers.clone();
+    let question = table.ask_about(about, "repeated_rows", why, (repeated, answers), move |answer| {
+        let answer = match answer.to_ascii_lowercase().as_str() {
+            "keep" | "events" | "two" | "both" | "yes" | "all" | "keep_all" | "distinct" | "separate" => "keep",
+            "once" | "one" | "duplicate" | "drop" | "sent_twice" | "no" => "once",
+            _ => return None,
+        };
+        known.iter().any(|known| known == answer).then(|| answer.to_owned())
+    });
+    let once = question.answer.as_deref() == Some("once");
+    asked.push(question);
+    if once {
+        let names = complete.iter().map(|field| field.name.clone()).collect();
+        return Key::Columns(names, "rows that are alike in every cell are one row, by your answer".into());
+    }
+    Key::Content(evidence)
+}
+
+fn row_of<'t>(table: &'t Table<'_>, row: usize) -> Vec<&'t Option<String>> {
+    table.found.iter().map(|found| &found.values[row]).collect()
+}
+
+/// The lines of rows that are alike in every cell, as `5 and 6`.
+fn repetitions(table: &Table<'_>, rows: usize) -> Vec<String> {
+    let mut seen = std::collections::BTreeMap::new();
+    let mut all = Vec::new();
+    for row in 0..rows {
+        if let Some(first) = seen.insert(row_of(table, row), row)
+            && all.len() < 5
+        {
+            let line = |row: usize| table.sent.first().map_or(0, |column| column.cells[row].0);
+            all.push(format!("lines {} and {}", line(first), line(row)));
+        }
+    }
+    all
+}
+
+fn is_unique(table: &Table<'_>, columns: &[&Field], rows: usize) -> bool {
+    let mut seen = BTreeSet::new();
+    (0..rows).all(|row| seen.insert(columns.iter().map(|field| &table.found[field.at].values[row]).collect::<Vec<_>>()))
+}
+
+/// The column with the time of the last change.
+pub(super) fn version(fields: &[Field]) -> Option<String> {
+    const NAMES: &[&str] = &[
+        "updated_at",
+        "update_time",
+        "last_update_time",
+        "last_updated",
+        "last_updated_at",
+        "modified_at",
+        "last_modified",
+        "updated",
+        "update_date_time",
+        "updated_time",
+        "last_update",
+        "modified",
+        "updated_on",
+    ];
+    let is_version =
+        |field: &&Field| field.kind == FieldType::Timestamp && field.required && NAMES.contains(&field.name.as_str());
+    fields.iter().find(is_version).map(|field| field.name.clone())
+}

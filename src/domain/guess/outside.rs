@@ -1,0 +1,300 @@
+//! What the name of a file and the lines before its table tell of every row.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::field::{ColumnOption, Field, FieldType, Table};
+use super::moments::{What, readings};
+use super::names::words;
+use super::question::Asked;
+use super::toml_text;
+
+/// Lines that tell an account, and the part of them that it is.
+static ACCOUNT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^[#\s]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=]\s*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,})").ok()
+});
+/// Lines that tell a currency.
+static CURRENCY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^[#\s]*(?:currency|base currency|ccy|货\s*币|币\s*[种别]|valuta|währung|devise|divisa|moneda|waluta)\s*[:：,;\t=]\s*\[?([^\]\s,;]+)").ok()
+});
+/// Lines that tell when the file was made.
+static MADE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^[#\s]*(?:[^\d:：]{0,60}\b(?:as of)\b[^\d]{0,10}|[^\d:：]{0,30}(?:as at|estrazione|generated|generation|created|exported|export date|report date|生成时间|导出时间|erstellt|stand)[^\d:：]{0,20}[:：]?\s*\[?\s*)(\d[0-9:./ T-]*[0-9])").ok()
+});
+/// A year with a month.
+static STATEMENT: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?:^|\D)((?:19|20)\d{2})(年| ?[-/._] ?|)(0[1-9]|1[0-2]|[1-9]月)").ok());
+static YEAR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?:^|\D)((?:19|20)\d{2})(?:\D|$)").ok());
+/// A day in a name, with or without signs between its numbers.
+static DAY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?:^|[^\d])((?:19|20)\d{2}([-_.]?)(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01]))(?:$|[^\d])").ok()
+});
+
+/// What comes after the last slash of a key.
+fn file_name(key: &str) -> &str {
+    key.rsplit(['/', '\\']).next().unwrap_or(key)
+}
+
+/// The text before a value as a pattern in which numbers may be others.
+fn general(text: &str) -> String {
+    let mut pattern = String::new();
+    let mut digits = false;
+    for c in text.chars() {
+        if c.is_ascii_digit() {
+            if !digits {
+                pattern.push_str(r"\d+");
+            }
+            digits = true;
+            continue;
+        }
+        digits = false;
+        pattern.push_str(&regex::escape(&c.to_string()));
+    }
+    pattern
+}
+
+/// The option for the year of dates that have none, and the question for it.
+pub(super) fn year(table: &Table<'_>, at: usize) -> (Vec<ColumnOption>, Asked) {
+    let told = statement(table);
+    let answers: Vec<String> = told.iter().map(|told| told.shown.clone()).collect();
+    let why = match told.first() {
+        Some(told) => format!(
+            "the dates have no year; {} tells {}, and a later month would belong to the year before",
+            told.from, told.shown
+        ),
+        None => {
+            "the dates have no year, and neither the name of the file nor a line before the table tells one".to_owned()
+        }
+    };
+    let known = answers.clone();
+    let asked = table.ask(at, "year", why, (table.examples(at), answers), move |answer| {
+        let digits: String = answer.chars().filter(char::is_ascii_digit).take(4).collect();
+        let same = known.iter().find(|told| told.as_str() == answer || digits.len() == 4 && told.starts_with(&digits));
+        let first = ["preamble", "key", "file", "statement", "name"].iter().any(|word| answer.contains(word));
+        same.cloned()
+            .or_else(|| known.first().filter(|_| first).cloned())
+            .or_else(|| (digits.len() == 4).then_some(digits))
+    });
+    let chosen = match &asked.answer {
+        Some(answer) => {
+            told.iter().find(|told| told.shown == *answer).map_or_else(|| answer.clone(), |told| told.option.clone())
+        }
+        None => told.first().map_or_else(|| "2000".to_owned(), |told| told.option.clone()),
+    };
+    (vec![ColumnOption::asked("year", chosen, &asked)], asked)
+}
+
+/// A year that the file tells.
+struct Told {
+    shown: String,
+    option: String,
+    from: &'static str,
+}
+
+fn statement(table: &Table<'_>) -> Vec<Told> {
+    let name = file_name(&table.place.key);
+    let lines = table.preamble.iter().map(|line| ("preamble", line.as_str(), "a line before the table"));
+    let mut told: Vec<Told> = Vec::new();
+    for (from, text, shown) in lines.chain([("key", name, "the name of the file")]) {
+        let end = if from == "key" { "$" } else { "" };
+        // The last month is that of the statement.
+        if let Some(found) = STATEMENT.as_ref().and_then(|pattern| pattern.captures_iter(text).last())
+            && let (Some(year), Some(between), Some(month)) = (found.get(1), found.get(2), found.get(3))
+        {
+            let number = month.as_str().trim_end_matches('月');
+            let after = &text[month.start() + number.len()..];
+            let tail = if end.is_empty() { String::new() } else { general(after) + end };
+            let before = if from == "key" { general(&text[..year.start()]) } else { String::new() };
+            let compact = between.as_str().is_empty() && after.starts_with(|c: char| c.is_ascii_digit());
+            let tail = if compact && from != "key" { r"\d{2}".to_owned() + &tail } else { tail };
+            let pattern = format!(r"{before}(\d{{4}}){}(\d{{1,2}}){tail}", regex::escape(between.as_str()))
+                .replace(r"(\d{1,2})\d", r"(\d{2})\d");
+            let option = format!("{{ from = \"{from}\", pattern = {} }}", toml_text::text(&pattern));
+            let month: u32 = number.parse().unwrap_or(0);
+            told.push(Told { shown: format!("{}-{month:02}", year.as_str()), option, from: shown });
+        } else if let Some(year) =
+            YEAR.as_ref().and_then(|pattern| pattern.captures_iter(text).last()).and_then(|found| found.get(1))
+        {
+            let option = format!("{{ from = \"{from}\", pattern = {} }}", toml_text::text(r"(?:^|\D)(\d{4})(?:\D|$)"));
+            told.push(Told { shown: year.as_str().to_owned(), option, from: shown });
+        }
+    }
+    told
+}
+
+/// Columns that no cell of the table fills.
+pub(super) fn fields(table: &Table<'_>, known: &[Field], names: &[String]) -> Vec<Field> {
+    let mut all: Vec<Field> = Vec::new();
+    let has = |list: &[&str]| known.iter().any(|field| words(&field.name).any(|word| list.contains(&word)));
+    if !has(&["account", "card", "holder"]) {
+        all.extend(from_line(table, ACCOUNT.as_ref(), "account", |value| value.contains(|c: char| c.is_ascii_digit())));
+    }
+    if !has(&["currency", "ccy"]) {
+        all.extend(from_line(table, CURRENCY.as_ref(), "currency", |value| {
+            value.chars().all(char::is_alphabetic) && value.chars().count() <= 5
+        }));
+    }
+    all.extend(made(table, known));
+    all.extend(day_of_name(table, known));
+    all.extend(code_of_name(table, known, &all));
+    for field in &mut all {
+        let mut name = field.name.clone();
+        let mut nth = 2;
+        while names.contains(&name) {
+            name = format!("{}_{nth}", field.name);
+            nth += 1;
+        }
+        field.name = name;
+    }
+    all
+}
+
+fn field(name: &str, kind: FieldType, evidence: String, options: Vec<ColumnOption>) -> Field {
+    Field {
+        header: None,
+        position: 0,
+        name: name.to_owned(),
+        kind,
+        form: None,
+        evidence,
+        required: true,
+        is_unit: false,
+        is_made: true,
+        options,
+        allowed: None,
+        longest: 0,
+        at: 0,
+    }
+}
+
+fn from_line(table: &Table<'_>, pattern: Option<&Regex>, name: &str, fits: impl Fn(&str) -> bool) -> Option<Field> {
+    let pattern = pattern?;
+    let found =
+        table.preamble.iter().find_map(|line| pattern.captures(line).and_then(|found| Some((line, found.get(1)?))));
+    let (line, value) = found.filter(|(_, value)| fits(value.as_str()))?;
+    let group = if name == "account" { "([A-Za-z0-9_*-]+)" } else { r"([^\]\s,;]+)" };
+    let own = format!("^{}{group}", regex::escape(&line[..value.start()]));
+    let options = vec![ColumnOption::new("from", "\"preamble\""), ColumnOption::new("pattern", toml_text::text(&own))];
+    Some(field(name, FieldType::Text, "a line before the table tells it for all rows".into(), options))
+}
+
+/// When the file was made, if a line before the table says so in a way that only one reading fits.
+fn made(table: &Table<'_>, known: &[Field]) -> Option<Field> {
+    let pattern = MADE.as_ref()?;
+    let (line, value) =
+        table.preamble.iter().find_map(|line| pattern.captures(line).and_then(|found| Some((line, found.get(1)?))))?;
+    let all = readings(&[value.as_str()]);
+    let begins =
+        |form: &str| known.iter().filter_map(|field| field.form.as_deref()).any(|own| own.get(..3) == form.get(..3));
+    let reading = match all.as_slice() {
+        [one] => one,
+        several => several.iter().find(|reading| begins(&reading.forms[0]))?,
+    };
+    if reading.zoned || reading.short_year || reading.no_year || reading.what == What::Time {
+        return None;
+    }
+    let own = format!("^{}({})", regex::escape(&line[..value.start()]), r"\d[0-9:./ T-]*[0-9]");
+    let mut options = vec![
+        ColumnOption::new("from", "\"preamble\""),
+        ColumnOption::new("pattern", toml_text::text(&own)),
+        ColumnOption::new("form", toml_text::text(&reading.forms[0])),
+    ];
+    let kind = if reading.what == What::Date {
+        FieldType::Date
+    } else {
+        options.push(ColumnOption::new("zone", "\"none\""));
+        FieldType::LocalTimestamp
+    };
+    let mut made = field("made_at", kind, "a line before the table tells when the file was made".into(), options);
+    made.form = Some(reading.forms[0].clone());
+    Some(made)
+}
+
+/// The day in the name of a file, if the table has none of its own.
+fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
+    let temporal =
+        |field: &Field| matches!(field.kind, FieldType::Date | FieldType::Timestamp | FieldType::LocalTimestamp);
+    let events = known
+        .iter()
+        .any(|field| temporal(field) && !words(&field.name).any(|word| ["nav", "maturity", "expiry"].contains(&word)));
+    let is_trades = known.iter().any(|field| field.kind == FieldType::Timestamp);
+    if events && !is_trades {
+        return None;
+    }
+    let name = file_name(&table.place.key);
+    let days: Vec<_> =
+        DAY.as_ref()?.captures_iter(name).filter_map(|found| Some((found.get(1)?, found.get(2)?.as_str()))).collect();
+    let [(day, sign)] = days.as_slice() else { return None };
+    let digits = if sign.is_empty() {
+        r"(\d{8})".to_owned()
+    } else {
+        format!(r"(\d{{4}}{0}\d{{2}}{0}\d{{2}})", regex::escape(sign))
+    };
+    let pattern = format!("{}{digits}{}$", general(&name[..day.start()]), general(&name[day.end()..]));
+    let form = format!("%Y{sign}%m{sign}%d");
+    let options = vec![
+        ColumnOption::new("from", "\"key\""),
+        ColumnOption::new("pattern", toml_text::text(&pattern)),
+        ColumnOption::new("form", toml_text::text(&form)),
+    ];
+    let mut field = field(
+        "as_of",
+        FieldType::Date,
+        "the name of the file tells the day; add it to the key to keep every day".into(),
+        options,
+    );
+    field.form = Some(form);
+    Some(field)
+}
+
+/// The account or the symbol in the name of a file.
+fn code_of_name(table: &Table<'_>, known: &[Field], found: &[Field]) -> Option<Field> {
+    let name = file_name(&table.place.key);
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    // A run of signs inside of a masked number belongs to it.
+    let masked = Regex::new(r"(?:^|[_\s(-])(\d{2,6}[_*xX]{2,}\d{2,6})(?:[_\s)-]|$)").ok()?;
+    let plain = Regex::new(r"(?:^|[_\s(-])([A-Z]?\d{4,12}|[A-Z0-9]{5,12})(?:[_\s)-]|$)").ok()?;
+    let account = |list: &[Field]| {
+        list.iter().any(|field| words(&field.name).any(|word| ["account", "card", "holder"].contains(&word)))
+    };
+    let symbol = known.iter().any(|field| {
+        words(&field.name).any(|word| ["symbol", "code", "ticker", "isin", "pair", "stock", "security"].contains(&word))
+    });
+    let is_code = |text: &str| {
+        let digits = text.chars().filter(char::is_ascii_digit).count();
+        let day = DAY.as_ref().is_some_and(|day| day.is_match(text))
+            || matches!(digits, 14 | 6 | 8) && text.starts_with("20");
+        let year = text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
+        let counted = digits == 10 && text.starts_with('1') && text.len() == 10;
+        !day && !year && !counted
+    };
+    let value = masked.captures(stem).or_else(|| {
+        plain.captures_iter(stem).find(|found| found.get(1).is_some_and(|value| is_code(value.as_str())))
+    })?;
+    let value = value.get(1)?;
+    let letters = value.as_str().chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+        && value.as_str().contains(|c: char| c.is_ascii_uppercase());
+    let pair = letters && value.as_str().chars().filter(char::is_ascii_uppercase).count() >= 5;
+    let generic =
+        ["TRADES", "ORDERS", "POSITIONS", "STATEMENT", "HISTORY", "ACCOUNT", "REPORT", "EXPORT", "FILLS", "DEALS"]
+            .contains(&value.as_str());
+    let own = if pair { "symbol" } else { "file_code" };
+    if generic || pair && symbol || !pair && account(found) || letters && !pair && value.as_str().len() < 5 {
+        return None;
+    }
+    let group = if pair { "([A-Z0-9]+)" } else { r"(\w+?)" };
+    let rest = general(&stem[value.end()..]);
+    let pattern = format!("{}{group}{rest}", general(&stem[..value.start()]));
+    let extension = general(&name[stem.len()..]);
+    let options = vec![
+        ColumnOption::new("from", "\"key\""),
+        ColumnOption::new("pattern", toml_text::text(&format!("{pattern}{extension}$"))),
+    ];
+    Some(field(
+        own,
+        FieldType::Text,
+        "a part of the name of the file that tells files of a series apart".into(),
+        options,
+    ))
+}

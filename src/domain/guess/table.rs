@@ -1,0 +1,345 @@
+//! Where the tables of a file are: the header wherever it is, what stands before it, the rows, and what follows them.
+
+use std::ops::Range;
+
+use super::sample::Record;
+use super::shape::{Shape, shape};
+use super::terms::is_total;
+
+/// A table in a file, by the places of its records in the sample.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundTable {
+    /// The line that begins its section, where a file has several tables.
+    pub section: Option<String>,
+    /// The records of the header; empty where there is none.
+    pub header: Range<usize>,
+    /// The records that stand before the header and are not blank.
+    pub preamble: Vec<usize>,
+    /// Its rows.
+    pub rows: Vec<usize>,
+    /// What follows its rows.
+    pub footer: Vec<usize>,
+    /// How many columns it has.
+    pub width: usize,
+    /// Whether empty cells at the end of lines are no cells.
+    pub trailing: bool,
+    /// Whether rows may lack cells at their end.
+    pub shorter: bool,
+    /// Whether the table ends with a blank line, after which another one begins.
+    pub ends_blank: bool,
+}
+
+/// How many lines in a row may be a header.
+const MOST_HEADER_LINES: usize = 3;
+/// How many rows after a header are enough to believe in it.
+const ENOUGH: usize = 60;
+
+/// Finds the tables. `sheet` says that the records are those of a workbook, whose rows end with their last cell.
+#[must_use]
+pub fn find_tables(records: &[Record], sheet: bool) -> Vec<FoundTable> {
+    let there: Vec<usize> = (0..records.len()).filter(|at| !records[*at].is_blank()).collect();
+    if there.is_empty() {
+        return Vec::new();
+    }
+    let Some(first) = find_header(records, &there) else {
+        return vec![headless(records, &there, sheet)];
+    };
+    let mut tables = Vec::new();
+    let starts = section_starts(records, &there, first);
+    for (nth, start) in starts.iter().enumerate() {
+        let end = starts.get(nth + 1).map_or(there.len(), |next| next.title.unwrap_or(next.header));
+        let from = if nth == 0 { 0 } else { start.title.unwrap_or(start.header) };
+        let mut table = table(records, &there, from, start, end, sheet);
+        let named = starts.len() > 1 && start.title.is_some();
+        table.section = start.title.filter(|_| named).map(|title| records[there[title]].cell(0).trim().to_owned());
+        table.ends_blank = starts.len() > 1 && start.title.is_none();
+        tables.push(table);
+    }
+    tables
+}
+
+/// Where a table begins, in places among the records that are not blank.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    title: Option<usize>,
+    header: usize,
+}
+
+/// The place of the first header, if the file has one.
+fn find_header(records: &[Record], there: &[usize]) -> Option<usize> {
+    let mut candidates: Vec<(usize, usize)> = Vec::new();
+    for (place, at) in there.iter().enumerate().filter(|(_, at)| is_header(&records[**at])) {
+        let rows = following(records, there, place);
+        if rows > 0 {
+            candidates.push((rows.min(ENOUGH) * 4 + records[*at].filled() * ENOUGH, place));
+        }
+    }
+    let rows_before = |place: usize| {
+        let header = &records[there[place]];
+        let is_row = |row: &Record| {
+            let wide = row.cells.len() >= header.cells.len() && row.filled() * 2 >= header.filled();
+            row.values() > 0 && wide && is_row_of(row, header)
+        };
+        there[..place].iter().any(|at| is_row(&records[*at]))
+    };
+    // The best one, unless rows stand before it: then it is that of another table, or a row of texts.
+    candidates.sort_by_key(|(score, place)| (std::cmp::Reverse(*score), *place));
+    if let Some((_, place)) = candidates.iter().find(|(_, place)| !rows_before(*place)) {
+        return Some(*place);
+    }
+    if !candidates.is_empty() || there.iter().any(|at| records[*at].values() > 0 && records[*at].filled() > 1) {
+        return None;
+    }
+    // A file without rows: the widest line is the header.
+    let lines = there.iter().enumerate().filter(|(_, at)| is_header(&records[**at]));
+    lines.max_by_key(|(place, at)| (records[**at].filled(), std::cmp::Reverse(*place))).map(|(place, _)| place)
+}
+
+/// Checks whether a record could name columns: two names or more, none of which is a number or a date.
+fn is_header(record: &Record) -> bool {
+    record.filled() >= 2 && record.values() == 0 && {
+        let mut names: Vec<&str> =
+            record.cells.iter().map(|cell| cell.text.trim()).filter(|name| !name.is_empty()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        names.len() * 2 > all && record.cells.iter().all(|cell| shape(&cell.text) != Shape::Mark)
+    }
+}
+
+/// How many records after a header are its rows.
+fn following(records: &[Record], there: &[usize], place: usize) -> usize {
+    let header = &records[there[place]];
+    let rows = there[place + 1..].iter().map(|at| &records[*at]);
+    rows.take(4 * ENOUGH).filter(|row| is_row_of(row, header)).count()
+}
+
+/// Checks whether a record may be a row below a header: it has about as many cells.
+fn is_row_of(row: &Record, header: &Record) -> bool {
+    let (width, span) = (row.cells.len(), row.span());
+    let wide = header.span();
+    let same = width == header.cells.len() || width == header.cells.len() + 1;
+    span <= wide + 1 && (same || span * 2 > wide) && row.filled() * 4 >= wide.min(12) && (row.filled() >= 2 || wide < 2)
+}
+
+fn section_starts(records: &[Record], there: &[usize], first: usize) -> Vec<Start> {
+    let title_before = |place: usize| {
+        let before = place.checked_sub(1)?;
+        let record = &records[there[before]];
+        (record.filled() == 1 && record.span() == 1 && shape(record.cell(0)) == Shape::Text).then_some(before)
+    };
+    let mut starts = vec![Start { title: title_before(first), header: first }];
+    let header = &records[there[first]];
+    for place in first + 2..there.len().saturating_sub(1) {
+        let record = &records[there[place]];
+        let Some(title) = title_before(place).filter(|title| *title > first) else { continue };
+        if !is_header(record) || following(records, there, place) == 0 {
+            continue;
+        }
+        // A row of texts alone below a short row is no header: another header has other names than the rows above.
+        let next = &records[there[place + 1]];
+        let repeats = record.cells.iter().zip(&header.cells).all(|(one, other)| one.text == other.text);
+        if next.values() > 0 || repeats {
+            starts.push(Start { title: Some(title), header: place });
+        }
+    }
+    starts
+}
+
+fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: usize, sheet: bool) -> FoundTable {
+    let rows: Vec<usize> = there[start.header + 1..end].to_vec();
+    let mut first = start.header;
+    let mut body = 0;
+    let below = |lines: usize| rows.get(lines..).unwrap_or_default();
+    let usual = |lines: usize| median(below(lines).iter().map(|at| records[*at].values()));
+    // Further lines of the header: names or units in every column that has values below them.
+    while body + 1 < MOST_HEADER_LINES
+        && rows.len() > body + 1
+        && is_further_line(&records[there[start.header]], &records[rows[body]], usual(body + 1))
+        && rows[body] == there[start.header] + 1 + body
+    {
+        body += 1;
+    }
+    let header = &records[there[start.header]];
+    // A line above that names groups of columns, where the names below it are not complete or not different.
+    if body == 0
+        && first > from
+        && there[first - 1] + 1 == there[first]
+        && Some(first - 1) != start.title
+        && names_groups(&records[there[first - 1]], header)
+    {
+        first -= 1;
+    }
+    let header_end = there[start.header] + body + 1;
+    let rows = below(body).to_vec();
+    let footers = footer_length(records, &rows);
+    let (rows, footer) = rows.split_at(rows.len() - footers);
+    let header_width = (there[first]..header_end).map(|at| records[at].cells.len()).max().unwrap_or(0);
+    let named = (there[first]..header_end).map(|at| records[at].span()).max().unwrap_or(0);
+    let used =
+        rows.iter().map(|at| records[*at].span()).filter(|span| *span <= header_width.max(named)).max().unwrap_or(0);
+    let longest = rows.iter().map(|at| records[*at].cells.len()).max().unwrap_or(0);
+    // Columns without a name that have no value are made by a delimiter at the end of lines.
+    let width = named.max(used);
+    let blank_beyond = rows.iter().all(|at| records[*at].span() <= width);
+    let trailing = blank_beyond && (header_width > width || longest > width) && !sheet;
+    let shortest = rows.iter().filter(|at| records[**at].cells.len() < width).count();
+    FoundTable {
+        section: None,
+        header: there[first]..header_end,
+        preamble: there[from..first].to_vec(),
+        rows: rows.to_vec(),
+        footer: footer.to_vec(),
+        width: if trailing || sheet { width } else { header_width.max(width) },
+        trailing,
+        shorter: shortest > 0 && (sheet || shortest * 10 >= rows.len()),
+        ends_blank: false,
+    }
+}
+
+fn median(values: impl Iterator<Item = usize>) -> usize {
+    let mut values: Vec<usize> = values.take(200).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+fn is_further_line(header: &Record, line: &Record, usual: usize) -> bool {
+    usual > 0
+        && line.values() == 0
+        && line.filled() * 2 > header.filled()
+        && line.span() <= header.span()
+        && line.cells.iter().all(|cell| !matches!(shape(&cell.text), Shape::Mark))
+        && line.cell(0).trim() != header.cell(0).trim()
+        && !is_total(line.cell(0))
+}
+
+fn names_groups(above: &Record, header: &Record) -> bool {
+    let names: Vec<&str> = header.cells.iter().map(|cell| cell.text.trim()).collect();
+    let doubtful = |name: &str| name.is_empty() || names.iter().filter(|other| **other == name).count() > 1;
+    let helps = |at: usize| doubtful(names[at]) && !above.cell(at).trim().is_empty();
+    above.values() == 0 && above.filled() >= 2 && above.span() <= header.span() + 1 && (0..names.len()).any(helps)
+}
+
+/// How many of the last records are not rows.
+fn footer_length(records: &[Record], rows: &[usize]) -> usize {
+    let body: Vec<&Record> = rows.iter().map(|at| &records[*at]).collect();
+    let sample = &body[..body.len().min(400)];
+    let filled = median(sample.iter().map(|row| row.filled()));
+    let values = median(sample.iter().map(|row| row.values()));
+    let mut widths = std::collections::BTreeMap::new();
+    for row in sample {
+        *widths.entry(row.cells.len()).or_insert(0_usize) += 1;
+    }
+    let width = widths.iter().max_by_key(|(_, count)| **count).map_or(0, |(width, _)| *width);
+    let first_is_value = {
+        let shapes = sample.iter().map(|row| shape(row.cell(0)));
+        let (mut value, mut other) = (0, 0);
+        for found in shapes {
+            match found {
+                Shape::Value => value += 1,
+                Shape::Text => other += 1,
+                Shape::Empty | Shape::Mark => {}
+            }
+        }
+        value > 2 * other && value > 0
+    };
+    let is_footer = |row: &Record| {
+        let first = row.cells.iter().map(|cell| cell.text.trim()).find(|text| !text.is_empty()).unwrap_or("");
+        let begins = row.cell(0).trim();
+        let odd_width = row.cells.len() != width && row.cells.len() != width + 1;
+        is_total(first) && (shape(begins) == Shape::Text || begins.is_empty())
+            || first.starts_with(['#', '*', '※'])
+            || first.starts_with("----")
+            || first.starts_with("====")
+            || filled >= 3 && row.filled() == 1
+            || first_is_value
+                && shape(begins) == Shape::Text
+                && (odd_width || row.values() < values.max(1) || row.filled() * 2 < filled)
+            || odd_width && row.span() < width && row.filled() * 2 <= filled && row.values() * 2 <= values
+    };
+    let count = body.iter().rev().take_while(|row| is_footer(row)).count();
+    // A table of nothing but footers is one whose rows look odd.
+    if count == body.len() && count > 0 && !body.iter().all(|row| is_total(row.cell(0))) { 0 } else { count }
+}
+
+fn headless(records: &[Record], there: &[usize], sheet: bool) -> FoundTable {
+    let mut widths = std::collections::BTreeMap::new();
+    for at in there {
+        *widths.entry(records[*at].cells.len()).or_insert(0_usize) += 1;
+    }
+    let width = widths.iter().max_by_key(|(_, count)| **count).map_or(1, |(width, _)| *width);
+    let footers = footer_length(records, there);
+    let (rows, footer) = there.split_at(there.len() - footers);
+    let used = rows.iter().map(|at| records[*at].span()).max().unwrap_or(0);
+    let trailing = used < width && !sheet;
+    FoundTable {
+        width: if trailing { used } else { width.max(used.min(width)) },
+        rows: rows.to_vec(),
+        footer: footer.to_vec(),
+        trailing,
+        shorter: sheet && rows.iter().any(|at| records[*at].cells.len() < width),
+        ..FoundTable::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(text: &str) -> Vec<Record> {
+        let line = |(at, line): (usize, &str)| {
+            let number = i64::try_from(at + 1).unwrap();
+            Record::of(number, &line.split(',').collect::<Vec<_>>())
+        };
+        text.lines().enumerate().map(line).collect()
+    }
+
+    fn only(text: &str) -> FoundTable {
+        let tables = find_tables(&records(text), false);
+        assert_eq!(tables.len(), 1, "{tables:?}");
+        tables[0].clone()
+    }
+
+    #[test]
+    fn the_header_is_found_behind_a_preamble() {
+        let table = only("Account: 12\n\nFrom,2025-01-01\nDate,Text,Amount\n2025-01-02,a,1\n2025-01-03,b,2\nTotal,,3");
+        assert_eq!((table.header, table.preamble, table.rows, table.footer), (3..4, vec![0, 2], vec![4, 5], vec![6]));
+    }
+
+    #[test]
+    fn a_file_without_a_header_has_none() {
+        let table = only("05/01/2025,LOON CAFE,,863.99\n05/02/2025,SEND,5.20,\n\n");
+        assert_eq!((table.header, table.rows, table.width), (0..0, vec![0, 1], 4));
+    }
+
+    #[test]
+    fn a_table_of_texts_begins_with_its_header() {
+        let table = only("code,name,market\nA,b,c\nB,c,d");
+        assert_eq!((table.header, table.rows.len()), (0..1, 2));
+    }
+
+    #[test]
+    fn sections_are_told_by_their_titles() {
+        let text = "Plan,,,\n,,,\nCash,,,\n,,,\nDate,Amount,,\n03/04/2025,86.5,,\n07/04/2025,1.5,,\nBalance,88,,\n,,,\nShares,,,\n,,,\nDate,Name,Price,Cost\n04/04/2025,X,1.5,3\nCost,,,3";
+        let tables = find_tables(&records(text), false);
+        assert_eq!(tables.len(), 2);
+        assert_eq!(tables.iter().map(|table| table.section.clone().unwrap()).collect::<Vec<_>>(), ["Cash", "Shares"]);
+        assert_eq!((tables[0].rows.clone(), tables[0].footer.clone(), tables[0].trailing), (vec![5, 6], vec![7], true));
+        assert_eq!((tables[1].rows.clone(), tables[1].footer.clone(), tables[1].width), (vec![12], vec![13], 4));
+    }
+
+    #[test]
+    fn a_second_line_of_names_belongs_to_the_header() {
+        let table = only("Code,Price,Volume\n(text),(EUR),(lots)\nA,1.5,3\nB,2.5,4");
+        assert_eq!((table.header, table.rows.len()), (0..2, 2));
+        let table = only(",Buy,,Sell,\nDate,Price,Qty,Price,Qty\n2025-01-02,1,2,3,4\n2025-01-03,1,2,3,4");
+        assert_eq!((table.header, table.rows.len()), (0..2, 2));
+    }
+
+    #[test]
+    fn a_delimiter_at_the_end_makes_no_column() {
+        let table = only("a,b\n1,x,\n2,y,");
+        assert!(table.trailing && table.width == 2);
+        assert!(!only("a,b\n1,x\n2,y").trailing);
+    }
+}

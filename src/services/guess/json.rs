@@ -1,0 +1,59 @@
+//! JSON lines as records: a header of all names, and a cell for each member.
+
+use serde_json::Value;
+
+use crate::domain::guess::sample::{Record, SampleCell};
+use crate::domain::source::cell_form::CellKind;
+
+/// Reads the lines of a text, if most of them are objects.
+pub(super) fn records(text: &str) -> Option<Vec<Record>> {
+    let lines: Vec<(i64, &str)> = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
+    let parsed: Vec<(i64, &str, serde_json::Map<String, Value>)> = lines
+        .iter()
+        .filter_map(|(number, line)| match serde_json::from_str(line) {
+            Ok(Value::Object(object)) => Some((*number, *line, object)),
+            _ => None,
+        })
+        .collect();
+    if parsed.is_empty() || parsed.len() * 10 < lines.len() * 9 {
+        return None;
+    }
+    let mut names: Vec<String> = Vec::new();
+    for name in parsed.iter().flat_map(|(_, _, object)| object.keys()) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let header = Record {
+        line: 0,
+        cells: names.iter().map(|name| SampleCell { text: name.clone(), kind: CellKind::Text }).collect(),
+        text: String::new(),
+    };
+    let record = |(line, text, object): &(i64, &str, serde_json::Map<String, Value>)| Record {
+        line: *line,
+        cells: names.iter().map(|name| SampleCell { text: cell(object.get(name)), kind: CellKind::Text }).collect(),
+        text: (*text).to_owned(),
+    };
+    Some(std::iter::once(header).chain(parsed.iter().map(record)).collect())
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_member_is_a_cell() {
+        let all = records("{\"a\": 1.50, \"b\": \"x\"}\n\n{\"b\": null, \"c\": [1]}\n").unwrap();
+        let texts = |at: usize| all[at].cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>();
+        assert_eq!((texts(0), texts(1), texts(2)), (vec!["a", "b", "c"], vec!["1.5", "x", ""], vec!["", "", "[1]"]));
+        assert!(records("a,b\n1,2\n").is_none());
+    }
+}

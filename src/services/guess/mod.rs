@@ -1,0 +1,160 @@
+//! Guess: from files as a sender writes them to the definitions of datasets, each checked against the whole file.
+
+mod archive;
+mod check;
+mod fetch;
+#[cfg(test)]
+mod formats;
+mod json;
+#[cfg(test)]
+mod neighbours;
+mod open;
+mod sample;
+mod write;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+pub use check::{Checked, check};
+pub use fetch::{Fetched, fetch};
+pub use write::{Written, write};
+
+use crate::domain::guess::answers::Answers;
+use crate::domain::guess::dataset::{Guessed, Place, look_at};
+use crate::domain::guess::names;
+use crate::domain::guess::sample::Record;
+use crate::domain::guess::table::{FoundTable, find_tables};
+use open::Opened;
+
+/// A file to look at.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The key of the object, or the path as it was given.
+    pub key: String,
+    /// Where its bytes are on this machine, unpacked if it was packed with gzip or zstd.
+    pub path: PathBuf,
+    /// The pattern of the keys of files like it, if it is an object.
+    pub folder: Option<String>,
+}
+
+/// Looks at files of the same kind, and says what datasets they hold.
+///
+/// # Errors
+/// A message that names the file and says why nothing can be made of it.
+pub fn guess(inputs: &[Input], name: &str, answers: &Answers) -> Result<Vec<Guessed>, String> {
+    let mut tables: Vec<Table> = Vec::new();
+    for input in inputs {
+        let opened = open::open(input)?;
+        let several = opened.len() > 1;
+        for part in opened {
+            add(&mut tables, input, &part, several)?;
+        }
+    }
+    if tables.is_empty() {
+        let files = inputs.iter().map(|input| input.key.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "{files}: no table is there: no line of names or values with the same number of cells as others"
+        ));
+    }
+    let names = dataset_names(name, &tables);
+    let files = patterns(inputs, name);
+    let looked = tables.into_iter().zip(names).map(|(table, name)| {
+        let place = Place { name, files: files.clone(), ..table.place };
+        let more: Vec<&Record> = table.more.iter().collect();
+        look_at(place, &table.records, &table.found, &more, answers)
+    });
+    Ok(looked.collect())
+}
+
+/// A table of a file, with the rows of others like it.
+struct Table {
+    place: Place,
+    /// What its dataset is called besides the name that was asked for.
+    label: String,
+    records: Vec<Record>,
+    found: FoundTable,
+    more: Vec<Record>,
+}
+
+fn add(tables: &mut Vec<Table>, input: &Input, opened: &Opened, several: bool) -> Result<(), String> {
+    let found = find_tables(&opened.records, opened.sheet);
+    let sections = found.len() > 1;
+    for table in found {
+        if table.rows.is_empty() && several {
+            continue;
+        }
+        let part = if sections { table.section.clone().unwrap_or_default() } else { opened.part.clone() };
+        let label = if sections { part.clone() } else { opened.label.clone() };
+        let header = |records: &[Record], table: &FoundTable| -> Vec<String> {
+            table
+                .header
+                .clone()
+                .flat_map(|at| records[at].cells.iter().map(|cell| cell.text.trim().to_owned()))
+                .collect()
+        };
+        let own = header(&opened.records, &table);
+        let same = |known: &&mut Table| {
+            header(&known.records, &known.found) == own && known.label == label && known.found.width == table.width
+        };
+        if let Some(known) = tables.iter_mut().find(same) {
+            known.more.extend(table.rows.iter().map(|at| opened.records[*at].clone()));
+            continue;
+        }
+        if tables.iter().any(|known| known.label == label) && !several && !sections {
+            return Err(format!(
+                "{}: its header is not that of the first file; give files of the same kind alone",
+                input.key
+            ));
+        }
+        let place = Place {
+            name: String::new(),
+            key: input.key.clone(),
+            part,
+            files: Vec::new(),
+            layout: opened.layout.clone(),
+            sheet: opened.sheet,
+            named: opened.named,
+            places: opened.places.clone(),
+            looked_at: opened.looked_at.clone(),
+        };
+        tables.push(Table { place, label, records: opened.records.clone(), found: table, more: Vec::new() });
+    }
+    Ok(())
+}
+
+/// The names of the datasets: the one that was asked for, and what tells them apart if there are several.
+fn dataset_names(name: &str, tables: &[Table]) -> Vec<String> {
+    if let [_] = tables {
+        return vec![name.to_owned()];
+    }
+    let mut known = BTreeSet::new();
+    let named = |(at, table): (usize, &Table)| {
+        let label = names::plain(&table.label).unwrap_or_else(|| format!("part_{}", at + 1));
+        let label = label.strip_prefix(&format!("{name}_")).unwrap_or(&label).to_owned();
+        let mut full: String = format!("{name}_{label}").chars().take(40).collect();
+        while !known.insert(full.clone()) {
+            full = format!("{}_{}", full.chars().take(36).collect::<String>(), at + 1);
+        }
+        full.trim_end_matches('_').to_owned()
+    };
+    tables.iter().enumerate().map(named).collect()
+}
+
+/// The patterns of the keys of files like these.
+fn patterns(inputs: &[Input], name: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for input in inputs {
+        let (folder, file) = match &input.folder {
+            Some(folder) => (folder.clone(), input.key.rsplit('/').next().unwrap_or(&input.key)),
+            None => ("**/".to_owned(), input.key.rsplit(['/', '\\']).next().unwrap_or(&input.key)),
+        };
+        let pattern = format!("{folder}{}", archive::general(file));
+        if !all.contains(&pattern) {
+            all.push(pattern);
+        }
+    }
+    if inputs.iter().all(|input| input.folder.is_none()) {
+        all.insert(0, format!("incoming/{name}/**"));
+    }
+    all
+}

@@ -1,0 +1,1 @@
+//! Neighbours of the formats.

@@ -1,0 +1,291 @@
+//! Opens a file, whatever it consists of, and cuts what was looked at into records.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+
+use encoding_rs::{Encoding, UTF_8};
+
+use super::Input;
+use super::archive::{general, label, may_be_a_table};
+use super::json;
+use super::sample::{self, Sample};
+use crate::data_access::sent::Rows;
+use crate::data_access::sent::members::Members;
+use crate::data_access::sent::workbook::Workbook;
+use crate::domain::guess::dataset::Line;
+use crate::domain::guess::dialect::{self, FoundDialect, find_dialect};
+use crate::domain::guess::encoding::find_encoding;
+use crate::domain::guess::fixed;
+use crate::domain::guess::sample::{Record, SampleCell};
+use crate::domain::guess::toml_text;
+use crate::domain::source::row::Row;
+
+/// A part of a file, cut into records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opened {
+    pub(super) part: String,
+    pub(super) label: String,
+    pub(super) records: Vec<Record>,
+    pub(super) layout: Vec<Line>,
+    pub(super) sheet: bool,
+    pub(super) named: bool,
+    pub(super) places: Vec<(usize, usize)>,
+    pub(super) looked_at: String,
+}
+
+const ZIP: &[u8] = b"PK\x03\x04";
+const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
+const PARQUET: &[u8] = b"PAR1";
+/// Rows of a sheet that are kept: so many first ones, and so many last ones.
+const FIRST_ROWS: usize = 20_000;
+const LAST_ROWS: usize = 500;
+/// Workbooks keep 15 significant digits, and write 17.
+const DIGITS: usize = 15;
+
+/// Opens a file.
+pub(super) fn open(input: &Input) -> Result<Vec<Opened>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: cannot be read: {error}", input.key);
+    let sample = sample::read(&input.path).map_err(|error| failed(&error))?;
+    if sample.head.is_empty() {
+        return Err(format!("{}: the file is empty; not even a header is there", input.key));
+    }
+    if sample.head.starts_with(PARQUET) {
+        let message = "this is Parquet, whose columns have names and types already; write a definition with those";
+        return Err(format!("{}: {message}", input.key));
+    }
+    if sample.head.starts_with(COMPOUND) {
+        return workbook(input);
+    }
+    if sample.head.starts_with(ZIP) {
+        let file = File::open(&input.path).map_err(|error| failed(&error))?;
+        let mut members = Members::open(file).map_err(|_| format!("{}: the archive is broken", input.key))?;
+        let names = members
+            .matching("**")
+            .map_err(|_| format!("{}: the archive is broken, or names a member twice", input.key))?;
+        return if names.iter().any(|name| name == "xl/workbook.xml") {
+            workbook(input)
+        } else {
+            archive(input, &mut members, &names)
+        };
+    }
+    Ok(text(&sample, &input.key).into_iter().collect())
+}
+
+fn archive(input: &Input, members: &mut Members<File>, names: &[String]) -> Result<Vec<Opened>, String> {
+    let mut all: Vec<Opened> = Vec::new();
+    for name in names.iter().filter(|name| may_be_a_table(name)) {
+        let broken = || format!("{}: member {name} cannot be unpacked", input.key);
+        let Some(member) = members.read(name).map_err(|_| broken())? else { continue };
+        let mut sample = Sample::default();
+        // A member is read from its beginning: what comes after is not looked at.
+        member.take(2 * 1024 * 1024).read_to_end(&mut sample.head).map_err(|_| broken())?;
+        sample.size = sample.head.len() as u64;
+        let Some(opened) = text(&sample, &format!("{}, member {name}", input.key)) else { continue };
+        if opened.records.len() < 2 {
+            continue;
+        }
+        let pattern = general(name);
+        let option = Line::new(
+            format!("member = {}", toml_text::text(&pattern)),
+            "the file is an archive; each member that matches is a load of its own",
+        );
+        let layout = std::iter::once(option).chain(opened.layout).collect();
+        all.push(Opened { part: name.clone(), label: label(name), layout, ..opened });
+    }
+    // Members with other columns have other patterns.
+    let patterns: Vec<String> = all.iter().map(|opened| opened.layout[0].option.clone()).collect();
+    for (at, opened) in all.iter_mut().enumerate() {
+        if patterns.iter().filter(|pattern| **pattern == patterns[at]).count() > 1 {
+            let exact = toml_text::text(&opened.part);
+            opened.layout[0].option = format!("member = {exact}");
+        }
+    }
+    Ok(all)
+}
+
+fn workbook(input: &Input) -> Result<Vec<Opened>, String> {
+    let broken = |why: &str| format!("{}: {why}", input.key);
+    let file = File::open(&input.path).map_err(|error| broken(&format!("cannot be read: {error}")))?;
+    let mut book = Workbook::open(file).map_err(|_| broken("the workbook is broken, too large, or has a password"))?;
+    let sheets = book.sheets();
+    let mut all = Vec::new();
+    for sheet in &sheets {
+        let mut rows = book.rows(sheet, Some(DIGITS)).map_err(|_| broken("a sheet of the workbook is broken"))?;
+        let (mut row, mut records, mut last, mut count) =
+            (Row::default(), Vec::new(), std::collections::VecDeque::new(), 0_usize);
+        while rows.read(&mut row).map_err(|_| broken("a sheet of the workbook is broken"))? {
+            count += 1;
+            let cells: Vec<SampleCell> =
+                row.cells().map(|cell| SampleCell { text: cell.text.to_owned(), kind: cell.kind }).collect();
+            let text = cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(",");
+            let record = Record { line: row.line, cells, text };
+            if records.len() < FIRST_ROWS {
+                records.push(record);
+                continue;
+            }
+            last.push_back(record);
+            if last.len() > LAST_ROWS {
+                last.pop_front();
+            }
+        }
+        records.extend(last);
+        if records.iter().filter(|record| record.filled() > 1).count() < 2 {
+            continue;
+        }
+        let mut layout = vec![Line::new("format = \"xlsx\"", "the bytes are those of a workbook")];
+        let looked_at = if records.len() == count {
+            "all rows were looked at".to_owned()
+        } else {
+            format!("{} of {count} rows were looked at", records.len())
+        };
+        if records
+            .iter()
+            .flat_map(|record| &record.cells)
+            .any(|cell| cell.kind == crate::domain::source::cell_form::CellKind::Number)
+        {
+            layout.push(Line::new(
+                format!("significant_digits = {DIGITS}"),
+                "as many as a workbook shows; the rest is noise",
+            ));
+        }
+        all.push(Opened {
+            part: sheet.clone(),
+            label: sheet.clone(),
+            records,
+            layout,
+            sheet: true,
+            looked_at: format!("{}: {looked_at}", file_name(&input.key)),
+            ..Opened::default()
+        });
+    }
+    let single = all.len() == 1;
+    for opened in &mut all {
+        let first = sheets.first().is_some_and(|first| *first == opened.part);
+        if !single || !first {
+            let name = toml_text::text(&opened.part);
+            opened.layout.insert(1, Line::new(format!("sheet = {name}"), "the sheet with this table"));
+        }
+        if single {
+            opened.part.clear();
+        }
+    }
+    Ok(all)
+}
+
+fn file_name(key: &str) -> &str {
+    key.rsplit(['/', '\\']).next().unwrap_or(key)
+}
+
+fn text(sample: &Sample, key: &str) -> Option<Opened> {
+    let found = find_encoding(&sample.head, sample.is_whole());
+    let head = decode(found.encoding, &sample.head, false, sample.is_whole());
+    let looked_at = format!("{}: {}", file_name(key), sample.describe());
+    let mut layout = Vec::new();
+    if found.encoding != UTF_8 && !found.marked {
+        layout.push(Line::new(
+            format!("encoding = {}", toml_text::text(&found.encoding.name().to_ascii_lowercase())),
+            found.evidence,
+        ));
+    }
+    if head.trim_start().starts_with('{')
+        && let Some(records) = json::records(&head)
+    {
+        layout.insert(0, Line::new("format = \"json_lines\"", "each line is a JSON object"));
+        return Some(Opened { records, layout, named: true, looked_at, ..Opened::default() });
+    }
+    let texts: Vec<String> = sample.pieces.iter().map(|piece| decode(found.encoding, piece, true, true)).collect();
+    let Some(dialect) = find_dialect(&head) else {
+        return fixed_width(&head, &texts, layout, looked_at);
+    };
+    layout.extend(dialect_options(&dialect));
+    let mut records = dialect::cut(&head, &dialect);
+    for text in &texts {
+        records.extend(dialect::cut(text, &dialect).into_iter().map(|record| Record { line: 0, ..record }));
+    }
+    Some(Opened { records, layout, looked_at, ..Opened::default() })
+}
+
+fn fixed_width(head: &str, texts: &[String], mut layout: Vec<Line>, looked_at: String) -> Option<Opened> {
+    let places = fixed::find_places(head)?;
+    layout.insert(
+        0,
+        Line::new(
+            "format = \"fixed\"",
+            "no sign stands between cells, and the same characters are blank in every line",
+        ),
+    );
+    let mut records = fixed::cut(head, &places);
+    for text in texts {
+        records.extend(fixed::cut(text, &places).into_iter().map(|record| Record { line: 0, ..record }));
+    }
+    Some(Opened { records, layout, places, looked_at, ..Opened::default() })
+}
+
+fn dialect_options(found: &FoundDialect) -> Vec<Line> {
+    let mut options = Vec::new();
+    let dialect = &found.dialect;
+    if dialect.delimiter != "," {
+        options.push(Line::new(format!("delimiter = {}", toml_text::text(&dialect.delimiter)), found.evidence.clone()));
+    }
+    match dialect.quote {
+        None => options.push(Line::new("quote = \"none\"", "quotes are a part of the cells")),
+        Some(b'"') => {}
+        Some(sign) => options.push(Line::new(
+            format!("quote = {}", toml_text::text(&char::from(sign).to_string())),
+            "cells stand in these quotes",
+        )),
+    }
+    if let Some(sign) = dialect.escape {
+        options.push(Line::new(
+            format!("escape = {}", toml_text::text(&char::from(sign).to_string())),
+            "quotes in cells have this sign before them",
+        ));
+    }
+    if found.cr {
+        options.push(Line::new("line_end = \"cr\"", "lines end with a CR alone"));
+    }
+    options
+}
+
+/// The text of some bytes, without what a cut at their beginning or end has spoiled.
+fn decode(encoding: &'static Encoding, bytes: &[u8], cut_before: bool, whole_end: bool) -> String {
+    let (text, ..) = if cut_before {
+        encoding.decode_without_bom_handling(bytes).into_pair()
+    } else {
+        encoding.decode_with_bom_removal(bytes).into_pair()
+    };
+    let mut text: &str = &text;
+    if cut_before {
+        text = text.split_once('\n').map_or("", |(_, rest)| rest);
+    }
+    if !whole_end || cut_before {
+        let end = text.rfind('\n').map_or(text.len(), |at| at + 1);
+        // The tail ends as its file does.
+        text = if cut_before && whole_end { text } else { &text[..end] };
+    }
+    text.to_owned()
+}
+
+/// The text of a pair whose second half says whether there were errors.
+trait Pair {
+    fn into_pair(self) -> (String, bool);
+}
+
+impl Pair for (std::borrow::Cow<'_, str>, bool) {
+    fn into_pair(self) -> (String, bool) {
+        (self.0.into_owned(), self.1)
+    }
+}
+
+/// The bytes of a member, or of the whole file, for those who read all of them.
+pub(super) fn part_of(input: &Input, member: Option<&str>) -> Result<Box<dyn Read>, String> {
+    let failed = |error: std::io::Error| format!("{}: cannot be read: {error}", input.key);
+    let file = File::open(&input.path).map_err(failed)?;
+    let Some(member) = member else { return Ok(Box::new(file)) };
+    let broken = || format!("{}: member {member} cannot be unpacked", input.key);
+    let mut members = Members::open(file).map_err(|_| broken())?;
+    let mut bytes = Vec::new();
+    let mut found = members.read(member).map_err(|_| broken())?.ok_or_else(broken)?;
+    found.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Box::new(Cursor::new(bytes)))
+}
