@@ -27,7 +27,9 @@ use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Claimed, Closing, Database, FileToClaim};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::{file_of_manifest, manifest_key};
-use crate::domain::{Counts, Dataset, Datasets, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk};
+use crate::domain::{
+    Counts, Dataset, Datasets, LoadId, LoadReport, LoadStatus, Location, ObjectVersion, RejectedChunk,
+};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Validated, rejects};
 
@@ -137,8 +139,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         terms: &context.terms,
         again: request.again,
     };
-    let claim = || database.claim(token, file);
-    let claimed = retrying(claim).await?;
+    let claimed = retrying(|| database.claim(token, file)).await?;
     let report = |status, load_id, attempt| LoadReport {
         load_id: Some(load_id),
         bucket: Some(object.bucket.clone()),
@@ -149,21 +150,9 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         attempt: Some(attempt),
         ..empty_report(status)
     };
-    let claim = match claimed {
-        Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key } => {
-            let dataset = Some(dataset);
-            return Ok(LoadReport {
-                dataset,
-                reason,
-                error,
-                rejects_key,
-                ..report(LoadStatus::Duplicate, load_id, attempt)
-            });
-        }
-        Claimed::Held { load_id, attempt, remaining } => {
-            return Ok(LoadReport { retry_after: Some(remaining), ..report(LoadStatus::InProgress, load_id, attempt) });
-        }
-        Claimed::Taken(claim) => claim,
+    let claim = match taken(claimed, report) {
+        Ok(claim) => claim,
+        Err(answer) => return Ok(*answer),
     };
     tracing::Span::current().record("load_id", claim.load_id.0);
     tracing::info!(attempt = claim.attempt, "claimed");
@@ -197,6 +186,23 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
         resume_after: ending.resume_after,
         ..report(ending.status, claim.load_id, claim.attempt)
     })
+}
+
+/// The claim, if it was taken; else what to answer.
+fn taken(
+    claimed: Claimed,
+    report: impl Fn(LoadStatus, LoadId, i32) -> LoadReport,
+) -> std::result::Result<Claim, Box<LoadReport>> {
+    Err(Box::new(match claimed {
+        Claimed::Taken(claim) => return Ok(claim),
+        Claimed::Finished { load_id, attempt, dataset, reason, error, rejects_key } => {
+            let dataset = Some(dataset);
+            LoadReport { dataset, reason, error, rejects_key, ..report(LoadStatus::Duplicate, load_id, attempt) }
+        }
+        Claimed::Held { load_id, attempt, remaining } => {
+            LoadReport { retry_after: Some(remaining), ..report(LoadStatus::InProgress, load_id, attempt) }
+        }
+    }))
 }
 
 /// The file for which the arrival of a manifest is news, since its load waits for it: some, where the location is that of
