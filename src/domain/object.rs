@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rank_tells_when_it_was_given_and_a_sequencer_does_not() {
+    fn a_rank_contains_the_time_of_its_listing_and_a_sequencer_does_not() {
         let began = DateTime::from_timestamp_millis(1_766_413_800_123).unwrap();
         assert_eq!(rank_in_listing(began, 7), "#001766413800123000000000007");
         assert_eq!(listed_at("#001766413800123000000000007-"), Some(began));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_writers_leave_beside_their_data_is_known() {
+    fn files_that_programs_leave_beside_their_data_are_recognized() {
         for key in [
             "in/_SUCCESS",
             "_SUCCESS",
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_neither_s3_nor_the_ledger_can_hold_is_told() {
+    fn a_key_that_s3_or_the_ledger_cannot_hold_is_explained() {
         assert_eq!(ObjectKey::from("é".repeat(512)).flaw(), None);
         assert!(ObjectKey::from("é".repeat(512) + "x").flaw().unwrap().contains("1,024 bytes"));
         assert!(ObjectKey::from("in/a\0.csv").flaw().unwrap().contains("NUL"));

@@ -108,7 +108,7 @@ impl Type for Decimal {
         let digits = cell.strip_prefix('-').unwrap_or(cell);
         match digits.split_once('.').unwrap_or((digits, "0")) {
             (whole, fraction) if !is_digits(whole) || !is_digits(fraction) => {
-                format!("{shown} is no decimal number; write digits, and at most one point between them")
+                format!("{shown} is not a decimal number; write digits, and at most one point between them")
             }
             (whole, _) if whole.len() > usize::from(most) => {
                 format!("{shown} has more than {most} digits before the point")
@@ -216,9 +216,9 @@ mod tests {
     #[test]
     fn a_cell_that_is_not_a_decimal_is_explained() {
         assert_eq!(MONEY.explain("15.555"), r#""15.555" has more than 2 decimals; round it at its source"#);
-        assert!(MONEY.explain("1,000.00").contains("no decimal number"));
-        assert!(MONEY.explain("1e2").contains("no decimal number"));
-        assert!(MONEY.explain(".5").contains("no decimal number"));
+        assert!(MONEY.explain("1,000.00").contains("not a decimal number"));
+        assert!(MONEY.explain("1e2").contains("not a decimal number"));
+        assert!(MONEY.explain(".5").contains("not a decimal number"));
         assert!(MONEY.explain("1234567890123456789").contains("more than 18 digits"));
     }
 
@@ -258,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_decimal_comes_back_and_has_one_form(value in -(10_i128.pow(38) - 1)..10_i128.pow(38), less in 0..38_u32, zeros in 0..20_u32, scale in 0..=37_u32) {
+        fn a_decimal_is_read_back_and_has_one_form(value in -(10_i128.pow(38) - 1)..10_i128.pow(38), less in 0..38_u32, zeros in 0..20_u32, scale in 0..=37_u32) {
             let value = value / 10_i128.pow(less);
             let value = value / 10_i128.pow(zeros) * 10_i128.pow(zeros);
             let bytes = numeric(value, scale);

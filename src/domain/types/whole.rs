@@ -54,7 +54,7 @@ where
         if is_digits(cell.strip_prefix('-').unwrap_or(cell)) {
             return format!("{shown} does not fit into {} bits", self.bits);
         }
-        format!("{shown} is no whole number; write digits only, with a leading - where it is negative")
+        format!("{shown} is not a whole number; write digits only, with a leading - if it is negative")
     }
 
     fn arrow_type(&self) -> DataType {
