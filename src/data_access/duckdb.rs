@@ -212,7 +212,7 @@ impl Stage {
         Err(Error::file(
             Reason::TooLarge,
             format!(
-                "{file}: the file has {} MB, the disk of the temporary folder {}; give it more, or set stage.temp_folder",
+                "{file}: the file has {} MB, but the disk of the temporary folder has {}; make it larger, or set stage.temp_folder",
                 size / megabyte,
                 room / megabyte
             ),
@@ -231,7 +231,7 @@ impl Stage {
 
     fn disk(&self) -> Result<rustix::fs::StatVfs> {
         rustix::fs::statvfs(self.folder())
-            .map_err(|error| Error::system("look at the temporary folder", std::io::Error::from(error)))
+            .map_err(|error| Error::system("examine the temporary folder", std::io::Error::from(error)))
     }
 
     /// Opens the kept bytes to cut raw records from them.
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_goes_with_the_stage() {
+    fn the_folder_is_removed_with_the_stage() {
         let stage = stage();
         let folder = stage.folder();
         assert!(folder.exists());
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_whose_process_is_gone_is_removed_by_the_next() {
+    fn a_folder_of_a_dead_process_is_removed_by_the_next() {
         let parent = tempfile::tempdir().unwrap();
         let stale = parent.path().join(format!("{FOLDER_PREFIX}abc"));
         std::fs::create_dir(&stale).unwrap();
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_is_no_longer_wanted_ends() {
+    fn a_statement_that_is_no_longer_wanted_is_stopped() {
         let stage = Arc::new(stage());
         let working = Arc::clone(&stage);
         let work = std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b"));

@@ -112,7 +112,7 @@ impl ObjectStore {
             Err(error) if error.kind() == ErrorKind::File(Reason::NotFound) => Ok(None),
             // A role that may not list the bucket gets this answer for an object that is not there.
             Err(error) if error.kind() == ErrorKind::File(Reason::Forbidden) => {
-                tracing::info!(bucket, key = key.as_str(), "taken for an object that is not there");
+                tracing::info!(bucket, key = key.as_str(), "reading is forbidden; treating the object as missing");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -305,7 +305,7 @@ impl ObjectWriter {
         let Some(upload) = self.upload else { return };
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(upload);
         if let Err(error) = Box::pin(request.send()).await {
-            tracing::warn!(code = error.code(), "the parts of an object that is not finished could not be removed");
+            tracing::warn!(code = error.code(), "the parts of an unfinished object could not be removed");
         }
     }
 
@@ -343,7 +343,7 @@ where
     service_error(
         "S3",
         &format!("{verb} s3://{bucket}/{key}"),
-        "check that there is such a bucket, and what the role may do there",
+        "check that the bucket exists, and what the role may do there",
         error,
     )
 }
@@ -388,7 +388,8 @@ impl ObjectBody {
         }
         let response = request.send().await.map_err(|error| object_error(bucket, key, error))?;
         if self.position > 0 && response.content_range().is_none() {
-            let message = format!("s3://{bucket}/{key}: the server sent the whole object where the rest was asked for");
+            let message =
+                format!("s3://{bucket}/{key}: the server sent the whole object although only the rest was requested");
             return Err(Error::new(ErrorKind::System, message));
         }
         let rest = response.content_length().and_then(|length| u64::try_from(length).ok());
@@ -421,7 +422,11 @@ impl ObjectBody {
                 None => Error::new(ErrorKind::Connection, "the body ended before its length"),
                 // The checksum is compared at the end, and then no part can be asked for again.
                 Some(Err(error)) if is_whole => {
-                    return Err(Error::with_source(ErrorKind::Connection, "the body is not what was stored", error));
+                    return Err(Error::with_source(
+                        ErrorKind::Connection,
+                        "the body does not match the checksum of the object",
+                        error,
+                    ));
                 }
                 Some(Err(error)) => Error::with_source(ErrorKind::Connection, "the body broke off", error),
             };
@@ -460,8 +465,10 @@ where
     let object = format!("s3://{bucket}/{key}");
     let code = error.code().unwrap_or_default().to_owned();
     match status {
-        Some(404) => Error::file(Reason::NotFound, format!("{object}: there is no such object, or no such version")),
-        // The answer to HEAD has no code; any other code than these tells of the caller and not of the object.
+        Some(404) => {
+            Error::file(Reason::NotFound, format!("{object}: the object or this version of it does not exist"))
+        }
+        // The answer to HEAD has no code. Any code other than these is about the caller and not the object.
         Some(403) if matches!(code.as_str(), "" | "AccessDenied" | "Forbidden") => Error::file(
             Reason::Forbidden,
             format!(
@@ -472,11 +479,11 @@ where
         Some(403) if code == "InvalidObjectState" => {
             Error::file(Reason::Forbidden, format!("{object}: the object is archived; restore it, and load it again"))
         }
-        Some(301) => Error::configuration(format!("{object}: the bucket lies in another region; set AWS_REGION")),
+        Some(301) => Error::configuration(format!("{object}: the bucket is in another region; set AWS_REGION")),
         Some(403) => Error::configuration(format!("{object}: S3 refused the credentials with {code}")),
         Some(412) => Error::file(Reason::Superseded, format!("{object}: the object was replaced before it was read")),
         Some(400) if code == "RequestTimeout" => {
-            Error::with_source(ErrorKind::Connection, format!("{object}: S3 has waited for too long"), error)
+            Error::with_source(ErrorKind::Connection, format!("{object}: S3 waited too long for the request"), error)
         }
         // The answer to HEAD has no code here either.
         Some(400) if matches!(code.as_str(), "" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
