@@ -38,17 +38,17 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
         let _ = writeln!(text, "  {error}");
     }
     if report.status == LoadStatus::Duplicate {
-        text.push_str("  this version was finished before; nothing was written. --again loads it once more\n");
+        text.push_str("  this version was already finished; nothing was written. --again loads it once more\n");
     }
     if let Some(lease) = report.retry_after {
         let seconds = lease.as_secs_f64().ceil();
         let _ = writeln!(
             text,
-            "  another worker has it. If that one was killed, the same command goes on with the rest in {seconds} seconds"
+            "  another worker has it. If that one was killed, the same command continues with the rest in {seconds} seconds"
         );
     }
     if report.status == LoadStatus::Interrupted {
-        text.push_str("  what is committed stays; the same command goes on with the rest\n");
+        text.push_str("  what is committed stays; the same command continues with the rest\n");
     }
     if let Some(counts) = &report.counts {
         text.push_str(&counts_table(counts));
@@ -166,7 +166,7 @@ pub(super) async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Fu
     };
     let outcome = tokio::select! {
         outcome = work => outcome,
-        () = watch => unreachable!("the watch never ends by itself"),
+        () = watch => unreachable!("the watch loops forever"),
     };
     bar.finish_and_clear();
     outcome

@@ -41,7 +41,7 @@ pub(super) fn since(text: &str) -> Result<DateTime<Utc>, String> {
     }
     let back = humantime::parse_duration(text).ok().and_then(|back| chrono::Duration::from_std(back).ok());
     let moment = back.and_then(|back| Utc::now().checked_sub_signed(back));
-    moment.ok_or_else(|| "write a time back from now, such as 12h or 30d, or a date such as 2025-12-01".into())
+    moment.ok_or_else(|| "write a time before now, such as 12h or 30d, or a date such as 2025-12-01".into())
 }
 
 pub(super) async fn run(settings: &Settings, arguments: StatusArguments) -> Result<u8> {
@@ -83,7 +83,7 @@ fn for_people(status: &Status) -> String {
         if let Some(oldest) = waiting.oldest_reject {
             let _ = writeln!(
                 text,
-                "{}: bad rows that wait to be mended: {}, the oldest since {}; `small-etl rejects` lists them",
+                "{}: rejected rows waiting to be mended: {}, the oldest since {}; `small-etl rejects` lists them",
                 waiting.dataset,
                 waiting.open_rejects,
                 moment(oldest)
@@ -92,7 +92,7 @@ fn for_people(status: &Status) -> String {
         if let Some(oldest) = waiting.oldest_parked {
             let _ = writeln!(
                 text,
-                "{}: rows that wait for the row that they refer to: {}, the oldest since {}",
+                "{}: rows waiting for the row that they refer to: {}, the oldest since {}",
                 waiting.dataset,
                 waiting.parked,
                 moment(oldest)
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_a_time_back_from_now_or_a_day() {
+    fn a_moment_is_a_time_before_now_or_a_date() {
         assert_eq!(since("2025-12-01").unwrap().to_rfc3339(), "2025-12-01T00:00:00+00:00");
         let moment = since("36h").unwrap();
         assert_eq!((Utc::now() - moment).num_hours(), 36);

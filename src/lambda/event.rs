@@ -76,7 +76,7 @@ pub struct Message {
     pub asked: Result<Vec<Asked>, String>,
 }
 
-const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
+const SHAPES: &str = "the known shapes are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
     {\"detail-type\": \"Object Created\", …}, either of them in SQS {\"Records\": [{\"eventSource\": \"aws:sqs\", …}]}, \
     s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, \
     {\"bucket\": …, \"key\": …}, to which \"version_id\", \"dataset\", \"parts\": […], \"again\": true and \"validate_only\": true may be \
@@ -91,7 +91,8 @@ const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSourc
 pub fn parse(event: Value) -> Result<Event> {
     if let Some(wanted) = event.get("reconcile").or_else(|| event.pointer("/detail/reconcile")) {
         let Part { bucket, prefix } = Part::deserialize(wanted).map_err(|error| {
-            let form = "the nightly run takes {\"reconcile\": {\"bucket\": …, \"prefix\": …}}, both may be missing";
+            let form =
+                "the nightly run takes {\"reconcile\": {\"bucket\": …, \"prefix\": …}}, where both may be missing";
             Error::with_source(ErrorKind::Configuration, form, error)
         })?;
         return Ok(Event::Reconcile(Scope { bucket, prefix }));
@@ -102,7 +103,7 @@ pub fn parse(event: Value) -> Result<Event> {
         let direct = read_direct(wanted.clone())?;
         if direct.again {
             return Err(Error::configuration(
-                "validate_only loads nothing, and so nothing again; leave one of them out",
+                "\"validate_only\" and \"again\" cannot be combined: one loads nothing, the other loads again; leave one of them out",
             ));
         }
         return Ok(Event::Validate { dataset: direct.dataset.clone(), location: direct.into_location() });
@@ -157,7 +158,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
             }]);
         }
         Some(kind) if kind.starts_with("Object ") && event.get("source").and_then(Value::as_str) == Some("aws.s3") => {
-            return Ok(vec![Asked::Skip("the event tells of no new object")]);
+            return Ok(vec![Asked::Skip("the event does not report a new object")]);
         }
         Some("Scheduled Event") => {
             let detail = event.get("detail").cloned().unwrap_or_default();
@@ -168,7 +169,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
     if ["bucket", "key", "url"].iter().any(|name| event.get(name).is_some()) {
         return direct(event).map(|asked| vec![asked]);
     }
-    Err(Error::configuration(format!("an event of no known shape; {SHAPES}")))
+    Err(Error::configuration(format!("the event has none of the known shapes; {SHAPES}")))
 }
 
 fn unreadable(what: &str, error: serde_json::Error) -> Error {
@@ -178,7 +179,7 @@ fn unreadable(what: &str, error: serde_json::Error) -> Error {
 /// Keys of notifications are URL-encoded as in a form; the crate's own field for the decoded key is never filled.
 fn notified(record: S3EventRecord) -> Result<Asked> {
     if !record.event_name.as_deref().unwrap_or_default().starts_with("ObjectCreated:") {
-        return Ok(Asked::Skip("the notification tells of no new object"));
+        return Ok(Asked::Skip("the notification does not report a new object"));
     }
     let (bucket, object) = (record.s3.bucket.name, record.s3.object);
     let (Some(bucket), Some(key)) = (bucket, object.key) else {
@@ -316,7 +317,7 @@ impl StreamEvent {
         let mut batches: BTreeMap<(String, u32), Vec<StreamRecord>> = BTreeMap::new();
         for EventRecord { topic, partition, offset, value } in self.records.into_values().flatten() {
             let value = value.map(|value| BASE64_STANDARD.decode(value)).transpose().map_err(|error| {
-                let record = format!("the record {offset} of topic {topic} partition {partition} is no base64");
+                let record = format!("the record {offset} of topic {topic} partition {partition} is not base64");
                 Error::with_source(ErrorKind::Configuration, record, error)
             })?;
             batches.entry((topic, partition)).or_default().push(StreamRecord { offset, value });
@@ -333,15 +334,18 @@ impl StreamEvent {
 fn direct(event: Value) -> Result<Asked> {
     if event.get("url").is_some() {
         let Fetch { url, dataset } = serde_json::from_value(event).map_err(|error| {
-            let form = "what is fetched is asked for by {\"url\": …, \"dataset\": …}; the second may be missing";
+            let form = "a request to fetch takes {\"url\": …, \"dataset\": …}; the second may be missing";
             Error::with_source(ErrorKind::Configuration, form, error)
         })?;
-        let arrival = Arrival::from_url(&url).ok_or_else(|| Error::configuration("url is no https://HOST/PATH"))?;
+        let arrival = Arrival::from_url(&url)
+            .ok_or_else(|| Error::configuration("the url is not of the form https://HOST/PATH"))?;
         return Ok(Asked::Land { arrival, dataset });
     }
     let direct = read_direct(event)?;
     if direct.validate_only {
-        return Err(Error::configuration("validate_only is for a direct call: nobody reads the answer to a message"));
+        return Err(Error::configuration(
+            "validate_only works in a direct call alone: nobody reads the answer to a message",
+        ));
     }
     let (dataset, again, parts) = (direct.dataset.clone(), direct.again, direct.parts.clone());
     Ok(Asked::Load { location: direct.into_location(), dataset, again, parts })
@@ -408,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_an_eventbridge_event_is_taken_as_it_stands() {
+    fn the_key_of_an_eventbridge_event_is_not_decoded() {
         let mut event = fixture("eventbridge-object-created");
         event["detail"]["object"]["version-id"] = json!("v1");
         let Location::S3 { key, version_id, .. } = location(only(event)) else { panic!() };
@@ -453,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn something_to_fetch_is_asked_for_directly_or_by_a_schedule() {
+    fn a_url_is_requested_directly_or_by_a_schedule() {
         let expected = Asked::Land {
             arrival: Arrival::from_url("https://broker.example/v1/trades.csv").unwrap(),
             dataset: Some("trade".into()),
@@ -471,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nightly_run_is_asked_for_directly_or_by_a_schedule() {
+    fn the_nightly_run_is_requested_directly_or_by_a_schedule() {
         assert_eq!(parse(fixture("reconcile")).unwrap(), Event::Reconcile(Scope::default()));
         let schedule = json!({"detail-type": "Scheduled Event", "detail": {"reconcile": {}}});
         assert_eq!(parse(schedule).unwrap(), Event::Reconcile(Scope::default()));
@@ -481,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_request_may_only_check_or_load_once_more() {
+    fn a_direct_request_can_ask_for_a_check_alone_or_for_one_more_load() {
         let location = Location::s3("small-etl-demo", "incoming/assets/assets.csv");
         let check = Event::Validate { location: location.clone(), dataset: None };
         assert_eq!(parse(fixture("direct-validate-only")).unwrap(), check);
@@ -495,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_load_is_asked_for_by_a_direct_request() {
+    fn the_rest_of_a_load_is_requested_by_a_direct_request() {
         let rest = Location::S3 {
             bucket: "b".into(),
             key: "k".into(),
@@ -512,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn what_s3_has_told_of_the_order_goes_on_as_an_event_of_s3_and_comes_in_no_other_way() {
+    fn a_sequencer_of_s3_is_passed_on_in_an_event_of_s3_and_accepted_in_nothing_else() {
         let told = location(only(fixture("s3-put")));
         let asked = only(request_for(&told, None, false, &[]).unwrap());
         assert_eq!(asked, Asked::Load { location: told.clone(), dataset: None, again: false, parts: Vec::new() });
@@ -546,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_no_known_shape_is_answered_with_the_known_ones() {
+    fn an_event_of_unknown_shape_is_answered_with_the_known_shapes() {
         let error = parse(json!({"hello": 1})).unwrap_err();
         assert!(error.to_string().contains("Object Created") && error.to_string().contains("aws:sqs"));
         assert!(parse(json!({"bucket": "b", "kye": "k"})).unwrap_err().chain().contains("kye"));

@@ -323,7 +323,7 @@ pub async fn release(
         let incomplete = retrying(|| database.incomplete_parked(dataset)).await?;
         if incomplete > 0 {
             let message = format!(
-                "{incomplete} parked rows lack a value that is required by now, and stay parked; complete content in etl.parked"
+                "{incomplete} parked rows lack a value that has since become required, and stay parked; complete the column content in etl.parked"
             );
             result.note(Some(&dataset.name), "parked", message, incomplete);
         }
@@ -346,8 +346,8 @@ pub async fn check_balance(
         let (wrong, checked, last) = retrying(|| database.unbalanced_loads(pass.since, after, LOADS_AT_ONCE)).await?;
         result.loads_checked += checked as u64;
         for load in wrong {
-            let advice = "look at etl.load_batch and etl.parked of this load; somebody changed the ledger by hand";
-            let message = format!("load {load}: its counts are not those of its batches and parked rows; {advice}");
+            let advice = "somebody changed the ledger by hand; look at etl.load_batch and etl.parked of this load";
+            let message = format!("load {load}: its counts differ from those of its batches and parked rows; {advice}");
             result.note(None, "balance", message, 1);
         }
         let Some(last) = last else { return Ok(true) };
@@ -365,13 +365,13 @@ pub async fn check_rows(database: &Database, dataset: &Dataset, result: &mut Rec
     let (name, table) = (dataset.name.as_str(), dataset.table.as_str());
     let (rows, inserted) = retrying(|| database.row_counts(dataset)).await?;
     if rows != inserted {
-        let advice = "rows were added or deleted by other ways than a load";
+        let advice = "rows were added or deleted by something other than a load";
         let message = format!("table {table} has {rows} rows, the ledger has inserted {inserted}; {advice}");
         result.note(Some(name), "row_count", message, (rows - inserted).abs());
     }
     if let (orphans @ 1.., Some(key)) = retrying(|| database.orphans(dataset)).await? {
         let of = dataset.reference.as_ref().map_or("", |reference| &reference.dataset);
-        let message = format!("{orphans} rows of table {table} refer to no {of}, the first is {key}");
+        let message = format!("{orphans} rows of table {table} refer to no existing {of}; the first is {key}");
         result.note(Some(name), "reference", message, orphans);
     }
     Ok(())
@@ -400,7 +400,7 @@ pub async fn check_calendar(
             // What was sent a moment ago is on its way; the next run sees whether it came.
             let on_its_way = due == last && result.found_in.contains(&dataset.name);
             if !on_its_way && !retrying(|| database.came_in(&dataset.name, window)).await? {
-                tracing::error!(dataset = dataset.name, due = %due, "a file was due and did not come");
+                tracing::error!(dataset = dataset.name, due = %due, "a file was due and did not arrive");
                 result.missing_files.push(MissingFile { dataset: dataset.name.clone(), due });
             }
         }

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_leaves_room_for_every_key_behind_it() {
+    fn a_prefix_leaves_room_for_every_key_after_it() {
         let definition = include_str!("../../datasets/asset.toml");
         let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
         let of = |length| Output::new(Arc::default(), None, "p".repeat(length)).check(&datasets);

@@ -69,7 +69,7 @@ fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter)
             (head(&format!("Load {}: {name}", load.load_id)))
             body {
                 (heading(detail))
-                h2 { "What became of " (grouped(load.counts.read)) " records" }
+                h2 { "Outcomes of " (grouped(load.counts.read)) " records" }
                 (outcomes(&load.counts))
                 @if load.counts.rejected > 0 {
                     h2 { "Rejects by rule and column" }
@@ -271,7 +271,7 @@ fn balance(load: &LoadSummary) -> Markup {
         } @else {
             p { "This load has not ended; its figures are those of the batches so far." }
         }
-        p { "As of " (moment(Utc::now())) "; `small-etl status` and `etl.open_reject` know what was mended since." }
+        p { "As of " (moment(Utc::now())) "; `small-etl status` and `etl.open_reject` show what has been mended since." }
         p { "This page holds cells of the file; keep it as you keep the file itself." }
     }
 }
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_is_not_zero_does_not_look_like_it() {
+    fn a_share_that_is_not_zero_is_not_shown_as_zero() {
         assert_eq!([percent(0, 10), percent(1, 1_000_000), percent(1, 3)], ["0.00%", "under 0.01%", "33.33%"]);
     }
 }

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_its_offsets() {
+    fn offsets_are_read_from_a_key() {
         let landed = Landed::of(Landed::name(7, 12, Form::Csv).into());
         assert!(landed.is_none(), "a key has a folder");
         let landed = Landed::of(format!("a/{}", Landed::name(7, 12, Form::Csv)).into()).unwrap();

@@ -200,7 +200,7 @@ fn mistakes_are_told_with_what_to_do() {
     let run = |variables: &[(String, String)], arguments: &[&str]| text(&small_etl(&scratch, variables, arguments));
     assert_snapshot!(run(&[], &["load", "x.csv"]), @r"
     exit 3
-    error: no database is set; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    error: no database is configured; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE
     ");
     assert_snapshot!(run(&unset, &["migrate"]), @r#"
     exit 3
@@ -271,11 +271,11 @@ async fn a_file_that_was_finished_or_is_held_is_told_with_what_to_do() {
     exit 2
     duplicate …/assets.csv (load 1, dataset trade): missing_column
       …/assets.csv line 1: the header lacks column traded_id, stock_code, traded_time, traded_price, traded_volume (is it column 6?), traded_amount, strategy_name, order_remark, direction, offset_flag, created_at; add it
-      this version was finished before; nothing was written. --again loads it once more
+      this version was already finished; nothing was written. --again loads it once more
     "#);
     world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '41.5 s'").await;
     let held = run("asset");
-    assert!(held.contains("the same command goes on with the rest in 4"), "{held}");
+    assert!(held.contains("the same command continues with the rest in 4"), "{held}");
 }
 
 #[test]

@@ -122,25 +122,25 @@ async fn no_lossy_value_is_loaded() {
     assert_eq!((counts.read, counts.rejected), (20, 20));
     assert_snapshot!(world.query(REJECTS).await, @r#"
     1 | 2 | traded_price | decimal | "15.555" has more than 2 decimals; round it at its source
-    2 | 3 | traded_price | decimal | "1e2" is no decimal number; write digits, and at most one point between them
-    3 | 4 | traded_price | decimal | ".5" is no decimal number; write digits, and at most one point between them
-    4 | 5 | traded_price | decimal | "15." is no decimal number; write digits, and at most one point between them
+    2 | 3 | traded_price | decimal | "1e2" is not a decimal number; write digits, and at most one point between them
+    3 | 4 | traded_price | decimal | ".5" is not a decimal number; write digits, and at most one point between them
+    4 | 5 | traded_price | decimal | "15." is not a decimal number; write digits, and at most one point between them
     5 | 6 | traded_price | decimal | "1234567890123456789.00" has more than 18 digits before the point
-    6 | 7 | traded_price | decimal | "1,000.00" is no decimal number; write digits, and at most one point between them
-    7 | 8 | traded_volume | integer | "100.7" is no whole number; write digits only, with a leading - where it is negative
-    8 | 9 | traded_volume | integer | "1_000" is no whole number; write digits only, with a leading - where it is negative
-    9 | 10 | traded_volume | integer | "1e2" is no whole number; write digits only, with a leading - where it is negative
-    10 | 11 | traded_volume | integer | "+5" is no whole number; write digits only, with a leading - where it is negative
-    11 | 12 | traded_volume | integer | " 5" is no whole number; write digits only, with a leading - where it is negative
+    6 | 7 | traded_price | decimal | "1,000.00" is not a decimal number; write digits, and at most one point between them
+    7 | 8 | traded_volume | integer | "100.7" is not a whole number; write digits only, with a leading - if it is negative
+    8 | 9 | traded_volume | integer | "1_000" is not a whole number; write digits only, with a leading - if it is negative
+    9 | 10 | traded_volume | integer | "1e2" is not a whole number; write digits only, with a leading - if it is negative
+    10 | 11 | traded_volume | integer | "+5" is not a whole number; write digits only, with a leading - if it is negative
+    11 | 12 | traded_volume | integer | " 5" is not a whole number; write digits only, with a leading - if it is negative
     12 | 13 | account_type | integer | "2147483648" does not fit into 32 bits
-    13 | 14 | traded_time | timestamp | "2025-12-22T10:30:00+08:00" has an offset; write the time in UTC, with Z or nothing behind it
+    13 | 14 | traded_time | timestamp | "2025-12-22T10:30:00+08:00" has an offset; write the time in UTC, with Z or nothing after it
     14 | 15 | traded_time | timestamp | "2025-02-30T10:30:00" has a date that does not exist
-    15 | 16 | traded_time | timestamp | "2025-12-22 10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    16 | 17 | traded_time | timestamp | "2025-12-22T24:00:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    17 | 18 | traded_time | timestamp | "2025-12-22T23:59:60" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    18 | 19 | traded_time | timestamp | "0000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    19 | 20 | traded_time | timestamp | "10000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    20 | 21 | traded_time | timestamp | "2025-12-22T10:30:00.1234567" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    15 | 16 | traded_time | timestamp | "2025-12-22 10:30:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    16 | 17 | traded_time | timestamp | "2025-12-22T24:00:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    17 | 18 | traded_time | timestamp | "2025-12-22T23:59:60" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    18 | 19 | traded_time | timestamp | "0000-12-22T10:30:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    19 | 20 | traded_time | timestamp | "10000-12-22T10:30:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    20 | 21 | traded_time | timestamp | "2025-12-22T10:30:00.1234567" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
     "#);
 }
 

@@ -374,7 +374,7 @@ async fn a_rejects_file_that_cannot_be_written_does_not_endanger_the_load_and_is
     assert_eq!(world.query("select state, rejected, rejects_key from etl.load").await, "loaded | 3 | -");
     let nightly = async || tidy(&world, None).await;
     let missing = nightly().await.rejects_files_missing;
-    assert_snapshot!(missing[0].error, @"write s3://elsewhere/small-etl/rejects/asset/1.csv: S3 refused with AccessDenied; check that there is such a bucket, and what the role may do there");
+    assert_snapshot!(missing[0].error, @"write s3://elsewhere/small-etl/rejects/asset/1.csv: S3 refused with AccessDenied; check that the bucket exists, and what the role may do there");
     world.s3_server.refuse_writes(false);
     assert_eq!(nightly().await, Tidied { rejects_files_written: 1, ..Tidied::default() });
     assert_eq!(nightly().await, Tidied::default());
