@@ -1,7 +1,7 @@
-//! Every event shape that may start a load, turned into requests.
+//! Turns every event shape that may start a load into requests.
 //!
-//! The shape is told by its discriminating fields first and parsed afterwards: trying one type after the other would
-//! say nothing useful when all of them fail.
+//! The fields that tell the shapes apart are looked at first, and the event is parsed afterwards. Trying one type after
+//! another would give no useful error when all of them fail.
 
 use std::collections::BTreeMap;
 use std::ops::Not;
@@ -23,40 +23,40 @@ use crate::services::reconcile::Scope;
 /// What an event asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Files, to be answered with a report each.
+    /// Files to load; the answer holds a report of each.
     Files(Vec<Asked>),
-    /// A file that is to be checked and not loaded.
+    /// A file to check without loading it.
     Validate {
-        /// Where it lies.
+        /// Where the file is.
         location: Location,
-        /// The dataset, where the event names one.
+        /// The dataset, if the event names one.
         dataset: Option<String>,
     },
     /// The nightly run, or a part of it.
     Reconcile(Scope),
-    /// Messages of a queue, to be answered with the ids of those that must come again.
+    /// Messages of a queue; the answer holds the ids of those to deliver again.
     Queue(Vec<Message>),
 }
 
-/// One file that is asked for, or the reason why there is none.
+/// One file to load, or the reason why there is nothing to load.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     /// Load this file.
     Load {
-        /// Where it lies.
+        /// Where the file is.
         location: Location,
-        /// The dataset, where the event names one.
+        /// The dataset, if the event names one.
         dataset: Option<String>,
-        /// Whether a version that is finished is to be loaded once more.
+        /// Whether to load a finished version once more.
         again: bool,
         /// The parts of the object that are to be loaded; all of them if this is empty.
         parts: Vec<String>,
     },
-    /// Land this, then load what was landed.
+    /// Land this first, then load what was landed.
     Land {
-        /// What comes.
+        /// What to land.
         arrival: Arrival,
-        /// The dataset, where the event names one.
+        /// The dataset, if the event names one.
         dataset: Option<String>,
     },
     /// Nothing to load.
@@ -66,13 +66,13 @@ pub enum Asked {
 /// A message of a queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// Its id.
+    /// The message id.
     pub id: String,
-    /// By which the queue knows this delivery of it.
+    /// The handle by which the queue knows this delivery.
     pub receipt_handle: Option<String>,
-    /// How often it was delivered, this time included.
+    /// How often the message was delivered, including this time.
     pub deliveries: u32,
-    /// What it asks for; or the reason why it cannot be read.
+    /// What the message asks for, or why it cannot be read.
     pub asked: Result<Vec<Asked>, String>,
 }
 
@@ -176,7 +176,8 @@ fn unreadable(what: &str, error: serde_json::Error) -> Error {
     Error::with_source(ErrorKind::Configuration, format!("{what} cannot be read"), error)
 }
 
-/// Keys of notifications are URL-encoded as in a form; the crate's own field for the decoded key is never filled.
+/// Reads one record of a notification. Its key is URL-encoded as in a form; the crate has a field for the decoded key,
+/// but never fills it.
 fn notified(record: S3EventRecord) -> Result<Asked> {
     if !record.event_name.as_deref().unwrap_or_default().starts_with("ObjectCreated:") {
         return Ok(Asked::Skip("the notification does not report a new object"));
@@ -204,7 +205,7 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
     })
 }
 
-/// So much the clocks of two machines may differ.
+/// How far the clocks of two machines may differ.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
 /// The options of the nightly run.
@@ -215,7 +216,7 @@ struct Part {
     prefix: Option<String>,
 }
 
-/// `detail` of an event `Object Created`. Its key is not encoded.
+/// The `detail` of an `Object Created` event. Its key is not encoded.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct ObjectCreated {
@@ -243,7 +244,7 @@ fn in_seconds(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
     time.with_nanosecond(0)
 }
 
-/// A direct request, which is also how the rest of a load is asked for.
+/// A direct request. The rest of a load is requested in the same form.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Direct {
@@ -252,7 +253,7 @@ struct Direct {
     version_id: Option<String>,
     etag: Option<String>,
     size: Option<u64>,
-    /// The rank of a version in a listing. What S3 says of the order of events only its own events may bring.
+    /// The rank of a version in a listing. S3's own sequencers are accepted only in S3's own events.
     sequencer: Option<String>,
     modified: Option<DateTime<Utc>>,
     dataset: Option<String>,
@@ -277,7 +278,8 @@ fn read_direct(event: Value) -> Result<Direct> {
 }
 
 impl Direct {
-    /// What lies in the future cannot have been listed, and would win over all that is written until then: it is left out.
+    /// Converts the request. Drops a rank or a time that lies in the future: no listing can have given it, and it would
+    /// win over everything written until then.
     fn into_location(self) -> Location {
         let Self { bucket, key, version_id, etag, size, sequencer, modified, .. } = self;
         let now = Utc::now() + CLOCKS_DIFFER;
@@ -287,7 +289,7 @@ impl Direct {
     }
 }
 
-/// A request to fetch something and load it.
+/// A request to fetch a URL and load what it returns.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fetch {
@@ -295,11 +297,12 @@ struct Fetch {
     dataset: Option<String>,
 }
 
-/// Records that a source mapping hands over. Of each no more is read than is needed, so that nothing else can be wrong with it.
+/// Records that an event source mapping delivers. Only the fields that are needed are read, so that nothing else can
+/// make the event invalid.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StreamEvent {
-    /// Of an MSK cluster; its last part is an id that no other has.
+    /// The ARN of an MSK cluster. Its last part is an id that no other cluster has.
     event_source_arn: Option<String>,
     records: BTreeMap<String, Vec<EventRecord>>,
 }

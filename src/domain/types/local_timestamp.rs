@@ -1,4 +1,4 @@
-//! `local_timestamp`: a date and a time of day by a clock whose zone is not known, to the microsecond.
+//! `local_timestamp`: a date and a time of day, to the microsecond, by a clock in an unknown time zone.
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};

@@ -1,4 +1,4 @@
-//! `timestamp`: an instant, told in UTC to the microsecond.
+//! `timestamp`: an instant, printed in UTC to the microsecond.
 
 use std::sync::Arc;
 
