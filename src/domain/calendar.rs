@@ -28,7 +28,7 @@ impl Calendar {
     pub fn parse(text: &str) -> Result<Self, String> {
         let form = "write DAYS HH:MM ZONE, such as \"weekdays 18:00 Asia/Shanghai\"";
         let [days, time, zone] = text.split_whitespace().collect::<Vec<_>>()[..] else {
-            return Err(format!("{text:?} is no calendar; {form}"));
+            return Err(format!("{text:?} is not a calendar; {form}"));
         };
         let days = match days {
             "daily" => WEEK.to_vec(),
@@ -36,8 +36,8 @@ impl Calendar {
             list => list.split(',').map(day).collect::<Result<_, _>>()?,
         };
         let time =
-            NaiveTime::parse_from_str(time, "%H:%M").map_err(|_| format!("{time:?} is no time of day; {form}"))?;
-        let zone = zone.parse().map_err(|_| format!("{zone:?} is no time zone of the IANA database; {form}"))?;
+            NaiveTime::parse_from_str(time, "%H:%M").map_err(|_| format!("{time:?} is not a time of day; {form}"))?;
+        let zone = zone.parse().map_err(|_| format!("{zone:?} is not a time zone of the IANA database; {form}"))?;
         Ok(Self { days, time, zone })
     }
 
@@ -122,8 +122,8 @@ mod tests {
             Calendar::parse("weekday 18:00 Asia/Shanghai").unwrap_err(),
             r#"unknown day "weekday"; did you mean "weekdays"?"#
         );
-        assert!(Calendar::parse("daily 25:00 UTC").unwrap_err().starts_with("\"25:00\" is no time of day"));
-        assert!(Calendar::parse("daily 18:00 Asia/Shangai").unwrap_err().contains("no time zone"));
+        assert!(Calendar::parse("daily 25:00 UTC").unwrap_err().starts_with("\"25:00\" is not a time of day"));
+        assert!(Calendar::parse("daily 18:00 Asia/Shangai").unwrap_err().contains("not a time zone"));
         assert!(Calendar::parse("daily").unwrap_err().contains("write DAYS HH:MM ZONE"));
     }
 }

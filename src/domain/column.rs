@@ -90,7 +90,7 @@ impl Constraint {
             Self::Below(bound) => format!("{shown} is not less than {bound}"),
             Self::Allowed(values) => {
                 let values: Vec<String> = values.iter().map(Literal::to_string).collect();
-                format!("{shown} is none of {}", values.join(" "))
+                format!("{shown} is not one of {}", values.join(" "))
             }
             Self::Pattern(pattern) => format!("{shown} does not match {pattern}"),
         }
@@ -110,7 +110,7 @@ impl Constraint {
         }
         match self.literals().iter().find(|literal| kind.literal(&literal.to_string()).is_none()) {
             Some(literal) => {
-                Err(format!("{} {:?} is no value of type {}", self.rule(), literal.to_string(), kind.rule()))
+                Err(format!("{} {:?} is not a value of type {}", self.rule(), literal.to_string(), kind.rule()))
             }
             None => Ok(()),
         }

@@ -153,7 +153,7 @@ fn check(part: &Expr, scope: Scope, columns: &[&str]) -> Result<Option<String>, 
         Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
             Err("a rule reads the columns of its own row and no table; use a reference instead".into())
         }
-        Expr::CompoundIdentifier(_) => Err(format!("{part} is no column; write its bare name")),
+        Expr::CompoundIdentifier(_) => Err(format!("{part} is not a column; write its bare name")),
         _ => Ok(None),
     }
 }

@@ -86,7 +86,7 @@ impl Manifest {
         let text: Text<'_> = serde_json::from_slice(bytes).map_err(|error| {
             // The text may contain anything, so only the position of the error is reported.
             format!(
-                "it is no JSON of the form {{\"row_count\": …, \"sums\": {{…}}, \"sha256\": …}} (line {}, column {})",
+                "it is not JSON of the form {{\"row_count\": …, \"sums\": {{…}}, \"sha256\": …}} (line {}, column {})",
                 error.line(),
                 error.column()
             )
@@ -102,14 +102,14 @@ impl Manifest {
                 };
                 return Err(match dataset.column(&column) {
                     Some(known) => {
-                        format!("sums: column {column} has type {}, of which there is no exact sum", known.kind.rule())
+                        format!("sums: column {column} has type {}, which has no exact sum", known.kind.rule())
                     }
                     // A name that is not that of a column could be anything, so it is not repeated.
                     None => format!("sums: it has a member that is not named as a number column; {hint}"),
                 });
             }
             let sum = stated_number(sum.get().trim_matches('"'))
-                .ok_or_else(|| format!("the sum of {column} is no plain decimal number of at most 60 digits"))?;
+                .ok_or_else(|| format!("the sum of {column} is not a plain decimal number of at most 60 digits"))?;
             sums.insert(column, sum);
         }
         let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_reason_is_reported_if_a_manifest_cannot_be_understood() {
-        assert!(parse("[]").unwrap_err().contains("no JSON of the form"));
+        assert!(parse("[]").unwrap_err().contains("not JSON of the form"));
         assert!(parse(r#"{"rows": 4}"#).unwrap_err().contains("row_count"));
         assert_eq!(
             parse(r#"{"sums": {"cahs": 1}}"#).unwrap_err(),
@@ -158,7 +158,7 @@ mod tests {
         assert!(!parse(r#"{"sha256": "7261"}"#).unwrap_err().contains("7261"));
         assert!(parse(r#"{"sums": {"account_id": 1}}"#).is_err());
         assert!(parse(r#"{"sums": {"cash": "1e400"}}"#).unwrap_err().contains("sum of cash"));
-        assert!(parse(r#"{"sums": {"cash": 1, "cash": 2}}"#).unwrap_err().contains("no JSON of the form"));
+        assert!(parse(r#"{"sums": {"cash": 1, "cash": 2}}"#).unwrap_err().contains("not JSON of the form"));
         assert!(parse("\u{feff}{\"row_count\": 4}").is_ok());
         assert_eq!(parse("{}").unwrap_err(), "it states none of row_count, sums and sha256");
     }

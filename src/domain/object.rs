@@ -46,7 +46,7 @@ impl ObjectKey {
     #[must_use]
     pub fn flaw(&self) -> Option<&'static str> {
         if self.0.len() > LONGEST_KEY {
-            return Some("the key is longer than 1,024 bytes, and S3 has no such object");
+            return Some("the key is longer than 1,024 bytes, which S3 does not allow");
         }
         self.0.contains('\0').then_some("the key has a NUL, which the ledger cannot hold; rename the object")
     }
@@ -105,7 +105,7 @@ impl Location {
         };
         match rest.split_once('/') {
             Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::s3(bucket, key)),
-            _ => Err(format!("{text:?} is no object: write s3://BUCKET/KEY")),
+            _ => Err(format!("{text:?} is not an object; write s3://BUCKET/KEY")),
         }
     }
 

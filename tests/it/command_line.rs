@@ -56,7 +56,7 @@ fn validate_needs_no_database_and_its_exit_code_tells() {
     exit 1
     …/bad.csv: 4 records, 2 accepted, 2 rejected, 0 warnings (dataset asset)
       bad.csv line 2: column total_asset: "305000.001" has more than 2 decimals; round it at its source (rule decimal)
-      bad.csv line 3: column account_type: "9" is none of 1 2 3 5 6 7 11 (rule allowed)
+      bad.csv line 3: column account_type: "9" is not one of 1 2 3 5 6 7 11 (rule allowed)
       by_account_type: 1 1, 3 1
       cash: 330000.00
       total_asset: 835000.00

@@ -210,7 +210,7 @@ async fn every_rule_of_a_trade_is_checked_and_every_violation_of_a_row_reported(
     let counts = report.counts.unwrap();
     assert_eq!((counts.read, counts.inserted, counts.rejected, counts.warnings), (9, 1, 8, 1));
     assert_snapshot!(world.query("select record, \"column\", rule, left(message, 80), left(value, 12) from etl.reject order by record, id").await, @r#"
-    1 | account_type | allowed | "4" is none of 1 2 3 5 6 7 11 | 4
+    1 | account_type | allowed | "4" is not one of 1 2 3 5 6 7 11 | 4
     2 | stock_code | six_digit_code | stock_code is not six digits, as account types 2 3 7 11 need | AAPL
     4 | traded_volume | lot_size | traded_volume is not a multiple of 100, as account types 2 3 7 11 need | 150
     5 | traded_amount | amount_is_price_times_volume | traded_amount is not traded_price x traded_volume | 15500.01
@@ -219,8 +219,8 @@ async fn every_rule_of_a_trade_is_checked_and_every_violation_of_a_row_reported(
     6 | traded_amount | above | "0.00" is not greater than 0 | 0.00
     7 | strategy_name | required | the cell holds no value, but one is required | -
     7 | order_remark | max_length | "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" has 101 characters, more than 100 | xxxxxxxxxxxx
-    7 | direction | allowed | "50" is none of 0 48 49 | 50
-    7 | offset_flag | allowed | "47" is none of 48 49 50 51 52 53 54 | 47
+    7 | direction | allowed | "50" is not one of 0 48 49 | 50
+    7 | offset_flag | allowed | "47" is not one of 48 49 50 51 52 53 54 | 47
     8 | account_id | max_length | "123456789012345678901" has 21 characters, more than 20 | 123456789012
     8 | traded_id | required | the cell holds no value, but one is required | -
     8 | created_at | required | the cell holds no value, but one is required | -
@@ -245,7 +245,7 @@ A5,2,999999999999999999.99,999999999999999999.99,0,1.00,2025-12-22T14:30:00
     assert_eq!((counts.read, counts.inserted, counts.rejected), (5, 1, 4));
     assert_snapshot!(world.query(REJECTS).await, @r#"
     1 | 2 | total_asset | total_is_sum | total_asset is not cash + frozen_cash + market_value
-    2 | 3 | account_type | allowed | "8" is none of 1 2 3 5 6 7 11
+    2 | 3 | account_type | allowed | "8" is not one of 1 2 3 5 6 7 11
     2 | 3 | cash | min | "-1.00" is less than 0
     2 | 3 | frozen_cash | min | "-0.01" is less than 0
     2 | 3 | market_value | min | "-3" is less than 0

@@ -172,7 +172,7 @@ async fn parked_rows_that_do_not_fit_any_more_stop_nobody_and_are_told() {
     let loaded = world.drop_file("incoming/assets/2.csv", ASSETS.replace("100000.00", "100000.0")).await;
     assert_eq!((loaded.status, loaded.counts.unwrap().released), (LoadStatus::Loaded, 0));
     let done = reconcile(&world).await;
-    assert_snapshot!(told(&done).join("\n"), @"parked rows of trade stay parked, since table trade refuses one of them (Postgres answered SQLSTATE 22P02); mend its content in etl.parked, or the table");
+    assert_snapshot!(told(&done).join("\n"), @"parked rows of trade stay parked, because table trade refuses one of them (Postgres answered SQLSTATE 22P02); correct its content in etl.parked, or the table");
     world.query("update etl.parked set content = content || '{\"traded_volume\": 1000}' where record = 1").await;
     let done = reconcile(&world).await;
     assert_eq!((done.released, told(&done)), (1, Vec::new()));

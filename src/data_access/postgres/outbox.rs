@@ -73,7 +73,7 @@ impl Database {
             if events.is_empty() {
                 return Ok(Stopped::Done);
             }
-            let late = |_| Error::new(ErrorKind::Connection, "the bus has not answered in time");
+            let late = |_| Error::new(ErrorKind::Connection, "the bus did not answer in time");
             let taken = tokio::time::timeout(PATIENCE, send(&events)).await.map_err(late)??;
             let taken = events.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(event, _)| event.id.as_str());
             let taken: Vec<&str> = taken.collect();
@@ -109,7 +109,7 @@ impl Database {
     async fn give_place_back(&self, token: FencingToken) -> Result<bool> {
         let statement = "update etl.outbox_sender set expires_at = '-infinity' where token = $1";
         let given = self.connection().await?.execute(statement, &[&token.0]).await;
-        given.map(|rows| rows == 1).map_err(|error| query_error("let the next one send events", error))
+        given.map(|rows| rows == 1).map_err(|error| query_error("let the next sender begin", error))
     }
 
     async fn has_unsent_events(&self) -> Result<bool> {

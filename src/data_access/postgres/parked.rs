@@ -107,6 +107,6 @@ pub(super) fn refused(dataset: &Dataset, error: tokio_postgres::Error) -> Result
     let Some(answer) = answer else { return Err(query_error("release parked rows", error)) };
     let Dataset { name, table, .. } = dataset;
     Ok(Release::Refused(Error::configuration(format!(
-        "parked rows of {name} stay parked, since table {table} refuses one of them ({answer}); mend its content in etl.parked, or the table"
+        "parked rows of {name} stay parked, because table {table} refuses one of them ({answer}); correct its content in etl.parked, or the table"
     ))))
 }
