@@ -30,7 +30,7 @@ pub(super) struct ExplainArguments {
     json: bool,
 }
 
-/// What is known of one row.
+/// Everything that is known about one row.
 struct Explained {
     present: Option<PresentRow>,
     attempts: Vec<RowAttempt>,
@@ -38,13 +38,13 @@ struct Explained {
 }
 
 impl Explained {
-    /// The attempt that gave the row its present values: the last that wrote it.
+    /// The attempt that gave the row its present values: the last one that wrote it.
     fn writer(&self) -> Option<&RowAttempt> {
         self.present.as_ref()?;
         self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated"))
     }
 
-    /// Whether the row was written since by something that keeps no ledger.
+    /// Whether something that keeps no ledger has written the row since.
     fn changed_elsewhere(&self) -> bool {
         let written = self.writer().and_then(|writer| writer.transaction.as_ref());
         self.present.as_ref().is_some_and(|present| written != Some(&present.transaction))
