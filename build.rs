@@ -1,5 +1,5 @@
-//! Compiles the crate anew when a file appears in a folder that is compiled in, or when another checkout was the last to
-//! use the shared target folder: cargo compares times alone, and would take that one's build for this one's.
+//! Rebuilds the crate when a file appears in a folder that is compiled in, or when another checkout used the shared
+//! target folder last: cargo only compares times, and would take the build of that checkout for its own.
 
 fn main() {
     for folder in ["config", "datasets", "migrations"] {

@@ -1,6 +1,6 @@
-//! `make invoke EVENT=events/….json`: one event against `ingest` under the Lambda emulator, on servers of its own; with `--sam`
-//! against `ingest` in a container, by `sam local invoke`. The programs are those of the folder BINARIES, or those that were built
-//! beside this one.
+//! `make invoke EVENT=events/….json`: sends one event to `ingest` under the Lambda emulator, with servers of its own;
+//! with `--sam`, to `ingest` in a container, with `sam local invoke`. The programs are in the folder BINARIES, or else
+//! next to this one.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
@@ -21,7 +21,7 @@ async fn main() -> ExitCode {
         println!("name an event: make {} EVENT=events/s3-put.json", if sam { "sam-invoke" } else { "invoke" });
         return ExitCode::FAILURE;
     };
-    let own = std::env::current_exe().expect("know the own path");
+    let own = std::env::current_exe().expect("the path of this program is known");
     println!("==> starting Postgres, an S3 server with events/objects in bucket {BUCKET}, and the functions");
     let binaries = std::env::var_os("BINARIES").map(PathBuf::from);
     let binaries = binaries.unwrap_or_else(|| own.ancestors().nth(2).expect("the target folder").to_owned());

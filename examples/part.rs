@@ -1,5 +1,5 @@
-//! `part NAME`: does the parts of a load that only compute up to this one, once, so that `make check-instructions` can count
-//! what each takes.
+//! `part NAME`: runs the computing parts of a load up to this one, once, so that `make check-instructions` can count
+//! the instructions of each.
 
 #![allow(clippy::expect_used, missing_docs, unreachable_pub)]
 

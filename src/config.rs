@@ -1,8 +1,8 @@
 //! Settings, read once when a program starts.
 //!
-//! Layers, the later wins: `config/default.toml`, `config/<SMALL_ETL_ENV>.toml`, `DATABASE_URL`, and variables such as
-//! `SMALL_ETL__LOAD__BATCH_SIZE`. The files are compiled in; one of the same name in the folder `config` of the working folder, or in
-//! the folder that `SMALL_ETL_CONFIG` names, replaces it.
+//! Settings come in layers, and a later layer wins: `config/default.toml`, `config/<SMALL_ETL_ENV>.toml`, `DATABASE_URL`, and
+//! variables such as `SMALL_ETL__LOAD__BATCH_SIZE`. The files are compiled in. A file of the same name in the folder `config` of the
+//! working folder, or in the folder that `SMALL_ETL_CONFIG` names, replaces the compiled one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
 static DATASET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/datasets");
 const PREFIX: &str = "SMALL_ETL";
 
-/// Every key there is, as `section.key`. A key that is not here is refused with the nearest that is.
+/// Every key, as `section.key`. Any other key is refused, and the error names the nearest known one.
 const KEYS: &[&str] = &[
     "database.login",
     "database.root_certificates",
@@ -56,7 +56,7 @@ const KEYS: &[&str] = &[
     "stage.threads",
 ];
 
-/// All settings. Secrets do not print.
+/// All settings. `Debug` does not print secrets.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Settings {
     /// How to reach Postgres.
@@ -66,31 +66,31 @@ pub struct Settings {
     pub load: LoadSettings,
     /// The staging database.
     pub stage: StageSettings,
-    /// Where further definitions lie.
+    /// Where additional definitions are.
     #[serde(default)]
     pub datasets: PathSetting,
-    /// Where further migrations lie.
+    /// Where additional migrations are.
     #[serde(default)]
     pub migrations: MigrationSettings,
-    /// Which parts the files of a dataset run through, by its name.
+    /// Which parts the files of each dataset run through, by the name of the dataset.
     #[serde(default)]
     pub pipeline: BTreeMap<String, PipelineChoice>,
     /// The queue in front of ingest.
     #[serde(default)]
     pub queue: QueueSettings,
-    /// Where files come in.
+    /// Where files arrive.
     #[serde(default)]
     pub source: SourceSettings,
     /// How chosen columns are encrypted.
     #[serde(default)]
     pub encryption: EncryptionSettings,
-    /// Who is told what has happened.
+    /// Which event bus is notified of what has happened.
     #[serde(default)]
     pub events: EventsSettings,
     /// Where rejects files and reports go.
     #[serde(default)]
     pub output: OutputSettings,
-    /// What becomes of rejects.
+    /// What happens to rejects.
     #[serde(default)]
     pub rejects: RejectsSettings,
     /// How the program logs.
@@ -103,29 +103,29 @@ pub struct Settings {
 /// Section `database`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct DatabaseSettings {
-    /// The URL, with its password where `login` is `password`.
+    /// The URL, including the password if `login` is `password`.
     pub url: Option<SecretString>,
-    /// With what to log in.
+    /// How to log in.
     #[serde(default)]
     pub login: LoginKind,
-    /// The secret with user and password, where `login` is `secret`.
+    /// The secret that holds user and password, if `login` is `secret`.
     pub secret_arn: Option<String>,
     /// How the connection is protected.
     pub tls: Option<TlsMode>,
-    /// The authorities to trust instead of the system's.
+    /// The certificate authorities to trust instead of the system's.
     pub root_certificates: Option<PathBuf>,
 }
 
-/// With what to log in to Postgres.
+/// How to log in to Postgres.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginKind {
-    /// What the URL says.
+    /// With the password in the URL.
     #[default]
     Password,
-    /// A token of RDS.
+    /// With a token of RDS.
     Iam,
-    /// A secret of AWS Secrets Manager.
+    /// With a secret of AWS Secrets Manager.
     Secret,
 }
 
@@ -134,11 +134,11 @@ pub enum LoginKind {
 pub struct LoadSettings {
     /// Records in one transaction.
     pub batch_size: i32,
-    /// Connections of one process.
+    /// Connections to Postgres of one process.
     pub connections: usize,
-    /// How long a claim holds without a sign of life, in seconds.
+    /// How long a claim lasts without being renewed, in seconds.
     pub lease_seconds: u64,
-    /// How far in the future the version of a row may lie, in seconds after the first claim of its file.
+    /// How far in the future the version of a row may lie, in seconds from the first claim of its file.
     #[serde(default = "most_future_seconds")]
     pub max_future_seconds: u64,
     /// More rejects than this fail the file.
@@ -146,19 +146,20 @@ pub struct LoadSettings {
     pub max_rejects: i64,
     /// A greater share of rejects than this fails the file.
     pub max_reject_rate: Option<f64>,
-    /// How long before its end a call begins no further batch, in seconds.
+    /// How long before the end of a call no further batch is begun, in seconds.
     pub deadline_margin_seconds: u64,
 }
 
-/// What holds also where somebody's own `default.toml` does not name it: a day, so that a clock in another zone may be wrong.
+/// The default if a `default.toml` from elsewhere does not set it: one day, so that a clock may be set to another time
+/// zone.
 fn most_future_seconds() -> u64 {
     86_400
 }
 
-/// Ten thousand years are as good as no bound, and a time that every part of the program can hold.
+/// Ten thousand years: as good as no bound, and every part of the program can represent that time.
 const LONGEST_FUTURE_SECONDS: u64 = 315_576_000_000;
 
-/// What holds also where somebody's own `default.toml` does not name it.
+/// The default if a `default.toml` from elsewhere does not set it.
 fn most_rejects() -> i64 {
     MOST_REJECTS
 }
@@ -170,7 +171,7 @@ pub struct StageSettings {
     pub memory_limit_mb: u32,
     /// Threads of one query.
     pub threads: u32,
-    /// The folder for everything temporary.
+    /// The folder for all temporary files.
     pub temp_folder: Option<PathBuf>,
 }
 
@@ -184,7 +185,7 @@ pub struct PathSetting {
 /// Section `migrations`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct MigrationSettings {
-    /// A folder of further migrations.
+    /// A folder of additional migrations.
     pub path: Option<PathBuf>,
     /// Whether the role of ingest logs in with tokens of RDS, and in no other way.
     #[serde(default)]
@@ -194,7 +195,7 @@ pub struct MigrationSettings {
 /// Section `source`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct SourceSettings {
-    /// The bucket that the nightly run compares with the ledger; by default every bucket of which the ledger knows.
+    /// The bucket that the nightly run compares with the ledger; by default every bucket that the ledger knows.
     pub bucket: Option<String>,
 }
 
@@ -208,23 +209,23 @@ pub struct EncryptionSettings {
 /// Section `events`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct EventsSettings {
-    /// The name or ARN of a bus of `EventBridge`; without it nothing is told.
+    /// The name or ARN of a bus of `EventBridge`; without it no events are sent.
     pub bus: Option<String>,
 }
 
 /// Section `queue`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct QueueSettings {
-    /// Its URL.
+    /// The URL of the queue.
     pub url: Option<String>,
 }
 
 /// Section `output`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct OutputSettings {
-    /// The bucket; by default that of each file.
+    /// The bucket; by default the bucket of each file.
     pub bucket: Option<String>,
-    /// Stands before each key.
+    /// The text before each key.
     #[serde(default)]
     pub prefix: String,
 }
@@ -232,7 +233,7 @@ pub struct OutputSettings {
 /// Section `rejects`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct RejectsSettings {
-    /// How many days after the end of their load the nightly run deletes them; never by default.
+    /// How many days after the end of a load the nightly run deletes its rejects; by default it never does.
     pub retention_days: Option<u32>,
 }
 
@@ -267,16 +268,16 @@ impl Settings {
     /// Reads all layers with these environment variables.
     ///
     /// # Errors
-    /// As [`Settings::read`].
+    /// The same as those of [`Settings::read`].
     pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let variables: BTreeMap<String, String> = variables.into_iter().collect();
         let environment = variables.get("SMALL_ETL_ENV").cloned().unwrap_or_else(|| "dev".into());
-        // One underscore instead of two would otherwise be ignored in silence.
+        // A name with one underscore instead of two would otherwise be ignored silently.
         let meant = |name: &&String| name.starts_with("SMALL_ETL_") && !name.starts_with("SMALL_ETL__");
         let others = ["SMALL_ETL_ENV", "SMALL_ETL_CACHE", "SMALL_ETL_CONFIG"];
         if let Some(name) = variables.keys().filter(meant).find(|name| !others.contains(&name.as_str())) {
             return Err(Error::configuration(format!(
-                "{name} is no setting; write SMALL_ETL__SECTION__KEY, with two underscores"
+                "{name} is not a setting; write SMALL_ETL__SECTION__KEY, with two underscores"
             )));
         }
         let known = ["dev", "prod", "test"];
@@ -300,7 +301,7 @@ impl Settings {
             .prefix_separator("__")
             .separator("__")
             .try_parsing(true)
-            // Templates and shells set a variable to nothing where others leave it out.
+            // Templates and shells set a variable to the empty string where others leave it unset.
             .ignore_empty(true)
             .source(Some(variables.into_iter().filter(|(name, _)| name.starts_with("SMALL_ETL__")).collect()));
         let config = builder.add_source(own).build().map_err(unreadable)?;
@@ -335,10 +336,12 @@ impl Settings {
     /// How to reach Postgres.
     ///
     /// # Errors
-    /// `Configuration` when no URL is set.
+    /// `Configuration` if no URL is set.
     pub fn database(&self) -> Result<DatabaseOptions> {
         let url = self.database.url.clone().ok_or_else(|| {
-            Error::configuration("no database is set; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+            Error::configuration(
+                "no database is configured; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+            )
         })?;
         let login = match (self.database.login, &self.database.secret_arn) {
             (LoginKind::Password, _) => Login::Password,
@@ -360,7 +363,7 @@ impl Settings {
         })
     }
 
-    /// What a first claim freezes.
+    /// The terms that the first claim of a file fixes.
     #[must_use]
     pub fn claim_terms(&self) -> ClaimTerms {
         ClaimTerms {
@@ -386,10 +389,10 @@ impl Settings {
         }
     }
 
-    /// The datasets that are compiled in, and those of `datasets.path`.
+    /// The compiled datasets and those in `datasets.path`.
     ///
     /// # Errors
-    /// `Configuration` with file and line of a wrong definition.
+    /// `Configuration`, with file and line of the definition that is wrong.
     pub fn datasets(&self) -> Result<Datasets> {
         let mut files: BTreeMap<String, String> = DATASET_FILES
             .files()
@@ -415,7 +418,7 @@ impl Settings {
     }
 }
 
-/// The text of one file of settings: that in the folder, or the one compiled in.
+/// Returns the text of one settings file: from the folder if it is there, otherwise the compiled one.
 fn layer(folder: &Path, name: &str) -> Result<String> {
     let path = folder.join(name);
     match std::fs::read_to_string(&path) {
@@ -437,7 +440,7 @@ fn refuse_unknown_keys(config: &Config) -> Result<()> {
         let Value::Object(keys) = keys else {
             return Err(Error::configuration(format!("settings: {}", unknown("key", section, KEYS))));
         };
-        // Its keys are datasets; the parts know theirs.
+        // The keys of this section are datasets, and the parts check their own.
         if section == "pipeline" {
             continue;
         }

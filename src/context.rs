@@ -1,4 +1,4 @@
-//! From settings to what outlives one call. A program makes it once.
+//! Builds, from the settings, what outlives one call. A program does this once.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -17,7 +17,7 @@ use crate::services::rejects_file::Output;
 
 const ROWS_OF_A_TABLE_AT_ONCE: usize = 500_000;
 
-/// Everything of a pipeline but its database.
+/// Builds everything that a pipeline needs except its database.
 ///
 /// # Errors
 /// `Configuration` for a wrong definition or an unknown part.
@@ -25,10 +25,10 @@ pub fn context(settings: &Settings, parts: &Parts) -> Result<Context> {
     context_on(settings, parts, Arc::default())
 }
 
-/// The same with objects of a store that the caller knows.
+/// Does the same with an object store of the caller's.
 ///
 /// # Errors
-/// Those of [`context`].
+/// The same as those of [`context`].
 pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -> Result<Context> {
     let datasets = settings.datasets()?;
     for (first, other, key) in datasets.overlaps() {
@@ -88,14 +88,14 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
     })
 }
 
-/// Starts logging to standard error; `RUST_LOG` sets what is logged, `quiet` what is when it is unset. Nothing is ever
+/// Starts logging to standard error. `RUST_LOG` sets what is logged, and `quiet` does if it is unset. Nothing is ever
 /// logged in more detail than `info`.
 pub fn start_logging(format: LogFormat, quiet: &str) {
     use tracing_subscriber::filter::{EnvFilter, LevelFilter};
     use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
     use tracing_subscriber::util::SubscriberInitExt as _;
     let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    // In more detail other crates tell the parameters of statements and the bodies of requests, and so cells.
+    // In more detail, other crates log the parameters of statements and the bodies of requests, and those hold cells.
     let registry = tracing_subscriber::registry().with(LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)

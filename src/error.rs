@@ -8,7 +8,7 @@ use std::fmt;
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, and so what happens next.
+/// What went wrong, which decides what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// S3 or Postgres is unreachable, throttles, or asks to try again. The step is repeated.
@@ -17,24 +17,24 @@ pub enum ErrorKind {
     Conflict,
     /// The time of this call is over before the file is, and there is no queue to hand the rest to.
     OutOfTime,
-    /// The file as a whole cannot be loaded. The load ends `failed` with this reason; nobody retries.
+    /// The file as a whole cannot be loaded. The load ends `failed` with this reason, and nothing retries it.
     File(Reason),
-    /// Another worker holds the lease now. This one must stop without writing.
+    /// Another worker now holds the lease. This one must stop without writing.
     LeaseLost,
-    /// Settings, a dataset definition, arguments or an event are wrong. A person must mend them.
+    /// Settings, a dataset definition, arguments or an event are wrong. A person must correct them.
     Configuration,
     /// The schema, disk, memory or this program failed.
     System,
 }
 
 impl ErrorKind {
-    /// Whether the same step may succeed when it is repeated.
+    /// Whether the same step may succeed if it is repeated.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Connection | Self::Conflict)
     }
 
-    /// The name that a program sees, for example as the Lambda error type.
+    /// The name that programs see, for example as the error type of Lambda.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -53,37 +53,37 @@ impl ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The object has no bytes.
+    /// The object is empty.
     Empty,
     /// The header lacks a column of the dataset.
     MissingColumn,
     /// The header names a column twice.
     DuplicateColumn,
-    /// The bytes are no CSV: an open quote, a broken archive, a header that is not UTF-8.
+    /// The bytes are not valid CSV: an open quote, a broken archive, a header that is not UTF-8.
     Malformed,
-    /// There is no such object.
+    /// The object does not exist.
     NotFound,
-    /// The object may not be read.
+    /// Reading the object is not allowed.
     Forbidden,
     /// More rows are bad than the thresholds allow.
     TooManyRejects,
     /// The object was replaced before it was read.
     Superseded,
-    /// The file is larger than the disk of the temporary folder.
+    /// The file does not fit on the disk of the temporary folder.
     TooLarge,
     /// Three workers in a row ended without committing anything.
     NoProgress,
-    /// The file is not what its manifest says.
+    /// The file differs from what its manifest says.
     ManifestMismatch,
     /// The manifest cannot be understood.
     ManifestMalformed,
     /// The dataset requires a manifest, and none came in time.
     ManifestMissing,
-    /// A row breaks a constraint of the table: a check, a unique index, a foreign key, a column that takes no null.
+    /// A row breaks a constraint of the table: a check, a unique index, a foreign key, or not null.
     ConstraintViolated,
-    /// The table, or the database, cannot take a value.
+    /// The table or the database cannot hold a value.
     ValueRefused,
-    /// A trigger of the table refuses a row, or drops it.
+    /// A trigger of the table refuses or drops a row.
     TriggerRefused,
 }
 
@@ -114,8 +114,8 @@ impl Reason {
 
 /// An error with its kind, the step that failed, and its cause.
 ///
-/// `Display` says the step alone; the cause is in [`StdError::source`]. [`Error::chain`] joins them, and so does `Debug`,
-/// which is what a program shows that ends with an error.
+/// `Display` shows the step alone; the cause is in [`StdError::source`]. [`Error::chain`] joins them. So does `Debug`,
+/// which a program shows when it ends with an error.
 pub struct Error {
     kind: ErrorKind,
     step: String,
@@ -124,12 +124,12 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with no cause beneath it. `step` says what was wrong, where, and what to do.
+    /// Creates an error without a cause. `step` says what was wrong, where, and what to do.
     pub fn new(kind: ErrorKind, step: impl Into<String>) -> Self {
         Self { kind, step: step.into(), cells: None, source: None }
     }
 
-    /// An error that `source` caused while `step` was being done.
+    /// Creates an error that `source` caused while `step` was being done.
     pub fn with_source(
         kind: ErrorKind,
         step: impl Into<String>,
@@ -138,28 +138,28 @@ impl Error {
         Self { kind, step: step.into(), cells: None, source: Some(source.into()) }
     }
 
-    /// The file as a whole is unusable.
+    /// Creates an error that makes the whole file unusable.
     pub fn file(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::File(reason), message)
     }
 
-    /// Something that a person configured is wrong.
+    /// Creates an error about something that a person configured.
     pub fn configuration(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Configuration, message)
     }
 
-    /// This program or its machine failed.
+    /// Creates an error of this program or its machine.
     pub fn system(step: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::with_source(ErrorKind::System, step, source)
     }
 
-    /// Adds what only the one may know who asks `validate` about a file: cells of it, or names that may be cells.
+    /// Adds text for the eyes of the person who validates the file alone: its cells, or names that may be cells.
     #[must_use]
     pub fn with_cells(self, cells: impl Into<String>) -> Self {
         Self { cells: Some(cells.into()), ..self }
     }
 
-    /// What [`Error::with_cells`] added. It is in no other text of the error.
+    /// What [`Error::with_cells`] added. No other text of the error contains it.
     #[must_use]
     pub fn cells(&self) -> Option<&str> {
         self.cells.as_deref()
@@ -177,7 +177,7 @@ impl Error {
         self.kind.is_retryable()
     }
 
-    /// The step and every cause beneath it, on one line.
+    /// The step and all its causes, on one line.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.step.clone();

@@ -1,13 +1,13 @@
-//! Small ETL: a file in S3 becomes rows in Postgres. Every row is checked, none is lost, none comes twice, each bad one
-//! is explained.
+//! Small ETL turns a file in S3 into rows in Postgres. Every row is checked, none is lost, none comes twice, and each
+//! bad one is explained.
 //!
-//! Layers, from the outside in; each imports only from those to its right:
+//! The layers, from the outside in; each imports only from those to its right:
 //!
 //! ```text
 //! bin -> lambda | cli -> (config, context) -> pipeline -> services -> data_access -> domain
 //! ```
 //!
-//! `error` is a leaf that all may use. What must always hold:
+//! `error` is a leaf that every layer may use. What must always hold:
 //!
 //! - nothing is written before the whole file is validated;
 //! - rows, rejects and checkpoint of a batch commit in one transaction, or not at all;
@@ -15,9 +15,9 @@
 //! - every record read has exactly one outcome, and a constraint of the ledger proves the sum;
 //! - no cell's value and no secret is logged.
 //!
-//! What is absent: `unsafe`, mocks, and vendor names outside of `data_access`.
+//! What is absent: `unsafe`, mocks, and vendor names outside `data_access`.
 
-//! Who adds parts of their own ([`services::Parts`]) writes them against `services`; see docs/own-parts.md.
+//! Parts of your own ([`services::Parts`]) are written against `services`; see docs/own-parts.md.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

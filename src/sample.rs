@@ -1,4 +1,4 @@
-//! Sample files for demos, tests and benchmarks: the same seed makes the same bytes.
+//! Sample files for demos, tests and benchmarks. The same seed makes the same bytes.
 
 use std::io::{self, Write};
 
@@ -6,16 +6,16 @@ use chrono::{DateTime, Duration, NaiveDateTime};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What to make.
+/// What to generate.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleOptions {
-    /// Records.
+    /// The number of records.
     pub rows: u64,
-    /// Accounts that trades may belong to.
+    /// The number of accounts that trades may belong to.
     pub accounts: u64,
-    /// Where the random numbers start.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// Every so-manieth record is broken, each in another way; 0 for none.
+    /// Break every Nth record, each in another way; 0 breaks none.
     pub broken_every: u64,
 }
 
@@ -27,7 +27,7 @@ const PREFIXES: [&str; 6] = ["600", "601", "603", "000", "002", "300"];
 /// Writes assets, one row for each of the first `rows` accounts.
 ///
 /// # Errors
-/// What `out` answers.
+/// The errors of `out`.
 pub fn assets(out: &mut dyn Write, options: SampleOptions) -> io::Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
     writeln!(out, "id,account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at")?;
@@ -62,7 +62,7 @@ pub fn assets(out: &mut dyn Write, options: SampleOptions) -> io::Result<()> {
 /// Writes trades of the first `accounts` accounts.
 ///
 /// # Errors
-/// What `out` answers.
+/// The errors of `out`.
 pub fn trades(out: &mut dyn Write, options: SampleOptions) -> io::Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(options.seed);
     writeln!(
@@ -112,12 +112,12 @@ fn write_record(out: &mut dyn Write, cells: &[String]) -> io::Result<()> {
     writeln!(out, "{}", cells.join(","))
 }
 
-/// The how-manieth broken record this is, if it is one.
+/// Returns how many records were broken before this one, or `None` if this one is not to be broken.
 fn broken(index: u64, every: u64) -> Option<u64> {
     (every > 0 && index % every == every - 1).then(|| index / every)
 }
 
-/// 60% securities, 20% credit, 20% futures, and the same account always of the same type.
+/// 60% securities, 20% credit, 20% futures. The same account always has the same type.
 fn account_type(account: u64) -> u8 {
     match account.wrapping_mul(2_654_435_761) % 10 {
         0..6 => 2,

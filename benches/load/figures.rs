@@ -1,4 +1,4 @@
-//! What was measured, and how it is told.
+//! What was measured, and how it is shown.
 
 use std::fmt;
 
@@ -22,12 +22,12 @@ impl Figures {
         self.0[self.0.len() - 1]
     }
 
-    /// The same without decimals.
+    /// Returns the figures without decimals.
     pub fn rounded(&self) -> Self {
         self.0.iter().map(|figure| figure.round()).collect()
     }
 
-    /// Each figure by the same one of `other`, run by run.
+    /// Divides each figure by that of `other`, run by run.
     pub fn ratios(pairs: &[(f64, f64)]) -> Self {
         pairs.iter().map(|(own, other)| own / other).collect()
     }
@@ -42,7 +42,7 @@ impl FromIterator<f64> for Figures {
 }
 
 impl fmt::Display for Figures {
-    /// The median, and from where to where.
+    /// Prints the median and the range.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = f.precision().unwrap_or(2);
         let (median, lowest, highest) = (self.median(), self.0[0], self.max());
@@ -53,7 +53,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// One line of the table: the work, what was measured, what it is held against, and whether it holds.
+/// One line of the table: the work, what was measured, what it is compared with, and whether the bound holds.
 #[derive(Deserialize, Serialize)]
 pub struct Line {
     pub work: String,
@@ -61,25 +61,25 @@ pub struct Line {
     pub other: String,
     pub figure: String,
     pub bound: String,
-    /// None where nothing was promised.
+    /// `None` if nothing was promised.
     pub holds: Option<bool>,
 }
 
 impl Line {
-    /// A line that holds where the median of `figure` is not more than `bound`; it is printed at once.
+    /// A line that holds if the median of `figure` is at most `bound`. It is printed at once.
     pub fn at_most(work: &str, own: String, other: String, (figure, unit): (&Figures, &str), bound: f64) -> Self {
         let holds = figure.median() <= bound;
         Self::new(work, own, other, format!("{figure}{unit}"), format!("<= {bound}{unit}"), Some(holds))
     }
 
-    /// The same for not less.
+    /// A line that holds if the median of `figure` is at least `bound`. It is printed at once.
     pub fn at_least(work: &str, own: String, other: String, (figure, unit): (&Figures, &str), bound: f64) -> Self {
         let holds = figure.median() >= bound;
         Self::new(work, own, other, format!("{figure}{unit}"), format!(">= {bound}{unit}"), Some(holds))
     }
 
-    /// A line that says what is so, without a bound.
-    pub fn told(work: &str, own: String, other: String, (figure, unit): (&Figures, &str)) -> Self {
+    /// A line that reports a figure without a bound.
+    pub fn reported(work: &str, own: String, other: String, (figure, unit): (&Figures, &str)) -> Self {
         Self::new(work, own, other, format!("{figure}{unit}"), "-".into(), None)
     }
 

@@ -1,9 +1,10 @@
-//! `make bench`: what the project promises to be fast at, each beside its peer, in turn in one session, so that a machine
-//! that slows down slows both. It writes `BENCHMARKS.md` and its plot.
+//! `make bench`: measures what the project promises to be fast at. Each figure is measured in turn with its peer, in
+//! one session, so that a machine that slows down slows both. It writes `BENCHMARKS.md` and its plot.
 //!
-//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `peers`, `memory`; of the others it keeps what was
-//! measured before (`benches/results.json`). `RUNS` says how often (5), `ROWS`, `PEER_ROWS` and `LARGE_ROWS` how much, `INGEST` names
-//! another build of the function: where one of them is set, nothing is kept and nothing written.
+//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `peers`, `memory`; for the others, earlier
+//! results are kept (`benches/results.json`). `RUNS` sets how often to measure (5), `ROWS`, `PEER_ROWS` and
+//! `LARGE_ROWS` set the sizes, and `INGEST` names another build of the function. If one of these is set, nothing is
+//! kept and nothing is written.
 
 #![allow(
     clippy::print_stdout,
@@ -28,7 +29,7 @@ mod world;
 use results::Results;
 use world::World;
 
-/// How much of everything.
+/// How much of everything to measure.
 pub struct Sizes {
     pub runs: usize,
     pub rows: u64,

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 
 use crate::results::{Point, Results};
 
-/// In the order in which they are measured and told.
+/// The sections, in the order in which they are measured and shown.
 pub const SECTIONS: [&str; 7] = ["init", "small", "load", "rejects", "validate", "peers", "memory"];
 const PLOT: &str = "docs/benchmark.svg";
 const TOOLS: [(&str, RGBColor); 6] = [
@@ -20,7 +20,7 @@ const TOOLS: [(&str, RGBColor); 6] = [
     ("dlt", RGBColor(150, 0, 120)),
 ];
 
-/// Writes both into the checkout.
+/// Writes the document and the plot into the checkout.
 pub fn write(results: &Results) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut text = String::from(

@@ -1,4 +1,4 @@
-//! What was measured, kept in the checkout by section, so that sections may be measured one at a time.
+//! The results, kept in the checkout by section, so that sections can be measured one at a time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::{Figures, Line};
 
-/// What was measured in one run of a section.
+/// The results of one run of a section.
 #[derive(Deserialize, Serialize)]
 pub struct Section {
     pub commit: String,
     pub date: String,
-    /// Processor, memory, kernel, compiler, server, and the peers where they were measured.
+    /// Processor, memory, kernel, compiler, server, and the peers if they were measured.
     pub machine: String,
     pub lines: Vec<Line>,
     pub points: Vec<Point>,
 }
 
-/// How long a tool took for so many rows.
+/// How long a tool took for this many rows.
 #[derive(Deserialize, Serialize)]
 pub struct Point {
     pub tool: String,
@@ -33,13 +33,13 @@ pub struct Point {
 pub struct Results(pub BTreeMap<String, Section>);
 
 impl Results {
-    /// Those that are in the checkout.
+    /// Reads the results that are in the checkout.
     pub fn load() -> Self {
         let text = std::fs::read_to_string(path()).unwrap_or_default();
         if text.is_empty() { Self::default() } else { serde_json::from_str(&text).expect("read earlier results") }
     }
 
-    /// Puts a section in the place of its earlier run.
+    /// Replaces the results of an earlier run of a section.
     pub fn keep(&mut self, name: &str, beside: &str, lines: Vec<Line>, points: Vec<Point>) {
         let commit = output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]);
         let (date, machine) = (Utc::now().format("%Y-%m-%d").to_string(), machine(beside));

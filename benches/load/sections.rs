@@ -1,4 +1,4 @@
-//! The parts of the benchmark: what the project promises to be fast at, and beside what.
+//! The sections of the benchmark: what the project promises to be fast at, and what it is compared with.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ fn columns(pairs: &[(f64, f64)]) -> (Figures, Figures) {
 }
 
 /// How much longer the first call of a sandbox takes than the second, with an event that needs neither S3 nor Postgres.
-/// The emulator starts the function with the first call; what it calls `Init Duration` does not hold that.
+/// The emulator starts the function with the first call, and its `Init Duration` does not include that.
 pub fn init(world: &World) -> Line {
     let event = json!({"Event": "s3:TestEvent"});
     let figures: Figures = (0..10)
@@ -38,7 +38,7 @@ pub fn init(world: &World) -> Line {
     Line::at_most("init under the emulator, 10 sandboxes", own, "-".into(), (&figures, " ms"), 150.0)
 }
 
-/// Files of four rows one after the other, and many small files at once.
+/// Files of four rows, one after another, and many small files at once.
 pub async fn small_files(world: &World) -> Vec<Line> {
     world.empty().await;
     let four = world.trades(4, 0);
@@ -103,7 +103,7 @@ pub async fn small_files(world: &World) -> Vec<Line> {
     vec![warm, many, open]
 }
 
-/// A large file that is new, that was loaded before, and of which a part has changed, against `psql`.
+/// A large file that is new, one that was loaded before, and one that has partly changed, compared with `psql`.
 pub async fn load(world: &World, sizes: &Sizes, points: &mut Vec<Point>) -> Vec<Line> {
     let file = world.trades(sizes.rows, 0);
     let changed = world.changed(&file);
@@ -152,7 +152,7 @@ pub async fn load(world: &World, sizes: &Sizes, points: &mut Vec<Point>) -> Vec<
     ]
 }
 
-/// A file of which one row in a hundred is bad, against one without.
+/// A file with one bad row in a hundred, compared with one without bad rows.
 pub async fn rejects(world: &World, sizes: &Sizes) -> Line {
     world.put("incoming/trades/good.csv", &world.trades(sizes.rows, 0)).await;
     world.put("incoming/trades/bad.csv", &world.trades(sizes.rows, 100)).await;
@@ -172,7 +172,7 @@ pub async fn rejects(world: &World, sizes: &Sizes) -> Line {
     Line::at_most(&work, format!("{bad} s"), format!("none bad {good} s"), (&Figures::ratios(&pairs), " x"), 1.15)
 }
 
-/// The command line on a file of this machine, without any database.
+/// The command line on a file on this machine, without any database.
 pub fn validate(world: &World, sizes: &Sizes) -> Line {
     let file = world.trades(sizes.rows, 0);
     let mut figures = Figures::default();
@@ -189,7 +189,7 @@ pub fn validate(world: &World, sizes: &Sizes) -> Line {
     Line::at_least(&work, own, "-".into(), (&rounded, " rows/s"), 400_000.0)
 }
 
-/// What people use today, each with its own way to upsert.
+/// The tools that people use today, each with its own kind of upsert.
 pub async fn peers(world: &World, sizes: &Sizes, points: &mut Vec<Point>) -> Vec<Line> {
     let folder = installed();
     let mut lines = Vec::new();
@@ -241,7 +241,7 @@ pub async fn peers(world: &World, sizes: &Sizes, points: &mut Vec<Point>) -> Vec
                     Line::at_least(&work, format!("{} s", all(&own)), beside.clone(), (&ratios, " x as fast"), 3.0);
                 let ratios = faster(figures, &copy);
                 let work = format!("`copy` of the same against {peer}");
-                let bare = Line::told(&work, format!("copy {} s", all(&copy)), beside, (&ratios, " x as fast"));
+                let bare = Line::reported(&work, format!("copy {} s", all(&copy)), beside, (&ratios, " x as fast"));
                 lines.extend([line, bare]);
             }
             points.push(point(peer, rows, all(figures)));
@@ -259,7 +259,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(name)
 }
 
-/// Where the peers are; what is missing is installed.
+/// Returns the folder of the peers, after installing those that are missing.
 fn installed() -> PathBuf {
     let cache = std::env::var_os("SMALL_ETL_CACHE").expect("SMALL_ETL_CACHE is set by make");
     let folder = PathBuf::from(cache).join("peers");
@@ -268,13 +268,13 @@ fn installed() -> PathBuf {
     folder
 }
 
-/// Name and version of each peer.
+/// Returns name and version of each peer.
 pub fn versions() -> String {
     let output = Command::new(script("versions")).arg(installed()).output().expect("ask the peers for their versions");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// How much memory a large file takes, and whether it takes longer for each row than a smaller one, as it does for `copy`.
+/// How much memory a large file takes, and whether a row takes longer than in a smaller file, as it does with `copy`.
 pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
     let gigabyte = sizes.large_rows / 3;
     let (mut peaks, mut bare) = (Vec::new(), Vec::new());
@@ -306,7 +306,7 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
             512.0,
         )
     };
-    // Time for a row of the large file, of the small one, and the ratio.
+    // The time for a row in the large file and in the small one, and the ratio.
     let growth = |small: f64, large: f64| {
         let (small, large) = (small * 1e6 / sizes.rows as f64, large * 1e6 / sizes.large_rows as f64);
         (format!("{large:.2} us"), format!("{} rows {small:.2} us", sizes.rows), one(large / small))
@@ -315,11 +315,11 @@ pub async fn memory(world: &World, sizes: &Sizes) -> Vec<Line> {
     let (own, other, ratio) = growth(peaks[0].1, peaks[2].1);
     let ours = Line::at_most(&work, own, other, (&ratio, " x"), 1.3);
     let (own, other, ratio) = growth(bare[0], bare[2]);
-    let of_copy = Line::told("the same of `copy`", own, other, (&ratio, " x"));
+    let of_copy = Line::reported("the same of `copy`", own, other, (&ratio, " x"));
     peaks.into_iter().map(line).chain([ours, of_copy]).collect()
 }
 
-/// The last figure of a metric that a function printed.
+/// Returns the last value of a metric that a function printed.
 fn metric(log: &Path, name: &str) -> f64 {
     let text = std::fs::read_to_string(log).expect("read the log");
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

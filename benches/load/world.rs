@@ -1,4 +1,4 @@
-//! The servers, the function, and the files that are measured with.
+//! The servers, the function and the files for the measurements.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
@@ -31,7 +31,7 @@ pub struct World {
 }
 
 impl World {
-    /// Servers, schema and accounts.
+    /// Starts the servers and creates schema and accounts.
     pub async fn start() -> Self {
         let scratch = Scratch::new("bench");
         let postgres = Postgres::start(&["max_wal_size=4GB"], |_| {});
@@ -53,17 +53,17 @@ impl World {
         world
     }
 
-    /// Another sandbox of the function.
+    /// Starts another sandbox of the function.
     pub fn another(&self) -> Emulator {
         self.logged(Stdio::null())
     }
 
-    /// The same; what it prints goes to `log`.
+    /// Starts another sandbox that prints to `log`.
     pub fn logged(&self, log: Stdio) -> Emulator {
         function(&self.s3, &self.url, log)
     }
 
-    /// A file of so many trades, of which each so-manieth is broken.
+    /// Returns a file with this many trades, of which every Nth is broken.
     pub fn trades(&self, rows: u64, broken_every: u64) -> PathBuf {
         let path = self.scratch.path().join(format!("trades-{rows}-{broken_every}.csv"));
         if !path.exists() {
@@ -75,7 +75,7 @@ impl World {
         path
     }
 
-    /// The same file, in which every 20th row has a newer state.
+    /// Returns a copy of the file in which every 20th row is newer.
     pub fn changed(&self, file: &Path) -> PathBuf {
         let path = self.scratch.path().join("changed.csv");
         let mut out = BufWriter::new(File::create(&path).expect("create a file"));
@@ -96,19 +96,19 @@ impl World {
         self.s3.client().put_object().bucket(BUCKET).key(key).body(body).send().await.expect("put the file");
     }
 
-    /// Loads an object through the function; returns its report.
+    /// Loads an object with the function. Returns its report.
     pub fn ingest(&self, key: &str, again: bool) -> Value {
         invoke(&self.ingest, key, again)
     }
 
-    /// Leaves the tables as they are after a vacuum, so that each run begins alike.
+    /// Vacuums the tables, so that each run begins in the same state.
     pub async fn settle(&self) {
         for statement in ["vacuum analyze", "checkpoint"] {
             self.admin.batch_execute(statement).await.expect("settle the tables");
         }
     }
 
-    /// No trades and no ledger of them.
+    /// Deletes all trades and the ledger of their loads.
     pub async fn empty(&self) {
         for statement in ["truncate trade restart identity", "delete from etl.load where dataset = 'trade'"] {
             self.admin.batch_execute(statement).await.expect("empty the tables");
@@ -116,7 +116,7 @@ impl World {
         self.settle().await;
     }
 
-    /// The version of Postgres.
+    /// Returns the version of Postgres.
     pub async fn server(&self) -> String {
         self.admin.query_one("show server_version", &[]).await.expect("ask the server").get(0)
     }
@@ -125,14 +125,14 @@ impl World {
         self.admin.query_one(query, &[]).await.expect("ask the database").get(0)
     }
 
-    /// How long `psql` takes to copy and upsert a file.
+    /// Measures how long `psql` takes to copy and upsert a file.
     pub fn psql(&self, file: &Path) -> f64 {
         let script = self.scratch.path().join("upsert.sql");
         std::fs::write(&script, psql_script(&file.display().to_string())).expect("write the script");
         seconds(Command::new("psql").args(["-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(&script).arg(&self.url))
     }
 
-    /// How long two `psql` take that copy half of a file each straight into the table.
+    /// Measures how long two `psql` take that each copy half of a file directly into the table.
     pub fn copy(&self, file: &Path) -> f64 {
         let lines: Vec<String> =
             BufReader::new(File::open(file).expect("open the file")).lines().map_while(Result::ok).collect();
@@ -162,14 +162,14 @@ fn function(s3: &S3Server, url: &str, log: Stdio) -> Emulator {
     Emulator::start(Path::new(&program), &variables, log)
 }
 
-/// Loads an object through a sandbox; returns its report.
+/// Loads an object with a sandbox. Returns its report.
 pub fn invoke(sandbox: &Emulator, key: &str, again: bool) -> Value {
     let answer = sandbox.invoke(&json!({"bucket": BUCKET, "key": key, "again": again}));
     assert_eq!(answer["loads"][0]["status"], "loaded", "{answer}");
     answer["loads"][0].clone()
 }
 
-/// How long a command takes that has to succeed.
+/// Measures how long a command takes. It must succeed.
 pub fn seconds(command: &mut Command) -> f64 {
     let started = Instant::now();
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -178,14 +178,14 @@ pub fn seconds(command: &mut Command) -> f64 {
     elapsed
 }
 
-/// How long something takes, in seconds.
+/// Measures how long something takes, in seconds.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let started = Instant::now();
     let outcome = work();
     (started.elapsed().as_secs_f64(), outcome)
 }
 
-/// What people do without us: copy to a temporary table, upsert, all in one transaction.
+/// What people do without Small ETL: copy to a temporary table and upsert, all in one transaction.
 fn psql_script(file: &str) -> String {
     let settings: Vec<String> = COLUMNS
         .split(", ")

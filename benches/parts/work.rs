@@ -1,4 +1,4 @@
-//! The parts of a load that only compute, on a fixed file, for the micro-benchmarks and for counting their instructions.
+//! The computing parts of a load, on a fixed file, for the micro-benchmarks and for counting their instructions.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
@@ -17,7 +17,7 @@ use small_etl::services::{self, Pipeline};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// What every part needs.
+/// Everything that the parts need.
 pub struct Parts {
     context: Context,
     dataset: Dataset,
@@ -27,7 +27,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// A file of so many trades.
+    /// Creates a file with this many trades.
     pub fn new(rows: u64) -> Self {
         let folder = tempfile::tempdir().expect("make a folder");
         let file = folder.path().join("trades.csv");
@@ -60,7 +60,7 @@ impl Parts {
         fields
     }
 
-    /// Splits it, reads its cells, and appends them to a staging database.
+    /// Splits the file, reads its cells, and appends them to a staging database.
     pub fn stage(&self) -> Arc<Stage> {
         let stage = Arc::new(self.context.stages.open(Arc::default()).expect("open a stage"));
         self.runtime.block_on(async {
@@ -77,7 +77,7 @@ impl Parts {
         validated.expect("the rules run").accepted
     }
 
-    /// Reads the rows of a stage back.
+    /// Reads back the rows of a stage.
     pub fn read(&self, stage: &Stage) -> Vec<RecordBatch> {
         let columns: Vec<String> = self.dataset.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
         let query = format!("select _record, _line, {} from staged where _ok", columns.join(", "));

@@ -30,11 +30,7 @@ pub(crate) fn make(settings: &PartSettings<'_>) -> Result<Arc<dyn Validator>> {
 #[async_trait]
 impl Validator for DeskLimits {
     fn rules(&self, _: &Dataset) -> Vec<RowRule> {
-        vec![RowRule::found(
-            RULE,
-            "traded_volume",
-            "the desk may not trade so much of it at once; ask for a higher limit",
-        )]
+        vec![RowRule::found(RULE, "traded_volume", "the desk may not trade this much at once; ask for a higher limit")]
     }
 
     async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()> {

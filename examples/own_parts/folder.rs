@@ -1,4 +1,5 @@
-//! A loader that leaves the accepted rows of each load in a folder, as CSV. A load that comes twice replaces its own file.
+//! A loader that writes the accepted rows of each load to a folder, as CSV. A load that comes twice replaces its own
+//! file.
 
 use std::path::PathBuf;
 use std::sync::Arc;

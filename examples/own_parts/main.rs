@@ -1,5 +1,5 @@
-//! Small ETL with three parts of one's own: an extractor, a validator and a loader, each in a file beside this one. The same program
-//! is the command line and, where Lambda starts it, the function `ingest`. See docs/own-parts.md.
+//! Small ETL with three parts of your own: an extractor, a validator and a loader, each in a file beside this one. The
+//! same program is the command line and, if Lambda starts it, the function `ingest`. See docs/own-parts.md.
 
 mod desk_limits;
 mod folder;

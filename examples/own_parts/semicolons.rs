@@ -1,5 +1,5 @@
-//! An extractor for files whose cells are separated by semicolons: it says how their bytes become CSV, and leaves the rest to the
-//! extractor of files.
+//! An extractor for files whose cells are separated by semicolons. It converts their bytes to CSV and leaves the rest
+//! to the extractor of files.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(crate) fn make(settings: &PartSettings<'_>) -> Result<Arc<dyn Extractor>> {
     Ok(Arc::new(FileExtractor::converting(settings.store(), |file, _| Ok(Box::new(Commas::new(file))))))
 }
 
-/// Reads records with semicolons, is read as records with commas.
+/// Reads records with semicolons and returns them with commas.
 struct Commas<'a> {
     records: csv::Reader<Box<dyn Read + Send + 'a>>,
     record: csv::ByteRecord,

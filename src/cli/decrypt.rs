@@ -18,7 +18,7 @@ Examples:
   small-etl decrypt client 10000000001
   small-etl decrypt client > clients.csv
 
-That it was done is noted in etl.audit, with login and time; who may not write there reads nothing.")]
+Each use is recorded in etl.audit, with login and time; without the right to write there, nothing is decrypted.")]
 pub(super) struct DecryptArguments {
     /// The dataset
     dataset: String,
@@ -31,7 +31,7 @@ pub(super) async fn run(settings: &Settings, arguments: DecryptArguments) -> Res
     let dataset = datasets.get(&arguments.dataset).map_err(Error::configuration)?;
     let columns: Vec<&str> = dataset.encrypted().map(|column| column.name.as_str()).collect();
     if columns.is_empty() {
-        return Err(Error::configuration(format!("dataset {} encrypts no column", dataset.name)));
+        return Err(Error::configuration(format!("dataset {} has no encrypted column", dataset.name)));
     }
     let database = Database::new(&settings.database()?)?;
     let wanted = match &arguments.key[..] {

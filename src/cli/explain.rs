@@ -30,7 +30,7 @@ pub(super) struct ExplainArguments {
     json: bool,
 }
 
-/// What is known of one row.
+/// Everything that is known about one row.
 struct Explained {
     present: Option<PresentRow>,
     attempts: Vec<RowAttempt>,
@@ -38,13 +38,13 @@ struct Explained {
 }
 
 impl Explained {
-    /// The attempt that gave the row its present values: the last that wrote it.
+    /// The attempt that gave the row its present values: the last one that wrote it.
     fn writer(&self) -> Option<&RowAttempt> {
         self.present.as_ref()?;
         self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated"))
     }
 
-    /// Whether the row was written since by something that keeps no ledger.
+    /// Whether something that keeps no ledger has written the row since.
     fn changed_elsewhere(&self) -> bool {
         let written = self.writer().and_then(|writer| writer.transaction.as_ref());
         self.present.as_ref().is_some_and(|present| written != Some(&present.transaction))
@@ -83,14 +83,14 @@ fn for_programs(dataset: &str, key: &str, explained: &Explained) -> Result<Strin
 fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
     let mut text = match (&explained.present, explained.writer()) {
         (None, _) => format!("{dataset} {key}: no such row in the table\n"),
-        (Some(_), None) => format!("{dataset} {key}: in the table; no load that kept lines wrote it\n"),
+        (Some(_), None) => format!("{dataset} {key}: in the table, but the ledger does not know which load wrote it\n"),
         (Some(_), Some(writer)) => format!("{dataset} {key}: its present values come from\n  {}\n", attempt(writer)),
     };
     if explained.writer().is_some() && explained.changed_elsewhere() {
         text.push_str("  but another program has written the row since, or it was restored from a dump\n");
     }
     if !explained.attempts.is_empty() {
-        text.push_str("what files brought, in the order of the commits:\n");
+        text.push_str("what the files brought, in the order of the commits:\n");
     }
     for tried in &explained.attempts {
         let _ = writeln!(text, "  {}", attempt(tried));
@@ -121,13 +121,9 @@ fn attempt(attempt: &RowAttempt) -> String {
     } = attempt;
     let line = line.map_or(String::new(), |line| format!(" line {line}"));
     let outcome = match (outcome.as_str(), parked_at, released_by) {
-        ("parked", ..) => format!("waits since {} for the row that it refers to", moment(*at)),
+        ("parked", ..) => format!("waiting since {} for the row that it refers to", moment(*at)),
         (outcome, Some(since), Some(load)) => {
-            format!(
-                "{outcome} {}, after it had waited since {} and load {load} released it",
-                moment(*at),
-                moment(*since)
-            )
+            format!("{outcome} {}, after it had waited since {}; load {load} released it", moment(*at), moment(*since))
         }
         (outcome, ..) => format!("{outcome} {}", moment(*at)),
     };

@@ -62,7 +62,7 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: LoadArgum
                 worst = worst.max(tell(&error));
                 if error.is_retryable() {
                     // Nobody is left to tell when standard error is closed.
-                    let _ = writeln!(stderr(), "  what is committed stays; the same command goes on with the rest");
+                    let _ = writeln!(stderr(), "  what is committed stays; the same command continues with the rest");
                 }
             }
         }

@@ -22,7 +22,7 @@ Examples:
   small-etl reconcile
   small-etl reconcile s3://my-bucket/incoming/trades/ --json")]
 pub(super) struct ReconcileArguments {
-    /// Compare this bucket alone; with a prefix nothing but the files under it
+    /// Compare this bucket alone; with a prefix, only the files under it
     #[arg(value_name = "s3://BUCKET/PREFIX")]
     place: Option<String>,
     /// Print JSON
@@ -36,13 +36,13 @@ Examples:
   small-etl backfill s3://my-bucket/incoming/
   small-etl backfill s3://my-bucket/incoming/trades/2019/ --jobs 4 --tolerate 100")]
 pub(super) struct BackfillArguments {
-    /// Load what lies here and was not loaded yet
+    /// Load the files here that were not loaded yet
     #[arg(value_name = "s3://BUCKET/PREFIX")]
     place: String,
-    /// Files that are loaded at once
+    /// How many files to load at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     jobs: u8,
-    /// Stop when more files than this failed
+    /// Stop when more files than this have failed
     #[arg(long, default_value_t = 10, value_name = "FILES")]
     tolerate: u64,
     /// Print JSON
@@ -57,7 +57,8 @@ pub(super) async fn reconcile(settings: &Settings, parts: &Parts, arguments: Rec
     Ok(if done.is_clean() && failed(&reports) == 0 { DONE } else { NOT_DONE })
 }
 
-/// Reconciles and loads here what is found, so many files at once and until more have failed than are tolerated.
+/// Reconciles, and loads what is found in this process: `jobs` files at once, until more than the tolerated number have
+/// failed.
 async fn run(
     settings: &Settings,
     parts: &Parts,
@@ -71,10 +72,10 @@ async fn run(
     let reports = Mutex::new(Vec::<LoadReport>::new());
     let watch = |report: &LoadReport| {
         if shown {
-            // Nobody is left to tell when the terminal is gone.
+            // Nothing can be reported if the terminal is gone.
             let _ = print(&report::one_line(report));
         }
-        // A panic elsewhere leaves nothing half done in it.
+        // A panic elsewhere cannot leave the list half changed.
         reports.lock().unwrap_or_else(PoisonError::into_inner).push(report.clone());
     };
     let mut receiver = LoadHere::new(&context, &database, deadline.clone());
@@ -97,17 +98,17 @@ fn ended(done: &Reconciliation, reports: &[LoadReport]) -> String {
     let found = done.sent + done.not_sent;
     let others = reports.len() - loaded - failed(reports);
     format!(
-        "{compared} versions lie there, {found} of them were to be loaded: {loaded} loaded, {} failed, {others} otherwise, {left} left\n",
+        "{compared} versions found, {found} of them to load: {loaded} loaded, {} failed, {others} ended otherwise, {left} left\n",
         failed(reports)
     )
 }
 
-/// `s3://BUCKET`, or with a prefix behind it.
+/// Parses `s3://BUCKET` or `s3://BUCKET/PREFIX`.
 fn parse(place: &str) -> Result<Scope> {
     let (bucket, prefix) =
         place.strip_prefix("s3://").map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
     if bucket.is_empty() {
-        return Err(Error::configuration(format!("{place:?} is no place in S3: write s3://BUCKET/PREFIX")));
+        return Err(Error::configuration(format!("{place:?} is not a place in S3; write s3://BUCKET/PREFIX")));
     }
     let prefix = (!prefix.is_empty()).then(|| prefix.to_owned());
     Ok(Scope { bucket: Some(bucket.to_owned()), prefix })
@@ -119,7 +120,7 @@ fn for_people(done: &Reconciliation) -> String {
         "parked rows released: {}\n\
          rejects files written: {}\n\
          rejects deleted: {}, of which open: {}\n\
-         checked {} loads and {} rows of tables; {} do not agree\n",
+         checked {} loads and {} rows of tables; discrepancies: {}\n",
         done.released,
         tidied.rejects_files_written,
         tidied.rejects_deleted,
@@ -129,13 +130,13 @@ fn for_people(done: &Reconciliation) -> String {
         done.discrepancy_count,
     );
     for file in &done.missing_files {
-        let _ = writeln!(text, "dataset {}: a file was due {} and did not come", file.dataset, file.due);
+        let _ = writeln!(text, "dataset {}: a file was due {} and did not arrive", file.dataset, file.due);
     }
     for found in &done.discrepancies {
         let _ = writeln!(text, "{}: {}", found.check, found.message);
     }
     if !done.unfinished.is_empty() {
-        let _ = writeln!(text, "not finished, and the next run goes on there: {}", done.unfinished.join(", "));
+        let _ = writeln!(text, "not finished; the next run continues here: {}", done.unfinished.join(", "));
     }
     let undone = [
         ("rejects file not written", &tidied.rejects_files_missing),

@@ -24,13 +24,13 @@ Example:
 
 Nothing is written. The exit code is 3 when a version of a file is gone.")]
 pub(super) struct ReplayArguments {
-    /// The dataset whose files are read again
+    /// The dataset whose files are checked again
     #[arg(long, value_name = "NAME")]
     dataset: String,
-    /// The definition to try instead of today's
+    /// The definition to try instead of the current one
     #[arg(long, value_name = "NEW.toml")]
     definition: PathBuf,
-    /// Files whose loads began since then: a time back from now such as 12h or 30d, or a date (UTC)
+    /// Only files whose loads began since then: a time before now such as 12h or 30d, or a date (UTC)
     #[arg(long, value_name = "30d|YYYY-MM-DD", value_parser = since)]
     since: DateTime<Utc>,
     /// Print JSON
@@ -38,7 +38,7 @@ pub(super) struct ReplayArguments {
     json: bool,
 }
 
-/// The most examples of one rule.
+/// The most examples shown of one rule.
 const EXAMPLES: usize = 3;
 
 pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ReplayArguments) -> Result<u8> {

@@ -38,22 +38,22 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
         let _ = writeln!(text, "  {error}");
     }
     if report.status == LoadStatus::Duplicate {
-        text.push_str("  this version was finished before; nothing was written. --again loads it once more\n");
+        text.push_str("  this version was already finished; nothing was written. --again loads it once more\n");
     }
     if let Some(lease) = report.retry_after {
         let seconds = lease.as_secs_f64().ceil();
         let _ = writeln!(
             text,
-            "  another worker has it. If that one was killed, the same command goes on with the rest in {seconds} seconds"
+            "  another worker has it. If that one was killed, the same command continues with the rest in {seconds} seconds"
         );
     }
     if report.status == LoadStatus::Interrupted {
-        text.push_str("  what is committed stays; the same command goes on with the rest\n");
+        text.push_str("  what is committed stays; the same command continues with the rest\n");
     }
     if let Some(counts) = &report.counts {
         text.push_str(&counts_table(counts));
         let _ = write!(text, "{DULL}{} ms", report.elapsed_ms);
-        // Whoever goes on with a load has not written all of it.
+        // The speed of a load that continued another would be wrong: it has not written all of the rows.
         if report.status == LoadStatus::Loaded && report.attempt == Some(1) {
             #[expect(clippy::cast_precision_loss, reason = "a speed for people needs no more than 53 bits")]
             let speed = counts.read as f64 * 1000.0 / report.elapsed_ms.max(1) as f64;
@@ -68,7 +68,7 @@ pub(super) fn loaded(report: &LoadReport, rejects: &[Violation]) -> String {
     text
 }
 
-/// How one file of many ended.
+/// One line about how a file ended.
 #[must_use]
 pub(super) fn one_line(report: &LoadReport) -> String {
     let Counts { read, rejected, .. } = report.counts.unwrap_or_default();
@@ -118,7 +118,7 @@ pub(super) fn violations(name: &str, shown: &[Violation], rejected: i64) -> Stri
     text
 }
 
-/// The statistics, one line each.
+/// The statistics, one on each line.
 #[must_use]
 pub(super) fn statistics(statistics: &Value) -> String {
     let mut text = String::new();
@@ -142,10 +142,10 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
 }
 
-/// Shows how far `work` is, on a terminal only.
+/// Shows the progress of `work` on a terminal.
 ///
 /// # Errors
-/// Those of `work`.
+/// The same as those of `work`.
 pub(super) async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Future<Output = Result<T>>) -> Result<T> {
     let template = ProgressStyle::with_template("{spinner} {msg:>10} {wide_bar} {human_pos}/{human_len} rows")
         .map_err(|error| Error::system("prepare the progress bar", error))?;
@@ -166,7 +166,7 @@ pub(super) async fn with_progress_bar<T>(progress: &Arc<Progress>, work: impl Fu
     };
     let outcome = tokio::select! {
         outcome = work => outcome,
-        () = watch => unreachable!("the watch never ends by itself"),
+        () = watch => unreachable!("the watch loops forever"),
     };
     bar.finish_and_clear();
     outcome

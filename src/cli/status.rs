@@ -1,4 +1,4 @@
-//! `small-etl status`, and how the other commands write times and tables.
+//! `small-etl status`, and how all commands print times and tables.
 
 use std::fmt::Write as _;
 
@@ -20,10 +20,10 @@ Examples:
   small-etl status --since 1d
   small-etl status --since 2025-12-01 --json")]
 pub(super) struct StatusArguments {
-    /// Only loads that began since then: a time back from now such as 12h or 30d, or a date (UTC)
+    /// Only loads that began since then: a time before now such as 12h or 30d, or a date (UTC)
     #[arg(long, value_name = "30d|YYYY-MM-DD", value_parser = since)]
     since: Option<DateTime<Utc>>,
-    /// Show at most so many loads
+    /// Show at most this many loads
     #[arg(long, default_value_t = 20)]
     limit: u32,
     /// Print JSON
@@ -31,17 +31,17 @@ pub(super) struct StatusArguments {
     json: bool,
 }
 
-/// A moment in the past: a duration back from now, or the beginning of a day in UTC.
+/// Parses a moment in the past: a duration before now, or a date, which means its beginning in UTC.
 ///
 /// # Errors
-/// A message with both forms.
+/// A message that shows both forms.
 pub(super) fn since(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(day) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
         return Ok(day.and_time(NaiveTime::MIN).and_utc());
     }
     let back = humantime::parse_duration(text).ok().and_then(|back| chrono::Duration::from_std(back).ok());
     let moment = back.and_then(|back| Utc::now().checked_sub_signed(back));
-    moment.ok_or_else(|| "write a time back from now, such as 12h or 30d, or a date such as 2025-12-01".into())
+    moment.ok_or_else(|| "write a time before now, such as 12h or 30d, or a date such as 2025-12-01".into())
 }
 
 pub(super) async fn run(settings: &Settings, arguments: StatusArguments) -> Result<u8> {
@@ -83,7 +83,7 @@ fn for_people(status: &Status) -> String {
         if let Some(oldest) = waiting.oldest_reject {
             let _ = writeln!(
                 text,
-                "{}: bad rows that wait to be mended: {}, the oldest since {}; `small-etl rejects` lists them",
+                "{}: rejected rows waiting to be mended: {}, the oldest since {}; `small-etl rejects` lists them",
                 waiting.dataset,
                 waiting.open_rejects,
                 moment(oldest)
@@ -92,7 +92,7 @@ fn for_people(status: &Status) -> String {
         if let Some(oldest) = waiting.oldest_parked {
             let _ = writeln!(
                 text,
-                "{}: rows that wait for the row that they refer to: {}, the oldest since {}",
+                "{}: rows waiting for the row that they refer to: {}, the oldest since {}",
                 waiting.dataset,
                 waiting.parked,
                 moment(oldest)
@@ -106,7 +106,7 @@ pub(super) fn moment(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// A table; the columns in `numbers` are aligned to the right.
+/// Prints a table; the columns in `numbers` are aligned to the right.
 pub(super) fn table<const N: usize>(
     header: &[&str; N],
     rows: impl Iterator<Item = [String; N]>,
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_a_time_back_from_now_or_a_day() {
+    fn a_moment_is_a_time_before_now_or_a_date() {
         assert_eq!(since("2025-12-01").unwrap().to_rfc3339(), "2025-12-01T00:00:00+00:00");
         let moment = since("36h").unwrap();
         assert_eq!((Utc::now() - moment).num_hours(), 36);

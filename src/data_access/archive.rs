@@ -9,23 +9,23 @@ use crate::error::{Error, Reason};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Frames of zstd that hold something else than content begin with one of 16 such numbers.
+/// A zstd frame that holds something other than content begins with one of these 16 numbers.
 const SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184d_2a50..=0x184d_2a5f;
-/// What `zstd` itself unpacks unless it is allowed more. This much memory the decoder takes.
+/// The largest window that `zstd` itself unpacks by default. The decoder needs this much memory.
 const LARGEST_WINDOW: u64 = 128 * MEGABYTE;
 const MEGABYTE: u64 = 1024 * 1024;
 const BUFFER: usize = 256 * 1024;
 
-/// Archives that are not unpacked: how their bytes begin, and what people call them.
+/// Archives that are not unpacked: the bytes that they begin with, and their names.
 const UNREAD: [(&[u8], &str); 6] = [
     (b"PK\x03\x04", "a zip archive (or a workbook)"),
     (b"\xfd7zXZ\0", "an xz archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"\x04\x22\x4d\x18", "an lz4 archive"),
     (b"BZh", "a bzip2 archive"),
-    (b"\x1f\x9d", "an archive of compress"),
+    (b"\x1f\x9d", "a .Z archive of compress"),
 ];
-/// What follows the level of compression in a bzip2 archive. Text may begin with the three letters before it.
+/// The bytes after the compression level in a bzip2 archive. Plain text may also begin with `BZh`.
 const BZIP2_BLOCK: &[u8] = b"\x31\x41\x59\x26\x53\x59";
 const LONGEST_MAGIC: u64 = 10;
 
@@ -33,18 +33,18 @@ const LONGEST_MAGIC: u64 = 10;
 pub struct Unpacked<'a> {
     /// The plain bytes.
     pub plain: Box<dyn Read + Send + 'a>,
-    /// What they seem to be, where that is an archive which is not unpacked.
+    /// If the plain bytes look like an archive that is not unpacked, its name.
     pub unread: Option<&'static str>,
 }
 
-/// Unpacks `source`, whatever it is packed with; in messages it is called `name`. `None` if it has no bytes at all.
+/// Unpacks `source`, whichever way it is packed. Messages call it `name`. Returns `None` if it is empty.
 ///
 /// # Errors
-/// What `source` answers to the first read.
+/// The errors of the first read of `source`.
 pub fn unpacked<'a>(source: impl Read + Send + 'a, name: &str) -> io::Result<Option<Unpacked<'a>>> {
     let mut source = BufReader::with_capacity(BUFFER, source);
     let mut magic = Vec::new();
-    // A body may arrive byte by byte, so that one look into the buffer could be too short.
+    // A body may arrive byte by byte, so a single look into the buffer could see too little.
     source.by_ref().take(LONGEST_MAGIC).read_to_end(&mut magic)?;
     if magic.is_empty() {
         return Ok(None);
@@ -74,7 +74,8 @@ fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The members of a gzip file, one after the other. Zeros after the last, with which tapes and block devices pad, are no damage.
+/// The members of a gzip file, one after another. Zeros after the last member are not an error: tapes and block devices
+/// pad with them.
 struct GzipMembers<R>(Option<GzDecoder<R>>);
 
 impl<R: BufRead> Read for GzipMembers<R> {
@@ -102,19 +103,19 @@ fn only_zeros(mut source: impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         if bytes.iter().any(|byte| *byte != 0) {
-            return Err(broken("more than zeros follows its end"));
+            return Err(broken("data other than zeros follows its end"));
         }
         let length = bytes.len();
         source.consume(length);
     }
 }
 
-/// The frames of a zstd file, one after the other; those that hold no content are skipped wherever they stand.
+/// The frames of a zstd file, one after another. Frames without content are skipped wherever they are.
 struct ZstdFrames<R> {
     source: R,
     name: String,
     decoder: Decoder<'static>,
-    /// What the decoder has not read yet of the header of the present frame.
+    /// The bytes of the current frame's header that the decoder has not read yet.
     header: Vec<u8>,
     in_frame: bool,
 }
@@ -124,7 +125,7 @@ impl<R: BufRead> ZstdFrames<R> {
         Ok(Self { source, name: name.to_owned(), decoder: Decoder::new()?, header: Vec::new(), in_frame: false })
     }
 
-    /// Moves to the content of the next frame that has any; false at the end.
+    /// Moves to the content of the next frame that has any. Returns false at the end.
     fn begin_frame(&mut self) -> io::Result<bool> {
         loop {
             let magic = self.take(ZSTD.len() as u64)?;
@@ -138,7 +139,7 @@ impl<R: BufRead> ZstdFrames<R> {
                 return Ok(true);
             }
             if !magic.first_chunk().is_some_and(|magic| is_frame(*magic)) {
-                return Err(broken("what follows its last frame is no frame"));
+                return Err(broken("the bytes after its last frame are not a frame"));
             }
             let length = u64::from(u32::from_le_bytes(self.exactly()?));
             if io::copy(&mut self.source.by_ref().take(length), &mut io::sink())? < length {
@@ -147,7 +148,7 @@ impl<R: BufRead> ZstdFrames<R> {
         }
     }
 
-    /// Reads the header of a frame (RFC 8878, 3.1.1.1), and refuses what this program cannot unpack.
+    /// Reads the header of a frame (RFC 8878, 3.1.1.1). Refuses what this program cannot unpack.
     fn read_header(&mut self) -> io::Result<()> {
         let [descriptor] = self.exactly()?;
         self.header.push(descriptor);
@@ -168,14 +169,14 @@ impl<R: BufRead> ZstdFrames<R> {
             let (needed, most) = (needed.div_ceil(MEGABYTE), LARGEST_WINDOW / MEGABYTE);
             let name = &self.name;
             return Err(refused(format!(
-                "{name}: to unpack it needs a window of {needed} MiB, more than the limit of {most} MiB; pack it without --long, \
+                "{name}: unpacking it needs a window of {needed} MiB, more than the limit of {most} MiB; pack it without --long, \
                  with --long=27 at most, or with gzip"
             )));
         }
         if number(&dictionary) > 0 {
             let name = &self.name;
             return Err(refused(format!(
-                "{name}: it is packed with a dictionary, which is not there; pack it without one"
+                "{name}: it is packed with a dictionary, which the file does not contain; pack it without one"
             )));
         }
         for part in [window, dictionary, size] {
@@ -184,7 +185,7 @@ impl<R: BufRead> ZstdFrames<R> {
         Ok(())
     }
 
-    /// The next bytes, fewer only at the end.
+    /// Returns the next bytes, fewer only at the end.
     fn take(&mut self, length: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.source.by_ref().take(length).read_to_end(&mut bytes)?;
@@ -224,19 +225,19 @@ fn incomplete() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "incomplete frame")
 }
 
-/// The archive may be whole, but this program does not unpack such a one.
+/// The error for an archive that may be intact but that this program does not unpack.
 fn refused(message: String) -> io::Error {
     io::Error::other(Error::file(Reason::Malformed, message))
 }
 
-/// Copies every byte that passes to a second place.
+/// A reader that also copies every byte to a second place.
 pub struct Tee<R, W> {
     source: R,
     copy: W,
 }
 
 impl<R: Read, W: io::Write> Tee<R, W> {
-    /// Reads from `source` and writes the same bytes to `copy`.
+    /// Creates a reader of `source` that writes the same bytes to `copy`.
     pub fn new(source: R, copy: W) -> Self {
         Self { source, copy }
     }
@@ -250,7 +251,7 @@ impl<R: Read, W: io::Write> Read for Tee<R, W> {
     }
 }
 
-/// Reads a whole archive in memory; for tests.
+/// Unpacks a whole archive into memory; for tests.
 #[cfg(test)]
 fn read_all(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let Some(mut unpacked) = unpacked(bytes, "a.csv")? else { return Ok(None) };
@@ -275,7 +276,7 @@ mod tests {
         zstd::encode_all(text, 1).unwrap()
     }
 
-    /// A frame that holds no content, with one of the 16 numbers.
+    /// A frame without content, which begins with one of the 16 numbers.
     fn skippable(nth: u8, content: &[u8]) -> Vec<u8> {
         let length = u32::try_from(content.len()).unwrap().to_le_bytes();
         [&[0x50 + nth, 0x2a, 0x4d, 0x18], &length[..], content].concat()
@@ -302,7 +303,7 @@ mod tests {
     fn an_archive_that_is_cut_anywhere_is_an_error_and_not_a_short_file() {
         let text: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
         for packed in [gzip(&text), zstd(&text), [skippable(0, b"1234"), zstd(&text)].concat()] {
-            // What ends after a skippable frame is a file without content.
+            // After a complete skippable frame the file may end: then it is a file without content.
             for end in (4..12).chain(13..40).chain([packed.len() / 2, packed.len() - 3, packed.len() - 1]) {
                 assert!(read_all(&packed[..end]).is_err(), "{end} of {}", packed.len());
             }
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_without_content_are_skipped_wherever_they_stand() {
+    fn frames_without_content_are_skipped_wherever_they_are() {
         let frames = |nth| {
             let skip = skippable(nth, &[nth; 300]);
             [&skip[..], &zstd(b"a\n"), &skip, &skippable(nth, b""), &zstd(b"1\n"), &skip].concat()
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_too_large_is_named_in_whatever_frame_it_stands() {
+    fn a_window_that_is_too_large_is_reported_in_any_frame() {
         let with_window = |log: u32, text: &[u8]| {
             let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
             encoder.window_log(log).unwrap();
@@ -347,7 +348,7 @@ mod tests {
             let message = read_all(&packed).unwrap_err().to_string();
             assert!(message.contains("a window of 2048 MiB, more than the limit of 128 MiB"), "{message}");
         }
-        // A frame of one segment: its window is its content.
+        // A frame with a single segment. Its window is as large as its content.
         let single = [&ZSTD[..], &[0b1010_0000], &(300 * 1024 * 1024_u32).to_le_bytes()].concat();
         assert!(read_all(&single).unwrap_err().to_string().contains("a window of 300 MiB"));
     }
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn archives_that_are_not_unpacked_are_named() {
+    fn archives_that_are_not_unpacked_are_reported_by_name() {
         let form = |bytes: &[u8]| unpacked(bytes, "a.csv").unwrap().unwrap().unread;
         assert_eq!(form(b"PK\x03\x04\x14\0"), Some("a zip archive (or a workbook)"));
         assert_eq!(form(b"BZh91AY&SYabc"), Some("a bzip2 archive"));

@@ -1,4 +1,4 @@
-//! Region, credentials and endpoints, from where every AWS program takes them.
+//! Region, credentials and endpoints, from the sources that every AWS program uses.
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
@@ -11,13 +11,13 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Error, ErrorKind};
 
-/// What the environment of this process says; read on first use, then kept.
+/// The AWS settings of this process's environment; read on first use, then kept.
 pub async fn environment() -> &'static SdkConfig {
     static ENVIRONMENT: OnceCell<SdkConfig> = OnceCell::const_new();
     ENVIRONMENT.get_or_init(|| aws_config::defaults(BehaviorVersion::latest()).http_client(https()).load()).await
 }
 
-/// What requests go through: the client that the SDK would take by itself, but with `ring`, which is much smaller.
+/// The HTTP client for all requests: the one that the SDK would choose, but with `ring`, which is much smaller.
 #[must_use]
 pub fn https() -> SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, components| {
@@ -29,8 +29,8 @@ pub fn https() -> SharedHttpClient {
     })
 }
 
-/// What went wrong when `service` was asked for `step`: what it refuses a person must mend, with this advice; all else may go
-/// by itself.
+/// Converts the error of a call to `service`; `step` is what was being done. If the service refuses, a person must act,
+/// so the message ends with `advice`. Anything else may pass by itself.
 pub(super) fn service_error<E>(service: &str, step: &str, advice: &str, error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -1,8 +1,8 @@
-//! Single values under AES-256-GCM. Each says with which data key it was encrypted, and is bound to its place.
+//! Encrypts single values with AES-256-GCM. Each stored value names its data key and is bound to its place.
 //!
-//! The nonce is not random: it is a MAC over the place and the value, as in a synthetic initialization vector (RFC 5297).
-//! The same value in the same place is encrypted to the same bytes, so that a file that is loaded again changes nothing; two
-//! values never share a nonce but by a collision of 96 bits.
+//! The nonce is not random: it is a MAC over the place and the value, as in a synthetic initialization vector (RFC
+//! 5297). The same value in the same place is always encrypted to the same bytes, so loading a file again changes
+//! nothing. Two different values share a nonce only if 96 bits collide.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -13,18 +13,18 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The first byte of an encrypted value.
 const FORMAT: u8 = 1;
-/// Format, number of the data key, nonce.
+/// The length of format byte, data key number and nonce.
 const HEAD: usize = 1 + 8 + NONCE;
 const NONCE: usize = 12;
 
-/// Encrypts and decrypts under one data key.
+/// Encrypts and decrypts with one data key.
 pub struct Cipher {
     id: i64,
     aead: Aes256Gcm,
     nonces: Hmac<Sha256>,
 }
 
-/// Where a value stands: dataset, column, and the key of its row. It decrypts nowhere else.
+/// The place of a value: dataset, column, and key of the row. The value can be decrypted only with the same place.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The dataset.
@@ -36,7 +36,7 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Lengths stand before the parts, so that two places never look alike.
+    /// Each part is preceded by its length, so that two different places never give the same bytes.
     fn bytes(self) -> Vec<u8> {
         let parts = [self.dataset, self.column, self.key];
         parts.iter().flat_map(|part| [&part.len().to_be_bytes(), part.as_bytes()].concat()).collect()
@@ -44,28 +44,28 @@ impl Place<'_> {
 }
 
 impl Cipher {
-    /// The number of its data key.
+    /// The number of the data key.
     #[must_use]
     pub fn data_key(&self) -> i64 {
         self.id
     }
 
-    /// A cipher for data key `id`, which is `key`, 32 bytes.
+    /// Creates a cipher for data key `id`, whose bytes are `key`: 32 of them.
     ///
     /// # Errors
-    /// `System` for a key of another length.
+    /// `System` if the key has another length.
     pub fn new(id: i64, key: &[u8]) -> Result<Self> {
-        let wrong = |_| Error::new(ErrorKind::System, format!("data key {id} has not 32 bytes"));
+        let wrong = |_| Error::new(ErrorKind::System, format!("data key {id} does not have 32 bytes"));
         let aead = Aes256Gcm::new_from_slice(key).map_err(wrong)?;
         let mut derive = mac(key)?;
         derive.update(b"small-etl nonces");
         Ok(Self { id, aead, nonces: mac(&derive.finalize().into_bytes())? })
     }
 
-    /// `value` as it is stored: format, number of the data key, nonce, ciphertext with its tag.
+    /// Encrypts `value` and returns the stored form: format, number of the data key, nonce, ciphertext with its tag.
     ///
     /// # Errors
-    /// `System` for a value of more than 64 GB.
+    /// `System` if the value is longer than 64 GB.
     pub fn encrypt(&self, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>> {
         let place = place.bytes();
         let mut nonces = self.nonces.clone();
@@ -77,15 +77,15 @@ impl Cipher {
         Ok([&[FORMAT], &self.id.to_be_bytes()[..], nonce, &sealed].concat())
     }
 
-    /// The value that was encrypted in this place.
+    /// Decrypts the value that was stored in this place.
     ///
     /// # Errors
-    /// `System` where the bytes are no such value, were changed, or were moved from another place.
+    /// `System` if the bytes are not an encrypted value, were changed, or were moved here from another place.
     pub fn decrypt(&self, place: Place<'_>, stored: &[u8]) -> Result<Vec<u8>> {
         let Place { dataset, column, key } = place;
         let broken = || {
             let message =
-                format!("{dataset} {key}: column {column}: the encrypted value was changed or moved, or is none");
+                format!("{dataset} {key}: column {column}: the value was changed or moved, or is not encrypted");
             Error::new(ErrorKind::System, message)
         };
         if data_key_of(stored) != Some(self.id) {
@@ -96,7 +96,8 @@ impl Cipher {
     }
 }
 
-/// The number of the data key under which a stored value was encrypted.
+/// Returns the number of the data key with which a stored value was encrypted, or `None` if it is not an encrypted
+/// value.
 #[must_use]
 pub fn data_key_of(stored: &[u8]) -> Option<i64> {
     let number = stored.get(1..9)?.try_into().ok()?;
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_comes_back_and_is_not_seen_before() {
+    fn a_value_can_be_decrypted_and_does_not_show_in_what_is_stored() {
         let stored = cipher(5).encrypt(PLACE, "正常交易".as_bytes()).unwrap();
         assert_eq!(data_key_of(&stored), Some(5));
         assert_eq!(cipher(5).decrypt(PLACE, &stored).unwrap(), "正常交易".as_bytes());
@@ -130,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_value_is_the_same_only_in_the_same_place() {
+    fn the_same_value_is_stored_as_the_same_bytes_only_in_the_same_place() {
         let encrypt = |key| cipher(1).encrypt(Place { key, ..PLACE }, b"x").unwrap();
         assert_eq!(encrypt("T1"), encrypt("T1"));
         assert_ne!(encrypt("T1")[9..], encrypt("T2")[9..]);
     }
 
     #[test]
-    fn what_was_changed_or_moved_is_refused() {
+    fn a_stored_value_that_was_changed_or_moved_is_refused() {
         let stored = cipher(1).encrypt(PLACE, b"x").unwrap();
         for index in 0..stored.len() {
             let mut changed = stored.clone();

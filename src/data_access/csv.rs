@@ -1,7 +1,7 @@
-//! Splits CSV (RFC 4180) into records as it streams, and knows where each one stands.
+//! Splits CSV (RFC 4180) into records while it is read, and knows the position of each record.
 //!
-//! The state machine is `csv-core`. What it does not tell is added here: the bytes and the physical line of a record, an
-//! open quote at the end of the file, and which carriage return belongs to a line end.
+//! The state machine is `csv-core`. This module adds what it does not report: the bytes and the physical line of a
+//! record, an open quote at the end of the file, and which carriage returns belong to a line end.
 
 use std::io::{self, Read};
 
@@ -9,53 +9,54 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 /// A longer record is taken for a quote that was never closed.
 pub(super) const LONGEST_RECORD: usize = 64 * 1024 * 1024;
-/// The same for a header.
+/// A longer header is taken for a quote that was never closed.
 pub const LONGEST_HEADER: usize = 1024 * 1024;
-/// A file has no more columns than a sheet of a spreadsheet.
+/// The most columns of a file: as many as a spreadsheet has.
 pub const MOST_COLUMNS: usize = 16_384;
-/// A record may have more fields than that. They are counted, and the places of so many are written over.
+/// A record may have more fields than that. The rest are only counted: this many spare places are overwritten again and
+/// again.
 const SPARE: usize = 1024;
 const BUFFER: usize = 256 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// One record: its fields without quotes, and the place where it stands.
+/// One record: its fields without quotes, and its position.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// The record's own bytes, without its line end.
+    /// The bytes of the record, without its line end.
     pub raw: &'a [u8],
-    /// Bytes of the (unpacked) file before the record.
+    /// How many bytes of the unpacked file come before the record.
     pub offset: u64,
-    /// The physical line where it begins, from 1.
+    /// The physical line on which the record begins, from 1.
     pub line: i64,
-    /// Blank lines between it and the record before.
+    /// The number of blank lines between the previous record and this one.
     pub blank_lines: i64,
     /// Whether every quoted field ends at its closing quote.
     pub well_quoted: bool,
     fields: usize,
     text: &'a [u8],
-    /// Where the first [`MOST_COLUMNS`] fields end in `text`.
+    /// Where each of the first [`MOST_COLUMNS`] fields ends in `text`.
     ends: &'a [usize],
 }
 
 impl<'a> Record<'a> {
-    /// How many fields it has.
+    /// The number of fields.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fields
     }
 
-    /// Whether it has no field. A record that was read has at least one.
+    /// Whether the record has no fields. A record that was read has at least one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields == 0
     }
 
-    /// The fields, in the order of the file; [`MOST_COLUMNS`] at the most.
+    /// The fields in the order of the file, at most [`MOST_COLUMNS`].
     pub fn fields(&self) -> impl Iterator<Item = &'a [u8]> {
         (0..self.ends.len()).map(|index| self.field(index))
     }
 
-    /// The text of all fields, one after the other. `None` if a byte of it is not UTF-8, or a NUL.
+    /// The text of all fields, one after another. `None` if it is not UTF-8 or contains a NUL.
     #[must_use]
     pub fn text(&self) -> Option<&'a str> {
         let text = std::str::from_utf8(self.text).ok()?;
@@ -63,20 +64,20 @@ impl<'a> Record<'a> {
         whole.then_some(text)
     }
 
-    /// The field at `index` in [`Record::text`].
+    /// Returns the field at `index`, from the result of [`Record::text`].
     ///
     /// # Panics
-    /// When it is not one of [`Record::fields`], or `text` is another record's.
+    /// If there is no such field in [`Record::fields`], or if `text` belongs to another record.
     #[must_use]
     pub fn cell<'t>(&self, text: &'t str, index: usize) -> &'t str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &text[start..self.ends[index]]
     }
 
-    /// The field at `index`.
+    /// Returns the field at `index`.
     ///
     /// # Panics
-    /// When it is not one of [`Record::fields`].
+    /// If there is no such field in [`Record::fields`].
     #[must_use]
     pub fn field(&self, index: usize) -> &'a [u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
@@ -91,7 +92,7 @@ pub enum SplitError {
     Read(io::Error),
     /// A quote was opened on this line and never closed.
     OpenQuote(i64),
-    /// The record that begins on this line does not end within that many bytes.
+    /// The record that begins on this line does not end within this many bytes.
     TooLong(i64, usize),
 }
 
@@ -101,43 +102,43 @@ impl From<io::Error> for SplitError {
     }
 }
 
-/// The records of a file, the header being the first.
+/// The records of a file. The header is the first.
 pub struct Records<R> {
     source: R,
     parser: Reader,
     buffer: Vec<u8>,
-    /// Where the present record begins in `buffer`, how far it is parsed, and how far the buffer is filled.
+    /// Where the current record begins in `buffer`, how far it is parsed, and how far the buffer is filled.
     begin: usize,
     parsed: usize,
     filled: usize,
     at_end: bool,
     text: Vec<u8>,
     ends: Vec<usize>,
-    /// Bytes of the file before `begin`, and the line on which `begin` stands.
+    /// How many bytes of the file come before `begin`, and the line that `begin` is on.
     offset: u64,
     line: i64,
     blank_lines: i64,
 }
 
-/// What the parser found of a record.
+/// What the parser found out about a record.
 struct Parsed {
     /// The length of its text.
     text: usize,
     fields: usize,
-    /// How many of them have their ends kept.
+    /// For how many of the fields the end is kept.
     kept: usize,
 }
 
-/// What a buffer grows to: double its size, and no more than the longest record needs.
+/// The size to which a buffer grows: twice its size, but not more than the longest record needs.
 fn larger(length: usize) -> usize {
     (length * 2).min(LONGEST_RECORD + 2 * BUFFER)
 }
 
 impl<R: Read> Records<R> {
-    /// Begins to split `source`; a byte order mark is skipped.
+    /// Starts splitting `source`. A byte order mark is skipped.
     ///
     /// # Errors
-    /// What `source` answers to the first read.
+    /// The errors of the first read of `source`.
     pub fn new(source: R) -> io::Result<Self> {
         let mut records = Self {
             source,
@@ -163,18 +164,18 @@ impl<R: Read> Records<R> {
         Ok(records)
     }
 
-    /// The next record, which may be no longer than a header.
+    /// Returns the next record, which may not be longer than a header.
     ///
     /// # Errors
-    /// Those of [`Records::next_record`].
+    /// The same as those of [`Records::next_record`].
     pub fn header(&mut self) -> Result<Option<Record<'_>>, SplitError> {
         self.record_within(LONGEST_HEADER)
     }
 
-    /// The next record that is no blank line, or `None` at the end.
+    /// Returns the next record that is not a blank line, or `None` at the end.
     ///
     /// # Errors
-    /// [`SplitError`]; after it the rest of the file has no meaning.
+    /// [`SplitError`]. After an error the rest of the file cannot be interpreted.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, SplitError> {
         self.record_within(LONGEST_RECORD)
     }
@@ -200,7 +201,7 @@ impl<R: Read> Records<R> {
                 continue;
             }
             if line_end == 2 && parsed.fields == parsed.kept {
-                // The parser took this CR for the last character of the last field.
+                // The parser counted this CR as the last character of the last field.
                 self.ends[parsed.kept - 1] -= 1;
             }
             let raw = &self.buffer[record.start..record.start + length];
@@ -217,9 +218,9 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Parses up to the end of the present record.
+    /// Parses up to the end of the current record.
     fn parse_record(&mut self, longest: usize) -> Result<Option<Parsed>, SplitError> {
-        // `counted` fields were written over.
+        // `counted` is the number of fields whose ends were overwritten.
         let (mut text_length, mut fields, mut counted) = (0, 0, 0);
         loop {
             if fields == 0 && text_length == 0 {
@@ -237,7 +238,7 @@ impl<R: Read> Records<R> {
             if ended && self.begin == self.filled {
                 return Ok(None);
             }
-            // At the end of the file one more LF closes the last record, unless a quote is open.
+            // At the end of the file an extra LF closes the last record, unless a quote is open.
             let input = if ended { &b"\n"[..] } else { &self.buffer[self.parsed..self.filled] };
             let (result, consumed, written, ends) =
                 self.parser.read_record(input, &mut self.text[text_length..], &mut self.ends[fields..]);
@@ -271,7 +272,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Line feeds between records belong to neither.
+    /// Skips line feeds between records, which belong to neither of them.
     fn skip_blank_lines(&mut self) {
         if self.parsed != self.begin {
             return;
@@ -282,7 +283,7 @@ impl<R: Read> Records<R> {
         self.parsed = self.begin;
     }
 
-    /// Moves the beginning over `length` bytes of the buffer.
+    /// Moves the beginning forward by `length` bytes of the buffer.
     fn advance(&mut self, length: usize) {
         let passed = &self.buffer[self.begin..self.begin + length];
         let line_feeds = memchr::memchr_iter(b'\n', passed).count();
@@ -291,7 +292,7 @@ impl<R: Read> Records<R> {
         self.begin += length;
     }
 
-    /// Reads more after what is there; the present record stays whole in the buffer.
+    /// Reads more bytes into the buffer, and keeps the whole current record in it.
     fn fill(&mut self) -> io::Result<()> {
         if self.filled == self.buffer.len() {
             self.buffer.copy_within(self.begin..self.filled, 0);
@@ -314,7 +315,7 @@ impl<R: Read> Records<R> {
     }
 }
 
-/// The fields of one record, given its own bytes; [`MOST_COLUMNS`] at the most.
+/// Returns the fields of one record, given its bytes; at most [`MOST_COLUMNS`].
 #[must_use]
 pub fn fields_of(raw: &[u8]) -> Vec<Vec<u8>> {
     let mut parser = parser();
@@ -322,7 +323,8 @@ pub fn fields_of(raw: &[u8]) -> Vec<Vec<u8>> {
     let most = memchr::memchr_iter(b',', raw).count().min(MOST_COLUMNS - 1) + 1;
     let mut ends = vec![0; most];
     let (mut written, mut count) = (0, 0);
-    // The first line feed keeps a byte order mark in the record from being taken for the file's; the last ends the record.
+    // Without the first line feed, a byte order mark in the record would be taken for that of a file. The last one ends
+    // the record.
     for input in [b"\n", raw, b"\n"] {
         let (_, _, length, fields) = parser.read_record(input, &mut text[written..], &mut ends[count..]);
         written += length;
@@ -336,26 +338,27 @@ pub fn fields_of(raw: &[u8]) -> Vec<Vec<u8>> {
     fields.collect()
 }
 
-/// The cells of one record as they stand there, with their quotes.
+/// Returns the cells of one record as they were written, with their quotes.
 pub fn cells_of(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
-    // A doubled quote closes and opens again.
+    // A doubled quote closes the cell and opens it again.
     raw.split(move |byte| {
         quoted ^= *byte == b'"';
         *byte == b',' && !quoted
     })
 }
 
-/// A lone CR is content, so the line end is LF alone, and a CR before it is taken off by [`Records`].
+/// A lone CR is content. So only LF ends a line for the parser, and [`Records`] removes a CR before it.
 fn parser() -> Reader {
     ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build()
 }
 
-/// What the quotes of one record tell.
+/// What the quotes of one record show.
 struct Quotes {
-    /// Line feeds before the last quote that was opened.
+    /// The number of line feeds before the last quote that was opened.
     lines_before_last: i64,
-    /// Whether every quoted field ends at its closing quote. Where one goes on, the parser would drop the quote.
+    /// Whether every quoted field ends at its closing quote. If text follows the quote, the parser would drop the
+    /// quote.
     closed: bool,
 }
 
@@ -396,7 +399,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands out one byte at a time, as the worst network would.
+    /// Returns one byte at a time, as the worst network would.
     struct Trickle<'a>(&'a [u8]);
 
     impl Read for Trickle<'_> {
@@ -463,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_goes_on_behind_its_closing_quote_is_told() {
+    fn a_field_that_continues_after_its_closing_quote_is_reported() {
         let well_quoted =
             |text: &str| Records::new(text.as_bytes()).unwrap().next_record().unwrap().unwrap().well_quoted;
         assert!(well_quoted("a,\"b\"\"c\",d\"e,\"\"\r\n"));
@@ -478,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_beyond_the_most_are_counted_and_the_first_are_kept() {
+    fn fields_beyond_the_limit_are_counted_and_the_first_are_kept() {
         for (fields, line_end) in [(MOST_COLUMNS, "\r\n"), (MOST_COLUMNS + 1, "\r\n"), (5 * MOST_COLUMNS + 7, "\n")] {
             let text = format!("a{}{line_end}b,c\r\n", ",x".repeat(fields - 1));
             let mut records = Records::new(text.as_bytes()).unwrap();
@@ -492,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_has_a_bound_and_no_more_of_a_longer_one_is_read() {
+    fn a_header_that_is_too_long_is_not_read_to_its_end() {
         let long = "x".repeat(8 * LONGEST_HEADER);
         let mut source = io::Cursor::new(long);
         let header = Records::new(&mut source).unwrap().header().map(|_| ());
@@ -506,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_knows_how_many_blank_lines_stand_before_it() {
+    fn a_record_knows_how_many_blank_lines_come_before_it() {
         let mut records = Records::new(Trickle(b"\na\n\n\r\n\nb\nc\n\n")).unwrap();
         let mut blank = Vec::new();
         while let Some(record) = records.next_record().unwrap() {
@@ -516,13 +519,13 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_alone_are_no_records() {
+    fn blank_lines_alone_are_not_records() {
         assert!(split(b"\n\r\n\n").unwrap().is_empty());
         assert!(split(b"").unwrap().is_empty());
     }
 
     proptest! {
-        /// What the `csv` crate writes is read back, and the byte ranges cut the very records out of the file.
+        /// What the `csv` crate writes is read back, and the byte ranges cut exactly the same records out of the file.
         #[test]
         fn what_is_written_is_read_back(
             rows in prop::collection::vec(prop::collection::vec("[a,\"\r\n é]{0,6}", 3), 1..20),

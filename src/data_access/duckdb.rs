@@ -1,7 +1,8 @@
-//! The staging database of one file: `DuckDB` in memory, spilling to a folder of its own that goes when it goes. One that held
-//! little is emptied and kept for the next file: to open a database and to read statements takes longer than to check a small file.
+//! The staging database of one file: `DuckDB` in memory, which spills to a folder of its own that is removed with it. A
+//! database that held little is emptied and kept for the next file: opening one and preparing statements takes longer
+//! than checking a small file.
 //!
-//! The calls block; callers on an async runtime put them on a blocking thread.
+//! The calls block; async callers run them on a blocking thread.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -21,21 +22,21 @@ use crate::error::{Error, ErrorKind, Reason, Result};
 /// How much a staging database may use.
 #[derive(Clone, Debug)]
 pub struct StageOptions {
-    /// Memory in megabytes, beyond which tables go to the temporary folder.
+    /// Memory in megabytes. Larger tables go to the temporary folder.
     pub memory_limit_mb: u32,
     /// Threads for one query.
     pub threads: u32,
-    /// The folder for everything temporary; the system's where none is set.
+    /// The folder for all temporary files; by default the system's.
     pub temp_folder: Option<PathBuf>,
 }
 
 const FOLDER_PREFIX: &str = "small-etl-stage-";
 const SPOOL: &str = "records.csv";
 
-/// A stage that held more records, or more bytes of them, is closed, so that what it has taken of memory and disk goes back.
+/// A stage that held more records or bytes than this is closed, so that its memory and disk are freed.
 const MOST_RECORDS_TO_KEEP: i64 = 10_000;
 const MOST_BYTES_TO_KEEP: u64 = 4 * 1024 * 1024;
-/// Statements that a session keeps: those of a few datasets.
+/// How many statements a session keeps: those of a few datasets.
 const STATEMENTS_TO_KEEP: usize = 128;
 
 /// Opens staging databases.
@@ -45,22 +46,22 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Every stage may use as much as the options say.
+    /// Creates stages that may each use as much as the options say.
     #[must_use]
     pub fn new(options: StageOptions) -> Self {
         Self { options, idle: Arc::default() }
     }
 
-    /// The folder for everything temporary.
+    /// The folder for all temporary files.
     #[must_use]
     pub fn temp_folder(&self) -> PathBuf {
         self.options.temp_folder.clone().unwrap_or_else(std::env::temp_dir)
     }
 
-    /// An empty database that reaches neither the network nor any file outside its own folder.
+    /// Opens an empty database that can reach neither the network nor any file outside its own folder.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] when the temporary folder cannot be written.
+    /// [`ErrorKind::System`] if the temporary folder cannot be written.
     pub fn open(&self, progress: Arc<Progress>) -> Result<Stage> {
         let idle = lock(&self.idle).take();
         let engine = match idle {
@@ -77,19 +78,19 @@ impl Stages {
     }
 }
 
-/// What is kept of a stage.
+/// The part of a stage that is kept for the next file.
 struct Engine {
     root: Connection,
     sessions: Vec<Connection>,
     tables: BTreeSet<String>,
     folder: TempDir,
-    /// Locks the folder for as long as it is in use.
+    /// Locks the folder while it is in use.
     _in_use: Option<File>,
 }
 
 impl Engine {
     fn open(options: &StageOptions, parent: &Path) -> Result<Self> {
-        // One at a time: what is created and not yet locked looks as if nobody used it.
+        // Only one process at a time: a folder that is created and not yet locked looks unused.
         let _one_at_a_time = File::open(parent).and_then(|parent| parent.lock().map(|()| parent));
         remove_stale_folders(parent);
         let folder = tempfile::Builder::new()
@@ -114,7 +115,7 @@ impl Engine {
 
 /// The staging database of one file, and a copy of the file's plain bytes from which raw records are cut.
 pub struct Stage {
-    /// There until the stage is dropped.
+    /// Present until the stage is dropped.
     engine: Mutex<Option<Engine>>,
     home: Arc<Mutex<Option<Engine>>>,
     progress: Arc<Progress>,
@@ -135,7 +136,7 @@ impl Stage {
         self.execute(&format!("create or replace table {name} {definition}")).map(|_| ())
     }
 
-    /// Runs a statement that returns nothing; returns how many rows it changed.
+    /// Runs a statement that returns no rows. Returns how many rows it changed.
     ///
     /// # Errors
     /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
@@ -145,10 +146,10 @@ impl Stage {
         })
     }
 
-    /// Runs a statement on a stage that holds no rows, and returns what the database says against it.
+    /// Runs a statement on a stage without rows. Returns the database's message if it fails.
     ///
     /// # Errors
-    /// The database's own message: without rows it can quote nothing but the statement.
+    /// The database's own message. Without rows, it can quote nothing but the statement.
     pub fn try_statement(&self, sql: &str) -> Result<(), String> {
         let session = self.session().map_err(|error| error.chain())?;
         session.execute_batch(sql).map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
@@ -165,10 +166,10 @@ impl Stage {
         })
     }
 
-    /// Appends record batches to tables, as many as `write` hands to the [`StageWriter`]s.
+    /// Appends record batches to tables, as many as `write` passes to the [`StageWriter`]s.
     ///
     /// # Errors
-    /// What `write` returns, or [`ErrorKind::System`].
+    /// The errors of `write`, or [`ErrorKind::System`].
     pub fn append<T>(&self, tables: &[&str], write: impl FnOnce(Vec<StageWriter<'_>>) -> Result<T>) -> Result<T> {
         self.in_session("append to the staging database", |session| {
             let writers = tables.iter().map(|table| session.appender(table).map(StageWriter::new));
@@ -189,19 +190,19 @@ impl Stage {
         self.folder().join(SPOOL)
     }
 
-    /// A file without a name in the folder of the stage; it is gone when nobody has it open.
+    /// Creates an unnamed file in the folder of the stage. It disappears when it is closed.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] when the temporary folder cannot be written.
+    /// [`ErrorKind::System`] if the temporary folder cannot be written.
     pub fn unnamed_file(&self) -> Result<File> {
         tempfile::tempfile_in(self.folder()).map_err(|error| Error::system("create a temporary file", error))
     }
 
-    /// Refuses a file that the temporary folder could not hold even if it were empty. What a packed file unpacks to, and
-    /// what others leave free, shows only later.
+    /// Refuses a file that would not fit into the temporary folder even if that were empty. How much a packed file
+    /// unpacks to, and how much space others leave, shows only later.
     ///
     /// # Errors
-    /// `File(TooLarge)`, with both figures; [`ErrorKind::System`] when the folder cannot be asked.
+    /// `File(TooLarge)` with both figures; [`ErrorKind::System`] if the folder cannot be examined.
     pub fn check_room(&self, object: &ObjectVersion) -> Result<()> {
         let disk = self.disk()?;
         let (room, size) = (disk.f_blocks.saturating_mul(disk.f_frsize), object.size.unwrap_or_default());
@@ -212,17 +213,17 @@ impl Stage {
         Err(Error::file(
             Reason::TooLarge,
             format!(
-                "{file}: the file has {} MB, the disk of the temporary folder {}; give it more, or set stage.temp_folder",
+                "{file}: the file has {} MB, but the disk of the temporary folder has {}; make it larger, or set stage.temp_folder",
                 size / megabyte,
                 room / megabyte
             ),
         ))
     }
 
-    /// Notes in [`Stage::progress`] how much of the temporary folder's disk is free.
+    /// Records in [`Stage::progress`] how much of the temporary folder's disk is free.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] when the folder cannot be asked.
+    /// [`ErrorKind::System`] if the folder cannot be examined.
     pub fn note_free_disk(&self) -> Result<()> {
         let disk = self.disk()?;
         self.progress.set_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize));
@@ -231,25 +232,25 @@ impl Stage {
 
     fn disk(&self) -> Result<rustix::fs::StatVfs> {
         rustix::fs::statvfs(self.folder())
-            .map_err(|error| Error::system("look at the temporary folder", std::io::Error::from(error)))
+            .map_err(|error| Error::system("examine the temporary folder", std::io::Error::from(error)))
     }
 
     /// Opens the kept bytes to cut raw records from them.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] when nothing was kept.
+    /// [`ErrorKind::System`] if nothing was kept.
     pub fn open_spool(&self) -> Result<Spool> {
         let file = File::open(self.spool()).map_err(|error| Error::system("open the copy of the file", error))?;
         Ok(Spool(file))
     }
 
-    /// How far this file is.
+    /// How far the work on this file is.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Asks whoever works on the stage to stop; its result is no longer wanted.
+    /// Stops all work on the stage, because its result is no longer wanted.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
         if let Some(running) = &*lock(&self.running) {
@@ -257,12 +258,12 @@ impl Stage {
         }
     }
 
-    /// Whether somebody called [`Stage::cancel`].
+    /// Whether [`Stage::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Takes one step in a session. One in which a step failed is not used again.
+    /// Runs one step in a session. A session in which a step failed is not used again.
     fn in_session<T>(&self, step: &str, run: impl FnOnce(&Connection) -> Result<::duckdb::Result<T>>) -> Result<T> {
         let session = self.session()?;
         let outcome = run(&session)?.map_err(|error| database_error(step, &error))?;
@@ -312,18 +313,18 @@ impl Drop for Stage {
     }
 }
 
-/// What is locked here is never left half done, whatever panics.
+/// Locks a mutex even after a panic: the values here are never left half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes what processes left behind that were killed: in a sandbox that is used again it would fill the disk.
+/// Removes the folders of processes that were killed. In a sandbox that is used again they would fill the disk.
 fn remove_stale_folders(parent: &Path) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER_PREFIX));
-        // The lock of a process goes with it.
+        // The lock of a process ends with it.
         if is_ours && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
-            // What cannot be removed is tried again by the next.
+            // If this fails, the next process tries again.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -344,7 +345,8 @@ fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<C
     Ok(connection)
 }
 
-/// An appender buffers 204,800 rows, whatever their size, beside the memory that the database may use. No more bytes are left with it.
+/// The most bytes that are left in an appender. It buffers 204,800 rows of any size, outside the memory limit of the
+/// database.
 const BYTES_IN_AN_APPENDER: usize = 16 * 1024 * 1024;
 
 /// Appends to one table of the stage.
@@ -358,7 +360,7 @@ impl<'a> StageWriter<'a> {
         Self { appender, buffered: 0 }
     }
 
-    /// Appends rows; the columns are those of the table, in its order.
+    /// Appends rows. The columns are those of the table, in its order.
     ///
     /// # Errors
     /// [`ErrorKind::System`].
@@ -369,7 +371,7 @@ impl<'a> StageWriter<'a> {
         if self.buffered < BYTES_IN_AN_APPENDER { Ok(()) } else { self.flush() }
     }
 
-    /// Writes what is still buffered. A writer that is dropped instead may lose its last rows.
+    /// Writes what is still buffered. If a writer is dropped instead, it may lose its last rows.
     ///
     /// # Errors
     /// [`ErrorKind::System`].
@@ -387,10 +389,10 @@ impl<'a> StageWriter<'a> {
 pub struct Spool(File);
 
 impl Spool {
-    /// The bytes of one record.
+    /// Returns the bytes of one record.
     ///
     /// # Errors
-    /// [`ErrorKind::System`] when the copy is shorter than it should be.
+    /// [`ErrorKind::System`] if the copy is shorter than it should be.
     pub fn cut(&mut self, offset: i64, length: i64) -> Result<Vec<u8>> {
         let mut cut = || -> std::io::Result<Vec<u8>> {
             self.0.seek(SeekFrom::Start(offset.unsigned_abs()))?;
@@ -402,14 +404,14 @@ impl Spool {
     }
 }
 
-/// Whether a query failed since a value that it computed does not fit into its type.
+/// Whether a query failed because a value that it computed does not fit into its type.
 #[must_use]
 pub fn is_out_of_range(error: &Error) -> bool {
     let class = error.source().and_then(|source| source.downcast_ref::<ClassOnly>());
     class.is_some_and(|class| matches!(&*class.0, "Out of Range Error" | "Conversion Error"))
 }
 
-/// `DuckDB` puts cells into its messages, so that only what comes before the first of them is kept.
+/// Keeps only the class of an error, because `DuckDB` puts cells into its messages.
 fn database_error(step: &str, error: &::duckdb::Error) -> Error {
     let text = error.to_string();
     let class = text.split(':').next().unwrap_or_default().to_owned();
@@ -427,7 +429,10 @@ impl std::fmt::Display for ClassOnly {
 
 impl std::error::Error for ClassOnly {}
 
-/// A join handle that panicked or was cancelled.
+/// Runs `work` on a blocking thread of the runtime.
+///
+/// # Errors
+/// The errors of `work`; [`ErrorKind::System`] if it panics.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
@@ -456,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_goes_with_the_stage() {
+    fn the_folder_is_removed_with_the_stage() {
         let stage = stage();
         let folder = stage.folder();
         assert!(folder.exists());
@@ -493,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_whose_process_is_gone_is_removed_by_the_next() {
+    fn a_folder_of_a_dead_process_is_removed_by_the_next() {
         let parent = tempfile::tempdir().unwrap();
         let stale = parent.path().join(format!("{FOLDER_PREFIX}abc"));
         std::fs::create_dir(&stale).unwrap();
@@ -504,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_is_no_longer_wanted_ends() {
+    fn a_statement_that_is_no_longer_wanted_is_stopped() {
         let stage = Arc::new(stage());
         let working = Arc::clone(&stage);
         let work = std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b"));

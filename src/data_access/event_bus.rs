@@ -1,4 +1,4 @@
-//! A bus of `EventBridge`, which tells others what has happened.
+//! A bus of `EventBridge`, on which other systems learn what has happened.
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::primitives::DateTime;
@@ -11,29 +11,29 @@ use super::postgres::OutboxEvent;
 use crate::error::{ErrorKind, Result};
 
 const SOURCE: &str = "small-etl";
-/// That of the shapes in `events/schemas`. New members may come without a new one.
+/// The version of the schemas in `events/schemas`. Adding members does not change it.
 const SCHEMA_VERSION: u32 = 1;
 
-/// A bus; its client is made on first use and kept between calls.
+/// A bus. Its client is created on first use and kept between calls.
 pub struct EventBus {
     name: String,
     client: OnceCell<Client>,
 }
 
 impl EventBus {
-    /// The bus with this name or ARN.
+    /// Creates a bus from its name or ARN.
     #[must_use]
     pub fn new(name: String) -> Self {
         Self { name, client: OnceCell::new() }
     }
 
-    /// Sends events, ten at the most; says of each whether the bus took it.
+    /// Sends up to ten events. Returns for each whether the bus accepted it.
     ///
     /// # Errors
-    /// `Connection` where a retry may help, `Configuration` where `EventBridge` refuses.
+    /// `Connection` if a retry may help, `Configuration` if `EventBridge` refuses.
     pub async fn send(&self, events: &[OutboxEvent]) -> Result<Vec<bool>> {
         match self.put(events).await {
-            // What is wrong with one of them must not hold up the others.
+            // A fault in one event must not hold up the others.
             Err(error) if error.kind() == ErrorKind::Configuration && events.len() > 1 => {
                 let mut taken = Vec::new();
                 for event in events {
@@ -53,7 +53,7 @@ impl EventBus {
             service_error("EventBridge", "send events", advice, error)
         })?;
         for refused in answer.entries().iter().filter_map(|entry| entry.error_code()) {
-            tracing::warn!(code = refused, "the bus did not take an event");
+            tracing::warn!(code = refused, "the bus did not accept an event");
         }
         Ok(answer.entries().iter().map(|entry| entry.error_code().is_none()).collect())
     }

@@ -1,5 +1,6 @@
-//! JSON lines: an object in each line becomes a record of CSV, with the columns of a dataset in their order. So what is checked,
-//! kept of a bad row and sent back to be mended is the same for both forms. The format: <https://jsonlines.org>.
+//! JSON lines: the object in each line becomes a CSV record with the columns of a dataset in their order. So both forms
+//! are checked in the same way, and a bad row is kept and sent back to be mended in the same way. The format:
+//! <https://jsonlines.org>.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -15,25 +16,25 @@ use crate::error::{Error, Reason};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const BYTES_AT_ONCE: usize = 64 * 1024;
-/// So many names of members that no column has are kept.
+/// The most names that are kept of members without a column.
 const MOST_OTHERS: usize = 100;
 const LONGEST_OTHER: usize = 200;
 
-/// Names of members that no column has, known once everything is read. They are those of objects with every required column: in any
-/// other, a name could as well be a value.
+/// The names of members without a column, complete once everything is read. Only objects that have every required
+/// column count: in any other object, a name could really be a value.
 #[derive(Debug, Default)]
 pub struct OtherNames {
-    /// The first of them.
+    /// The first names.
     pub names: BTreeSet<String>,
-    /// Whether there are more, or longer ones.
+    /// Whether there are more names, or names that are too long.
     pub more: bool,
 }
 
-/// Shared by the one who reads and the one who asks.
+/// The names, shared by the reader and the code that reports them.
 pub type Others = Arc<Mutex<OtherNames>>;
 
-/// Reads JSON lines, is read as CSV: a header, then a record for each line. A line that is not an object of plain values becomes a
-/// record of one field, the line itself. A blank line is a blank line there.
+/// Reads JSON lines and returns CSV: a header, then a record for each line. A line that is not an object of plain
+/// values becomes a record with one field, the line itself. A blank line stays a blank line.
 pub struct JsonLines<R> {
     source: BufReader<R>,
     name: String,
@@ -48,12 +49,15 @@ pub struct JsonLines<R> {
 struct Columns {
     places: HashMap<String, usize>,
     required: Vec<bool>,
-    /// Whether a cell of each of them is JSON itself.
+    /// For each column, whether its cells are JSON themselves.
     json: Vec<bool>,
 }
 
 impl<R: Read> JsonLines<R> {
-    /// Reads `source`, in messages called `name`; `null` is the cell that means null.
+    /// Reads `source`, which messages call `name`. The cell for null is `null`.
+    ///
+    /// # Errors
+    /// If the header cannot be written.
     pub fn new(source: R, name: &str, dataset: &[Column], null: &str) -> io::Result<Self> {
         let mut header = writer();
         header.write_record(dataset.iter().map(|column| &column.name))?;
@@ -66,13 +70,13 @@ impl<R: Read> JsonLines<R> {
         Ok(Self { source, name: name.to_owned(), columns, null: null.to_owned(), others, lines: 0, out })
     }
 
-    /// Where the names of other members gather.
+    /// The names of members without a column, collected while the file is read.
     #[must_use]
     pub fn others(&self) -> Others {
         Arc::clone(&self.others)
     }
 
-    /// Converts some lines; false at the end.
+    /// Converts some lines. Returns false at the end.
     fn convert(&mut self) -> io::Result<bool> {
         let (mut records, mut line, mut read, mut blank) = (writer(), Vec::new(), 0, 0);
         while read < BYTES_AT_ONCE {
@@ -109,7 +113,8 @@ impl<R: Read> JsonLines<R> {
         Ok(read > 0)
     }
 
-    /// The cells of an object in the order of the columns. `None` if the line is not an object, or one of them not a plain value.
+    /// Returns the cells of an object in the order of the columns; `None` if the line is not an object, or if a value
+    /// is not plain.
     fn cells(&self, line: &[u8]) -> Option<Vec<String>> {
         let mut json = serde_json::Deserializer::from_slice(line);
         let object = self.columns.deserialize(&mut json).ok()?;
@@ -140,7 +145,8 @@ impl<R: Read> JsonLines<R> {
         }
     }
 
-    /// A value as the text of a cell: a number in the digits in which it was written, and a cell of JSON as it was written.
+    /// Returns a value as the text of a cell. A number keeps the digits in which it was written, and a cell of JSON
+    /// stays as it was written.
     fn cell(&self, raw: &RawValue, is_json: bool) -> Option<String> {
         match raw.get().as_bytes().first()? {
             b'n' => Some(self.null.clone()),
@@ -177,16 +183,16 @@ fn after_blank_lines(records: ::csv::Writer<Vec<u8>>, lines: usize) -> io::Resul
     Ok(::csv::WriterBuilder::new().flexible(true).from_writer(bytes))
 }
 
-/// The members of an object as they were written.
+/// The members of an object, as they were written.
 struct Object<'de> {
-    /// Those of the columns, in their order.
+    /// The values for the columns, in the order of the columns.
     values: Vec<Option<&'de RawValue>>,
-    /// The names of all others.
+    /// The names of all other members.
     others: BTreeSet<String>,
 }
 
-/// A member that comes twice makes an object ambiguous, and is an error. So is one more than a file may have columns: names that are
-/// compared with each other must fit into memory.
+/// An object in which a member comes twice is ambiguous, and an error. So is an object with more members than a file
+/// may have columns: the names must fit into memory to be compared with each other.
 impl<'de> DeserializeSeed<'de> for &Columns {
     type Value = Object<'de>;
 
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn other_members_are_named_where_the_object_has_every_required_column() {
+    fn other_members_are_reported_if_the_object_has_every_required_column() {
         let (_, others) =
             read("{\"id\":1,\"b\":{\"a\":[1]},\"a\":2}\n{\"price\":1,\"7261\":2}\n[7261]\n{\"id\":2,\"a\":1}\n");
         assert_eq!((others.names.into_iter().collect::<Vec<_>>(), others.more), (vec!["a".into(), "b".into()], false));
@@ -272,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_of_more_members_than_a_file_has_columns_is_a_record_of_one_field() {
+    fn an_object_with_more_members_than_a_file_may_have_columns_is_a_record_of_one_field() {
         let object = |members: usize| {
             let members = (0..members).fold(String::new(), |all, nth| all + &format!(",\"x{nth}\":1"));
             as_csv(&format!("{{\"id\":1{members}}}\n"))
@@ -282,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_of_plain_values_is_a_record_of_one_field() {
+    fn a_line_that_is_not_an_object_of_plain_values_is_a_record_of_one_field() {
         let lines = "[1]\n{\"id\":{}}\n{\"id\":1,\"id\":2}\n{\"id\":1\n{\"id\":1} 2\n{\"a\":1,\"a\":1}\n";
         assert_eq!(
             as_csv(lines),
@@ -292,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_line_is_one_of_csv() {
+    fn a_blank_line_stays_a_blank_line() {
         assert_eq!(as_csv("\n \n"), "id,price,note\n\n\n");
         assert_eq!(as_csv("\n{\"id\":1}\n\t\r\n\n{\"id\":2}\n\n"), "id,price,note\n\n1,,\n\n\n2,,\n\n");
     }

@@ -1,4 +1,4 @@
-//! What lies in a bucket: every version of every object under a prefix, page by page.
+//! Lists a bucket: every version of every object under a prefix, page by page.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::EncodingType;
@@ -18,22 +18,22 @@ enum Next {
     End,
 }
 
-/// A listing that goes on where the last page ended.
+/// A listing that continues where the last page ended.
 pub struct Listing<'a> {
     store: &'a ObjectStore,
     bucket: String,
     prefix: String,
-    /// Keys up to this one are left out.
+    /// Keys up to and including this one are left out.
     after: Option<String>,
     next: Next,
-    /// When it began.
+    /// When the listing began.
     began: DateTime<Utc>,
-    /// The versions of the last key, of which the next page may have more.
+    /// The versions of the last key; the next page may have more of them.
     begun: Vec<ObjectVersion>,
 }
 
 impl ObjectStore {
-    /// Lists what lies under `prefix`, in the order of keys; with `after` only those that come after that one.
+    /// Lists the keys under `prefix`, in order. With `after`, only the keys after that one.
     #[must_use]
     pub fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Listing<'_> {
         Listing {
@@ -47,16 +47,17 @@ impl ObjectStore {
         }
     }
 
-    /// The versions of one object, from the newest to the oldest; none if the server does not list versions.
+    /// Returns the versions of one object, from the newest to the oldest; an empty list if the server does not list
+    /// versions.
     ///
     /// # Errors
-    /// `Connection` after all retries, `Configuration` where S3 refuses.
+    /// `Connection` after all retries, `Configuration` if S3 refuses.
     pub async fn versions_of(&self, bucket: &str, key: &ObjectKey) -> Result<Vec<ObjectVersion>> {
         let mut listing = self.list(bucket, key.as_str(), None);
         let mut found = Vec::new();
         while let Next::Versions(marker, id) = &listing.next {
             let Some((page, next)) = retrying(|| listing.versions(marker.clone(), id.clone())).await? else { break };
-            // The keys that only begin so come after it.
+            // Longer keys that begin with this one come after it.
             let ends = page.iter().any(|object| object.key != *key);
             found.extend(page.into_iter().filter(|object| object.key == *key));
             listing.next = if ends { Next::End } else { next };
@@ -66,12 +67,12 @@ impl ObjectStore {
 }
 
 impl Listing<'_> {
-    /// The next keys, each with all of its versions from the oldest to the newest; `None` at the end. If a key has several, their
-    /// sequencers are their ranks, after those of earlier listings. What deletes an object is not a version, and a key that ends with `/`,
-    /// with which consoles mark folders, is not a file.
+    /// Returns the next keys, each with all its versions from the oldest to the newest; `None` at the end. If a key has
+    /// several versions, their sequencers are ranks in this listing, which come after those of earlier listings. A
+    /// delete marker is not a version, and a key that ends with `/` is not a file: consoles mark folders with it.
     ///
     /// # Errors
-    /// `Connection` after all retries, `Configuration` where S3 refuses.
+    /// `Connection` after all retries, `Configuration` if S3 refuses.
     pub async fn next_keys(&mut self) -> Result<Option<Vec<Vec<ObjectVersion>>>> {
         let (mut page, next) = match &self.next {
             Next::End => return Ok(None),
@@ -82,11 +83,11 @@ impl Listing<'_> {
             },
         };
         self.next = next;
-        // Not every server agrees whether a listing begins at its marker or after it.
+        // Servers differ in whether a listing begins at its marker or after it.
         let is_wanted = |key: &str| !key.ends_with('/') && self.after.as_deref().is_none_or(|after| key > after);
         page.retain(|object| is_wanted(object.key.as_str()));
         for object in page.iter_mut().filter(|object| object.version.is_empty()) {
-            // Not every server tells the `ETag` in a listing.
+            // Not every server returns the `ETag` in a listing.
             *object = self.store.head(&self.bucket, &object.key, None).await?;
         }
         let mut keys: Vec<Vec<ObjectVersion>> = vec![std::mem::take(&mut self.begun)];
@@ -110,10 +111,10 @@ impl Listing<'_> {
         Ok(Some(keys))
     }
 
-    /// None where the server does not list versions.
+    /// Returns one page of versions, or `None` if the server does not list versions.
     async fn versions(&self, key: Option<String>, id: Option<String>) -> Result<Option<(Vec<ObjectVersion>, Next)>> {
         let request = self.store.client().await.list_object_versions().bucket(&self.bucket).prefix(&self.prefix);
-        // A key may have characters that XML has not.
+        // A key may contain characters that XML cannot represent.
         let request = request.encoding_type(EncodingType::Url).set_key_marker(key).set_version_id_marker(id);
         let page = match Box::pin(request.send()).await {
             Ok(page) => page,
@@ -177,7 +178,7 @@ impl Listing<'_> {
     }
 }
 
-/// A key as it is; where the server was asked to encode keys and does so, decoded.
+/// Returns the key, decoded if the server encoded it as it was asked to.
 fn decoded(key: String, encoded: bool) -> Result<ObjectKey> {
     if !encoded {
         return Ok(key.into());
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_decoded_only_where_the_server_encodes() {
+    fn a_key_is_decoded_only_if_the_server_encoded_it() {
         assert_eq!(decoded("in/a+b%2B%01%C3%A9.csv".into(), true).unwrap().as_str(), "in/a b+\u{1}é.csv");
         assert_eq!(decoded("in/a+b%2B.csv".into(), false).unwrap().as_str(), "in/a+b%2B.csv");
     }

@@ -1,5 +1,5 @@
-//! The only place where a vendor is named: files and S3, the web, SQS, `EventBridge`, KMS, secrets, CSV, Parquet, `DuckDB`, Postgres. One file or folder
-//! each.
+//! The only place that names a vendor: files and S3, the web, SQS, `EventBridge`, KMS, secrets, CSV, Parquet, `DuckDB`
+//! and Postgres, each in one file or folder.
 
 pub mod archive;
 pub mod aws;

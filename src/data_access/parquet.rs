@@ -1,5 +1,5 @@
-//! Parquet: a file is read as CSV of those of its columns that a dataset has, and rows are written to one.
-//! The format: <https://parquet.apache.org/docs/file-format/>.
+//! Parquet: reads a file as CSV with those of its columns that a dataset has, and writes rows to a file. The format:
+//! <https://parquet.apache.org/docs/file-format/>.
 
 use std::fmt;
 use std::fs::File;
@@ -25,13 +25,14 @@ use crate::domain::{Column, ColumnType};
 use crate::error::{Error, Reason, Result};
 
 const ROWS_AT_ONCE: usize = 64;
-/// A text that is written once may be the value of each row.
+/// The size after which a batch of converted rows ends. A text that is stored once in the file may be the value of
+/// every row.
 const BYTES_AT_ONCE: usize = 64 * 1024;
-/// What the writer keeps in memory at the most, encoded.
+/// The most rows and encoded bytes that the writer keeps in memory.
 const ROWS_IN_A_GROUP: usize = 100_000;
 const BYTES_IN_A_GROUP: usize = 64 * 1024 * 1024;
 
-/// A Parquet file that lies on this machine.
+/// A Parquet file on this machine.
 pub struct ParquetSource {
     file: File,
     metadata: ArrowReaderMetadata,
@@ -39,10 +40,12 @@ pub struct ParquetSource {
 }
 
 impl ParquetSource {
-    /// Keeps `source` in the unnamed file `copy`, since the schema stands at the end, and reads that. In messages it is called `name`.
+    /// Copies `source` into the unnamed file `copy` and reads the schema from there, because it is at the end. Messages
+    /// call the file `name`.
     ///
     /// # Errors
-    /// An [`Error`] inside if this is no Parquet file, or none that can be read; any other error if it cannot be kept.
+    /// An [`Error`] inside if this is not a Parquet file, or not one that can be read; any other error if it cannot be
+    /// copied.
     pub fn open(source: &mut dyn Read, mut copy: File, name: &str) -> io::Result<Self> {
         io::copy(source, &mut copy)?;
         check_footer(&copy)?.map_err(|what| malformed(name, &what))?;
@@ -52,16 +55,16 @@ impl ParquetSource {
         Ok(Self { file: copy, metadata, name: name.to_owned() })
     }
 
-    /// The names of its columns.
+    /// The names of the columns in the file.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         self.metadata.schema().fields().iter().map(|field| field.name().as_str()).collect()
     }
 
-    /// Reads the columns that the dataset has. `null` is the cell that means null.
+    /// Reads the columns that the dataset has. The cell for null is `null`.
     ///
     /// # Errors
-    /// An [`Error`] inside if a column cannot be read as values of its type without loss, or not within bounded memory.
+    /// An [`Error`] inside if a column cannot be read as values of its type without loss, or not with bounded memory.
     pub fn records(self, dataset: &[Column], null: &str) -> io::Result<ParquetRecords> {
         let columns = self.columns(dataset)?;
         let pages = self.pages(&columns)?;
@@ -84,20 +87,21 @@ impl ParquetSource {
         Ok(ParquetRecords { rows, nanoseconds, columns, old_calendar, batch: None, read: 0, left, null, name, out })
     }
 
-    /// The columns that the dataset has, in the order of the file.
+    /// Returns the columns that the dataset has, in the order of the file.
     fn columns(&self, dataset: &[Column]) -> io::Result<Vec<FileColumn>> {
         let roots = self.metadata.parquet_schema().root_schema().get_fields();
         let mut columns = Vec::new();
         for (root, field) in self.metadata.schema().fields().iter().enumerate() {
             let Some(column) = dataset.iter().find(|column| column.name == *field.name()) else { continue };
             let (name, kind, has) = (&column.name, &column.kind, field.data_type());
-            // Sixteen bytes that the file does not call a UUID may be in another order.
+            // Sixteen bytes that the file does not mark as a UUID may be in another byte order.
             let is_unnamed = matches!(has, DataType::FixedSizeBinary(_))
                 && roots[root].get_basic_info().logical_type_ref() != Some(&LogicalType::Uuid);
             if is_unnamed || !kind.takes(has) {
                 let has = if has.is_nested() { "nested".to_owned() } else { has.to_string() };
                 let (rule, taken) = (kind.rule(), kind.taken());
-                let what = format!("column {name} is {has}, which is no {rule} without loss; write it as {taken}");
+                let what =
+                    format!("column {name} is {has}, which cannot be read as {rule} without loss; write it as {taken}");
                 return Err(malformed(&self.name, &what));
             }
             let is_int96 = roots[root].get_physical_type() == PhysicalType::INT96;
@@ -106,7 +110,7 @@ impl ParquetSource {
         Ok(columns)
     }
 
-    /// Looks how large their pages are, and whether they can be unpacked.
+    /// Checks how large the pages of the columns are, and whether they can be unpacked.
     fn pages(&self, columns: &[FileColumn]) -> io::Result<Pages> {
         let (mut pages, schema) = (Pages::default(), self.metadata.parquet_schema());
         for leaf in 0..schema.num_columns() {
@@ -119,7 +123,7 @@ impl ParquetSource {
                 let chunk = group.column(leaf);
                 if let Some(codec) = unread_codec(chunk.compression()) {
                     let what = format!(
-                        "column {name} is packed with {codec}, which is not unpacked; write it with Snappy, Zstandard, gzip or LZ4"
+                        "column {name} is compressed with {codec}, which is not supported; write it with Snappy, Zstandard, gzip or LZ4"
                     );
                     return Err(malformed(&self.name, &what));
                 }
@@ -132,7 +136,8 @@ impl ParquetSource {
         Ok(pages)
     }
 
-    /// The types in which rows are read: texts that stand in the file once are kept once; days of INT96 do not fit into nanoseconds.
+    /// Returns the types in which rows are read. Texts become views, so that a text stored once in the file is kept
+    /// once in memory. INT96 is read in seconds, because not all of its days fit into nanoseconds.
     fn with_types(&self, columns: &[FileColumn]) -> io::Result<ArrowReaderMetadata> {
         let read_as = |(root, field): (usize, &Arc<Field>)| {
             let column = columns.iter().find(|column| column.root == root);
@@ -164,7 +169,7 @@ impl ParquetSource {
 
 /// A column of the file that the dataset has.
 struct FileColumn {
-    /// Which of the columns of the file, from 0.
+    /// The position of the column in the file, from 0.
     root: usize,
     kind: ColumnType,
     is_int96: bool,
@@ -173,7 +178,7 @@ struct FileColumn {
 fn options() -> ArrowReaderOptions {
     let skip = ParquetStatisticsPolicy::SkipAll;
     ArrowReaderOptions::new()
-        // What Arrow writes beside the schema of Parquet would change how values are read.
+        // The schema that Arrow stores beside the one of Parquet would change how values are read.
         .with_skip_arrow_metadata(true)
         .with_column_stats_policy(skip.clone())
         .with_size_stats_policy(skip)
@@ -183,7 +188,7 @@ fn malformed(name: &str, what: &str) -> io::Error {
     io::Error::other(Error::file(Reason::Malformed, format!("{name}: {what}")))
 }
 
-/// What the library says may hold names of columns.
+/// The library's message may contain names of columns, so it is attached as cells.
 fn unreadable(name: &str, what: &str, error: &dyn fmt::Display) -> io::Error {
     io::Error::other(Error::file(Reason::Malformed, format!("{name}: {what}")).with_cells(error.to_string()))
 }
@@ -201,9 +206,9 @@ fn unread_codec(codec: Compression) -> Option<&'static str> {
     }
 }
 
-/// Whether nobody knows which day is meant by a time of INT96 before 1900. Before version 3.1 Spark counted such days in the calendar
-/// of their time, and INT96 says nothing about it.
-/// See <https://spark.apache.org/docs/latest/sql-data-sources-parquet.html>, `int96RebaseModeInRead`.
+/// Whether the day of an INT96 time before 1900 is ambiguous. Before version 3.1, Spark counted such days in the
+/// calendar of their time, and INT96 does not say which calendar it uses. See
+/// <https://spark.apache.org/docs/latest/sql-data-sources-parquet.html>, `int96RebaseModeInRead`.
 fn has_old_calendar(file: &FileMetaData) -> bool {
     let value = |key: &str| {
         let pair = file.key_value_metadata()?.iter().find(|pair| pair.key.strip_prefix(SPARK) == Some(key))?;
@@ -218,15 +223,15 @@ const SPARK: &str = "org.apache.spark.";
 /// Microseconds from 1900 to 1970.
 const SINCE_1900: i64 = 2_208_988_800_000_000;
 
-/// A Parquet file, read as CSV: a header, then a record for each row.
+/// Reads a Parquet file and returns CSV: a header, then a record for each row.
 pub struct ParquetRecords {
     rows: ParquetRecordBatchReader,
-    /// The columns of INT96 once more: `rows` has their seconds, these are nanoseconds, which may have overflowed.
+    /// Reads the INT96 columns a second time, as nanoseconds, which may have overflowed; `rows` has their seconds.
     nanoseconds: Option<ParquetRecordBatchReader>,
     columns: Vec<FileColumn>,
     old_calendar: bool,
     batch: Option<Batch>,
-    /// Rows that were read, and those that the footer promises besides.
+    /// How many rows were read, and how many more the footer promises.
     read: usize,
     left: i64,
     null: String,
@@ -234,22 +239,22 @@ pub struct ParquetRecords {
     out: Cursor<Vec<u8>>,
 }
 
-/// Rows on their way.
+/// Rows that were read and not yet converted.
 struct Batch {
     columns: Vec<ArrayRef>,
-    /// Of the columns of INT96.
+    /// The nanoseconds of the INT96 columns.
     nanoseconds: Vec<ArrayRef>,
     rows: usize,
 }
 
 impl Batch {
-    /// Some of its rows.
+    /// Returns some of the rows.
     fn slice(&self, first: usize, rows: usize) -> Self {
         let of = |columns: &[ArrayRef]| columns.iter().map(|column| column.slice(first, rows)).collect();
         Self { columns: of(&self.columns), nanoseconds: of(&self.nanoseconds), rows }
     }
 
-    /// Bytes of the texts of one row.
+    /// The length in bytes of the texts of one row.
     fn length(&self, row: usize) -> usize {
         let texts = self.columns.iter().filter_map(|column| column.as_string_view_opt());
         texts.filter(|text| !text.is_null(row)).map(|text| text.value(row).len()).sum()
@@ -257,7 +262,7 @@ impl Batch {
 }
 
 impl ParquetRecords {
-    /// Converts some rows; false at the end.
+    /// Converts some rows. Returns false at the end.
     fn convert(&mut self) -> io::Result<bool> {
         let batch = self.batch.take().map_or_else(|| self.next_batch(), |batch| Ok(Some(batch)))?;
         let Some(batch) = batch else { return Ok(false) };
@@ -290,7 +295,7 @@ impl ParquetRecords {
         Ok(Some(Batch { columns: rows.columns().to_vec(), nanoseconds, rows: rows.num_rows() }))
     }
 
-    /// The cells of each column.
+    /// Returns the cells of each column.
     fn cells(&self, batch: &Batch) -> Result<Vec<StringArray>, ArrowError> {
         let mut nanoseconds = batch.nanoseconds.iter();
         let cells = self.columns.iter().zip(&batch.columns).map(|(has, column)| {
@@ -304,9 +309,10 @@ impl ParquetRecords {
     }
 }
 
-/// The cells of a column of INT96. What has no place among microseconds is said after the time, so that no rule takes it for one.
+/// Returns the cells of an INT96 column. What microseconds cannot represent is appended to the time, so that the cell
+/// is not a valid time and gets rejected.
 ///
-/// The nanoseconds since 1970 have lost their upper bits where they do not fit; what they are more than the seconds is whole.
+/// The nanoseconds since 1970 lose their upper bits if they overflow, but their difference from the seconds is exact.
 fn int96(
     kind: &ColumnType,
     seconds: &ArrayRef,
@@ -370,10 +376,10 @@ pub struct ParquetFile {
 }
 
 impl ParquetFile {
-    /// Begins a file of these columns.
+    /// Creates a file with these columns.
     ///
     /// # Errors
-    /// `System`.
+    /// `System` if the file cannot be written.
     pub fn create<'a>(file: File, columns: impl Iterator<Item = &'a Column>) -> Result<Self> {
         let (fields, kinds): (Vec<Field>, Vec<ColumnType>) = columns
             .map(|column| (Field::new(&column.name, column.kind.lake_type(), true), column.kind.clone()))
@@ -388,10 +394,10 @@ impl ParquetFile {
         Ok(Self { writer: writer.map_err(unwritable)?, schema, kinds })
     }
 
-    /// Writes rows, whose columns are those of the file, in its order.
+    /// Writes rows. The columns are those of the file, in its order.
     ///
     /// # Errors
-    /// `System`.
+    /// `System` if the file cannot be written.
     pub fn write(&mut self, columns: &[ArrayRef]) -> Result<()> {
         let columns = self.kinds.iter().zip(columns).map(|(kind, values)| kind.to_lake(values));
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect());
@@ -399,10 +405,10 @@ impl ParquetFile {
         self.writer.write(&rows).map_err(unwritable)
     }
 
-    /// Ends the file, and returns it to be read from its beginning.
+    /// Completes the file and returns it, positioned at its beginning.
     ///
     /// # Errors
-    /// `System`.
+    /// `System` if the file cannot be written.
     pub fn finish(self) -> Result<File> {
         let mut file = self.writer.into_inner().map_err(unwritable)?;
         file.rewind().map_err(|error| Error::system("read a Parquet file back", error))?;

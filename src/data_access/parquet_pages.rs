@@ -1,5 +1,5 @@
-//! How large a Parquet file is where it is read whole: its footer, and each page of a column. The reader asks nobody before it
-//! allocates them, and a small file may claim gigabytes.
+//! Checks the size of the parts of a Parquet file that are read whole: the footer, and each page of a column. The
+//! reader allocates them without a limit, and a small file may claim gigabytes.
 //!
 //! Both are written in the compact protocol of Thrift: <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>.
 
@@ -16,22 +16,22 @@ use super::csv::MOST_COLUMNS;
 const MAGIC: [u8; 4] = *b"PAR1";
 const ENCRYPTED: [u8; 4] = *b"PARE";
 const LONGEST_FOOTER: u64 = 32 * MEGABYTE;
-/// What the pages of all columns that are read may have together, the largest of each, unpacked.
+/// The most memory for the pages of all columns that are read, unpacked, counting the largest page of each.
 const MOST_PAGES: u64 = 512 * MEGABYTE;
-/// What some rows in a row may have.
+/// The most memory for the rows that are read at once.
 const MOST_ROWS: u64 = 64 * MEGABYTE;
-/// In a page that is larger, any value may be as long as the page where values are written as differences.
+/// In a larger page of values written as differences, any value may be as long as the page.
 const SMALL_PAGE: u64 = 4 * MEGABYTE;
 const MEGABYTE: u64 = 1024 * 1024;
 const LONGEST_PAGE_HEADER: usize = 16 * 1024 * 1024;
 const DEEPEST: usize = 16;
 
-/// Reads the end of a file, and refuses a footer that is too large to be read.
+/// Reads the end of a file. Refuses a footer that is too large to read.
 ///
 /// # Errors
-/// What is wrong, without the file's name.
+/// What is wrong, without the name of the file.
 pub(super) fn check_footer(file: &File) -> io::Result<Result<(), String>> {
-    let broken = || Ok(Err("this is no Parquet file, or it is cut off; send it again".to_owned()));
+    let broken = || Ok(Err("this is not a Parquet file, or it is cut off; send it again".to_owned()));
     let length = file.metadata()?.len();
     let mut end = [0; 8];
     if length < 12 {
@@ -63,11 +63,11 @@ pub(super) fn check_footer(file: &File) -> io::Result<Result<(), String>> {
     if Compact(&footer).structure(0, DEEPEST, &mut note).is_none() {
         return broken();
     }
-    // The first is the root.
+    // The first element is the root.
     let columns = elements.saturating_sub(1);
     if columns > MOST_COLUMNS as u64 {
         return Ok(Err(format!(
-            "the file has {columns} columns with those inside of others, more than the limit of {MOST_COLUMNS}; leave some out"
+            "the file has {columns} columns, counting nested ones, more than the limit of {MOST_COLUMNS}; leave some out"
         )));
     }
     Ok(Ok(()))
@@ -83,20 +83,20 @@ const VALUES: [(i16, i16); 2] = [(5, 1), (8, 1)];
 /// `DictionaryPageHeader.num_values`.
 const ENTRIES: (i16, i16) = (7, 1);
 
-/// What the pages of the columns take that are read together.
+/// How much memory the pages of the columns need that are read together.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    /// The largest page and the largest dictionary of the present column, and the most bytes that one row has in a page.
+    /// For the current column: its largest page, its largest dictionary, and the most bytes of one row in a page.
     page: u64,
     dictionary: u64,
     row: u64,
-    /// The same of the columns before, together.
+    /// The sums over the columns before.
     together: u64,
     rows: u64,
 }
 
 impl Pages {
-    /// Looks through all pages of one column in one row group. `None` if they are not as they should be.
+    /// Looks through all pages of one column in one row group. Returns `None` if they are damaged.
     pub(super) fn add_chunk(&mut self, file: &File, chunk: &ColumnChunkMetaData) -> io::Result<Option<()>> {
         let offset = chunk.dictionary_page_offset().filter(|offset| *offset > 0).unwrap_or(chunk.data_page_offset());
         let start = u64::try_from(offset.min(chunk.data_page_offset())).ok();
@@ -137,20 +137,20 @@ impl Pages {
         }
         let (pages, most) = (self.together.div_ceil(MEGABYTE), MOST_PAGES / MEGABYTE);
         Err(format!(
-            "the largest pages of its columns have {pages} MiB together, more than the limit of {most} MiB; write smaller pages"
+            "the largest pages of its columns need {pages} MiB together, more than the limit of {most} MiB; write smaller pages"
         ))
     }
 
-    /// How many rows may be read at once, at most `most`.
+    /// Returns how many rows to read at once, at most `most`.
     pub(super) fn rows_at_once(&self, most: usize) -> usize {
         let fit = MOST_ROWS / self.rows.max(1);
         usize::try_from(fit).unwrap_or(most).clamp(1, most)
     }
 }
 
-/// The header of a page, as far as it is read.
+/// The parts of a page header that are needed.
 struct PageHeader {
-    /// Bytes of header and page.
+    /// The length in bytes of header and page together.
     length: u64,
     unpacked: u64,
     values: u64,
@@ -222,14 +222,14 @@ impl Compact<'_> {
         None
     }
 
-    /// A whole number, whose sign is its last bit.
+    /// Reads a signed whole number; its lowest bit is its sign.
     fn zigzag(&mut self) -> Option<i64> {
         let number = self.varint()?;
         Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
-    /// Walks through a struct that is field `of` of another. `note` gets each whole number, and the length of each list, with struct
-    /// and field. `None` if the bytes end before, or are no such struct.
+    /// Walks through a struct that is field `of` of another one. Calls `note` with each whole number and the length of
+    /// each list, together with struct and field. Returns `None` if the bytes end too early or are not such a struct.
     fn structure(&mut self, of: i16, depth: usize, note: &mut dyn FnMut((i16, i16), i64)) -> Option<()> {
         let mut field: i16 = 0;
         loop {
@@ -244,7 +244,7 @@ impl Compact<'_> {
             if field <= 0 {
                 return None;
             }
-            // A boolean is its own type.
+            // A boolean is encoded in the type itself.
             if !matches!(head & 0xf, 1 | 2) {
                 self.value(head & 0xf, (of, field), depth, note)?;
             }
@@ -285,14 +285,15 @@ impl Compact<'_> {
     }
 }
 
-/// The struct and field of an element of a list. No field that is looked for lies in a list.
+/// The struct and field of an element of a list. None of the fields that are looked for is in a list.
 const IN_A_LIST: (i16, i16) = (-1, -1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Field 2 and 3 as numbers, 5 as a struct of number 7 and text "ab", a list of two booleans as 6.
+    /// Fields 2 and 3 are numbers, field 5 is a struct with number 7 and text "ab", and field 6 is a list of two
+    /// booleans.
     const HEADER: [u8; 17] =
         [0x25, 0x80, 0x02, 0x15, 0x0a, 0x2c, 0x15, 0x0e, 0x18, 0x02, b'a', b'b', 0x00, 0x19, 0x21, 0x01, 0x02];
 
@@ -311,12 +312,12 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_nested_without_end_are_refused() {
+    fn endlessly_nested_bytes_are_refused() {
         assert!(Compact(&[0x1c; 1000]).structure(0, DEEPEST, &mut |_, _| ()).is_none());
     }
 
     #[test]
-    fn rows_are_read_as_many_at_once_as_fit() {
+    fn as_many_rows_are_read_at_once_as_fit() {
         let rows = |row| {
             let mut pages = Pages { page: row, row, ..Pages::default() };
             pages.end_column();

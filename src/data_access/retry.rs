@@ -6,8 +6,8 @@ use backon::{ExponentialBuilder, Retryable};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The pauses between the attempts of a step that needs a connection: three, each about four times as long as the one
-/// before and slightly random, so that a server that starts again is waited for and not stormed.
+/// The pauses between the attempts of a step that needs a connection. There are three, each about four times as long as
+/// the one before and slightly random: that gives a restarting server time and does not swamp it.
 #[must_use]
 pub fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()
@@ -17,8 +17,8 @@ pub fn pauses() -> ExponentialBuilder {
         .with_jitter()
 }
 
-/// Repeats a step that failed on its connection, three times at the most; one that met a conflict soon and more often,
-/// since whoever was in the way has got on by then.
+/// Repeats a step whose connection failed, at most three times. A step that met a conflict is repeated sooner and more
+/// often, because the other transaction will soon be finished.
 ///
 /// # Errors
 /// The last error of `step`.
@@ -28,7 +28,7 @@ pub async fn retrying<T, F: Future<Output = Result<T>>>(step: impl Fn() -> F) ->
         .with_max_delay(Duration::from_millis(200))
         .with_max_times(20)
         .with_jitter();
-    // Conflicts belong to loads that run at once; for a connection somebody waits, and should know what for.
+    // Conflicts are normal when loads run at the same time. A lost connection makes a person wait, who should know why.
     let met = |error: &Error, pause| tracing::info!(kind = error.kind().name(), error = %error.chain(), ?pause, "trying again");
     let lost = |error: &Error, pause| tracing::warn!(kind = error.kind().name(), error = %error.chain(), ?pause, "trying again");
     let step = &step;

@@ -1,4 +1,4 @@
-//! Objects in S3: which version there is, and its body as a stream that survives a broken connection.
+//! Objects in S3: which version exists, and its body as a stream that survives a broken connection.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -27,26 +27,26 @@ use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// First attempt and three retries.
 const ATTEMPTS: u32 = 4;
-/// A server that says nothing for so long is asked again. S3 itself answers within a second.
+/// A server that sends nothing for this long is asked again. S3 itself answers within a second.
 const SILENCE: Duration = Duration::from_secs(10);
-/// S3 takes 10,000 parts of at least 5 MiB.
+/// S3 allows 10,000 parts of at least 5 MiB.
 const PART: usize = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const BYTES_AT_ONCE: u64 = 1024 * 1024;
 
-/// A client for S3, made on first use and kept between calls.
+/// A client for S3, created on first use and kept between calls.
 ///
-/// Region, credentials and `AWS_ENDPOINT_URL(_S3)` come from where every AWS program takes them.
+/// Region, credentials and `AWS_ENDPOINT_URL(_S3)` come from the sources that every AWS program uses.
 #[derive(Default)]
 pub struct ObjectStore {
     client: OnceCell<Client>,
 }
 
 impl ObjectStore {
-    /// The version that `key` has now, or, of those that S3 calls `version_id`, the one that it has.
+    /// Returns the version that `key` has now, or the one that S3 calls `version_id`.
     ///
     /// # Errors
-    /// `File(NotFound)` and `File(Forbidden)` for the object, `Connection` where a retry may help.
+    /// `File(NotFound)` and `File(Forbidden)` for the object, `Connection` if a retry may help.
     pub async fn head(&self, bucket: &str, key: &ObjectKey, version_id: Option<&str>) -> Result<ObjectVersion> {
         let request = self.client().await.head_object().bucket(bucket).key(key.as_str());
         let request = request.set_version_id(version_id.map(String::from));
@@ -66,10 +66,10 @@ impl ObjectStore {
         })
     }
 
-    /// What was noted beside an object when it was written; nothing where there is none.
+    /// Returns the metadata that were written with an object; empty if it does not exist.
     ///
     /// # Errors
-    /// Those of [`ObjectStore::head`].
+    /// The same as those of [`ObjectStore::head`], except `File(NotFound)`.
     pub async fn metadata(&self, bucket: &str, key: &ObjectKey) -> Result<HashMap<String, String>> {
         let request = self.client().await.head_object().bucket(bucket).key(key.as_str());
         match Box::pin(request.send()).await.map_err(|error| object_error(bucket, key, error)) {
@@ -79,10 +79,11 @@ impl ObjectStore {
         }
     }
 
-    /// A small object, cut after `most` bytes: as it is now, or that version of it. `None` if there is none, or none that may be read.
+    /// Reads a small object, cut after `most` bytes: its current version, or the given one. Returns `None` if it does
+    /// not exist or may not be read.
     ///
     /// # Errors
-    /// `Connection` where a retry may help, `Configuration`, `System`.
+    /// `Connection` if a retry may help, `Configuration`, `System`.
     pub async fn small_object(
         &self,
         bucket: &str,
@@ -110,16 +111,16 @@ impl ObjectStore {
         match retrying(read).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::File(Reason::NotFound) => Ok(None),
-            // A role that may not list the bucket gets this answer for an object that is not there.
+            // A role that may not list the bucket gets this answer for an object that does not exist.
             Err(error) if error.kind() == ErrorKind::File(Reason::Forbidden) => {
-                tracing::info!(bucket, key = key.as_str(), "taken for an object that is not there");
+                tracing::info!(bucket, key = key.as_str(), "reading is forbidden; treating the object as missing");
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Begins to write an object. It is there once [`ObjectWriter::finish`] returns, and not at all before.
+    /// Begins to write an object. It appears when [`ObjectWriter::finish`] returns, and not before.
     pub async fn writer(&self, bucket: &str, key: &str, content_type: &str) -> ObjectWriter {
         ObjectWriter {
             client: self.client().await.clone(),
@@ -136,17 +137,17 @@ impl ObjectStore {
     /// Writes a small object.
     ///
     /// # Errors
-    /// Those of [`ObjectWriter::finish`].
+    /// The same as those of [`ObjectWriter::finish`].
     pub async fn put(&self, bucket: &str, key: &str, content_type: &str, bytes: &[u8]) -> Result<()> {
         let mut object = self.writer(bucket, key, content_type).await;
         object.part.extend_from_slice(bytes);
         object.finish().await
     }
 
-    /// Writes a file from its beginning, with what is to be noted beside it.
+    /// Writes a file from its beginning, with metadata.
     ///
     /// # Errors
-    /// Those of [`ObjectWriter::write`], after all retries.
+    /// The same as those of [`ObjectWriter::write`], after all retries.
     pub async fn put_file(
         &self,
         bucket: &str,
@@ -170,27 +171,27 @@ impl ObjectStore {
         .await
     }
 
-    /// A thousand keys below `prefix`, the first ones behind `after`.
+    /// Returns up to a thousand keys below `prefix`: the first ones after `after`.
     ///
     /// # Errors
-    /// `Connection` where a retry may help, `Configuration` where S3 refuses.
+    /// `Connection` if a retry may help, `Configuration` if S3 refuses.
     pub async fn keys_after(&self, bucket: &str, prefix: &str, after: &str) -> Result<Vec<ObjectKey>> {
         let request = self.client().await.list_objects_v2().bucket(bucket).prefix(prefix).start_after(after);
         let page = Box::pin(request.send()).await.map_err(|error| output_error("list", bucket, prefix, error))?;
         Ok(page.contents.unwrap_or_default().into_iter().filter_map(|found| found.key).map(ObjectKey::from).collect())
     }
 
-    /// Deletes an object; one that is not there is as good as deleted.
+    /// Deletes an object. It is not an error if the object does not exist.
     ///
     /// # Errors
-    /// `Connection` where a retry may help, `Configuration` where S3 refuses.
+    /// `Connection` if a retry may help, `Configuration` if S3 refuses.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<()> {
         let request = self.client().await.delete_object().bucket(bucket).key(key);
         let outcome = Box::pin(request.send()).await;
         outcome.map(|_| ()).map_err(|error| output_error("delete", bucket, key, error))
     }
 
-    /// The body of exactly that version. Reading blocks, so it belongs on a blocking thread of the runtime.
+    /// Returns the body of exactly that version. Reading it blocks, so it belongs on a blocking thread of the runtime.
     pub async fn body(&self, object: &ObjectVersion) -> ObjectBody {
         ObjectBody {
             client: self.client().await.clone(),
@@ -206,7 +207,7 @@ impl ObjectStore {
         }
     }
 
-    /// A store behind an endpoint that the caller knows, such as a server in a test.
+    /// Creates a store with the endpoint of the caller, such as a server in a test.
     #[must_use]
     pub fn with_config(shared: &SdkConfig) -> Self {
         Self { client: OnceCell::new_with(Some(client(shared))) }
@@ -218,7 +219,7 @@ impl ObjectStore {
 }
 
 fn client(shared: &SdkConfig) -> Client {
-    // Only AWS itself is sure to answer to a bucket's name as a host.
+    // Only AWS itself is sure to accept the name of a bucket as part of the host.
     let own_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let config = aws_sdk_s3::config::Builder::from(shared)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
@@ -228,17 +229,17 @@ fn client(shared: &SdkConfig) -> Client {
     Client::from_conf(config.build())
 }
 
-/// The quotes of an `ETag` are HTTP's; events leave them out.
+/// Removes the quotes of an `ETag`. They belong to HTTP, and events leave them out.
 pub(super) fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
 }
 
-/// When an object was written, in whole seconds: not every answer of S3 tells more.
+/// When an object was written, in whole seconds: not every answer of S3 is more precise.
 pub(super) fn written_at(time: &aws_sdk_s3::primitives::DateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.secs(), 0)
 }
 
-/// Writes one object in parts, so that it may be of any size.
+/// Writes one object in parts, so that it can have any size.
 pub struct ObjectWriter {
     client: Client,
     bucket: String,
@@ -254,7 +255,7 @@ impl ObjectWriter {
     /// Writes more bytes.
     ///
     /// # Errors
-    /// `Connection` after all retries, `Configuration` where S3 refuses. [`ObjectWriter::abandon`] should follow.
+    /// `Connection` after all retries, `Configuration` if S3 refuses. Call [`ObjectWriter::abandon`] after an error.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.part.extend_from_slice(bytes);
         if self.part.len() < PART {
@@ -263,10 +264,10 @@ impl ObjectWriter {
         Box::pin(self.send_part()).await
     }
 
-    /// Writes what is left, and makes the object appear.
+    /// Writes the rest and makes the object appear.
     ///
     /// # Errors
-    /// Those of [`ObjectWriter::write`].
+    /// The same as those of [`ObjectWriter::write`].
     pub async fn finish(&mut self) -> Result<()> {
         let Some(upload) = self.upload.clone() else {
             let request = self.client.put_object().bucket(&self.bucket).key(&self.key).content_type(&self.content_type);
@@ -300,12 +301,12 @@ impl ObjectWriter {
         }
     }
 
-    /// Takes back what was written. Best effort: a lifecycle rule may remove parts that are left over.
+    /// Removes the parts that were written. Best effort: a lifecycle rule can remove parts that are left over.
     pub async fn abandon(self) {
         let Some(upload) = self.upload else { return };
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(upload);
         if let Err(error) = Box::pin(request.send()).await {
-            tracing::warn!(code = error.code(), "the parts of an object that is not finished could not be removed");
+            tracing::warn!(code = error.code(), "the parts of an unfinished object could not be removed");
         }
     }
 
@@ -343,14 +344,14 @@ where
     service_error(
         "S3",
         &format!("{verb} s3://{bucket}/{key}"),
-        "check that there is such a bucket, and what the role may do there",
+        "check that the bucket exists, and what the role may do there",
         error,
     )
 }
 
-/// Reads one object version; a body that breaks off is asked for again from where it broke.
+/// Reads one version of an object. If the body breaks off, it is requested again from that position.
 ///
-/// Its I/O errors hold an [`Error`], which [`into_error`] takes out again.
+/// Its I/O errors contain an [`Error`], which [`into_error`] takes out again.
 pub struct ObjectBody {
     client: Client,
     runtime: Handle,
@@ -358,17 +359,17 @@ pub struct ObjectBody {
     stream: Option<ByteStream>,
     chunk: Bytes,
     position: u64,
-    /// What the server says that the whole object has, once it was asked.
+    /// The length of the whole object according to the server, once it was asked.
     length: Option<u64>,
     /// When the object was written.
     modified: Option<DateTime<Utc>>,
     ended: bool,
-    /// How often the body broke off since it last brought something.
+    /// How often the body broke off since it last delivered something.
     failures: usize,
 }
 
 impl ObjectBody {
-    /// When the object was written, once some of it was read.
+    /// When the object was written; known once some of it was read.
     #[must_use]
     pub fn modified(&self) -> Option<DateTime<Utc>> {
         self.modified
@@ -388,7 +389,8 @@ impl ObjectBody {
         }
         let response = request.send().await.map_err(|error| object_error(bucket, key, error))?;
         if self.position > 0 && response.content_range().is_none() {
-            let message = format!("s3://{bucket}/{key}: the server sent the whole object where the rest was asked for");
+            let message =
+                format!("s3://{bucket}/{key}: the server sent the whole object although only the rest was requested");
             return Err(Error::new(ErrorKind::System, message));
         }
         let rest = response.content_length().and_then(|length| u64::try_from(length).ok());
@@ -419,9 +421,13 @@ impl ObjectBody {
                     break;
                 }
                 None => Error::new(ErrorKind::Connection, "the body ended before its length"),
-                // The checksum is compared at the end, and then no part can be asked for again.
+                // The checksum is compared at the end. At that point no part can be requested again.
                 Some(Err(error)) if is_whole => {
-                    return Err(Error::with_source(ErrorKind::Connection, "the body is not what was stored", error));
+                    return Err(Error::with_source(
+                        ErrorKind::Connection,
+                        "the body does not match the checksum of the object",
+                        error,
+                    ));
                 }
                 Some(Err(error)) => Error::with_source(ErrorKind::Connection, "the body broke off", error),
             };
@@ -446,7 +452,7 @@ impl Read for ObjectBody {
     }
 }
 
-/// The [`Error`] inside an I/O error, or none when the bytes themselves are at fault.
+/// Returns the [`Error`] inside an I/O error, or `None` if the bytes themselves are at fault.
 #[must_use]
 pub fn into_error(error: io::Error) -> Option<Error> {
     error.into_inner()?.downcast::<Error>().ok().map(|error| *error)
@@ -460,8 +466,10 @@ where
     let object = format!("s3://{bucket}/{key}");
     let code = error.code().unwrap_or_default().to_owned();
     match status {
-        Some(404) => Error::file(Reason::NotFound, format!("{object}: there is no such object, or no such version")),
-        // The answer to HEAD has no code; any other code than these tells of the caller and not of the object.
+        Some(404) => {
+            Error::file(Reason::NotFound, format!("{object}: the object or this version of it does not exist"))
+        }
+        // The answer to HEAD has no code. Any code other than these is about the caller and not the object.
         Some(403) if matches!(code.as_str(), "" | "AccessDenied" | "Forbidden") => Error::file(
             Reason::Forbidden,
             format!(
@@ -472,13 +480,13 @@ where
         Some(403) if code == "InvalidObjectState" => {
             Error::file(Reason::Forbidden, format!("{object}: the object is archived; restore it, and load it again"))
         }
-        Some(301) => Error::configuration(format!("{object}: the bucket lies in another region; set AWS_REGION")),
+        Some(301) => Error::configuration(format!("{object}: the bucket is in another region; set AWS_REGION")),
         Some(403) => Error::configuration(format!("{object}: S3 refused the credentials with {code}")),
         Some(412) => Error::file(Reason::Superseded, format!("{object}: the object was replaced before it was read")),
         Some(400) if code == "RequestTimeout" => {
-            Error::with_source(ErrorKind::Connection, format!("{object}: S3 has waited for too long"), error)
+            Error::with_source(ErrorKind::Connection, format!("{object}: S3 waited too long for the request"), error)
         }
-        // The answer to HEAD has no code here either.
+        // The answer to HEAD has no code in this case either.
         Some(400) if matches!(code.as_str(), "" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
             Error::configuration(format!(
                 "{object}: S3 refused the request ({}); are the credentials still valid?",

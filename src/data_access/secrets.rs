@@ -6,10 +6,10 @@ use secrecy::SecretString;
 use super::aws::{environment, service_error};
 use crate::error::{Error, Result};
 
-/// The present value of the secret with this ARN or name, which `setting` holds.
+/// Returns the current value of the secret with this ARN or name. Messages name `setting`, which holds it.
 ///
 /// # Errors
-/// `Configuration` where it is refused or not there, `Connection` where it cannot be reached.
+/// `Configuration` if access is refused or the secret does not exist, `Connection` if the service cannot be reached.
 pub async fn secret(arn: &str, setting: &str) -> Result<SecretString> {
     let request = Client::new(environment().await).get_secret_value().secret_id(arn);
     let refused = |error| {
@@ -20,5 +20,5 @@ pub async fn secret(arn: &str, setting: &str) -> Result<SecretString> {
     found
         .secret_string
         .map(SecretString::from)
-        .ok_or_else(|| Error::configuration(format!("secret {arn}: it is no text")))
+        .ok_or_else(|| Error::configuration(format!("secret {arn}: it is not text")))
 }

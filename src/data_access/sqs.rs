@@ -1,4 +1,5 @@
-//! The queue in front of `ingest`: it takes what is left of a load, and holds a message back until it makes sense.
+//! The queue in front of `ingest`: takes the rest of a load, and hides a message until it is useful to deliver it
+//! again.
 
 use std::time::Duration;
 
@@ -11,36 +12,36 @@ use crate::error::{Error, Result};
 
 /// The longest time for which SQS hides a message.
 const MOST_HIDDEN: Duration = Duration::from_hours(12);
-/// The longest delay that SQS grants.
+/// The longest delay that SQS allows.
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
-/// A queue in SQS; its client is made on first use and kept between calls.
+/// A queue in SQS. Its client is created on first use and kept between calls.
 pub struct Queue {
     url: String,
     client: OnceCell<Client>,
 }
 
 impl Queue {
-    /// The queue at `url`.
+    /// Creates a queue from its URL.
     #[must_use]
     pub fn new(url: String) -> Self {
         Self { url, client: OnceCell::new() }
     }
 
-    /// Puts a message into the queue, to be handed out after `delay`, 15 minutes at the most. Returns once the queue has it.
+    /// Puts a message into the queue, to be delivered after `delay`, at most 15 minutes. Returns once the queue has it.
     ///
     /// # Errors
-    /// `Connection` where a retry may help, `Configuration` where the queue refuses.
+    /// `Connection` if a retry may help, `Configuration` if the queue refuses.
     pub async fn send(&self, body: &str, delay: Duration) -> Result<()> {
         let delay = i32::try_from(delay.min(LONGEST_DELAY).as_secs()).unwrap_or_default();
         let request = self.client().await.send_message().queue_url(&self.url).message_body(body).delay_seconds(delay);
         Box::pin(request.send()).await.map(|_| ()).map_err(|error| queue_error("put a message into the queue", error))
     }
 
-    /// Hides a message that is going to be returned, for so long from now.
+    /// Hides a message that will be returned, for this long from now.
     ///
     /// # Errors
-    /// `Connection` or `Configuration`; the message then comes again when the visibility timeout of the queue says.
+    /// `Connection` or `Configuration`. The message then comes back after the queue's visibility timeout.
     pub async fn hide(&self, receipt_handle: &str, time: Duration) -> Result<()> {
         let seconds = time.min(MOST_HIDDEN).as_secs_f64().ceil();
         #[expect(clippy::cast_possible_truncation, reason = "at most 43,200")]

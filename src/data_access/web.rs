@@ -1,4 +1,4 @@
-//! Files from servers that allow a GET: from listed origins alone, within bounds of size and time.
+//! Fetches files from servers by GET: only from listed origins, and within limits of size and time.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -24,7 +24,8 @@ use crate::error::{Error, ErrorKind, Reason, Result};
 const MOST_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Addresses that are nobody's on the internet (IANA's registries of special purpose addresses), and so perhaps somebody's here.
+/// Address ranges that are not public (IANA's registries of special purpose addresses). Something in this network may
+/// use them.
 const PRIVATE: [&str; 19] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -46,43 +47,43 @@ const PRIVATE: [&str; 19] = [
     "2002::/16",
     "3fff::/20",
 ];
-/// All that is anybody's of the new kind lies in here.
+/// All public IPv6 addresses are in this range.
 const PUBLIC_V6: &str = "2000::/3";
 
 /// What may be fetched.
 #[derive(Clone, Debug)]
 pub struct WebOptions {
-    /// Scheme, host and port of each server that may be asked.
+    /// Scheme, host and port of each server that may be called.
     pub origins: Vec<Origin>,
-    /// Whether they may lie on this machine or in a private network.
+    /// Whether the servers may be on this machine or in a private network.
     pub private_addresses: bool,
-    /// Of all pages together.
+    /// The most bytes of all pages together.
     pub most_bytes: u64,
-    /// So many pages.
+    /// The most pages.
     pub most_pages: usize,
 }
 
-/// What is wanted of a server.
+/// What to fetch.
 pub struct Wanted<'a> {
-    /// Where it lies.
+    /// The address of the first page.
     pub url: &'a Url,
     /// Headers that only the origin of `url` sees.
     pub headers: &'a [(String, SecretString)],
-    /// The `ETag` of what is there already.
+    /// The `ETag` of the file that was fetched before.
     pub etag: Option<&'a str>,
     /// When to give up.
     pub until: Instant,
-    /// Whether each page begins with a header, which stands once in the whole.
+    /// Whether each page begins with a header, which is written only once.
     pub with_header: bool,
 }
 
-/// What a server has sent.
+/// What a server sent.
 pub struct Fetched {
-    /// All pages, one behind the other.
+    /// All pages, one after another.
     pub file: File,
-    /// The server's `ETag`, where there is only one page.
+    /// The server's `ETag`, if there is only one page.
     pub etag: Option<String>,
-    /// In hexadecimal digits.
+    /// The SHA-256 of the file in hexadecimal digits.
     pub sha256: String,
 }
 
@@ -93,16 +94,16 @@ pub struct Web {
 }
 
 impl Web {
-    /// Prepares a client; it connects when it fetches.
+    /// Creates a client. It connects when it fetches.
     #[must_use]
     pub fn new(options: WebOptions) -> Self {
         let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(RootCerts::PlatformVerifier);
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // Each hop is compared with the list.
+            // Each redirect is compared with the list.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // A proxy would look names up, and connect to what it likes.
+            // A proxy would resolve names itself and could connect anywhere.
             .proxy(None)
             .tls_config(tls.build())
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -112,17 +113,17 @@ impl Web {
         Self { agent: Agent::with_parts(config, DefaultConnector::default(), resolver), options }
     }
 
-    /// Whether a URL is on the list.
+    /// Whether the origin of a URL is on the list.
     #[must_use]
     pub fn allows(&self, url: &Url) -> bool {
         self.options.origins.contains(&url.origin())
     }
 
-    /// Writes what a server has into `file`, page after page (`Link: <…>; rel="next"`); none where it still has what it had.
-    /// Blocks.
+    /// Writes the server's file into `file`, page after page (`Link: <…>; rel="next"`). Returns `None` if the file has
+    /// not changed. Blocks.
     ///
     /// # Errors
-    /// `Connection` where a retry may help, `File(NotFound)`, `Configuration`.
+    /// `Connection` if a retry may help, `OutOfTime`, `File(NotFound)`, `Configuration`, `System`.
     pub fn fetch(&self, wanted: &Wanted<'_>, file: File) -> Result<Option<Fetched>> {
         let mut pages = Pages::new(file, self.options.most_bytes, wanted.with_header);
         let (mut etag, mut seen) = (None, HashSet::new());
@@ -132,7 +133,7 @@ impl Web {
                 return Err(refuse(&url, &format!("there are more than {} pages; raise max_pages", seen.len())));
             }
             if !seen.insert(url.clone()) {
-                return Err(refuse(&url, "its pages go round in a circle"));
+                return Err(refuse(&url, "its pages link back to a page that was already fetched"));
             }
             let Some((url, response)) = self.get(&url, wanted, seen.len() == 1)? else { return Ok(None) };
             let (head, body) = response.into_parts();
@@ -146,7 +147,7 @@ impl Web {
         Ok(Some(Fetched { file, etag, sha256 }))
     }
 
-    /// One page, and where it lies; none where it has not changed.
+    /// Gets one page, and its URL after redirects; `None` if it has not changed.
     fn get(&self, url: &Url, wanted: &Wanted<'_>, first: bool) -> Result<Option<(Url, Response<Body>)>> {
         let mut url = url.clone();
         for _ in 0..=MOST_REDIRECTS {
@@ -171,36 +172,36 @@ impl Web {
                 301 | 302 | 303 | 307 | 308 => {
                     let target = response.headers().get(header::LOCATION).and_then(|target| target.to_str().ok());
                     let target = target.and_then(|target| url.join(target).ok());
-                    url = target.ok_or_else(|| refuse(&url, "it redirects to what is no URL"))?;
+                    url = target.ok_or_else(|| refuse(&url, "it redirects to something that is not a URL"))?;
                 }
                 200 => {
                     check_body(&url, &response)?;
                     return Ok(Some((url, response)));
                 }
                 404 | 410 => {
-                    return Err(Error::file(Reason::NotFound, format!("{}: there is no such file", shown(&url))));
+                    return Err(Error::file(Reason::NotFound, format!("{}: the server has no such file", shown(&url))));
                 }
                 status @ (401 | 403) => {
-                    return Err(refuse(&url, &format!("the server refuses it ({status}); check the secret")));
+                    return Err(refuse(&url, &format!("the server refuses access ({status}); check the secret")));
                 }
                 status @ (408 | 425 | 429 | 500..) => {
                     return Err(connection(&url, &format!("the server says {status}")));
                 }
-                status => return Err(refuse(&url, &format!("the server says {status}, where 200 is needed"))),
+                status => return Err(refuse(&url, &format!("the server says {status} instead of 200"))),
             }
         }
-        Err(refuse(wanted.url, &format!("more than {MOST_REDIRECTS} redirects follow each other")))
+        Err(refuse(wanted.url, &format!("there are more than {MOST_REDIRECTS} redirects")))
     }
 
     fn check(&self, url: &Url) -> Result<()> {
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refuse(url, "a URL has no user and no password; put them into the secret"));
+            return Err(refuse(url, "a URL must not contain a user or password; put them into the secret"));
         }
         if self.allows(url) {
             return Ok(());
         }
         let origin = url.origin().ascii_serialization();
-        Err(refuse(url, &format!("{origin} is none of its origins; add it, if it is to be trusted")))
+        Err(refuse(url, &format!("{origin} is not one of the origins; add it if you trust it")))
     }
 }
 
@@ -223,9 +224,11 @@ fn too_slow(url: &Url) -> Error {
 fn failed(url: &Url, error: ureq::Error) -> Error {
     match error {
         ureq::Error::Other(inner) if inner.is::<PrivateAddress>() => {
-            refuse(url, "its address is private; set private_addresses = true, if that is meant")
+            refuse(url, "its address is private; set private_addresses = true if that is intended")
         }
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => refuse(url, "this cannot be asked for; check URL and secret"),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+            refuse(url, "it cannot be requested; check the URL and the headers in the secret")
+        }
         ureq::Error::Timeout(ureq::Timeout::Global) => too_slow(url),
         error => Error::with_source(ErrorKind::Connection, format!("{}: cannot be fetched", shown(url)), error),
     }
@@ -234,16 +237,19 @@ fn failed(url: &Url, error: ureq::Error) -> Error {
 fn check_body(url: &Url, response: &Response<Body>) -> Result<()> {
     let headers = response.headers();
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        return Err(refuse(url, &format!("it is sent as {encoding:?}, which was not asked for")));
+        return Err(refuse(url, &format!("it is sent as {encoding:?}, which was not requested")));
     }
     let in_chunks = response.version() == Version::HTTP_11 && headers.contains_key(header::TRANSFER_ENCODING);
     if !in_chunks && !headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(refuse(url, "the server does not say how long it is, so that nobody would see it cut off"));
+        return Err(refuse(
+            url,
+            "the server does not say how long it is, so a file that is cut off would go unnoticed",
+        ));
     }
     Ok(())
 }
 
-/// The parts of a header between separators that stand neither in quotes nor in a target.
+/// Splits a header at separators that are neither in quotes nor in a target.
 fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut target) = (false, false);
     text.split(move |character| {
@@ -256,10 +262,10 @@ fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the next page lies. <https://www.rfc-editor.org/rfc/rfc8288>
+/// Returns the URL of the next page. <https://www.rfc-editor.org/rfc/rfc8288>
 fn next_page(url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
     for value in headers.get_all(header::LINK) {
-        let value = value.to_str().map_err(|_| refuse(url, "its Link header is no text"))?;
+        let value = value.to_str().map_err(|_| refuse(url, "its Link header is not text"))?;
         for link in parts(value, ',') {
             let mut link = parts(link, ';').map(str::trim);
             let target = link.next().and_then(|target| target.strip_prefix('<')?.strip_suffix('>'));
@@ -278,7 +284,7 @@ fn next_page(url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
     Ok(None)
 }
 
-/// Joins pages to one file.
+/// Joins pages into one file.
 struct Pages {
     file: BufWriter<File>,
     hash: Sha256,
@@ -311,7 +317,7 @@ impl Pages {
                     self.header = Some(header);
                 }
                 Some(first) if header.is_empty() || header.trim_ascii_end() == first.trim_ascii_end() => {}
-                Some(_) => return Err(refuse(url, "this page has another header than the first")),
+                Some(_) => return Err(refuse(url, "the header of this page differs from that of the first page")),
             }
         }
         loop {
@@ -347,7 +353,7 @@ fn unwritable(error: io::Error) -> Error {
     Error::system("keep a copy of what is fetched", error)
 }
 
-/// The first record of CSV with its line end, whose quotes may hold others.
+/// Reads the first record of a CSV file with its line end. A quoted field may contain line ends.
 fn header_of(body: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     while header.len() < LONGEST_HEADER {
@@ -359,8 +365,8 @@ fn header_of(body: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// Looks names up, and leaves private addresses out. That is asked of the very addresses that are connected to, so that a name
-/// which changes between two look-ups gains nothing.
+/// Resolves names and leaves out private addresses. The check is made on the very addresses that are connected to, so a
+/// name that changes between two look-ups cannot get around it.
 #[derive(Debug)]
 struct PublicResolver {
     private_addresses: bool,
@@ -407,7 +413,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_anybodys_on_the_internet_is_public() {
+    fn only_addresses_of_the_internet_are_public() {
         let public = ["1.1.1.1", "172.32.0.1", "192.167.255.255", "2606:4700::1111", "::ffff:8.8.8.8"];
         let private = [
             "0.0.0.0",
@@ -465,12 +471,14 @@ mod tests {
     }
 
     #[test]
-    fn the_header_of_pages_stands_once() {
+    fn the_header_of_pages_is_written_once() {
         assert_eq!(
             joined(&["a,\"b\nc\"\r\n1,2", "a,\"b\nc\"\n3,4\n", "", "a,\"b\nc\""]).unwrap(),
             "a,\"b\nc\"\r\n1,2\n3,4\n"
         );
-        assert!(joined(&["a,b\n1,2\n", "a,c\n3,4\n"]).unwrap_err().to_string().contains("another header"));
+        assert!(
+            joined(&["a,b\n1,2\n", "a,c\n3,4\n"]).unwrap_err().to_string().contains("the header of this page differs")
+        );
         assert!(joined(&["a,b\n", &"x".repeat(97)]).is_err());
     }
 }

@@ -1,13 +1,13 @@
-//! What comes from elsewhere than S3, before it lies there.
+//! Data that arrives from elsewhere than S3, before it is there.
 
 use std::fmt;
 
 use url::Url;
 
-/// Something that cannot be asked for again as it is now, and so is landed in S3 before it is loaded.
+/// Something that cannot be requested again in its present state. It is landed in S3 before it is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// What a server answers to a GET.
+    /// The URL of something to GET.
     Url(Url),
     /// Records of one partition of a stream.
     Records(RecordBatch),
@@ -16,27 +16,27 @@ pub enum Arrival {
 /// Records of one partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordBatch {
-    /// The id of the cluster, where the event tells one that stays.
+    /// The id of the cluster, if the event names one that does not change.
     pub cluster: Option<String>,
     /// The topic.
     pub topic: String,
     /// The partition.
     pub partition: u32,
-    /// The records, in the order in which they came.
+    /// The records, in the order in which they arrived.
     pub records: Vec<StreamRecord>,
 }
 
 /// One record of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamRecord {
-    /// Its place in the partition, from 0.
+    /// The offset of the record in the partition, from 0.
     pub offset: u64,
-    /// Its bytes; none for a tombstone.
+    /// The bytes of the record; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
 }
 
 impl Arrival {
-    /// Reads the URL of something to GET; none where the text has another form.
+    /// Reads the URL of something to GET; `None` if the text is not such a URL.
     #[must_use]
     pub fn from_url(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
@@ -44,7 +44,7 @@ impl Arrival {
     }
 }
 
-/// For messages. The query of a URL may hold what is secret.
+/// The form for messages. It leaves out the query of a URL, which may contain secrets.
 impl fmt::Display for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

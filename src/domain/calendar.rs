@@ -1,4 +1,4 @@
-//! When a file is expected: days, a time of day, and where that time holds.
+//! When a file is expected: days, a time of day, and the time zone of that time.
 
 use chrono::{DateTime, Datelike, Days, NaiveTime, TimeDelta, TimeZone, Utc, Weekday};
 use chrono_tz::Tz;
@@ -15,20 +15,20 @@ pub struct Calendar {
 
 const WEEK: [Weekday; 7] =
     [Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun];
-/// At least once in a fortnight something is due.
+/// At least one file is due in a fortnight.
 const FORTNIGHT: TimeDelta = TimeDelta::days(14);
 const DAY_NAMES: [&str; 9] = ["daily", "weekdays", "mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 impl Calendar {
-    /// Reads `DAYS HH:MM ZONE`: the days are `daily`, `weekdays`, or a list such as `mon,wed,fri`; the zone is a name of
-    /// the IANA database.
+    /// Reads `DAYS HH:MM ZONE`. The days are `daily`, `weekdays`, or a list such as `mon,wed,fri`; the zone is a name
+    /// of the IANA database.
     ///
     /// # Errors
     /// A message that says which part is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let form = "write DAYS HH:MM ZONE, such as \"weekdays 18:00 Asia/Shanghai\"";
         let [days, time, zone] = text.split_whitespace().collect::<Vec<_>>()[..] else {
-            return Err(format!("{text:?} is no calendar; {form}"));
+            return Err(format!("{text:?} is not a calendar; {form}"));
         };
         let days = match days {
             "daily" => WEEK.to_vec(),
@@ -36,17 +36,17 @@ impl Calendar {
             list => list.split(',').map(day).collect::<Result<_, _>>()?,
         };
         let time =
-            NaiveTime::parse_from_str(time, "%H:%M").map_err(|_| format!("{time:?} is no time of day; {form}"))?;
-        let zone = zone.parse().map_err(|_| format!("{zone:?} is no time zone of the IANA database; {form}"))?;
+            NaiveTime::parse_from_str(time, "%H:%M").map_err(|_| format!("{time:?} is not a time of day; {form}"))?;
+        let zone = zone.parse().map_err(|_| format!("{zone:?} is not a time zone of the IANA database; {form}"))?;
         Ok(Self { days, time, zone })
     }
 
-    /// The moments at which a file is due, later than `after` and not later than `until`, in their order.
+    /// Returns the moments at which a file is due, later than `after` and not later than `until`, in order.
     pub fn due(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
         let first = after.with_timezone(&self.zone).date_naive();
         let dates = (0..).map_while(move |days| first.checked_add_days(Days::new(days)));
         let moments = dates.filter(|date| self.days.contains(&date.weekday())).filter_map(|date| {
-            // A clock that is put forward may skip the time: then the file is due when that gap ends.
+            // A clock that is put forward may skip the time. Then the file is due when the gap ends.
             let local = date.and_time(self.time);
             let found =
                 (0..=3).find_map(|hours| self.zone.from_local_datetime(&(local + TimeDelta::hours(hours))).earliest());
@@ -55,13 +55,14 @@ impl Calendar {
         moments.skip_while(move |moment| *moment <= after).take_while(move |moment| *moment <= until)
     }
 
-    /// The last moment before `moment` at which a file was due.
+    /// Returns the last moment before `moment` at which a file was due.
     #[must_use]
     pub fn due_before(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.due(moment - FORTNIGHT, moment).take_while(|due| *due < moment).last()
     }
 
-    /// Between which moments a file comes that is the one due at `due`: nearer to it than to the one before and the one after.
+    /// Returns the moments between which an arriving file counts as the one due at `due`: nearer to it than to the one
+    /// before or after.
     #[must_use]
     pub fn window(&self, due: DateTime<Utc>) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         let (before, after) = (self.due_before(due)?, self.due(due, due + FORTNIGHT).next()?);
@@ -88,8 +89,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_due_by_the_clock_of_its_place() {
-        // A Friday to the Tuesday after it; 18:00 in Shanghai is 10:00 UTC.
+    fn a_file_is_due_by_the_clock_of_its_time_zone() {
+        // From a Friday to the following Tuesday; 18:00 in Shanghai is 10:00 UTC.
         let found = due("weekdays 18:00 Asia/Shanghai", "2026-11-20T10:00:00Z", "2026-11-24T10:00:00Z");
         assert_eq!(found, ["2026-11-23T10:00:00+00:00", "2026-11-24T10:00:00+00:00"]);
         assert!(due("sat,sun 00:00 UTC", "2026-11-22T00:00:00Z", "2026-11-27T23:59:59Z").is_empty());
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_before_a_moment_is_found_over_a_weekend() {
+    fn the_last_due_moment_is_found_across_a_weekend() {
         let calendar = Calendar::parse("weekdays 18:00 Asia/Shanghai").unwrap();
         assert_eq!(calendar.due_before(moment("2026-11-23T10:00:00Z")), Some(moment("2026-11-20T10:00:00Z")));
     }
@@ -116,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_calendar_is_refused_with_its_part() {
+    fn a_wrong_part_of_a_calendar_is_named() {
         assert_eq!(
             Calendar::parse("weekday 18:00 Asia/Shanghai").unwrap_err(),
             r#"unknown day "weekday"; did you mean "weekdays"?"#
         );
-        assert!(Calendar::parse("daily 25:00 UTC").unwrap_err().starts_with("\"25:00\" is no time of day"));
-        assert!(Calendar::parse("daily 18:00 Asia/Shangai").unwrap_err().contains("no time zone"));
+        assert!(Calendar::parse("daily 25:00 UTC").unwrap_err().starts_with("\"25:00\" is not a time of day"));
+        assert!(Calendar::parse("daily 18:00 Asia/Shangai").unwrap_err().contains("not a time zone"));
         assert!(Calendar::parse("daily").unwrap_err().contains("write DAYS HH:MM ZONE"));
     }
 }

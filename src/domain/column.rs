@@ -6,7 +6,7 @@ use super::rule::Severity;
 use super::types::ColumnType;
 use super::violation::quoted;
 
-/// A bound or an allowed value as it stands in the definition: `0`, `true`, `2025-12-22`, `"0.01"`.
+/// A bound or an allowed value as it is written in the definition: `0`, `true`, `2025-12-22`, `"0.01"`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(
     untagged,
@@ -34,12 +34,12 @@ impl std::fmt::Display for Literal {
     }
 }
 
-/// What a cell must fulfil besides its type.
+/// A constraint on the values of a column, beyond their type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Constraint {
-    /// At least that many characters.
+    /// At least this many characters.
     MinLength(u32),
-    /// At most that many characters.
+    /// At most this many characters.
     MaxLength(u32),
     /// Not less than.
     Min(Literal),
@@ -56,11 +56,11 @@ pub enum Constraint {
 }
 
 impl Constraint {
-    /// The ids of all of them.
+    /// The ids of all constraints.
     pub(super) const RULES: &[&str] =
         &["min_length", "max_length", "min", "above", "max", "below", "allowed", "pattern"];
 
-    /// The rule's id.
+    /// The id of the rule.
     #[must_use]
     pub fn rule(&self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl Constraint {
         }
     }
 
-    /// What is wrong with `cell`, which breaks this constraint.
+    /// Explains how `cell` breaks this constraint.
     #[must_use]
     pub fn explain(&self, cell: &str) -> String {
         let shown = quoted(cell);
@@ -90,7 +90,7 @@ impl Constraint {
             Self::Below(bound) => format!("{shown} is not less than {bound}"),
             Self::Allowed(values) => {
                 let values: Vec<String> = values.iter().map(Literal::to_string).collect();
-                format!("{shown} is none of {}", values.join(" "))
+                format!("{shown} is not one of {}", values.join(" "))
             }
             Self::Pattern(pattern) => format!("{shown} does not match {pattern}"),
         }
@@ -110,7 +110,7 @@ impl Constraint {
         }
         match self.literals().iter().find(|literal| kind.literal(&literal.to_string()).is_none()) {
             Some(literal) => {
-                Err(format!("{} {:?} is no value of type {}", self.rule(), literal.to_string(), kind.rule()))
+                Err(format!("{} {:?} is not a value of type {}", self.rule(), literal.to_string(), kind.rule()))
             }
             None => Ok(()),
         }
@@ -130,20 +130,20 @@ impl Constraint {
 /// A column that is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
-    /// Its name, in the header and in the table.
+    /// The name, in the header and in the table.
     pub name: String,
-    /// Its type.
+    /// The type.
     pub kind: ColumnType,
-    /// Whether a null is a reject.
+    /// Whether a null is rejected.
     pub required: bool,
-    /// What its values must fulfil, each with its severity.
+    /// The constraints on the values, each with its severity.
     pub constraints: Vec<(Constraint, Severity)>,
-    /// Whether its values are encrypted before they leave this program.
+    /// Whether the values are encrypted before they leave this program.
     pub encrypt: bool,
 }
 
 impl Column {
-    /// The most characters that a value may have, where that is limited.
+    /// The most characters that a value may have, if that is limited.
     #[must_use]
     pub fn max_length(&self) -> Option<u32> {
         self.constraints.iter().find_map(|(constraint, _)| match constraint {

@@ -1,4 +1,4 @@
-//! The text of a column in the definition of a dataset becomes a column.
+//! Reads the definition of a column.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::expression::unknown;
 use super::rule::Severity;
 use super::types::{Options, registration};
 
-/// A column as a definition writes it.
+/// A column as it is written in a definition.
 #[derive(Deserialize)]
 pub(super) struct ColumnDefinition {
     pub(super) name: Spanned<String>,
@@ -31,12 +31,12 @@ pub(super) struct ColumnDefinition {
     encrypt: bool,
     #[serde(default)]
     severity: BTreeMap<String, Severity>,
-    /// What is left is an option of the type.
+    /// All other keys are options of the type.
     #[serde(flatten)]
     options: BTreeMap<String, toml::Value>,
 }
 
-/// What a definition may say of every column.
+/// The keys that a definition may have for every column.
 const OF_EVERY_COLUMN: &[&str] = &[
     "name",
     "type",
@@ -52,10 +52,10 @@ const OF_EVERY_COLUMN: &[&str] = &[
     "encrypt",
     "severity",
 ];
-/// Options that every type takes, although only decimals use them: earlier versions read over them.
+/// Options that every type accepts although only decimals use them, because earlier versions ignored them.
 const READ_OVER: &[&str] = &["precision", "scale"];
 
-/// Reads a column with a name that was read before.
+/// Reads a column whose name is already known.
 pub(super) fn read_column(
     source: &DefinitionText<'_>,
     name: String,
@@ -101,7 +101,7 @@ pub(super) fn read_column(
     Ok(Column { name, kind, required: definition.required, constraints, encrypt: definition.encrypt })
 }
 
-/// Refuses an option that neither every column nor the type has, where it stands.
+/// Refuses an option that neither all columns nor this type have, and names its line.
 pub(super) fn read_options(
     source: &DefinitionText<'_>,
     at: &Spanned<ColumnDefinition>,
@@ -111,7 +111,7 @@ pub(super) fn read_options(
     let strange =
         at.get_ref().options.keys().find(|name| !known.contains(&name.as_str()) && !READ_OVER.contains(&name.as_str()));
     let Some(name) = strange else { return Ok(()) };
-    // The span of a table is that of its header; its options stand below, up to the next.
+    // The span of a table covers only its header. Its options are below, up to the next header.
     let (begin, rest) = (at.span().start, &source.text[at.span().start..]);
     let text = &rest[..rest.find("\n[").unwrap_or(rest.len())];
     let begins_a_line = |(place, _): &(usize, &str)| text[..*place].trim_end_matches([' ', '\t']).ends_with('\n');

@@ -1,7 +1,7 @@
-//! Datasets are data: one TOML file each names the table, the columns, the rules, the references, the statistics.
+//! Datasets are data: one TOML file for each names the table, the columns, the rules, the reference and the statistics.
 //!
-//! A definition is checked when it is read, so that a mistake in it is found at the start, with file and line, and
-//! not by the first row that meets it.
+//! A definition is checked when it is read. So a mistake is found at the start, with file and line, and not by the
+//! first row that meets it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::expression::unknown;
 use super::rule::RowRule;
 use super::source::model::Source;
 
-/// All datasets that the program knows, with the version of the set.
+/// All datasets that the program knows, and the version of the set.
 #[derive(Clone, Debug)]
 pub struct Datasets {
     version: String,
@@ -23,7 +23,7 @@ pub struct Datasets {
 }
 
 impl Datasets {
-    /// Reads and checks a set of definitions: pairs of a file name (for messages) and its text.
+    /// Reads and checks a set of definitions: pairs of a file name, for messages, and its text.
     ///
     /// # Errors
     /// A message with file and line for the first definition that is wrong.
@@ -33,8 +33,8 @@ impl Datasets {
         Self::frozen(files)
     }
 
-    /// Reads a set that a program has accepted before, perhaps one that let pass what is refused today: a load that began under it
-    /// ends under it.
+    /// Reads a set that a program has accepted before. It may contain what is refused today: a load that began with it
+    /// also ends with it.
     ///
     /// # Errors
     /// A message with file and line for the first definition that cannot be read.
@@ -68,10 +68,10 @@ impl Datasets {
         read_definition(file, text).map(|dataset| dataset.content_form())
     }
 
-    /// The same set with one definition replaced.
+    /// Returns the set with one definition replaced.
     ///
     /// # Errors
-    /// A message with file and line where the definition is wrong, or is that of another dataset.
+    /// A message with file and line if the definition is wrong or belongs to another dataset.
     pub fn with_definition(&self, name: &str, file: &str, text: &str) -> Result<Self, String> {
         let replaced = read_definition(file, text)?.name;
         if replaced != name {
@@ -82,23 +82,23 @@ impl Datasets {
         Self::parse(others.chain([(file, text)]))
     }
 
-    /// The same set, but what would only warn rejects the row.
+    /// Returns the set with every warning as an error.
     #[must_use]
     pub fn with_warnings_as_errors(&self) -> Self {
         let all = self.all.iter().cloned().map(Dataset::with_warnings_as_errors).collect();
         Self { all, ..self.clone() }
     }
 
-    /// The same set, but rows with a later version are rejected.
+    /// Returns the set with a bound: rows with a later version are rejected.
     #[must_use]
     pub fn with_latest_version(&self, latest: Option<DateTime<Utc>>) -> Self {
         Self { all: self.all.iter().map(|dataset| dataset.with_latest_version(latest)).collect(), ..self.clone() }
     }
 
-    /// The same set, where each dataset has further rules.
+    /// Returns the set with additional rules for each dataset.
     ///
     /// # Errors
-    /// A message where an id is used twice, or a column is none of the dataset's.
+    /// A message if an id is used twice or if the dataset does not have the column.
     pub fn with_rules(mut self, rules: impl Fn(&Dataset) -> Vec<RowRule>) -> Result<Self, String> {
         for dataset in &mut self.all {
             for rule in rules(dataset) {
@@ -125,45 +125,46 @@ impl Datasets {
         Self { all, ..self.clone() }
     }
 
-    /// The hash of all definitions, recorded with every load.
+    /// Returns the hash of all definitions, which is recorded with every load.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Each dataset's name and definition as it was read.
+    /// Returns the name of each dataset and its definition as it was read.
     pub fn definitions(&self) -> impl Iterator<Item = (&str, &str)> {
         self.definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// The dataset of that name.
+    /// Returns the dataset with that name.
     ///
     /// # Errors
-    /// A message with the nearest name.
+    /// A message that suggests the nearest name.
     pub fn get(&self, name: &str) -> Result<&Dataset, String> {
         let found = self.all.iter().find(|dataset| dataset.name == name);
         found.ok_or_else(|| unknown("dataset", name, &self.names()))
     }
 
-    /// All names, in the order of their definition.
+    /// Returns all names, in the order of the definitions.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         self.all.iter().map(|dataset| dataset.name.as_str()).collect()
     }
 
-    /// The datasets whose rows wait for rows of `name`.
+    /// Returns the datasets whose rows wait for rows of `name`.
     #[must_use]
     pub fn referring_to(&self, name: &str) -> Vec<&Dataset> {
         let refers = |dataset: &&Dataset| dataset.reference.as_ref().is_some_and(|reference| reference.dataset == name);
         self.all.iter().filter(refers).collect()
     }
 
-    /// All of them, in the order of their definition.
+    /// Returns all datasets, in the order of the definitions.
     pub fn all(&self) -> impl Iterator<Item = &Dataset> {
         self.all.iter()
     }
 
-    /// What to list to see every file that a dataset may claim: no prefix is the beginning of another.
+    /// Returns the prefixes to list to see every file that a dataset may claim. No prefix is the beginning of another
+    /// one.
     #[must_use]
     pub fn prefixes(&self) -> Vec<&str> {
         let mut prefixes: Vec<&str> = self.all.iter().flat_map(Dataset::prefixes).collect();
@@ -172,7 +173,7 @@ impl Datasets {
         prefixes
     }
 
-    /// The dataset that claims an object key, if any does: the first one.
+    /// Returns the first dataset that claims an object key, if any.
     #[must_use]
     pub fn claiming(&self, key: &str) -> Option<&Dataset> {
         self.all.iter().find(|dataset| dataset.claims(key))
@@ -187,7 +188,7 @@ impl Datasets {
         first.filter(|_| !several).into_iter().chain(others)
     }
 
-    /// The pairs of datasets that can claim the same key, each with such a key.
+    /// Returns the pairs of datasets that can claim the same key, each with such a key.
     #[must_use]
     pub fn overlaps(&self) -> Vec<(&Dataset, &Dataset, String)> {
         let others = |place: usize| self.all[place + 1..].iter();

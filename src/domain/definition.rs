@@ -406,7 +406,7 @@ required = true
     fn a_bound_that_no_value_of_the_column_can_have_is_refused() {
         for bound in ["\"1.005\"", "\"100000000\"", "\"much\""] {
             let message = error_of(&TICK.replace("scale = 2\n", &format!("scale = 2\nmax = {bound}\n")));
-            assert!(message.contains("is no value of type decimal"), "{message}");
+            assert!(message.contains("is not a value of type decimal"), "{message}");
         }
         let fits = TICK.replace("scale = 2\n", "scale = 2\nmax = \"99999999.9900\"\n");
         assert!(Datasets::parse([("tick.toml", fits.as_str())]).is_ok());
@@ -429,7 +429,7 @@ required = true
         assert!(rounded.contains("text in quotes such as \"0.01\""), "{rounded}");
         let shifted =
             format!("{TICK}[[column]]\nname = \"more\"\ntype = \"timestamp\"\nmin = 2025-12-22T14:30:00+08:00\n");
-        assert!(error_of(&shifted).contains("is no value of type timestamp"));
+        assert!(error_of(&shifted).contains("is not a value of type timestamp"));
     }
 
     #[test]

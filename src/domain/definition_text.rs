@@ -1,4 +1,4 @@
-//! The text of a definition, and where in it something is wrong.
+//! The text of a definition, and the position of an error in it.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -6,7 +6,7 @@ use std::fmt::Display;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
-/// A definition's file and text.
+/// The file and the text of a definition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DefinitionText<'a> {
     pub(super) file: &'a str,
@@ -14,19 +14,19 @@ pub(super) struct DefinitionText<'a> {
 }
 
 impl DefinitionText<'_> {
-    /// Reads the text.
+    /// Parses the text.
     ///
     /// # Errors
-    /// What is wrong with it, with file and line.
+    /// What is wrong, with file and line.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         toml::from_str(self.text)
             .map_err(|error| self.error_at(error.span().map_or(0, |span| span.start), error.message()))
     }
 
-    /// Refuses a name that is given twice or is one of ours.
+    /// Refuses a name that is used twice or that the program itself uses.
     ///
     /// # Errors
-    /// The first of them, with file and line.
+    /// The first such name, with file and line.
     pub(super) fn check_names<'a>(
         &self,
         kind: &str,
@@ -47,12 +47,12 @@ impl DefinitionText<'_> {
         Ok(())
     }
 
-    /// A message with file and line.
+    /// Returns a message with file and line.
     pub(super) fn error<T>(&self, at: &Spanned<T>, message: impl Display) -> String {
         self.error_at(at.span().start, message)
     }
 
-    /// A message with file and the line of that byte.
+    /// Returns a message with the file and the line of that byte.
     pub(super) fn error_at(&self, byte: usize, message: impl Display) -> String {
         let line = self.text[..byte.min(self.text.len())].matches('\n').count() + 1;
         format!("{} line {line}: {message}", self.file)

@@ -1,4 +1,4 @@
-//! Expressions of row rules and statistics: parsed once, so that what they read and call is known.
+//! Expressions of row rules and statistics. They are parsed, so that it is known what they read and call.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use sqlparser::ast::{Expr, Value, visit_expressions, visit_expressions_mut};
 use sqlparser::dialect::DuckDbDialect;
 use sqlparser::parser::Parser;
 
-/// Functions that a row rule may call: pure, deterministic, and without access to anything but their arguments.
+/// The functions that a row rule may call: pure, deterministic, and without access to anything but their arguments.
 const SCALARS: &[&str] = &[
     "abs",
     "ceil",
@@ -37,10 +37,10 @@ const SCALARS: &[&str] = &[
     "upper",
 ];
 
-/// Functions that a statistic may call besides those.
+/// The functions that a statistic may call in addition.
 const AGGREGATES: &[&str] = &["avg", "count", "max", "median", "min", "stddev_samp", "sum"];
 
-/// Whether an expression stands for one row or for all of them.
+/// Whether an expression is about one row or about all rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// A boolean over the columns of one row.
@@ -49,7 +49,7 @@ pub enum Scope {
     Aggregate,
 }
 
-/// A `DuckDB` expression of a definition. What it prints is what was understood, and nothing that was only written.
+/// A `DuckDB` expression of a definition. It prints exactly what was parsed: comments and the like are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expression {
     sql: String,
@@ -60,7 +60,7 @@ impl Expression {
     /// Parses `text` as one expression.
     ///
     /// # Errors
-    /// A message that names the unknown column or function, with the columns or functions there are.
+    /// A message that names the unknown column or function, and suggests a known one.
     pub fn parse(text: &str, scope: Scope, columns: &[&str]) -> Result<Self, String> {
         let mut expression = parse(text)?;
         let mut reads = BTreeSet::new();
@@ -85,10 +85,10 @@ impl Expression {
         Ok(Self { sql, reads })
     }
 
-    /// Parses `text` as one expression over the cells of a file: any name may be that of a cell.
+    /// Parses `text` as one expression over the cells of a file. Any name may be the name of a cell.
     ///
     /// # Errors
-    /// A message that names what cannot stand in an expression.
+    /// A message that names what an expression may not contain.
     pub fn over_cells(text: &str) -> Result<Self, String> {
         let mut names = BTreeSet::new();
         let _ = visit_expressions(&parse(text)?, |part| {
@@ -100,7 +100,7 @@ impl Expression {
         Self::parse(text, Scope::Row, &names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// The columns that it reads.
+    /// The columns that the expression reads.
     #[must_use]
     pub fn reads(&self) -> &BTreeSet<String> {
         &self.reads
@@ -123,7 +123,8 @@ fn parse(text: &str) -> Result<Expr, String> {
     Ok(expression)
 }
 
-/// Puts parentheses between two operators that stand before one operand: printed without a space, two minus signs begin a comment.
+/// Puts parentheses between two consecutive operators before an operand. Printed without a space, two minus signs would
+/// begin a comment.
 fn part_operators(part: &mut Expr) {
     if let Expr::UnaryOp { expr: operand, .. } = part
         && operand.to_string().starts_with(|first: char| "+-*/<>=~!@#%^&|?".contains(first))
@@ -152,12 +153,12 @@ fn check(part: &Expr, scope: Scope, columns: &[&str]) -> Result<Option<String>, 
         Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
             Err("a rule reads the columns of its own row and no table; use a reference instead".into())
         }
-        Expr::CompoundIdentifier(_) => Err(format!("{part} is no column; write its bare name")),
+        Expr::CompoundIdentifier(_) => Err(format!("{part} is not a column; write its bare name")),
         _ => Ok(None),
     }
 }
 
-/// `unknown KIND "NAME"; the nearest is "…"`.
+/// Returns `unknown KIND "NAME"; did you mean "NEAREST"?`, or lists the known names if none is similar.
 #[must_use]
 pub fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
@@ -166,7 +167,7 @@ pub fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known name that looks most like `name`, if any does.
+/// Returns the known name that is most similar to `name`, if any is similar.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     const ALIKE: f64 = 0.7;

@@ -1,4 +1,4 @@
-//! The keys that belong to a dataset: its patterns.
+//! The patterns of the keys that belong to a dataset.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,10 +20,10 @@ impl Files {
         self.patterns.is_empty()
     }
 
-    /// Reads patterns.
+    /// Parses the patterns.
     ///
     /// # Errors
-    /// A message that says what is wrong with one of them.
+    /// A message that says what is wrong with the first invalid pattern.
     pub(super) fn read(patterns: &[String]) -> Result<Self, String> {
         let read = |pattern: &String| GlobBuilder::new(pattern).literal_separator(true).build();
         let patterns: Vec<Glob> =
@@ -32,17 +32,17 @@ impl Files {
         Ok(Self { patterns, set })
     }
 
-    /// Whether one of them matches a key.
+    /// Whether a pattern matches a key.
     pub(super) fn claim(&self, key: &str) -> bool {
         self.set.is_match(key)
     }
 
-    /// What the keys begin with: each pattern up to its first wildcard.
+    /// Returns the beginnings of the keys: each pattern up to its first wildcard.
     pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().map(|pattern| literal_prefix(pattern.glob()))
     }
 
-    /// A key that these and those match, if there is one.
+    /// Returns a key that both sets of patterns match, if there is one.
     pub(super) fn common_key(&self, others: &Self) -> Option<String> {
         let pairs = self.patterns.iter().flat_map(|one| others.patterns.iter().map(move |other| (one, other)));
         pairs.into_iter().find_map(|(one, other)| {
@@ -57,7 +57,8 @@ fn literal_prefix(pattern: &str) -> &str {
     &pattern[..pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len())]
 }
 
-/// The automaton of a pattern, read as `globset` reads it; `None` where it is larger than that one's own may be.
+/// Returns the automaton of a pattern, interpreted as `globset` does; `None` if it is larger than the limit of
+/// `globset`.
 fn automaton(pattern: &Glob) -> Option<NFA> {
     const LARGEST: usize = 10 * 1024 * 1024;
     let syntax = syntax::Config::new().utf8(false).dot_matches_new_line(true);
@@ -65,7 +66,8 @@ fn automaton(pattern: &Glob) -> Option<NFA> {
     NFA::compiler().syntax(syntax).configure(config).build(pattern.regex()).ok()
 }
 
-/// A shortest text that two automata accept, which match whole texts alone: a walk through the pairs of their states.
+/// Returns a shortest text that both automata accept, by walking through the pairs of their states. They match whole
+/// texts only.
 fn common_word(one: &NFA, other: &NFA) -> Option<String> {
     let start = (one.start_anchored(), other.start_anchored());
     let mut came_from: BTreeMap<_, Option<(_, Option<u8>)>> = BTreeMap::from([(start, None)]);
@@ -92,7 +94,7 @@ fn common_word(one: &NFA, other: &NFA) -> Option<String> {
                 .collect()
             }
         };
-        // A letter reads best where any byte will do.
+        // Where any byte is possible, a letter is the most readable.
         next.sort_by_key(|(_, byte)| byte.is_some_and(|byte| byte != b'x'));
         for (next, byte) in next {
             came_from.entry(next).or_insert_with(|| {
@@ -104,8 +106,8 @@ fn common_word(one: &NFA, other: &NFA) -> Option<String> {
     None
 }
 
-/// The states that come after this one without a byte; `None` if it takes one, or ends. Patterns look for nothing but the beginning and
-/// the end of a key, and do so there.
+/// Returns the states that follow this one without consuming a byte; `None` if it consumes one or ends. Patterns look
+/// only for the beginning and the end of a key, where those conditions hold.
 fn silent(state: &State) -> Option<Vec<StateID>> {
     match state {
         State::Look { next, .. } | State::Capture { next, .. } => Some(vec![*next]),
@@ -115,7 +117,7 @@ fn silent(state: &State) -> Option<Vec<StateID>> {
     }
 }
 
-/// The bytes that a state takes, from and to, and the state that comes then.
+/// Returns the ranges of bytes that a state accepts, and the state that follows each.
 fn steps(state: &State) -> Vec<(u8, u8, StateID)> {
     match state {
         State::ByteRange { trans } => vec![(trans.start, trans.end, trans.next)],

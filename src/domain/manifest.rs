@@ -1,4 +1,4 @@
-//! Control totals: what the sender says that a file holds, in a manifest beside it.
+//! Control totals: what the sender says about a file, in a manifest beside it.
 
 use std::collections::BTreeMap;
 
@@ -14,32 +14,34 @@ use super::types::stated_number;
 
 const SUFFIX: &str = ".manifest.json";
 
-/// The key of the manifest of a file; `None` if S3 takes no key that long, so that the file cannot have one.
+/// Returns the key of the manifest of a file; `None` if that key would be too long for S3, so that the file cannot have
+/// one.
 #[must_use]
 pub fn manifest_key(file: &ObjectVersion) -> Option<ObjectKey> {
     let key = format!("{}{SUFFIX}", file.key);
     (file.local || key.len() <= LONGEST_KEY).then(|| key.into())
 }
 
-/// The key of the file that a manifest belongs to; `None` if the key is not that of a manifest.
+/// Returns the key of the file that a manifest belongs to; `None` if the key is not that of a manifest.
 #[must_use]
 pub fn file_of_manifest(key: &ObjectKey) -> Option<ObjectKey> {
     key.as_str().strip_suffix(SUFFIX).map(ObjectKey::from)
 }
 
-/// Which versions of a manifest may be that of a version of its file which another one has followed.
+/// Which versions of a manifest may belong to a version of its file that has been replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrittenFor {
-    /// The file has to agree with one of these: the last one before it, since a manifest is put there first.
+    /// The file must agree with one of these: the last manifest before the file, because the manifest is written first,
+    /// or any of the same second.
     pub own: Vec<usize>,
-    /// The last one after it and before the next version of the file. It may mend the one before, but may as well be that of the next
-    /// version, so that only a hash tells.
+    /// The last manifest after the file and before its next version. It may correct the one before, or it may belong to
+    /// the next version. Only a hash can tell.
     pub later: Option<usize>,
 }
 
-/// Chooses among the versions of a manifest, of which it is known when each was written, from the newest to the oldest. `file` is when
-/// the version of the file was written, and `next` when the one that followed it was. All these times are in whole seconds: of what was
-/// written in the same second as the file, any may have been there.
+/// Chooses among the versions of a manifest. `manifests` are the times at which they were written, from the newest to
+/// the oldest, `file` is the time of the version of the file, and `next` is the time of the version that followed. All
+/// times are in whole seconds, so any manifest of the same second as the file may have been there.
 #[must_use]
 pub fn written_for(manifests: &[DateTime<Utc>], file: DateTime<Utc>, next: DateTime<Utc>) -> WrittenFor {
     let places = || manifests.iter().enumerate();
@@ -59,9 +61,9 @@ pub fn written_for(manifests: &[DateTime<Utc>], file: DateTime<Utc>, next: DateT
 pub struct Manifest {
     /// Records after the header, good or bad.
     pub row_count: Option<i64>,
-    /// Sums over all records, by column, without zeros that say nothing.
+    /// Sums over all records, by column, without redundant zeros.
     pub sums: BTreeMap<String, String>,
-    /// The hash of the file as it lies there, packed or not, in lowercase hexadecimal digits.
+    /// The hash of the file as it was sent, packed or not, in lowercase hexadecimal digits.
     pub sha256: Option<String>,
     /// How the parts that it names differ from those that the object has.
     pub other_parts: Option<String>,
@@ -125,12 +127,12 @@ impl Manifest {
     /// # Errors
     /// A message that says what is wrong and what to write.
     pub fn parse(bytes: &[u8], dataset: &Dataset, part: &str, parts: &[String]) -> Result<Self, String> {
-        // Some programs put a byte order mark in front of whatever they write.
+        // Some programs put a byte order mark at the beginning of everything that they write.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let text: Text<'_> = serde_json::from_slice(bytes).map_err(|error| {
-            // Only what serde says of the form, since the text may hold anything.
+            // The text may contain anything, so only the position of the error is reported.
             format!(
-                "it is no JSON of the form {{\"row_count\": …, \"sums\": {{…}}, \"sha256\": …}} (line {}, column {})",
+                "it is not JSON of the form {{\"row_count\": …, \"sums\": {{…}}, \"sha256\": …}} (line {}, column {})",
                 error.line(),
                 error.column()
             )
@@ -148,14 +150,14 @@ impl Manifest {
                 };
                 return Err(match dataset.column(&column) {
                     Some(known) => {
-                        format!("sums: column {column} has type {}, of which there is no exact sum", known.kind.rule())
+                        format!("sums: column {column} has type {}, which has no exact sum", known.kind.rule())
                     }
-                    // What is not the name of a column may be anything, and is not repeated.
+                    // A name that is not that of a column could be anything, so it is not repeated.
                     None => format!("sums: it has a member that is not named as a number column; {hint}"),
                 });
             }
             let sum = stated_number(sum.get().trim_matches('"'))
-                .ok_or_else(|| format!("the sum of {column} is no plain decimal number of at most 60 digits"))?;
+                .ok_or_else(|| format!("the sum of {column} is not a plain decimal number of at most 60 digits"))?;
             sums.insert(column, sum);
         }
         let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -221,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_cannot_be_understood_is_told_why() {
-        assert!(parse("[]").unwrap_err().contains("no JSON of the form"));
+    fn the_reason_is_reported_if_a_manifest_cannot_be_understood() {
+        assert!(parse("[]").unwrap_err().contains("not JSON of the form"));
         assert!(parse(r#"{"rows": 4}"#).unwrap_err().contains("row_count"));
         assert_eq!(
             parse(r#"{"sums": {"cahs": 1}}"#).unwrap_err(),
@@ -232,13 +234,13 @@ mod tests {
         assert!(!parse(r#"{"sha256": "7261"}"#).unwrap_err().contains("7261"));
         assert!(parse(r#"{"sums": {"account_id": 1}}"#).is_err());
         assert!(parse(r#"{"sums": {"cash": "1e400"}}"#).unwrap_err().contains("sum of cash"));
-        assert!(parse(r#"{"sums": {"cash": 1, "cash": 2}}"#).unwrap_err().contains("no JSON of the form"));
+        assert!(parse(r#"{"sums": {"cash": 1, "cash": 2}}"#).unwrap_err().contains("not JSON of the form"));
         assert!(parse("\u{feff}{\"row_count\": 4}").is_ok());
         assert_eq!(parse("{}").unwrap_err(), "it states none of row_count, sums and sha256");
     }
 
     #[test]
-    fn the_manifest_of_a_version_was_there_when_it_was_written_or_came_before_the_next() {
+    fn the_manifest_of_a_version_existed_when_it_was_written_or_came_before_the_next() {
         let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap();
         let chosen = |newest_first: &[i64], file, next| {
             let manifests: Vec<_> = newest_first.iter().copied().map(at).collect();
@@ -246,22 +248,22 @@ mod tests {
             let seconds = |places: Vec<usize>| places.into_iter().map(|place| newest_first[place]).collect::<Vec<_>>();
             (seconds(own), seconds(later.into_iter().collect()))
         };
-        // Each before its file: of the first version at 2, of the second at 4.
+        // Each manifest is written before its file: for the first version at 2, for the second at 4.
         assert_eq!(chosen(&[3, 1], 2, 4), (vec![1], vec![3]));
         assert_eq!(chosen(&[5, 3, 1], 4, 6), (vec![3], vec![5]));
-        // Each after its file.
+        // Each manifest is written after its file.
         assert_eq!(chosen(&[4, 2], 1, 3), (vec![2], vec![]));
-        // One for all versions, and one that came when the next version was there.
+        // One manifest for all versions, and one that was written after the next version.
         assert_eq!(chosen(&[1], 5, 6), (vec![1], vec![]));
         assert_eq!(chosen(&[9, 1], 5, 6), (vec![1], vec![]));
         assert_eq!(chosen(&[9], 5, 6), (vec![], vec![]));
-        // What was written in the same second may have been there, or not.
+        // A manifest of the same second may have been there or not.
         assert_eq!(chosen(&[2, 2, 1, 1], 2, 2), (vec![2, 2, 1], vec![]));
         assert_eq!(chosen(&[4, 3, 1], 2, 4), (vec![1], vec![4]));
     }
 
     #[test]
-    fn a_manifest_and_its_file_know_each_other() {
+    fn the_key_of_a_manifest_leads_to_its_file_and_back() {
         let file = object("incoming/trades/1.csv".into(), false);
         let key = manifest_key(&file).unwrap();
         assert_eq!(key.as_str(), "incoming/trades/1.csv.manifest.json");

@@ -1,4 +1,4 @@
-//! Where a file lies and which version of it is meant.
+//! Where a file is, and which version of it is meant.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::str::Utf8Error;
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
-/// S3 takes no longer key, in bytes.
+/// The longest key that S3 allows, in bytes.
 pub const LONGEST_KEY: usize = 1024;
 
 /// The key of an object inside its bucket, decoded.
@@ -15,17 +15,17 @@ pub const LONGEST_KEY: usize = 1024;
 pub struct ObjectKey(String);
 
 impl ObjectKey {
-    /// The key that S3 encoded as in a form: a `+` is a space.
+    /// Decodes a key that S3 encoded as in a form, where a `+` is a space.
     ///
     /// # Errors
-    /// Where what was encoded is no UTF-8.
+    /// If the decoded key is not UTF-8.
     pub fn from_form(text: &str) -> Result<Self, Utf8Error> {
         let text = text.replace('+', " ");
         percent_decode_str(&text).decode_utf8().map(|key| Self(key.into_owned()))
     }
 
-    /// Whether this is what programs leave beside their data: a hidden file, a checksum of Hadoop, a marker of Spark
-    /// (`_SUCCESS`, `_committed_1`, `_metadata`, `assets_$folder$`), or a file that it has not finished.
+    /// Whether this is something that programs leave beside their data: a hidden file, a checksum of Hadoop, a marker
+    /// of Spark (`_SUCCESS`, `_committed_1`, `_metadata`, `assets_$folder$`), or a file that is not finished.
     #[must_use]
     pub fn is_marker(&self) -> bool {
         let (folders, name) = self.0.rsplit_once('/').unwrap_or(("", &self.0));
@@ -42,11 +42,11 @@ impl ObjectKey {
         &self.0
     }
 
-    /// Why no object with this key can be loaded, if none can.
+    /// Why no object with this key can be loaded; `None` if it can.
     #[must_use]
     pub fn flaw(&self) -> Option<&'static str> {
         if self.0.len() > LONGEST_KEY {
-            return Some("the key is longer than 1,024 bytes, and S3 has no such object");
+            return Some("the key is longer than 1,024 bytes, which S3 does not allow");
         }
         self.0.contains('\0').then_some("the key has a NUL, which the ledger cannot hold; rename the object")
     }
@@ -64,24 +64,24 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// A file that somebody asks for, before anything is known of it but what the event says.
+/// A requested file, before more is known about it than the event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// An object in S3. What the event did not say is looked up.
+    /// An object in S3. What the event does not say is looked up.
     S3 {
         /// The bucket's name.
         bucket: String,
         /// The decoded key.
         key: ObjectKey,
-        /// The version id, where the bucket has versions.
+        /// The version id, if the bucket has versions.
         version_id: Option<String>,
-        /// The `ETag` without its quotes, where the event names it.
+        /// The `ETag` without its quotes, if the event names it.
         etag: Option<String>,
-        /// The size in bytes, where the event names it.
+        /// The size in bytes, if the event names it.
         size: Option<u64>,
-        /// S3's sequencer: orders the events of one key.
+        /// S3's sequencer, which orders the events of one key.
         sequencer: Option<String>,
-        /// When it was written, where a listing says so.
+        /// When the object was written, if a listing says so.
         modified: Option<DateTime<Utc>>,
     },
     /// A file on this machine.
@@ -89,7 +89,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// The newest version of an object, of which no more is known than its name.
+    /// Returns the location of the newest version of an object, when only its name is known.
     pub fn s3(bucket: impl Into<String>, key: impl Into<ObjectKey>) -> Self {
         let (bucket, key) = (bucket.into(), key.into());
         Self::S3 { bucket, key, version_id: None, etag: None, size: None, sequencer: None, modified: None }
@@ -98,18 +98,18 @@ impl Location {
     /// Reads `s3://BUCKET/KEY`, or else a path.
     ///
     /// # Errors
-    /// A message when the text begins with `s3://` and has no bucket or no key.
+    /// A message if the text begins with `s3://` and lacks a bucket or a key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix("s3://") else {
             return Ok(Self::File(PathBuf::from(text)));
         };
         match rest.split_once('/') {
             Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::s3(bucket, key)),
-            _ => Err(format!("{text:?} is no object: write s3://BUCKET/KEY")),
+            _ => Err(format!("{text:?} is not an object; write s3://BUCKET/KEY")),
         }
     }
 
-    /// Exactly this version, wherever it lies.
+    /// Returns the location of exactly this version.
     #[must_use]
     pub fn of(object: &ObjectVersion) -> Self {
         if object.local {
@@ -126,7 +126,7 @@ impl Location {
         }
     }
 
-    /// The bucket, or [`LOCAL_BUCKET`] for a file on this machine.
+    /// Returns the bucket, or [`LOCAL_BUCKET`] for a file on this machine.
     #[must_use]
     pub fn bucket(&self) -> &str {
         match self {
@@ -135,7 +135,7 @@ impl Location {
         }
     }
 
-    /// The key, or the path of a file on this machine.
+    /// Returns the key, or the path of a file on this machine.
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         match self {
@@ -145,51 +145,53 @@ impl Location {
     }
 }
 
-/// What the ledger has in place of a bucket for files on this machine. No bucket can have this name; followed by the path, it is a URL.
+/// What the ledger has instead of a bucket for files on this machine. No bucket can have this name. Followed by the
+/// path, it is a URL.
 pub const LOCAL_BUCKET: &str = "file://";
 
-/// One immutable content: what the ledger claims and what the extractor must read.
+/// One immutable content: what the ledger claims and the extractor must read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
     /// The bucket, or [`LOCAL_BUCKET`].
     pub bucket: String,
     /// The decoded key, or the absolute path.
     pub key: ObjectKey,
-    /// The version id, else the `ETag`, else the SHA-256 of a local file; empty where none is known.
+    /// The version id, or else the `ETag`, or else the SHA-256 of a local file; empty if none is known.
     pub version: String,
-    /// The version id alone, by which the object is read.
+    /// The version id alone, which is used to read the object.
     pub version_id: Option<String>,
-    /// The size in bytes, where known.
+    /// The size in bytes, if it is known.
     pub size: Option<u64>,
-    /// S3's sequencer, where the event had one. Of a version that was found in a listing: `#`, when that began, its rank among those of
-    /// its key, and `-` behind it where a newer one was claimed before.
+    /// S3's sequencer, if the event had one. For a version found in a listing: `#`, when the listing began, the rank of
+    /// the version among those of its key, and a final `-` if a newer version was claimed before.
     pub sequencer: Option<String>,
-    /// When it was written, as far as that is known before it is read.
+    /// When the object was written, if that is known before it is read.
     pub modified: Option<DateTime<Utc>>,
     /// Whether this is a file on this machine.
     pub local: bool,
 }
 
-/// The sequencer of a version that was found in a listing: when that began, and the rank of the version among those of its key.
+/// Returns the sequencer of a version that was found in a listing: when the listing began, and the rank of the version
+/// among those of its key.
 #[must_use]
 pub fn rank_in_listing(began: DateTime<Utc>, rank: usize) -> String {
     format!("#{:015}{rank:012}", began.timestamp_millis())
 }
 
-/// When the listing began in which a version had this rank; `None` for a sequencer of S3.
+/// Returns when the listing began in which a version got this rank; `None` for a sequencer of S3.
 #[must_use]
 pub fn listed_at(sequencer: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(sequencer.strip_prefix('#')?.get(..15)?.parse().ok()?)
 }
 
 impl ObjectVersion {
-    /// Whether `version` is an `ETag`. S3 calls a version "null" that came while the bucket kept none.
+    /// Whether `version` is an `ETag`. S3 calls a version "null" if it was written while the bucket kept no versions.
     #[must_use]
     pub fn has_etag(&self) -> bool {
         !self.local && !self.version.is_empty() && self.version_id.as_ref().is_none_or(|id| id == "null")
     }
 
-    /// Where it lies, whatever lies there now: the object, or of it what S3 calls this version.
+    /// Returns where the object is, whatever is there now: the object, or what S3 calls this version of it.
     #[must_use]
     pub fn where_it_lies(&self) -> Location {
         let mut location = Location::of(self);
@@ -199,14 +201,15 @@ impl ObjectVersion {
         location
     }
 
-    /// A name for people: the path, or `s3://BUCKET/KEY`.
+    /// Returns a name for people: the path, or `s3://BUCKET/KEY`.
     #[must_use]
     pub fn display_name(&self) -> String {
         place(&self.bucket, self.key.as_str())
     }
 }
 
-/// A name for people of what the ledger knows by bucket and key: the path of a file on this machine, or `s3://BUCKET/KEY`.
+/// Returns a name for people for a bucket and key of the ledger: the path of a file on this machine, or
+/// `s3://BUCKET/KEY`.
 #[must_use]
 pub fn place(bucket: &str, key: &str) -> String {
     if bucket == LOCAL_BUCKET { key.to_owned() } else { format!("s3://{bucket}/{key}") }
@@ -229,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rank_tells_when_it_was_given_and_a_sequencer_does_not() {
+    fn a_rank_contains_the_time_of_its_listing_and_a_sequencer_does_not() {
         let began = DateTime::from_timestamp_millis(1_766_413_800_123).unwrap();
         assert_eq!(rank_in_listing(began, 7), "#001766413800123000000000007");
         assert_eq!(listed_at("#001766413800123000000000007-"), Some(began));
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_writers_leave_beside_their_data_is_known() {
+    fn files_that_programs_leave_beside_their_data_are_recognized() {
         for key in [
             "in/_SUCCESS",
             "_SUCCESS",
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_neither_s3_nor_the_ledger_can_hold_is_told() {
+    fn a_key_that_s3_or_the_ledger_cannot_hold_is_explained() {
         assert_eq!(ObjectKey::from("é".repeat(512)).flaw(), None);
         assert!(ObjectKey::from("é".repeat(512) + "x").flaw().unwrap().contains("1,024 bytes"));
         assert!(ObjectKey::from("in/a\0.csv").flaw().unwrap().contains("NUL"));

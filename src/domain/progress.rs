@@ -1,9 +1,9 @@
-//! How far a file is. Plain counters: the pipeline writes them, a progress bar reads them.
+//! How far the work on a file is. Plain counters: the pipeline writes them, and a progress bar reads them.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counters of one file.
+/// The counters of one file.
 #[derive(Debug, Default)]
 pub struct Progress {
     waiting: AtomicBool,
@@ -39,73 +39,73 @@ impl Progress {
         self.set_free_disk(other.free_disk.load(Ordering::Relaxed));
     }
 
-    /// Whether the file waits for its manifest.
+    /// Whether the file is waiting for its manifest.
     pub fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Notes whether the file waits for its manifest.
+    /// Records whether the file is waiting for its manifest.
     pub fn set_waiting(&self, waiting: bool) {
         self.waiting.store(waiting, Ordering::Relaxed);
     }
 
-    /// Records read from the file so far.
+    /// How many records have been read from the file so far.
     pub fn staged(&self) -> i64 {
         self.staged.load(Ordering::Relaxed)
     }
 
-    /// Notes how many records have been read from the file so far.
+    /// Records how many records have been read from the file so far.
     pub fn set_staged(&self, records: i64) {
         self.staged.store(records, Ordering::Relaxed);
     }
 
-    /// Records that have to be committed; 0 until the file is validated.
+    /// How many records have to be committed; 0 until the file is validated.
     pub fn total(&self) -> i64 {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Notes how many records have to be committed.
+    /// Records how many records have to be committed.
     pub fn set_total(&self, records: i64) {
         self.total.store(records, Ordering::Relaxed);
     }
 
-    /// Records whose batch is committed.
+    /// How many records are in committed batches.
     pub fn committed(&self) -> i64 {
         self.committed.load(Ordering::Relaxed)
     }
 
-    /// Notes that a batch of so many records is committed.
+    /// Records that a batch of this many records was committed.
     pub fn add_committed(&self, records: i64) {
         self.committed.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// Records whose batch this worker has committed.
+    /// How many records are in batches that this worker committed.
     pub fn written(&self) -> i64 {
         self.committed() - self.resumed.load(Ordering::Relaxed)
     }
 
-    /// Notes that what is committed so far was so before this worker came.
+    /// Records that everything committed so far was committed by earlier workers.
     pub fn note_resumed(&self) {
         self.resumed.store(self.committed(), Ordering::Relaxed);
     }
 
-    /// How long the slowest batch took so far.
+    /// How long the slowest batch has taken so far.
     pub fn slowest_batch(&self) -> Duration {
         Duration::from_millis(self.slowest_batch.load(Ordering::Relaxed))
     }
 
-    /// Notes how long a batch took.
+    /// Records how long a batch took.
     pub fn note_batch(&self, elapsed: Duration) {
         let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.slowest_batch.fetch_max(elapsed, Ordering::Relaxed);
     }
 
-    /// Bytes that were free in the temporary folder once the file was staged; none before.
+    /// How many bytes were free in the temporary folder after the file was staged; `None` before that.
     pub fn free_disk(&self) -> Option<u64> {
         Some(self.free_disk.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
-    /// Notes how many bytes are free in the temporary folder.
+    /// Records how many bytes are free in the temporary folder.
     pub fn set_free_disk(&self, bytes: u64) {
         self.free_disk.store(bytes, Ordering::Relaxed);
     }

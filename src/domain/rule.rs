@@ -1,4 +1,4 @@
-//! Rules over several columns of a row, and what a violation of a rule does.
+//! Rules over several columns of a row, and what happens if a row breaks one.
 
 use serde::Deserialize;
 
@@ -11,22 +11,22 @@ pub enum Severity {
     /// The row is rejected.
     #[default]
     Error,
-    /// The row is loaded, and counted.
+    /// The row is loaded, and the violation is counted.
     Warning,
 }
 
 /// A rule over several columns of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowRule {
-    /// Its name in `etl.reject`.
+    /// The name in `etl.reject`.
     pub id: String,
     /// What a violation does.
     pub severity: Severity,
     /// The column that a violation names.
     pub column: String,
-    /// A boolean: the rule runs only where it is true.
+    /// A boolean. The rule applies only to rows for which it is true.
     pub when: Option<Expression>,
-    /// A boolean that must be true; `None` if a validator of the pipeline finds which rows break the rule.
+    /// A boolean that must be true; `None` if a validator of the pipeline finds the rows that break the rule.
     pub check: Option<Expression>,
     /// What is wrong and what to do.
     pub message: String,
@@ -35,7 +35,7 @@ pub struct RowRule {
 }
 
 impl RowRule {
-    /// A rule that a validator of the pipeline checks; what breaks it is rejected.
+    /// Creates a rule that a validator of the pipeline checks. Rows that break it are rejected.
     #[must_use]
     pub fn found(id: &str, column: &str, message: &str) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What is wrong with a row, and where it stands.
+//! What is wrong with a row, and where it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use serde::Serialize;
 
 use super::outcome::LoadId;
 
-/// The rule of a cell that is null where a value is required.
+/// The rule of a cell that is null although a value is required.
 pub const REQUIRED: &str = "required";
 /// The rule of bytes that are not text.
 pub const UNPRINTABLE: &str = "unprintable";
-/// The rule of a row that lost to another with the same key.
+/// The rule of a row that lost to another row with the same key.
 pub const UNIQUE: &str = "unique";
-/// The rule of a record in which something follows a closing quote.
+/// The rule of a record in which text follows a closing quote.
 pub const QUOTING: &str = "quoting";
 /// The rule of a record that has more or fewer fields than its header.
 pub const FIELD_COUNT: &str = "field_count";
 /// The rule of a line that is not a JSON object.
 pub const JSON: &str = "json";
 
-/// The rule of a version that lies too far in the future.
+/// The rule of a version that is too far in the future.
 pub const FUTURE: &str = "future";
 
 /// The rule of a row of a table whose content key is not made of its values. Files have no such column.
 pub const CONTENT: &str = "content_key";
 
-/// The rules that come with a file and its key, whatever the columns are.
+/// The rules that apply to every file, whatever its columns are.
 pub const OF_EVERY_FILE: &[&str] = &[REQUIRED, UNPRINTABLE, UNIQUE, QUOTING, FIELD_COUNT, JSON, FUTURE];
 
 /// The rule of a cell that is not in a form that its source declares.
@@ -45,7 +45,7 @@ pub const OF_EVERY_SOURCE: &[&str] =
 #[serde(transparent)]
 pub struct RecordNumber(pub i64);
 
-/// A physical line of a file; the header stands on line 1.
+/// A physical line of a file; the header is on line 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct LineNumber(pub i64);
@@ -62,29 +62,29 @@ impl fmt::Display for LineNumber {
     }
 }
 
-/// One broken rule on one record. As JSON it goes without the bytes of the record.
+/// One rule that a record breaks. The JSON form leaves out the bytes of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which record of the file.
+    /// The record of the file.
     pub record: RecordNumber,
     /// The physical line where the record begins.
     pub line: LineNumber,
-    /// The column, or none for a record that has no columns to speak of.
+    /// The column; `None` if the record as a whole is wrong.
     pub column: Option<String>,
-    /// The rule's id, such as `decimal` or `lot_size`.
+    /// The id of the rule, such as `decimal` or `lot_size`.
     pub rule: String,
-    /// What is wrong and what to do, without the place.
+    /// What is wrong and what to do, without the position.
     pub message: String,
-    /// The cell as it stands in the file; unprintable bytes are escaped.
+    /// The cell as it is in the file; unprintable bytes are escaped.
     pub value: Option<String>,
-    /// The record's own bytes, without its line end.
+    /// The bytes of the record, without its line end.
     #[serde(skip)]
     pub raw: Arc<[u8]>,
-    /// Where they stand in the file; unknown of rejects from before this was kept.
+    /// Where the bytes are in the file; `None` for rejects from before this was recorded.
     pub bytes: Option<ByteRange>,
-    /// The key of the row as it would stand in the table, where it can be read.
+    /// The key of the row in the form of the table, if it can be read.
     pub key: Option<String>,
-    /// The number of the data key, where `raw` is encrypted.
+    /// The number of the data key, if `raw` is encrypted.
     #[serde(skip)]
     pub data_key: Option<i64>,
 }
@@ -92,14 +92,14 @@ pub struct Violation {
 /// A part of the unpacked file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ByteRange {
-    /// Bytes before it.
+    /// How many bytes come before it.
     pub offset: i64,
-    /// Bytes in it.
+    /// How many bytes it has.
     pub length: i64,
 }
 
 impl Violation {
-    /// The whole message: place, column, what is wrong, rule.
+    /// Returns the whole message: position, column, what is wrong, rule.
     #[must_use]
     pub fn describe(&self, file: &str) -> String {
         let column = self.column.as_ref().map_or(String::new(), |name| format!("column {name}: "));
@@ -107,29 +107,29 @@ impl Violation {
     }
 }
 
-/// A record that says which reject it is to mend: a line of a rejects file that somebody sent again.
+/// A record that names the reject that it mends: a line of a rejects file that was sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resubmission {
     /// The record of this file.
     pub record: RecordNumber,
-    /// The physical line where it begins.
+    /// The physical line on which the record begins.
     pub line: LineNumber,
     /// The load that rejected it: `_load_id`.
     pub of_load: LoadId,
-    /// Its record in the file of that load: `_record`.
+    /// The record in the file of that load: `_record`.
     pub of_record: RecordNumber,
 }
 
-/// A part of what a file that is not loaded leaves behind.
+/// A part of what a file that is not loaded leaves behind: violations and resubmissions.
 #[derive(Clone, Debug, Default)]
 pub struct RejectedChunk {
-    /// Violations, in the order of the file.
+    /// The violations, in the order of the file.
     pub violations: Vec<Violation>,
-    /// What these records, and perhaps others between them, say that they are to mend, in the order of the file.
+    /// The rejects that these records, and perhaps others between them, claim to mend, in the order of the file.
     pub resubmissions: Vec<Resubmission>,
 }
 
-/// A cell for a message: in quotes, and cut after 40 characters.
+/// Returns a cell for a message: in quotes, and cut after 40 characters.
 #[must_use]
 pub fn quoted(value: &str) -> String {
     const SHOWN: usize = 40;

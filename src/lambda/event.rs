@@ -1,7 +1,7 @@
-//! Every event shape that may start a load, turned into requests.
+//! Turns every event shape that may start a load into requests.
 //!
-//! The shape is told by its discriminating fields first and parsed afterwards: trying one type after the other would
-//! say nothing useful when all of them fail.
+//! The fields that tell the shapes apart are looked at first, and the event is parsed afterwards. Trying one type after
+//! another would give no useful error when all of them fail.
 
 use std::collections::BTreeMap;
 use std::ops::Not;
@@ -23,40 +23,40 @@ use crate::services::reconcile::Scope;
 /// What an event asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Files, to be answered with a report each.
+    /// Files to load; the answer holds a report of each.
     Files(Vec<Asked>),
-    /// A file that is to be checked and not loaded.
+    /// A file to check without loading it.
     Validate {
-        /// Where it lies.
+        /// Where the file is.
         location: Location,
-        /// The dataset, where the event names one.
+        /// The dataset, if the event names one.
         dataset: Option<String>,
     },
     /// The nightly run, or a part of it.
     Reconcile(Scope),
-    /// Messages of a queue, to be answered with the ids of those that must come again.
+    /// Messages of a queue; the answer holds the ids of those to deliver again.
     Queue(Vec<Message>),
 }
 
-/// One file that is asked for, or the reason why there is none.
+/// One file to load, or the reason why there is nothing to load.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     /// Load this file.
     Load {
-        /// Where it lies.
+        /// Where the file is.
         location: Location,
-        /// The dataset, where the event names one.
+        /// The dataset, if the event names one.
         dataset: Option<String>,
-        /// Whether a version that is finished is to be loaded once more.
+        /// Whether to load a finished version once more.
         again: bool,
         /// The parts of the object that are to be loaded; all of them if this is empty.
         parts: Vec<String>,
     },
-    /// Land this, then load what was landed.
+    /// Land this first, then load what was landed.
     Land {
-        /// What comes.
+        /// What to land.
         arrival: Arrival,
-        /// The dataset, where the event names one.
+        /// The dataset, if the event names one.
         dataset: Option<String>,
     },
     /// Nothing to load.
@@ -66,17 +66,17 @@ pub enum Asked {
 /// A message of a queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// Its id.
+    /// The message id.
     pub id: String,
-    /// By which the queue knows this delivery of it.
+    /// The handle by which the queue knows this delivery.
     pub receipt_handle: Option<String>,
-    /// How often it was delivered, this time included.
+    /// How often the message was delivered, including this time.
     pub deliveries: u32,
-    /// What it asks for; or the reason why it cannot be read.
+    /// What the message asks for, or why it cannot be read.
     pub asked: Result<Vec<Asked>, String>,
 }
 
-const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
+const SHAPES: &str = "the known shapes are: an S3 notification {\"Records\": [{\"eventSource\": \"aws:s3\", …}]}, an EventBridge event \
     {\"detail-type\": \"Object Created\", …}, either of them in SQS {\"Records\": [{\"eventSource\": \"aws:sqs\", …}]}, \
     s3:TestEvent, a schedule {\"detail-type\": \"Scheduled Event\", \"detail\": {\"bucket\": …, \"key\": …}}, \
     {\"bucket\": …, \"key\": …}, to which \"version_id\", \"dataset\", \"parts\": […], \"again\": true and \"validate_only\": true may be \
@@ -91,7 +91,8 @@ const SHAPES: &str = "known are: an S3 notification {\"Records\": [{\"eventSourc
 pub fn parse(event: Value) -> Result<Event> {
     if let Some(wanted) = event.get("reconcile").or_else(|| event.pointer("/detail/reconcile")) {
         let Part { bucket, prefix } = Part::deserialize(wanted).map_err(|error| {
-            let form = "the nightly run takes {\"reconcile\": {\"bucket\": …, \"prefix\": …}}, both may be missing";
+            let form =
+                "the nightly run takes {\"reconcile\": {\"bucket\": …, \"prefix\": …}}, where both may be missing";
             Error::with_source(ErrorKind::Configuration, form, error)
         })?;
         return Ok(Event::Reconcile(Scope { bucket, prefix }));
@@ -102,7 +103,7 @@ pub fn parse(event: Value) -> Result<Event> {
         let direct = read_direct(wanted.clone())?;
         if direct.again {
             return Err(Error::configuration(
-                "validate_only loads nothing, and so nothing again; leave one of them out",
+                "\"validate_only\" and \"again\" cannot be combined: one loads nothing, the other loads again; leave one of them out",
             ));
         }
         return Ok(Event::Validate { dataset: direct.dataset.clone(), location: direct.into_location() });
@@ -157,7 +158,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
             }]);
         }
         Some(kind) if kind.starts_with("Object ") && event.get("source").and_then(Value::as_str) == Some("aws.s3") => {
-            return Ok(vec![Asked::Skip("the event tells of no new object")]);
+            return Ok(vec![Asked::Skip("the event does not report a new object")]);
         }
         Some("Scheduled Event") => {
             let detail = event.get("detail").cloned().unwrap_or_default();
@@ -168,17 +169,18 @@ fn files(event: Value) -> Result<Vec<Asked>> {
     if ["bucket", "key", "url"].iter().any(|name| event.get(name).is_some()) {
         return direct(event).map(|asked| vec![asked]);
     }
-    Err(Error::configuration(format!("an event of no known shape; {SHAPES}")))
+    Err(Error::configuration(format!("the event has none of the known shapes; {SHAPES}")))
 }
 
 fn unreadable(what: &str, error: serde_json::Error) -> Error {
     Error::with_source(ErrorKind::Configuration, format!("{what} cannot be read"), error)
 }
 
-/// Keys of notifications are URL-encoded as in a form; the crate's own field for the decoded key is never filled.
+/// Reads one record of a notification. Its key is URL-encoded as in a form; the crate has a field for the decoded key,
+/// but never fills it.
 fn notified(record: S3EventRecord) -> Result<Asked> {
     if !record.event_name.as_deref().unwrap_or_default().starts_with("ObjectCreated:") {
-        return Ok(Asked::Skip("the notification tells of no new object"));
+        return Ok(Asked::Skip("the notification does not report a new object"));
     }
     let (bucket, object) = (record.s3.bucket.name, record.s3.object);
     let (Some(bucket), Some(key)) = (bucket, object.key) else {
@@ -203,7 +205,7 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
     })
 }
 
-/// So much the clocks of two machines may differ.
+/// How far the clocks of two machines may differ.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
 /// The options of the nightly run.
@@ -214,7 +216,7 @@ struct Part {
     prefix: Option<String>,
 }
 
-/// `detail` of an event `Object Created`. Its key is not encoded.
+/// The `detail` of an `Object Created` event. Its key is not encoded.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct ObjectCreated {
@@ -242,7 +244,7 @@ fn in_seconds(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
     time.with_nanosecond(0)
 }
 
-/// A direct request, which is also how the rest of a load is asked for.
+/// A direct request. The rest of a load is requested in the same form.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Direct {
@@ -251,7 +253,7 @@ struct Direct {
     version_id: Option<String>,
     etag: Option<String>,
     size: Option<u64>,
-    /// The rank of a version in a listing. What S3 says of the order of events only its own events may bring.
+    /// The rank of a version in a listing. S3's own sequencers are accepted only in S3's own events.
     sequencer: Option<String>,
     modified: Option<DateTime<Utc>>,
     dataset: Option<String>,
@@ -276,7 +278,8 @@ fn read_direct(event: Value) -> Result<Direct> {
 }
 
 impl Direct {
-    /// What lies in the future cannot have been listed, and would win over all that is written until then: it is left out.
+    /// Converts the request. Drops a rank or a time that lies in the future: no listing can have given it, and it would
+    /// win over everything written until then.
     fn into_location(self) -> Location {
         let Self { bucket, key, version_id, etag, size, sequencer, modified, .. } = self;
         let now = Utc::now() + CLOCKS_DIFFER;
@@ -286,7 +289,7 @@ impl Direct {
     }
 }
 
-/// A request to fetch something and load it.
+/// A request to fetch a URL and load what it returns.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fetch {
@@ -294,11 +297,12 @@ struct Fetch {
     dataset: Option<String>,
 }
 
-/// Records that a source mapping hands over. Of each no more is read than is needed, so that nothing else can be wrong with it.
+/// Records that an event source mapping delivers. Only the fields that are needed are read, so that nothing else can
+/// make the event invalid.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StreamEvent {
-    /// Of an MSK cluster; its last part is an id that no other has.
+    /// The ARN of an MSK cluster. Its last part is an id that no other cluster has.
     event_source_arn: Option<String>,
     records: BTreeMap<String, Vec<EventRecord>>,
 }
@@ -316,7 +320,7 @@ impl StreamEvent {
         let mut batches: BTreeMap<(String, u32), Vec<StreamRecord>> = BTreeMap::new();
         for EventRecord { topic, partition, offset, value } in self.records.into_values().flatten() {
             let value = value.map(|value| BASE64_STANDARD.decode(value)).transpose().map_err(|error| {
-                let record = format!("the record {offset} of topic {topic} partition {partition} is no base64");
+                let record = format!("the record {offset} of topic {topic} partition {partition} is not base64");
                 Error::with_source(ErrorKind::Configuration, record, error)
             })?;
             batches.entry((topic, partition)).or_default().push(StreamRecord { offset, value });
@@ -333,15 +337,18 @@ impl StreamEvent {
 fn direct(event: Value) -> Result<Asked> {
     if event.get("url").is_some() {
         let Fetch { url, dataset } = serde_json::from_value(event).map_err(|error| {
-            let form = "what is fetched is asked for by {\"url\": …, \"dataset\": …}; the second may be missing";
+            let form = "a request to fetch takes {\"url\": …, \"dataset\": …}; the second may be missing";
             Error::with_source(ErrorKind::Configuration, form, error)
         })?;
-        let arrival = Arrival::from_url(&url).ok_or_else(|| Error::configuration("url is no https://HOST/PATH"))?;
+        let arrival = Arrival::from_url(&url)
+            .ok_or_else(|| Error::configuration("the url is not of the form https://HOST/PATH"))?;
         return Ok(Asked::Land { arrival, dataset });
     }
     let direct = read_direct(event)?;
     if direct.validate_only {
-        return Err(Error::configuration("validate_only is for a direct call: nobody reads the answer to a message"));
+        return Err(Error::configuration(
+            "validate_only works in a direct call alone: nobody reads the answer to a message",
+        ));
     }
     let (dataset, again, parts) = (direct.dataset.clone(), direct.again, direct.parts.clone());
     Ok(Asked::Load { location: direct.into_location(), dataset, again, parts })
@@ -408,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_an_eventbridge_event_is_taken_as_it_stands() {
+    fn the_key_of_an_eventbridge_event_is_not_decoded() {
         let mut event = fixture("eventbridge-object-created");
         event["detail"]["object"]["version-id"] = json!("v1");
         let Location::S3 { key, version_id, .. } = location(only(event)) else { panic!() };
@@ -453,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn something_to_fetch_is_asked_for_directly_or_by_a_schedule() {
+    fn a_url_is_requested_directly_or_by_a_schedule() {
         let expected = Asked::Land {
             arrival: Arrival::from_url("https://broker.example/v1/trades.csv").unwrap(),
             dataset: Some("trade".into()),
@@ -471,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nightly_run_is_asked_for_directly_or_by_a_schedule() {
+    fn the_nightly_run_is_requested_directly_or_by_a_schedule() {
         assert_eq!(parse(fixture("reconcile")).unwrap(), Event::Reconcile(Scope::default()));
         let schedule = json!({"detail-type": "Scheduled Event", "detail": {"reconcile": {}}});
         assert_eq!(parse(schedule).unwrap(), Event::Reconcile(Scope::default()));
@@ -481,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_request_may_only_check_or_load_once_more() {
+    fn a_direct_request_can_ask_for_a_check_alone_or_for_one_more_load() {
         let location = Location::s3("small-etl-demo", "incoming/assets/assets.csv");
         let check = Event::Validate { location: location.clone(), dataset: None };
         assert_eq!(parse(fixture("direct-validate-only")).unwrap(), check);
@@ -495,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_load_is_asked_for_by_a_direct_request() {
+    fn the_rest_of_a_load_is_requested_by_a_direct_request() {
         let rest = Location::S3 {
             bucket: "b".into(),
             key: "k".into(),
@@ -512,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn what_s3_has_told_of_the_order_goes_on_as_an_event_of_s3_and_comes_in_no_other_way() {
+    fn a_sequencer_of_s3_is_passed_on_in_an_event_of_s3_and_accepted_in_nothing_else() {
         let told = location(only(fixture("s3-put")));
         let asked = only(request_for(&told, None, false, &[]).unwrap());
         assert_eq!(asked, Asked::Load { location: told.clone(), dataset: None, again: false, parts: Vec::new() });
@@ -546,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_no_known_shape_is_answered_with_the_known_ones() {
+    fn an_event_of_unknown_shape_is_answered_with_the_known_shapes() {
         let error = parse(json!({"hello": 1})).unwrap_err();
         assert!(error.to_string().contains("Object Created") && error.to_string().contains("aws:sqs"));
         assert!(parse(json!({"bucket": "b", "kye": "k"})).unwrap_err().chain().contains("kye"));

@@ -157,7 +157,7 @@ impl Ingest {
                     match Box::pin(pipeline::land(&self.context, &arrival, dataset.as_deref(), deadline)).await {
                         Ok(landed) => (Some(landed.dataset), false, Vec::new(), landed.locations),
                         Err(error) => {
-                            tracing::error!(kind = error.kind().name(), error = %error.chain(), "not landed");
+                            tracing::error!(kind = error.kind().name(), error = %error.chain(), "landing failed");
                             first_error = first_error.or(Some(error));
                             continue;
                         }
@@ -235,8 +235,8 @@ impl Ingest {
         let (Some(queue), Some(message)) = (&self.queue, message) else {
             return Err(Error::new(
                 ErrorKind::OutOfTime,
-                "the time is over before the file is; it goes on where it stopped once the event comes again, \
-                 or at once where queue.url names the queue in front of ingest",
+                "the time is over before the file is; the load continues when the event is delivered again, \
+                 or at once if queue.url names the queue in front of ingest",
             ));
         };
         let body = message.to_string();

@@ -1,6 +1,6 @@
-//! What `CloudWatch` counts: a line in the embedded metric format for each file and for each nightly run.
+//! Metrics for `CloudWatch`: a line in the embedded metric format for each file and for each nightly run.
 //!
-//! Every metric stands under two sets of dimensions, so that an alarm need not know the datasets. The format:
+//! Every metric has two sets of dimensions, so that an alarm need not know the datasets. The format:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 
 #![expect(unused_qualifications, reason = "`#[metrics]` writes them")]
@@ -17,19 +17,20 @@ use metrique::{CloseValue, InflectableEntry, RootEntry};
 use crate::domain::{LoadReport, LoadStatus};
 use crate::services::reconcile::Reconciliation;
 
-/// Speed and reject rate of smaller files say little, and raise no alarm.
+/// Files with fewer records raise no alarm: their speed and reject rate mean little.
 const LARGE_FILE: i64 = 10_000;
 const MEGABYTE: f64 = 1024.0 * 1024.0;
 
-/// When this process began, as near as it can tell itself.
+/// When this process began, as closely as it can know.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Notes that the process begins. The first call of a sandbox tells how long it took from here until it was ready.
+/// Notes that the process begins. The first file of a sandbox reports how long the process took from here until it was
+/// ready.
 pub(super) fn note_start() {
     LazyLock::force(&STARTED);
 }
 
-/// One file, as far as it came in this call.
+/// One file, as far as this call got with it.
 #[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Environment"], ["Dataset", "Environment"]])]
 struct FileMetrics {
     #[metrics(timestamp)]
@@ -79,7 +80,7 @@ struct FileMetrics {
     load_id: Option<String>,
 }
 
-/// One run of the nightly reconciliation over everything.
+/// One nightly run over everything.
 #[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Environment"]])]
 struct RunMetrics {
     #[metrics(timestamp)]
@@ -98,23 +99,23 @@ struct RunMetrics {
 
 impl RunMetrics {
     fn of(environment: &str, done: &Reconciliation) -> Self {
-        // What was not looked at is not told: it would take an alarm back. What was found is told in any case, since the next run goes on
-        // after it.
+        // A zero for what was not looked at would end an alarm, so it is left out. Whatever was found is reported in
+        // any case, because the next run continues after it.
         let whole = !done.out_of_time;
-        let told = |found: u64| (whole || found > 0).then_some(found);
+        let reported = |found: u64| (whole || found > 0).then_some(found);
         Self {
             timestamp: SystemTime::now(),
             environment: environment.to_owned(),
             reconciliations: u64::from(whole),
             files_sent: done.sent,
-            missing_files: told(done.missing_files.len() as u64),
-            discrepancies: told(count(done.discrepancy_count)),
+            missing_files: reported(done.missing_files.len() as u64),
+            discrepancies: reported(count(done.discrepancy_count)),
             oldest_parked_days: whole.then(|| done.oldest_parked_seconds.unwrap_or_default() / 86_400.0),
         }
     }
 }
 
-/// A call that failed since the database could not be reached.
+/// A call that failed because the database could not be reached.
 #[metrics(rename_all = "PascalCase", emf::dimension_sets = [["Environment"]])]
 struct OutageMetrics {
     #[metrics(timestamp)]
@@ -124,24 +125,24 @@ struct OutageMetrics {
     database_unreachable: u64,
 }
 
-/// Prints metrics to standard output, where Lambda takes them from.
+/// Prints metrics to standard output, where Lambda collects them.
 pub(super) struct Metrics {
     environment: String,
-    /// From the start of the process until it was ready; told once.
+    /// The time from the start of the process until it was ready; reported once.
     init: Mutex<Option<Duration>>,
 }
 
 impl Metrics {
-    /// Metrics of this environment; the program is ready now.
+    /// Creates the metrics of this environment and notes that the program is ready now.
     #[must_use]
     pub(super) fn new(environment: &str) -> Self {
         Self { environment: environment.to_owned(), init: Mutex::new(Some(STARTED.elapsed())) }
     }
 
-    /// A file that was loaded, failed, or left to the next call; with the sessions on the database server.
+    /// Reports a file that was loaded, failed, or left to the next call, and how many sessions the database server has.
     pub(super) fn loaded(&self, report: &LoadReport, sessions: Option<i64>) {
         let progress = &report.progress;
-        // A load that goes on counts when it ends, and then as a whole; its speed is that of each call.
+        // The counts of a load are reported once, in the call that ends it; its speed is reported by each call.
         let counts = report.counts.filter(|_| report.status != LoadStatus::Interrupted);
         let large = progress.total().max(report.counts.map_or(0, |counts| counts.read)) >= LARGE_FILE;
         let rows_per_second = as_float(count(progress.written())) * 1000.0 / as_float(report.elapsed_ms.max(1));
@@ -171,18 +172,18 @@ impl Metrics {
             connections: sessions.map(count),
             peak_memory: peak_memory(),
             temporary_disk_free: progress.free_disk().map(|bytes| as_float(bytes) / MEGABYTE),
-            // A panic elsewhere leaves nothing half done in it.
+            // A panic elsewhere cannot leave this value half changed.
             init_time: self.init.lock().unwrap_or_else(PoisonError::into_inner).take().map(millis),
             load_id: report.load_id.map(|load| load.to_string()),
         });
     }
 
-    /// A nightly run; it counts as one if its time was enough.
+    /// Reports a nightly run. It counts as one only if it finished in time.
     pub(super) fn reconciled(&self, done: &Reconciliation) {
         print(RunMetrics::of(&self.environment, done));
     }
 
-    /// A call that failed since the database could not be reached.
+    /// Reports a call that failed because the database could not be reached.
     pub(super) fn database_unreachable(&self) {
         let environment = self.environment.clone();
         print(OutageMetrics { timestamp: SystemTime::now(), environment, database_unreachable: 1 });
@@ -200,7 +201,7 @@ where
     }
 }
 
-/// The most memory that this process has had, in megabytes.
+/// The peak memory of this process, in megabytes.
 fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -226,8 +227,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_run_found_is_told_although_its_time_was_not_enough() {
-        let told = |found: i64, in_time: bool| {
+    fn a_run_that_ran_out_of_time_still_reports_what_it_found() {
+        let reported = |found: i64, in_time: bool| {
             let mut done = Reconciliation::default();
             if found > 0 {
                 done.note(None, "row_count", String::new(), found);
@@ -238,9 +239,9 @@ mod tests {
             let metrics = RunMetrics::of("test", &done);
             (metrics.reconciliations, metrics.discrepancies, metrics.missing_files)
         };
-        assert_eq!(told(0, true), (1, Some(0), Some(0)));
-        assert_eq!(told(7, true), (1, Some(7), Some(0)));
-        assert_eq!(told(7, false), (0, Some(7), None));
-        assert_eq!(told(0, false), (0, None, None));
+        assert_eq!(reported(0, true), (1, Some(0), Some(0)));
+        assert_eq!(reported(7, true), (1, Some(7), Some(0)));
+        assert_eq!(reported(7, false), (0, Some(7), None));
+        assert_eq!(reported(0, false), (0, None, None));
     }
 }

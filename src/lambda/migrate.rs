@@ -9,7 +9,7 @@ use crate::error::Result;
 /// Applies the missing migrations and answers `{"applied": [{"version": …, "name": …}]}`.
 ///
 /// # Errors
-/// `Configuration`, `Connection`, or `System` when a migration fails; it is then rolled back.
+/// `Configuration`, `Connection`, or `System` if a migration fails; that migration is rolled back.
 pub async fn call(settings: &Settings) -> Result<Value> {
     let database = Database::new(&settings.database()?)?;
     let applied = database.migrate(settings.migrations.path.as_deref(), &settings.datasets()?).await?;

@@ -1,4 +1,4 @@
-//! The two Lambda functions. Nothing here but events, answers, and what outlives a call.
+//! The two Lambda functions: events, answers, and what they keep between calls, and nothing else.
 
 pub mod event;
 pub mod ingest;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// Reads the settings of a function and starts its log.
 ///
 /// # Errors
-/// `Configuration`.
+/// `Configuration` if the settings cannot be read or are wrong.
 pub fn start() -> Result<Settings> {
     metrics::note_start();
     let settings = Settings::read()?;
@@ -21,7 +21,7 @@ pub fn start() -> Result<Settings> {
     Ok(settings)
 }
 
-/// A failed call: Lambda shows the kind as the type of the error.
+/// Lambda shows the kind of the error as its type.
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         Self { error_type: error.kind().name().to_owned(), error_message: error.chain() }

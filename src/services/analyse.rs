@@ -1,4 +1,4 @@
-//! Analyse: the figures that a dataset asks for over the accepted rows of a file.
+//! Analyse: computes the statistics that a dataset asks for over the accepted rows of a file.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::domain::Dataset;
 use crate::domain::dataset::{EXTRA_COLUMNS, Statistic};
 use crate::error::Result;
 
-/// The answer of a function has a limit, and a person does not read more.
+/// The answer of a function has a size limit, and nobody reads more groups than this.
 const MOST_GROUPS: usize = 200;
 
-/// The statistics of a validated file, by id. Whole numbers are numbers; decimals are text, since a JSON number may be
-/// read as a float; times are RFC 3339 in UTC, and local times have no zone.
+/// Returns the statistics of a validated file, by id. Whole numbers are numbers. Decimals are text, because a program
+/// may read a JSON number as a float. Times are RFC 3339 in UTC, and local times have no zone.
 ///
 /// # Errors
-/// `System` when the staging database fails.
+/// `System` if the staging database fails.
 pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracted) -> Result<Value> {
     let (dataset, stage, extra) = (dataset.clone(), Arc::clone(stage), extracted.extra_columns.clone());
     blocking(move || {
@@ -35,7 +35,7 @@ pub async fn analyse(dataset: &Dataset, stage: &Arc<Stage>, extracted: &Extracte
     .await
 }
 
-/// Statistics that one query computes.
+/// Groups the statistics so that one query computes each group.
 fn by_grouping(statistics: &[Statistic]) -> Vec<Vec<&Statistic>> {
     let mut groupings: Vec<Vec<&Statistic>> = Vec::new();
     for statistic in statistics {
@@ -47,8 +47,8 @@ fn by_grouping(statistics: &[Statistic]) -> Vec<Vec<&Statistic>> {
     groupings
 }
 
-/// The figures of statistics with one grouping: each an object by group where there is one. One that does not fit into its
-/// type says so, and costs the file nothing.
+/// Returns the figures of statistics with the same grouping. With a grouping, each is an object with a figure for each
+/// group. A figure that overflows its type is reported as such and does not fail the file.
 fn compute(dataset: &Dataset, statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
     let batches = match stage.query(&statistics_query(statistics)) {
         Ok(batches) => batches,
@@ -90,7 +90,8 @@ fn compute(dataset: &Dataset, statistics: &[&Statistic], stage: &Stage) -> Resul
         .collect())
 }
 
-/// Group (or null), then each figure and its type; one row for each group, at most one more than are reported.
+/// The query returns the group (or null), then each figure and its type. It has one row for each group, and at most one
+/// more than are reported.
 pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
     let limit = MOST_GROUPS + 1;
     let (group, by) = match statistics.first().and_then(|statistic| statistic.group_by.as_ref()) {
@@ -107,16 +108,17 @@ pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
     )
 }
 
-/// Whether an expression reads a column of instants: then a time that it returns is one of UTC.
+/// Whether an expression reads a column of instants. If so, a time that it returns is in UTC.
 fn reads_instants(dataset: &Dataset, statistic: &Statistic) -> bool {
     let mut read = statistic.expression.reads().iter().filter_map(|name| dataset.column(name));
     read.any(|column| column.kind.is_instant())
 }
 
-/// The group of the rows that have no value.
+/// The name of the group of rows without a value.
 const NULL: &str = "null";
 
-/// The name of a group. A text that would be taken for [`NULL`] is quoted, so that no two groups have the same name.
+/// Returns the name of a group. A text that could be mistaken for [`NULL`] is quoted, so that no two groups have the
+/// same name.
 fn group_name(value: &str) -> String {
     if value.trim_matches('"') == NULL { format!("\"{value}\"") } else { value.to_owned() }
 }

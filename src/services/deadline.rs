@@ -13,8 +13,8 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Stops `margin` before the call `ends`, but never in the first half of what is left of it. A moment in the past
-    /// counts as none: `cargo lambda watch` sends such.
+    /// Creates a deadline `margin` before the call `ends`, but never in the first half of the time that is left. A
+    /// moment in the past means no deadline: `cargo lambda watch` sends such moments.
     #[must_use]
     pub fn before(ends: SystemTime, margin: Duration) -> Self {
         let stop_at = ends.duration_since(SystemTime::now()).ok().filter(|left| !left.is_zero()).and_then(|left| {
@@ -24,30 +24,30 @@ impl Deadline {
         Self { stop_at, interrupted: CancellationToken::new() }
     }
 
-    /// Asks the worker to stop at the next step. Every clone sees it.
+    /// Asks the worker to stop after the present step. Every clone is stopped too.
     pub fn interrupt(&self) {
         self.interrupted.cancel();
     }
 
-    /// Whether somebody asked it to stop.
+    /// Whether a person asked the worker to stop.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.is_cancelled()
     }
 
-    /// Whether the time ends by itself, as that of a function does.
+    /// Whether the time runs out by itself, as it does for a function.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.stop_at.is_some()
     }
 
-    /// Whether a step that takes so long still ends in time.
+    /// Whether a step that takes this long ends in time.
     #[must_use]
     pub fn has_time_for(&self, step: Duration) -> bool {
         !self.is_interrupted() && self.stop_at.is_none_or(|stop_at| Instant::now() + step < stop_at)
     }
 
-    /// Waits for the end of the time.
+    /// Waits until the time is over or the worker is asked to stop.
     pub async fn passed(&self) {
         let moment = async {
             match self.stop_at {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_in_the_past_counts_as_none() {
+    fn a_moment_in_the_past_means_no_deadline() {
         assert!(Deadline::before(SystemTime::UNIX_EPOCH, SECOND).has_time_for(1_000_000 * SECOND));
         assert!(Deadline::default().has_time_for(1_000_000 * SECOND));
     }

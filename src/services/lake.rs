@@ -1,5 +1,5 @@
-//! The loader `parquet`: the accepted rows of a load become one object below a prefix, in a folder for its day, as tools that read
-//! Hive-style partitions expect. It appears whole or not at all.
+//! The loader `parquet`: writes the accepted rows of a load as one object below a prefix, in a folder for the day of
+//! the load. Tools that read Hive-style partitions expect this layout. The object appears whole or not at all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::domain::object::LONGEST_KEY;
 use crate::domain::{Dataset, Datasets, ObjectVersion};
 use crate::error::{Error, Result};
 
-/// `_record` and `_line` stand before the columns of the dataset.
+/// The columns `_record` and `_line` come before the columns of the dataset.
 const OWN_COLUMNS: usize = 2;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Stands before each key.
+    /// The text before each key.
     prefix: String,
-    /// The bucket; by default that of each file.
+    /// The bucket; by default the bucket of each file.
     bucket: Option<String>,
 }
 
@@ -39,10 +39,10 @@ pub struct ParquetLoader {
 }
 
 impl ParquetLoader {
-    /// Writes where the settings say.
+    /// Reads from the settings where to write.
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration` if the prefix does not end with `/` or is too long.
     pub fn new(settings: &PartSettings<'_>) -> Result<Self> {
         let options: Options = settings.options()?;
         if options.prefix.is_empty() || !options.prefix.ends_with('/') {
@@ -58,11 +58,11 @@ impl ParquetLoader {
     fn bucket(&self, object: &ObjectVersion) -> Result<String> {
         let own = (!object.local).then(|| object.bucket.clone());
         self.options.bucket.clone().or(own).ok_or_else(|| {
-            Error::configuration("loader parquet: a file on this machine has no bucket; set bucket beside prefix")
+            Error::configuration("loader parquet: a file on this machine has no bucket; set bucket as well as prefix")
         })
     }
 
-    /// The same whenever it is asked.
+    /// Returns the key of the object. A repeated load gets the same key, and so replaces the object.
     fn key(&self, claim: &Claim) -> String {
         let day = claim.started_at.format("%Y-%m-%d").to_string();
         key(&self.options.prefix, &day, claim.load_id.0)
@@ -92,7 +92,7 @@ impl Loader for ParquetLoader {
     async fn load(&self, _: &Database, work: &LoadWork) -> Result<Loading> {
         let (bucket, key) = (self.bucket(&work.object)?, self.key(&work.claim));
         let dataset = work.datasets.get(&work.claim.dataset).map_err(Error::configuration)?.clone();
-        // What is encrypted in the table is nowhere in the clear.
+        // An encrypted column is written nowhere in the clear.
         let kept: Vec<usize> = (0..dataset.columns.len()).filter(|at| !dataset.columns[*at].encrypt).collect();
         let columns = kept.iter().map(|at| &dataset.columns[*at]);
         let mut file = ParquetFile::create(work.stage.unnamed_file()?, columns)?;

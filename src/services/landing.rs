@@ -1,5 +1,5 @@
-//! What is not in S3 is landed there, among the incoming files of its dataset: from then on it is a file like any other, which an
-//! event of the bucket or the nightly run brings in, should the worker that landed it die.
+//! Landing puts what is not in S3 there, among the incoming files of its dataset. From then on it is a file like any
+//! other: if the worker that landed it dies, an event of the bucket or the nightly run loads it.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::domain::object::LONGEST_KEY;
 use crate::domain::{Arrival, Dataset, Location, ObjectKey, ObjectVersion};
 use crate::error::{Error, Result};
 
-/// Where it is landed.
+/// Where objects are landed.
 pub struct Place {
-    /// The objects.
+    /// The object store.
     pub store: Arc<ObjectStore>,
     /// The bucket.
     pub bucket: String,
-    /// Stands before each key.
+    /// The text before each key.
     pub prefix: String,
-    /// What the objects consist of.
+    /// The format of the objects.
     pub form: Form,
 }
 
 impl Place {
-    /// Where the settings say; without a bucket in the one where files come in.
+    /// Reads the place from the settings. Without a bucket it is the bucket where files arrive.
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration` if the prefix does not end with `/`, or if no bucket is set.
     pub fn new(settings: &PartSettings<'_>, bucket: Option<String>, prefix: String, form: Form) -> Result<Self> {
         if prefix.is_empty() || !prefix.ends_with('/') {
             return Err(settings.refuse("prefix must end with /"));
@@ -41,10 +41,10 @@ impl Place {
         Ok(Self { store: settings.store(), bucket, prefix, form })
     }
 
-    /// The key of that name, which the dataset must claim.
+    /// Returns the key for a name below the prefix. The dataset must claim that key.
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration` if the dataset does not claim the key, or if no object can have it.
     pub fn key(&self, name: &str, dataset: &Dataset) -> Result<ObjectKey> {
         let key = format!("{}{name}", self.prefix);
         if key.len() > LONGEST_KEY {
@@ -64,14 +64,14 @@ impl Place {
         Ok(key.into())
     }
 
-    /// That key as a location.
+    /// Returns the key as a location in the bucket.
     #[must_use]
     pub fn location(&self, key: ObjectKey) -> Location {
         Location::s3(&self.bucket, key)
     }
 }
 
-/// What a source does to be landed.
+/// What a source must implement to be landed.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// See [`Extractor::takes`].
@@ -80,7 +80,7 @@ pub trait Source: Send + Sync {
     /// See [`Extractor::check`].
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration`, saying what to change.
     fn check(&self, _dataset: &Dataset) -> Result<()> {
         Ok(())
     }
@@ -88,11 +88,11 @@ pub trait Source: Send + Sync {
     /// See [`Extractor::land`].
     ///
     /// # Errors
-    /// Those of [`Extractor::land`].
+    /// The same as those of [`Extractor::land`].
     async fn land(&self, place: &Place, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>>;
 }
 
-/// Lands what a source has, and reads what it has landed.
+/// An extractor that lands what a source offers and reads what it landed.
 pub struct Landing<S> {
     place: Place,
     source: S,
@@ -100,7 +100,7 @@ pub struct Landing<S> {
 }
 
 impl<S: Source> Landing<S> {
-    /// Lands in `place`.
+    /// Creates an extractor that lands in `place`.
     #[must_use]
     pub fn new(place: Place, source: S) -> Self {
         let files = FileExtractor::new(Arc::clone(&place.store), place.form);

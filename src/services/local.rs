@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Reason, Result};
 
-/// A small file, cut after `most` bytes; `None` if there is none, or none can have this name.
+/// Reads the first `most` bytes of a file. Returns `None` if the file does not exist, or if no file can have that name.
 pub(super) fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
@@ -16,7 +16,7 @@ pub(super) fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Why a file cannot be read.
+/// The error for a file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => ErrorKind::File(Reason::NotFound),

@@ -1,4 +1,4 @@
-//! Control totals: a file that is not what its manifest says has failed before anything is written.
+//! Control totals: a file that differs from its manifest fails before anything is written.
 
 use std::path::PathBuf;
 
@@ -14,15 +14,15 @@ use crate::domain::types::ColumnSum;
 use crate::domain::{Dataset, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
-/// A longer manifest is cut, and then cannot be read.
+/// A longer manifest is cut, and then cannot be parsed.
 const LONGEST: u64 = 1024 * 1024;
 
-/// The manifests that may be that of a version of a file.
+/// The manifests that may belong to a version of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Manifests {
-    /// The file has to agree with one of these.
+    /// The file must agree with one of these.
     pub own: Vec<Vec<u8>>,
-    /// Or with one of these, if that states its hash: it may be the manifest of another version.
+    /// Or it must agree with one of these, if that one states its hash: it may be the manifest of another version.
     pub others: Vec<Vec<u8>>,
 }
 
@@ -40,8 +40,9 @@ impl From<Option<Vec<u8>>> for Manifests {
     }
 }
 
-/// The manifest that lies beside a file; beside a version that another one has followed, those that lay there then. If it is loaded once
-/// more, somebody may have mended the manifest since: then any of them will do, also that of now.
+/// Returns the manifests beside a file. For a version that another one has replaced, these are the manifests that were
+/// there while it was current. If the version is loaded once more, a person may have corrected the manifest since, so
+/// any of them is accepted, including the current one.
 pub(super) async fn beside(store: &ObjectStore, object: &ObjectVersion, run: i32) -> Result<Manifests> {
     let Some(key) = manifest_key(object) else { return Ok(Manifests::default()) };
     if object.local {
@@ -80,7 +81,7 @@ pub(super) async fn beside(store: &ObjectStore, object: &ObjectVersion, run: i32
 /// figures that agree; `None` if it has no manifest.
 ///
 /// # Errors
-/// `File(ManifestMismatch)` with both figures of each that differs, `File(ManifestMalformed)`.
+/// `File(ManifestMismatch)` with both values of each figure that differs, `File(ManifestMalformed)`.
 pub fn check(
     manifests: &Manifests,
     object: &ObjectVersion,
@@ -107,12 +108,12 @@ pub fn check(
     Err(if manifests.others.is_empty() {
         error
     } else {
-        let more = "the manifest that was written after this version counts if it states the sha256, or with --again";
+        let more = "a manifest written after this version is accepted only if it states the sha256, or with --again";
         Error::file(reason, format!("{error}; {more}"))
     })
 }
 
-/// What a manifest calls the hash.
+/// The name of the hash in a manifest.
 const HASH: &str = "sha256";
 
 fn compare(
@@ -149,7 +150,7 @@ fn compare(
     for (column, ColumnSum { sum, unread }) in dataset.columns.iter().zip(&extracted.sums) {
         let Some(said) = sums.get(&column.name) else { continue };
         let note =
-            if *unread > 0 { format!(", not counting {unread} cells that are no numbers") } else { String::new() };
+            if *unread > 0 { format!(", not counting {unread} cells that are not numbers") } else { String::new() };
         figure(format!("sum of {}", column.name), said.clone(), sum.clone(), said != sum, &note);
     }
     if differences.is_empty() {

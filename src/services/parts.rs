@@ -1,4 +1,4 @@
-//! Parts by name: those of this crate and those that a program adds, and what a dataset's files run through.
+//! Parts by name: those of this crate, those that a program adds, and which of them the files of a dataset run through.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ use crate::domain::expression::unknown;
 use crate::domain::{Arrival, Dataset, Location, ObjectKey, RowRule};
 use crate::error::{Error, Result};
 
-/// The parts that the settings choose for the files of one dataset. Where a list is empty, that of [`Parts::default`] holds:
-/// `s3_csv`, `duckdb`, `postgresql`.
+/// The parts that the settings choose for the files of one dataset. An empty list means the default: `s3_csv`,
+/// `duckdb`, `postgresql`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineChoice {
-    /// Who reads a file: the first of those whose `files` match its key.
+    /// The extractors. The first one whose `files` match the key of a file reads it.
     pub extractor: Vec<PartChoice>,
-    /// Who checks its rows, one after the other.
+    /// The validators, which check the rows one after another.
     pub validator: Vec<PartChoice>,
-    /// Who writes them, one after the other. The first is `postgresql`, which keeps the ledger.
+    /// The loaders, which write the rows one after another. The first is `postgresql`, which keeps the ledger.
     pub loader: Vec<PartChoice>,
 }
 
@@ -41,11 +41,12 @@ pub struct PartChoice {
     /// The name under which it is registered.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What tells it from another of the same type: the ledger knows a loader by it. By default the type.
+    /// The name that tells this part from another of the same type; the ledger records a loader by it. The default is
+    /// the type.
     pub name: Option<String>,
-    /// Of an extractor, patterns of the keys that it reads; by default all, or those below its prefix.
+    /// For an extractor, patterns of the keys that it reads; by default all keys, or those below its prefix.
     pub files: Option<Vec<String>>,
-    /// What the part itself understands.
+    /// The options of the part itself.
     #[serde(flatten)]
     pub options: Map<String, Value>,
 }
@@ -60,35 +61,36 @@ impl PartChoice {
     }
 }
 
-/// What a part is made from.
+/// Everything that a part is made from.
 pub struct PartSettings<'a> {
-    /// Which key of the settings chose it, for messages.
+    /// The key of the settings that chose the part, for messages.
     place: String,
     options: &'a Map<String, Value>,
     surroundings: &'a Surroundings,
 }
 
-/// What parts find where they run.
+/// What a part can use of the program that it runs in.
 #[derive(Clone, Default)]
 pub struct Surroundings {
     /// The objects in S3.
     pub store: Arc<ObjectStore>,
-    /// The bucket where files come in, where it is set.
+    /// The bucket where files arrive, if it is set.
     pub source_bucket: Option<String>,
-    /// The folder for everything temporary.
+    /// The folder for all temporary files.
     pub temp_folder: PathBuf,
 }
 
 impl PartSettings<'_> {
-    /// What stands beside `type` in the settings. Give the structure `#[serde(deny_unknown_fields)]`.
+    /// Reads the options that stand beside `type` in the settings. Mark the structure with
+    /// `#[serde(deny_unknown_fields)]`.
     ///
     /// # Errors
-    /// `Configuration`, saying where, and what does not fit.
+    /// `Configuration`, naming the part and what does not fit.
     pub fn options<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(Value::Object(self.options.clone())).map_err(|error| self.refuse(&error.to_string()))
     }
 
-    /// An error that says which part is meant.
+    /// Creates an error that names the part.
     #[must_use]
     pub fn refuse(&self, what: &str) -> Error {
         Error::configuration(format!("{}: {what}", self.place))
@@ -97,7 +99,7 @@ impl PartSettings<'_> {
     /// Refuses any option.
     ///
     /// # Errors
-    /// `Configuration`, naming the first.
+    /// `Configuration`, naming the first option.
     pub fn no_options(&self) -> Result<()> {
         match self.options.keys().next() {
             None => Ok(()),
@@ -111,13 +113,13 @@ impl PartSettings<'_> {
         Arc::clone(&self.surroundings.store)
     }
 
-    /// The bucket where files come in (`source.bucket`).
+    /// The bucket where files arrive (`source.bucket`).
     #[must_use]
     pub fn source_bucket(&self) -> Option<&str> {
         self.surroundings.source_bucket.as_deref()
     }
 
-    /// The folder for everything temporary (`stage.temp_folder`).
+    /// The folder for all temporary files (`stage.temp_folder`).
     #[must_use]
     pub fn temp_folder(&self) -> &Path {
         &self.surroundings.temp_folder
@@ -133,7 +135,7 @@ pub struct Parts {
     loaders: Makers<dyn Loader>,
 }
 
-/// Those of this crate.
+/// The parts of this crate.
 impl Default for Parts {
     fn default() -> Self {
         let none = Self { extractors: BTreeMap::new(), validators: BTreeMap::new(), loaders: BTreeMap::new() };
@@ -165,7 +167,7 @@ const DUCKDB: &str = "duckdb";
 const POSTGRESQL: &str = "postgresql";
 
 impl Parts {
-    /// Adds an extractor, or replaces the one of that name.
+    /// Adds an extractor, or replaces the one with that name.
     #[must_use]
     pub fn with_extractor<F>(mut self, name: &str, make: F) -> Self
     where
@@ -175,7 +177,7 @@ impl Parts {
         self
     }
 
-    /// Adds a validator, or replaces the one of that name.
+    /// Adds a validator, or replaces the one with that name.
     #[must_use]
     pub fn with_validator<F>(mut self, name: &str, make: F) -> Self
     where
@@ -185,7 +187,7 @@ impl Parts {
         self
     }
 
-    /// Adds a loader, or replaces the one of that name.
+    /// Adds a loader, or replaces the one with that name.
     #[must_use]
     pub fn with_loader<F>(mut self, name: &str, make: F) -> Self
     where
@@ -210,13 +212,16 @@ impl Parts {
         let with_files = choice.validator.iter().chain(&choice.loader).find(|part| part.files.is_some());
         let with_name = choice.extractor.iter().chain(&choice.validator).find(|part| part.name.is_some());
         if let Some(part) = with_files.or(with_name) {
-            let message =
-                format!("pipeline.{dataset}: {:?}: only an extractor has files, only a loader a name", part.kind);
+            let message = format!(
+                "pipeline.{dataset}: {:?}: only an extractor can have files, and only a loader a name",
+                part.kind
+            );
             return Err(Error::configuration(message));
         }
         let checks = or_standard(&choice.validator, DUCKDB);
         if !checks.iter().any(|part| part.kind == DUCKDB) {
-            let message = format!("{validator}: {DUCKDB:?} is missing, which checks the rules of the dataset");
+            let message =
+                format!("{validator}: {DUCKDB:?} is missing; add it, because it checks the rules of the dataset");
             return Err(Error::configuration(message));
         }
         let mut validators = Vec::new();
@@ -229,7 +234,7 @@ impl Parts {
         for part in &chosen {
             if !names.insert(part.name()) {
                 return Err(Error::configuration(format!(
-                    "{loader}: there are two {:?}; give each a name of its own",
+                    "{loader}: there are two named {:?}; give each its own name",
                     part.name()
                 )));
             }
@@ -272,22 +277,22 @@ fn patterns(place: &str, files: &[String]) -> Result<GlobSet> {
     set.build().map_err(wrong)
 }
 
-/// What the files of one dataset run through.
+/// The parts that the files of one dataset run through.
 pub struct Pipeline {
     extractors: Vec<(Option<GlobSet>, Arc<dyn Extractor>)>,
-    /// Who checks rows, in order.
+    /// The validators, in order.
     pub validators: Vec<Arc<dyn Validator>>,
-    /// Who writes to Postgres.
+    /// The loader that writes to Postgres and keeps the ledger.
     pub ledger: Arc<dyn Loader>,
-    /// Who writes elsewhere, with their names.
+    /// The other loaders, with their names.
     pub loaders: Vec<(String, Arc<dyn Loader>)>,
 }
 
 impl Pipeline {
-    /// Who reads the file at a place; a file on this machine by its absolute path.
+    /// Returns the extractor that reads the file at a location. A file on this machine is matched by its absolute path.
     ///
     /// # Errors
-    /// `Configuration` where nobody does.
+    /// `Configuration` if no extractor reads it.
     pub fn extractor_at(&self, location: &Location) -> Result<&Arc<dyn Extractor>> {
         match location {
             Location::S3 { key, .. } => self.extractor(key),
@@ -298,10 +303,10 @@ impl Pipeline {
         }
     }
 
-    /// Who reads the file of that key.
+    /// Returns the extractor that reads the file with that key.
     ///
     /// # Errors
-    /// `Configuration` where nobody does.
+    /// `Configuration` if no extractor reads it.
     pub fn extractor(&self, key: &ObjectKey) -> Result<&Arc<dyn Extractor>> {
         let mut readers = self.extractors.iter().filter(|(files, extractor)| match files {
             Some(files) => files.is_match(key.as_str()),
@@ -312,17 +317,17 @@ impl Pipeline {
         })
     }
 
-    /// Says whether every extractor can read files of the dataset.
+    /// Checks whether every extractor can read files of the dataset.
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration`, saying what to change.
     pub fn check(&self, dataset: &Dataset) -> Result<()> {
         for (_, extractor) in &self.extractors {
             extractor.check(dataset)?;
             let Some(prefix) = extractor.prefix() else { continue };
             if !Arc::ptr_eq(self.extractor(&prefix.into())?, extractor) {
                 return Err(Error::configuration(format!(
-                    "pipeline.{}.extractor: another reads what is landed below {prefix}; put it behind the one that lands there",
+                    "pipeline.{}.extractor: another extractor reads what is landed below {prefix}; list it after the one that lands there",
                     dataset.name
                 )));
             }
@@ -330,16 +335,16 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Who lands this, if anybody does.
+    /// Returns the extractor that lands this arrival, if there is one.
     #[must_use]
     pub fn taker(&self, arrival: &Arrival) -> Option<&Arc<dyn Extractor>> {
         self.extractors.iter().map(|(_, extractor)| extractor).find(|extractor| extractor.takes(arrival))
     }
 
-    /// Has every validator look at the staged rows, then decides between those with one key.
+    /// Runs every validator on the staged rows, then keeps one of several rows with the same key.
     ///
     /// # Errors
-    /// Those of [`Validator::validate`].
+    /// The same as those of [`Validator::validate`].
     pub async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Validated> {
         for validator in &self.validators {
             validator.validate(dataset, stage).await?;
@@ -347,7 +352,7 @@ impl Pipeline {
         settle(dataset, stage).await
     }
 
-    /// The rules that the validators check besides those of the definition.
+    /// The rules that the validators check in addition to those of the definition.
     #[must_use]
     pub fn rules(&self, dataset: &Dataset) -> Vec<RowRule> {
         self.validators.iter().flat_map(|validator| validator.rules(dataset)).collect()
@@ -378,11 +383,13 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_ignored_is_refused() {
+    fn a_key_that_would_be_ignored_is_refused() {
         let refused = |settings: &str| pipeline(settings).map(|_| ()).unwrap_err().to_string();
-        assert!(refused("[[loader]]\ntype = \"postgresql\"\nfiles = [\"*\"]").contains("only an extractor has files"));
-        assert!(refused("[[validator]]\ntype = \"duckdb\"\nname = \"x\"").contains("only a loader a name"));
-        assert!(refused("[[extractor]]\ntype = \"s3_csv\"\nname = \"x\"").contains("only a loader a name"));
+        assert!(
+            refused("[[loader]]\ntype = \"postgresql\"\nfiles = [\"*\"]").contains("only an extractor can have files")
+        );
+        assert!(refused("[[validator]]\ntype = \"duckdb\"\nname = \"x\"").contains("and only a loader a name"));
+        assert!(refused("[[extractor]]\ntype = \"s3_csv\"\nname = \"x\"").contains("and only a loader a name"));
         let parts = Parts::default().with_validator("own", |_| Ok(Arc::new(DuckDbValidator)));
         let choice = toml::from_str("[[validator]]\ntype = \"own\"").unwrap();
         let error = parts.pipeline("trade", &choice, &Surroundings::default()).map(|_| ()).unwrap_err();
@@ -395,7 +402,7 @@ mod tests {
         let error = pipeline(twice).map(|_| ()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#"pipeline.trade.loader: there are two "postgresql"; give each a name of its own"#
+            r#"pipeline.trade.loader: there are two named "postgresql"; give each its own name"#
         );
     }
 

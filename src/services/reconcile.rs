@@ -1,4 +1,4 @@
-//! Reconcile: what lies in a bucket against what the ledger knows, and the tables against the ledger and their contract.
+//! Reconcile: compares buckets with the ledger, and the tables with the ledger and their contract.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::domain::manifest::file_of_manifest;
 use crate::domain::{Dataset, Datasets, Location, ObjectKey, ObjectVersion};
 use crate::error::Result;
 
-/// So many entries of each kind are shown; all of them are counted.
+/// The most entries of each kind that are shown; all of them are counted.
 pub const SHOWN: usize = 100;
-/// Rows that are released in one transaction.
+/// How many rows one transaction releases.
 const RELEASED_AT_ONCE: i64 = 10_000;
-/// Numbers of loads whose balance is checked in one statement.
+/// How many load numbers one statement covers when balances are checked.
 const LOADS_AT_ONCE: i64 = 100_000;
 
-/// What to compare: everything, or one bucket, or what lies under one prefix of it.
+/// What to compare: everything, one bucket, or what is under one prefix of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// This bucket alone.
+    /// Only this bucket.
     pub bucket: Option<String>,
-    /// These keys alone; tables and calendar are then left alone.
+    /// Only keys with this prefix; tables and calendar are then left out.
     pub prefix: Option<String>,
 }
 
@@ -36,13 +36,13 @@ pub struct Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The ledger knows nothing of it.
+    /// The ledger does not know the file.
     Missing,
-    /// The ledger knows other versions of it.
+    /// The ledger knows only other versions of the file.
     Changed,
-    /// A worker left it.
+    /// A worker left it unfinished.
     Interrupted,
-    /// It could not be read before.
+    /// It could not be read at the time.
     Unreadable,
 }
 
@@ -58,19 +58,19 @@ impl Cause {
     }
 }
 
-/// A file that the ledger does not have as it lies in the bucket.
+/// A version of a file that is in the bucket and not loaded according to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FoundFile {
     /// Bucket and key.
     pub file: String,
-    /// The version id, else the `ETag`.
+    /// The version id, or else the `ETag`.
     pub version: String,
     /// Why it is sent.
     pub cause: Cause,
-    /// Exactly this version.
+    /// Where this version is.
     #[serde(skip)]
     pub location: Location,
-    /// Whether the ledger has it as finished, and must be told to begin once more.
+    /// Whether the ledger has it as finished, so that it must be loaded again.
     #[serde(skip)]
     pub again: bool,
     /// The parts of it that are to be loaded; all of them if this is empty.
@@ -78,20 +78,20 @@ pub struct FoundFile {
     pub parts: Vec<String>,
 }
 
-/// Who loads what was found.
+/// Something that loads the files that were found.
 #[async_trait(?Send)]
 pub trait Receiver: Send + Sync {
-    /// Takes files that are to be loaded, the first ones first. Returns how many could not be taken.
+    /// Takes files for loading, in order. Returns how many could not be taken.
     ///
     /// # Errors
-    /// Where nothing can be taken any more.
+    /// If no more files can be taken at all.
     async fn take(&self, files: &[FoundFile]) -> Result<u64>;
 }
 
-/// Something that should be equal, or true, and is not.
+/// Something that should be equal or true and is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Discrepancy {
-    /// The dataset, where it concerns one.
+    /// The dataset, if it concerns one.
     pub dataset: Option<String>,
     /// `listing`, `unfit`, `balance`, `row_count`, `reference`, `parked`, or the rule that a row of the table breaks.
     pub check: String,
@@ -99,10 +99,10 @@ pub struct Discrepancy {
     pub message: String,
 }
 
-/// A file that was due and did not come.
+/// A file that was due and did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MissingFile {
-    /// Its dataset.
+    /// The dataset.
     pub dataset: String,
     /// When it was due.
     pub due: DateTime<Utc>,
@@ -111,40 +111,40 @@ pub struct MissingFile {
 /// What a run found and did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Reconciliation {
-    /// The row of `etl.reconciliation`.
+    /// The id of the row in `etl.reconciliation`.
     pub id: i64,
     /// Versions in the bucket that were compared.
     pub compared: u64,
-    /// Files that were sent to be loaded.
+    /// Files that were sent for loading.
     pub sent: u64,
-    /// Of them so many for each cause.
+    /// How many of them were sent for each cause.
     pub causes: BTreeMap<Cause, u64>,
-    /// Files that should have been sent and could not be.
+    /// Files that could not be sent.
     pub not_sent: u64,
-    /// The first of them all.
+    /// The first of the files that were sent.
     pub files: Vec<FoundFile>,
     /// Parked rows that were released.
     pub released: i64,
     /// For how many seconds the oldest parked row has waited.
     pub oldest_parked_seconds: Option<f64>,
-    /// What became of rejects files and old rejects.
+    /// What happened to rejects files and old rejects.
     #[serde(flatten)]
     pub tidied: Tidied,
     /// Loads whose balance was checked.
     pub loads_checked: u64,
     /// Rows of tables that were checked.
     pub rows_checked: i64,
-    /// How much does not agree.
+    /// The number of discrepancies.
     pub discrepancy_count: i64,
-    /// The first of it.
+    /// The first discrepancies.
     pub discrepancies: Vec<Discrepancy>,
-    /// Files that were due and did not come.
+    /// Files that were due and did not arrive.
     pub missing_files: Vec<MissingFile>,
-    /// Parts for which the time was not enough; the next run goes on with them.
+    /// Parts for which there was no time; the next run continues with them.
     pub unfinished: Vec<String>,
-    /// Whether there are any.
+    /// Whether there are unfinished parts.
     pub out_of_time: bool,
-    /// Where the report lies.
+    /// The key of the report.
     pub report_key: Option<String>,
     /// The datasets of the files that were sent.
     #[serde(skip)]
@@ -152,7 +152,7 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Notes what does not agree; it counts for `count` such things.
+    /// Records a finding that stands for `count` discrepancies.
     pub fn note(&mut self, dataset: Option<&str>, check: &str, message: String, count: i64) {
         self.discrepancy_count += count;
         if self.discrepancies.len() < SHOWN {
@@ -161,7 +161,7 @@ impl Reconciliation {
         }
     }
 
-    /// Whether everything was done, nothing is missing and all agrees.
+    /// Whether everything was done, nothing is missing, and everything agrees.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.discrepancy_count == 0
@@ -171,7 +171,7 @@ impl Reconciliation {
             && self.tidied.is_complete()
     }
 
-    /// Notes a part for which the time was not enough.
+    /// Records a part for which there was no time.
     pub fn leave(&mut self, part: String) {
         self.unfinished.push(part);
         self.out_of_time = true;
@@ -216,7 +216,8 @@ pub async fn compare(
         result.sent += (found.len() as u64).saturating_sub(left);
         let room = SHOWN.saturating_sub(result.files.len());
         result.files.extend(found.into_iter().take(room));
-        // What is left for want of time is looked at again; what cannot be loaded must not hold up all that comes after it.
+        // Files that were left for lack of time are looked at again. A file that cannot be loaded must not hold up all
+        // that come after it.
         if left > 0 && !deadline.has_time_for(Duration::ZERO) {
             break;
         }
@@ -227,7 +228,7 @@ pub async fn compare(
     Ok(false)
 }
 
-/// Leaves the keys of files that some dataset claims. Those that the ledger cannot hold are reported.
+/// Keeps the keys that a dataset claims. Keys that the ledger cannot hold are reported and removed.
 /// A marker is a file where a load of it has begun.
 fn keep_claimed(
     keys: &mut Vec<Vec<ObjectVersion>>,
@@ -247,7 +248,7 @@ fn keep_claimed(
     });
 }
 
-/// The versions that are to be loaded.
+/// Returns the versions to load.
 fn found_among(
     keys: &[Vec<ObjectVersion>],
     standings: &[VersionStanding],
@@ -285,7 +286,8 @@ fn named(parts: &[String]) -> Vec<String> {
     if parts.iter().any(String::is_empty) { Vec::new() } else { parts.to_vec() }
 }
 
-/// Releases parked rows whose reference has come by other ways than a load. Returns whether the time was enough.
+/// Releases parked rows whose reference has arrived in some other way than by a load. Returns whether there was time
+/// for all of them.
 ///
 /// # Errors
 /// `Connection`, `System`.
@@ -295,7 +297,7 @@ pub async fn release(
     deadline: &Deadline,
     result: &mut Reconciliation,
 ) -> Result<bool> {
-    // Released rows may be what others wait for: once more until nothing moves.
+    // Other rows may wait for the released ones, so this repeats until nothing moves.
     loop {
         let mut moved = 0;
         let mut refused = Vec::new();
@@ -323,7 +325,7 @@ pub async fn release(
         let incomplete = retrying(|| database.incomplete_parked(dataset)).await?;
         if incomplete > 0 {
             let message = format!(
-                "{incomplete} parked rows lack a value that is required by now, and stay parked; complete content in etl.parked"
+                "{incomplete} parked rows lack a value that has since become required, and stay parked; complete the column content in etl.parked"
             );
             result.note(Some(&dataset.name), "parked", message, incomplete);
         }
@@ -332,7 +334,8 @@ pub async fn release(
     Ok(true)
 }
 
-/// Checks the balance of every load that ended since the last whole pass began. Returns whether the time was enough.
+/// Checks the balance of every load that ended since the last complete pass began. Returns whether there was time for
+/// all of them.
 ///
 /// # Errors
 /// `Connection`, `System`.
@@ -346,8 +349,8 @@ pub async fn check_balance(
         let (wrong, checked, last) = retrying(|| database.unbalanced_loads(pass.since, after, LOADS_AT_ONCE)).await?;
         result.loads_checked += checked as u64;
         for load in wrong {
-            let advice = "look at etl.load_batch and etl.parked of this load; somebody changed the ledger by hand";
-            let message = format!("load {load}: its counts are not those of its batches and parked rows; {advice}");
+            let advice = "somebody changed the ledger by hand; look at etl.load_batch and etl.parked of this load";
+            let message = format!("load {load}: its counts differ from those of its batches and parked rows; {advice}");
             result.note(None, "balance", message, 1);
         }
         let Some(last) = last else { return Ok(true) };
@@ -357,7 +360,7 @@ pub async fn check_balance(
     Ok(false)
 }
 
-/// Checks how many rows a table has against the ledger, and their references.
+/// Compares the number of rows in a table with the ledger, and checks their references.
 ///
 /// # Errors
 /// `Connection`, `System`.
@@ -365,19 +368,19 @@ pub async fn check_rows(database: &Database, dataset: &Dataset, result: &mut Rec
     let (name, table) = (dataset.name.as_str(), dataset.table.as_str());
     let (rows, inserted) = retrying(|| database.row_counts(dataset)).await?;
     if rows != inserted {
-        let advice = "rows were added or deleted by other ways than a load";
+        let advice = "rows were added or deleted by something other than a load";
         let message = format!("table {table} has {rows} rows, the ledger has inserted {inserted}; {advice}");
         result.note(Some(name), "row_count", message, (rows - inserted).abs());
     }
     if let (orphans @ 1.., Some(key)) = retrying(|| database.orphans(dataset)).await? {
         let of = dataset.reference.as_ref().map_or("", |reference| &reference.dataset);
-        let message = format!("{orphans} rows of table {table} refer to no {of}, the first is {key}");
+        let message = format!("{orphans} rows of table {table} refer to no existing {of}; the first is {key}");
         result.note(Some(name), "reference", message, orphans);
     }
     Ok(())
 }
 
-/// Looks for files that were due since the last run, or are due since before that, and did not come.
+/// Looks for files that did not arrive although they were due since the last run, or are still due from before it.
 ///
 /// # Errors
 /// `Connection`, `System`.
@@ -389,7 +392,7 @@ pub async fn check_calendar(
 ) -> Result<()> {
     for dataset in datasets.all() {
         let Some(calendar) = &dataset.expected else { continue };
-        // The last one is looked at until the next is due, so that it is missed until it comes.
+        // The latest due file is looked for until the next one is due, so that it stays missing until it arrives.
         let Some(last) = calendar.due_before(now) else { continue };
         let mut moments: Vec<_> = since.map(|since| calendar.due(since, now).collect()).unwrap_or_default();
         if moments.is_empty() {
@@ -397,10 +400,10 @@ pub async fn check_calendar(
         }
         for due in moments {
             let Some(window) = calendar.window(due) else { continue };
-            // What was sent a moment ago is on its way; the next run sees whether it came.
+            // A file that this run has just sent is on its way; the next run checks whether it was loaded.
             let on_its_way = due == last && result.found_in.contains(&dataset.name);
             if !on_its_way && !retrying(|| database.came_in(&dataset.name, window)).await? {
-                tracing::error!(dataset = dataset.name, due = %due, "a file was due and did not come");
+                tracing::error!(dataset = dataset.name, due = %due, "a file was due and did not arrive");
                 result.missing_files.push(MissingFile { dataset: dataset.name.clone(), due });
             }
         }

@@ -1,11 +1,11 @@
-//! The report of a run of the reconciliation as a page for people.
+//! The report of a reconciliation run as a web page.
 
 use maud::{DOCTYPE, Markup, html};
 
 use super::reconcile::{Reconciliation, Scope};
 use super::report::head;
 
-/// The page for a run that ended in `state`.
+/// Builds the page for a run that ended in `state`.
 #[must_use]
 pub fn page(result: &Reconciliation, scope: &Scope, state: &str) -> String {
     let clean = state == "done" && result.is_clean();
@@ -21,26 +21,26 @@ pub fn page(result: &Reconciliation, scope: &Scope, state: &str) -> String {
             body {
                 h1 {
                     "Reconciliation " (result.id) " "
-                    span class={ "state" @if clean { " loaded" } } { @if clean { "all agrees" } @else { (state) ", look below" } }
+                    span class={ "state" @if clean { " loaded" } } { @if clean { "everything agrees" } @else { (state) ", see below" } }
                 }
                 p class="dull" { "compared " (what) " with the ledger" }
                 (figures(result))
                 @if !result.missing_files.is_empty() {
-                    h2 { "Due and not here" }
+                    h2 { "Files that were due and did not arrive" }
                     table { @for file in &result.missing_files { tr { td { (file.dataset) } td { "due " (file.due) } } } }
                 }
                 @if !result.discrepancies.is_empty() {
-                    h2 { "What does not agree" }
+                    h2 { "Discrepancies" }
                     table { @for found in &result.discrepancies {
                         tr { td { (found.dataset.as_deref().unwrap_or("ledger")) } td { (found.check) } td { (found.message) } }
                     } }
                 }
                 @if !result.unfinished.is_empty() {
-                    h2 { "Not finished; the next run goes on there" }
+                    h2 { "Not finished; the next run continues here" }
                     table { @for part in &result.unfinished { tr { td { (part) } } } }
                 }
                 @if !result.files.is_empty() {
-                    h2 { "Sent to be loaded" }
+                    h2 { "Sent for loading" }
                     table { @for file in &result.files {
                         tr { td { (format!("{:?}", file.cause).to_lowercase()) } td { (file.file) } td { code { (file.version) } } }
                     } }
@@ -55,7 +55,7 @@ fn figures(result: &Reconciliation) -> Markup {
     let tidied = &result.tidied;
     let rows = [
         ("versions compared", result.compared.to_string()),
-        ("sent to be loaded", format!("{} (not sent: {})", result.sent, result.not_sent)),
+        ("sent for loading", format!("{} (not sent: {})", result.sent, result.not_sent)),
         ("parked rows released", result.released.to_string()),
         (
             "rejects files written",
@@ -64,8 +64,8 @@ fn figures(result: &Reconciliation) -> Markup {
         ("rejects deleted", format!("{} (open: {})", tidied.rejects_deleted, tidied.open_rejects_deleted)),
         ("loads checked", result.loads_checked.to_string()),
         ("rows checked", result.rows_checked.to_string()),
-        ("that do not agree", result.discrepancy_count.to_string()),
-        ("files due and not here", result.missing_files.len().to_string()),
+        ("discrepancies", result.discrepancy_count.to_string()),
+        ("files due and not arrived", result.missing_files.len().to_string()),
     ];
     html! { dl { @for (name, figure) in rows { dt { (name) } dd { (figure) } } } }
 }

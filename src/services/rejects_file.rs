@@ -21,32 +21,34 @@ pub struct Output {
 }
 
 impl Output {
-    /// Writes to `bucket`, or else to that of each file, with `prefix` before each key.
+    /// Writes to `bucket`, or else to the bucket of each file, with `prefix` before each key.
     #[must_use]
     pub fn new(store: Arc<ObjectStore>, bucket: Option<String>, prefix: String) -> Self {
         Self { store, bucket, prefix }
     }
 
-    /// The bucket for what a file from `source` leaves; none for a file on this machine where none is set.
+    /// Returns the bucket for the output of a file from the bucket `source`; `None` for a file on this machine if no
+    /// bucket is set.
     #[must_use]
     pub fn bucket<'a>(&'a self, source: &'a str, local: bool) -> Option<&'a str> {
         self.bucket.as_deref().or((!local).then_some(source))
     }
 
-    /// Whether there is a bucket also for what files on this machine leave.
+    /// Whether a bucket is set, so that files on this machine have one too.
     #[must_use]
     pub fn has_own_bucket(&self) -> bool {
         self.bucket.is_some()
     }
 
-    /// Bucket and key of the rejects file of a load; none for a file on this machine where no bucket is set.
+    /// Returns bucket and key of the rejects file of a load; `None` for a file on this machine if no bucket is set.
     #[must_use]
     pub fn place(&self, load: &PendingRejects) -> Option<(String, String)> {
         let bucket = self.bucket(&load.bucket, load.bucket == LOCAL_BUCKET)?;
         Some((bucket.to_owned(), self.key(&load.dataset, load.load_id)))
     }
 
-    /// Refuses a prefix that leaves no room for the keys behind it, and a dataset that would load what this writes.
+    /// Refuses a prefix that leaves no room for the rest of the keys, and a dataset that would load what is written
+    /// here.
     ///
     /// # Errors
     /// `Configuration`, saying what to change.
@@ -73,11 +75,11 @@ impl Output {
         format!("{}rejects/{dataset}/{load}.csv", self.prefix)
     }
 
-    /// Writes the rejects file and the report of a load that has ended, and notes where they lie. To repeat it writes the
-    /// same again. Returns the key.
+    /// Writes the rejects file and the report of a load that has ended, and records where they are. Writing them again
+    /// produces the same. Returns the key.
     ///
     /// # Errors
-    /// `Connection` after all retries, `Configuration` where S3 refuses, `System`. Nothing is noted then.
+    /// `Connection` after all retries, `Configuration` if S3 refuses, `System`. Nothing is recorded then.
     pub async fn write_rejects(
         &self,
         database: &Database,
@@ -102,10 +104,10 @@ impl Output {
         Ok(key)
     }
 
-    /// Writes a page for people under `name`, behind the prefix. Returns its key.
+    /// Writes a web page under `name`, with the prefix before it. Returns its key.
     ///
     /// # Errors
-    /// `Connection` after all retries, `Configuration` where S3 refuses.
+    /// `Connection` after all retries, `Configuration` if S3 refuses.
     pub async fn write_page(&self, bucket: &str, name: &str, page: &str) -> Result<String> {
         let key = format!("{}{name}", self.prefix);
         self.store.put(bucket, &key, PAGE, page.as_bytes()).await?;
@@ -115,7 +117,7 @@ impl Output {
     /// Deletes a rejects file and the report beside it.
     ///
     /// # Errors
-    /// `Connection` after all retries, `Configuration` where S3 refuses.
+    /// `Connection` after all retries, `Configuration` if S3 refuses.
     pub async fn delete_rejects(&self, bucket: &str, key: &str) -> Result<()> {
         for key in [key, &report_key(key)] {
             retrying(|| self.store.delete(bucket, key)).await?;
@@ -129,7 +131,7 @@ fn report_key(rejects_key: &str) -> String {
     format!("{}.html", rejects_key.trim_end_matches(".csv"))
 }
 
-/// Hands the rejects file of a load to `take`, in pages of bounded size.
+/// Passes the rejects file of a load to `take`, in pages of bounded size.
 async fn each_page(
     database: &Database,
     load: LoadId,
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_leaves_room_for_every_key_behind_it() {
+    fn a_prefix_leaves_room_for_every_key_after_it() {
         let definition = include_str!("../../datasets/asset.toml");
         let datasets = Datasets::parse([("asset.toml", definition)]).unwrap();
         let of = |length| Output::new(Arc::default(), None, "p".repeat(length)).check(&datasets);

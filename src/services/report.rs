@@ -1,4 +1,4 @@
-//! The report of one load as a page for people: one file that loads nothing, runs nothing, and prints well.
+//! The report of one load as a web page: a single file that loads nothing, runs nothing, and prints well.
 
 use std::fmt::Write as _;
 
@@ -14,24 +14,24 @@ use crate::domain::{Counts, LoadId};
 use crate::error::Result;
 
 const STYLE: &str = include_str!("report.css");
-/// Whatever a cell holds, a browser neither runs nor fetches it.
+/// With this policy a browser neither runs nor fetches anything, whatever a cell contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const EXAMPLES: usize = 20;
 const LONGEST_EXAMPLE: usize = 400;
 
-/// The page for a load, also for one that still runs.
+/// Builds the page for a load, which may still be running.
 ///
 /// # Errors
-/// `Connection` after all retries, `System`; `Configuration` where there is no such load.
+/// `Connection` after all retries, `System`; `Configuration` if the load does not exist.
 pub async fn page(database: &Database, load: LoadId) -> Result<String> {
     let detail = retrying(|| database.load_detail(load)).await?;
     page_of(database, detail).await
 }
 
-/// The same for a load whose rejects file has just been written there.
+/// Builds the page for a load whose rejects file has just been written to that place.
 ///
 /// # Errors
-/// Those of [`page`].
+/// The same as those of [`page`].
 pub(super) async fn page_beside(database: &Database, load: LoadId, bucket: &str, key: &str) -> Result<String> {
     let mut detail = retrying(|| database.load_detail(load)).await?;
     (detail.summary.rejects_bucket, detail.summary.rejects_key) = (Some(bucket.to_owned()), Some(key.to_owned()));
@@ -69,7 +69,7 @@ fn render(detail: &LoadDetail, examples: &[StoredReject], cells: &RejectsWriter)
             (head(&format!("Load {}: {name}", load.load_id)))
             body {
                 (heading(detail))
-                h2 { "What became of " (grouped(load.counts.read)) " records" }
+                h2 { "Outcomes of " (grouped(load.counts.read)) " records" }
                 (outcomes(&load.counts))
                 @if load.counts.rejected > 0 {
                     h2 { "Rejects by rule and column" }
@@ -147,7 +147,7 @@ fn outcomes(counts: &Counts) -> Markup {
             @for (row, (name, count)) in (0_i64..).zip(bars) {
                 @let top = row * ROW + 4;
                 @let length = ratio(count, most) * WIDTH;
-                // What is there is seen, however rare.
+                // A rare outcome must still be visible.
                 @let length = if count > 0 { length.max(2.0) } else { 0.0 };
                 text x=(LEFT - 12.0) y=(top + 15) text-anchor="end" class=[(count == 0).then_some("dull")] { (name) }
                 rect class={ "bar " (name) } x=(LEFT) y=(top) width=(format!("{length:.1}")) height="20" rx="2" {}
@@ -271,7 +271,7 @@ fn balance(load: &LoadSummary) -> Markup {
         } @else {
             p { "This load has not ended; its figures are those of the batches so far." }
         }
-        p { "As of " (moment(Utc::now())) "; `small-etl status` and `etl.open_reject` know what was mended since." }
+        p { "As of " (moment(Utc::now())) "; `small-etl status` and `etl.open_reject` show what has been mended since." }
         p { "This page holds cells of the file; keep it as you keep the file itself." }
     }
 }
@@ -288,7 +288,7 @@ fn percent(part: i64, whole: i64) -> String {
     }
 }
 
-/// A number in groups of three digits.
+/// Formats a number in groups of three digits.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::from(if number < 0 { "-" } else { "" });
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_is_not_zero_does_not_look_like_it() {
+    fn a_share_that_is_not_zero_is_not_shown_as_zero() {
         assert_eq!([percent(0, 10), percent(1, 1_000_000), percent(1, 3)], ["0.00%", "under 0.01%", "33.33%"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a validator of one's own sees of the stage: the rows that are still good, and a way to take some out.
+//! How a validator of your own sees the stage: the rows that are still good, and a way to take some of them out.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::{Dataset, RecordNumber};
 use crate::error::{Error, Result};
 
-/// The good rows among the records `first` to `last`, in the order of the file: `_record`, then `columns`, as values of their
-/// types. All of them are held at once.
+/// Returns the good rows among the records `first` to `last`, in the order of the file: `_record`, then `columns`, as
+/// values of their types. All of them are in memory at once.
 ///
 /// # Errors
-/// `Configuration` where the dataset has no such column, `System` when the staging database fails.
+/// `Configuration` if the dataset has no such column, `System` if the staging database fails.
 pub async fn good_rows(
     dataset: &Dataset,
     stage: &Arc<Stage>,
@@ -33,10 +33,10 @@ pub async fn good_rows(
     blocking(move || stage.query(&sql)).await
 }
 
-/// Takes good rows out, since they break `rule`, which is one of [`Validator::rules`](super::Validator::rules).
+/// Takes out good rows because they break `rule`, which is one of [`Validator::rules`](super::Validator::rules).
 ///
 /// # Errors
-/// `Configuration` where the dataset has no such rule, `System` when the staging database fails.
+/// `Configuration` if the dataset has no such rule, `System` if the staging database fails.
 pub async fn reject(dataset: &Dataset, stage: &Arc<Stage>, rule: &str, records: &[RecordNumber]) -> Result<()> {
     let place = Check::all(dataset).iter().position(|check| check.rule() == rule && check.is_found());
     let place = place.ok_or_else(|| {

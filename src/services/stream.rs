@@ -1,4 +1,5 @@
-//! The extractor `kafka`: records of a stream, which a source mapping hands to the function, are landed, each once.
+//! The extractor `kafka`: lands records of a stream, which an event source mapping hands to the function, each of them
+//! once.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -18,11 +19,11 @@ const VERTICAL_TAB: u8 = 0x0b;
 #[serde(deny_unknown_fields)]
 struct Options {
     topics: Vec<String>,
-    /// Stands before each key; what follows is topic, partition and offsets.
+    /// The text before each key; topic, partition and offsets follow it.
     prefix: String,
     bucket: Option<String>,
     form: Form,
-    /// What the cells of a record of CSV are; by default the columns of the dataset in their order.
+    /// The columns of the cells in a CSV record; by default the columns of the dataset in their order.
     columns: Option<Vec<String>>,
 }
 
@@ -33,10 +34,10 @@ pub struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Takes the topics that the settings name.
+    /// Reads from the settings which topics to take.
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration` if an option is unknown or does not fit the others, or if no bucket is set.
     pub fn extractor(settings: &PartSettings<'_>) -> Result<Landing<Self>> {
         let options: Options = settings.options()?;
         if options.columns.is_some() && options.form != Form::Csv {
@@ -60,7 +61,8 @@ struct Landed {
 }
 
 impl Landed {
-    /// The last offset comes first, so that a listing which begins behind an offset has nothing that ends before it.
+    /// The name begins with the last offset, so that a listing that starts after an offset contains nothing that ends
+    /// before it.
     fn name(first: u64, last: u64, form: Form) -> String {
         format!("{last:020}-{first:020}.{}", form.extension())
     }
@@ -89,7 +91,8 @@ impl Source for KafkaSource {
         }
     }
 
-    /// What lies there already is not landed once more: a batch that comes again, or overlaps with another, adds its new records.
+    /// Lands the records that no object holds yet: of a batch that comes again, or that overlaps with another, only the
+    /// new ones.
     async fn land(&self, place: &Place, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>> {
         let Arrival::Records(RecordBatch { cluster, topic, partition, records }) = arrival else {
             return Ok(Vec::new());
@@ -117,7 +120,7 @@ impl Source for KafkaSource {
             }
         }
         records.retain(|record| !landed.iter().any(|found| (found.first..=found.last).contains(&record.offset)));
-        // Between two records that are new there may be some that are not.
+        // Some records between two new ones may have been landed before; then the new ones go into separate objects.
         let adjoin = |one: &&StreamRecord, other: &&StreamRecord| {
             !landed.iter().any(|found| one.offset < found.first && found.first < other.offset)
         };
@@ -157,14 +160,15 @@ fn written(records: &[&StreamRecord], form: Form, columns: &[String]) -> Result<
     Ok(out)
 }
 
-/// In JSON a line end is white space, since strings have none; in anything else it becomes what JSON has nowhere, so that it stays no JSON.
+/// Writes a value as one line. In valid JSON a line end is white space, because strings cannot contain one. In anything
+/// else it becomes a byte that JSON never allows, so that the value stays invalid.
 fn json_line(value: &[u8], out: &mut Vec<u8>) {
     if out.is_empty() {
-        // Else a first record could look as an archive begins, or a byte order mark.
+        // Otherwise the first record could look like the beginning of an archive or a byte order mark.
         out.push(b' ');
     }
     if value.trim_ascii().is_empty() {
-        // A blank line would be no record.
+        // A blank line would not count as a record.
         out.extend_from_slice(b"null");
         return;
     }
@@ -172,8 +176,8 @@ fn json_line(value: &[u8], out: &mut Vec<u8>) {
     out.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { instead } else { *byte }));
 }
 
-/// What is not one record by itself becomes one that surely has the wrong number of fields, so that it is rejected, and swallows
-/// none of those behind it.
+/// Writes a value as one record. A value that is not exactly one record becomes a record with too many fields: it is
+/// rejected, and it cannot swallow the records after it.
 fn csv_record(value: &[u8], width: usize, out: &mut Vec<u8>) {
     let value = value.strip_suffix(b"\n").unwrap_or(value);
     let value = value.strip_suffix(b"\r").unwrap_or(value);
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_its_offsets() {
+    fn offsets_are_read_from_a_key() {
         let landed = Landed::of(Landed::name(7, 12, Form::Csv).into());
         assert!(landed.is_none(), "a key has a folder");
         let landed = Landed::of(format!("a/{}", Landed::name(7, 12, Form::Csv)).into()).unwrap();

@@ -1,4 +1,4 @@
-//! Tidy: rejects files that are missing are written, and what may not be kept any longer is deleted.
+//! Tidy: writes rejects files that are missing, and deletes rejects that have been kept long enough.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::error::{Error, Result};
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tidied {
-    /// Rejects files that were missing and are written now.
+    /// Rejects files that were missing and were written in this run.
     pub rejects_files_written: u64,
     /// Loads whose rejects file could not be written; the next run tries again.
     pub rejects_files_missing: Vec<Undone>,
-    /// Rejects that were deleted, since their time is over.
+    /// Rejects that were deleted because their retention time is over.
     pub rejects_deleted: i64,
-    /// Those of them that nobody had mended.
+    /// Of those, the ones that nobody had mended.
     pub open_rejects_deleted: i64,
     /// Loads whose rejects could not be deleted; the next run tries again.
     pub rejects_not_deleted: Vec<Undone>,
@@ -34,28 +34,28 @@ impl Tidied {
     }
 }
 
-/// What could not be done for a load.
+/// Something that could not be done for a load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Undone {
     /// The load.
     pub load_id: LoadId,
-    /// Why not.
+    /// Why it could not be done.
     pub error: String,
 }
 
 impl Undone {
     fn of(load_id: LoadId, error: &Error) -> Self {
         let error = error.chain();
-        tracing::warn!(load_id = load_id.0, error, "the next run tries again");
+        tracing::warn!(load_id = load_id.0, error, "not tidied up; the next run tries again");
         Self { load_id, error }
     }
 }
 
-/// Deletes the rejects of loads that ended more than `days` ago: in the ledger, and their files in S3. Returns whether the time was
-/// enough.
+/// Deletes the rejects of loads that ended more than `days` ago: in the ledger, and their files in S3. Returns whether
+/// there was time for all of them.
 ///
 /// # Errors
-/// `Connection`, `System` where the ledger cannot be read. What S3 refuses is counted, and does not stop the rest.
+/// `Connection` or `System` if the ledger cannot be read. If S3 refuses, that is counted, and the rest goes on.
 pub async fn delete_expired(
     database: &Database,
     output: &Output,
@@ -68,7 +68,7 @@ pub async fn delete_expired(
             return Ok(false);
         }
         let load_id = expired.load_id.0;
-        // The worker that wrote the file may not have lived to note it.
+        // The worker that wrote the file may have died before it could record where.
         let file = noted.or_else(|| output.place(&expired));
         let deleted = match file {
             Some((bucket, key)) => output.delete_rejects(&bucket, &key).await,
@@ -78,7 +78,7 @@ pub async fn delete_expired(
             done.rejects_not_deleted.push(Undone::of(expired.load_id, &error));
         } else {
             let (deleted, open) = retrying(|| database.delete_rejects(expired.load_id)).await?;
-            tracing::info!(load_id, deleted, open, "rejects are deleted, since their time is over");
+            tracing::info!(load_id, deleted, open, "rejects deleted, because their retention time is over");
             done.rejects_deleted += deleted;
             done.open_rejects_deleted += open;
         }
@@ -87,10 +87,10 @@ pub async fn delete_expired(
     Ok(true)
 }
 
-/// Writes the rejects files that are missing. Returns whether the time was enough.
+/// Writes the rejects files that are missing. Returns whether there was time for all of them.
 ///
 /// # Errors
-/// `Connection`, `System` where the ledger cannot be read. What S3 refuses is counted, and does not stop the rest.
+/// `Connection` or `System` if the ledger cannot be read. If S3 refuses, that is counted, and the rest goes on.
 pub async fn write_missing(
     database: &Database,
     output: &Output,

@@ -1,4 +1,4 @@
-//! The extractor `http`: GETs a file of CSV or JSON lines from a server, and lands it.
+//! The extractor `http`: GETs a file of CSV or JSON lines from a server and lands it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -27,18 +27,19 @@ const URL: &str = "url";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// `https://HOST[:PORT]` of each server that may be asked.
+    /// `https://HOST[:PORT]` of each server that may be called.
     origins: Vec<Url>,
-    /// Stands before each key; what follows is host, path and query of the URL.
+    /// The text before each key; host, path and query of the URL follow it.
     prefix: String,
     bucket: Option<String>,
     #[serde(default)]
     form: Form,
-    /// The name or ARN of a secret: a JSON object of headers, which are sent to the origin of the URL alone.
+    /// The name or ARN of a secret: a JSON object of headers. They are sent only to the origin of the URL.
     secret: Option<String>,
     #[serde(default)]
     private_addresses: bool,
-    /// False where a first page may stay as it is while pages behind it come.
+    /// Whether to fetch only if the first page has changed. Set it to false if the first page can stay the same while
+    /// later pages change.
     #[serde(default = "Options::conditional")]
     conditional: bool,
     #[serde(default = "Options::max_megabytes")]
@@ -78,10 +79,10 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// Fetches from where the settings say.
+    /// Reads from the settings where to fetch from.
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration` if an origin is not one, or if the place is not one.
     pub fn extractor(settings: &PartSettings<'_>) -> Result<Landing<Self>> {
         let options: Options = settings.options()?;
         let is_origin = |url: &Url| {
@@ -89,7 +90,9 @@ impl HttpSource {
             matches!(url.scheme(), "http" | "https") && url.as_str() == plain
         };
         if let Some(wrong) = options.origins.iter().find(|url| !is_origin(url)) {
-            return Err(settings.refuse(&format!("origins: {wrong} is none; write https://HOST or https://HOST:PORT")));
+            return Err(
+                settings.refuse(&format!("origins: {wrong} is not an origin; write https://HOST or https://HOST:PORT"))
+            );
         }
         let place = Place::new(settings, options.bucket, options.prefix, options.form)?;
         let web = WebOptions {
@@ -108,14 +111,14 @@ impl HttpSource {
         Ok(Landing::new(place, source))
     }
 
-    /// Read each time: it may have been rotated.
+    /// Reads the secret each time, because it may have been rotated.
     async fn headers(&self) -> Result<Vec<(String, SecretString)>> {
         let Some(name) = &self.secret else { return Ok(Vec::new()) };
         let text = retrying(|| secret(name, "secret of the extractor http")).await?;
         let headers = serde_json::from_str::<BTreeMap<String, SecretString>>(text.expose_secret()).map_err(|_| {
-            // What the parser says could tell the secret.
+            // The parser's message could reveal the secret.
             Error::configuration(format!(
-                "secret {name}: it is no JSON object of headers, as {{\"authorization\": \"…\"}}"
+                "secret {name}: it is not a JSON object of headers such as {{\"authorization\": \"…\"}}"
             ))
         })?;
         Ok(headers.into_iter().collect())
@@ -146,8 +149,10 @@ impl Source for HttpSource {
             })
         };
         match retrying(fetch).await? {
-            None => tracing::info!(%arrival, "not changed"),
-            Some(fetched) if known.get(SHA256) == Some(&fetched.sha256) => tracing::info!(%arrival, "the same content"),
+            None => tracing::info!(%arrival, "nothing to land: the server says that the file has not changed"),
+            Some(fetched) if known.get(SHA256) == Some(&fetched.sha256) => {
+                tracing::info!(%arrival, "nothing to land: the file has the same content as before");
+            }
             Some(fetched) => {
                 let mut metadata = HashMap::from([(SHA256, fetched.sha256), (URL, arrival.to_string())]);
                 metadata.extend(fetched.etag.map(|etag| (ETAG, etag)));
@@ -166,7 +171,8 @@ impl Source for HttpSource {
     }
 }
 
-/// The name of what is landed: the same URL has the same. It does not end with `/`, as the mark of a folder does.
+/// Returns the name of the landed object, which is always the same for one URL. It does not end with `/`, which would
+/// mark a folder.
 fn name_of(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();

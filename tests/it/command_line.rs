@@ -56,7 +56,7 @@ fn validate_needs_no_database_and_its_exit_code_tells() {
     exit 1
     …/bad.csv: 4 records, 2 accepted, 2 rejected, 0 warnings (dataset asset)
       bad.csv line 2: column total_asset: "305000.001" has more than 2 decimals; round it at its source (rule decimal)
-      bad.csv line 3: column account_type: "9" is none of 1 2 3 5 6 7 11 (rule allowed)
+      bad.csv line 3: column account_type: "9" is not one of 1 2 3 5 6 7 11 (rule allowed)
       by_account_type: 1 1, 3 1
       cash: 330000.00
       total_asset: 835000.00
@@ -200,7 +200,7 @@ fn mistakes_are_told_with_what_to_do() {
     let run = |variables: &[(String, String)], arguments: &[&str]| text(&small_etl(&scratch, variables, arguments));
     assert_snapshot!(run(&[], &["load", "x.csv"]), @r"
     exit 3
-    error: no database is set; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    error: no database is configured; set DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE
     ");
     assert_snapshot!(run(&unset, &["migrate"]), @r#"
     exit 3
@@ -271,11 +271,11 @@ async fn a_file_that_was_finished_or_is_held_is_told_with_what_to_do() {
     exit 2
     duplicate …/assets.csv (load 1, dataset trade): missing_column
       …/assets.csv line 1: the header lacks column traded_id, stock_code, traded_time, traded_price, traded_volume (is it column 6?), traded_amount, strategy_name, order_remark, direction, offset_flag, created_at; add it
-      this version was finished before; nothing was written. --again loads it once more
+      this version was already finished; nothing was written. --again loads it once more
     "#);
     world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '41.5 s'").await;
     let held = run("asset");
-    assert!(held.contains("the same command goes on with the rest in 4"), "{held}");
+    assert!(held.contains("the same command continues with the rest in 4"), "{held}");
 }
 
 #[test]

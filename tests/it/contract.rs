@@ -122,25 +122,25 @@ async fn no_lossy_value_is_loaded() {
     assert_eq!((counts.read, counts.rejected), (20, 20));
     assert_snapshot!(world.query(REJECTS).await, @r#"
     1 | 2 | traded_price | decimal | "15.555" has more than 2 decimals; round it at its source
-    2 | 3 | traded_price | decimal | "1e2" is no decimal number; write digits, and at most one point between them
-    3 | 4 | traded_price | decimal | ".5" is no decimal number; write digits, and at most one point between them
-    4 | 5 | traded_price | decimal | "15." is no decimal number; write digits, and at most one point between them
+    2 | 3 | traded_price | decimal | "1e2" is not a decimal number; write digits, and at most one point between them
+    3 | 4 | traded_price | decimal | ".5" is not a decimal number; write digits, and at most one point between them
+    4 | 5 | traded_price | decimal | "15." is not a decimal number; write digits, and at most one point between them
     5 | 6 | traded_price | decimal | "1234567890123456789.00" has more than 18 digits before the point
-    6 | 7 | traded_price | decimal | "1,000.00" is no decimal number; write digits, and at most one point between them
-    7 | 8 | traded_volume | integer | "100.7" is no whole number; write digits only, with a leading - where it is negative
-    8 | 9 | traded_volume | integer | "1_000" is no whole number; write digits only, with a leading - where it is negative
-    9 | 10 | traded_volume | integer | "1e2" is no whole number; write digits only, with a leading - where it is negative
-    10 | 11 | traded_volume | integer | "+5" is no whole number; write digits only, with a leading - where it is negative
-    11 | 12 | traded_volume | integer | " 5" is no whole number; write digits only, with a leading - where it is negative
+    6 | 7 | traded_price | decimal | "1,000.00" is not a decimal number; write digits, and at most one point between them
+    7 | 8 | traded_volume | integer | "100.7" is not a whole number; write digits only, with a leading - if it is negative
+    8 | 9 | traded_volume | integer | "1_000" is not a whole number; write digits only, with a leading - if it is negative
+    9 | 10 | traded_volume | integer | "1e2" is not a whole number; write digits only, with a leading - if it is negative
+    10 | 11 | traded_volume | integer | "+5" is not a whole number; write digits only, with a leading - if it is negative
+    11 | 12 | traded_volume | integer | " 5" is not a whole number; write digits only, with a leading - if it is negative
     12 | 13 | account_type | integer | "2147483648" does not fit into 32 bits
-    13 | 14 | traded_time | timestamp | "2025-12-22T10:30:00+08:00" has an offset; write the time in UTC, with Z or nothing behind it
+    13 | 14 | traded_time | timestamp | "2025-12-22T10:30:00+08:00" has an offset; write the time in UTC, with Z or nothing after it
     14 | 15 | traded_time | timestamp | "2025-02-30T10:30:00" has a date that does not exist
-    15 | 16 | traded_time | timestamp | "2025-12-22 10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    16 | 17 | traded_time | timestamp | "2025-12-22T24:00:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    17 | 18 | traded_time | timestamp | "2025-12-22T23:59:60" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    18 | 19 | traded_time | timestamp | "0000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    19 | 20 | traded_time | timestamp | "10000-12-22T10:30:00" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
-    20 | 21 | traded_time | timestamp | "2025-12-22T10:30:00.1234567" is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    15 | 16 | traded_time | timestamp | "2025-12-22 10:30:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    16 | 17 | traded_time | timestamp | "2025-12-22T24:00:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    17 | 18 | traded_time | timestamp | "2025-12-22T23:59:60" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    18 | 19 | traded_time | timestamp | "0000-12-22T10:30:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    19 | 20 | traded_time | timestamp | "10000-12-22T10:30:00" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
+    20 | 21 | traded_time | timestamp | "2025-12-22T10:30:00.1234567" is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999
     "#);
 }
 
@@ -210,7 +210,7 @@ async fn every_rule_of_a_trade_is_checked_and_every_violation_of_a_row_reported(
     let counts = report.counts.unwrap();
     assert_eq!((counts.read, counts.inserted, counts.rejected, counts.warnings), (9, 1, 8, 1));
     assert_snapshot!(world.query("select record, \"column\", rule, left(message, 80), left(value, 12) from etl.reject order by record, id").await, @r#"
-    1 | account_type | allowed | "4" is none of 1 2 3 5 6 7 11 | 4
+    1 | account_type | allowed | "4" is not one of 1 2 3 5 6 7 11 | 4
     2 | stock_code | six_digit_code | stock_code is not six digits, as account types 2 3 7 11 need | AAPL
     4 | traded_volume | lot_size | traded_volume is not a multiple of 100, as account types 2 3 7 11 need | 150
     5 | traded_amount | amount_is_price_times_volume | traded_amount is not traded_price x traded_volume | 15500.01
@@ -219,8 +219,8 @@ async fn every_rule_of_a_trade_is_checked_and_every_violation_of_a_row_reported(
     6 | traded_amount | above | "0.00" is not greater than 0 | 0.00
     7 | strategy_name | required | the cell holds no value, but one is required | -
     7 | order_remark | max_length | "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…" has 101 characters, more than 100 | xxxxxxxxxxxx
-    7 | direction | allowed | "50" is none of 0 48 49 | 50
-    7 | offset_flag | allowed | "47" is none of 48 49 50 51 52 53 54 | 47
+    7 | direction | allowed | "50" is not one of 0 48 49 | 50
+    7 | offset_flag | allowed | "47" is not one of 48 49 50 51 52 53 54 | 47
     8 | account_id | max_length | "123456789012345678901" has 21 characters, more than 20 | 123456789012
     8 | traded_id | required | the cell holds no value, but one is required | -
     8 | created_at | required | the cell holds no value, but one is required | -
@@ -245,7 +245,7 @@ A5,2,999999999999999999.99,999999999999999999.99,0,1.00,2025-12-22T14:30:00
     assert_eq!((counts.read, counts.inserted, counts.rejected), (5, 1, 4));
     assert_snapshot!(world.query(REJECTS).await, @r#"
     1 | 2 | total_asset | total_is_sum | total_asset is not cash + frozen_cash + market_value
-    2 | 3 | account_type | allowed | "8" is none of 1 2 3 5 6 7 11
+    2 | 3 | account_type | allowed | "8" is not one of 1 2 3 5 6 7 11
     2 | 3 | cash | min | "-1.00" is less than 0
     2 | 3 | frozen_cash | min | "-0.01" is less than 0
     2 | 3 | market_value | min | "-3" is less than 0

@@ -95,7 +95,7 @@ async fn padding_and_frames_without_content_around_an_archive_are_no_damage() {
         let (_, report) = load(packed).await;
         assert_eq!(report.counts.unwrap().inserted, 4);
     }
-    assert_snapshot!(failure([&from_tape[..], b"x"].concat()).await, @"failed | malformed | 4 | 4 | hostile.csv: the archive is broken or cut off (more than zeros follows its end); send it again");
+    assert_snapshot!(failure([&from_tape[..], b"x"].concat()).await, @"failed | malformed | 4 | 4 | hostile.csv: the archive is broken or cut off (data other than zeros follows its end); send it again");
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn an_archive_that_is_whole_and_cannot_be_unpacked_is_refused_by_its_name(
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(31).unwrap();
     encoder.write_all(ASSETS.as_bytes()).unwrap();
-    assert_snapshot!(failure(encoder.finish().unwrap()).await, @"failed | malformed | 0 | 0 | hostile.csv: to unpack it needs a window of 2048 MiB, more than the limit of 128 MiB; pack it without --long, with --long=27 at most, or with gzip");
+    assert_snapshot!(failure(encoder.finish().unwrap()).await, @"failed | malformed | 0 | 0 | hostile.csv: unpacking it needs a window of 2048 MiB, more than the limit of 128 MiB; pack it without --long, with --long=27 at most, or with gzip");
     assert_snapshot!(failure(b"\xfd7zXZ\0\0\x04".as_slice()).await, @"failed | malformed | 0 | 0 | hostile.csv: this is an xz archive, which is not unpacked; pack the file with gzip or zstd, or not at all");
 }
 

@@ -75,9 +75,9 @@ async fn status_shows_how_loads_went_and_what_waits() {
      3     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/2.csv
      2     TIME  loaded                  trade       4        1      0       1         2     1  s3://b/incoming/trades/1.csv
      1     TIME  loaded                  asset       4        3      0       0         1     1  s3://b/incoming/assets/1.csv
-    asset: bad rows that wait to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
-    trade: bad rows that wait to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
-    trade: rows that wait for the row that they refer to: 1, the oldest since TIME
+    asset: rejected rows waiting to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
+    trade: rejected rows waiting to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
+    trade: rows waiting for the row that they refer to: 1, the oldest since TIME
     ");
     let since = json(&run(&world, &scratch, &["status", "--since", "1h", "--limit", "2", "--json"]));
     assert_eq!((since["loads"].as_array().unwrap().len(), &since["more"]), (2, &Value::from(4)));
@@ -85,9 +85,7 @@ async fn status_shows_how_loads_went_and_what_waits() {
     assert_eq!(since["waiting"][1]["open_rejects"], 1, "{since}");
     world.query("update etl.load set started_at = started_at - interval '2 days'").await;
     assert_eq!(json(&run(&world, &scratch, &["status", "--since", "1d", "--json"]))["loads"], Value::Array(vec![]));
-    assert!(
-        tidy(&world, &run(&world, &scratch, &["status", "--since", "soon"])).contains("write a time back from now")
-    );
+    assert!(tidy(&world, &run(&world, &scratch, &["status", "--since", "soon"])).contains("write a time before now"));
     assert_snapshot!(world.query("select load_id, state, read, inserted, rejected, open_rejects, still_parked from etl.load_history order by 1").await, @"
     1 | loaded | 4 | 3 | 1 | 1 | 0
     2 | loaded | 4 | 1 | 2 | 1 | 1
@@ -157,7 +155,7 @@ async fn explain_names_the_file_and_line_of_a_row_and_all_that_tried() {
     assert_snapshot!(tidy(&world, &explain(&["trade", "T20251222000001"])), @"
     trade T20251222000001: its present values come from
       load 4 s3://b/incoming/trades/3.csv line 2: updated TIME (version VERSION, rules RULES)
-    what files brought, in the order of the commits:
+    what the files brought, in the order of the commits:
       load 3 s3://b/incoming/trades/2.csv line 2: inserted TIME (version VERSION, rules RULES)
       load 4 s3://b/incoming/trades/3.csv line 2: updated TIME (version VERSION, rules RULES)
       load 5 s3://b/incoming/trades/2.csv line 2: stale TIME (version VERSION, rules RULES)
@@ -171,15 +169,15 @@ async fn explain_names_the_file_and_line_of_a_row_and_all_that_tried() {
     // One that waits, then is released.
     assert_snapshot!(tidy(&world, &explain(&["trade", "T20251222000004"])), @"
     trade T20251222000004: no such row in the table
-    what files brought, in the order of the commits:
-      load 2 s3://b/incoming/trades/1.csv line 5: waits since TIME for the row that it refers to (version VERSION, rules RULES)
+    what the files brought, in the order of the commits:
+      load 2 s3://b/incoming/trades/1.csv line 5: waiting since TIME for the row that it refers to (version VERSION, rules RULES)
     ");
     world.drop_file("incoming/assets/2.csv", ASSETS).await;
     assert_snapshot!(tidy(&world, &explain(&["trade", "T20251222000004"])), @"
     trade T20251222000004: its present values come from
-      load 2 s3://b/incoming/trades/1.csv line 5: inserted TIME, after it had waited since TIME and load 7 released it (version VERSION, rules RULES)
-    what files brought, in the order of the commits:
-      load 2 s3://b/incoming/trades/1.csv line 5: inserted TIME, after it had waited since TIME and load 7 released it (version VERSION, rules RULES)
+      load 2 s3://b/incoming/trades/1.csv line 5: inserted TIME, after it had waited since TIME; load 7 released it (version VERSION, rules RULES)
+    what the files brought, in the order of the commits:
+      load 2 s3://b/incoming/trades/1.csv line 5: inserted TIME, after it had waited since TIME; load 7 released it (version VERSION, rules RULES)
     ");
 
     assert_snapshot!(tidy(&world, &explain(&["trade", "nobody"])), @"trade nobody: no such row in the table");
@@ -195,11 +193,11 @@ async fn reconcile_and_report_answer_on_the_command_line() {
     let (world, scratch) = busy().await;
     world.query("update etl.load set rejects_key = null where id = 1").await;
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["reconcile"])), @"
-    5 versions lie there, 0 of them were to be loaded: 0 loaded, 0 failed, 0 otherwise, 0 left
+    5 versions found, 0 of them to load: 0 loaded, 0 failed, 0 ended otherwise, 0 left
     parked rows released: 0
     rejects files written: 1
     rejects deleted: 0, of which open: 0
-    checked 6 loads and 5 rows of tables; 0 do not agree
+    checked 6 loads and 5 rows of tables; discrepancies: 0
     ");
     assert_eq!(json(&run(&world, &scratch, &["reconcile", "--json"]))["rejects_files_written"], 0);
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["report", "2", "--html", "out.html"])), @"report of load 2 written to out.html");
@@ -223,12 +221,12 @@ async fn a_rejects_file_that_is_missing_is_told_with_its_cause() {
     let output = run(&world, &scratch, &["reconcile"]);
     assert_eq!(output.status.code(), Some(3));
     assert_snapshot!(tidy(&world, &output), @"
-    1 versions lie there, 0 of them were to be loaded: 0 loaded, 0 failed, 0 otherwise, 0 left
+    1 versions found, 0 of them to load: 0 loaded, 0 failed, 0 ended otherwise, 0 left
     parked rows released: 0
     rejects files written: 0
     rejects deleted: 0, of which open: 0
-    checked 1 loads and 3 rows of tables; 0 do not agree
-    load 1: rejects file not written: write s3://b/rejects/asset/1.csv: S3 refused with AccessDenied; check that there is such a bucket, and what the role may do there
+    checked 1 loads and 3 rows of tables; discrepancies: 0
+    load 1: rejects file not written: write s3://b/rejects/asset/1.csv: S3 refused with AccessDenied; check that the bucket exists, and what the role may do there
     ");
     world.s3_server.refuse_writes(false);
     assert!(run(&world, &scratch, &["reconcile"]).status.success());

@@ -70,7 +70,7 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns_without_loss() {
     assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("malformed")));
     let error = world.query("select error from etl.load where id = 2").await;
     assert!(
-        error.ends_with("float.parquet: column cash is Float64, which is no decimal without loss; write it as DECIMAL, an integer or a string"),
+        error.ends_with("float.parquet: column cash is Float64, which cannot be read as decimal without loss; write it as DECIMAL, an integer or a string"),
         "{error}"
     );
     let nanoseconds = r#"table(moment=pa.timestamp("ns"), times=[1766413800000000001, 1766413800000001000])"#;
@@ -84,7 +84,7 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns_without_loss() {
     let good = fs::read(scratch.path().join("good.parquet")).unwrap();
     let report = load_content("cut.parquet", good[..900].to_vec()).await;
     let error = world.query("select error from etl.load where id = 4").await;
-    assert!(error.contains("cut.parquet: this is no Parquet file, or it is cut off"), "{error} {report}");
+    assert!(error.contains("cut.parquet: this is not a Parquet file, or it is cut off"), "{error} {report}");
     let report = load_content("good.parquet.gz", packed(&good)).await;
     assert_eq!((&report["status"], &report["unchanged"]), (&json!("loaded"), &json!(1)), "{report}");
 }
@@ -170,13 +170,13 @@ async fn a_parquet_file_that_cannot_be_read_says_what_to_change() {
     assert_snapshot!(error("lacking", renamed).await, @"missing_column | lacking.parquet: the file lacks column frozen_cash (is it column 6?); add it");
     assert_snapshot!(error("other", r#"pa.table({"a": [1]})"#).await, @"missing_column | other.parquet: none of the columns of dataset asset is named; it needs account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at");
     assert_snapshot!(error("twice", r#"table().append_column("cash", table()["cash"])"#).await, @r#"duplicate_column | twice.parquet: columns 5 and 9 are both called "cash"; remove or rename one"#);
-    assert_snapshot!(error("packed", r#"table(), compression="brotli""#).await, @"malformed | packed.parquet: column total_asset is packed with Brotli, which is not unpacked; write it with Snappy, Zstandard, gzip or LZ4");
+    assert_snapshot!(error("packed", r#"table(), compression="brotli""#).await, @"malformed | packed.parquet: column total_asset is compressed with Brotli, which is not supported; write it with Snappy, Zstandard, gzip or LZ4");
     let nested = r#"table().set_column(4, "cash", pa.array([{"a": 1}] * 2))"#;
-    assert_snapshot!(error("nested", nested).await, @"malformed | nested.parquet: column cash is nested, which is no decimal without loss; write it as DECIMAL, an integer or a string");
+    assert_snapshot!(error("nested", nested).await, @"malformed | nested.parquet: column cash is nested, which cannot be read as decimal without loss; write it as DECIMAL, an integer or a string");
     let wide = r#"pa.table({f"c{n}": [1] for n in range(16385)})"#;
-    assert_snapshot!(error("wide", wide).await, @"malformed | wide.parquet: the file has 16385 columns with those inside of others, more than the limit of 16384; leave some out");
+    assert_snapshot!(error("wide", wide).await, @"malformed | wide.parquet: the file has 16385 columns, counting nested ones, more than the limit of 16384; leave some out");
     let large = r#"table().set_column(2, "account_id", pa.array(["x" * 300_000_000] * 2)), use_dictionary=False, compression="zstd""#;
-    assert_snapshot!(error("large", large).await, @"malformed | large.parquet: the largest pages of its columns have 573 MiB together, more than the limit of 512 MiB; write smaller pages");
+    assert_snapshot!(error("large", large).await, @"malformed | large.parquet: the largest pages of its columns need 573 MiB together, more than the limit of 512 MiB; write smaller pages");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,7 @@ async fn a_file_that_is_not_what_its_manifest_says_fails_with_both_figures_and_n
         json!({"row_count": 5, "sums": {"cash": "930000.00", "market_value": 1_320_000}, "sha256": "0".repeat(64)});
     let report = load(&world, &manifest, bad.clone()).await;
     assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("manifest_mismatch")));
-    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b").replace(&hash(bad.as_bytes()), "HASH").replace(&"0".repeat(64), "OTHER"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; sha256: the manifest says OTHER, the file has HASH; sum of cash: the manifest says 930000, the file has 830000, not counting 1 cells that are no numbers; sum of market_value: the manifest says 1320000, the file has 1220000, not counting 1 cells that are no numbers; nothing was loaded");
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b").replace(&hash(bad.as_bytes()), "HASH").replace(&"0".repeat(64), "OTHER"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; sha256: the manifest says OTHER, the file has HASH; sum of cash: the manifest says 930000, the file has 830000, not counting 1 cells that are not numbers; sum of market_value: the manifest says 1320000, the file has 1220000, not counting 1 cells that are not numbers; nothing was loaded");
     assert_eq!(world.query("select count(*) from asset").await, "0");
     assert_eq!(world.query("select read, withheld from etl.load").await, "4 | 4");
     let unusable = [
@@ -119,7 +119,7 @@ async fn sums_are_exact_and_what_is_no_number_does_not_count() {
         [row("T3", "1e2", " 5", "+3"), row("T4", "1_0", "5.6", "1,0"), row("T5", "0.1234567891", "7", "1.00")].concat();
     world.put(manifest, r#"{"sums": {"traded_price": "0.123456789", "traded_volume": 8, "traded_amount": 2}}"#).await;
     let report = world.drop_file(key, format!("{header}\n{odd}")).await;
-    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/trades/1.csv: sum of traded_price: the manifest says 0.123456789, the file has 0.1234567891, not counting 1 cells that are no numbers; sum of traded_volume: the manifest says 8, the file has 7, not counting 1 cells that are no numbers; sum of traded_amount: the manifest says 2, the file has 1, not counting 1 cells that are no numbers; nothing was loaded");
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/trades/1.csv: sum of traded_price: the manifest says 0.123456789, the file has 0.1234567891, not counting 1 cells that are not numbers; sum of traded_volume: the manifest says 8, the file has 7, not counting 1 cells that are not numbers; sum of traded_amount: the manifest says 2, the file has 1, not counting 1 cells that are not numbers; nothing was loaded");
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_manifest_that_follows_its_file_is_known_by_its_hash_and_the_first_and
             let report = load_version(&world, version, false).await;
             assert_eq!(report.status, status, "{:?}", report.error);
             if status == LoadStatus::Failed {
-                assert!(report.error.unwrap().ends_with("counts if it states the sha256, or with --again"));
+                assert!(report.error.unwrap().ends_with("is accepted only if it states the sha256, or with --again"));
                 assert_eq!(load_version(&world, version, true).await.status, LoadStatus::Loaded);
             }
         }
@@ -307,7 +307,7 @@ async fn a_version_that_breaks_its_manifest_fails_although_the_next_one_fits_unt
     let second = write(&world, KEY, accounts(4, "B")).await;
     let report = load_version(&world, &first, false).await;
     assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("manifest_mismatch")));
-    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; nothing was loaded; the manifest that was written after this version counts if it states the sha256, or with --again");
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: row_count: the manifest says 5, the file has 4; nothing was loaded; a manifest written after this version is accepted only if it states the sha256, or with --again");
     assert_eq!(load_version(&world, &second, false).await.status, LoadStatus::Loaded);
     assert_eq!(load_version(&world, &first, true).await.status, LoadStatus::Loaded);
 

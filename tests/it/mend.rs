@@ -85,7 +85,7 @@ async fn the_rejects_file_has_what_is_wrong_and_the_bytes_of_each_bad_record() {
     assert_snapshot!(rejects_file(&world, 1).await, @r#"
     _load_id,_record,_line,_errors,id,account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at
     1,1,2,total_asset: total_asset is not cash + frozen_cash + market_value (rule total_is_sum),1,10000000001,2,100000.00,5000.00,200000.00,305000.01,2025-12-22T14:30:00
-    1,2,3,"account_type: ""9"" is none of 1 2 3 5 6 7 11 (rule allowed); total_asset: total_asset is not cash + frozen_cash + market_value (rule total_is_sum)",2,10000000002,9,500000.00,50000.00,800000.00,1,2025-12-22T14:25:00
+    1,2,3,"account_type: ""9"" is not one of 1 2 3 5 6 7 11 (rule allowed); total_asset: total_asset is not cash + frozen_cash + market_value (rule total_is_sum)",2,10000000002,9,500000.00,50000.00,800000.00,1,2025-12-22T14:25:00
     1,4,5,"the record has 7 fields, the header 8; add those that are missing (rule field_count)",4,10000000004,1,80000.00,10000.00,120000.00,210000.00
     "#);
     // The record itself: where it stands, and by which key it is known.
@@ -374,7 +374,7 @@ async fn a_rejects_file_that_cannot_be_written_does_not_endanger_the_load_and_is
     assert_eq!(world.query("select state, rejected, rejects_key from etl.load").await, "loaded | 3 | -");
     let nightly = async || tidy(&world, None).await;
     let missing = nightly().await.rejects_files_missing;
-    assert_snapshot!(missing[0].error, @"write s3://elsewhere/small-etl/rejects/asset/1.csv: S3 refused with AccessDenied; check that there is such a bucket, and what the role may do there");
+    assert_snapshot!(missing[0].error, @"write s3://elsewhere/small-etl/rejects/asset/1.csv: S3 refused with AccessDenied; check that the bucket exists, and what the role may do there");
     world.s3_server.refuse_writes(false);
     assert_eq!(nightly().await, Tidied { rejects_files_written: 1, ..Tidied::default() });
     assert_eq!(nightly().await, Tidied::default());

@@ -70,7 +70,7 @@ async fn a_run_leaves_a_row_in_the_ledger_and_a_report() {
         discrepancies, missing_files, report_key, report ->> 'sent', finished_at > started_at from etl.reconciliation";
     assert_eq!(world.query(row).await, "t | done | 1 | 1 | 0 | 0 | 0 | reconciliations/1.html | 1 | t");
     let page = world.get(&world.bucket, done.report_key.as_deref().unwrap()).await;
-    assert!(page.contains("all agrees") && page.contains("incoming/assets/1.csv"), "{page}");
+    assert!(page.contains("everything agrees") && page.contains("incoming/assets/1.csv"), "{page}");
     let noted = "select action, detail ->> 'sent' from etl.audit where action like 'reconc%' order by id";
     assert_snapshot!(query(&world.admin_url(), noted).await, @"
     reconciliation running | 0
@@ -166,13 +166,13 @@ async fn parked_rows_that_do_not_fit_any_more_stop_nobody_and_are_told() {
         let parked = done.discrepancies.iter().filter(|found| found.check == "parked");
         parked.map(|found| found.message.clone()).collect::<Vec<_>>()
     };
-    assert_snapshot!(told(&reconcile(&world).await).join("\n"), @"1 parked rows lack a value that is required by now, and stay parked; complete content in etl.parked");
+    assert_snapshot!(told(&reconcile(&world).await).join("\n"), @"1 parked rows lack a value that has since become required, and stay parked; complete the column content in etl.parked");
 
     world.query("update etl.parked set content = content || '{\"strategy_name\": \"x\", \"traded_volume\": \"many\"}' where record = 1").await;
     let loaded = world.drop_file("incoming/assets/2.csv", ASSETS.replace("100000.00", "100000.0")).await;
     assert_eq!((loaded.status, loaded.counts.unwrap().released), (LoadStatus::Loaded, 0));
     let done = reconcile(&world).await;
-    assert_snapshot!(told(&done).join("\n"), @"parked rows of trade stay parked, since table trade refuses one of them (Postgres answered SQLSTATE 22P02); mend its content in etl.parked, or the table");
+    assert_snapshot!(told(&done).join("\n"), @"parked rows of trade stay parked, because table trade refuses one of them (Postgres answered SQLSTATE 22P02); correct its content in etl.parked, or the table");
     world.query("update etl.parked set content = content || '{\"traded_volume\": 1000}' where record = 1").await;
     let done = reconcile(&world).await;
     assert_eq!((done.released, told(&done)), (1, Vec::new()));
@@ -289,10 +289,10 @@ async fn what_was_changed_by_hand_does_not_agree() {
     let lines: Vec<String> =
         done.discrepancies.iter().map(|found| format!("{}: {}", found.check, found.message)).collect();
     assert_snapshot!(lines.join("\n"), @"
-    balance: load 1: its counts are not those of its batches and parked rows; look at etl.load_batch and etl.parked of this load; somebody changed the ledger by hand
-    row_count: table asset has 3 rows, the ledger has inserted 4; rows were added or deleted by other ways than a load
-    row_count: table trade has 3 rows, the ledger has inserted 4; rows were added or deleted by other ways than a load
-    reference: 1 rows of table trade refer to no asset, the first is T20251222000002
+    balance: load 1: its counts differ from those of its batches and parked rows; somebody changed the ledger by hand; look at etl.load_batch and etl.parked of this load
+    row_count: table asset has 3 rows, the ledger has inserted 4; rows were added or deleted by something other than a load
+    row_count: table trade has 3 rows, the ledger has inserted 4; rows were added or deleted by something other than a load
+    reference: 1 rows of table trade refer to no existing asset; the first is T20251222000002
     amount_is_price_times_volume: table trade row T20251222000001: column traded_amount breaks rule amount_is_price_times_volume
     ");
     assert!(!done.is_clean());
@@ -542,7 +542,7 @@ async fn a_table_is_checked_as_it_is_whatever_means_null_in_its_files() {
         assert_eq!(
             found,
             [
-                "table note has 3 rows, the ledger has inserted 0; rows were added or deleted by other ways than a load",
+                "table note has 3 rows, the ledger has inserted 0; rows were added or deleted by something other than a load",
                 "table note row 3: column at breaks rule timestamp"
             ],
             "{null_values}"
@@ -563,11 +563,11 @@ async fn the_command_line_does_the_same() {
     world.put("incoming/assets/1.csv", ASSETS).await;
     let (text, code) = small_etl(&world, &["reconcile", &format!("s3://{}", world.bucket)]);
     assert_snapshot!(text, @"
-    1 versions lie there, 1 of them were to be loaded: 1 loaded, 0 failed, 0 otherwise, 0 left
+    1 versions found, 1 of them to load: 1 loaded, 0 failed, 0 ended otherwise, 0 left
     parked rows released: 0
     rejects files written: 0
     rejects deleted: 0, of which open: 0
-    checked 1 loads and 4 rows of tables; 0 do not agree
+    checked 1 loads and 4 rows of tables; discrepancies: 0
     ");
     assert_eq!(code, Some(0));
     world.query("delete from asset where account_id = '10000000004'").await;
@@ -590,7 +590,7 @@ async fn a_backfill_loads_what_lay_there_and_goes_on_where_it_stopped() {
     assert!(text.ends_with("error: 2 files failed, more than the 1 that are tolerated\n"), "{text}");
     assert_eq!(code, Some(3));
     let (text, code) = small_etl(&world, &["backfill", &place, "--jobs", "3"]);
-    assert!(text.contains("12 versions lie there") && text.ends_with(" 0 failed, 0 otherwise, 0 left\n"), "{text}");
+    assert!(text.contains("12 versions found") && text.ends_with(" 0 failed, 0 ended otherwise, 0 left\n"), "{text}");
     assert_eq!(code, Some(0));
     assert_eq!(
         world.query("select state, count(*) from etl.load group by 1 order by 1").await,

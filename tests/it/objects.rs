@@ -151,13 +151,13 @@ async fn missing_forbidden_empty_and_huge_objects_end_in_a_ledger_row_that_says_
     assert!(reports.iter().all(|report| report.status == LoadStatus::Failed), "{reports:?}");
     assert_eq!(load(world.request("incoming/assets/header.csv").location).await.status, LoadStatus::Loaded);
     let ledger = "select split_part(key, '/', 3), state, reason, read, \
-        regexp_replace(replace(error, bucket, 'BUCKET'), 'folder \\d+', 'folder N') from etl.load order by id";
+        regexp_replace(replace(error, bucket, 'BUCKET'), 'folder has \\d+', 'folder has N') from etl.load order by id";
     assert_snapshot!(world.query(ledger).await, @r"
-    gone-before-it-was-looked-at.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-looked-at.csv: there is no such object, or no such version
-    gone-before-it-was-read.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-read.csv: there is no such object, or no such version
+    gone-before-it-was-looked-at.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-looked-at.csv: the object or this version of it does not exist
+    gone-before-it-was-read.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-read.csv: the object or this version of it does not exist
     forbidden.csv | failed | forbidden | 0 | s3://BUCKET/incoming/assets/forbidden.csv: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket
     empty.csv | failed | empty | 0 | s3://BUCKET/incoming/assets/empty.csv: the file is empty; not even a header is there
-    huge.csv | failed | too_large | 0 | s3://BUCKET/incoming/assets/huge.csv: the file has 1099511627776 MB, the disk of the temporary folder N; give it more, or set stage.temp_folder
+    huge.csv | failed | too_large | 0 | s3://BUCKET/incoming/assets/huge.csv: the file has 1099511627776 MB, but the disk of the temporary folder has N; make it larger, or set stage.temp_folder
     header.csv | loaded | - | 0 | -
     ");
 }

@@ -117,7 +117,7 @@ async fn a_program_with_parts_of_its_own_reads_checks_and_delivers_with_them() {
     world.put("incoming/trades/1.txt", TRADES.replace(',', ";")).await;
     let report = world.worker("incoming/trades/1.txt", None).finish().await.unwrap().unwrap();
     assert_eq!((&report["status"], &report["inserted"]), (&json!("loaded"), &json!(3)), "{report}");
-    assert_snapshot!(world.query("select record, line, \"column\", rule, message, value from etl.reject").await, @"3 | 4 | traded_volume | desk_limit | the desk may not trade so much of it at once; ask for a higher limit | 2000");
+    assert_snapshot!(world.query("select record, line, \"column\", rule, message, value from etl.reject").await, @"3 | 4 | traded_volume | desk_limit | the desk may not trade this much at once; ask for a higher limit | 2000");
     assert_snapshot!(world.query("select loader, rows from etl.delivery").await, @"folder | 3");
     let content = delivered(&scratch);
     assert_eq!(content.lines().count(), 4, "{content}");

@@ -187,13 +187,13 @@ async fn nothing_leaves_the_list_of_origins_and_no_private_address_is_reached() 
         ("/next", elsewhere.origin.as_str()),
     ] {
         let error = refused(path);
-        assert!(error.contains(&format!("{origin} is none of its origins; add it")), "{path}: {error}");
+        assert!(error.contains(&format!("{origin} is not one of the origins; add it")), "{path}: {error}");
     }
-    assert!(refused("/circle").contains("its pages go round in a circle"));
+    assert!(refused("/circle").contains("its pages link back to a page that was already fetched"));
     assert!(refused("/round").contains("more than 10 redirects"));
     let user = server.origin.replace("http://", "http://me:secret@");
     let error = load(&scratch, &world, &format!("{user}/assets.csv")).unwrap_err();
-    assert!(error.contains("a URL has no user") && !error.contains("me:secret"), "{error}");
+    assert!(error.contains("a URL must not contain a user") && !error.contains("me:secret"), "{error}");
     let error = load(&scratch, &world, &format!("{}/assets.csv", elsewhere.origin)).unwrap_err();
     assert!(error.contains("no pipeline takes it; name its origin"), "{error}");
     assert!(elsewhere.asked().is_empty());
@@ -225,12 +225,12 @@ async fn the_secret_is_sent_to_the_origin_of_the_url_alone() {
     assert_eq!(load(&scratch, &world, &url).unwrap()["inserted"], 4);
     assert!(elsewhere.asked().iter().all(|asked| !asked.headers.contains_key("authorization")));
     fetching(&scratch, &mut world, &server.origin, PRIVATE);
-    assert!(load(&scratch, &world, &url).unwrap_err().contains("the server refuses it (401); check the secret"));
+    assert!(load(&scratch, &world, &url).unwrap_err().contains("the server refuses access (401); check the secret"));
     let put = moto().secrets().put_secret_value().secret_id(&secret).secret_string("canary");
     put.send().await.unwrap();
     fetching(&scratch, &mut world, &server.origin, &options);
     let error = load(&scratch, &world, &url).unwrap_err();
-    assert!(error.contains("it is no JSON object of headers") && !error.contains("canary"), "{error}");
+    assert!(error.contains("it is not a JSON object of headers") && !error.contains("canary"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,9 +264,9 @@ async fn what_does_not_come_whole_is_asked_for_again_and_never_landed_in_part() 
     for (path, expected) in [
         ("/cut", "the body broke off"),
         ("/chunk", "the body broke off"),
-        ("/gone", "there is no such file"),
-        ("/no-content", "the server says 204, where 200 is needed"),
-        ("/packed", "which was not asked for"),
+        ("/gone", "the server has no such file"),
+        ("/no-content", "the server says 204 instead of 200"),
+        ("/packed", "which was not requested"),
         ("/endless", "the server does not say how long it is"),
         ("/large", "more than 1 MB; raise max_megabytes"),
     ] {
@@ -338,14 +338,14 @@ fn what_could_never_be_loaded_is_refused_at_the_start() {
     assert!(run(&format!("{http}prefix = \"incoming/trades/\"")).contains("set bucket, or source.bucket"));
     let path =
         "type = \"http\"\norigins = [\"https://a.example/trades/\"]\nprefix = \"incoming/trades/\"\nbucket = \"b\"";
-    assert!(run(path).contains("https://a.example/trades/ is none; write https://HOST"));
+    assert!(run(path).contains("https://a.example/trades/ is not an origin; write https://HOST"));
     let kafka = "type = \"kafka\"\ntopics = [\"t\"]\nprefix = \"incoming/trades/\"\nbucket = \"b\"\n";
     assert!(run(&format!("{kafka}form = \"json_lines\"\ncolumns = [\"a\"]")).contains("columns are for form"));
     assert!(run(&format!("{kafka}form = \"avro\"")).contains("unknown variant `avro`"));
     let misses = format!("{kafka}form = \"csv\"\ncolumns = [\"account_id\"]");
     assert!(run(&misses).contains("columns lacks account_type, which dataset trade needs"));
     let behind = format!("type = \"s3_csv\"\n[[pipeline.trade.extractor]]\n{kafka}form = \"json_lines\"");
-    assert!(run(&behind).contains("another reads what is landed below incoming/trades/; put it behind"));
+    assert!(run(&behind).contains("another extractor reads what is landed below incoming/trades/; list it after"));
     // Only what is landed there is read by such a part.
     assert!(run(&format!("{kafka}form = \"json_lines\"")).contains("no extractor of its dataset reads this key"));
 }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Ends the emulator once its standard input closes: that happens even when its owner is killed. The emulator ends the
-/// function when it is asked to end, not when it is killed. What the function prints goes where its log goes.
+/// Ends the emulator when its standard input closes, which also happens when its owner is killed. The emulator ends the
+/// function if it is asked to end, but not if it is killed. The output of the function goes to the log of the emulator.
 const WATCHDOG: &str = r#"trap '' INT TERM HUP
 "$@" < /dev/null >&2 & emulator=$!
 cat > /dev/null
 kill $emulator
 wait $emulator"#;
 
-/// A function that can be invoked; it ends when this is dropped.
+/// A function that can be invoked. It ends when this is dropped.
 pub struct Emulator {
     port: u16,
     process: Child,
@@ -48,24 +48,24 @@ impl Emulator {
         Self { port, process }
     }
 
-    /// Where it takes events.
+    /// Returns the address that takes events.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/2015-03-31/functions/function/invocations", self.port)
     }
 
-    /// Sends an event and waits for the answer; an error of the function is an answer with `errorType`.
+    /// Sends an event and waits for the answer. An error of the function is an answer with `errorType`.
     pub fn invoke(&self, event: &Value) -> Value {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut answer = agent.post(self.url()).send(event.to_string()).expect("the emulator answers");
         let text = answer.body_mut().read_to_string().expect("the answer is text");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("the answer is no JSON ({error}): {text}"))
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("the answer is not JSON ({error}): {text}"))
     }
 }
 
 impl Drop for Emulator {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
-        // Nothing can be done in a destructor about a watchdog that is gone already.
+        // A destructor can do nothing about a watchdog that is already gone.
         let _ = self.process.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! Real servers for tests, demo and benchmark: each on a free port of the loopback, gone when its owner is gone.
+//! Real servers for tests, demo and benchmark. Each has a free port of the loopback, and ends with its owner.
 
 pub mod emulator;
 pub mod moto;
@@ -13,7 +13,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A folder that goes when this is dropped or its process dies in any way.
+/// A folder that is removed when this is dropped, and when its process dies in any way.
 pub struct Scratch {
     folder: PathBuf,
     watchdog: Child,
@@ -24,7 +24,7 @@ impl Scratch {
         Self::ending_with(name, &Command::new("true"))
     }
 
-    /// The same, but this command runs in the folder before it goes.
+    /// Creates a folder in which a command runs before it is removed.
     pub fn ending_with(name: &str, last: &Command) -> Self {
         let folder = std::env::temp_dir().join(format!("small-etl-{name}-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(&folder).expect("create a scratch folder");
@@ -52,12 +52,12 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         drop(self.watchdog.stdin.take());
-        // Nothing can be done in a destructor about a watchdog that is gone already.
+        // A destructor can do nothing about a watchdog that is already gone.
         let _ = self.watchdog.wait();
     }
 }
 
-/// A file or folder that `make setup` puts into the cache.
+/// Returns a file or folder that `make setup` puts into the cache.
 pub fn cached(name: &str) -> PathBuf {
     let cache = std::env::var_os("SMALL_ETL_CACHE").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/small-etl"));
@@ -66,25 +66,26 @@ pub fn cached(name: &str) -> PathBuf {
     path
 }
 
-/// The folder of what is installed from a file of requirements, under the release of its first package.
+/// Returns the folder of packages that were installed from a file of requirements, named after the version of the first
+/// package.
 pub fn installed(name: &str, requirements: &str) -> PathBuf {
     let mut lines = requirements.lines().filter(|line| !line.starts_with('#'));
     let (_, release) = lines.next().and_then(|line| line.split_once("==")).expect("the first package has a version");
     cached(&format!("{name}-{release}"))
 }
 
-/// The folder of `sam` and what deploys with it; its commands are in `run`.
+/// Returns the folder of `sam` and the tools that deploy with it; its commands are in `run`.
 pub fn sam() -> PathBuf {
     installed("sam", include_str!("../../.ci/sam-requirements.txt"))
 }
 
-/// `PATH` with further folders in front.
+/// Returns `PATH` with further folders at the front.
 pub fn path_with(folders: &[PathBuf]) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&path))).expect("no folder has a colon")
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a port of the loopback");
     listener.local_addr().expect("read the bound port").port()

@@ -1,5 +1,5 @@
-//! A moto server: S3 with versions of objects and conditions on reads, SQS, KMS, secrets, state machines that run, and stacks of
-//! `CloudFormation`.
+//! A moto server: S3 with versions of objects and conditional reads, SQS, KMS, secrets, state machines that run, and
+//! stacks of `CloudFormation`.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -17,20 +17,20 @@ use small_etl::data_access::aws::https;
 use super::emulator::Emulator;
 use super::{Scratch, installed};
 
-/// Any key will do.
+/// Any key works.
 const ACCESS_KEY: &str = "small-etl";
 const SECRET_KEY: &str = "not-a-secret";
 const REGION: &str = "eu-central-1";
 
-/// Kills the server once its standard input closes: that happens even when its owner is killed. The server inherits
-/// that polite signals are ignored, and has nothing to clean up.
+/// Kills the server when its standard input closes, which also happens when its owner is killed. The server inherits
+/// that it ignores polite signals, and has nothing to clean up.
 const WATCHDOG: &str = r#"trap '' INT TERM HUP
 "$@" < /dev/null & server=$!
 cat > /dev/null
 kill -KILL $server
 wait $server"#;
 
-/// A server without buckets and queues; it ends when this is dropped or its process dies in any way.
+/// A server without buckets and queues. It ends when this is dropped, and when its process dies in any way.
 pub struct Moto {
     pub endpoint: String,
     process: Child,
@@ -42,8 +42,8 @@ impl Moto {
         Self::run(&["-m", "moto.server"], &[])
     }
 
-    /// A server that deploys stacks, too: `cloudformation.py` says how. Whatever function is invoked, this one answers, whose log
-    /// lies in a file.
+    /// Starts a server that can also deploy stacks, as `cloudformation.py` describes. Every call of a function is
+    /// answered by `function`, whose log is in the file `log`.
     pub fn with_cloudformation(function: &Emulator, log: &Path) -> Self {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/cloudformation.py");
         let log = log.display().to_string();
@@ -79,14 +79,14 @@ impl Moto {
         Self { endpoint: format!("http://127.0.0.1:{port}"), process, scratch }
     }
 
-    /// What the last change made of a stack (`parameters`, `tags`) or of one of its resources (`properties`).
+    /// Returns what the last change set for a stack (`parameters`, `tags`) or for one of its resources (`properties`).
     pub fn deployed(&self, name: &str) -> Value {
         let output = fs::read_to_string(self.scratch.path().join("output")).expect("read the server's output");
         let mut changes = output.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         changes.find(|change| change["name"] == name).unwrap_or_default()
     }
 
-    /// What an AWS client in this process needs to reach the server.
+    /// The configuration with which an AWS client in this process reaches the server.
     pub fn config(&self) -> SdkConfig {
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -97,7 +97,7 @@ impl Moto {
             .build()
     }
 
-    /// The same for another process.
+    /// The variables with which another process reaches the server.
     pub fn variables(&self) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
@@ -130,7 +130,7 @@ impl Moto {
 impl Drop for Moto {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
-        // Nothing can be done in a destructor about a watchdog that is gone already.
+        // A destructor can do nothing about a watchdog that is already gone.
         let _ = self.process.wait();
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::Scratch;
 
-/// A server that stops, and whose folder is removed, when this is dropped or its process dies in any way.
+/// A server that is stopped, and whose folder is removed, when this is dropped and when its process dies in any way.
 pub struct Postgres {
     pub port: u16,
     pub folder: PathBuf,
@@ -17,14 +17,15 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a server with further settings, like `fsync=off`; `prepare` may put files into its data folder first.
+    /// Starts a server with additional settings such as `fsync=off`. `prepare` may first put files into its data
+    /// folder.
     pub fn start(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         Self::speaking("en", settings, prepare)
     }
 
-    /// The same, whose messages are in a language, such as `de`.
+    /// Starts a server whose messages are in a language such as `de`.
     pub fn speaking(language: &'static str, settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        // The watchdog is there before the server, so that no server is ever without one.
+        // The watchdog is started before the server, so that the server is never without one.
         let scratch =
             Scratch::ending_with("postgres", server_command("pg_ctl").args(["-D", "data", "-m", "immediate", "stop"]));
         let folder = scratch.path().to_owned();
@@ -43,17 +44,18 @@ impl Postgres {
         server
     }
 
-    /// The URL of a database of this server.
+    /// Returns the URL of a database of this server.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Stops at once, as if the power had failed: connections break, and the next start recovers from the log.
+    /// Stops the server at once, as if the power had failed: connections break, and the next start recovers from the
+    /// log.
     pub fn stop(&self) {
         self.control(&["-m", "immediate", "stop"]);
     }
 
-    /// Starts on the same port with the same data, and returns when connections are accepted.
+    /// Starts the server on the same port with the same data, and returns when it accepts connections.
     pub fn start_again(&self) {
         self.control(&["-l", "log", "-t", "30", "start"]);
     }
@@ -85,12 +87,12 @@ impl Postgres {
     }
 }
 
-/// Makes a private key readable for the server alone, as the server demands.
+/// Makes a private key readable only for the server, as the server demands.
 pub fn make_private(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("set the permissions of a key");
 }
 
-/// The folder of the newest server that is installed.
+/// Returns the folder of the newest installed server.
 fn binaries() -> PathBuf {
     let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -110,7 +112,7 @@ fn binaries() -> PathBuf {
     found.pop().or_else(on_path).expect("a Postgres server is installed; `make setup` installs one")
 }
 
-/// Postgres refuses to run as root.
+/// Whether this process runs as root, which Postgres refuses to do.
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }

@@ -1,4 +1,4 @@
-//! A proxy before Postgres that breaks a connection at an exact message of the client.
+//! A proxy in front of Postgres that breaks a connection at an exact message of the client.
 //!
 //! It knows the framing of version 3.0 of the protocol:
 //! <https://www.postgresql.org/docs/current/protocol-message-formats.html>.
@@ -21,21 +21,21 @@ pub struct Proxy {
     runtime: Option<Runtime>,
 }
 
-/// Which messages of the clients a fault counts.
+/// Which messages of the clients are counted.
 #[derive(Clone, Copy)]
 pub enum Which {
-    /// All: also those that open a connection, ask for encryption, cancel or say goodbye.
+    /// All, including those that open a connection, ask for encryption, cancel or terminate.
     Any,
-    /// Those that make the server act: a query, an execution, a piece or the end of a copy.
+    /// Those that make the server act: a query, an execution, a part or the end of a copy.
     Step,
-    /// A simple query `commit`, or a statement with this text at the time when it is parsed.
+    /// A simple query `commit`, or the parsing of a statement with this text.
     Commit,
-    /// A piece of what the client copies to the server.
+    /// A part of what the client copies to the server.
     CopyData,
 }
 
-/// A message of the clients: the `n`-th of a kind from now on, or once so many commits have been passed on. The counts start
-/// at 1 and go over all connections.
+/// A message of the clients: the `n`-th of its kind, counted from now on or from when this many commits have been
+/// passed on. The counts start at 1 and include all connections.
 #[derive(Clone, Copy)]
 pub struct Moment {
     pub after_commits: usize,
@@ -49,26 +49,26 @@ impl From<(Which, usize)> for Moment {
     }
 }
 
-/// What a test does at a message. It may take its time.
+/// What a test does at a message. It may take as long as it likes.
 pub type Act = Box<dyn FnOnce() + Send>;
 
 /// What happens at the chosen message.
 pub enum Fault {
-    /// The server never gets the message; both sides see their connection closed.
+    /// The server never gets the message. Both sides see their connection closed.
     CutBefore,
-    /// The server gets the message, and what follows it, and acts until it waits for the next query, or for a login or
-    /// a copy to go on. The client hears nothing of it and sees its connection closed.
+    /// The server gets the message and what follows it, and acts until it waits for the next query, or for the
+    /// continuation of a login or a copy. The client gets no answer and sees its connection closed.
     CutAnswer,
-    /// It goes on after an act.
+    /// The message is passed on after an act.
     Act(Act),
-    /// Like `CutBefore`, with an act while both sides still wait.
+    /// Like `CutBefore`, with an act while both sides are still waiting.
     Call(Act),
     /// Like `CutAnswer`, with an act after the server has answered and before the client sees its connection closed.
     CallAnswered(Act),
 }
 
 impl Proxy {
-    /// Passes everything on to this port of the loopback.
+    /// Starts a proxy that passes everything on to this port of the loopback.
     pub fn start(target_port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a port of the loopback");
         let port = listener.local_addr().expect("read the bound port").port();
@@ -83,19 +83,19 @@ impl Proxy {
         Self { port, script, runtime: Some(runtime) }
     }
 
-    /// Arms a fault: it happens once, right before the `n`-th message from now that is one of `which` goes on to the
-    /// server.
+    /// Arms a fault. It happens once, right before the `n`-th message from now that is one of `which` is passed on to
+    /// the server.
     pub fn at(&self, which: Which, n: usize, fault: Fault) {
         self.at_moment((which, n).into(), fault);
     }
 
-    /// Arms a fault: it happens once, right before that message goes on to the server.
+    /// Arms a fault. It happens once, right before that message is passed on to the server.
     pub fn at_moment(&self, Moment { after_commits, which, n }: Moment, fault: Fault) {
         assert!(n > 0, "the first message has number 1");
         self.script.lock().armed.push(Armed { after_commits, which, left: n, fault });
     }
 
-    /// Forgets the faults that have not happened, and says how many they were.
+    /// Removes the faults that have not happened, and returns how many there were.
     pub fn disarm(&self) -> usize {
         std::mem::take(&mut self.script.lock().armed).len()
     }
@@ -105,7 +105,7 @@ impl Proxy {
         self.script.set_all(Link::Cut);
     }
 
-    /// Lets the connections that are open now stay open and carry nothing more, as if a cable was pulled.
+    /// Keeps the connections that are open now open, but passes nothing more on, as if a cable had been pulled.
     pub fn freeze_all(&self) {
         self.script.set_all(Link::Frozen);
     }
@@ -114,13 +114,13 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // A plain drop would wait for its threads, which panics where the owner is itself asynchronous.
+            // A plain drop would wait for its threads, which panics if the owner is itself asynchronous.
             runtime.shutdown_background();
         }
     }
 }
 
-/// What the owner has planned, and the connections that it may want to break.
+/// What the owner has planned, and the connections that it may break.
 #[derive(Default)]
 struct Script(Mutex<Plan>);
 
@@ -131,10 +131,10 @@ struct Plan {
 }
 
 struct Armed {
-    /// So many commits are to be seen before anything counts.
+    /// How many commits must pass before anything counts.
     after_commits: usize,
     which: Which,
-    /// It is this message's turn when none is left after it.
+    /// How many messages, including the chosen one, are still to come.
     left: usize,
     fault: Fault,
 }
@@ -147,7 +147,7 @@ enum Link {
 }
 
 impl Script {
-    /// A test that panicked has broken nothing in here.
+    /// A test that panicked cannot have left this half changed.
     fn lock(&self) -> MutexGuard<'_, Plan> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,7 +158,7 @@ impl Script {
         }
     }
 
-    /// A link for a new connection.
+    /// Creates a link for a new connection.
     fn link(&self) -> watch::Receiver<Link> {
         let (sender, receiver) = watch::channel(Link::Open);
         let mut plan = self.lock();
@@ -167,7 +167,7 @@ impl Script {
         receiver
     }
 
-    /// Counts a message and takes the faults whose turn it is.
+    /// Counts a message, and takes the faults that are due.
     fn due(&self, message: &[u8]) -> Vec<Fault> {
         let mut plan = self.lock();
         for armed in &mut plan.armed {
@@ -214,17 +214,17 @@ async fn accept(listener: TcpListener, target_port: u16, script: Arc<Script>) {
     }
 }
 
-/// Serves a connection until one side ends it or its link is cut.
+/// Serves a connection until one side closes it or its link is cut.
 async fn connection(client: TcpStream, target_port: u16, script: Arc<Script>) {
     let mut link = script.link();
     let mut service = pin!(serve(client, target_port, &script));
     tokio::select! {
-        // A message that comes after a call of `freeze_all` must not slip through.
+        // A message that comes after `freeze_all` must not slip through.
         biased;
         _ = link.wait_for(|link| *link != Link::Open) => {}
         _ = &mut service => return,
     }
-    // A service that nobody polls holds its sockets and is silent. There is no error while the script is held.
+    // A service that is not polled keeps its sockets and sends nothing. There is no error while the script is alive.
     let _ = link.wait_for(|link| *link == Link::Cut).await;
 }
 
@@ -260,11 +260,11 @@ async fn pass_all(
 enum Opening {
     /// A session in plain text.
     Session,
-    /// An encrypted session or the cancellation of another one's query: nothing in it can be read.
+    /// An encrypted session, or the cancellation of a query in another session. Nothing in it can be read.
     Other,
 }
 
-/// Passes the packets on that come before a session.
+/// Passes on the packets that come before a session.
 async fn open(
     client: &mut TcpStream,
     server: &mut TcpStream,
@@ -283,7 +283,7 @@ async fn open(
             SSL | GSS => {}
             _ => return Ok(Opening::Session),
         }
-        // The only answer without a length.
+        // This is the only answer without a length.
         let answer = server.read_u8().await?;
         pass_answer(b'Z', &[answer], client, answers).await?;
         if answer != b'N' {
@@ -305,7 +305,7 @@ async fn pass_requests(
     }
 }
 
-/// Passes a message on to the server, through the faults whose turn it is.
+/// Passes a message on to the server, after the faults that are due.
 async fn pass_request(
     message: &[u8],
     server: &mut (impl AsyncWrite + Unpin),
@@ -337,7 +337,7 @@ async fn pass_answers(server: ReadHalf<'_>, mut client: WriteHalf<'_>, answers: 
     }
 }
 
-/// Passes a message of this kind on to the client, if it may still hear one.
+/// Passes a message of this kind on to the client, unless the client must not hear it.
 async fn pass_answer(
     kind: u8,
     message: &[u8],
@@ -352,14 +352,14 @@ async fn pass_answer(
     }
 }
 
-/// Which answers of the server are still to come. It says once for each request that it is ready for the next one, and
-/// clients ask without waiting, so that the first such word may belong to an earlier request.
+/// Which answers of the server are still to come. The server sends one `ReadyForQuery` for each request. Clients send
+/// requests without waiting, so the first one may belong to an earlier request.
 #[derive(Default)]
 struct Answers {
     due: usize,
-    /// The request in work came with a `Sync` of its own.
+    /// Whether the current request came with a `Sync` of its own.
     extended: bool,
-    /// The client hears nothing more. When no answer is due, the connection ends with this act.
+    /// If set, the client hears nothing more, and the connection ends with this act when no answer is due.
     last: Option<Act>,
 }
 
@@ -372,7 +372,7 @@ enum Heard {
 impl Answers {
     fn asked(&mut self, message: &[u8], last: Option<Act>) {
         match message.first() {
-            // A query, a call of a function, and a packet before the session, which begins with its length.
+            // A query, a function call, or a packet before the session, which begins with its length.
             Some(b'Q' | b'F' | 0) => {
                 self.due += 1;
                 self.extended = false;
@@ -386,12 +386,12 @@ impl Answers {
 
     fn answered(&mut self, kind: u8) -> Heard {
         let ready = kind == b'Z';
-        // The server ignores a `Sync` from here to the end of the copy; the client sent one along with the request.
+        // The server ignores a `Sync` from here to the end of the copy. The client sent one along with the request.
         let ignores_sync = kind == b'G' && self.extended;
         if ready || ignores_sync {
             self.due = self.due.saturating_sub(1);
         }
-        // A client that hears nothing of a login or a copy never does its part of it.
+        // A client that hears nothing of a login or a copy never continues it.
         let waits = matches!(kind, b'G' | b'R');
         match self.last {
             None => Heard::Pass,
@@ -405,7 +405,7 @@ fn lock(answers: &Mutex<Answers>) -> MutexGuard<'_, Answers> {
     answers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a test's act where it may block. Its panic is printed where it happens.
+/// Runs the act of a test where it may block. A panic is printed where it happens.
 async fn call(act: Act) {
     let _ = tokio::task::spawn_blocking(act).await;
 }
@@ -414,7 +414,7 @@ fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "a fault was injected")
 }
 
-/// Reads a packet: `head` bytes, the length of what follows including itself, and the rest.
+/// Reads a packet: `head` bytes, then the length of the rest including itself, then the rest.
 async fn read_packet(from: &mut (impl AsyncRead + Unpin), head: usize) -> io::Result<Vec<u8>> {
     let mut packet = vec![0; head + 4];
     from.read_exact(&mut packet).await?;

@@ -33,29 +33,29 @@ use super::Scratch;
 pub const ACCESS_KEY: &str = "small-etl";
 pub const SECRET_KEY: &str = "not-a-secret";
 
-/// A server that lives as long as this process, on a thread of its own.
+/// A server that lives as long as this process, on its own thread.
 pub struct S3Server {
     pub endpoint: String,
     script: Arc<Mutex<Script>>,
     buckets: Scratch,
 }
 
-/// What becomes of a read of an object.
+/// What happens to a read of an object.
 pub enum ReadFault {
     None,
     /// It fails with this status.
     Status(u16),
-    /// Its connection is closed after so many bytes of the announced body.
+    /// The connection is closed after this many bytes of the announced body.
     Short(u64),
-    /// The same, with a reset.
+    /// The connection is reset after this many bytes of the announced body.
     Reset(u64),
-    /// Nothing comes after so many bytes of the announced body; the connection stays open.
+    /// Nothing comes after this many bytes of the announced body. The connection stays open.
     StallBody(u64),
-    /// Nothing comes at all; the connection stays open.
+    /// Nothing comes at all. The connection stays open.
     StallHeaders,
-    /// These bytes take the place of the object first.
+    /// The object is first replaced with these bytes.
     Replace(Vec<u8>),
-    /// These bytes take the place of the object once it is read.
+    /// The object is replaced with these bytes after it was read.
     ReplaceAfterwards(Vec<u8>),
 }
 
@@ -67,12 +67,12 @@ struct Script {
 }
 
 impl S3Server {
-    /// Serves no bucket yet.
+    /// Starts a server without buckets.
     pub fn start() -> Self {
         Self::start_on("127.0.0.1")
     }
 
-    /// The same on another address of this machine.
+    /// Starts a server on another address of this machine.
     pub fn start_on(address: &str) -> Self {
         let buckets = Scratch::new("s3");
         let files = FileSystem::new(buckets.path()).expect("serve a folder as S3");
@@ -94,7 +94,7 @@ impl S3Server {
                 let listener = TcpListener::from_std(listener).expect("wait for connections");
                 loop {
                     let Ok((socket, _)) = listener.accept().await else { continue };
-                    // Else the second part of an answer waits 40 ms for the client's acknowledgement of the first.
+                    // Without this, the second part of an answer waits 40 ms until the client acknowledges the first.
                     socket.set_nodelay(true).expect("send at once");
                     tokio::spawn(serve(socket, scripted.clone()));
                 }
@@ -103,34 +103,35 @@ impl S3Server {
         server
     }
 
-    /// Puts an object under a key that is too long for the file in which the server notes more of it.
+    /// Places an object whose key is too long for the file in which the server keeps metadata.
     pub fn place(&self, bucket: &str, key: &str, content: &str) {
         let path = self.buckets.path().join(bucket).join(key);
         std::fs::create_dir_all(path.parent().expect("a key is below its bucket")).expect("make a folder");
         std::fs::write(path, content).expect("place an object");
     }
 
-    /// Scripts the next reads of objects: each takes one fault, until none is left.
+    /// Scripts the next reads of objects: each takes one fault until none is left.
     pub fn fault_next_reads(&self, faults: impl IntoIterator<Item = ReadFault>) {
         lock(&self.script).faults.extend(faults);
     }
 
-    /// Forbids, or allows again, to write and to delete objects.
+    /// Forbids writing and deleting objects, or allows it again.
     pub fn refuse_writes(&self, refuse: bool) {
         lock(&self.script).refuses_writes = refuse;
     }
 
-    /// Forgets the faults that have not happened.
+    /// Removes the faults that have not happened.
     pub fn forget_faults(&self) {
         lock(&self.script).faults.clear();
     }
 
-    /// All reads of objects so far, also those that failed: `bucket/key` and the asked range, like `bytes=5-`.
+    /// Returns all reads of objects so far, including those that failed: `bucket/key` and the requested range, such as
+    /// `bytes=5-`.
     pub fn reads(&self) -> Vec<(String, Option<String>)> {
         lock(&self.script).reads.clone()
     }
 
-    /// What an AWS client in this process needs to reach the server.
+    /// The configuration with which an AWS client in this process reaches the server.
     pub fn config(&self) -> SdkConfig {
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -141,7 +142,7 @@ impl S3Server {
             .build()
     }
 
-    /// The same for another process.
+    /// The variables with which another process reaches the server.
     pub fn variables(&self) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL_S3", self.endpoint.as_str()),
@@ -153,14 +154,14 @@ impl S3Server {
         .to_vec()
     }
 
-    /// A client to put objects with.
+    /// Returns a client that can put objects.
     pub fn client(&self) -> Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config()).force_path_style(true).build();
         Client::from_conf(config)
     }
 }
 
-/// The server of the files behind the script of the faults.
+/// The file server, with the scripted faults in front of it.
 #[derive(Clone)]
 struct Scripted {
     service: S3Service,
@@ -172,7 +173,7 @@ struct Scripted {
 /// What one connection is served with.
 struct Connection {
     scripted: Scripted,
-    /// The connection ends with a reset.
+    /// Whether the connection ends with a reset.
     reset: Arc<AtomicBool>,
 }
 
@@ -180,7 +181,7 @@ async fn serve(socket: TcpStream, scripted: Scripted) {
     let reset = Arc::<AtomicBool>::default();
     let service = Connection { scripted, reset: Arc::clone(&reset) };
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(socket), service);
-    // A client that breaks off is no fault of the server, and a scripted fault is no news.
+    // A client that breaks off is not a fault of the server, and a scripted fault is expected.
     let _ = (&mut connection).await;
     if reset.load(Ordering::Relaxed) {
         let socket = connection.into_parts().io.into_inner();
@@ -251,7 +252,7 @@ impl Scripted {
         put.send().await.expect("overwrite an object");
     }
 
-    /// Answers like S3. The server of the files knows nothing of conditions.
+    /// Answers as S3 does. The file server does not know conditions.
     async fn answer(&self, request: Request<Incoming>, condition: Option<String>) -> Result<HttpResponse, HttpError> {
         let answer = Service::call(&self.service, request).await?;
         let tag = header(answer.headers(), &ETAG);
@@ -264,7 +265,7 @@ impl Scripted {
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// Lets `end` come after so many bytes of the body; the length stays as it was announced.
+/// Ends the body with `end` after this many bytes. The announced length stays the same.
 async fn cut_body(
     answer: HttpResponse,
     bytes: u64,
@@ -277,20 +278,20 @@ async fn cut_body(
     Ok(HttpResponse::from_parts(head, Body::http_body_unsync(StreamBody::new(frames))))
 }
 
-/// Ends a connection once what was written before has left.
+/// Ends a connection after what was written before has been sent.
 async fn break_off() -> Cause {
     tokio::time::sleep(Duration::from_millis(50)).await;
     "a scripted fault".into()
 }
 
-/// The bucket and key of a request that reads an object.
+/// Returns bucket and key of a request that reads an object.
 fn object(request: &Request<Incoming>) -> Option<(String, String)> {
     let query = request.uri().query().unwrap_or_default();
-    // Other queries ask for what is known about the object or lies in the bucket.
+    // Other queries ask for metadata of the object or list the bucket.
     let reads = query.split('&').all(|part| part.is_empty() || part == "x-id=GetObject");
     let (bucket, key) = request.uri().path().trim_start_matches('/').split_once('/')?;
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    // Every load looks for a manifest, too; faults and figures are those of the file itself.
+    // Every load also looks for a manifest. Faults and figures are about the file itself.
     let is_file = !key.is_empty() && !key.ends_with(".manifest.json");
     (request.method() == Method::GET && reads && is_file).then(|| (decoded(bucket), decoded(key)))
 }
@@ -324,7 +325,7 @@ fn error(status: u16) -> HttpResponse {
         .expect("the status is one of HTTP")
 }
 
-/// A test that panicked has broken nothing in here.
+/// A test that panicked cannot have left this half changed.
 fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
     script.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! What the events in `events/` need to be answered on one machine: a migrated Postgres, an S3 server with the objects that
-//! they name, and the functions under the emulator.
+//! Everything that is needed to answer the events in `events/` on one machine: a migrated Postgres, an S3 server with
+//! the objects that the events name, and the functions under the emulator.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -19,7 +19,7 @@ use super::{Scratch, path_with, sam};
 /// The bucket of the events.
 pub const BUCKET: &str = "small-etl-demo";
 
-/// The servers; they end when this is dropped or its process dies in any way.
+/// The servers. They end when this is dropped, and when its process dies in any way.
 pub struct Stack {
     address: String,
     postgres: Postgres,
@@ -30,12 +30,13 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts all of it, with the functions in the folder `binaries`, and puts the objects of `events/objects` into the bucket.
+    /// Starts all servers, with the functions in the folder `binaries`, and puts the objects of `events/objects` into
+    /// the bucket.
     pub async fn start(binaries: &Path) -> Self {
         Self::start_on("127.0.0.1", binaries).await
     }
 
-    /// The same where containers reach it.
+    /// Starts all servers on an address that containers can reach.
     pub async fn start_for_containers(binaries: &Path) -> Self {
         Self::start_on(&bridge(), binaries).await
     }
@@ -77,7 +78,7 @@ impl Stack {
         Emulator::start(&self.binaries.join(name), &self.variables(role), Stdio::from(log))
     }
 
-    /// Hands an event to `ingest` in a container, with `sam local invoke`; the log is that of the function.
+    /// Sends an event to `ingest` in a container, with `sam local invoke`. The log is that of the function.
     pub fn sam_invoke(&self, event: &Value) -> Value {
         let path = self.scratch.path().join("event.json");
         fs::write(&path, event.to_string()).expect("write the event");
@@ -91,15 +92,16 @@ impl Stack {
         fs::write(self.log("ingest"), &output.stderr).expect("write the log");
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "sam local invoke ended with {}:\n{log}", output.status);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("the answer is no JSON ({error}):\n{log}"))
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("the answer is not JSON ({error}):\n{log}"))
     }
 
-    /// Where the log of a function lies.
+    /// Returns the path of the log of a function.
     pub fn log(&self, name: &str) -> PathBuf {
         self.scratch.path().join(format!("{name}.log"))
     }
 
-    /// What a program needs to work on these servers.
+    /// The variables with which a program uses these servers.
     pub fn variables(&self, role: &str) -> Vec<(String, String)> {
         let mut variables = self.s3.variables();
         let url = format!("postgres://{role}@{}:{}/postgres", self.address, self.postgres.port);
@@ -110,12 +112,12 @@ impl Stack {
         variables
     }
 
-    /// Host and port of the server that its events name.
+    /// Returns host and port of the server that its events name.
     pub fn host(&self) -> String {
         self.web.origin.replace("http://", "")
     }
 
-    /// The server and the topic of the events.
+    /// The settings for the server and the topic of the events.
     fn sources(&self) -> String {
         format!(
             r#"
@@ -136,7 +138,7 @@ impl Stack {
         )
     }
 
-    /// An event of a file; the server that it names is one on this machine.
+    /// Reads an event from a file. The server that it names is replaced with one on this machine.
     pub fn event(&self, path: &Path) -> Value {
         let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let text = text.replace("https://broker.example", &self.web.origin);
@@ -144,7 +146,8 @@ impl Stack {
     }
 }
 
-/// The address of this machine on Docker's own network, which nobody else reaches: the one from which packets would go there.
+/// Returns the address of this machine on Docker's own network, which only containers can reach: the address from which
+/// packets would be sent there.
 fn bridge() -> String {
     let arguments = ["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"];
     let output = Command::new("docker").args(arguments).output().expect("run docker");

@@ -1,4 +1,4 @@
-//! A web server that answers as a test says, and remembers what it was asked.
+//! A web server that answers as a test says, and remembers the requests.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use native_tls::{Identity, TlsAcceptor};
 
-/// A request: what is asked for, and its headers, whose names are in small letters.
+/// A request: its target and its headers, whose names are in lowercase.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub target: String,
@@ -28,24 +28,24 @@ trait Stream: Read + Write {}
 
 impl<S: Read + Write> Stream for S {}
 
-/// It serves until its process ends.
+/// The server. It serves until its process ends.
 pub struct WebServer {
     pub origin: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl WebServer {
-    /// `answer` gets the request and the server's own origin, and returns all bytes of the response.
+    /// Starts a server. `answer` gets the request and the server's own origin, and returns all bytes of the response.
     pub fn start(answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::start_on("127.0.0.1", answer)
     }
 
-    /// The same on another address of this machine.
+    /// Starts a server on another address of this machine.
     pub fn start_on(address: &str, answer: impl Fn(&Asked, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::listen(address, None, answer)
     }
 
-    /// The same over TLS as `localhost`, with a certificate and its key.
+    /// Starts a server with TLS as `localhost`, with a certificate and its key.
     pub fn with_tls(
         certificate: &str,
         key: &str,
@@ -75,13 +75,13 @@ impl WebServer {
                     let serve = |mut stream: Box<dyn Stream>| {
                         let Some(asked) = Asked::read(&mut stream) else { return };
                         seen.lock().expect("nobody panicked with it").push(asked.clone());
-                        // Whoever asked may be gone.
+                        // The client may be gone.
                         let _ = stream.write_all(&answer(&asked, &own));
                     };
                     let stream = stream.expect("accept a connection");
                     match tls {
                         None => serve(Box::new(stream)),
-                        // Who does not trust the certificate goes away.
+                        // A client that does not trust the certificate closes the connection.
                         Some(tls) => tls.accept(stream).into_iter().for_each(|stream| serve(Box::new(stream))),
                     }
                 });
@@ -90,13 +90,13 @@ impl WebServer {
         Self { origin, asked }
     }
 
-    /// What it was asked since this was called last.
+    /// Returns the requests since the last call.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().expect("nobody panicked with it"))
     }
 }
 
-/// A whole response.
+/// Returns a whole response.
 pub fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {status} Text\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
     for (name, value) in headers {

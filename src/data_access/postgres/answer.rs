@@ -1,16 +1,16 @@
-//! What an error of the server means, and what of it may be shown.
+//! What an error of the server means, and which parts of it may be shown.
 
 use tokio_postgres::error::DbError;
 
 use crate::error::{Error, ErrorKind};
 
-/// The only place where a Postgres error gets its kind.
+/// Converts a Postgres error. This is the only place where such an error gets its kind.
 pub(super) fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
     let Some(server) = error.as_db_error() else { return client_error(step, error) };
     let answer = Answer::of(server);
     let (kind, what) = match answer.code.as_str() {
         "40001" | "40P01" => (ErrorKind::Conflict, ""),
-        // A commit whose answer was lost and that this worker repeats may be under way still.
+        // A commit whose answer was lost, and which this worker repeats, may still be running.
         "23505" if answer.is_of_ledger() => (ErrorKind::Conflict, ""),
         "25006" => (ErrorKind::Connection, ": the server takes no writes; DATABASE_URL must name the primary"),
         "53300" | "55P03" | "25P03" => (ErrorKind::Connection, ""),
@@ -25,9 +25,9 @@ pub(super) fn query_error(step: &str, error: tokio_postgres::Error) -> Error {
     Error::with_source(kind, format!("{step}{what}"), answer)
 }
 
-/// An error of the driver, or of the connection.
+/// Converts an error of the driver or of the connection.
 fn client_error(step: &str, error: tokio_postgres::Error) -> Error {
-    // The driver's kinds are its own: a password, or a host, that nobody gave.
+    // The driver has kinds of its own, such as a password or a host that is missing.
     if error.to_string().starts_with("invalid configuration") {
         return Error::with_source(ErrorKind::Configuration, format!("{step}: DATABASE_URL is incomplete"), error);
     }
@@ -42,17 +42,17 @@ fn client_error(step: &str, error: tokio_postgres::Error) -> Error {
     Error::with_source(ErrorKind::Connection, step, error)
 }
 
-/// Whether the server went away in the midst of a handshake, as one does that restarts.
+/// Whether the server went away during a handshake, as a restarting server does.
 fn is_cut_off(tls: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(tls.source(), |error| error.source()).any(<dyn std::error::Error>::is::<std::io::Error>)
         || tls.to_string().to_lowercase().contains("unexpected eof")
 }
 
-/// Classes of SQLSTATE whose messages name things of the schema and of the server, and no values: features, states, names and
-/// rights, logins, resources, limits. Of class 22 this one does so as well: it names a type.
+/// Classes of SQLSTATE whose messages name things of the schema and the server, and never values: features, states,
+/// names and rights, logins, resources, limits. Code 22001 is the only one of class 22 here: its message names a type.
 const WITHOUT_VALUES: [&str; 12] = ["0A", "25", "28", "3D", "3F", "42", "53", "54", "55", "57", "58", "22001"];
 
-/// What may be shown of a server's error: its details and its context hold cells, and so do some of its messages.
+/// The parts of a server's error that may be shown. Its details and its context contain cells, and so do some messages.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) code: String,
@@ -60,13 +60,13 @@ pub(super) struct Answer {
     pub(super) table: Option<String>,
     pub(super) column: Option<String>,
     pub(super) constraint: Option<String>,
-    /// The type, where the constraint is one of a domain.
+    /// The type, if the constraint belongs to a domain.
     pub(super) data_type: Option<String>,
-    /// Whether code of the schema's owner may have caused it, such as that of a trigger.
+    /// Whether code of the schema's owner may have caused the error, such as a trigger.
     pub(super) is_nested: bool,
-    /// The function that ran there, where the server says so in English.
+    /// The function that ran at the time, if the server names it in English.
     pub(super) function: Option<String>,
-    /// The message, where it carries no value.
+    /// The message, if it contains no value.
     pub(super) message: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl Answer {
         let code = server.code().code().to_owned();
         let function = server.where_().and_then(function_in).map(String::from);
         let is_nested = is_nested(server.where_());
-        // The author of a function chose its message, and may have put a cell into it.
+        // The author of a function wrote its message and may have put a cell into it.
         let is_plain = !is_nested && WITHOUT_VALUES.iter().any(|class| code.starts_with(class));
         Self {
             schema: server.schema().map(String::from),
@@ -90,20 +90,22 @@ impl Answer {
         }
     }
 
-    /// Whether it is the ledger that refuses.
+    /// Whether the ledger refused the statement.
     pub(super) fn is_of_ledger(&self) -> bool {
         self.schema.as_deref() == Some("etl")
     }
 }
 
-/// Whether a context is that of more than the statement itself. A server translates what it says there. Only a line of a copy
-/// is taken for one, in any language that begins it so: where that is not sure, a message is better kept than shown.
+/// Whether a context shows that more than the statement itself was running. Servers translate contexts. Only a context
+/// that begins like a line of COPY, in whichever language, counts as the statement itself: when in doubt, a message is
+/// withheld.
 fn is_nested(context: Option<&str>) -> bool {
     context.is_some_and(|context| !context.starts_with("COPY ") || context.contains('\n'))
 }
 
-/// The function that a context begins with, seen from the statement: the last line of one, as in
-/// `PL/pgSQL function refuse_cash() line 3 at RAISE`, `PL/Python function "refuse_cash"`, `SQL function "refuse_cash" statement 1`.
+/// Returns the function that the statement called directly: the one in the last line of the context that names one, as
+/// in `PL/pgSQL function refuse_cash() line 3 at RAISE`, `PL/Python function "refuse_cash"`, `SQL function
+/// "refuse_cash" statement 1`.
 fn function_in(context: &str) -> Option<&str> {
     context.lines().rev().find_map(|line| {
         let (language, rest) = line.split_once(" function ")?;

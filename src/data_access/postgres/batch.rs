@@ -22,28 +22,29 @@ use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Resubmission, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A row that another load wrote meanwhile is settled in the next round, or the one after it.
+/// The most rounds. A row that another load wrote in the meantime is settled in the next round or the one after.
 const MOST_ROUNDS: usize = 100;
 
-/// What a batch brings. Its rows come in chunks, so that a batch of large records is never in memory as a whole.
+/// What one batch writes. Its rows come in chunks, so that a batch of large records is never in memory as a whole.
 pub struct BatchRows<'a> {
-    /// Which batch.
+    /// The number of the batch.
     pub batch: BatchNumber,
-    /// Its first and last record, both included.
+    /// The first and the last record of the batch, both included.
     pub records: (i64, i64),
     /// What is known of the file.
     pub file: SeenFile<'a>,
-    /// Accepted rows: the record number and its line, then the dataset's columns in their order.
+    /// Accepted rows: the number of the record and its line, then the columns of the dataset in their order.
     pub accepted: BoxStream<'a, Result<Vec<RecordBatch>>>,
-    /// Every violation of its rejected records, in the order of the file.
+    /// Every violation of the rejected records, in the order of the file.
     pub violations: BoxStream<'a, Result<Vec<Violation>>>,
-    /// How many records those are.
+    /// The number of rejected records.
     pub rejected: i64,
-    /// Records, good or bad, that say which reject they are to mend.
+    /// Records, good or bad, that name the reject that they mend.
     pub resubmissions: &'a [Resubmission],
-    /// Violations of severity warning on its accepted rows.
+    /// Violations of severity warning on accepted rows.
     pub warnings: i64,
-    /// Whether another load was in the way of an earlier attempt. Then SQL decides of every row, which waits for others.
+    /// Whether another load interfered with an earlier attempt. If so, every row is decided in SQL, which waits for
+    /// other loads.
     pub contended: bool,
 }
 
@@ -51,8 +52,8 @@ impl Database {
     /// Writes one batch. A batch that is already committed is left alone.
     ///
     /// # Errors
-    /// `LeaseLost` when another worker took over; `Connection` or `Conflict` when the batch may be tried again as a whole;
-    /// `File` where the table refuses one of its rows, `System` where it cannot be written as it is.
+    /// `LeaseLost` if another worker took over; `Connection` or `Conflict` if the whole batch may be tried again;
+    /// `File` if the table refuses one of its rows, `System` if the table cannot be written to as it is.
     pub async fn write_batch(&self, claim: &Claim, dataset: &Dataset, rows: BatchRows<'_>) -> Result<Counts> {
         let (table, batch) = (self.table_of_claim(claim, dataset).await?, rows.batch);
         let error = match self.write_batch_to(&table, claim, dataset, rows).await {
@@ -62,7 +63,8 @@ impl Database {
         if matches!(error.kind(), ErrorKind::File(_) | ErrorKind::System) {
             self.forget_table(dataset, &claim.dataset_version);
         }
-        // What a file is failed for must be so by the table as it is now: it may have other constraints and triggers by now.
+        // Before a file fails for good, the table is checked again: its constraints and triggers may have changed
+        // meanwhile.
         if matches!(error.kind(), ErrorKind::File(_)) && self.table_of_claim(claim, dataset).await? != table {
             let step = format!("write batch {batch}: the table changed meanwhile");
             return Err(Error::with_source(ErrorKind::Conflict, step, error));
@@ -71,7 +73,8 @@ impl Database {
     }
 
     async fn table_of_claim(&self, claim: &Claim, dataset: &Dataset) -> Result<Arc<Table>> {
-        // The definitions may be those of an earlier claim: while the table has moved on, this load gets nowhere.
+        // The definitions may be those of an earlier claim. If the table no longer fits them, this load cannot make
+        // progress.
         self.checked_table(dataset, &claim.dataset_version).await.map_err(|error| match error.kind() {
             ErrorKind::Configuration => Error::system("write rows by the definitions of the first claim", error),
             _ => error,
@@ -92,9 +95,9 @@ impl Database {
         let straight = !rows.contended && table.takes_copies;
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
-        // The commit before this attempt may have succeeded although its answer was lost. And a batch is small beside its
-        // table, which the planner does not know of a table that is just being filled. Without a plan of the foreign key that
-        // is kept, Postgres plans its check anew for each row.
+        // The commit before this attempt may have succeeded although its answer was lost. The settings are for the
+        // planner: it does not know that a batch is small compared with a table that is just being filled, and unless
+        // it keeps a plan for checking the foreign key, it makes a new one for each row.
         let begin = format!(
             "set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan; select pg_advisory_xact_lock_shared({})",
             batches_of(&dataset.name)
@@ -161,29 +164,30 @@ impl Database {
         mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         note_batch(&transaction, claim.load_id, rows.batch, rows.records, counts).await.map_err(failed)?;
         commit_step(&transaction, claim, rows.file).await?;
-        // What is deferred is checked only now.
+        // Deferred constraints are checked only now.
         transaction.commit().await.map_err(refused)?;
         Ok(counts)
     }
 }
 
-/// Copies rows that the table has not straight to it. Returns whether it took all of them.
+/// Copies new rows directly to the table. Returns whether it took all of them.
 async fn insert(
     transaction: &Transaction<'_>,
     statements: &UpsertStatements,
     chunk: &CopyRows,
     mut rows: Vec<&CopyRow>,
 ) -> Result<bool, PostgresError> {
-    // In one order everywhere: loads that meet wait for each other, and never in a circle.
+    // The same order everywhere: loads that meet wait for each other and never deadlock.
     rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     let copy = transaction.prepare_cached(&statements.insert).await?;
     let taken = chunk.write(transaction, &copy, &rows, Target::Table).await?;
     Ok(usize::try_from(taken) == Ok(rows.len()))
 }
 
-/// The error of the short way. SQL can go on where another load wrote one of the rows, or where the table was altered since
-/// this process looked at it, so that a statement that is kept has other columns or a value another type. And since SQL writes
-/// all rows of a batch at once, only there a row that is refused is: here what it depends on may not be written yet.
+/// Converts an error of the direct copy into a conflict if SQL may succeed instead. It may if another load wrote one of
+/// the rows, or if the table was altered since this process examined it, so that a cached statement has other columns
+/// or types. A refused row also becomes a conflict: SQL writes all rows of a batch at once, while here a row may come
+/// before the one that it depends on.
 fn not_straight(table: &Table, dataset: &Dataset, step: &str, error: PostgresError) -> Error {
     match error.code() {
         Some(code) if [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_BINARY_REPRESENTATION].contains(code) => {
@@ -200,7 +204,7 @@ fn not_straight(table: &Table, dataset: &Dataset, step: &str, error: PostgresErr
     }
 }
 
-/// The checkpoint: it commits with the rows that it counts.
+/// Writes the checkpoint. It commits with the rows that it counts.
 async fn note_batch(
     transaction: &Transaction<'_>,
     load: LoadId,
@@ -225,8 +229,9 @@ async fn note_batch(
     Ok(())
 }
 
-/// Brings the staged rows to where they belong. A row that another load wrote since the look-up is locked by now, and is
-/// looked at again. Returns the keys of the rows that tied, too. `None` where the table does not take some of them however often that is done.
+/// Moves the staged rows to where they belong. A row that another load wrote since it was looked up is locked by now
+/// and is looked up again. Also returns the keys of the rows that tied. Returns `None` if the table still does not take
+/// some of the rows after all rounds.
 async fn upsert(
     transaction: &Transaction<'_>,
     claim: &Claim,
@@ -255,7 +260,7 @@ async fn upsert(
     Ok(None)
 }
 
-/// The counts of a batch that is committed.
+/// Returns the counts of a batch if it is committed.
 async fn checkpoint(
     transaction: &Transaction<'_>,
     load: LoadId,

@@ -1,5 +1,4 @@
-//! Rows on their way through binary COPY.
-//! Source: the manual of Postgres, `COPY`, "Binary Format".
+//! Encodes rows for binary COPY. Source: the manual of Postgres, `COPY`, "Binary Format".
 
 use std::pin::pin;
 
@@ -15,41 +14,41 @@ use crate::data_access::cipher::Cipher;
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Signature, flags, and the length of an extension that is not there.
+/// Signature, flags, and the length of a header extension, which is zero.
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// Stands where the number of columns of a next row would.
+/// Comes instead of the number of columns of a further row.
 const END: i16 = -1;
 const NULL: i32 = -1;
-/// So much is sent at once.
+/// How many bytes are sent at once.
 const PART: usize = 128 * 1024;
 
-/// Columns of the stage before those of the dataset: the record and its line.
+/// How many columns of the stage come before those of the dataset: the record and its line.
 const PLACE: u8 = 2;
 
-/// Rows of a dataset, encoded once for whatever becomes of them: looked at, written to the table, or to the stage.
+/// Rows of a dataset, encoded once for every use: to compare them, and to write them to the table or to the stage.
 pub struct CopyRows {
     columns: i16,
     fields: Vec<u8>,
     rows: Vec<CopyRow>,
 }
 
-/// One of them.
+/// One encoded row.
 pub(super) struct CopyRow {
     /// Its record in the file.
     pub(super) record: i64,
-    /// The line where that begins.
+    /// The line on which the record begins.
     pub(super) line: i64,
-    /// Its key, as Postgres prints it.
+    /// The key as Postgres prints it.
     pub(super) key: String,
     begin: usize,
     end: usize,
 }
 
 impl CopyRows {
-    /// Encodes rows that are the record and the line, then the dataset's columns in their order.
+    /// Encodes rows that consist of the record, the line, and then the columns of the dataset in their order.
     ///
     /// # Errors
-    /// `System` for a value that Postgres does not know.
+    /// `System` if Postgres cannot represent a value.
     pub fn encode(dataset: &Dataset, cipher: Option<&Cipher>, chunk: &[RecordBatch]) -> Result<Self> {
         let columns = i16::try_from(dataset.columns.len()).unwrap_or(i16::MAX);
         let is_key = |column: &Column| dataset.key.contains(&column.name);
@@ -69,7 +68,7 @@ impl CopyRows {
         Ok(encoded)
     }
 
-    /// Appends rows whose columns are encoded.
+    /// Appends rows whose columns are already encoded.
     fn append(&mut self, columns: &[BinaryArray], keys: &StringArray, (records, lines): (&Int64Array, &Int64Array)) {
         self.rows.reserve(keys.len());
         for row in 0..keys.len() {
@@ -83,19 +82,19 @@ impl CopyRows {
                 self.fields.extend_from_slice(&i32::try_from(value.len()).unwrap_or(i32::MAX).to_be_bytes());
                 self.fields.extend_from_slice(value);
             }
-            // Who has no key is refused before.
+            // A row without a key was rejected before.
             let key = keys.value(row).to_owned();
             let (record, line, end) = (records.value(row), lines.value(row), self.fields.len());
             self.rows.push(CopyRow { record, line, key, begin, end });
         }
     }
 
-    /// The rows, in the order of the file.
+    /// Returns the rows in the order of the file.
     pub(super) fn rows(&self) -> &[CopyRow] {
         &self.rows
     }
 
-    /// The values of a row, in the order of the dataset's columns; none for a null.
+    /// Returns the values of a row in the order of the dataset's columns; `None` for a null.
     pub(super) fn values(&self, row: &CopyRow) -> impl Iterator<Item = Option<&[u8]>> {
         let mut rest = &self.fields[row.begin..row.end];
         std::iter::from_fn(move || {
@@ -110,7 +109,7 @@ impl CopyRows {
         })
     }
 
-    /// Copies rows to where the statement says; returns how many were taken.
+    /// Copies rows to where the statement says. Returns how many were taken.
     pub(super) async fn write(
         &self,
         transaction: &Transaction<'_>,
@@ -143,16 +142,16 @@ impl CopyRows {
     }
 }
 
-/// Where rows are copied to.
+/// The table that rows are copied to.
 #[derive(Clone, Copy)]
 pub(super) enum Target {
-    /// The dataset's table.
+    /// The table of the dataset.
     Table,
-    /// The stage of a batch, where their places stand beside them.
+    /// The stage of a batch, which also has record and line of each row.
     Stage,
 }
 
-/// A value as it goes to Postgres and comes from there, whatever its type.
+/// A value in the binary form of Postgres, whatever its type.
 #[derive(Debug)]
 pub(super) struct Raw<'a>(pub(super) &'a [u8]);
 

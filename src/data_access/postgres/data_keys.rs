@@ -1,4 +1,5 @@
-//! `etl.data_key`: the wrapped keys of what is encrypted, the ciphers made of them, and what is read with those.
+//! `etl.data_key`: the wrapped keys of encrypted columns, the ciphers made from them, and the values that are decrypted
+//! with them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,17 +18,17 @@ use crate::data_access::kms::{new_data_key, open_data_key};
 use crate::domain::{ColumnType, Dataset, LoadId, RecordNumber, Violation, row_key};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A data key as it is kept, wrapped by a key of KMS.
+/// A data key as it is stored, wrapped by a key of KMS.
 struct WrappedKey {
     id: i64,
     kms_key: String,
     wrapped: Vec<u8>,
 }
 
-/// The ciphers of the data keys that were needed so far, kept between calls.
+/// The ciphers of the data keys that were needed so far. They are kept between calls.
 #[derive(Default)]
 pub(super) struct Ciphers {
-    /// New values are encrypted under data keys of this key of KMS.
+    /// The key of KMS whose data keys encrypt new values.
     pub(super) kms_key: Option<String>,
     opened: Mutex<HashMap<i64, Arc<Cipher>>>,
 }
@@ -38,14 +39,14 @@ impl Ciphers {
     }
 }
 
-/// A row with its encrypted values, in the order of the dataset's encrypted columns.
+/// The key of a row and its encrypted values, in the order of the dataset's encrypted columns.
 pub type SealedRow = (String, Vec<Option<Vec<u8>>>);
 
 impl Database {
-    /// The cipher for new values of a dataset; none where it encrypts nothing.
+    /// Returns the cipher for new values of a dataset, or `None` if it has no encrypted column.
     ///
     /// # Errors
-    /// `Configuration` where no key of KMS is set or it may not be used, `Connection`, `System`.
+    /// `Configuration` if no key of KMS is set or it may not be used, `Connection`, `System`.
     pub(super) async fn cipher_for(&self, dataset: &Dataset) -> Result<Option<Arc<Cipher>>> {
         let Some(column) = dataset.encrypted().next() else { return Ok(None) };
         let Some(kms_key) = &self.ciphers.kms_key else {
@@ -54,7 +55,7 @@ impl Database {
                 "dataset {dataset} encrypts column {column}; set encryption.kms_key to a key of AWS KMS"
             )));
         };
-        // The first one is in force, so that two workers that made one each agree.
+        // The first data key is used, so that two workers that each created one agree.
         let statement = "select id, kms_key, wrapped from etl.data_key where configured_as = $1 order by id limit 1";
         if let Some(key) = self.wrapped_key(statement, kms_key).await? {
             return self.open(key).await.map(Some);
@@ -69,10 +70,10 @@ impl Database {
         }
     }
 
-    /// The cipher of the data key with this number.
+    /// Returns the cipher of the data key with this number.
     ///
     /// # Errors
-    /// `Configuration` where KMS refuses to open it, `Connection`, `System` where there is none.
+    /// `Configuration` if KMS refuses to unwrap the key, `Connection`, `System` if there is no such key.
     async fn cipher(&self, id: i64) -> Result<Arc<Cipher>> {
         if let Some(known) = self.known_cipher(id) {
             return Ok(known);
@@ -98,11 +99,11 @@ impl Database {
     }
 
     fn known_cipher(&self, id: i64) -> Option<Arc<Cipher>> {
-        // The map is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
+        // The map only grows, so a panic elsewhere cannot leave it half changed.
         self.ciphers.opened.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// Notes in `etl.audit` that records of these loads are decrypted.
+    /// Records in `etl.audit` that records of these loads are being decrypted.
     pub(super) async fn note_decryption(&self, loads: &[i64]) -> Result<()> {
         let statement = "insert into etl.audit (action, load_id, detail) \
             select 'rejects decrypted', load, jsonb_build_object('records', count(*)) from unnest($1::bigint[]) as load group by load";
@@ -110,16 +111,16 @@ impl Database {
         noted.map(|_| ()).map_err(|error| query_error("note in etl.audit that rejects are decrypted", error))
     }
 
-    /// The bytes of a rejected record that were kept encrypted.
+    /// Decrypts the bytes of a rejected record.
     pub(super) async fn opened(&self, data_key: i64, row: &Row, stored: &[u8]) -> Result<Vec<u8>> {
         let (dataset, load, record) = (row.get("dataset"), LoadId(row.get("load_id")), row.get("record"));
         self.cipher(data_key).await?.decrypt(record_place(dataset, &record_key(load, record)), stored)
     }
 
-    /// An encrypted value in the clear.
+    /// Decrypts a value.
     ///
     /// # Errors
-    /// `Configuration` where KMS refuses to open its data key, `Connection`; `System` where it was changed or moved.
+    /// `Configuration` if KMS refuses to unwrap the data key, `Connection`, `System` if the value was changed or moved.
     pub async fn decrypted(&self, place: Place<'_>, stored: &[u8]) -> Result<String> {
         let Place { dataset, column, key } = place;
         let broken =
@@ -128,18 +129,18 @@ impl Database {
         String::from_utf8(plain).map_err(|_| broken())
     }
 
-    /// The encrypted values of a dataset's table, of the row with a key as the ledger knows it or of all, after the reading was noted
-    /// in `etl.audit`.
+    /// Reads the encrypted values of a dataset's table, either of one row, whose key is given as in the ledger, or of
+    /// all rows. The reading is first recorded in `etl.audit`.
     ///
     /// # Errors
-    /// `Configuration` where it may not be noted, `Connection`, `System`.
+    /// `Configuration` if the reading may not be recorded, `Connection`, `System`.
     pub async fn encrypted_values(
         &self,
         dataset: &Dataset,
         key: Option<&str>,
     ) -> Result<impl Stream<Item = Result<SealedRow>> + use<>> {
         let failed = |error| query_error("read encrypted values", error);
-        // A session of its own, which ends with the stream: to open a data key takes another one.
+        // A session of its own, which ends with the stream: unwrapping a data key needs another one.
         let connection = Object::take(self.connection().await?);
         let columns: Vec<String> = dataset.encrypted().map(|column| column.name.clone()).collect();
         let noted = "insert into etl.audit (action, detail) values ('values decrypted', \
@@ -164,7 +165,7 @@ impl Database {
         let width = columns.len();
         Ok(rows.map_err(failed).map_ok(move |row| {
             let _ = &connection;
-            // A column that is wider than the dataset's prints a key otherwise than the ledger knows it.
+            // If the column is wider than the dataset's, it prints a key differently from the ledger.
             let stored = kinds.iter().enumerate().map(|(index, kind)| {
                 let cell: String = row.get(index);
                 kind.canonical(&cell).unwrap_or(cell)
@@ -176,8 +177,8 @@ impl Database {
     }
 }
 
-/// Violations as they may be kept: where a dataset encrypts a column, the bytes of its records are encrypted as well, and
-/// nothing is told of the cells in such a column.
+/// Prepares violations for storing. If the dataset has an encrypted column, the bytes of each record are encrypted too,
+/// and nothing is revealed of the cells in such a column.
 pub(super) fn sealed(
     cipher: Option<&Cipher>,
     dataset: &Dataset,
@@ -208,7 +209,7 @@ fn record_key(load: LoadId, record: i64) -> String {
     format!("{load} {record}")
 }
 
-/// The place of a whole record; names of columns do not begin with `_`.
+/// The place of a whole record. Names of columns do not begin with `_`.
 fn record_place<'a>(dataset: &'a str, key: &'a str) -> Place<'a> {
     Place { dataset, column: "_record", key }
 }

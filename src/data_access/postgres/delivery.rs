@@ -1,4 +1,4 @@
-//! `etl.delivery`: which loaders besides Postgres have had a load.
+//! `etl.delivery`: which further loaders have finished a load.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::domain::LoadId;
 use crate::error::Result;
 
 impl Database {
-    /// The names of the loaders that are done with a load.
+    /// Returns the names of the loaders that have finished a load.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -19,10 +19,10 @@ impl Database {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Notes that a loader is done with so many rows of a load. To repeat it does no harm.
+    /// Records that a loader has finished a load, and with how many rows. Repeating it does no harm.
     ///
     /// # Errors
-    /// `LeaseLost` when another worker has taken over, `Connection`, `System`.
+    /// `LeaseLost` if another worker has taken over, `Connection`, `System`.
     pub async fn note_delivery(&self, claim: &Claim, loader: &str, rows: i64) -> Result<()> {
         let mut connection = self.connection().await?;
         let failed = |error| query_error("note what was delivered", error);

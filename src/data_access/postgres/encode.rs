@@ -1,4 +1,4 @@
-//! Columns of Arrow, as the staging database returns them, in the binary form of Postgres.
+//! Converts Arrow columns, as the staging database returns them, into the binary form of Postgres.
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BinaryBuilder, StringArray};
 
@@ -11,13 +11,13 @@ pub(super) fn postgres_type(column: &Column) -> &'static str {
     if column.encrypt { "bytea" } else { column.kind.table_type() }
 }
 
-/// The values of a column that is not encrypted, in the form that Postgres sends and receives.
+/// Encodes the values of an unencrypted column in the binary form that Postgres sends and receives.
 pub(super) fn encoded(column: &Column, values: &ArrayRef) -> Result<BinaryArray> {
     check(column, values)?;
     Ok(column.kind.encode(values))
 }
 
-/// The values of an encrypted column. `keys` are those of their rows.
+/// Encrypts the values of a column. `keys` are the keys of their rows.
 pub(super) fn encrypted(
     dataset: &Dataset,
     column: &Column,

@@ -1,4 +1,4 @@
-//! What the catalog knows that makes a load into a table fail although its columns hold the values (`fit.sql`).
+//! Whether the catalog has something that makes loads into a table fail although its columns fit (`fit.sql`).
 
 use super::table::Table;
 use super::upsert::table_name;
@@ -7,8 +7,8 @@ use crate::domain::Dataset;
 use crate::error::Result;
 
 impl Database {
-    /// The table of a dataset, and why rows cannot be written to it, a sentence each. It must exist and have the
-    /// dataset's columns.
+    /// Returns the table of a dataset, and each reason why rows cannot be written to it, as a sentence. The table must
+    /// exist and have the columns of the dataset.
     ///
     /// # Errors
     /// `Connection` or `System`.

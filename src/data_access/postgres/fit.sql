@@ -17,13 +17,13 @@ with own as (
     select array_agg(attnum order by attnum) as attnums, string_agg(name, ', ' order by array_position($2::text[], attname::text)) as name
     from own_column where attname = any ($2::text[])
 ), key_index as (
-    -- `on conflict` takes all of them together: one that is deferrable spoils it.
+    -- `on conflict` uses all of these indexes together, so a single deferrable one breaks it.
     select x.relname as name, i.indimmediate as immediate, i.indisvalid and i.indisready as valid, i.indcollation::oid[] as collated
     from key cross join own join pg_index i on i.indrelid = own.oid join pg_class x on x.oid = i.indexrelid
     where i.indisunique and not i.indisexclusion and i.indpred is null
         and array(select unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) order by 1) = key.attnums
 ), needed as (
-    -- System columns tell who wrote a row, and whether that was a moment ago.
+    -- System columns show which transaction wrote a row.
     select oid, name, 1 as place, 'select' as may, 'r' as command, $3::text[] || '{ctid,xmin,xmax}'::text[] as columns from own
     union all select oid, name, 2, 'insert', 'a', $3 from own
     union all select oid, name, 3, 'update', 'w', array(select unnest($3::text[]) except select unnest($2::text[])) from own
@@ -103,7 +103,7 @@ with own as (
         join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum and a.attname <> all ($3)
         join pg_depend n on n.classid = 'pg_attrdef'::regclass and n.objid = d.oid and n.refclassid = 'pg_class'::regclass
         join pg_class s on s.oid = n.refobjid
-    -- Of no other relation may this be asked.
+    -- This function may be called for sequences only.
     where case s.relkind when 'S' then not has_sequence_privilege(s.oid, 'usage, update') end
     union all
     select 15, format('row level security is on for %s, and no policy lets role %s %s; run: create policy small_etl on %1$s to %2$s using (true) with check (true)',
@@ -119,7 +119,7 @@ select not row_security_active(own.oid) and not own.relhasrules as takes_copies,
                     select from unnest(f.conkey, f.confkey) as has (here, there)
                         join pg_attribute a on a.attrelid = f.conrelid and a.attnum = has.here and a.attname = wanted.here
                         join pg_attribute b on b.attrelid = f.confrelid and b.attnum = has.there and b.attname = wanted.there))) as contended,
-    -- Those that may drop a row: for each row, and before it is written.
+    -- The triggers that may drop a row: those that run for each row before it is written.
     array(select t.tgname::text from pg_trigger t where t.tgrelid = own.oid and t.tgtype & 3 = 3 and t.tgenabled <> 'D' order by 1) as triggers,
     array(select p.polname::text from pg_policy p where p.polrelid = own.oid and row_security_active(own.oid) order by 1) as policies
 from own

@@ -1,4 +1,5 @@
-//! What the role of ingest may do: in schema `etl` what `grants.sql` says, and with the table of a dataset what its rows need.
+//! The rights of the role of ingest: in schema `etl` those of `grants.sql`, and on the table of a dataset those that
+//! its rows need.
 
 use tokio_postgres::{Client, Row, Transaction};
 
@@ -7,14 +8,14 @@ use super::upsert::{quoted, schema_and_table, table_name};
 use crate::domain::{Dataset, Datasets};
 use crate::error::{Error, Result};
 
-/// What a load, its checks and the nightly run read of a row besides the columns of its dataset.
+/// The system columns that a load, its checks and the nightly run read, besides the columns of the dataset.
 const SYSTEM_COLUMNS: &str = "ctid, xmin, xmax";
 
-/// Grants the role of ingest what it needs, and takes back whatever else it has on the ledger and on the tables of the datasets.
-/// A table that is not there yet is granted when it is.
+/// Grants the role of ingest what it needs. Revokes everything else that it has on the ledger and on the tables of the
+/// datasets. A table that does not exist yet is granted by a later run.
 ///
 /// # Errors
-/// `Configuration` where a table belongs to another role, which has not granted what is needed; `Connection`, `System`.
+/// `Configuration` if a table belongs to another role that has not granted what is needed; `Connection`, `System`.
 pub(super) async fn grant(client: &mut Client, datasets: &Datasets) -> Result<()> {
     let failed = |error| query_error("grant small_etl_ingest what it needs", error);
     let transaction = client.transaction().await.map_err(failed)?;
@@ -35,13 +36,13 @@ pub(super) async fn grant(client: &mut Client, datasets: &Datasets) -> Result<()
             )));
         }
     }
-    // Two datasets may write to one table.
+    // Two datasets may write to the same table.
     transaction.batch_execute(&[revoked, granted].concat().join(";\n")).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 
-/// The definitions under which loads go on that have not ended. Definitions that this program cannot read are left out: it
-/// cannot go on with their loads either.
+/// Returns the definitions of the loads that have not ended. Definitions that this program cannot read are left out: it
+/// cannot continue their loads either.
 async fn in_force(transaction: &Transaction<'_>) -> Result<Vec<Datasets>, tokio_postgres::Error> {
     let statement = "select array_agg(name order by name) as names, array_agg(definition order by name) as definitions \
         from etl.dataset d where exists ( \
@@ -55,8 +56,8 @@ async fn in_force(transaction: &Transaction<'_>) -> Result<Vec<Datasets>, tokio_
     Ok(sets.collect())
 }
 
-/// The dataset's table: whether it is ours to grant, which of the dataset's columns it has, whether the role of ingest lacks a
-/// right to one of them, and the sequences that fill its other columns.
+/// Describes the dataset's table: whether this role may grant rights on it, which columns of the dataset it has,
+/// whether the role of ingest lacks a right to one of them, and which sequences fill its other columns.
 async fn look_at(transaction: &Transaction<'_>, dataset: &Dataset) -> Result<Option<Row>, tokio_postgres::Error> {
     let statement = "select pg_has_role(c.relowner, 'usage') as owned, a.*, array( \
             select distinct s.oid::regclass::text from pg_attrdef f \
@@ -74,7 +75,7 @@ async fn look_at(transaction: &Transaction<'_>, dataset: &Dataset) -> Result<Opt
     transaction.query_opt(statement, &[&table_name(&dataset.table), &columns, &dataset.key]).await
 }
 
-/// Rows are looked up, added and changed, and keep their key; no row is deleted.
+/// The rights to look up, add and change rows. Keys are never changed, and no row is deleted.
 fn needed(dataset: &Dataset, table: &Row) -> String {
     let (columns, sequences): (Vec<&str>, Vec<&str>) = (table.get("columns"), table.get("sequences"));
     let list = |columns: &[&str]| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");

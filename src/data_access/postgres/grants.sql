@@ -1,5 +1,5 @@
--- What the role of ingest may do in schema etl. `migrate` runs this after the migrations, each time, so that nothing else is
--- granted. What the program reads, adds or changes stands here: a new table or column, too.
+-- The rights of the role of ingest in schema etl. `migrate` runs this each time, after the migrations, so that nothing
+-- else is granted. Whatever the program reads, adds or changes is listed here. A new table or column must be added.
 
 revoke all on all tables in schema etl from small_etl_ingest;
 revoke all on all sequences in schema etl from small_etl_ingest;
@@ -12,7 +12,7 @@ grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, e
     to small_etl_ingest;
 
 grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
--- Which file a load is of, under which terms it runs and when it was claimed stay as they were when it was claimed.
+-- The identity of a load, its terms and the time of its first claim never change.
 grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
         max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, arrival, precedes, source, part, parts),
@@ -21,7 +21,7 @@ grant
     on etl.load to small_etl_ingest;
 grant insert (load_id, batch, first_record, last_record, inserted, updated, unchanged, stale, parked, rejected, warnings)
     on etl.load_batch to small_etl_ingest;
--- What was wrong with a record, and its bytes, stay as they are, until the reject is deleted, which is audited.
+-- The violation and the bytes of a record never change, until the reject is deleted, and that is audited.
 grant
     insert (load_id, record, line, "column", rule, message, value, raw, byte_offset, byte_length, key, first_load_id,
         first_record, data_key),
@@ -45,7 +45,7 @@ grant
     on etl.reconciliation to small_etl_ingest;
 grant insert (step, part, dataset_version, began_at), update (dataset_version, cursor, began_at, since)
     on etl.reconciliation_step to small_etl_ingest;
--- Lines of the audit trail are added, and not even read.
+-- Lines can be added to the audit trail, but not even read.
 grant insert (action, load_id, detail) on etl.audit to small_etl_ingest;
 grant insert (configured_as, kms_key, wrapped) on etl.data_key to small_etl_ingest;
 -- Events are written by triggers.

@@ -1,4 +1,4 @@
-//! What people ask the ledger: how loads went, how one load went, and where a row comes from.
+//! What people ask the ledger: how the loads went, how one load went, and where a row comes from.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,28 +15,28 @@ use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion, row_key};
 use crate::error::Result;
 
-/// A load as people see it.
+/// A load as it is shown to people.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadSummary {
     /// The load.
     pub load_id: LoadId,
-    /// Its dataset.
+    /// The dataset.
     pub dataset: String,
-    /// The bucket of its file, or [`LOCAL_BUCKET`].
+    /// The bucket of the file, or [`LOCAL_BUCKET`].
     pub bucket: String,
-    /// The key, or the absolute path.
+    /// The key of the file, or its absolute path.
     pub key: String,
     /// The version of the file.
     pub version: String,
     /// The part of it, or an empty text for the whole file.
     pub part: String,
-    /// How often this version was finished before.
+    /// How often this version was loaded before.
     pub run: i32,
     /// `loading`, `interrupted`, `loaded`, `failed` or `superseded`.
     pub state: String,
     /// Why it failed.
     pub reason: Option<String>,
-    /// The same for people.
+    /// The reason, explained for people.
     pub error: Option<String>,
     /// How many workers have held it.
     pub attempt: i32,
@@ -44,18 +44,18 @@ pub struct LoadSummary {
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// How many records ended where; while it runs, of the batches so far.
+    /// How many records had which outcome. While the load is running: those of the batches so far.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Rejected records that nobody has mended.
+    /// Rejected records that have not been mended.
     pub open_rejects: i64,
     /// Rows that still wait for their reference.
     pub still_parked: i64,
     /// The version of the definitions.
     pub dataset_version: String,
-    /// Where the rejects file lies.
+    /// The bucket of the rejects file.
     pub rejects_bucket: Option<String>,
-    /// Its key.
+    /// The key of the rejects file.
     pub rejects_key: Option<String>,
 }
 
@@ -85,33 +85,33 @@ impl LoadSummary {
     }
 }
 
-/// What waits for somebody or something in one dataset.
+/// What is waiting in one dataset.
 #[derive(Clone, Debug, Serialize)]
 pub struct Waiting {
     /// The dataset.
     pub dataset: String,
-    /// Bad rows that nobody has mended.
+    /// Rejected records that have not been mended.
     pub open_rejects: i64,
-    /// When the oldest of them came.
+    /// When the oldest of them was rejected.
     pub oldest_reject: Option<DateTime<Utc>>,
-    /// Rows that wait for their reference.
+    /// Rows that are waiting for their reference.
     pub parked: i64,
-    /// Since when the oldest of them waits.
+    /// Since when the oldest of them has been waiting.
     pub oldest_parked: Option<DateTime<Utc>>,
 }
 
-/// How the loads went, and what waits.
+/// How the loads went, and what is waiting.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
-    /// Loads, the newest first.
+    /// Loads, newest first.
     pub loads: Vec<LoadSummary>,
-    /// How many more there are.
+    /// How many more loads there are.
     pub more: i64,
     /// Datasets that have rejects or parked rows.
     pub waiting: Vec<Waiting>,
 }
 
-/// One load with all that its report shows.
+/// One load with everything that its report shows.
 #[derive(Clone, Debug)]
 pub struct LoadDetail {
     /// The load.
@@ -120,34 +120,34 @@ pub struct LoadDetail {
     pub source: Option<String>,
     /// How many lines of the file are no records, by what they are.
     pub dropped: Value,
-    /// What the dataset computes over its accepted rows.
+    /// The statistics of the accepted rows.
     pub statistics: Value,
-    /// When each batch was committed, and how many records it has, in the order of the commits.
+    /// For each batch, when it was committed and how many records it has, in the order of the commits.
     pub batches: Vec<(DateTime<Utc>, i64)>,
-    /// Column, rule, rejected records and those of them that are open, the most frequent first.
+    /// Column, rule, number of rejected records, and number of those that are open; the most frequent first.
     pub rules: Vec<(Option<String>, String, i64, i64)>,
 }
 
-/// One time that a file brought a row with this key.
+/// One occurrence of a row with this key in a file.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowAttempt {
     /// The load.
     pub load_id: LoadId,
-    /// The bucket of its file, or [`LOCAL_BUCKET`].
+    /// The bucket of the file, or [`LOCAL_BUCKET`].
     pub bucket: String,
-    /// The key, or the absolute path.
+    /// The key of the file, or its absolute path.
     pub key: String,
     /// The version of the file.
     pub version: String,
     /// The part of it, or an empty text for the whole file.
     pub part: String,
-    /// The physical line of the row; unknown of rows parked before lines were kept.
+    /// The physical line of the row; `None` for rows that were parked before lines were recorded.
     pub line: Option<i64>,
-    /// `inserted`, `updated`, `unchanged`, `stale`, or `parked` for one that still waits.
+    /// `inserted`, `updated`, `unchanged`, `stale`, or `parked` if the row is still waiting.
     pub outcome: String,
     /// When that was committed.
     pub at: DateTime<Utc>,
-    /// Since when the row had waited for its reference, if it had to.
+    /// Since when the row had waited for its reference, if it had to wait.
     pub parked_at: Option<DateTime<Utc>>,
     /// The load that released it.
     pub released_by: Option<LoadId>,
@@ -163,19 +163,19 @@ pub struct RowAttempt {
 pub struct LoadedFile {
     /// The last load that read it.
     pub load_id: LoadId,
-    /// Where it lies.
+    /// Where the file is.
     pub location: Location,
-    /// Which version.
+    /// The version.
     pub version: String,
     /// The source by which it was read, if it was not in the plain form.
     pub source: Option<String>,
     /// Which part of it, or an empty text for the whole file.
     pub part: String,
-    /// That load rejected rows with a later version.
+    /// The load rejected rows with a version later than this.
     pub latest_version: Option<DateTime<Utc>>,
 }
 
-/// The row of a table that has a key.
+/// The row of the table with a given key.
 #[derive(Clone, Debug)]
 pub struct PresentRow {
     /// The transaction that wrote its present values.
@@ -183,7 +183,7 @@ pub struct PresentRow {
 }
 
 impl Database {
-    /// The loads that began since then, the newest first, at most `limit`; and what waits, whenever it began.
+    /// Returns the loads that began since then, newest first and at most `limit`, and everything that is waiting.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -220,10 +220,10 @@ impl Database {
         })
     }
 
-    /// One load with all that its report shows.
+    /// Returns one load with everything that its report shows.
     ///
     /// # Errors
-    /// `Connection` or `System`; `Configuration` where there is no such load.
+    /// `Connection` or `System`; `Configuration` if there is no such load.
     pub async fn load_detail(&self, load: LoadId) -> Result<LoadDetail> {
         let failed = |error| query_error("read a load from the ledger", error);
         let connection = self.connection().await?;
@@ -247,7 +247,7 @@ impl Database {
         })
     }
 
-    /// Every time that a file brought a row with this key, in the order of the commits.
+    /// Returns every occurrence of this key in a file, in the order of the commits.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -284,7 +284,7 @@ impl Database {
         Ok(attempts.collect())
     }
 
-    /// The row that has this key now, if the table has one.
+    /// Returns the row that has this key now, if there is one.
     ///
     /// # Errors
     /// `Connection` or `System`.

@@ -1,4 +1,4 @@
-//! With what a connection logs in: the password of the URL, a token of RDS, or a secret that may rotate.
+//! How a connection logs in: with the password of the URL, a token of RDS, or a secret that may be rotated.
 
 use std::error::Error as StdError;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,24 +21,24 @@ use crate::data_access::aws::environment;
 use crate::data_access::secrets::secret;
 use crate::error::{Error, ErrorKind, Result};
 
-/// With what a program logs in.
+/// How a program logs in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Login {
-    /// What the URL says.
+    /// With the password in the URL.
     #[default]
     Password,
-    /// A token of RDS for the user of the URL, signed with this program's own AWS credentials.
+    /// With a token of RDS for the user of the URL, signed with the AWS credentials of this program.
     Iam,
-    /// User and password of the secret with this ARN.
+    /// With user and password from the secret that has this ARN.
     Secret(String),
 }
 
-/// How long a token opens connections; RDS takes none that is to be good for longer.
+/// How long a token can open connections. RDS allows no more.
 const TOKEN_EXPIRES: Duration = Duration::from_mins(15);
-/// How long it is used for that.
+/// How long a token is used before it is replaced.
 const TOKEN_LIFE: Duration = Duration::from_mins(10);
 
-/// What a secret for a database holds besides other things.
+/// The fields of a database secret that are needed. It may have others.
 #[derive(Deserialize)]
 struct DatabaseSecret {
     username: String,
@@ -51,12 +51,12 @@ struct Credentials {
     since: Instant,
 }
 
-/// The credentials in force; new connections take them.
+/// The current credentials, which new connections use.
 #[derive(Clone)]
 pub(super) struct LoginSource {
     login: Login,
     current: Arc<RwLock<Option<Arc<Credentials>>>>,
-    /// One fetches for all.
+    /// Held while credentials are fetched, so that only one task fetches them.
     fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -65,38 +65,39 @@ impl LoginSource {
         Self { login, current: Arc::default(), fetching: Arc::default() }
     }
 
-    /// Whether a refused login may succeed with what is fetched anew.
+    /// Whether a refused login may succeed with newly fetched credentials.
     pub(super) fn may_rotate(&self) -> bool {
         matches!(self.login, Login::Secret(_))
     }
 
     fn current(&self) -> Option<Arc<Credentials>> {
-        // It is only ever replaced as a whole, so that a panic elsewhere leaves nothing half done in it.
+        // The value is only replaced as a whole, so a panic elsewhere cannot leave it half changed.
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Fetches credentials where there are none that a new connection could use.
+    /// Fetches credentials if there are none that a new connection could use.
     ///
     /// # Errors
-    /// `Configuration` for a secret that cannot be read or holds no login, `Connection` where AWS cannot be reached.
+    /// `Configuration` if the secret cannot be read or holds no login, `Connection` if AWS cannot be reached.
     pub(super) async fn prepare(&self, config: &Config) -> Result<()> {
         let usable = |known: &Arc<Credentials>| self.may_rotate() || known.since.elapsed() < TOKEN_LIFE;
         if self.login == Login::Password || self.current().as_ref().is_some_and(usable) {
             return Ok(());
         }
-        // Boxed, or every step with a connection would carry the room for it.
+        // Boxed; otherwise every future that opens a connection would be larger.
         Box::pin(self.replace(config, |known| !known.is_some_and(usable))).await
     }
 
-    /// Fetches the secret anew, unless somebody did since `asked`. The server refused what was in force then.
+    /// Fetches the secret again, unless another task has done so since `asked`. The server refused the credentials of
+    /// that time.
     ///
     /// # Errors
-    /// Those of [`LoginSource::prepare`].
+    /// The same as those of [`LoginSource::prepare`].
     pub(super) async fn refresh(&self, config: &Config, asked: Instant) -> Result<()> {
         Box::pin(self.replace(config, |known| known.is_none_or(|known| known.since < asked))).await
     }
 
-    /// Until there are new ones the old stay in force: a connection without any would be somebody else's.
+    /// Keeps the old credentials until there are new ones: a connection without any would log in as someone else.
     async fn replace(&self, config: &Config, is_old: impl Fn(Option<&Arc<Credentials>>) -> bool) -> Result<()> {
         let _alone = self.fetching.lock().await;
         if !is_old(self.current().as_ref()) {
@@ -108,7 +109,7 @@ impl LoginSource {
             Login::Iam => Credentials { user: None, password: token(config).await?, since },
             Login::Secret(arn) => {
                 let text = secret(arn, "database.secret_arn").await?;
-                // The parser's own message may quote the secret.
+                // The parser's message could quote the secret.
                 let found: DatabaseSecret = serde_json::from_str(text.expose_secret()).map_err(|_| {
                     Error::configuration(format!("secret {arn}: it must be JSON with \"username\" and \"password\""))
                 })?;
@@ -119,7 +120,7 @@ impl LoginSource {
         Ok(())
     }
 
-    /// `config` with the credentials in force.
+    /// Returns `config` with the current credentials.
     pub(super) fn apply(&self, config: &Config) -> Config {
         let mut config = config.clone();
         if let Some(credentials) = self.current() {
@@ -132,7 +133,7 @@ impl LoginSource {
     }
 }
 
-/// A token of RDS for the first host of `config`.
+/// Creates a token of RDS for the first host of `config`.
 async fn token(config: &Config) -> Result<SecretString> {
     let (Some(Host::Tcp(host)), Some(user)) = (config.get_hosts().first(), config.get_user()) else {
         return Err(Error::configuration(
@@ -144,12 +145,12 @@ async fn token(config: &Config) -> Result<SecretString> {
     }
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let signed = sign_token(host, port, user).await;
-    // What is missing is a region or credentials; credentials may come back by themselves.
+    // Region or credentials are missing. Credentials may come back by themselves.
     signed.map_err(|error| Error::with_source(ErrorKind::Connection, "sign a token for the database", error))
 }
 
-/// The request of RDS that is the password: a presigned `connect` without its scheme.
-/// Source: the AWS documentation, "Connecting to your DB instance using IAM authentication".
+/// Signs the request that RDS accepts as a password: a presigned `connect` without its scheme. Source: the AWS
+/// documentation, "Connecting to your DB instance using IAM authentication".
 async fn sign_token(host: &str, port: u16, user: &str) -> Result<SecretString, Box<dyn StdError + Send + Sync>> {
     let environment = environment().await;
     let region = environment.region().ok_or("no region is set; set AWS_REGION")?;
@@ -173,7 +174,7 @@ async fn sign_token(host: &str, port: u16, user: &str) -> Result<SecretString, B
     Ok(url.as_str().trim_start_matches("https://").into())
 }
 
-/// Makes the connections of the pool.
+/// Opens the connections of the pool.
 pub(super) struct Connector {
     pub(super) login: LoginSource,
     pub(super) tls: MakeTlsConnector,

@@ -1,4 +1,4 @@
-//! The schema's migrations: compiled in, applied one worker at a time.
+//! The migrations of the schema: compiled in, and applied by one worker at a time.
 
 use std::path::Path;
 
@@ -26,12 +26,12 @@ pub fn newest_migration() -> i64 {
         .unwrap_or(0)
 }
 
-/// Any number will do, as long as it is always the same.
+/// Any number works, as long as it never changes.
 const ADVISORY_LOCK: i64 = 7_364_155_201;
-/// Postgres takes a second to find a circle of locks, and each load that is under way may be in one.
+/// Postgres takes a second to detect a deadlock, and each running load may be part of one.
 const MOST_DEADLOCKS: u32 = 20;
 
-/// A migration that is part of the schema now.
+/// A migration that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct AppliedMigration {
     /// Its number.
@@ -41,14 +41,15 @@ pub struct AppliedMigration {
 }
 
 impl Database {
-    /// Applies the migrations that are missing, then those in the folder `more`, and returns them. Grants the role of ingest what
-    /// it needs for the ledger and for the tables of `datasets`, and nothing else, also where no migration is missing.
+    /// Applies the missing migrations, then those in the folder `more`, and returns all that it applied. Then grants
+    /// the role of ingest what it needs for the ledger and for the tables of `datasets`, and nothing else. It does this
+    /// even if no migration is missing.
     ///
-    /// A second worker waits for the first and then finds no migration to apply.
+    /// A second worker waits for the first, and then finds nothing to apply.
     ///
     /// # Errors
-    /// `Connection` when the lock is not free in time, `System` when a migration fails; it is then rolled back. `Configuration`
-    /// where the table of a dataset belongs to another role, which has not granted what is needed.
+    /// `Connection` if the lock is not free in time; `System` if a migration fails, which is then rolled back;
+    /// `Configuration` if the table of a dataset belongs to another role that has not granted what is needed.
     pub async fn migrate(&self, more: Option<&Path>, datasets: &Datasets) -> Result<Vec<AppliedMigration>> {
         let mut runners = vec![embedded::migrations::runner()];
         if let Some(folder) = more {
@@ -56,12 +57,13 @@ impl Database {
             let found = refinery::load_sql_migrations(folder).map_err(|error| {
                 Error::with_source(ErrorKind::Configuration, format!("{place}: cannot be read"), error)
             })?;
-            // A history of their own: their numbers and those of later versions of this program never meet.
+            // These migrations have a history of their own, so that their numbers cannot collide with those of later
+            // versions of this program.
             let mut runner = Runner::new(&found);
             runner.set_migration_table_name("own_schema_history");
             runners.push(runner);
         }
-        // A connection of its own: the lock and the limits of this session must not reach the pool.
+        // A connection outside the pool: the lock and the limits of this session must not reach the pool.
         self.login.prepare(&self.config).await?;
         let connected = self.login.apply(&self.config).connect(self.connector.clone()).await;
         let (mut client, connection) = connected.map_err(|error| self.connect_error(error))?;
@@ -75,7 +77,7 @@ impl Database {
     /// Lets the role of ingest log in with tokens of RDS, and then in no other way.
     ///
     /// # Errors
-    /// `Connection`; `System` where the server is not RDS, which has a role `rds_iam`.
+    /// `Connection`; `System` if the server is not RDS, which has a role `rds_iam`.
     pub async fn grant_rds_iam(&self) -> Result<()> {
         let granted = self.connection().await?.batch_execute("grant rds_iam to small_etl_ingest").await;
         granted.map_err(|error| {
@@ -83,7 +85,7 @@ impl Database {
         })
     }
 
-    /// Refuses to work on a schema that is older than this program, and in a database that cannot hold every text.
+    /// Refuses a schema that is older than this program, and a database that cannot hold every text.
     pub(super) async fn check_schema(&self) -> Result<()> {
         let needed = embedded::migrations::runner().get_migrations().iter().map(Migration::version).max();
         let statement = "select max(version), getdatabaseencoding()::text, current_database()::text from public.refinery_schema_history";
@@ -102,7 +104,8 @@ impl Database {
     }
 }
 
-/// Any other encoding lacks some characters, and the first one ends a load, be it in a value, in a reject or in a file's name.
+/// Other encodings lack some characters, and the first such character in a value, a reject or the name of a file would
+/// end a load.
 fn check_encoding(encoding: &str, database: &str) -> Result<()> {
     if encoding == "UTF8" {
         return Ok(());
@@ -127,7 +130,7 @@ async fn apply_under_lock(
     let mut applied = Vec::new();
     for runner in runners {
         applied.extend(run(runner, client).await?);
-        // After each runner: loads of tables that are there go on also where a migration of one's own fails.
+        // After each runner, so that loads of existing tables continue even if one of your own migrations fails.
         grant(client, datasets).await?;
     }
     if !applied.is_empty() {
@@ -136,11 +139,11 @@ async fn apply_under_lock(
         let noted = client.execute(statement, &[&versions]).await;
         noted.map_err(|error| query_error("note the migration in etl.audit", error))?;
     }
-    // Ending the session gives the lock back.
+    // The lock is released when the session ends.
     Ok(applied)
 }
 
-/// Applies what is missing. A migration that meets a load in a circle of locks is rolled back, and begins again.
+/// Applies the missing migrations. A migration that deadlocks with a load is rolled back and started again.
 async fn run(runner: &Runner, client: &mut Client) -> Result<Vec<AppliedMigration>> {
     let (mut applied, mut deadlocks) = (Vec::new(), 0);
     loop {
@@ -175,7 +178,7 @@ fn server_error(error: &refinery::Error) -> Option<&DbError> {
 
 fn migration_error(error: refinery::Error) -> Error {
     if let Some(server) = server_error(&error) {
-        // A migration's error speaks of the schema, not of cells, and is useless without its text.
+        // The message of a migration's error is about the schema, not about cells, and the error is useless without it.
         let step = format!("apply the migrations: {} (SQLSTATE {})", server.message(), server.code().code());
         return Error::new(ErrorKind::System, step);
     }

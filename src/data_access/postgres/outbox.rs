@@ -1,4 +1,4 @@
-//! `etl.outbox`: what others may want to hear of, until it is sent.
+//! `etl.outbox`: events for other systems, kept until they are sent.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::claim::FencingToken;
 use super::{Database, query_error};
 use crate::error::{Error, ErrorKind, Result};
 
-/// `EventBridge` takes no more at once.
+/// The most events that `EventBridge` accepts at once.
 const AT_ONCE: i64 = 10;
-/// So long sent events are kept.
+/// How long sent events are kept.
 const KEPT: &str = "30 days";
 
-/// Something that has happened.
+/// Something that happened.
 #[derive(Clone, Debug)]
 pub struct OutboxEvent {
     /// The id by which a receiver recognizes a duplicate.
@@ -24,39 +24,40 @@ pub struct OutboxEvent {
     pub kind: String,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// More of it; the shapes are in `events/schemas`.
+    /// The details. Their schemas are in `events/schemas`.
     pub detail: Value,
 }
 
-/// A sender that has not got on for so long has lost its place.
+/// A sender that has made no progress for this long loses its place.
 const LEASE: Duration = Duration::from_mins(1);
-/// The bus has so long to take what it is sent.
+/// How long the bus has to accept what it is sent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a sender stops.
 #[derive(PartialEq, Eq)]
 enum Stopped {
-    /// None is left.
+    /// No events are left.
     Done,
-    /// The bus did not take all of them, or another sender has its place.
+    /// The bus did not accept all events, or another sender has the place.
     Early,
 }
 
 impl Database {
-    /// Hands events that are not sent, the oldest first and a few at once, to `send`, until none is left or one was not taken.
-    /// `send` says of each whether it was taken. If the note of that is lost, an event is sent again.
+    /// Passes unsent events to `send`, the oldest first and a few at a time, until none is left or one is not accepted.
+    /// `send` returns for each event whether it was accepted. If recording that fails, the event is sent again.
     ///
-    /// One sender works at a time, so that events keep their order, and no transaction is open while it sends. Another that comes
-    /// meanwhile leaves its events to the first.
+    /// One sender works at a time, so that events keep their order. No transaction is open while it sends. A second
+    /// sender that arrives meanwhile leaves its events to the first.
     ///
     /// # Errors
-    /// What `send` returns, `Connection`, `System`. Nothing is noted of the events that it had then.
+    /// The errors of `send`, `Connection`, `System`. After an error nothing is recorded of the events that `send` had
+    /// at the time.
     pub async fn send_events(&self, send: impl AsyncFn(&[OutboxEvent]) -> Result<Vec<bool>>) -> Result<()> {
         let token = self.fencing_token().await?;
         loop {
             let outcome = self.send_as(token, &send).await;
             let was_ours = self.give_place_back(token).await;
-            // A sender that was turned away meanwhile has gone, and left its events to this one.
+            // A sender that was turned away meanwhile has left its events to this one.
             if outcome? == Stopped::Early || !was_ours? || !self.has_unsent_events().await? {
                 return Ok(());
             }
@@ -72,7 +73,7 @@ impl Database {
             if events.is_empty() {
                 return Ok(Stopped::Done);
             }
-            let late = |_| Error::new(ErrorKind::Connection, "the bus has not answered in time");
+            let late = |_| Error::new(ErrorKind::Connection, "the bus did not answer in time");
             let taken = tokio::time::timeout(PATIENCE, send(&events)).await.map_err(late)??;
             let taken = events.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(event, _)| event.id.as_str());
             let taken: Vec<&str> = taken.collect();
@@ -86,7 +87,8 @@ impl Database {
         Ok(Stopped::Early)
     }
 
-    /// Takes the place of the sender, or keeps it, and returns the oldest events that are not sent; `None` if another sender has it.
+    /// Takes or keeps the place of the sender. Returns the oldest unsent events, or `None` if another sender has the
+    /// place.
     async fn next_events(&self, token: FencingToken) -> Result<Option<Vec<OutboxEvent>>> {
         let statement = "with place as ( \
                 update etl.outbox_sender set token = $1, expires_at = clock_timestamp() + make_interval(secs => $2) \
@@ -103,11 +105,11 @@ impl Database {
         Ok((!rows.is_empty()).then(|| rows.iter().filter_map(event).collect()))
     }
 
-    /// Lets the next sender begin. Returns whether the place was ours.
+    /// Lets the next sender begin. Returns whether this sender still had the place.
     async fn give_place_back(&self, token: FencingToken) -> Result<bool> {
         let statement = "update etl.outbox_sender set expires_at = '-infinity' where token = $1";
         let given = self.connection().await?.execute(statement, &[&token.0]).await;
-        given.map(|rows| rows == 1).map_err(|error| query_error("let the next one send events", error))
+        given.map(|rows| rows == 1).map_err(|error| query_error("let the next sender begin", error))
     }
 
     async fn has_unsent_events(&self) -> Result<bool> {
@@ -116,7 +118,7 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("read the outbox", error))
     }
 
-    /// Forgets events that were sent long ago.
+    /// Deletes events that were sent long ago.
     ///
     /// # Errors
     /// `Connection` or `System`.

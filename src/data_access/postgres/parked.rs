@@ -1,4 +1,4 @@
-//! Parked rows: waiting for their reference, and loaded once it has come.
+//! Parked rows wait for the row that they refer to, and are loaded once it has arrived.
 
 use deadpool_postgres::Transaction;
 
@@ -12,28 +12,29 @@ use super::upsert::{any_ready, incomplete, release};
 use crate::domain::{Dataset, LoadId, Reference};
 use crate::error::{Error, Result};
 
-/// What became of parked rows that were to be released.
+/// The result of releasing parked rows.
 pub enum Release {
-    /// None waits any more whose reference has come.
+    /// No parked row is left whose reference has arrived.
     Done,
-    /// So many were released, and there may be more; none at all where another load was in the way.
+    /// This many rows were released, and there may be more. Zero if another load interfered.
     Rows(i64),
-    /// The table does not take one of them. A person must mend that; until then those that would have come with it wait, too.
+    /// The table refuses one of the rows. A person must correct that; until then the rows that would have been released
+    /// with it keep waiting.
     Refused(Error),
 }
 
 impl Database {
-    /// Loads the next rows of `dataset` whose reference has come, a batch at the most, in one transaction.
+    /// Loads the next rows of `dataset` whose reference has arrived, at most one batch, in one transaction.
     ///
-    /// With `of` only the rows that this load parked.
+    /// With `of`, only the rows that this load parked.
     ///
     /// # Errors
-    /// `LeaseLost`; `Connection` or `Conflict` when the batch may be tried again.
+    /// `LeaseLost`; `Connection` or `Conflict` if the batch may be tried again.
     pub async fn release_parked(&self, claim: &Claim, dataset: &Dataset, of: Option<LoadId>) -> Result<Release> {
         let Some(reference) = &dataset.reference else { return Ok(Release::Done) };
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
-        // Most of the time nothing waits, and then its table need not even be there yet.
+        // Usually nothing is waiting, and then the table need not even exist yet.
         let statement =
             "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null limit 1";
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
@@ -63,7 +64,8 @@ impl Database {
         Ok(freed)
     }
 
-    /// How many parked rows of `dataset` wait although their reference has come, since they lack a value that is required by now.
+    /// Counts the parked rows of `dataset` that keep waiting although their reference has arrived, because they lack a
+    /// value that has since become required.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -74,8 +76,8 @@ impl Database {
     }
 }
 
-/// Releases rows that the load `of` parked, or any, for the load `by`, or for those that parked them. The transaction is to be
-/// committed where there are some.
+/// Releases rows that the load `of` parked, or rows of any load if it is `None`, on behalf of the load `by`, or else of
+/// the loads that parked them. If it releases rows, the transaction must be committed.
 pub(super) async fn free(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
@@ -98,12 +100,13 @@ pub(super) async fn free(
     Ok(Release::Rows(if stays { row.get("released") } else { 0 }))
 }
 
-/// Rows were parked as good under the definition of their day; since then the table, or somebody, may have changed what they are.
+/// Handles an error of releasing rows. The rows were valid under the definition at the time, but the table or their
+/// content may have been changed since.
 pub(super) fn refused(dataset: &Dataset, error: tokio_postgres::Error) -> Result<Release> {
     let answer = error.as_db_error().map(Answer::of).filter(|answer| Refusal::of(answer).is_some());
     let Some(answer) = answer else { return Err(query_error("release parked rows", error)) };
     let Dataset { name, table, .. } = dataset;
     Ok(Release::Refused(Error::configuration(format!(
-        "parked rows of {name} stay parked, since table {table} refuses one of them ({answer}); mend its content in etl.parked, or the table"
+        "parked rows of {name} stay parked, because table {table} refuses one of them ({answer}); correct its content in etl.parked, or the table"
     ))))
 }

@@ -1,4 +1,5 @@
-//! `etl.reconciliation_step`: how far each step of the nightly run is, so that the next run goes on where the last one was cut off.
+//! `etl.reconciliation_step`: how far each step of the nightly run got, so that the next run continues where the last
+//! one was cut off.
 
 use std::time::Duration;
 
@@ -14,26 +15,26 @@ pub struct Pass {
     step: &'static str,
     part: String,
     began_at: DateTime<Utc>,
-    /// Where it goes on; `None` at the beginning.
+    /// Where to continue; `None` at the beginning.
     pub cursor: Option<String>,
-    /// When the last pass began that came to its end.
+    /// When the last completed pass began.
     pub since: Option<DateTime<Utc>>,
 }
 
 impl Pass {
-    /// Which part it is.
+    /// The name of the part.
     #[must_use]
     pub fn part(&self) -> &str {
         &self.part
     }
 
-    /// Which part it is of which step.
+    /// The name of the step and of the part.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{} {}", self.step, self.part).trim_end().to_owned()
     }
 
-    /// Where it goes on, if its cursor is the number of a load.
+    /// The load after which to continue, if the cursor is the number of a load.
     #[must_use]
     pub fn load(&self) -> LoadId {
         LoadId(self.cursor.as_ref().and_then(|cursor| cursor.parse().ok()).unwrap_or_default())
@@ -41,8 +42,8 @@ impl Pass {
 }
 
 impl Database {
-    /// The parts of a step in the order in which they are to be done: those first that were cut off, then those whose last whole pass is
-    /// the longest ago.
+    /// Returns the parts of a step in the order in which to do them: first the parts that were cut off, then those
+    /// whose last completed pass is the longest ago.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -55,7 +56,8 @@ impl Database {
             .map_err(|error| query_error("look where the nightly run stands", error))
     }
 
-    /// Begins a pass, or goes on with the one that was cut off: one that began under these definitions, and no longer ago than `longest`.
+    /// Begins a pass, or continues one that was cut off, if it began under the same definitions and at most `longest`
+    /// ago.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -85,7 +87,7 @@ impl Database {
         })
     }
 
-    /// Notes how far a pass is. One that another run has ended since stays ended.
+    /// Records how far a pass got. A pass that another run has ended meanwhile stays ended.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -93,7 +95,7 @@ impl Database {
         self.update_pass(pass, "cursor = $4", Some(cursor.to_string())).await
     }
 
-    /// Ends a pass: the next one begins at the first.
+    /// Ends a pass. The next one begins at the start.
     ///
     /// # Errors
     /// `Connection` or `System`.

@@ -1,4 +1,4 @@
-//! Why a server takes no writes.
+//! Why a server does not accept writes.
 
 use deadpool_postgres::Object;
 use tokio_postgres::error::SqlState;
@@ -8,8 +8,8 @@ use super::answer::{Answer, query_error};
 use crate::error::{Error, ErrorKind};
 
 impl Database {
-    /// The error of the step that is the first to write. A replica may be the primary in a moment, after a failover: that is
-    /// worth another attempt. A database that is read-only by its settings stays so until a person changes them.
+    /// Returns the error of the first step that writes. After a failover, a replica may soon be the primary, so the
+    /// step is worth another attempt. A database that its settings make read-only stays so until a person changes them.
     pub(super) async fn first_write_error(
         &self,
         connection: Object,
@@ -20,7 +20,7 @@ impl Database {
         else {
             return query_error(step, error);
         };
-        // It does not go back to the pool, since after a failover the server's name leads elsewhere.
+        // The connection does not go back to the pool: after a failover, the name of the server leads elsewhere.
         let connection = Object::take(connection);
         let statement = "select pg_is_in_recovery(), current_database()::text, \
             (select source from pg_settings where name = 'default_transaction_read_only')";

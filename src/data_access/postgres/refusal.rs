@@ -1,4 +1,4 @@
-//! Why Postgres refused rows: the fault of the file, of the table, or of neither.
+//! Why Postgres refused rows: because of the file, the table, or neither.
 
 use tokio_postgres::Error as PostgresError;
 
@@ -8,17 +8,17 @@ use super::upsert::schema_and_table;
 use crate::domain::Dataset;
 use crate::error::{Error, ErrorKind, Reason};
 
-/// Whose fault it is.
+/// What is at fault.
 pub(super) enum Refusal {
-    /// A row breaks what the table asks of it beyond the dataset: why, what is wrong, and what to do. However often it is
-    /// tried, the file cannot be loaded.
+    /// A row breaks something that the table requires beyond the dataset: the reason, what is wrong, and what to do.
+    /// The file cannot be loaded, however often it is tried.
     Row(Reason, &'static str, &'static str),
-    /// The table, or what this role may do with it, is not as it was when it was checked.
+    /// The table, or the rights of this role on it, have changed since they were checked.
     Table,
 }
 
 impl Refusal {
-    /// `None` for what has to do with neither: a connection, a conflict, a disk that is full.
+    /// Returns `None` if neither is at fault: for a lost connection, a conflict, a full disk.
     pub(super) fn of(answer: &Answer) -> Option<Self> {
         let row = |reason, what, advice| Some(Self::Row(reason, what, advice));
         let violated = |what, advice| row(Reason::ConstraintViolated, what, advice);
@@ -52,7 +52,7 @@ impl Refusal {
                 "P0" | "38" | "39" => Some(Self::of_trigger()),
                 "42" | "55" | "0A" if code != "55P03" => Some(Self::Table),
                 "08" | "25" | "40" | "53" | "57" | "58" | "XX" => None,
-                // Any other state is one that its author chose.
+                // The author of the trigger chose any other state.
                 _ if answer.is_nested => Some(Self::of_trigger()),
                 _ => None,
             },
@@ -66,7 +66,7 @@ impl Refusal {
 }
 
 impl Table {
-    /// The error of a step that writes rows of `dataset`.
+    /// Converts the error of a step that writes rows of `dataset`.
     pub(super) fn refusal(&self, dataset: &Dataset, step: &str, error: PostgresError) -> Error {
         let Some(server) = error.as_db_error() else { return query_error(step, error) };
         let (answer, table) = (Answer::of(server), &dataset.table);
@@ -90,8 +90,8 @@ impl Table {
         }
     }
 
-    /// Whether a row breaks what it only breaks where another load was in the way. A name alone does not tell: a trigger may
-    /// write to a table whose constraints have the same names.
+    /// Whether a row broke a constraint that only breaks if another load interfered. The name of the constraint is not
+    /// enough: a trigger may write to a table whose constraints have the same names.
     fn is_contended(&self, dataset: &Dataset, answer: &Answer) -> bool {
         let (schema, table) = schema_and_table(&dataset.table);
         let place = (answer.schema.as_deref(), answer.table.as_deref());
@@ -100,7 +100,7 @@ impl Table {
             && answer.constraint.as_ref().is_some_and(|name| self.contended.contains(name))
     }
 
-    /// The error where the table took fewer rows than it was given, and said nothing.
+    /// The error if the table took fewer rows than it was given and reported nothing.
     pub(super) fn drops_rows(&self, dataset: &Dataset) -> Error {
         let (table, triggers) = (&dataset.table, self.triggers.join(", "));
         let message = format!(

@@ -1,4 +1,4 @@
-//! `etl.reject`: bad rows, which earlier ones they were to mend, and what mended them.
+//! `etl.reject`: rejected records, which earlier ones they were to mend, and what mended them.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{ByteRange, Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Which rejects somebody wants to see.
+/// Which rejects to return.
 #[derive(Clone, Debug, Default)]
 pub struct RejectFilter {
-    /// Of this load alone.
+    /// Only those of this load.
     pub load: Option<LoadId>,
-    /// Of rows that break this rule, perhaps among others.
+    /// Only those of records that break this rule. A record may break others, too.
     pub rule: Option<String>,
-    /// Of this dataset alone.
+    /// Only those of this dataset.
     pub dataset: Option<String>,
-    /// With this key alone.
+    /// Only those with this key.
     pub key: Option<String>,
     /// Of parts of this name alone.
     pub part: Option<String>,
-    /// Also those that were resolved or that a later attempt took the place of.
+    /// Also rejects that were resolved, or that a later attempt replaced.
     pub all: bool,
 }
 
@@ -47,41 +47,41 @@ impl RejectFilter {
     }
 }
 
-/// A reject with the file it came from.
+/// A reject with the file that it came from.
 #[derive(Clone, Debug)]
 pub struct StoredReject {
     /// The load that kept it.
     pub load_id: LoadId,
-    /// Bucket and key of its file.
+    /// Bucket and key of the file.
     pub file: (String, String),
     /// The part of the file, or an empty text for the whole file.
     pub part: String,
-    /// Its dataset.
+    /// The dataset.
     pub dataset: String,
     /// The version of the definitions that it was checked against.
     pub dataset_version: String,
-    /// Whether it waits for somebody.
+    /// Whether it is waiting to be mended.
     pub open: bool,
     /// The load that mended it.
     pub resolved_by: Option<LoadId>,
-    /// Load and record as which the row was bad first.
+    /// The load and record in which the row was first rejected.
     pub first: (LoadId, RecordNumber),
     /// What is wrong.
     pub violation: Violation,
 }
 
-/// Where a page of rejects ended; the next begins behind it.
+/// Where a page of rejects ended; the next one begins after it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RejectCursor(i64, i64);
 
-/// A load whose rejects file is to be written or deleted.
+/// A load whose rejects file must be written or deleted.
 #[derive(Clone, Debug)]
 pub struct PendingRejects {
     /// The load.
     pub load_id: LoadId,
     /// The bucket of its file, or [`LOCAL_BUCKET`].
     pub bucket: String,
-    /// Its dataset.
+    /// The dataset.
     pub dataset: String,
 }
 
@@ -91,13 +91,13 @@ impl PendingRejects {
     }
 }
 
-/// Records at the most, and bytes of theirs, in one page.
+/// The most records in one page, and the most bytes of their content.
 const RECORDS_IN_A_PAGE: i64 = 2_000;
 const BYTES_IN_A_PAGE: i64 = 8 * 1024 * 1024;
 
 impl Database {
-    /// The next page of rejects by load and record, and where it ends: whole records, and not too many bytes. It is empty at
-    /// the end.
+    /// Returns the next page of rejects in the order of load and record, and where it ends. A page has whole records
+    /// and is bounded in bytes. It is empty at the end.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -106,7 +106,7 @@ impl Database {
         filter: &RejectFilter,
         cursor: RejectCursor,
     ) -> Result<(Vec<StoredReject>, RejectCursor)> {
-        // Of one load the index is entered at the cursor, and not at the load's first record.
+        // For a single load, this enters the index at the cursor and not at the first record of the load.
         let statement = format!(
             "with page as ( \
                  select distinct r.load_id, r.record from etl.reject r \
@@ -162,7 +162,7 @@ impl Database {
         for row in &rows {
             if row.get("is_first") {
                 raw = match (row.get::<_, Option<&[u8]>>("raw"), row.get("data_key")) {
-                    // Somebody has deleted the violation at which they stood.
+                    // The violation that held the bytes has been deleted.
                     (None, _) => Arc::default(),
                     (Some(bytes), None) => bytes.into(),
                     (Some(bytes), Some(id)) => self.opened(id, row, bytes).await?.into(),
@@ -196,7 +196,7 @@ impl Database {
         Ok((page, end))
     }
 
-    /// How many bad rows there are that the filter lets pass.
+    /// Counts the rejected records that match the filter.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -211,10 +211,10 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("count the rejects", error))
     }
 
-    /// The header of a load's file, its own bytes; none where the file has none.
+    /// Returns the bytes of the header of a load's file; `None` if the file has no header.
     ///
     /// # Errors
-    /// `Connection` or `System`; `Configuration` where there is no such load.
+    /// `Connection` or `System`; `Configuration` if there is no such load.
     pub async fn written_as(&self, load: LoadId) -> Result<WrittenAs> {
         let statement = "select header, source, around, dataset, dataset_version from etl.load where id = $1";
         let row = self.connection().await?.query_opt(statement, &[&load.0]).await;
@@ -229,7 +229,7 @@ impl Database {
         written.ok_or_else(|| no_such_load(load))
     }
 
-    /// Notes where the rejects file of a load lies.
+    /// Records where the rejects file of a load is.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -239,8 +239,8 @@ impl Database {
         outcome.map(|_| ()).map_err(|error| query_error("note the rejects file", error))
     }
 
-    /// The loads after `after` that ended with rejects and have no rejects file, in their order. With `local` also those of files on
-    /// this machine.
+    /// Returns the loads after `after` that ended with rejects and have no rejects file, in their order. With `local`,
+    /// also loads of files on this machine.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -253,8 +253,8 @@ impl Database {
         Ok(rows.iter().map(PendingRejects::of).collect())
     }
 
-    /// The loads after `after` that ended more than `days` ago and whose rejects or rejects file are still kept, in their order; with
-    /// bucket and key of the file, if it was noted.
+    /// Returns the loads after `after` that ended more than `days` ago and still have rejects or a rejects file, in
+    /// their order; with bucket and key of the file, if they were recorded.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -278,7 +278,8 @@ impl Database {
             .collect())
     }
 
-    /// Deletes the rejects of a load and forgets its rejects file. Returns how many there were, and how many were open.
+    /// Deletes the rejects of a load and the record of its rejects file. Returns how many rejects there were, and how
+    /// many of them were open.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -295,7 +296,7 @@ pub(super) fn no_such_load(load: LoadId) -> Error {
     Error::new(ErrorKind::Configuration, format!("there is no load {load}; `small-etl status` lists the latest"))
 }
 
-/// Copies violations of whole records to `etl.reject`. The bytes of a record go to its first violation alone.
+/// Copies violations of whole records to `etl.reject`. The bytes of a record are stored with its first violation only.
 pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, violations: &[Violation]) -> Result<()> {
     if violations.is_empty() {
         return Ok(());
@@ -340,7 +341,7 @@ pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, vi
     writer.finish().await.map(|_| ()).map_err(failed)
 }
 
-/// Records that say which reject they are to mend, and their keys.
+/// Records that name the reject that they mend, and their keys.
 pub(super) struct Mending<'a> {
     /// In the order of the file.
     said: &'a [Resubmission],
@@ -352,7 +353,7 @@ impl<'a> Mending<'a> {
         Self { said, with_keys: Vec::new() }
     }
 
-    /// Notes the keys of records, good or bad, as far as they say anything; `None` for one that cannot be read.
+    /// Notes the keys of those records, good or bad, that name a reject; `None` for a key that cannot be read.
     pub(super) fn note<'k>(&mut self, records: impl Iterator<Item = (i64, Option<&'k str>)>) {
         for (record, key) in records {
             if let Ok(place) = self.said.binary_search_by_key(&record, |said| said.record.0) {
@@ -361,9 +362,9 @@ impl<'a> Mending<'a> {
         }
     }
 
-    /// Keeps those that count. Whoever sends files can write any numbers into them: they count only where they name a reject of
-    /// the same dataset that came from the same bucket, and the row has the key of that reject, unless that has none that could
-    /// be read, or the key was what was wrong with it. All others are as good as silent.
+    /// Stores the records whose claim is valid. A sender can write any numbers into a file. So a claim is valid only if
+    /// it names a reject of the same dataset from the same bucket, and if the row has the key of that reject. The key
+    /// does not matter if that of the reject could not be read or was itself at fault. All other claims are ignored.
     pub(super) async fn keep(
         self,
         transaction: &Transaction<'_>,
@@ -397,13 +398,13 @@ impl<'a> Mending<'a> {
     }
 }
 
-/// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves those that its
-/// rows have mended.
+/// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves the
+/// rejects that its rows have mended.
 pub(super) async fn link_and_resolve(
     transaction: &deadpool_postgres::Transaction<'_>,
     load: LoadId,
 ) -> Result<(), tokio_postgres::Error> {
-    // Loads of a dataset take turns, so that of two that end at once the second sees the first.
+    // Loads of a dataset take turns, so that if two end at once, the second sees the first.
     let alone = "select pg_advisory_xact_lock(hashtextextended('etl.reject ' || dataset, 0)) from ( \
         select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 order by 1) d";
     let alone = transaction.prepare_cached(alone).await?;

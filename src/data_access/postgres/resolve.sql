@@ -1,6 +1,7 @@
--- Runs in the transaction that ends load :load, where a reject of its dataset is open. It links the load's rejects with the earlier ones that they were to mend,
--- and resolves every reject that its rows, and the parked rows that it freed, have mended. What is joined lies in temporary
--- tables with indexes and statistics: planned by guess, 200,000 rejects would be compared each with each.
+-- Runs in the transaction that ends load :load, if its dataset has an open reject. Links the load's rejects with the
+-- earlier ones that they were to mend, and resolves every reject that was mended by its rows, or by the parked rows
+-- that it released. The joined rows are in temporary tables with indexes and statistics: without them, the planner
+-- would compare 200,000 rejects each with each.
 
 set client_min_messages = warning;
 create temporary table if not exists bad_row (record bigint primary key, key text, lost boolean) on commit delete rows;
@@ -22,13 +23,13 @@ delete from linked_row;
 delete from waiting_row;
 delete from open_row;
 
--- A row that lost to another one of its file says nothing about its key. What is resolved stays so.
+-- A row that lost to another row of its file says nothing about its key. A resolved reject stays resolved.
 insert into bad_row
 select record, min(key), bool_and(rule = 'unique') from etl.reject where load_id = :load and state = 'open' group by record;
 analyze bad_row;
 
--- A bad row is the same as before where it says so, or where the very same version of a file is loaded once more. It may
--- have been mended since that version was first loaded.
+-- A bad row continues an earlier one if it says so, or if the very same version of a file is loaded again. In the
+-- second case the earlier row may already have been mended.
 insert into linked_row
 with again as (
     select distinct on (b.record) b.record, r.first_load_id, r.first_record, r.state, r.resolved_by, r.resolved_at
@@ -43,7 +44,7 @@ from again a full join (
     from etl.resubmission s join bad_row b using (record) where s.load_id = :load) s using (record);
 analyze linked_row;
 
--- Else where it bears the same key: of several with one key each takes one.
+-- Otherwise it continues an earlier one that has the same key. If there are several with one key, each takes one.
 insert into waiting_row
 select key, row_number() over (partition by key order by load_id desc, record), first_load_id, first_record from (
     select distinct on (r.key, r.first_load_id, r.first_record) r.key, r.first_load_id, r.first_record, r.load_id, r.record
@@ -65,8 +66,8 @@ update etl.reject r set first_load_id = k.first_load_id, first_record = k.first_
     state = coalesce(k.state, r.state), resolved_by = k.resolved_by, resolved_at = k.resolved_at
 from linked_row k where r.load_id = :load and r.record = k.record and r.state = 'open';
 
--- What may be resolved. Rejects of a load that failed wait until the whole file is loaded, unless they are lines of a rejects
--- file themselves: the rest of such a file are rejects elsewhere.
+-- The rejects that may be resolved. Rejects of a failed load wait until the whole file is loaded, unless they are lines
+-- of a rejects file themselves: the rest of such a file is recorded in other rejects.
 insert into open_row
 select r.id, r.load_id, r.key, r.first_load_id, r.first_record, l.dataset, w.id,
     l.state <> 'failed' or w.id is not null
@@ -80,11 +81,11 @@ from etl.load own join etl.load l on l.dataset = own.dataset
 where own.id = :load and l.finished_at is not null;
 analyze open_row;
 
--- A good row that says which reject it mends resolves all rejects of that bad row; one that is silent those that bear its key,
--- and what had become of the same bad rows before, unless its own load has a bad row of that key as well: then nobody can tell
--- which of the two the old one has become. Later loads are looked at, too: one that overtook this load saw none of its rejects.
--- A load that has not ended may have such a bad row still, and looks for itself when it ends. What is still bad in the load of
--- the good row stays open.
+-- A good row that names the reject that it mends resolves all rejects of that bad row. A good row that names none
+-- resolves the rejects with its key, and whatever the same bad rows were before. It does not if its own load also has a
+-- bad row with that key: then it is unclear which of the two rows replaces the old one. Later loads are included,
+-- because a load that overtook this one saw none of its rejects. A load that has not ended may still produce such a bad
+-- row, and does this itself when it ends. What is still bad in the load of the good row stays open.
 with settled as (
     select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by
     from etl.load own join etl.lineage i on i.dataset = own.dataset and i.load_id >= :load

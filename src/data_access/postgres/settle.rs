@@ -1,6 +1,6 @@
-//! What needs no second look: rows that the table has not, and rows that it has just so. One indexed look-up tells them
-//! from the others; the new ones are copied straight to the table, the unchanged are left alone, and SQL decides of the rest
-//! (`upsert.rs`).
+//! Finds the rows that need no further decision: those that the table does not have, and those that it has with the
+//! same values. One indexed look-up separates them from the others. New rows are copied directly to the table,
+//! unchanged rows are left alone, and SQL decides about the rest (`upsert.rs`).
 
 use std::collections::HashMap;
 
@@ -12,19 +12,19 @@ use super::key::{Key, joined, parameters};
 use super::upsert::{names, quoted, table_name};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Reference};
 
-/// Rows by what is known of them.
+/// Rows, grouped by what the look-up found.
 #[derive(Default)]
 pub(super) struct Settled<'a> {
-    /// The table has none with their key, and what they refer to is there.
+    /// The table has no row with their key, and the rows that they refer to exist.
     pub(super) new: Vec<&'a CopyRow>,
-    /// The table has them, value by value.
+    /// The table has them with exactly the same values.
     pub(super) unchanged: Vec<&'a CopyRow>,
     /// All others.
     pub(super) open: Vec<&'a CopyRow>,
 }
 
-/// Looks the rows up. A row that warns of its reference stays open, and so does one whose values are equal but not the
-/// same bytes: SQL tells more of them.
+/// Looks the rows up. Rows whose reference gives a warning stay open, and so do rows whose values are equal but not the
+/// same bytes: SQL can tell more about those.
 pub(super) async fn look_up<'a>(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
@@ -113,7 +113,7 @@ impl<'a> Referred<'a> {
         Ok(Self { key, agreeing_at, found })
     }
 
-    /// Whether what a row refers to is there, and agrees with it.
+    /// Whether the row that this row refers to exists and agrees with it.
     fn agree(&self, rows: &CopyRows, row: &CopyRow) -> bool {
         let value = |at: usize| rows.values(row).nth(at).flatten();
         let Some(found) = self.key.bytes(rows, row).and_then(|key| self.found.get(&key)) else { return false };
@@ -123,13 +123,13 @@ impl<'a> Referred<'a> {
 }
 
 impl Settled<'_> {
-    /// What became of the rows that are settled.
+    /// Returns the outcomes of the settled rows.
     pub(super) fn counts(&self) -> Counts {
         let count = |rows: &[&CopyRow]| i64::try_from(rows.len()).unwrap_or(i64::MAX);
         Counts { inserted: count(&self.new), unchanged: count(&self.unchanged), ..Counts::default() }
     }
 
-    /// Notes in `etl.lineage` what became of them.
+    /// Records the outcomes in `etl.lineage`.
     pub(super) async fn note(
         &self,
         transaction: &Transaction<'_>,

@@ -1,4 +1,4 @@
-//! Whether a table can hold what its dataset accepts, without rounding or cutting.
+//! Checks whether a table can hold what its dataset accepts, without rounding or cutting.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,25 +10,25 @@ use crate::domain::types::{Fit, TableColumn};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, Result};
 
-/// What is known of a table that takes the rows of a dataset.
+/// What is known about the table of a dataset.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
-    /// Whether rows may be copied straight to it: that casts none, and shows them to no policy.
+    /// Whether rows can be copied directly to it. A copy casts no value and ignores policies.
     pub(super) takes_copies: bool,
-    /// Its constraints that a row breaks only where another load was in the way: those of the key and of the reference.
+    /// The constraints that a row breaks only if another load interfered: those of the key and of the reference.
     pub(super) contended: Vec<String>,
-    /// Its triggers that may drop a row.
+    /// The triggers that may drop a row.
     pub(super) triggers: Vec<String>,
-    /// The policies of its row level security, where that is on for this role.
+    /// The policies of row level security, if it applies to this role.
     pub(super) policies: Vec<String>,
 }
 
 impl Database {
-    /// Checks, once for each version of the definitions, that the schema is new enough for this program, that the
-    /// dataset's table can hold its columns, and that nothing else in the catalog makes a load into it fail.
+    /// Checks that the schema is new enough for this program, that the table can hold the columns of the dataset, and
+    /// that nothing else in the catalog makes loads fail. The check is made once for each version of the definitions.
     ///
     /// # Errors
-    /// `Configuration`, saying what is too old, or naming the column, the constraint, the right and what it must be.
+    /// `Configuration`, saying what is too old, or naming the column, the constraint or the right, and what it must be.
     pub async fn check_ready(&self, dataset: &Dataset, dataset_version: &str) -> Result<()> {
         self.checked_table(dataset, dataset_version).await.map(|_| ())
     }
@@ -41,10 +41,10 @@ impl Database {
         self.schema_checked.get_or_try_init(|| self.check_schema()).await.map(|_| ())
     }
 
-    /// What is known of a dataset's table, once it is checked.
+    /// Returns what is known about the table of a dataset, after checking it.
     pub(super) async fn checked_table(&self, dataset: &Dataset, dataset_version: &str) -> Result<Arc<Table>> {
         let checked = checked_as(dataset, dataset_version);
-        // What is in the map is whole, so that a panic elsewhere leaves nothing half done in it.
+        // The map holds complete values only, so a panic elsewhere cannot leave one half changed.
         if let Some(table) = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).get(&checked) {
             return Ok(Arc::clone(table));
         }
@@ -53,7 +53,7 @@ impl Database {
             .connection()
             .await?
             .query(
-                // A column of a domain holds what the type below it holds.
+                // A column of a domain holds what the type beneath the domain holds.
                 "with recursive below as ( \
                      select a.attrelid, a.attnum, a.atttypid as kind, a.atttypmod as modifier \
                      from pg_attribute a \
@@ -124,7 +124,7 @@ impl Database {
         Ok(table)
     }
 
-    /// Forgets the check, since the table may have changed.
+    /// Forgets the check, because the table may have changed.
     pub(super) fn forget_table(&self, dataset: &Dataset, dataset_version: &str) {
         let mut tables = self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner);
         tables.remove(&checked_as(dataset, dataset_version));
@@ -135,7 +135,7 @@ fn checked_as(dataset: &Dataset, dataset_version: &str) -> String {
     format!("{dataset_version} {}", dataset.name)
 }
 
-/// Whether a column of the table, as the catalogue describes it, holds the values of one of the dataset.
+/// Whether a column of the table, as the catalog describes it, can hold the values of a column of the dataset.
 fn fit(column: &Column, row: &Row) -> Fit {
     let (length, precision) = (row.get("length"), row.get("precision"));
     let (scale, fraction) = (row.get("scale"), row.get("fraction"));

@@ -1,8 +1,9 @@
-//! Two rows with one key and one time: the one stays whose load has the higher rank (`docs/decisions/0004`).
+//! Decides between two rows with the same key and the same time: the row whose load has the higher rank stays
+//! (`docs/decisions/0004`).
 //!
-//! Which load a row in the table belongs to is in the lineage, since that survives what a transaction number does not: a table
-//! that is altered, dumped or moved. Only rows that tie are looked up, all of a batch at once, and only in what was committed
-//! after their load was claimed: whatever was there before belongs to a load with a lower rank.
+//! The lineage records which load a row of the table belongs to. It survives changes that a transaction number does not
+//! survive, such as altering, dumping or moving the table. Only rows that tie are looked up, all those of a batch at
+//! once, and only in what was committed after their load was claimed: earlier rows belong to loads with a lower rank.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,20 +21,22 @@ use crate::error::Result;
 /// How often a late load looks whether the batches that it waits for have ended.
 const BATCH_POLL: Duration = Duration::from_millis(200);
 
-/// Where the lineage is asked.
+/// Which part of the lineage is searched.
 pub(super) struct Window<'a> {
-    /// SQL: what has a lower tick was committed before the load was claimed; 0 where that is not asked.
+    /// SQL. Everything with a lower tick was committed before the load was claimed, and is left out; 0 for no such
+    /// bound.
     pub(super) since: &'a str,
-    /// SQL: a load that is left out, since no key is twice in it.
+    /// SQL for a load to leave out, because no key occurs twice in it.
     pub(super) but: Option<&'a str>,
 }
 
-/// `entry as (…), won as (…)`: of the rows of `tied`, which has `_key` and `_rank`, those that the table is to take. A row belongs
-/// to the load that wrote it last, or to one with a higher rank that has found it unchanged since. Where the lineage was
-/// deleted, or never had the row, nobody can tell, and the table keeps what it has.
+/// SQL `entry as (…), won as (…)`: selects from the rows of `tied`, which has `_key` and `_rank`, those that the table
+/// must take. A row of the table belongs to the load that last wrote it, or to a load with a higher rank that has since
+/// found it unchanged. If the lineage was deleted or never had the row, the owner is unknown, and the table keeps its
+/// row.
 pub(super) fn won(dataset: &Dataset, Window { since, but }: &Window<'_>) -> String {
     let but = but.map(|load| format!("and b.load_id <> {load}")).unwrap_or_default();
-    // The keys are asked for in a way that is planned as one look into a hash, however few the planner expects.
+    // This form makes the planner use a hash for the keys, however few it expects.
     format!(
         "entry as materialized ( \
              select n.key as _key, o.rank as _rank, b.tick as _tick, n.outcome <> 'unchanged' as _wrote, false as _own \
@@ -64,7 +67,7 @@ pub(super) fn won(dataset: &Dataset, Window { since, but }: &Window<'_>) -> Stri
     )
 }
 
-/// What became of a row of `candidate c` that was perhaps `written w`; null where it is to be looked at again.
+/// SQL for the outcome of a row of `candidate c`, which may be in `written w`; null if it must be looked up again.
 pub(super) fn outcome(key: &Key<'_>) -> String {
     format!(
         "case when w._inserted is not null then case when w._inserted then 'inserted' else 'updated' end \
@@ -74,8 +77,8 @@ pub(super) fn outcome(key: &Key<'_>) -> String {
     )
 }
 
-/// Checks, when rows that tied are written and so locked, that no load with a higher rank has found the row that they replace
-/// unchanged meanwhile. Returns `false` where the transaction is to be tried again.
+/// Checks that no load with a higher rank has meanwhile found a replaced row unchanged. The rows that tied are written
+/// by now, and so locked. Returns `false` if the transaction must be tried again.
 pub(super) async fn still_won(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
@@ -98,11 +101,11 @@ pub(super) async fn still_won(
     Ok(usize::try_from(row.get::<_, i64>(0)) == Ok(keys.len()))
 }
 
-/// Who may write rows that a batch finds unchanged, before it is committed, and has a lower rank.
+/// Possible writers, with a lower rank, of rows that a batch finds unchanged but has not committed yet.
 pub(super) struct Rivals {
-    /// Loads that have not ended.
+    /// Whether there are loads that have not ended.
     unfinished: bool,
-    /// Parked rows, perhaps.
+    /// Whether there are parked rows.
     waiting: bool,
 }
 
@@ -122,7 +125,7 @@ impl Rivals {
         Ok(Self { unfinished: row.get("unfinished"), waiting: row.get("waiting") })
     }
 
-    /// Locks the rows of the table that they may want to write, so that they see what this batch has found.
+    /// Locks the rows of the table that the rivals may write, so that they will see what this batch has found.
     pub(super) async fn keep_out(
         &self,
         transaction: &Transaction<'_>,

@@ -1,4 +1,4 @@
-//! TLS to Postgres: `disable`, `require`, `verify-full`. There is no mode that falls back to plain text by itself.
+//! TLS to Postgres: `disable`, `require`, `verify-full`. No mode falls back to plain text by itself.
 
 use std::path::Path;
 
@@ -14,13 +14,13 @@ use crate::error::{Error, Result};
 pub enum TlsMode {
     /// Plain text.
     Disable,
-    /// Encrypted, but the server is not checked.
+    /// Encrypted, but the identity of the server is not checked.
     Require,
     /// Encrypted, and the server's certificate must come from a trusted authority and name the host.
     VerifyFull,
 }
 
-/// Takes `sslmode` out of a URL or of `key=value` pairs, since the driver knows fewer modes than people write.
+/// Takes `sslmode` out of a URL or of `key=value` pairs, because the driver knows fewer modes than people use.
 pub(super) fn split_sslmode(url: &str) -> Result<(String, Option<TlsMode>)> {
     let (rest, mode) = match url.split_once('?') {
         Some((base, query)) if url.starts_with("postgres") => {
@@ -30,7 +30,7 @@ pub(super) fn split_sslmode(url: &str) -> Result<(String, Option<TlsMode>)> {
         }
         _ if url.starts_with("postgres") && url.contains("://") => (url.to_owned(), None),
         _ => {
-            // A quoted value beside it may hold white space.
+            // A quoted value next to it may contain white space.
             let begins = |at: &usize| url[..*at].chars().next_back().is_none_or(char::is_whitespace);
             match url.match_indices("sslmode").map(|(at, _)| at).find(begins) {
                 None => (url.to_owned(), None),
@@ -56,7 +56,7 @@ pub(super) fn split_sslmode(url: &str) -> Result<(String, Option<TlsMode>)> {
     Ok((rest, mode))
 }
 
-/// A connector for `mode` that trusts the authorities in `roots`, or else the system's.
+/// Creates a connector for `mode` that trusts the authorities in `roots`, or else those of the system.
 pub(super) fn connector(mode: TlsMode, roots: Option<&Path>) -> Result<MakeTlsConnector> {
     let mut builder = TlsConnector::builder();
     if mode == TlsMode::Require {

@@ -17,7 +17,7 @@ fn number(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |number, byte| number * 10 + u32::from(byte - b'0'))
 }
 
-/// `YYYY-MM-DD`. Dates that do not exist and the year 0 are not dates.
+/// Parses `YYYY-MM-DD`. Dates that do not exist and the year 0 are not dates.
 pub(super) fn date(text: &[u8]) -> Option<NaiveDate> {
     if !has_form(text, DATE) {
         return None;
@@ -26,7 +26,7 @@ pub(super) fn date(text: &[u8]) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year, number(&text[5..7]), number(&text[8..10]))
 }
 
-/// `HH:MM:SS` with up to 6 decimals. The hour 24 and leap seconds are not times of day.
+/// Parses `HH:MM:SS` with up to 6 decimals. The hour 24 and leap seconds are not times of day.
 pub(super) fn time(text: &[u8]) -> Option<NaiveTime> {
     let (time, rest) = text.split_at_checked(TIME.len())?;
     if !has_form(time, TIME) {
@@ -42,13 +42,13 @@ pub(super) fn time(text: &[u8]) -> Option<NaiveTime> {
     NaiveTime::from_hms_micro_opt(number(&time[0..2]), number(&time[3..5]), number(&time[6..8]), microseconds)
 }
 
-/// The decimals of a second with their point, as few as they need.
+/// Prints the decimals of a second with their point, as few as needed.
 pub(super) fn decimals(time: &impl Timelike) -> String {
     let nanoseconds = time.nanosecond();
     if nanoseconds == 0 { String::new() } else { format!(".{nanoseconds:09}").trim_end_matches('0').to_owned() }
 }
 
-/// Whether a text begins like a date, and no calendar has that date.
+/// Whether a text begins with something that looks like a date but is not in the calendar.
 pub(super) fn does_not_exist(text: &str) -> bool {
     let begin = text.as_bytes().get(..DATE.len());
     begin.is_some_and(|text| has_form(text, DATE) && number(&text[0..4]) > 0 && date(text).is_none())

@@ -1,4 +1,5 @@
-//! What every registered type does, on its samples and on what is almost one of them. A type is tested by being registered.
+//! Tests of every registered type, on its samples and on cells that are almost values. A type is tested by being
+//! registered.
 
 use arrow::array::{Array as _, ArrayRef, StringArray};
 use proptest::prelude::*;
@@ -6,7 +7,7 @@ use proptest::sample::{Index, select};
 
 use super::{ColumnType, Samples, TYPES};
 
-/// Every type with its samples, under its name.
+/// Every type with its samples, with a name for messages.
 fn all() -> Vec<(String, ColumnType, &'static Samples)> {
     let of = |registered: &'static super::Registration| {
         registered.samples.iter().map(|samples| {
@@ -32,13 +33,13 @@ fn every_type_has_samples_and_a_name_of_its_own() {
         assert_eq!(TYPES.iter().filter(|other| other.name == registered.name).count(), 1, "{}", registered.name);
     }
     for (name, kind, samples) in all() {
-        // No rule of a definition may be called like a type, and so like the rule of one.
+        // The rule of a type must have the name of a type: a definition can then give that name to no other rule.
         assert!(TYPES.iter().any(|registered| registered.name == kind.rule()), "{name}");
         assert!(samples.values.len() > 1 && samples.values[0].1 != samples.values[1].1, "{name}");
     }
 }
 
-/// The table of the tutorial: name, options, an example, columns of tables.
+/// Checks the table in the tutorial: name, options, an example, columns of tables.
 #[test]
 fn every_type_is_documented_with_a_cell_that_it_reads() {
     let tutorial = include_str!("../../../docs/add-a-dataset.md");
@@ -56,7 +57,7 @@ fn every_type_is_documented_with_a_cell_that_it_reads() {
 }
 
 #[test]
-fn what_is_a_value_is_known_as_postgres_prints_it() {
+fn a_value_is_printed_as_postgres_prints_it() {
     for (name, kind, samples) in all() {
         for (cell, stored) in samples.values {
             assert_eq!(kind.canonical(cell).as_deref(), Some(*stored), "{name}: {cell}");
@@ -71,7 +72,7 @@ fn what_is_a_value_is_known_as_postgres_prints_it() {
 }
 
 #[test]
-fn what_is_almost_a_value_is_refused_and_explained() {
+fn a_cell_that_is_almost_a_value_is_refused_and_explained() {
     for (name, kind, samples) in all() {
         for cell in samples.others {
             assert!(!is_value(&kind, cell) && kind.canonical(cell).is_none(), "{name}: {cell}");
@@ -80,9 +81,9 @@ fn what_is_almost_a_value_is_refused_and_explained() {
     }
 }
 
-/// Whatever is done with a column, a null stays where it is, and each value is what it is alone.
+/// Whatever is done with a column, a null stays in its row, and each value is the same as it is alone.
 #[test]
-fn a_column_is_its_cells_one_by_one() {
+fn a_column_holds_what_its_cells_hold_one_by_one() {
     for (name, kind, samples) in all() {
         let values = samples.values.iter().map(|(cell, _)| Some(*cell));
         let cells: Vec<Option<&str>> = [None].into_iter().chain(values).chain([None]).collect();
@@ -106,7 +107,7 @@ fn a_column_is_its_cells_one_by_one() {
 }
 
 #[test]
-fn what_is_written_to_a_parquet_file_is_read_from_it() {
+fn values_written_to_a_parquet_file_are_read_back() {
     for (name, kind, samples) in all() {
         let cells: Vec<&str> = samples.values.iter().map(|(cell, _)| *cell).collect();
         let values = read(&kind, &cells);
@@ -117,7 +118,7 @@ fn what_is_written_to_a_parquet_file_is_read_from_it() {
     }
 }
 
-/// A cell that is like one of the samples: with other digits, and perhaps with a character more, less or another.
+/// A cell similar to one of the samples: with other digits, and perhaps one more, one less, or one different character.
 fn cell_like(samples: &'static Samples) -> impl Strategy<Value = String> {
     let known: Vec<&str> = samples.values.iter().map(|(cell, _)| *cell).chain(samples.others.iter().copied()).collect();
     let digits = prop::collection::vec(0..10_u32, 1..60);
@@ -143,7 +144,7 @@ fn cell_like(samples: &'static Samples) -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn what_is_read_is_printed_so_that_it_is_read_again(
+    fn a_value_is_printed_as_a_cell_that_reads_as_the_same_value(
         (name, kind, cell) in select(all()).prop_flat_map(|(name, kind, samples)| (Just(name), Just(kind), cell_like(samples)))
     ) {
         let value = read(&kind, &[&cell]);

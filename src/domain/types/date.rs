@@ -122,7 +122,7 @@ impl Type for Date {
     }
 }
 
-/// A year of more digits than four becomes a text that is not a date.
+/// Prints a date. A year with more than four digits becomes a text that is not a date.
 fn print(days: i32) -> String {
     NaiveDate::from_epoch_days(days)
         .map_or_else(|| "out of range".to_owned(), |date| date.format("%Y-%m-%d").to_string())

@@ -108,7 +108,7 @@ impl Type for Decimal {
         let digits = cell.strip_prefix('-').unwrap_or(cell);
         match digits.split_once('.').unwrap_or((digits, "0")) {
             (whole, fraction) if !is_digits(whole) || !is_digits(fraction) => {
-                format!("{shown} is no decimal number; write digits, and at most one point between them")
+                format!("{shown} is not a decimal number; write digits, and at most one point between them")
             }
             (whole, _) if whole.len() > usize::from(most) => {
                 format!("{shown} has more than {most} digits before the point")
@@ -162,16 +162,17 @@ impl Type for Decimal {
     }
 }
 
-/// Appends a decimal of at most 38 digits as Postgres itself sends it, so that equal values are equal bytes: digits of base 10,000
-/// without zeros at either end. Source: `numeric_send` in `src/backend/utils/adt/numeric.c`.
+/// Appends a decimal of at most 38 digits in the form that Postgres itself sends, so that equal values have equal
+/// bytes: digits of base 10,000 without zeros at either end. Source: `numeric_send` in
+/// `src/backend/utils/adt/numeric.c`.
 fn put_numeric(value: i128, scale: u32, out: &mut Vec<u8>) {
     const BASE: u128 = 10_000;
     const POSITIVE: u16 = 0;
     const NEGATIVE: u16 = 0x4000;
-    /// 38 decimal digits, of which a group of four may lie on both sides of either end.
+    /// 38 decimal digits, where the first and the last group of four may be incomplete.
     const MOST_GROUPS: usize = 11;
     let after_the_point = scale.div_ceil(4);
-    // The last group is filled up with zeros; the number as a whole could then be too large.
+    // The last group is padded with zeros. Padding the whole number could overflow it.
     let fill = 4 * after_the_point - scale;
     let (mut rest, last) = (value.unsigned_abs() / 10_u128.pow(4 - fill), value.unsigned_abs() % 10_u128.pow(4 - fill));
     let mut next = last * 10_u128.pow(fill);
@@ -189,7 +190,7 @@ fn put_numeric(value: i128, scale: u32, out: &mut Vec<u8>) {
         }
         (rest, next) = (rest / BASE, rest % BASE);
     }
-    // The power of the base that the highest group counts.
+    // The power of 10,000 that the highest group stands for.
     let weight =
         i16::try_from(count + zeros).unwrap_or(i16::MAX) - i16::try_from(after_the_point).unwrap_or(i16::MAX) - 1;
     out.extend_from_slice(&i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes());
@@ -216,15 +217,15 @@ mod tests {
     #[test]
     fn a_cell_that_is_not_a_decimal_is_explained() {
         assert_eq!(MONEY.explain("15.555"), r#""15.555" has more than 2 decimals; round it at its source"#);
-        assert!(MONEY.explain("1,000.00").contains("no decimal number"));
-        assert!(MONEY.explain("1e2").contains("no decimal number"));
-        assert!(MONEY.explain(".5").contains("no decimal number"));
+        assert!(MONEY.explain("1,000.00").contains("not a decimal number"));
+        assert!(MONEY.explain("1e2").contains("not a decimal number"));
+        assert!(MONEY.explain(".5").contains("not a decimal number"));
         assert!(MONEY.explain("1234567890123456789").contains("more than 18 digits"));
     }
 
     #[test]
     fn a_decimal_is_written_as_postgres_writes_it() {
-        // What `numeric_send` of Postgres 15 answers for them.
+        // What Postgres 15 sends for these values.
         let known = [
             (0, 2, "0000000000000002"),
             (10_000_000_000, 2, "00010002000000020001"),
@@ -240,7 +241,7 @@ mod tests {
         }
     }
 
-    /// The value of the digits that were written, told by the rules of the format alone.
+    /// Decodes what was written, using only the rules of the format.
     fn read_back(bytes: &[u8]) -> (String, u32) {
         let word = |at: usize| i16::from_be_bytes([bytes[2 * at], bytes[2 * at + 1]]);
         let (count, weight, sign, scale) = (word(0), i32::from(word(1)), word(2), u32::try_from(word(3)).unwrap());
@@ -258,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_decimal_comes_back_and_has_one_form(value in -(10_i128.pow(38) - 1)..10_i128.pow(38), less in 0..38_u32, zeros in 0..20_u32, scale in 0..=37_u32) {
+        fn a_decimal_is_read_back_and_has_one_form(value in -(10_i128.pow(38) - 1)..10_i128.pow(38), less in 0..38_u32, zeros in 0..20_u32, scale in 0..=37_u32) {
             let value = value / 10_i128.pow(less);
             let value = value / 10_i128.pow(zeros) * 10_i128.pow(zeros);
             let bytes = numeric(value, scale);

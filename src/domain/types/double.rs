@@ -112,7 +112,7 @@ impl Type for Double {
     fn cells(&self, column: &ArrayRef) -> Result<StringArray, ArrowError> {
         Ok(match column.data_type() {
             DataType::Float64 => primitive::print::<Float64Type>(column, print),
-            // The double that is the same number, not the one that looks the same.
+            // Prints the double with the same value, not the one with the same digits.
             DataType::Float32 => primitive::print::<Float32Type>(column, |value| print(value.into())),
             _ => return primitive::cells(column),
         })
@@ -130,7 +130,8 @@ enum Not {
     Small,
 }
 
-/// `-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?`, not beyond the largest double, and not 0 unless all digits are.
+/// Parses `-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?`. The value must not exceed the largest double, and must not be 0
+/// unless all digits are.
 fn parse(cell: &str) -> Result<f64, Not> {
     let (mantissa, exponent) = cell.split_once(['e', 'E']).unwrap_or((cell, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
@@ -145,15 +146,15 @@ fn parse(cell: &str) -> Result<f64, Not> {
     }
     if value == 0.0 {
         let is_zero = mantissa.bytes().all(|byte| !matches!(byte, b'1'..=b'9'));
-        // Without the sign that a 0 may have.
+        // Drops the sign of a zero.
         return if is_zero { Ok(0.0) } else { Err(Not::Small) };
     }
     Ok(value)
 }
 
-/// The fewest digits by which it is read again, with an exponent where Postgres writes one. Of a value that lies exactly between
-/// two, such as 1e23, Postgres writes more digits.
-/// Source: `double_to_shortest_decimal_bufn` in `src/common/d2s.c`.
+/// Prints the fewest digits that are read as the same value, with an exponent whenever Postgres writes one. For a value
+/// exactly between two others, such as 1e23, Postgres writes more digits. Source: `double_to_shortest_decimal_bufn` in
+/// `src/common/d2s.c`.
 fn print(value: f64) -> String {
     const PLAIN: std::ops::Range<i32> = -4..15;
     let text = format!("{value:e}");

@@ -1,7 +1,7 @@
-//! `json`: any JSON text, kept as `jsonb` keeps it.
+//! `json`: any JSON text, stored as `jsonb` stores it.
 //!
-//! Source: <https://www.rfc-editor.org/rfc/rfc8259>, and for the form of the result `JsonbToCString` and `lengthCompareJsonbString` in
-//! `src/backend/utils/adt/jsonb*.c` of Postgres.
+//! Source: <https://www.rfc-editor.org/rfc/rfc8259>, and for the form of the result `JsonbToCString` and
+//! `lengthCompareJsonbString` in `src/backend/utils/adt/jsonb*.c` of Postgres.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -48,14 +48,16 @@ const SAMPLES: Samples = Samples {
     ],
 };
 
-/// Nested deeper, it is not read: each level is looked at once for every level above it.
+/// The deepest nesting that is read. Each level is scanned once for every level above it.
 const MOST_LEVELS: usize = 128;
-/// Bytes of a value as Postgres prints it. Its own form of a longer one could be larger than it takes.
+/// The most bytes of a value as Postgres prints it. The internal form of a longer one could exceed what Postgres can
+/// store.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// The digits that a `numeric` may have before and after the point.
 const MOST_WHOLE: i64 = 131_072;
 const MOST_DECIMALS: i64 = 16_383;
-/// A number with an exponent is written out up to so many bytes. Longer ones would take the memory that the file does not.
+/// A number with an exponent is written out up to this many bytes. Longer numbers would use far more memory than the
+/// file.
 const LONGEST_WRITTEN_OUT: usize = 40;
 /// The first byte of the binary form of `jsonb`.
 const FORMAT: u8 = 1;
@@ -130,7 +132,7 @@ impl Type for Json {
     }
 
     fn not_a_key(&self) -> Option<&'static str> {
-        Some("an index holds no long ones")
+        Some("an index cannot hold long ones")
     }
 
     fn can_be_compared(&self) -> bool {
@@ -145,9 +147,9 @@ impl Type for Json {
 /// Why a text is not a value.
 enum Not {
     Json,
-    /// The null of JSON, which parked rows cannot tell from a null of SQL.
+    /// The null of JSON. A parked row could not tell it from a null of SQL.
     Null,
-    /// This member comes twice; `jsonb` would keep the last one and say nothing.
+    /// This member comes twice. `jsonb` would silently keep the last one.
     Unique(String),
     Text,
     Number(String),
@@ -155,7 +157,7 @@ enum Not {
     Short,
 }
 
-/// A text as `jsonb` prints it, but numbers with large exponents, which keep them.
+/// Prints a text as `jsonb` does, except that numbers with large exponents keep the exponent.
 fn canonical(text: &str) -> Result<String, Not> {
     let value: &RawValue = serde_json::from_str(text).map_err(|_| Not::Json)?;
     let mut printed = Printed { text: String::with_capacity(text.len()), written_out: 0 };
@@ -170,7 +172,7 @@ fn canonical(text: &str) -> Result<String, Not> {
 
 struct Printed {
     text: String,
-    /// Bytes that numbers would have more.
+    /// How many bytes longer the numbers would be if they were written out.
     written_out: usize,
 }
 
@@ -188,9 +190,9 @@ impl Printed {
     }
 
     fn object(&mut self, value: &str, levels: usize) -> Result<(), Not> {
-        // What is wrong can only be the text of a name: the rest has been looked at.
+        // Only the text of a name can be wrong: the rest has been checked.
         let Members(mut members) = serde_json::from_str(value).map_err(|_| Not::Text)?;
-        // The order of jsonb.
+        // The order in which `jsonb` stores members.
         members.sort_by(|(one, _), (other, _)| (one.len(), one).cmp(&(other.len(), other)));
         if let Some(twice) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Not::Unique(twice[0].0.clone()));
@@ -231,8 +233,8 @@ impl Printed {
         Ok(())
     }
 
-    /// Prints a number as a `numeric`: with its decimals, without an exponent unless it would be long. `None` if no `numeric`
-    /// has so many digits.
+    /// Prints a number as a `numeric`: with its decimals, and without an exponent unless that would be long. Returns
+    /// `None` if no `numeric` can have that many digits.
     fn number(&mut self, text: &str) -> Option<()> {
         let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(m, e)| (m, Some(e)));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jsonb_would_lose_or_refuse_is_explained() {
+    fn a_text_that_jsonb_would_change_or_refuse_is_explained() {
         let explain = |text: &str| Json.explain(text);
         assert!(explain(r#"{"a":[{"b":1,"b":1}]}"#).contains("the member \"b\" twice"));
         assert!(explain(r#"["\u0000"]"#).contains("\\u0000"));
@@ -352,7 +354,7 @@ mod tests {
         let leaf = prop_oneof![
             any::<bool>().prop_map(serde_json::Value::from),
             any::<i64>().prop_map(serde_json::Value::from),
-            // Few digits, which serde_json reads exactly.
+            // Few digits, so that serde_json reads them exactly.
             any::<i32>().prop_map(|eighths| serde_json::Value::from(f64::from(eighths) / 8.0)),
             "[a-c\"\\\\\u{1}é\u{7f}😀]{0,4}".prop_map(serde_json::Value::from),
             Just(serde_json::Value::Null),
@@ -368,7 +370,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_the_same_value_and_prints_as_itself(value in any_json(), pretty in any::<bool>()) {
+        fn a_printed_text_is_the_same_value_and_prints_as_itself(value in any_json(), pretty in any::<bool>()) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             match printed(&text) {
                 None => prop_assert!(value.is_null()),
@@ -381,7 +383,7 @@ mod tests {
         }
     }
 
-    /// Numbers as texts, since 1.0 and 1 are equal here.
+    /// Compares numbers as texts, because 1.0 and 1 are equal here.
     fn without_floats(value: serde_json::Value) -> serde_json::Value {
         match value {
             serde_json::Value::Number(number) => number.as_f64().map(|number| number.to_string()).into(),

@@ -1,4 +1,4 @@
-//! `local_timestamp`: a date and a time of day by a clock whose zone is not known, to the microsecond.
+//! `local_timestamp`: a date and a time of day, to the microsecond, by a clock in an unknown time zone.
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
@@ -75,7 +75,7 @@ impl Type for LocalTimestamp {
         let shown = quoted(cell);
         if cell.ends_with('Z') || cell.rfind(['+', '-']).is_some_and(|at| at > "YYYY-MM-DD".len()) {
             return format!(
-                "{shown} has a zone, which a local time has not; use type \"timestamp\" for times with one"
+                "{shown} has a zone, but a local time has none; use type \"timestamp\" for times with a zone"
             );
         }
         if clock::does_not_exist(cell) {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_with_a_zone_is_told_from_one_that_is_no_time() {
+    fn a_cell_with_a_zone_is_explained_differently_from_one_that_is_not_a_time() {
         assert!(LocalTimestamp.explain("2025-12-22T10:30:00Z").contains("has a zone"));
         assert!(LocalTimestamp.explain("2025-12-22T10:30:00-05:00").contains("has a zone"));
         assert!(LocalTimestamp.explain("2025-02-30T10:30:00").contains("does not exist"));

@@ -1,10 +1,12 @@
 //! The types of columns. Each is one file in this folder and one line in [`TYPES`].
 //!
-//! A type is asked for a column of a chunk at a time, never for a single cell: it gets some thousand cells as one Arrow array
-//! and returns one. It knows how a value looks in the staging database, in a table of Postgres and in a Parquet file: as Arrow
-//! arrays, which are plain data, as the names of SQL types, and as bytes. What speaks to those systems is in `data_access`.
+//! A type always handles a column of a chunk and never a single cell: it gets a few thousand cells as one Arrow array
+//! and returns an array. It knows the form of a value in the staging database, in a table of Postgres and in a Parquet
+//! file: as Arrow arrays, which are plain data, as the names of SQL types, and as bytes. The code that talks to those
+//! systems is in `data_access`.
 //!
-//! What a type reads are *plain cells*, the forms of the contract. A sender's own form of a value becomes the plain cell first.
+//! Types read *plain cells*, the form of the contract. A value in a sender's own form is converted to a plain cell
+//! first.
 
 mod bigint;
 mod boolean;
@@ -38,7 +40,7 @@ pub use sum::{ColumnSum, Sum};
 pub use table::{Fit, TableColumn};
 pub use text::text;
 
-/// Every type there is.
+/// Every type.
 pub const TYPES: &[&Registration] = &[
     &text::TYPE,
     &smallint::TYPE,
@@ -55,13 +57,13 @@ pub const TYPES: &[&Registration] = &[
     &json::TYPE,
 ];
 
-/// The name of the type of columns that are never loaded.
+/// The name of the type for columns that are never loaded.
 pub const IGNORED: &str = "ignored";
 
-/// The type that is registered under a name.
+/// Returns the type that is registered under a name.
 ///
 /// # Errors
-/// A message with the nearest name.
+/// A message that suggests the nearest name.
 pub fn registration(name: &str) -> Result<&'static Registration, String> {
     let names = || TYPES.iter().map(|registered| registered.name).chain([IGNORED]).collect::<Vec<_>>();
     TYPES.iter().find(|registered| registered.name == name).copied().ok_or_else(|| unknown("type", name, &names()))

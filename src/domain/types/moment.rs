@@ -13,46 +13,46 @@ use super::{clock, primitive};
 /// Microseconds from 1970 to 2000.
 const EPOCH: i64 = clock::EPOCH_DAYS as i64 * 86_400_000_000;
 
-/// `YYYY-MM-DDTHH:MM:SS` with up to 6 decimals.
+/// Parses `YYYY-MM-DDTHH:MM:SS` with up to 6 decimals.
 fn parse(text: &str) -> Option<i64> {
     let (date, rest) = text.as_bytes().split_at_checked("YYYY-MM-DD".len())?;
     let time = clock::time(rest.strip_prefix(b"T")?)?;
     Some(clock::date(date)?.and_time(time).and_utc().timestamp_micros())
 }
 
-/// The values of cells; `local` takes off what stands after the time.
+/// Reads cells; `local` removes what follows the time.
 pub(super) fn read(cells: &StringArray, local: impl Fn(&str) -> &str) -> ArrayRef {
     primitive::column::<TimestampMicrosecondType>(cells, |cell| parse(local(cell)))
 }
 
-/// Values as texts.
+/// Prints values.
 pub(super) fn print(values: &dyn Array, text: impl Fn(NaiveDateTime) -> String) -> StringArray {
     primitive::print::<TimestampMicrosecondType>(values, |value| {
-        // Only years of four digits are read, and they are far from the end of what can be told.
+        // Only years with four digits are read, and those are far from the limits of this type.
         text(DateTime::from_timestamp_micros(value).unwrap_or_default().naive_utc())
     })
 }
 
-/// As Postgres prints it.
+/// Prints a moment as Postgres does.
 pub(super) fn stored(moment: NaiveDateTime) -> String {
     format!("{}{}", moment.format("%Y-%m-%d %H:%M:%S"), clock::decimals(&moment))
 }
 
-/// In the binary form of Postgres: microseconds since 2000.
+/// Encodes values in the binary form of Postgres: microseconds since 2000.
 pub(super) fn encode(values: &dyn Array) -> BinaryArray {
     primitive::encode::<TimestampMicrosecondType>(values, |value, out| {
         out.extend_from_slice(&value.saturating_sub(EPOCH).to_be_bytes());
     })
 }
 
-/// Which values are later, read as times of UTC.
+/// Returns which values are later than a moment. Values are taken as UTC.
 pub(super) fn is_later(values: &dyn Array, than: DateTime<Utc>) -> BooleanArray {
     let than = than.timestamp_micros();
     BooleanArray::from_unary(values.as_primitive::<TimestampMicrosecondType>(), |value| value > than)
 }
 
-/// The cells of a column of a Parquet file, with as many decimals as they need. A year of more digits than four becomes a text
-/// that is not a time.
+/// Prints a column of a Parquet file as cells, with as few decimals as needed. A year with more than four digits
+/// becomes a text that is not a time.
 pub(super) fn cells(column: &ArrayRef, suffix: &str) -> Result<StringArray, ArrowError> {
     let DataType::Timestamp(unit, _) = column.data_type() else { return primitive::cells(column) };
     let moment = |row: usize| match unit {

@@ -3,20 +3,21 @@
 /// How many digits the values of a type have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits {
-    /// Before the point, at the most.
+    /// The most digits before the point.
     pub whole: u8,
-    /// After it.
+    /// The digits after the point.
     pub scale: u8,
 }
 
-/// `-?[0-9]+` that fits into 64 bits.
+/// Parses `-?[0-9]+` that fits into 64 bits.
 pub(super) fn integer(cell: &str) -> Option<i64> {
     if cell.starts_with('+') { None } else { cell.parse().ok() }
 }
 
-/// `-?[0-9]{1,whole}(\.[0-9]{1,scale}0*)?`, or with a scale of 0 `-?[0-9]{1,whole}(\.0+)?`, as a multiple of 10^-scale.
+/// Parses `-?[0-9]{1,whole}(\.[0-9]{1,scale}0*)?`, or with a scale of 0 `-?[0-9]{1,whole}(\.0+)?`, as a multiple of
+/// 10^-scale.
 ///
-/// `whole` and `scale` together are 38 at the most.
+/// `whole` and `scale` must add up to 38 at most.
 pub(super) fn decimal(cell: &str, Digits { whole, scale }: Digits) -> Option<i128> {
     let (negative, digits) = match cell.as_bytes() {
         [b'-', digits @ ..] => (true, digits),
@@ -41,19 +42,19 @@ pub(super) fn decimal(cell: &str, Digits { whole, scale }: Digits) -> Option<i12
     Some(if negative { -value } else { value })
 }
 
-/// Whether a text is digits alone.
+/// Whether a text consists of digits alone.
 pub(super) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A number that people state, such as a control total, without zeros that say nothing; `None` for another text, or more than
-/// 60 digits.
+/// Reads a number as people state it, for example a control total, and prints it without redundant zeros. Returns
+/// `None` if the text is not a number or has more than 60 digits.
 #[must_use]
 pub fn stated_number(text: &str) -> Option<String> {
     plain_number(&spelled_out(text))
 }
 
-/// The same of `-?[0-9]+(\.[0-9]+)?`.
+/// Does the same for text of the form `-?[0-9]+(\.[0-9]+)?`.
 pub(super) fn plain_number(text: &str) -> Option<String> {
     const MOST_DIGITS: usize = 60;
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
@@ -73,7 +74,7 @@ pub(super) fn plain_number(text: &str) -> Option<String> {
     })
 }
 
-/// A number as a plain cell. People may write it in ways in which a cell may not: `+1`, `.5`, `1_000`, `007`.
+/// Converts a number to a plain cell. People may write it in ways that a cell may not: `+1`, `.5`, `1_000`, `007`.
 pub(super) fn spelled_out(number: &str) -> String {
     let (sign, digits) = match number.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decimal_has_no_more_digits_than_it_may() {
+    fn a_decimal_with_too_many_digits_is_refused() {
         let money = |cell| decimal(cell, Digits { whole: 18, scale: 2 });
         assert_eq!(
             (money("015.5"), money("-0.01"), money("7"), money("-0")),

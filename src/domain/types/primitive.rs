@@ -1,4 +1,4 @@
-//! Columns of values that each fit into a machine word or two.
+//! Columns whose values fit into one or two machine words.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 
-/// The values of cells, null where `parse` finds none.
+/// Reads cells. A value is null if `parse` returns `None`.
 pub(super) fn read<T: ArrowPrimitiveType>(
     cells: &StringArray,
     parse: impl Fn(&str) -> Option<T::Native>,
@@ -15,7 +15,7 @@ pub(super) fn read<T: ArrowPrimitiveType>(
     cells.iter().map(|cell| parse(cell?)).collect()
 }
 
-/// The same as a column.
+/// Reads cells as a column.
 pub(super) fn column<T: ArrowPrimitiveType>(
     cells: &StringArray,
     parse: impl Fn(&str) -> Option<T::Native>,
@@ -23,12 +23,12 @@ pub(super) fn column<T: ArrowPrimitiveType>(
     Arc::new(read::<T>(cells, parse))
 }
 
-/// Values as texts.
+/// Prints values.
 pub(super) fn print<T: ArrowPrimitiveType>(values: &dyn Array, text: impl Fn(T::Native) -> String) -> StringArray {
     values.as_primitive::<T>().iter().map(|value| value.map(&text)).collect()
 }
 
-/// Values as `put` appends them to what it is given.
+/// Encodes values; `put` appends each one.
 pub(super) fn encode<T: ArrowPrimitiveType>(values: &dyn Array, put: impl Fn(T::Native, &mut Vec<u8>)) -> BinaryArray {
     let values = values.as_primitive::<T>();
     let mut bytes = Vec::with_capacity(values.len() * size_of::<T::Native>());
@@ -43,7 +43,7 @@ pub(super) fn encode<T: ArrowPrimitiveType>(values: &dyn Array, put: impl Fn(T::
     BinaryArray::new(offsets, Buffer::from_vec(bytes), values.nulls().cloned())
 }
 
-/// The values of a column of a Parquet file as Arrow itself prints them: whole numbers, decimals and texts.
+/// Prints a column of a Parquet file in the form of Arrow itself: whole numbers, decimals and texts.
 pub(super) fn cells(column: &ArrayRef) -> Result<StringArray, ArrowError> {
     let cell = |row| (!column.is_null(row)).then(|| array_value_to_string(column, row)).transpose();
     (0..column.len()).map(cell).collect()

@@ -1,4 +1,4 @@
-//! The exact sum of what was sent in a column, for control totals.
+//! The exact sum of everything that was sent in a column, for control totals.
 
 use arrow::array::{Array, ArrowPrimitiveType, AsArray, StringArray};
 use arrow::datatypes::{
@@ -8,32 +8,33 @@ use arrow::datatypes::{
 
 use super::number::{self, Digits, plain_number};
 
-/// Decimals of a sum, if the column itself has fewer.
+/// The decimals of a sum, if the column itself has fewer.
 const MORE_DECIMALS: u8 = 10;
-/// Digits before the point of the whole numbers that are summed although no column holds them.
+/// The most digits before the point of whole numbers that are summed although the column cannot hold them.
 const MOST_WHOLE: u8 = 28;
 
-/// What was sent of a column of numbers, whether its rows are good or bad.
+/// The sum of a column of numbers over all records, good or bad.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnSum {
-    /// The exact sum, without zeros at the end.
+    /// The exact sum, without trailing zeros.
     pub sum: String,
-    /// Cells that are there and are not numbers.
+    /// How many cells are neither null nor numbers.
     pub unread: i64,
 }
 
-/// Adds up a column. A number that is rejected, since it has too many decimals or is too large, was sent, and counts.
+/// Adds up a column. A number that is rejected because it is too large or has too many decimals was sent, and so it
+/// counts.
 pub struct Sum {
-    /// Of the column.
+    /// The scale of the column.
     scale: u8,
-    /// Of the numbers that are summed.
+    /// The digits of the numbers that are summed.
     wide: Digits,
     total: i256,
     unread: i64,
 }
 
 impl Sum {
-    /// An empty sum of a column of such numbers.
+    /// Creates an empty sum for a column with these digits.
     #[must_use]
     pub fn of(Digits { whole, scale }: Digits) -> Self {
         let wide = match scale {
@@ -43,7 +44,7 @@ impl Sum {
         Self { scale, wide, total: i256::ZERO, unread: 0 }
     }
 
-    /// Adds the values of some cells, and those of the cells that are not values of the column.
+    /// Adds the values of some cells, including numbers that are not values of the column.
     pub fn add(&mut self, cells: &StringArray, values: &dyn Array) {
         let unit = i256::from_i128(10_i128.pow((self.wide.scale - self.scale).into()));
         self.total = self.total.wrapping_add(total(values).wrapping_mul(unit));
@@ -65,7 +66,7 @@ impl Sum {
         self.unread += 1;
     }
 
-    /// The sum so far.
+    /// Returns the sum so far.
     #[must_use]
     pub fn total(&self) -> ColumnSum {
         let text = Decimal256Type::format_decimal(self.total, DECIMAL256_MAX_PRECISION, self.wide.scale.cast_signed());
@@ -73,7 +74,8 @@ impl Sum {
     }
 }
 
-/// The sum of numbers, in units of their last decimal. It has room for more digits than any file has rows of the largest.
+/// Returns the sum of numbers, in units of their last decimal. It cannot overflow, however many of the largest numbers
+/// a file has.
 fn total(values: &dyn Array) -> i256 {
     fn of<T: ArrowPrimitiveType<Native: Into<i128>>>(values: &dyn Array) -> i256 {
         let each = values.as_primitive::<T>().iter().flatten();
@@ -88,7 +90,7 @@ fn total(values: &dyn Array) -> i256 {
     }
 }
 
-/// A plain number that has no more digits than those, in units of the last.
+/// Parses a plain number with at most these digits, in units of the last decimal.
 fn wide_number(cell: &str, Digits { whole, scale }: Digits) -> Option<i256> {
     let (before, after) = cell.split_once('.').unwrap_or((cell, "0"));
     let negative = before.starts_with('-');
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_counts_what_was_sent() {
+    fn a_sum_counts_everything_that_was_sent() {
         let money = sum("decimal", "precision = 20\nscale = 2", &["15.5", "0.125", "-1", "x", "0.1234567890", "-"]);
         assert_eq!(money, ColumnSum { sum: "14.748456789".into(), unread: 2 });
         let whole = sum("integer", "", &["7", "8.0", "99999999999999999999", "1.5"]);

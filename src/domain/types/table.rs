@@ -1,6 +1,6 @@
-//! Which columns of tables hold the values of a type.
+//! Which columns of tables can hold the values of a type.
 
-/// A column of a table, as the catalogue of Postgres describes it. Of a domain it is the type below it.
+/// A column of a table, as the catalog of Postgres describes it. For a domain, this is the type beneath it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TableColumn<'a> {
     /// The name of its type, such as `timestamp with time zone`.
@@ -9,32 +9,32 @@ pub struct TableColumn<'a> {
     pub length: Option<i32>,
     /// The digits of a `numeric`, if they are limited.
     pub precision: Option<i32>,
-    /// Those after the point.
+    /// How many of the digits are after the point.
     pub scale: Option<i32>,
-    /// The digits after the second of a time.
+    /// How many decimals the seconds of a time have.
     pub fraction: Option<i32>,
 }
 
-/// Whether a column of a table holds every value of a type exactly.
+/// Whether a column of a table can hold every value of a type exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// It would refuse, round or cut some.
+    /// No: it would refuse, round or cut some values.
     No,
-    /// It does after a cast, since its own type is wider.
+    /// Yes, after a cast, because its own type is wider.
     Wider,
-    /// It does, and takes their binary form as it is.
+    /// Yes, and it accepts the binary form as it is.
     Same,
 }
 
 impl Fit {
-    /// [`Fit::Same`] if it is true.
+    /// Returns [`Fit::Same`] if `holds`, otherwise [`Fit::No`].
     pub(super) fn same(holds: bool) -> Self {
         if holds { Self::Same } else { Self::No }
     }
 }
 
 impl TableColumn<'_> {
-    /// Whether it is a time of this kind that keeps microseconds.
+    /// Whether this is a column of times of this kind that keeps microseconds.
     pub(super) fn keeps_microseconds(&self, kind: &str) -> bool {
         self.kind == kind && self.fraction.is_none_or(|digits| digits >= 6)
     }

@@ -1,4 +1,4 @@
-//! `text`: loaded exactly as it stands.
+//! `text`: loaded exactly as it was sent.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const SAMPLES: Samples = Samples {
 #[derive(Debug)]
 struct Text;
 
-/// The type of texts.
+/// Returns the type of texts.
 #[must_use]
 pub fn text() -> ColumnType {
     ColumnType::of(Text)
@@ -46,7 +46,7 @@ impl Type for Text {
     }
 
     fn explain(&self, cell: &str) -> String {
-        format!("{} is no text", quoted(cell))
+        format!("{} is not text", quoted(cell))
     }
 
     fn arrow_type(&self) -> DataType {
@@ -90,12 +90,12 @@ impl Type for Text {
     }
 }
 
-/// Whether a column of a Parquet file has texts.
+/// Whether a column of a Parquet file holds texts.
 pub(super) fn is_text(has: &DataType) -> bool {
     matches!(has, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// Whether it has decimals.
+/// Whether a column of a Parquet file holds decimals.
 pub(super) fn is_decimal(has: &DataType) -> bool {
     matches!(
         has,

@@ -121,7 +121,7 @@ impl Type for Time {
     }
 }
 
-/// Nanoseconds since midnight. A day has no more of them than it has: beyond, the text is not a time of day.
+/// Prints nanoseconds since midnight. A value outside one day becomes a text that is not a time of day.
 fn print(nanoseconds: i64) -> String {
     let parts = (nanoseconds.div_euclid(NANOSECONDS), nanoseconds.rem_euclid(NANOSECONDS));
     let parts = u32::try_from(parts.0).ok().zip(u32::try_from(parts.1).ok());

@@ -1,4 +1,4 @@
-//! `timestamp`: an instant, told in UTC to the microsecond.
+//! `timestamp`: an instant, printed in UTC to the microsecond.
 
 use std::sync::Arc;
 
@@ -84,12 +84,12 @@ impl Type for Timestamp {
     fn explain(&self, cell: &str) -> String {
         let shown = quoted(cell);
         if cell.rfind(['+', '-']).is_some_and(|at| at > "YYYY-MM-DD".len()) {
-            return format!("{shown} has an offset; write the time in UTC, with Z or nothing behind it");
+            return format!("{shown} has an offset; write the time in UTC, with Z or nothing after it");
         }
         if clock::does_not_exist(cell) {
             return format!("{shown} has a date that does not exist");
         }
-        format!("{shown} is no timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999")
+        format!("{shown} is not a timestamp; write YYYY-MM-DDTHH:MM:SS, with up to 6 decimals, years 0001 to 9999")
     }
 
     fn arrow_type(&self) -> DataType {
@@ -162,9 +162,9 @@ mod tests {
         let explain = |cell| Timestamp.explain(cell);
         assert!(explain("2025-12-22T10:30:00+08:00").contains("has an offset"));
         assert!(explain("2025-02-30T10:30:00").contains("does not exist"));
-        assert!(explain("2025-12-22").contains("no timestamp"));
-        assert!(explain("2025-12-22T24:00:00").contains("no timestamp"));
+        assert!(explain("2025-12-22").contains("not a timestamp"));
+        assert!(explain("2025-12-22T24:00:00").contains("not a timestamp"));
         assert!(explain("0000-01-01T00:00:00").contains("years 0001 to 9999"));
-        assert!(explain("日本語日本語").contains("no timestamp"));
+        assert!(explain("日本語日本語").contains("not a timestamp"));
     }
 }

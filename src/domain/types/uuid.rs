@@ -34,7 +34,7 @@ const SAMPLES: Samples = Samples {
 };
 
 const FORM: &[u8] = b"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-/// Bytes of a value.
+/// The bytes of a value.
 const LENGTH: usize = 16;
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ fn has_form(cell: &str) -> bool {
     cell.len() == FORM.len() && cell.as_bytes().iter().zip(FORM).all(is_so)
 }
 
-/// The bytes of a value whose text has the form.
+/// Parses the bytes of a text that has the form of a UUID.
 fn bytes(text: &str) -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
     let digits = text.chars().filter_map(|digit| digit.to_digit(16));

@@ -1,4 +1,4 @@
-//! Whole numbers of some bits.
+//! Whole numbers with a fixed number of bits.
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, BinaryArray, StringArray};
 use arrow::datatypes::DataType;
@@ -11,15 +11,15 @@ use super::primitive;
 use super::table::{Fit, TableColumn};
 use super::text::is_text;
 
-/// Whole numbers that an Arrow type holds.
+/// Whole numbers that an Arrow type can hold.
 #[derive(Debug)]
 pub(super) struct Whole<T: ArrowPrimitiveType> {
-    /// The name of the type, here, in the staging database and in tables.
+    /// The name of the type in definitions, in the staging database and in tables.
     pub(super) name: &'static str,
-    /// The one word that Postgres has for it.
+    /// The name of the type in Postgres, as one word.
     pub(super) word: &'static str,
     pub(super) bits: u8,
-    /// The names of wider columns.
+    /// The names of the wider column types.
     pub(super) wider: &'static [&'static str],
     /// Appends a number, the most significant byte first.
     pub(super) put: fn(T::Native, &mut Vec<u8>),
@@ -54,7 +54,7 @@ where
         if is_digits(cell.strip_prefix('-').unwrap_or(cell)) {
             return format!("{shown} does not fit into {} bits", self.bits);
         }
-        format!("{shown} is no whole number; write digits only, with a leading - where it is negative")
+        format!("{shown} is not a whole number; write digits only, with a leading - if it is negative")
     }
 
     fn arrow_type(&self) -> DataType {
