@@ -115,7 +115,9 @@ impl Shown {
     async fn show(&mut self, file: &CheckedFile, arguments: &ValidateArguments, format: Format) -> Result<()> {
         if arguments.rejects.is_some() && file.of_parts > 1 {
             let parts = file.of_parts;
-            return Err(Error::configuration(format!("the file has {parts} parts; name one with --part to write its rejects")));
+            return Err(Error::configuration(format!(
+                "the file has {parts} parts; name one with --part to write its rejects"
+            )));
         }
         self.is_whole &= file.part.is_empty();
         let rejects = take_rejects(file, arguments).await?;

@@ -210,7 +210,9 @@ mod tests {
     #[test]
     fn figures_of_an_object_with_several_parts_say_of_which() {
         assert!(parse_for("a.csv", r#"{"row_count": 4}"#).unwrap_err().contains("has several parts"));
-        assert!(parse_for("a.csv", r#"{"row_count": 4, "parts": {"a.csv": {}}}"#).unwrap_err().contains("beside parts"));
+        assert!(
+            parse_for("a.csv", r#"{"row_count": 4, "parts": {"a.csv": {}}}"#).unwrap_err().contains("beside parts")
+        );
         assert!(parse(r#"{"parts": {"a.csv": {"row_count": 4}}}"#).unwrap_err().contains("loaded as a whole"));
         assert!(parse_for("a.csv", &format!(r#"{{"sha256": "{}"}}"#, "a".repeat(64))).is_ok());
     }

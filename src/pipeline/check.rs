@@ -302,6 +302,7 @@ pub(super) async fn check(
     let stage = Arc::new(context.stages.open(Arc::clone(progress))?);
     let (extracted, validated, statistics) =
         stage_and_validate(pipeline, object, dataset, reading, &stage, totals).await?;
-    let (name, part, dataset) = (with_part(object.display_name(), reading.part), reading.part.to_owned(), dataset.clone());
+    let (name, part, dataset) =
+        (with_part(object.display_name(), reading.part), reading.part.to_owned(), dataset.clone());
     Ok(CheckedFile { name, dataset, extracted, validated, statistics, part, of_parts: 1, stage })
 }

@@ -388,7 +388,10 @@ impl ObjectWork<'_> {
                 });
             }
             Claimed::Held { load_id, attempt, remaining } => {
-                return Ok(LoadReport { retry_after: Some(remaining), ..report(LoadStatus::InProgress, load_id, attempt) });
+                return Ok(LoadReport {
+                    retry_after: Some(remaining),
+                    ..report(LoadStatus::InProgress, load_id, attempt)
+                });
             }
             Claimed::Taken(claim) => claim,
         };

@@ -393,4 +393,3 @@ enum Awaited {
     /// This worker has no more time, the file has so much.
     TimeOver(Duration),
 }
-

@@ -43,7 +43,9 @@ impl Refused {
     /// A part that was to be loaded, and that no source reads.
     pub(super) fn orphan(object: &ObjectVersion, part: &str) -> Self {
         let file = with_part(object.display_name(), part);
-        let message = format!("{file}: it was to be loaded, and no source reads it any more; declare one, and load it with --again");
+        let message = format!(
+            "{file}: it was to be loaded, and no source reads it any more; declare one, and load it with --again"
+        );
         Self { reason: Reason::Malformed, message }
     }
 }

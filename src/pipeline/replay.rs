@@ -7,8 +7,8 @@ use std::vec::IntoIter;
 use futures::{Stream, StreamExt};
 use serde::Serialize;
 
-use super::check::{Reading, Totals, check};
 use super::check::CheckedFile;
+use super::check::{Reading, Totals, check};
 use super::context::Context;
 use crate::data_access::postgres::LoadedFile;
 use crate::domain::{Dataset, LoadId, ObjectVersion, Violation};

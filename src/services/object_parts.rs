@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Extracted, Extractor};
 use super::reading::{HashWriter, Stoppable, empty, malformed, member_error, read_error, workbook_error};
 use super::sent::Sent;
 use super::sent_again::Beginning;
+use super::{Extracted, Extractor};
 use crate::data_access::archive::{Tee, unpacked};
 use crate::data_access::duckdb::{Stage, Stages, blocking};
 use crate::data_access::sent::members::Members;

@@ -8,7 +8,9 @@ use encoding_rs::Encoding;
 use serde_json::{Value, json};
 
 use super::header::{MOST_NAMES, shown, too_long};
-use super::reading::{Stoppable, empty, malformed, member_error, read_error, split_error, spool, unread, workbook_error};
+use super::reading::{
+    Stoppable, empty, malformed, member_error, read_error, split_error, spool, unread, workbook_error,
+};
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{encoded_as, header_line, lines_of, told_by};
@@ -176,7 +178,8 @@ impl Sent<'_> {
             let [sheet] = &sheets[..] else {
                 let has: Vec<String> = book.sheets().iter().take(MOST_SHEETS).map(|name| quoted(name)).collect();
                 let (name, reads, fit) = (&source.name, sheet_of(wanted, sheet), sheets.len());
-                let message = format!("source {name} reads {reads}, and {fit} fit; the workbook has {}", has.join(", "));
+                let message =
+                    format!("source {name} reads {reads}, and {fit} fit; the workbook has {}", has.join(", "));
                 return Err(malformed(self.name, &message));
             };
             let rows = book.rows(sheet, wanted.significant_digits).map_err(|error| workbook_error(self.name, error))?;

@@ -6,11 +6,11 @@ use std::io::{self, Read};
 use encoding_rs::Encoding;
 
 use super::sent_form::{Around, LOAD, OWN, RECORD, SOURCE, as_rejects, unescaped};
-use crate::domain::{Dataset, LoadId};
 use crate::domain::source::binding::{Binding, Misfit, Surroundings};
 use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
+use crate::domain::{Dataset, LoadId};
 
 /// As much of a file as tells whether it is one of rejects.
 const ENOUGH: usize = 64 * 1024;

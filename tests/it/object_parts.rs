@@ -137,7 +137,11 @@ fn workbook(sheets: &[(&str, &str)]) -> Vec<u8> {
         let number = index + 1;
         write!(types, r#"<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>"#).unwrap();
         write!(listed, r#"<sheet name="{name}" sheetId="{number}" r:id="rId{number}"/>"#).unwrap();
-        write!(related, r#"<Relationship Id="rId{number}" Type="{relations}/worksheet" Target="worksheets/sheet{number}.xml"/>"#).unwrap();
+        write!(
+            related,
+            r#"<Relationship Id="rId{number}" Type="{relations}/worksheet" Target="worksheets/sheet{number}.xml"/>"#
+        )
+        .unwrap();
         let cell = |text: &str| format!(r#"<c t="inlineStr"><is><t>{text}</t></is></c>"#);
         let row = |line: &str| format!("<row>{}</row>", line.split(',').map(cell).collect::<String>());
         let sheet = text.lines().map(row).collect::<String>();
@@ -175,7 +179,8 @@ fn told(reports: &[LoadReport]) -> String {
         let counts = report.counts.unwrap_or_default();
         let (dataset, source) = (report.dataset.as_deref().unwrap_or("-"), report.source.as_deref().unwrap_or("-"));
         let (status, part) = (report.status.name(), report.part.as_deref().unwrap_or("-"));
-        writeln!(text, "{status} {dataset} {source} [{part}] {} read, {} inserted", counts.read, counts.inserted).unwrap();
+        writeln!(text, "{status} {dataset} {source} [{part}] {} read, {} inserted", counts.read, counts.inserted)
+            .unwrap();
     }
     text
 }
@@ -191,7 +196,8 @@ fn two_members() -> Vec<u8> {
     ])
 }
 
-const LEDGER: &str = "select part, dataset, source, run, state, inserted, array_to_string(parts, ' ') from etl.load order by id";
+const LEDGER: &str =
+    "select part, dataset, source, run, state, inserted, array_to_string(parts, ' ') from etl.load order by id";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_member_that_a_source_matches_is_a_load_of_its_own() {
@@ -298,7 +304,11 @@ async fn wherever_a_worker_is_killed_every_part_is_loaded_once() {
             world.load_parts(ZIP).await;
         }
         let loaded = "select string_agg(part || ' ' || inserted, ', ' order by part), bool_and(state = 'loaded' and run = 0) from etl.load";
-        assert_eq!(world.query(loaded).await, "fills_1.csv 2, fills_2.csv 1, stocks_1.csv 1 | t", "killed at commit {commits}");
+        assert_eq!(
+            world.query(loaded).await,
+            "fills_1.csv 2, fills_2.csv 1, stocks_1.csv 1 | t",
+            "killed at commit {commits}"
+        );
         assert_eq!(reconcile(&world).await.sent, 0, "nothing is missing");
         if !was_killed {
             break;
@@ -327,7 +337,8 @@ async fn a_part_that_no_source_reads_any_more_has_failed_and_is_not_asked_for_ev
     world.put(ZIP, two_members()).await;
     world.load_parts(ZIP).await;
     world.query("delete from etl.load where part = 'stocks_1.csv'; truncate stock").await;
-    std::fs::write(folder.path().join("stock.toml"), dataset("stock", &STOCKS.replace("stocks_*.csv", "other_*.csv"))).unwrap();
+    std::fs::write(folder.path().join("stock.toml"), dataset("stock", &STOCKS.replace("stocks_*.csv", "other_*.csv")))
+        .unwrap();
     let world = world.under(&[]);
     assert_eq!(reconcile(&world).await.sent, 1);
     assert_snapshot!(world.query("select part, state, replace(error, bucket, 'b') from etl.load order by id").await, @"");
@@ -347,7 +358,10 @@ async fn parts_that_have_not_begun_when_the_time_is_over_are_left_to_the_next_wo
     assert!(left.iter().any(|report| report.load_id.is_none()), "{reports:?}");
     let rest = world.load_parts(ZIP).await;
     assert!(rest.iter().all(|report| matches!(report.status, LoadStatus::Loaded | LoadStatus::Duplicate)), "{rest:?}");
-    assert_eq!(world.query("select count(*), count(distinct part) from etl.load where state = 'loaded'").await, "3 | 3");
+    assert_eq!(
+        world.query("select count(*), count(distinct part) from etl.load where state = 'loaded'").await,
+        "3 | 3"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -399,7 +413,10 @@ async fn rejects_of_several_parts_are_mended_each_by_its_own_file() {
         assert_eq!((reports.len(), reports[0].status), (1, LoadStatus::Loaded), "{reports:?}");
     }
     assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
-    assert_eq!(world.query("select ref, qty from fill where qty = 7 union all select ref, qty from stock where qty = 7").await, "a | 7\nx | 7");
+    assert_eq!(
+        world.query("select ref, qty from fill where qty = 7 union all select ref, qty from stock where qty = 7").await,
+        "a | 7\nx | 7"
+    );
     assert_snapshot!(world.query("select id, part, dataset, key like '%mended%' from etl.load order by id").await, @"");
 }
 
@@ -412,24 +429,31 @@ async fn an_event_of_s3_is_answered_with_an_entry_for_each_part() {
     for status in ["loaded", "duplicate"] {
         let answer = ingest.invoke(&event);
         let loads = answer["loads"].as_array().unwrap();
-        let told: Vec<_> = loads.iter().map(|load| json!([load["status"], load["dataset"], load["source"], load["part"]])).collect();
+        let told: Vec<_> =
+            loads.iter().map(|load| json!([load["status"], load["dataset"], load["source"], load["part"]])).collect();
         let expected = [("fill", "fills_1.csv"), ("fill", "fills_2.csv"), ("stock", "stocks_1.csv")];
         assert_eq!(told, expected.map(|(dataset, part)| json!([status, dataset, "archive", part])), "{answer}");
     }
     let checked = ingest.invoke(&json!({"bucket": world.bucket, "key": ZIP, "validate_only": true}));
     let parts = checked["validated"]["parts"].as_array().unwrap();
     let told: Vec<_> = parts.iter().map(|part| json!([part["part"], part["status"], part["read"]])).collect();
-    assert_eq!(told, [json!(["fills_1.csv", "valid", 2]), json!(["fills_2.csv", "valid", 1]), json!(["stocks_1.csv", "valid", 1])]);
+    assert_eq!(
+        told,
+        [json!(["fills_1.csv", "valid", 2]), json!(["fills_2.csv", "valid", 1]), json!(["stocks_1.csv", "valid", 1])]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manifest_of_an_object_with_parts_says_what_each_holds() {
     let (world, _folder) = world().await;
     world.put(ZIP, archive(&[("fills_1.csv", &rows(&["a", "b"])), ("stocks_1.csv", &rows(&["x"]))])).await;
-    let manifest = json!({"parts": {"fills_1.csv": {"row_count": 2, "sums": {"qty": 3}}, "stocks_1.csv": {"row_count": 2}}});
+    let manifest =
+        json!({"parts": {"fills_1.csv": {"row_count": 2, "sums": {"qty": 3}}, "stocks_1.csv": {"row_count": 2}}});
     world.put(&format!("{ZIP}.manifest.json"), manifest.to_string()).await;
     let reports = world.load_parts(ZIP).await;
     assert_eq!(reports[0].statistics["manifest"], json!({"row_count": "2", "sum of qty": "3"}));
     assert_eq!(reports[1].reason.as_deref(), Some("manifest_mismatch"));
-    assert!(reports[1].error.as_ref().unwrap().contains("[stocks_1.csv]: row_count: the manifest says 2, the file has 1"));
+    assert!(
+        reports[1].error.as_ref().unwrap().contains("[stocks_1.csv]: row_count: the manifest says 2, the file has 1")
+    );
 }

@@ -185,7 +185,8 @@ mod tests {
         let content: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
         let whole = archive(&[("a.csv", &content), ("b.csv", b"x")]).archive.into_inner().into_inner();
         let directory = whole.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
-        let second = directory + 4 + whole[directory + 4..].windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+        let second =
+            directory + 4 + whole[directory + 4..].windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
         // The second entry of the directory says that its member is the first, under another name.
         let mut forged = whole.clone();
         forged.copy_within(directory + 16..directory + 28, second + 16);

@@ -114,7 +114,7 @@ pub(super) fn read(
         Some(pattern) => {
             let failed = || format!("{}: the archive cannot be read", input.key);
             let file = std::fs::File::open(&input.path).map_err(|_| failed())?;
-            let mut archive = Members::open(file).map_err(|_| failed())?;
+            let archive = Members::open(file).map_err(|_| failed())?;
             archive.matching(pattern).map_err(|_| failed())?.into_iter().map(Some).collect()
         }
     };
@@ -156,9 +156,9 @@ fn read_table<R: Rows>(
     input: &Input,
     each: &mut impl FnMut(i64, &Values),
 ) -> Result<(), String> {
-    let (mut table, head) =
-        Table::open(rows, source, around).map_err(|error| format!("{}: {}", input.key, misfit(&error)))?;
-    let mut binding = head.binding;
+    let failed = |error: TableError| format!("{}: {}", input.key, misfit(&error));
+    let (mut table, head) = Table::open(rows, source, around).map_err(failed)?;
+    let mut binding = head.bind(source).map_err(failed)?;
     let (mut row, mut plain, mut number) = (Row::default(), PlainRow::default(), 0);
     loop {
         match table.read(&mut row) {
