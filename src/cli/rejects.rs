@@ -164,7 +164,7 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
         for record in page.chunk_by(|one, next| row(one) == row(next)) {
             let load = record[0].load_id;
             if present.as_ref().is_none_or(|(known, _)| *known != load) {
-                let writer = RejectsWriter::of(&database, load).await?;
+                let writer = RejectsWriter::of(database, load).await?;
                 match &present {
                     None => writer.begin(&mut out)?,
                     Some((_, known)) if known.has_form_of(&writer) => {}

@@ -258,8 +258,8 @@ fn read_violations(
     let mut spool = stage.open_spool()?;
     let mut violations = Vec::new();
     let mut present: Option<(i64, RejectedRecord)> = None;
-    let mut sent = extracted.sent.as_deref().map(|file| SentRecord::new(file, dataset));
-    let in_text = extracted.sent.as_deref().is_none_or(SentFile::is_text);
+    let (sent_as, in_text) = (extracted.sent.as_deref(), extracted.sent.as_deref().is_none_or(SentFile::is_text));
+    let mut sent = sent_as.map(|file| SentRecord::new(file, dataset));
     for rows in &batches {
         let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
         let (records, lines, offsets, lengths) = (numbers(0), numbers(1), numbers(2), numbers(3));
@@ -304,14 +304,10 @@ fn read_violations(
                 Ok(FIELD_COUNT) => {
                     let (found, width) = (detail(), extracted.width);
                     let usize_width = i64::try_from(width).unwrap_or(i64::MAX);
-                    let advice = if found > usize_width {
-                        if sent.is_some() {
-                            "quote fields that hold a delimiter"
-                        } else {
-                            "quote fields that hold a comma"
-                        }
-                    } else {
-                        "add those that are missing"
+                    let advice = match (found > usize_width, &sent) {
+                        (true, None) => "quote fields that hold a comma",
+                        (true, Some(_)) => "quote fields that hold a delimiter",
+                        (false, _) => "add those that are missing",
                     };
                     let message = format!("the record has {found} fields, the header {width}; {advice}");
                     (None, violation::FIELD_COUNT, message, None)
@@ -334,16 +330,8 @@ fn read_violations(
                 check => {
                     let check = &checks[usize::try_from(check.unwrap_or_default()).unwrap_or_default()];
                     let value = check.column.and_then(cell);
-                    let fault = sent.as_ref().filter(|_| check.is_form()).and_then(|sent| sent.fault(check.column?));
-                    match fault {
-                        Some((rule, message)) => (check.column, rule, message, value),
-                        None => {
-                            // What breaks a rule is the value, however it was written.
-                            let plain = sent.as_ref().and_then(|sent| sent.plain(check.column?));
-                            let message = check.explain(plain.as_ref().or(value.as_ref()).map_or("", String::as_str));
-                            (check.column, check.rule(), message, value)
-                        }
-                    }
+                    let (rule, message) = explained(check, sent.as_ref(), value.as_deref());
+                    (check.column, rule, message, value)
                 }
             };
             violations.push(Violation {
@@ -361,6 +349,17 @@ fn read_violations(
         }
     }
     Ok(violations)
+}
+
+/// The rule that a cell breaks, and why.
+fn explained<'c>(check: &'c Check<'_>, sent: Option<&SentRecord<'_>>, value: Option<&str>) -> (&'c str, String) {
+    let fault = sent.filter(|_| check.is_form()).and_then(|sent| sent.fault(check.column?));
+    if let Some(fault) = fault {
+        return fault;
+    }
+    // What breaks a rule is the value, however it was written.
+    let plain = sent.and_then(|sent| sent.plain(check.column?));
+    (check.rule(), check.explain(plain.as_deref().or(value).unwrap_or_default()))
 }
 
 /// A record that broke a rule, split once more.

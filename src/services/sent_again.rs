@@ -19,7 +19,7 @@ pub(super) enum Rejects {
     /// Those of files in the plain form.
     Plain,
     /// Those of files that a source describes.
-    Sent(SentRejects),
+    Sent(Box<SentRejects>),
 }
 
 /// How a file with rejects of a source is read.
@@ -70,7 +70,7 @@ impl Beginning {
             (None, Some(any)) => any,
             (name, _) => dataset.source(&name.unwrap_or_default())?,
         };
-        Ok(Some(Rejects::Sent(SentRejects { source: as_rejects(found), told: Around::of(found) })))
+        Ok(Some(Rejects::Sent(Box::new(SentRejects { source: as_rejects(found), told: Around::of(found) }))))
     }
 }
 
@@ -126,9 +126,11 @@ impl Again {
     /// # Errors
     /// The name of a column that should have one of them and does not.
     pub(super) fn place(&self, row: &Row, number: i64) -> Result<(i64, i64), &'static str> {
-        let of = |told: Around, here: i64| match self.told.contains(&told) {
-            false => Ok(here),
-            true => self.cell(row, told.name()).and_then(|text| text.trim().parse().ok()).ok_or(told.name()),
+        let of = |told: Around, here: i64| {
+            if !self.told.contains(&told) {
+                return Ok(here);
+            }
+            self.cell(row, told.name()).and_then(|text| text.trim().parse().ok()).ok_or(told.name())
         };
         Ok((of(Around::Record, number)?, of(Around::Line, row.line)?))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
 
-use crate::data_access::duckdb::Stage;
+use crate::data_access::duckdb::{Stage, StageWriter};
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::fault::Fault;
 use crate::domain::source::model::{Origin, Source};
@@ -102,7 +102,7 @@ impl Computed {
         stage.create_table(TABLE, &format!("({})", columns.join(", ")))?;
         stage.append(&[TABLE], |mut tables| {
             tables.iter_mut().try_for_each(|table| table.write(self.rows(&inputs)?))?;
-            tables.into_iter().try_for_each(|table| table.finish())
+            tables.into_iter().try_for_each(StageWriter::finish)
         })?;
         // An error makes a value null, and then it is not known whether that is null.
         let Self { sql, .. } = self;
@@ -130,7 +130,7 @@ impl Computed {
         let numbers = Int64Array::from_iter_values((0..).take(inputs.len()));
         let cells = (0..self.reads.len()).map(|nth| {
             let cell = |input: &&Inputs| input.as_ref().ok().and_then(|cells| cells[nth].clone());
-            Arc::new(StringArray::from_iter(inputs.iter().map(cell))) as ArrayRef
+            Arc::new(inputs.iter().map(cell).collect::<StringArray>()) as ArrayRef
         });
         let columns = std::iter::once(Arc::new(numbers) as ArrayRef).chain(cells);
         let names = std::iter::once("_ number".to_owned()).chain(self.reads.iter().cloned());

@@ -1,5 +1,7 @@
 //! The form of rejects of a declared source: their sender's dialect, with columns of ours before those of the sender.
 
+use std::fmt::Write as _;
+
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use serde_json::Value;
 
@@ -213,7 +215,12 @@ pub(super) fn escaped(dialect: &Dialect, encoding: &'static Encoding, text: &str
 }
 
 fn numbered(text: &str) -> String {
-    text.chars().map(|character| format!("\\u{{{:x}}}", u32::from(character))).collect()
+    let mut numbers = String::new();
+    for character in text.chars() {
+        numbers.push_str("\\u{");
+        let _ = write!(numbers, "{:x}}}", u32::from(character));
+    }
+    numbers
 }
 
 /// What was escaped.

@@ -49,9 +49,9 @@ fn as_text(name: &str, kind: &str) -> String {
 
 /// Values that are equal have the same text.
 fn normal(kind: &str, text: &str) -> String {
-    let without_zeros = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
+    let without_zeros = |text: &str| {
+        let fraction = text.contains('.');
+        if fraction { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
     };
     match kind {
         "decimal" => without_zeros(text),

@@ -32,7 +32,7 @@ pub struct SeenFile<'a> {
     pub dropped: Option<&'a Value>,
 }
 
-impl<'a> SeenFile<'a> {
+impl SeenFile<'_> {
     /// The parameters of the statements that note it, after those of the claim.
     fn parameters<'p>(
         &'p self,
