@@ -22,7 +22,7 @@ pub use self::land::{Landed, land};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
 pub use self::request::Request;
-use self::request::{choose_dataset, choose_source, no_file, unidentified};
+use self::request::{choose_dataset, choose_source, identify, no_file};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, ClaimTerms, Claimed, Closing, Database, FileToClaim};
 use crate::data_access::retry::retrying;
@@ -109,18 +109,7 @@ async fn run_in_span(context: &Context, database: &Database, request: &Request) 
     }
     let pipeline = context.pipeline(&dataset.name)?;
     let extractor = pipeline.extractor_at(&request.location)?;
-    let (object, missing) = match extractor.identify(&request.location).await {
-        Ok(object) => (object, None),
-        Err(error) if matches!(error.kind(), ErrorKind::File(_)) && matches!(request.location, Location::S3 { .. }) => {
-            (unidentified(&request.location), Some(error))
-        }
-        Err(error) => return Err(error),
-    };
-    let modified = match dataset.version {
-        None => retrying(|| extractor.written_at(&object)).await?,
-        Some(_) => object.modified,
-    };
-    let object = ObjectVersion { modified, ..object };
+    let (object, missing) = identify(&**extractor, dataset, &request.location).await?;
     for (_, loader) in &pipeline.loaders {
         loader.check_file(&object)?;
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::data_access::retry::retrying;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Datasets, Location, ObjectVersion, Progress};
-use crate::error::{Error, Result};
-use crate::services::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::services::{Deadline, Extractor};
 
 /// One file that somebody wants.
 #[derive(Clone, Debug)]
@@ -77,8 +78,28 @@ pub(super) fn choose_source<'a>(
     }
 }
 
+/// Says which version of a file is meant, and when it was written if that decides between rows; and why it cannot be read, if there
+/// is no such file.
+pub(super) async fn identify(
+    extractor: &dyn Extractor,
+    dataset: &Dataset,
+    location: &Location,
+) -> Result<(ObjectVersion, Option<Error>)> {
+    match extractor.identify(location).await {
+        Ok(object) if dataset.version.is_none() => {
+            let modified = retrying(|| extractor.written_at(&object)).await?;
+            Ok((ObjectVersion { modified, ..object }, None))
+        }
+        Ok(object) => Ok((object, None)),
+        Err(error) if matches!(error.kind(), ErrorKind::File(_)) && matches!(location, Location::S3 { .. }) => {
+            Ok((unidentified(location), Some(error)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What the ledger knows of an object that cannot be read.
-pub(super) fn unidentified(location: &Location) -> ObjectVersion {
+fn unidentified(location: &Location) -> ObjectVersion {
     let (version, sequencer, modified) = match location {
         Location::S3 { version_id, etag, sequencer, modified, .. } => {
             (version_id.clone().or_else(|| etag.clone()), sequencer.clone(), *modified)
