@@ -4,7 +4,7 @@
 -- As in V10: in the order in which a batch takes them.
 lock table etl.parked, etl.load in access exclusive mode;
 
--- `arrival`: when the object arrived, in microseconds since 1970, for loads of such a dataset. Null for all others.
+-- `arrival`: when the object arrived, in seconds since 1970, for loads of such a dataset. Null for all others.
 alter table etl.load add column arrival bigint;
 alter table etl.load drop column rank;
 alter table etl.load

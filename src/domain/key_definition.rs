@@ -348,7 +348,7 @@ scale = 2
 
     #[test]
     fn a_dataset_may_have_limits_of_its_own() {
-        let with = |load: &str| read(&format!("{}\n[load]\n{load}\n", FLOW));
+        let with = |load: &str| read(&format!("{FLOW}\n[load]\n{load}\n"));
         let load = with("batch_size = 7\nmax_reject_rate = 0.5").unwrap().get("flow").unwrap().load;
         assert_eq!((load.batch_size, load.max_rejects, load.max_reject_rate), (Some(7), None, Some(0.5)));
         for (wrong, message) in [

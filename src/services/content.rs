@@ -183,9 +183,8 @@ mod tests {
     fn dataset(columns: &[(&str, &str)]) -> Datasets {
         let mut text =
             "name = \"flow\"\ntable = \"flow\"\nkey = \"content\"\nversion = \"arrival\"\nfiles = [\"*\"]\n".to_owned();
-        for (name, kind) in columns {
-            text += &format!("[[column]]\nname = \"{name}\"\ntype = {kind}\n");
-        }
+        let columns = columns.iter().map(|(name, kind)| format!("[[column]]\nname = \"{name}\"\ntype = {kind}\n"));
+        text.extend(columns);
         Datasets::parse([("flow.toml", text.as_str())]).unwrap()
     }
 

@@ -128,14 +128,15 @@ async fn rows_are_told_apart_by_all_columns_of_the_key_together() {
         let second = [(1, 1, "A", "1.00", 9), (1, 1, "B", "20", 10), (1, 2, "A", "30", 8), (2, 2, "A", "6", 9)];
         let counts = drop_positions(&world, "2", &second).await.counts.unwrap();
         assert_eq!((counts.unchanged, counts.updated, counts.stale, counts.inserted), (1, 1, 1, 1));
-        assert_snapshot!(world.query(PRESENT).await, @r"
-        1 | 1 | A | 1.00
-        1 | 1 | B | 20.00
-        1 | 2 | A | 3.00
-        2 | 1 | A | 4.00
-        2 | 1 | A, | 5.00
-        2 | 2 | A | 6.00
-        ");
+        let present = [
+            "1 | 1 | A | 1.00",
+            "1 | 1 | B | 20.00",
+            "1 | 2 | A | 3.00",
+            "2 | 1 | A | 4.00",
+            "2 | 1 | A, | 5.00",
+            "2 | 2 | A | 6.00",
+        ];
+        assert_eq!(world.query(PRESENT).await, present.join("\n"));
         let found = reconcile(&world).await;
         assert!(found.is_clean() && found.rows_checked == 6, "{found:?}");
     }

@@ -25,14 +25,14 @@ with known as (
         and rpad(lower(known.sequencer), 64, '0') collate "C" > rpad(lower(own.sequencer), 64, '0') collate "C"
     group by own.sequencer
 ), arrived as (
-    -- In microseconds since 1970: when the object was written, to the second, as S3 tells it; now, where that is not known. What
+    -- In seconds since 1970: when the object was written, as S3 tells it; now, where that is not known, or lies in the future. What
     -- orders the versions of its key takes precedence. A dataset that was ordered by arrival before goes on above all loads from then.
     select case when $20 then greatest(0, least(min(known.arrival) filter (where known.place_in_key > own.place_in_key),
             greatest(max(known.arrival) filter (where known.place_in_key < own.place_in_key), least(clock.written, clock.now))))
         else (select max(arrival) from etl.load where dataset = $5 and arrival is not null) end as arrival
     from (select sequencer, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key from own) own
-        cross join (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now,
-            floor(extract(epoch from $15::timestamptz))::bigint * 1000000 as written) clock
+        cross join (select floor(extract(epoch from clock_timestamp()))::bigint as now,
+            floor(extract(epoch from $15::timestamptz))::bigint as written) clock
         left join known on known.version <> $3 and (known.sequencer like '#%') = (own.sequencer like '#%')
     group by clock.written, clock.now
 )

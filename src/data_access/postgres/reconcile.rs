@@ -253,9 +253,9 @@ impl Database {
     pub async fn orphans(&self, dataset: &Dataset) -> Result<(i64, Option<String>)> {
         let Some(reference) = &dataset.reference else { return Ok((0, None)) };
         let here = || reference.columns.iter().map(|column| format!("t.{}", quoted(column)));
-        let all: String = here().map(|column| format!("{column} is not null and ")).collect();
+        let refers = here().map(|column| format!("{column} is not null")).collect::<Vec<_>>().join(" and ");
         let statement = format!(
-            "select count(*), min({}) from {} t where {all}not exists (select from {} r where {})",
+            "select count(*), min({}) from {} t where {refers} and not exists (select from {} r where {})",
             Key::of(dataset).text("t."),
             table_name(&dataset.table),
             table_name(&reference.table),

@@ -142,8 +142,8 @@ fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> S
         let there = Key::referred(dataset, reference);
         let target = there.first("");
         let here = || reference.columns.iter().map(|column| format!("s.{}", quoted(column)));
-        let all = here().map(|column| format!("{column} is not null and ")).collect::<String>();
-        orphan = format!("{all}r.{target} is null");
+        let refers = here().map(|column| format!("{column} is not null"));
+        orphan = refers.chain([format!("r.{target} is null")]).collect::<Vec<_>>().join(" and ");
         join = format!("left join {} r on {}", table_name(&reference.table), there.equals("r.", here()));
         for agreement in &reference.agreements {
             let (there, here) = (quoted(&agreement.equals), quoted(&agreement.column));
