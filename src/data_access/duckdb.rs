@@ -404,6 +404,13 @@ impl Spool {
     }
 }
 
+/// Whether a query failed for a value that it cannot compute or convert.
+#[must_use]
+pub fn is_of_a_value(error: &Error) -> bool {
+    let class = error.source().and_then(|source| source.downcast_ref::<ClassOnly>());
+    class.is_some_and(|class| matches!(&*class.0, "Out of Range Error" | "Conversion Error" | "Invalid Input Error"))
+}
+
 /// Whether a query failed because a value that it computed does not fit into its type.
 #[must_use]
 pub fn is_out_of_range(error: &Error) -> bool {

@@ -304,12 +304,17 @@ fn read_violations(
                 Ok(FIELD_COUNT) => {
                     let (found, width) = (detail(), extracted.width);
                     let usize_width = i64::try_from(width).unwrap_or(i64::MAX);
-                    let advice = match (found > usize_width, &sent) {
-                        (true, None) => "quote fields that hold a comma",
-                        (true, Some(_)) => "quote fields that hold a delimiter",
-                        (false, _) => "add those that are missing",
+                    let too_many = found > usize_width;
+                    let message = match (sent_as.is_some_and(SentFile::is_fixed), too_many) {
+                        (true, true) => "the line goes on after the last cell that its source declares".to_owned(),
+                        (true, false) => "the line ends before the last cell that its source declares".to_owned(),
+                        (false, _) => {
+                            let sign = if sent.is_some() { "delimiter" } else { "comma" };
+                            let quote = format!("quote fields that hold a {sign}");
+                            let advice = if too_many { quote.as_str() } else { "add those that are missing" };
+                            format!("the record has {found} fields, the header {width}; {advice}")
+                        }
                     };
-                    let message = format!("the record has {found} fields, the header {width}; {advice}");
                     (None, violation::FIELD_COUNT, message, None)
                 }
                 Ok(UNIQUE) => {

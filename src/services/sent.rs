@@ -72,6 +72,11 @@ impl PartialEq for SentFile {
 impl Eq for SentFile {}
 
 impl SentFile {
+    /// Whether its cells stand at fixed places.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self.source.format, Format::Fixed(..))
+    }
+
     /// Whether its records are bytes of the file.
     pub(super) fn is_text(&self) -> bool {
         matches!(self.source.format, Format::Delimited(..) | Format::Fixed(..))

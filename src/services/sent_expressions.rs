@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
 
-use crate::data_access::duckdb::{Stage, StageWriter};
+use crate::data_access::duckdb::{Stage, StageWriter, is_of_a_value};
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::fault::Fault;
 use crate::domain::source::model::{Origin, Source};
@@ -104,25 +104,43 @@ impl Computed {
             tables.iter_mut().try_for_each(|table| table.write(self.rows(&inputs)?))?;
             tables.into_iter().try_for_each(StageWriter::finish)
         })?;
-        // An error makes a value null, and then it is not known whether that is null.
-        let Self { sql, .. } = self;
-        let rows = stage
-            .query(&format!("select try(({sql})::varchar), try(({sql}) is null) from {TABLE} order by \"_ number\""))?;
-        let mut values = Vec::with_capacity(inputs.len());
-        for batch in &rows {
-            let (texts, nulls) = (batch.column(0).as_string::<i32>(), batch.column(1).as_boolean());
-            for row in 0..batch.num_rows() {
-                let input =
-                    inputs.get(values.len()).map_or(Ok(()), |input| input.as_ref().map(|_| ()).map_err(|fault| *fault));
-                let is_null = (!nulls.is_null(row)).then(|| nulls.value(row));
-                values.push(input.and_then(|()| match (texts.is_null(row), is_null) {
-                    (false, Some(false)) => Ok(Some(texts.value(row).to_owned())),
-                    (true, Some(true)) => Ok(None),
-                    _ => Err(Fault::NotComputed),
-                }));
+        let values = self.computed(stage, 0, inputs.len())?;
+        let checked = |(input, value): (&Inputs, Value)| input.as_ref().map_err(|fault| *fault).and(value);
+        Ok(inputs.into_iter().zip(values).map(checked).collect())
+    }
+
+    /// Computes the rows from `first` on. If the database gives up on all of them for the sake of one, halves are computed.
+    fn computed(&self, stage: &Stage, first: usize, count: usize) -> Result<Vec<Value>> {
+        match self.query(stage, first, count) {
+            Err(error) if is_of_a_value(&error) && count == 1 => Ok(vec![Err(Fault::NotComputed)]),
+            Err(error) if is_of_a_value(&error) => {
+                let half = count / 2;
+                let mut values = self.computed(stage, first, half)?;
+                values.extend(self.computed(stage, first + half, count - half)?);
+                Ok(values)
             }
+            outcome => outcome,
         }
-        Ok(values)
+    }
+
+    /// An error makes a value null, so that it is asked apart whether the value is null. In one statement the database would compute
+    /// what both have in common only once, and outside of `try`.
+    fn query(&self, stage: &Stage, first: usize, count: usize) -> Result<Vec<Value>> {
+        let Self { sql, .. } = self;
+        let rows =
+            format!("from {TABLE} where \"_ number\" between {first} and {} order by \"_ number\"", first + count - 1);
+        let texts = stage.query(&format!("select try(({sql})::varchar) {rows}"))?;
+        let nulls = stage.query(&format!("select try(({sql}) is null) {rows}"))?;
+        let texts = texts
+            .iter()
+            .flat_map(|batch| batch.column(0).as_string::<i32>().iter().map(|text| text.map(str::to_owned)));
+        let nulls = nulls.iter().flat_map(|batch| batch.column(0).as_boolean().iter());
+        let value = |pair| match pair {
+            (Some(text), Some(false)) => Ok(Some(text)),
+            (None, Some(true)) => Ok(None),
+            _ => Err(Fault::NotComputed),
+        };
+        Ok(texts.zip(nulls).map(value).collect())
     }
 
     /// The cells as rows of the table.

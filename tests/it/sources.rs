@@ -9,6 +9,7 @@ use insta::assert_snapshot;
 use small_etl::domain::{LoadReport, LoadStatus};
 
 use crate::command_line::small_etl;
+use crate::parts::config;
 use crate::support::Scratch;
 use crate::world::World;
 
@@ -232,7 +233,11 @@ async fn rejects_come_back_as_their_sender_writes_and_load_again_under_any_name(
     let report = world.drop_file("incoming/deals/huaxi/a_20251222.txt", bytes.clone()).await;
     assert_eq!(report.error, None);
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 4, 1, 3));
-    assert_snapshot!(world.query("select record, line, rule, \"column\", value, message, key from etl.reject order by id").await, @"");
+    assert_snapshot!(world.query("select record, line, rule, \"column\", value, message, key from etl.reject order by id").await, @r#"
+    1 | 5 | number | amount | 15,50.00 | "15,50.00" does not have groups of three digits (decimal mark '.', thousands ",") | D1
+    2 | 6 | map | side | 赎回 | "赎回" is not a value that the map lists | D2
+    3 | 7 | encoding | - | - | the record has a NUL or bytes that are not in the encoding that its source declares | -
+    "#);
     let places =
         world.query("select byte_offset, byte_length, encode(raw, 'hex') from etl.reject order by record").await;
     for place in places.lines() {
@@ -242,7 +247,12 @@ async fn rejects_come_back_as_their_sender_writes_and_load_again_under_any_name(
     }
     let file = bytes_of(&world, "rejects/deal/1.csv").await;
     let (text, _, _) = GB18030.decode(&file);
-    assert_snapshot!(text.replace('\t', " | "), @"");
+    assert_snapshot!(text.replace('\t', " | "), @r#"
+    _load_id | _record | _line | _source | _errors | _key | _preamble | 成交编号 | 成交日期 | 成交时间 | 买卖标志 | 成交金额
+    1 | 1 | 5 | huaxi | "amount: ""15,50.00"" does not have groups of three digits (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D1 | 20251222 | 09:31:05 | 买入 | 15,50.00
+    1 | 2 | 6 | huaxi | "side: ""赎回"" is not a value that the map lists (rule map)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D2 | 20251222 | 14:00:00 | 赎回 | 120.50
+    1 | 3 | 7 | huaxi | the record has a NUL or bytes that are not in the encoding that its source declares (rule encoding) | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D3 | 20251222 | 15:00:00 | 买入 | �
+    "#);
     // The bad byte comes back as it was.
     assert!(file.windows(2).any(|two| two == b"\t\xff"));
 
@@ -271,7 +281,11 @@ async fn rejects_of_rejects_keep_what_was_told_around_the_table() {
     let report = world.drop_file("incoming/deals/huaxi/half.txt", gb(&half)).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 1, 2), "{:?}", report.error);
     let text = GB18030.decode(&bytes_of(&world, "rejects/deal/2.csv").await).0.into_owned();
-    assert_snapshot!(text.replace('\t', " | "), @"");
+    assert_snapshot!(text.replace('\t', " | "), @r#"
+    _load_id | _record | _line | _source | _errors | _key | _preamble | 成交编号 | 成交日期 | 成交时间 | 买卖标志 | 成交金额
+    2 | 1 | 2 | huaxi | "amount: ""15,50.00"" does not have groups of three digits (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D1 | 20251222 | 09:31:05 | 买入 | 15,50.00
+    2 | 3 | 4 | huaxi | "amount: ""x"" is not a number as the source declares it (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D3 | 20251222 | 15:00:00 | 买入 | x
+    "#);
     let mended = text.replace("15,50.00", "15,500.00").replace("\tx\n", "\t9.00\n");
     let report = world.drop_file("incoming/deals/huaxi/whole.txt", gb(&mended)).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 2, 0), "{:?}", report.error);
@@ -349,7 +363,10 @@ async fn an_expression_that_cannot_be_computed_is_a_reject() {
     let report = world.drop_file("incoming/deals/latin/b.csv", latin).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 1, 2), "{:?}", report.error);
     assert_eq!(world.query("select deal_id, account from deal").await, "L1 | 42");
-    assert_snapshot!(world.query("select line, rule, \"column\", value, message, key from etl.reject order by id").await, @"");
+    assert_snapshot!(world.query("select line, rule, \"column\", value, message, key from etl.reject order by id").await, @r#"
+    3 | expression | account | 4x | the expression of the column cannot be computed of "4x" | L2
+    4 | required | account | - | the cell holds no value, but one is required | L3
+    "#);
     let mended = String::from_utf8(bytes_of(&world, "rejects/deal/1.csv").await)
         .unwrap()
         .replace("4x", "40")
@@ -421,14 +438,24 @@ async fn a_mended_record_keeps_the_line_that_it_had_in_its_file() {
     world
         .query("create table deal (deal_id bigint primary key, account text not null, known_at timestamptz not null)")
         .await;
-    let file = b"  100120251222\n  100\xe9 20251223\n  100\n  100420251299\n".to_vec();
+    let file = b"  100120251222\n  100\xe920251223\n  100\n  100420251299\n".to_vec();
     let report = world.drop_file("incoming/host/1.txt", file).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 4, 1, 3), "{:?}", report.error);
-    assert_snapshot!(world.query("select line, rule, \"column\", value, message, key from etl.reject order by id").await, @"");
+    assert_snapshot!(world.query("select line, rule, \"column\", value, message, key from etl.reject order by id").await, @r#"
+    2 | pattern | account | 100é | "100é" does not match [0-9]+ | 2
+    3 | field_count | - | - | the line ends before the last cell that its source declares | -
+    4 | form | known_at | 20251299 | "20251299" has a date or time that does not exist (form %Y%m%d) | 4
+    "#);
     let rejects = bytes_of(&world, "rejects/deal/1.csv").await;
     let text = encoding_rs::WINDOWS_1252.decode(&rejects).0.into_owned();
-    assert_snapshot!(text, @"");
-    let mended = text.replace("  100é ", "1002").replace("  100\n", "1003,20251224\n").replace("20251299", "20251225");
+    assert_snapshot!(text, @r#"
+    _load_id,_record,_line,_source,_errors,_first_line,1,2
+    1,2,2,host,"account: ""100é"" does not match [0-9]+ (rule pattern)",2,"  100é",20251223
+    1,3,3,host,the line ends before the last cell that its source declares (rule field_count),3,"  100"
+    1,4,4,host,"known_at: ""20251299"" has a date or time that does not exist (form %Y%m%d) (rule form)",4,"  1004",20251299
+    "#);
+    let mended =
+        text.replace("  100é", "1002").replace("\"  100\"\n", "1003,20251224\n").replace("20251299", "20251225");
     let report = world.drop_file("incoming/host/2.txt", mended).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 3, 0), "{:?}", report.error);
     assert_eq!(
@@ -550,10 +577,11 @@ fn a_source_beside_an_extractor_of_the_settings_is_refused() {
     let datasets = scratch.path().join("datasets");
     fs::create_dir_all(&datasets).unwrap();
     fs::write(datasets.join("deal.toml"), BROKER).unwrap();
-    fs::write(scratch.path().join("config.toml"), "[[pipeline.deal.extractor]]\ntype = \"s3_parquet\"\n").unwrap();
+    let settings = config(&scratch, "[[pipeline.deal.extractor]]\ntype = \"s3_parquet\"\n");
     let variables = [
         ("SMALL_ETL__DATASETS__PATH".to_owned(), datasets.display().to_string()),
-        ("SMALL_ETL_CONFIG".to_owned(), scratch.path().join("config.toml").display().to_string()),
+        ("SMALL_ETL_CONFIG".to_owned(), settings.display().to_string()),
+        ("SMALL_ETL_ENV".to_owned(), "test".to_owned()),
     ];
     let refused = small_etl(&scratch, &variables, &["validate", "x.csv", "--dataset", "deal"]);
     assert!(
