@@ -158,7 +158,7 @@ fn read_table<R: Rows>(
 ) -> Result<(), String> {
     let (mut table, head) =
         Table::open(rows, source, around).map_err(|error| format!("{}: {}", input.key, misfit(&error)))?;
-    let mut binding = head.binding;
+    let mut binding = head.bind(source).map_err(|error| format!("{}: {}", input.key, misfit(&error)))?;
     let (mut row, mut plain, mut number) = (Row::default(), PlainRow::default(), 0);
     loop {
         match table.read(&mut row) {
