@@ -110,18 +110,22 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
     source.check_names("statistic", is_own, statistics)
 }
 
+/// Refuses a definition in which something is still to be said.
+fn check_answered(source: DefinitionText<'_>, open: &[Spanned<String>]) -> Result<(), String> {
+    let Some(question) = open.first() else { return Ok(()) };
+    let id = question.get_ref();
+    let message = format!(
+        "question {id:?} is open; answer it with `small-etl guess … --answer {id}=VALUE`, or write what is missing at the \
+         line marked OPEN and take it off this list"
+    );
+    Err(source.error(question, message))
+}
+
 /// Reads one definition; what it refers to is resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
-    if let Some(question) = definition.open_questions.first() {
-        let id = question.get_ref();
-        let message = format!(
-            "question {id:?} is open; answer it with `small-etl guess … --answer {id}=VALUE`, or write what is missing at the \
-             line marked OPEN and take it off this list"
-        );
-        return Err(source.error(question, message));
-    }
+    check_answered(source, &definition.open_questions)?;
     let mut columns = Vec::new();
     let mut ignored = Vec::new();
     for column in &definition.column {
@@ -393,6 +397,13 @@ required = true
 
     fn error_of(text: &str) -> String {
         Datasets::parse([("tick.toml", text)]).unwrap_err()
+    }
+
+    #[test]
+    fn a_definition_with_an_open_question_is_not_read() {
+        let message = error_of(&format!("open_questions = [\"zone:Time\"]\n{TICK}"));
+        assert!(message.starts_with("tick.toml line 1: question \"zone:Time\" is open"), "{message}");
+        assert!(Datasets::parse([("tick.toml", format!("open_questions = []\n{TICK}").as_str())]).is_ok());
     }
 
     #[test]

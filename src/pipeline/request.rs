@@ -66,7 +66,8 @@ pub(super) fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> R
     Ok(claiming.or_else(by_source).or_else(|| request.source.as_ref().and_then(of_source)))
 }
 
-/// The source that is named, else the one that claims the key; `None` for a file in the plain form.
+/// The source that is named, else the one that claims the key, else the only one of a dataset without files in the plain form; `None` for
+/// a file in the plain form.
 pub(super) fn choose_source<'a>(
     dataset: &'a Dataset,
     named: Option<&str>,
@@ -75,7 +76,10 @@ pub(super) fn choose_source<'a>(
 ) -> Result<Option<&'a Source>> {
     match named {
         Some(name) => dataset.source(name).map(Some).map_err(Error::configuration),
-        None => Ok(dataset.source_for(key, local)),
+        None => {
+            let only = dataset.sources.first().filter(|_| dataset.sources.len() == 1 && !dataset.has_plain_files());
+            Ok(dataset.source_for(key, local).or(only))
+        }
     }
 }
 

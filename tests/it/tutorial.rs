@@ -103,3 +103,8 @@ async fn the_page_on_a_further_dataset_holds_line_by_line() {
 async fn the_page_on_sources_holds_line_by_line() {
     assert_eq!(follow(include_str!("../../docs/sources.md")).await, (3, 4));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_guessing_holds_line_by_line() {
+    assert_eq!(follow(include_str!("../../docs/guess.md")).await, (1, 4));
+}

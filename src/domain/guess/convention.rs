@@ -55,6 +55,14 @@ impl Convention {
         if let Some((mark, name)) = needed.first().filter(|_| !convention.conflict) {
             (convention.mark, convention.mark_of) = (Some(*mark), (*name).to_owned());
         }
+        // In China, Japan and Korea a comma is never a decimal mark.
+        let is_wide =
+            |c: char| matches!(c, '\u{3040}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}');
+        if needed.is_empty()
+            && sent.iter().filter_map(|column| column.header.as_deref()).any(|header| header.contains(is_wide))
+        {
+            convention.mark = Some(Mark::Point);
+        }
         convention.point_is_doubtful = semicolons && needed.is_empty();
         if !convention.conflict {
             let mark = convention.mark.unwrap_or(Mark::Point);

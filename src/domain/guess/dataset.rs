@@ -194,11 +194,8 @@ fn layout_options(table: &Table<'_>, found: &FoundTable, records: &[Record]) -> 
     if found.header.is_empty() {
         lines.push(Line::new("header = \"none\"", "the first line has values, and so has every other"));
     } else if !found.preamble.is_empty() || found.section.is_some() {
-        let count = found.preamble.len();
-        lines.push(Line::new(
-            "header = \"find\"",
-            format!("on line {first}, after {count} lines that are not part of the table"),
-        ));
+        let before = lines_of(found.preamble.len());
+        lines.push(Line::new("header = \"find\"", format!("on line {first}, after {before} outside of the table")));
     }
     if found.header.len() > 1 {
         lines.push(Line::new(
@@ -239,7 +236,7 @@ fn end_options(table: &Table<'_>, found: &FoundTable, footer: &[&Record], rows: 
         }
     }
     let clash = |end: &String| end.is_empty() || rows.iter().any(|row| text(row).starts_with(end.as_str()));
-    let evidence = format!("{} lines after the last row, from line {} on", footer.len(), first.line);
+    let evidence = format!("{} after the last row, from line {} on", lines_of(footer.len()), first.line);
     if ends.len() <= 3 && !ends.iter().any(clash) {
         return vec![Line::new(format!("end = {}", super::toml_text::list(&ends)), evidence)];
     }
@@ -254,6 +251,10 @@ fn end_options(table: &Table<'_>, found: &FoundTable, footer: &[&Record], rows: 
         return Vec::new();
     }
     vec![Line::new(format!("footer_lines = {}", footer.len()), evidence)]
+}
+
+fn lines_of(count: usize) -> String {
+    if count == 1 { "1 line".into() } else { format!("{count} lines") }
 }
 
 /// What a line of a footer begins with, without what changes from file to file.

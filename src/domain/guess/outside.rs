@@ -12,7 +12,7 @@ use super::toml_text;
 
 /// Lines that tell an account, and the part of them that it is.
 static ACCOUNT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)^[#\s]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=]\s*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,})").ok()
+    Regex::new(r"(?i)^[#\s]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=]\s*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,}(?: \d{2,4})*)").ok()
 });
 /// Lines that tell a currency.
 static CURRENCY: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -173,7 +173,7 @@ fn from_line(table: &Table<'_>, pattern: Option<&Regex>, name: &str, fits: impl 
     let found =
         table.preamble.iter().find_map(|line| pattern.captures(line).and_then(|found| Some((line, found.get(1)?))));
     let (line, value) = found.filter(|(_, value)| fits(value.as_str()))?;
-    let group = if name == "account" { "([A-Za-z0-9_*-]+)" } else { r"([^\]\s,;]+)" };
+    let group = if name == "account" { r"([A-Za-z0-9_*-]+(?: \d{2,4})*)" } else { r"([^\]\s,;]+)" };
     let own = format!("^{}{group}", regex::escape(&line[..value.start()]));
     let options = vec![ColumnOption::new("from", "\"preamble\""), ColumnOption::new("pattern", toml_text::text(&own))];
     Some(field(name, FieldType::Text, "a line before the table tells it for all rows".into(), options))
@@ -218,7 +218,7 @@ fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
     let events = known
         .iter()
         .any(|field| temporal(field) && !words(&field.name).any(|word| ["nav", "maturity", "expiry"].contains(&word)));
-    let is_trades = known.iter().any(|field| field.kind == FieldType::Timestamp);
+    let is_trades = known.iter().any(|field| field.kind == FieldType::Timestamp && field.position > 0);
     if events && !is_trades {
         return None;
     }

@@ -172,7 +172,7 @@ fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: u
     }
     let header_end = there[start.header] + body + 1;
     let rows = below(body).to_vec();
-    let footers = footer_length(records, &rows);
+    let footers = footer_length(records, &rows, Some(header));
     let (rows, footer) = rows.split_at(rows.len() - footers);
     let header_width = (there[first]..header_end).map(|at| records[at].cells.len()).max().unwrap_or(0);
     let named = (there[first]..header_end).map(|at| records[at].span()).max().unwrap_or(0);
@@ -221,13 +221,15 @@ fn names_groups(above: &Record, header: &Record) -> bool {
 }
 
 /// How many of the last records are not rows.
-fn footer_length(records: &[Record], rows: &[usize]) -> usize {
+fn footer_length(records: &[Record], rows: &[usize], header: Option<&Record>) -> usize {
     let body: Vec<&Record> = rows.iter().map(|at| &records[*at]).collect();
-    let sample = &body[..body.len().min(400)];
+    // What is usual is told by records that may be rows.
+    let may_be = |row: &&&Record| header.is_none_or(|header| is_row_of(row, header));
+    let sample: Vec<&Record> = body.iter().filter(may_be).take(400).copied().collect();
     let filled = median(sample.iter().map(|row| row.filled()));
     let values = median(sample.iter().map(|row| row.values()));
     let mut widths = std::collections::BTreeMap::new();
-    for row in sample {
+    for row in &sample {
         *widths.entry(row.cells.len()).or_insert(0_usize) += 1;
     }
     let width = widths.iter().max_by_key(|(_, count)| **count).map_or(0, |(width, _)| *width);
@@ -241,7 +243,7 @@ fn footer_length(records: &[Record], rows: &[usize]) -> usize {
                 Shape::Empty | Shape::Mark => {}
             }
         }
-        value > 2 * other && value > 0
+        value > other
     };
     let is_footer = |row: &Record| {
         let first = row.cells.iter().map(|cell| cell.text.trim()).find(|text| !text.is_empty()).unwrap_or("");
@@ -268,7 +270,7 @@ fn headless(records: &[Record], there: &[usize], sheet: bool) -> FoundTable {
         *widths.entry(records[*at].cells.len()).or_insert(0_usize) += 1;
     }
     let width = widths.iter().max_by_key(|(_, count)| **count).map_or(1, |(width, _)| *width);
-    let footers = footer_length(records, there);
+    let footers = footer_length(records, there, None);
     let (rows, footer) = there.split_at(there.len() - footers);
     let used = rows.iter().map(|at| records[*at].span()).max().unwrap_or(0);
     let trailing = used < width && !sheet;

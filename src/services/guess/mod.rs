@@ -140,21 +140,21 @@ fn dataset_names(name: &str, tables: &[Table]) -> Vec<String> {
     tables.iter().enumerate().map(named).collect()
 }
 
-/// The patterns of the keys of files like these.
+/// The patterns of the keys of files like these. A file on this machine is known by the end of its path.
 fn patterns(inputs: &[Input], name: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
+    if inputs.iter().all(|input| input.folder.is_none()) {
+        all.push(format!("incoming/{name}/**"));
+    }
     for input in inputs {
-        let (folder, file) = match &input.folder {
-            Some(folder) => (folder.clone(), input.key.rsplit('/').next().unwrap_or(&input.key)),
-            None => ("**/".to_owned(), input.key.rsplit(['/', '\\']).next().unwrap_or(&input.key)),
-        };
-        let pattern = format!("{folder}{}", archive::general(file));
-        if !all.contains(&pattern) {
+        let file = input.key.rsplit(['/', '\\']).next().unwrap_or(&input.key);
+        let general = archive::general(file);
+        // What begins with a wildcard would have every key of a bucket listed.
+        let anything = general.starts_with('*') && input.folder.is_none();
+        let pattern = format!("{}{general}", input.folder.as_deref().unwrap_or_default());
+        if !all.contains(&pattern) && !anything {
             all.push(pattern);
         }
-    }
-    if inputs.iter().all(|input| input.folder.is_none()) {
-        all.insert(0, format!("incoming/{name}/**"));
     }
     all
 }

@@ -50,7 +50,8 @@ pub(super) fn open(input: &Input) -> Result<Vec<Opened>, String> {
         return Err(format!("{}: the file is empty; not even a header is there", input.key));
     }
     if sample.head.starts_with(PARQUET) {
-        let message = "this is Parquet, whose columns have names and types already; write a definition with those";
+        let message = "this is Parquet, whose columns have names and types; write a definition with those, and give the dataset the \
+                       extractor \"s3_parquet\" in the settings";
         return Err(format!("{}: {message}", input.key));
     }
     if sample.head.starts_with(COMPOUND) {
@@ -68,7 +69,13 @@ pub(super) fn open(input: &Input) -> Result<Vec<Opened>, String> {
             archive(input, &mut members, &names)
         };
     }
-    Ok(text(&sample, &input.key).into_iter().collect())
+    let opened = text(&sample, &input.key);
+    if opened.as_ref().is_some_and(|opened| opened.named) {
+        let message = "these are JSON lines, whose values have names and types; write a definition with those names, and give the dataset \
+                       the extractor \"s3_json_lines\" in the settings";
+        return Err(format!("{}: {message}", input.key));
+    }
+    Ok(opened.into_iter().collect())
 }
 
 fn archive(input: &Input, members: &mut Members<File>, names: &[String]) -> Result<Vec<Opened>, String> {
