@@ -17,11 +17,14 @@ endif
 EMULATOR := $(SMALL_ETL_CACHE)/aws-lambda-rie
 EMULATOR_RELEASE := 1.170.0
 SAM := $(SMALL_ETL_CACHE)/sam-$(shell sed -n 's/^aws-sam-cli==//p' .ci/sam-requirements.txt)
+RELEASE_TOOLS := $(SMALL_ETL_CACHE)/release-tools-$(shell sed -n 's/^cyclonedx-python-lib==//p' .ci/release-requirements.txt)
 MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requirements.txt)
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
+# What `check-binaries` builds.
+PROGRAMS := ingest migrate
 
-.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy check unit
+.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy dist rds-certificates check-dist check-workflows check-crates check unit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -55,7 +58,7 @@ sam-invoke: build $(SAM) ## The same with `sam local invoke`, in a container mad
 check-sam-invoke: setup $(SAM) ## Hand every event to ingest with `sam local invoke`, as sam-invoke does (needs Docker)
 	SAM_INVOKE=1 $(CARGO) test $(LOCKED) --test it events::
 
-test: setup $(SAM) ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
+test: setup $(SAM) $(RELEASE_TOOLS) ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
 	$(CARGO) test $(LOCKED)
 
 check-deploy: setup $(SAM) ## Deploy every set of parameters to an emulator, with the real sam
@@ -73,13 +76,18 @@ bench-parts: setup ## Measure what splitting, staging, validation and encoding t
 check-instructions: build ## Count the instructions of the parts that only compute, against what is stored; UPDATE=1 stores them
 	@.ci/check-instructions $(CARGO_TARGET_DIR)/debug/examples/part benches/instructions
 
-deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set
+deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set; FROM=dist needs no Rust
 	@.ci/deploy "$(ENV)" $(PARAMETERS)
 
 $(SAM): .ci/sam-requirements.txt
 	@.ci/install-packages
 	@echo "==> installing sam, cargo-lambda, zig and the checkers of the template to $@"
 	@.ci/install-sam $@
+
+$(RELEASE_TOOLS): .ci/release-requirements.txt
+	@.ci/install-packages
+	@echo "==> installing what packs a release and checks workflows and crates to $@"
+	@.ci/install-release-tools $@
 
 check-template: $(SAM) ## Let sam, cfn-lint and a scanner of policies look at template.yaml
 	@.ci/check-template
@@ -91,13 +99,38 @@ check-images: build $(SAM) ## Build the images of the Dockerfile on a stand-in f
 	@tests/images/check
 	$(CARGO) test $(LOCKED) --test it deploy::images -- --ignored
 
+# The same flags and folder as for the functions, so that only small-etl itself is built in addition.
+dist: PROGRAMS := ingest migrate small-etl
+dist: rds-certificates $(RELEASE_TOOLS) check-binaries ## Build and pack what is released into dist/: archives, wheels, zips for Lambda, checksums, a bill of materials
+	@for arch in arm64 x86-64; do \
+		mkdir -p $(SMALL_ETL_CACHE)/release/$$arch; \
+		for program in $(PROGRAMS); do cp $(SMALL_ETL_CACHE)/lambda/$$arch/$$program/bootstrap $(SMALL_ETL_CACHE)/release/$$arch/$$program; done; \
+	done
+	@PYTHONPATH=$(RELEASE_TOOLS) .ci/package --certificates $(SMALL_ETL_CACHE)/rds.pem \
+		--describe "$(SMALL_ETL_CACHE)/release/$(if $(filter x86_64,$(shell uname -m)),x86-64,arm64)/small-etl" dist \
+		x86_64-unknown-linux-gnu=$(SMALL_ETL_CACHE)/release/x86-64 aarch64-unknown-linux-gnu=$(SMALL_ETL_CACHE)/release/arm64
+
+# Before the long build: without them nothing can be packed.
+rds-certificates:
+	@.ci/rds-certificates $(SMALL_ETL_CACHE)/rds.pem
+
+check-dist: build $(SAM) $(RELEASE_TOOLS) ## Pack the development build as a release is packed, and install it on a file system without Rust
+	$(CARGO) test $(LOCKED) --test it dist:: -- --nocapture
+
+check-workflows: $(RELEASE_TOOLS) ## Check what is in .github: zizmor for weaknesses, schemas for mistakes
+	@.ci/check-workflows
+
+check-crates: $(RELEASE_TOOLS) ## Check licences, bans and sources of all crates by deny.toml
+	@cargo fetch $(LOCKED) --quiet # those of other systems too
+	@$(RELEASE_TOOLS)/run/cargo-deny --offline $(LOCKED) check --deny warnings bans licenses sources
+
 # As .ci/deploy sets them.
 check-binaries: export HOST_CXXFLAGS := -Xclang -Oz
 check-binaries: export TARGET_CXXFLAGS := -Xclang -Oz
 check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 and x86_64, and look at what they ask of Lambda
 	@for arch in arm64 x86-64; do \
 		echo "==> building for $$arch (the first time compiles DuckDB: half an hour or more)"; \
-		PATH="$$PATH:$(SAM)/run" CARGO_ZIGBUILD_ZIG_PATH=$(SAM)/run/zig env -u CXX cargo-lambda lambda build $(LOCKED) --release --$$arch --bin ingest --bin migrate \
+		PATH="$$PATH:$(SAM)/run" CARGO_ZIGBUILD_ZIG_PATH=$(SAM)/run/zig env -u CXX cargo-lambda lambda build $(LOCKED) --release --$$arch $(addprefix --bin ,$(PROGRAMS)) \
 			--lambda-dir $(SMALL_ETL_CACHE)/lambda/$$arch; \
 	done
 	@.ci/check-binary $(SMALL_ETL_CACHE)/lambda/{arm64,x86-64}/{ingest,migrate}/bootstrap

@@ -3,6 +3,7 @@
 mod decrypt;
 mod explain;
 mod load;
+mod man;
 mod reconcile;
 mod rejects;
 mod replay;
@@ -129,6 +130,12 @@ enum Command {
         /// Which shell
         shell: Shell,
     },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -169,6 +176,13 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
             clap_complete::generate(shell, &mut Arguments::command(), "small-etl", &mut script);
             // For a name with a hyphen the generator writes the case labels of bash otherwise than it computes them.
             print(&String::from_utf8_lossy(&script).replace("small__subcmd__etl", "small__etl"))?;
+            Ok(DONE)
+        }
+        Command::Man { folder } => {
+            for (name, page) in man::pages(Arguments::command()) {
+                let path = folder.join(name);
+                std::fs::write(&path, page).map_err(|error| unwritable(&path, error))?;
+            }
             Ok(DONE)
         }
         Command::Sample { dataset, rows, accounts, seed, broken_every, output } => {

@@ -44,7 +44,7 @@ print(json.dumps({"vpc": vpc, "subnets": ",".join(subnets), "routes": routes, "g
 "#;
 
 /// An account, in which nothing is deployed, and a machine that deploys.
-struct Account {
+pub struct Account {
     cloud: Moto,
     postgres: Postgres,
     scratch: Scratch,
@@ -69,7 +69,7 @@ impl Account {
         Self { cloud, postgres, scratch, _migrate: migrate }
     }
 
-    async fn with_database() -> Self {
+    pub async fn with_database() -> Self {
         let account = Self::new();
         account.make_database().await;
         account
@@ -83,7 +83,7 @@ impl Account {
         self.deploy_under(arguments, &[])
     }
 
-    fn deploy_under(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    pub fn deploy_under(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let folder = self.scratch.path();
         self.command(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/deploy"))
             .args(arguments)
@@ -110,7 +110,7 @@ impl Account {
     }
 
     /// A property of a resource, by its path.
-    fn property(&self, resource: &str, path: &str) -> Value {
+    pub fn property(&self, resource: &str, path: &str) -> Value {
         self.cloud.deployed(resource).pointer(&format!("/properties/{path}")).cloned().unwrap_or_default()
     }
 
@@ -119,7 +119,7 @@ impl Account {
     }
 
     /// The names in the package that a function was deployed with, and the text of its program.
-    async fn package(&self, function: &str) -> (Vec<String>, String) {
+    pub async fn package(&self, function: &str) -> (Vec<String>, String) {
         let place = |path: &str| self.property(function, path).as_str().unwrap().to_owned();
         let object =
             self.cloud.s3().get_object().bucket(place("Code/S3Bucket")).key(place("Code/S3Key")).send().await.unwrap();
@@ -155,18 +155,18 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn printed(output: &Output) -> String {
+pub fn printed(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat()
 }
 
 #[track_caller]
-fn assert_ready(output: &Output, stack: &str) {
+pub fn assert_ready(output: &Output, stack: &str) {
     let text = printed(output);
     assert!(output.status.success() && text.contains(&format!("==> {stack} is ready")), "{text}");
 }
 
 #[track_caller]
-fn assert_stopped(output: &Output, reasons: &[&str]) {
+pub fn assert_stopped(output: &Output, reasons: &[&str]) {
     let text = printed(output);
     assert!(!output.status.success() && !text.contains("is ready"), "{text}");
     for reason in reasons {
@@ -246,6 +246,7 @@ fn what_does_not_fit_is_refused_before_anything_is_built() {
         (&["dev", "Architecture=mips"], &[], "the architecture is arm64 or x86_64"),
         (&["dev"], &[("PACKAGE", "image"), ("ARCH", other)], "an image is built for this machine's own processor"),
         (&["dev"], &[("INCLUDE", "nowhere")], "INCLUDE names what is not there"),
+        (&["dev"], &[("FROM", "/var/empty")], "/var/empty has no template for arm64"),
     ] {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/deploy");
         let refused = Command::new(script).args(arguments).envs(variables.iter().copied()).output().unwrap();

@@ -15,6 +15,7 @@ mod contract;
 mod dataset;
 mod deadline;
 mod deploy;
+mod dist;
 mod documents;
 mod events;
 mod formats;
