@@ -26,33 +26,34 @@ fn page(program: &Command, command: &Command) -> String {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let long = command.get_long_about().map_or_else(|| about.clone(), ToString::to_string);
-    let mut page = format!(".TH \"{}\" 1 \"\" \"{program_name} {version}\"\n", name.to_uppercase());
-    page += &format!(".SH NAME\n{} \\- {}\n", escaped(name), escaped(&about));
-    page += &format!(".SH SYNOPSIS\n.nf\n{}\n.fi\n.SH DESCRIPTION\n{}\n", escaped(usage), paragraphs(&long));
-
+    let mut parts = vec![
+        format!(".TH \"{}\" 1 \"\" \"{program_name} {version}\"\n", name.to_uppercase()),
+        format!(".SH NAME\n{} \\- {}\n", escaped(name), escaped(&about)),
+        format!(".SH SYNOPSIS\n.nf\n{}\n.fi\n.SH DESCRIPTION\n{}\n", escaped(usage), paragraphs(&long)),
+    ];
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let (positionals, options): (Vec<&Arg>, Vec<&Arg>) = arguments.partition(|argument| argument.is_positional());
     for (heading, entries) in [("ARGUMENTS", positionals), ("OPTIONS", options)] {
         if !entries.is_empty() {
-            page += &format!(".SH {heading}\n");
-            page.extend(entries.into_iter().map(entry));
+            parts.push(format!(".SH {heading}\n"));
+            parts.extend(entries.into_iter().map(entry));
         }
     }
     let commands: Vec<&Command> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
     if !commands.is_empty() {
-        page += ".SH COMMANDS\n";
-        for command in commands {
+        parts.push(".SH COMMANDS\n".to_owned());
+        parts.extend(commands.into_iter().map(|command| {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            page += &format!(".TP\n\\fB{}\\fR(1)\n{}\n", escaped(page_name(command)), escaped(&about));
-        }
+            format!(".TP\n\\fB{}\\fR(1)\n{}\n", escaped(page_name(command)), escaped(&about))
+        }));
     }
     if let Some(text) = command.get_after_long_help().or(command.get_after_help()) {
-        page.extend(text.to_string().split("\n\n").map(section));
+        parts.extend(text.to_string().split("\n\n").map(section));
     }
     if !std::ptr::eq(program, command) {
-        page += &format!(".SH SEE ALSO\n\\fB{}\\fR(1)\n", escaped(program_name));
+        parts.push(format!(".SH SEE ALSO\n\\fB{}\\fR(1)\n", escaped(program_name)));
     }
-    page
+    parts.concat()
 }
 
 /// What one argument is called, and what it does.
@@ -81,8 +82,8 @@ fn entry(argument: &Arg) -> String {
     if !possible.is_empty() && argument.get_action().takes_values() {
         notes.push(format!("possible values: {}", possible.join(", ")));
     }
-    let notes: String = notes.iter().map(|note| format!("\n[{}]", escaped(note))).collect();
-    format!(".TP\n{}\n{}{notes}\n", head.trim_start(), paragraphs(&help))
+    let notes: Vec<String> = notes.iter().map(|note| format!("\n[{}]", escaped(note))).collect();
+    format!(".TP\n{}\n{}{}\n", head.trim_start(), paragraphs(&help), notes.concat())
 }
 
 /// A part of what stands after the options: its first line is a heading, and the rest is kept as it is.
