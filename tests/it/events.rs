@@ -61,19 +61,23 @@ async fn every_event_in_the_folder_is_answered() {
     let text = text.replace(&stack.host(), "HOST").replace("00000000000000000", "~");
     assert_snapshot!(text, @r#"
     direct-again: loaded incoming/assets/assets.csv
+    direct-url: loaded incoming/trades/http/HOST/v1/trades.csv
     direct-validate-only: validated: "valid", 4 read
     direct: duplicate incoming/assets/assets.csv
     eventbridge-object-created: loaded incoming/trades/a+b%20c.csv
     eventbridge-object-deleted: skipped -
+    kafka-self-managed: PENDING
     kafka: loaded incoming/trades/kafka/0fc9a2f4/trades/0/~017-~015.jsonl, loaded incoming/trades/kafka/0fc9a2f4/trades/1/~004-~004.jsonl
-    reconcile-prefix: reconciled: 4 compared, 1 sent, 0 discrepancies
-    reconcile: reconciled: 5 compared, 0 sent, 0 discrepancies
-    s3-put-encoded-key: duplicate incoming/trades/交易 1+1.csv
+    reconcile-prefix: reconciled: 7 compared, 2 sent, 0 discrepancies
+    reconcile: reconciled: 8 compared, 0 sent, 0 discrepancies
+    s3-put-encoded-key: loaded incoming/trades/交易 1+1.csv
     s3-put-several: duplicate incoming/assets/assets.csv, duplicate incoming/trades/交易 1+1.csv
-    s3-put: duplicate incoming/assets/assets.csv
+    s3-put: loaded incoming/assets/assets.csv
     s3-test-event: skipped -
-    schedule-url: loaded incoming/trades/http/HOST/v1/trades.csv
+    schedule-fetch: duplicate incoming/trades/http/HOST/v1/trades.csv
+    schedule-url: duplicate incoming/trades/http/HOST/v1/trades.csv
     schedule: duplicate incoming/assets/assets.csv
+    sqs-backfill: {"batchItemFailures":[]}
     sqs-eventbridge-object-created: {"batchItemFailures":[]}
     sqs-s3-put: {"batchItemFailures":[]}
     sqs-several-messages: {"batchItemFailures":[]}
