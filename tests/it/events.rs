@@ -66,7 +66,7 @@ async fn every_event_in_the_folder_is_answered() {
     direct: duplicate incoming/assets/assets.csv
     eventbridge-object-created: loaded incoming/trades/a+b%20c.csv
     eventbridge-object-deleted: skipped -
-    kafka-self-managed: PENDING
+    kafka-self-managed: loaded incoming/trades/kafka/trades/0/~017-~015.jsonl, loaded incoming/trades/kafka/trades/1/~004-~004.jsonl
     kafka: loaded incoming/trades/kafka/0fc9a2f4/trades/0/~017-~015.jsonl, loaded incoming/trades/kafka/0fc9a2f4/trades/1/~004-~004.jsonl
     reconcile-prefix: reconciled: 7 compared, 2 sent, 0 discrepancies
     reconcile: reconciled: 8 compared, 0 sent, 0 discrepancies
