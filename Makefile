@@ -1,5 +1,5 @@
-# `make` lists the targets. Everything is built in one profile and one folder outside of the checkout, so that a machine
-# compiles DuckDB once.
+# `make` lists the targets. Everything is built with one profile and in one folder outside the checkout, so that a
+# machine compiles DuckDB once.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -9,7 +9,7 @@ export SMALL_ETL_CACHE ?= $(HOME)/.cache/small-etl
 export CARGO_TARGET_DIR ?= $(SMALL_ETL_CACHE)/target
 # Tells build.rs which checkout is being built.
 export ETL_CHECKOUT := $(CURDIR)
-# DuckDB is a million lines of C++: what was compiled once is kept, also over an upgrade of this program.
+# DuckDB is a million lines of C++. What was compiled once is kept, even when this program is upgraded.
 ifneq ($(origin CXX),environment)
 export CXX := ccache g++
 endif
@@ -49,13 +49,13 @@ build: setup ## Build the library, the binaries and the examples
 demo: build ## Run the main job on real components; KEEP=1 leaves them running
 	@cargo run $(LOCKED) --quiet --example demo
 
-invoke: build ## Hand EVENT (a file in events/) to ingest on local servers
+invoke: build ## Send EVENT (a file in events/) to ingest on local servers
 	@cargo run $(LOCKED) --quiet --example invoke -- $(EVENT)
 
-sam-invoke: build $(SAM) ## The same with `sam local invoke`, in a container made from this machine's own files (needs Docker)
+sam-invoke: build $(SAM) ## Send EVENT with `sam local invoke` to a container made from this machine's own files (needs Docker)
 	@cargo run $(LOCKED) --quiet --example invoke -- --sam $(EVENT)
 
-check-sam-invoke: setup $(SAM) ## Hand every event to ingest with `sam local invoke`, as sam-invoke does (needs Docker)
+check-sam-invoke: setup $(SAM) ## Send every event to ingest with `sam local invoke`, as sam-invoke does (needs Docker)
 	SAM_INVOKE=1 $(CARGO) test $(LOCKED) --test it events::
 
 test: setup $(SAM) $(RELEASE_TOOLS) ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
@@ -64,16 +64,16 @@ test: setup $(SAM) $(RELEASE_TOOLS) ## Run all tests on a real Postgres and a re
 check-deploy: setup $(SAM) ## Deploy every set of parameters to an emulator, with the real sam
 	DEPLOY_SETS=all $(CARGO) test $(LOCKED) --test it deploy::
 
-torture: setup ## Kill, cut and confuse it for MINUTES (default 5), from SEED (default: random), and check the end
+torture: setup ## Kill and cut workers at random for MINUTES (default 5), from SEED (default: random), and check the result
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --exact torture::whatever_happens_the_end_is_that_of_one_quiet_run
 
 bench: setup ## Measure against psql, sling, pgloader and dlt, write BENCHMARKS.md; ONLY=peers (or load, small, …) measures a part
 	$(CARGO) bench $(LOCKED) --profile dev --bench load
 
-bench-parts: setup ## Measure what splitting, staging, validation and encoding take by themselves
+bench-parts: setup ## Measure splitting, staging, validation and encoding separately
 	$(CARGO) bench $(LOCKED) --profile dev --bench parts
 
-check-instructions: build ## Count the instructions of the parts that only compute, against what is stored; UPDATE=1 stores them
+check-instructions: build ## Count the instructions of the computing parts and compare them with the stored counts; UPDATE=1 stores them
 	@.ci/check-instructions $(CARGO_TARGET_DIR)/debug/examples/part benches/instructions
 
 deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set; FROM=dist needs no Rust
@@ -98,10 +98,10 @@ $(RELEASE_TOOLS): .ci/release-requirements.txt
 	@echo "==> installing what packs a release and checks workflows and crates to $@"
 	@.ci/install-release-tools $@
 
-check-template: $(SAM) ## Let sam, cfn-lint and a scanner of policies look at template.yaml
+check-template: $(SAM) ## Check template.yaml with sam, cfn-lint and a scanner of policies
 	@.ci/check-template
 
-check-host-binary: build ## Look at what the functions built for this machine ask of the system
+check-host-binary: build ## Check what the functions built for this machine need from the system
 	@HOST=1 .ci/check-binary $(CARGO_TARGET_DIR)/debug/ingest $(CARGO_TARGET_DIR)/debug/migrate
 
 check-images: build $(SAM) ## Build the images of the Dockerfile on a stand-in for their base, run them, and deploy them to an emulator (needs Docker)
@@ -133,10 +133,10 @@ check-crates: $(RELEASE_TOOLS) ## Check licences, bans and sources of all crates
 	@cargo fetch $(LOCKED) --quiet # those of other systems too
 	@$(RELEASE_TOOLS)/run/cargo-deny --offline $(LOCKED) check --deny warnings bans licenses sources
 
-# As .ci/deploy sets them.
+# The same flags as in .ci/deploy.
 check-binaries: export HOST_CXXFLAGS := -Xclang -Oz
 check-binaries: export TARGET_CXXFLAGS := -Xclang -Oz
-check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 and x86_64, and look at what they ask of Lambda
+check-binaries: $(SAM) ## Build the functions as they are deployed, for arm64 and x86_64, and check what they need from Lambda
 	@for arch in arm64 x86-64; do \
 		echo "==> building for $$arch (the first time compiles DuckDB: half an hour or more)"; \
 		PATH="$$PATH:$(SAM)/run" CARGO_ZIGBUILD_ZIG_PATH=$(SAM)/run/zig env -u CXX cargo-lambda lambda build $(LOCKED) --release --$$arch $(addprefix --bin ,$(PROGRAMS)) \
@@ -156,5 +156,5 @@ lint: setup ## Check every target with clippy; a warning is an error
 format: ## Format the code
 	cargo fmt
 
-check-format: ## Fail where the code is not formatted
+check-format: ## Fail if the code is not formatted
 	cargo fmt --check

@@ -1,4 +1,4 @@
-//! `make demo`: the main job on real components, from an empty folder to a report.
+//! `make demo`: the main job with real components, from an empty folder to a report.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
@@ -62,7 +62,7 @@ async fn main() {
     for (explanation, key, content) in [
         ("assets, one in 200 broken", "incoming/assets/2025-12-22.csv", Some(assets)),
         (
-            "trades, one in 9,000 broken; those of the rejected accounts wait",
+            "trades, one in 9,000 broken; the trades of rejected accounts wait",
             "incoming/trades/2025-12-22.csv",
             Some(trades),
         ),
@@ -91,19 +91,19 @@ async fn main() {
         print_report(explanation, load, &database).await;
     }
 
-    step("mending the rejects file of the trades, and dropping it where files come in");
+    step("mending the rejects file of the trades, and putting it where files arrive");
     let good_trades = String::from_utf8(good_trades).expect("trades are text");
     let key = drop_mended_trades(&client, &good_trades).await;
     let answer = ingest.invoke(&json!({"bucket": BUCKET, "key": key}));
     let Some(load) = answer["loads"].get(0) else { panic!("the function failed: {answer}") };
     print_report("the rejected trades, mended", load, &database).await;
 
-    step("what Postgres holds now");
+    step("what Postgres contains now");
     for (what, sql) in [
         ("assets", "select count(*)::text from asset"),
         ("trades", "select count(*)::text from trade"),
         (
-            "bad rows that wait to be mended: accounts whose lines were too broken to have a key",
+            "rejected rows waiting to be mended: accounts whose lines were too broken to have a key",
             "select count(*)::text from etl.open_reject",
         ),
         ("rows still parked", "select count(*)::text from etl.parked where released_by is null"),
@@ -127,7 +127,7 @@ async fn main() {
     step("stopping the servers and removing the scratch folders");
 }
 
-/// Returns where the mended lines lie.
+/// Returns the key of the mended file.
 async fn drop_mended_trades(client: &aws_sdk_s3::Client, good: &str) -> &'static str {
     const KEY: &str = "incoming/trades/2025-12-22-mended.csv";
     let object =
@@ -142,7 +142,7 @@ async fn drop_mended_trades(client: &aws_sdk_s3::Client, good: &str) -> &'static
     KEY
 }
 
-/// Does what a person would: puts the cells right and leaves the four columns in front of them alone.
+/// Does what a person would do: corrects the cells and leaves the four columns before them alone.
 fn mend(rejects: &str, good: &str) -> String {
     let good: Vec<&str> = good.lines().collect();
     let lines = rejects.lines().enumerate().map(|(index, line)| {
@@ -159,9 +159,9 @@ fn step(what: &str) {
     println!("\n==> {what}");
 }
 
-/// The Lambda binary that was built beside this program.
+/// The Lambda binary that was built next to this program.
 fn function(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("know the own path");
+    let own = std::env::current_exe().expect("the path of this program is known");
     own.ancestors().nth(2).expect("the target folder").join(name)
 }
 

@@ -26,16 +26,16 @@ pub(super) struct LoadArguments {
     /// Files on this machine, objects in S3, or URLs of a server that an extractor http names
     #[arg(required = true, value_name = "FILE|s3://BUCKET/KEY|URL")]
     files: Vec<String>,
-    /// The dataset, where the path does not tell
+    /// The dataset, if the path does not tell
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The source that describes the file, where the path does not tell
+    /// The source that describes the file, if the path does not tell
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Of an object with several parts load this one alone: a member of an archive, a sheet or a section; may be repeated
     #[arg(long = "part", value_name = "NAME")]
     parts: Vec<String>,
-    /// Load a file although this version of it was loaded before, or failed
+    /// Load a file even if this version of it was already loaded or has failed
     #[arg(long)]
     again: bool,
     /// Print the answer of the ingest function instead of a report
@@ -57,11 +57,11 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: LoadArgum
                 worst = loaded.iter().map(exit_code).fold(worst, u8::max);
                 reports.extend(loaded);
             }
-            // The other files are none the worse for it.
+            // The other files can still be loaded.
             Err(error) => {
                 worst = worst.max(tell(&error));
                 if error.is_retryable() {
-                    // Nobody is left to tell when standard error is closed.
+                    // Nothing can be reported if standard error is closed.
                     let _ = writeln!(stderr(), "  what is committed stays; the same command continues with the rest");
                 }
             }

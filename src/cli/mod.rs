@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sample::{self, SampleOptions};
 use crate::services::{self, Deadline, Parts};
 
-/// Everything went well.
+/// Everything succeeded.
 const DONE: u8 = 0;
 /// `validate` found rows that would be rejected.
 const ROWS_REJECTED: u8 = 1;
@@ -75,25 +75,25 @@ Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BAT
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Bring the schema of the database to the version that this program needs
+    /// Bring the database schema to the version that this program needs
     Migrate {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Load files into Postgres; a file that was loaded before is left alone
+    /// Load files into Postgres; a file that was already loaded is left alone
     Load(load::LoadArguments),
     /// Make the definition of a dataset and its migration from files as their sender writes them
     Guess(guess::GuessArguments),
     /// Check a file without a database
     Validate(validate::ValidateArguments),
-    /// Show how the last loads went, and what waits to be mended or for another row
+    /// Show how the last loads went, and which rows wait to be mended or for another row
     Status(status::StatusArguments),
-    /// List bad rows, or write them to a file that can be mended and loaded
+    /// List rejected rows, or write them to a file that you can mend and load
     Rejects(rejects::RejectsArguments),
-    /// Say where a row comes from: which file and line gave it its values, and which others tried
+    /// Show which file and line gave a row its values, and what other files brought for it
     Explain(explain::ExplainArguments),
-    /// Say what a changed definition would reject or accept in the files that were loaded
+    /// Show which rows of the loaded files a changed definition would reject or accept
     Replay(replay::ReplayArguments),
     /// Write the report of a load as a web page
     Report {
@@ -106,26 +106,26 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Compare buckets, tables and calendar with the ledger, load what is missing, and say what does not agree
+    /// Compare buckets, tables and calendar with the ledger, load what is missing, and report what differs
     Reconcile(reconcile::ReconcileArguments),
-    /// Load what lay in a bucket before
+    /// Load the files that were already in a bucket
     Backfill(reconcile::BackfillArguments),
     /// Print the encrypted values of a dataset as CSV
     Decrypt(decrypt::DecryptArguments),
     /// Print a sample file; the same seed makes the same bytes
     Sample {
-        /// What to make
+        /// What to generate
         dataset: SampleDataset,
-        /// Records
+        /// The number of records
         #[arg(long, default_value_t = 1000)]
         rows: u64,
-        /// Accounts that trades may belong to
+        /// The number of accounts that trades may belong to
         #[arg(long, default_value_t = 100)]
         accounts: u64,
-        /// Where the random numbers start
+        /// The seed of the random numbers
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Break every so-manieth record; 0 breaks none
+        /// Break every Nth record; 0 breaks none
         #[arg(long, default_value_t = 0)]
         broken_every: u64,
         /// Write to this file instead of standard output
@@ -151,13 +151,13 @@ enum SampleDataset {
     Trade,
 }
 
-/// Runs the command line of this process, with the parts that settings may name, and ends the process. It does not wait for
-/// threads whose result is no longer wanted: one may sit in an answer from a server for as long as that likes.
+/// Runs the command line of this process and ends the process. `parts` are the parts that settings may name. It does
+/// not wait for threads whose result is no longer needed: one of them may be waiting for an answer from a server.
 pub async fn main(parts: Parts) -> ExitCode {
     let code = match Arguments::try_parse() {
         Ok(arguments) => run(arguments.command, &parts).await.unwrap_or_else(|error| tell(&error)),
         Err(usage) => {
-            // Nobody is left to tell when the terminal is gone. Help and version are no mistakes.
+            // Nothing can be reported if the terminal is gone. Help and version are not mistakes.
             let _ = usage.print();
             if usage.use_stderr() { NOT_DONE } else { DONE }
         }
@@ -166,11 +166,11 @@ pub async fn main(parts: Parts) -> ExitCode {
 }
 
 fn say(error: &str) {
-    // Nobody is left to read it when standard error is closed.
+    // Nobody can read it if standard error is closed.
     let _ = writeln!(stderr(), "{ERROR}error{ERROR:#}: {error}");
 }
 
-/// Says what went wrong and returns the exit code for it.
+/// Prints what went wrong and returns the exit code for it.
 fn tell(error: &Error) -> u8 {
     say(&error.chain());
     if matches!(error.kind(), ErrorKind::File(_)) { FILE_UNUSABLE } else { NOT_DONE }
@@ -181,7 +181,7 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "small-etl", &mut script);
-            // For a name with a hyphen the generator writes the case labels of bash otherwise than it computes them.
+            // For a name with a hyphen, the generator writes case labels for bash that differ from those it computes.
             print(&String::from_utf8_lossy(&script).replace("small__subcmd__etl", "small__etl"))?;
             Ok(DONE)
         }
@@ -195,7 +195,7 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
         Command::Sample { dataset, rows, accounts, seed, broken_every, output } => {
             let options = SampleOptions { rows, accounts, seed, broken_every };
             match write_sample(dataset, options, output) {
-                // Whoever reads has seen enough.
+                // The reader closed the pipe.
                 Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(DONE),
                 written => written.map(|()| DONE).map_err(|error| Error::system("write the sample", error)),
             }
@@ -215,7 +215,8 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM) ends the present batch and leaves the rest to the next run; the second ends everything.
+/// The first Ctrl-C (or SIGTERM) stops after the present batch and leaves the rest to the next run; the second ends the
+/// process at once.
 fn stop_on_signal() -> Result<Deadline> {
     let deadline = Deadline::default();
     let unheard = |error| Error::system("listen for signals", error);
@@ -238,7 +239,8 @@ fn stop_on_signal() -> Result<Deadline> {
 
 fn start() -> Result<Settings> {
     let settings = Settings::read()?;
-    // On a terminal the report says it all but for what it waits and what is odd about the definitions; `RUST_LOG=info` shows the steps.
+    // On a terminal the report says it all, except what it waits for and what is odd about the definitions;
+    // `RUST_LOG=info` shows the steps.
     crate::context::start_logging(settings.log.format, "small_etl::context=warn,small_etl::data_access::retry=warn");
     Ok(settings)
 }
@@ -296,11 +298,11 @@ fn as_json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map(|text| text + "\n").map_err(|error| Error::system("write JSON", error))
 }
 
-/// Writes to standard output; colours only where they are seen.
+/// Writes to standard output, with colours only on a terminal.
 fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads has seen enough.
+        // The reader closed the pipe.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| Error::system("write to standard output", error)),
     }

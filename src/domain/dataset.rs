@@ -13,52 +13,53 @@ use super::rule::{RowRule, Severity};
 use super::source::model::Source;
 use super::types::ColumnType;
 
-/// A warning where a column differs from one of the row that it refers to.
+/// Warns if a column differs from one of the row that it refers to.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agreement {
-    /// Its name.
+    /// The id of the rule.
     pub id: String,
-    /// The column here.
+    /// The column of this dataset.
     pub column: String,
-    /// The column there.
+    /// The column of the other dataset.
     pub equals: String,
 }
 
-/// A row of another dataset that must be in its table before this one is written. Until then the row is parked.
+/// A row of another dataset that must be in its table before a row of this one is written. Until then the row is
+/// parked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
     /// The columns here, one for each of its key.
     pub columns: Vec<String>,
     /// The dataset whose key they hold.
     pub dataset: String,
-    /// Its table.
+    /// The table of the other dataset.
     pub table: String,
     /// The columns of its key.
     pub key: Vec<String>,
     /// The types of those.
     pub key_kinds: Vec<ColumnType>,
-    /// What should agree between the two rows.
+    /// The columns that should agree between the two rows.
     pub agreements: Vec<Agreement>,
 }
 
-/// The figure that lists the columns of a file that its dataset does not declare.
+/// The figure that lists columns of a file that its dataset does not declare.
 pub const EXTRA_COLUMNS: &str = "extra_columns";
-/// The figure with what a file and its manifest agree in.
+/// The figure that shows in what a file agrees with its manifest.
 pub const MANIFEST: &str = "manifest";
 /// The figure with what a file and its own footer agree in.
 pub const FOOTER: &str = "footer";
-/// The figures of every dataset. No statistic of a definition may have such a name.
+/// The figures that every dataset has. No statistic of a definition may have such a name.
 pub(super) const OWN_FIGURES: &[&str] = &[EXTRA_COLUMNS, MANIFEST];
 
 /// A figure over the accepted rows of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistic {
-    /// Its name in the report.
+    /// The name in the report.
     pub id: String,
     /// An aggregate over the columns.
     pub expression: Expression,
-    /// One figure for each value of this column.
+    /// If set, there is one figure for each value of this column.
     pub group_by: Option<String>,
 }
 
@@ -74,10 +75,10 @@ pub struct Content {
     pub is_given: bool,
 }
 
-/// A kind of file: what it holds, what is checked, where it goes.
+/// A kind of file: what it contains, what is checked, and where it goes.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The table in schema `public`, or `SCHEMA.TABLE`.
     pub table: String,
@@ -87,7 +88,8 @@ pub struct Dataset {
     pub content: Option<Content>,
     /// The column that tells an older row from a newer one; `None` if the row of the object that arrived later is the newer one.
     pub version: Option<String>,
-    /// A row with a later version is rejected, or it would make every later row of its key stale. `None` without a bound.
+    /// A row with a later version is rejected. Otherwise it would make every later row of its key stale. `None` means
+    /// no bound.
     pub latest_version: Option<DateTime<Utc>>,
     /// The columns that are loaded.
     pub columns: Vec<Column>,
@@ -97,35 +99,35 @@ pub struct Dataset {
     pub null_values: Vec<String>,
     /// The rules over several columns.
     pub rules: Vec<RowRule>,
-    /// The row of another dataset that must be there first.
+    /// The row of another dataset that must exist first.
     pub reference: Option<Reference>,
-    /// What is computed over the accepted rows.
+    /// The statistics over the accepted rows.
     pub statistics: Vec<Statistic>,
     /// Whether a file needs a manifest beside it.
     pub manifest: ManifestRule,
     /// What it says of its loads instead of the settings.
     pub load: LoadLimits,
-    /// When a file of it is due.
+    /// When a file is due.
     pub expected: Option<Calendar>,
     /// How senders write its files, where that is not the plain form.
     pub sources: Vec<Source>,
     pub(super) files: Files,
 }
 
-/// Whether a file needs a manifest beside it. One that is there is always checked.
+/// Whether a file needs a manifest beside it. A manifest that exists is always checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestRule {
-    /// Without one the file is not loaded.
+    /// Whether a file without a manifest is not loaded.
     #[serde(default)]
     pub required: bool,
-    /// How many seconds after its first claim a file that has none fails.
+    /// How many seconds after its first claim a file without a manifest fails.
     #[serde(default)]
     pub wait_seconds: u32,
 }
 
 impl Dataset {
-    /// Whether an object key is that of one of its files.
+    /// Whether an object key belongs to this dataset.
     #[must_use]
     pub fn claims(&self, key: &str) -> bool {
         self.files.claim(key) || self.source_claiming(key).is_some()
@@ -237,12 +239,13 @@ impl Dataset {
         self
     }
 
-    /// The columns that are encrypted on their way to the table.
+    /// Returns the columns that are encrypted on their way to the table.
     pub fn encrypted(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(|column| column.encrypt)
     }
 
-    /// The same without its encrypted columns and the rules that read them: what can be checked on the table as it is.
+    /// Returns this dataset without its encrypted columns and the rules that read them. This is what can be checked in
+    /// the table itself.
     #[must_use]
     pub fn without_encrypted(&self) -> Self {
         let mut plain = self.clone();
@@ -260,13 +263,13 @@ impl Dataset {
         Self { sources: Vec::new(), ..self.clone() }
     }
 
-    /// The same, but rows with a later version are rejected.
+    /// Returns this dataset with a bound: rows with a later version are rejected.
     #[must_use]
     pub fn with_latest_version(&self, latest: Option<DateTime<Utc>>) -> Self {
         Self { latest_version: latest, ..self.clone() }
     }
 
-    /// The same, but what would only warn rejects the row.
+    /// Returns this dataset with every warning as an error.
     #[must_use]
     pub fn with_warnings_as_errors(mut self) -> Self {
         let of_columns = self.columns.iter_mut().flat_map(|column| &mut column.constraints);
@@ -275,7 +278,7 @@ impl Dataset {
         self
     }
 
-    /// The column of that name.
+    /// Returns the column with that name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)

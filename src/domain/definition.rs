@@ -1,4 +1,4 @@
-//! The text of a definition becomes a dataset; what is wrong is told with file and line.
+//! Reads the definition of a dataset. Errors name the file and the line.
 
 use std::collections::BTreeSet;
 
@@ -88,14 +88,14 @@ struct StatisticDefinition {
     group_by: Option<Spanned<String>>,
 }
 
-/// Whether a rule with this name comes with a file, its key or its columns. No other rule may be called so.
+/// Whether a rule with this name exists for every file, its key or its columns. No other rule may have the name.
 pub(super) fn is_implied(rule: &str) -> bool {
     violation::OF_EVERY_FILE.contains(&rule)
         || Constraint::RULES.contains(&rule)
         || TYPES.iter().any(|registered| registered.name == rule)
 }
 
-/// Checks that rules and statistics can be told apart in the ledger and in reports.
+/// Checks that no two rules and no two statistics have the same name in the ledger and in reports.
 pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
     let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
@@ -121,7 +121,7 @@ fn check_answered(source: DefinitionText<'_>, open: &[Spanned<String>]) -> Resul
     Err(source.error(question, message))
 }
 
-/// Reads one definition; what it refers to is resolved later.
+/// Reads one definition. References to other datasets are resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
@@ -228,7 +228,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     })
 }
 
-/// The name of a column, if it is one.
+/// Returns the name of a column if the dataset has it.
 fn known(source: &DefinitionText<'_>, name: &Spanned<String>, names: &[&str]) -> Result<String, String> {
     if names.contains(&name.get_ref().as_str()) {
         return Ok(name.get_ref().clone());
@@ -315,7 +315,8 @@ fn read_reference(
     Ok(Reference { columns, dataset, table, key, key_kinds, agreements })
 }
 
-/// A reference names a dataset; its table, key and columns are known once all definitions are read.
+/// Completes the references. A reference names a dataset, whose table, key and columns are known only after all
+/// definitions are read.
 pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)]) -> Result<(), String> {
     let targets = datasets.to_vec();
     let names: Vec<&str> = targets.iter().map(|dataset| dataset.name.as_str()).collect();
@@ -449,7 +450,7 @@ required = true
         assert_eq!(message, r#"tick.toml line 18: unknown option "max_lenght"; did you mean "max_length"?"#);
         let message = error_of(&TICK.replace("scale = 2\n", ""));
         assert_eq!(message, "tick.toml line 15: a decimal needs precision (1 to 38) and scale (less than precision)");
-        // Earlier versions read over an option of decimals in a column of another type.
+        // Earlier versions ignored an option of decimals in a column of another type.
         let text = TICK.replace("type = \"text\"", "type = \"text\"\nscale = 2");
         assert!(Datasets::parse([("tick.toml", text.as_str())]).is_ok());
     }
@@ -520,7 +521,7 @@ required = true
         ] {
             let text = format!("{TICK}{more}");
             assert_eq!(error_of(&text), message);
-            // What was accepted once goes on.
+            // A set that was accepted before stays valid.
             assert!(Datasets::frozen([("tick.toml", text.as_str())]).is_ok(), "{more}");
         }
         assert!(Datasets::parse([("tick.toml", format!("{TICK}{}{}", rule("n"), statistic("n")).as_str())]).is_ok());

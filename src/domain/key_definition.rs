@@ -15,8 +15,8 @@ const CONTENT: &str = "content";
 /// `version = "arrival"`, unless a column has that name.
 const ARRIVAL: &str = "arrival";
 
-/// Characters of a key. Each is four bytes at the most, and an entry of an index of Postgres has at most 2,704, among them a
-/// dataset's name.
+/// The most characters of a key. Each has at most four bytes, and an entry in an index of Postgres has at most 2,704,
+/// which include the name of the dataset.
 const LONGEST_KEY: u32 = 660;
 
 /// The name of a column, or of several.

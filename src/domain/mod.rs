@@ -1,4 +1,4 @@
-//! Datasets, columns, rules, violations and the ledger's arithmetic. Pure: no I/O, no async.
+//! Datasets, columns, rules, violations and the arithmetic of the ledger. No I/O, no async.
 
 pub mod arrival;
 pub mod calendar;

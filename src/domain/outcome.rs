@@ -1,4 +1,4 @@
-//! Where records end up, and the arithmetic that proves that none was lost.
+//! The outcomes of records, and the arithmetic that proves that none was lost.
 
 use std::fmt;
 use std::iter::Sum;
@@ -28,13 +28,13 @@ impl fmt::Display for LoadId {
 pub struct BatchNumber(pub i32);
 
 impl BatchNumber {
-    /// The batches of a file of `read` records, `size` records each.
+    /// Returns the batches of a file of `read` records, with `size` records each.
     pub fn all(read: i64, size: i32) -> impl Iterator<Item = Self> {
         let batches = read.unsigned_abs().div_ceil(size.unsigned_abs().into());
         (0..i32::try_from(batches).unwrap_or(i32::MAX)).map(Self)
     }
 
-    /// The first and last record of this batch, both included.
+    /// Returns the first and the last record of this batch, both included.
     #[must_use]
     pub fn records(self, read: i64, size: i32) -> (i64, i64) {
         let first = i64::from(self.0) * i64::from(size) + 1;
@@ -48,7 +48,8 @@ impl fmt::Display for BatchNumber {
     }
 }
 
-/// How many records ended where. `read` is the sum of the other seven; `warnings` and `released` stand beside it.
+/// How many records had which outcome. `read` is the sum of the seven outcomes; `warnings` and `released` are counted
+/// separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Records in the file.
@@ -57,24 +58,24 @@ pub struct Counts {
     pub inserted: i64,
     /// Rows that changed.
     pub updated: i64,
-    /// Rows that the table already had, untouched.
+    /// Rows that the table already had; left untouched.
     pub unchanged: i64,
-    /// Rows of which the table has a newer state.
+    /// Rows for which the table has a newer version.
     pub stale: i64,
-    /// Rows that wait for their reference.
+    /// Rows that are waiting for their reference.
     pub parked: i64,
     /// Records that broke a rule of severity error.
     pub rejected: i64,
-    /// Records of a file that ended before they had an outcome.
+    /// Records that had no other outcome when their load ended early.
     pub withheld: i64,
     /// Violations of severity warning.
     pub warnings: i64,
-    /// Rows of earlier loads that this load freed.
+    /// Rows of earlier loads that this load released.
     pub released: i64,
 }
 
 impl Counts {
-    /// Where a record may end, and how many did.
+    /// Returns each outcome and its count.
     #[must_use]
     pub fn outcomes(&self) -> [(&'static str, i64); 7] {
         [
@@ -120,7 +121,7 @@ impl Sum for Counts {
     }
 }
 
-/// How a request for one file ended.
+/// How the request for one file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadStatus {
@@ -128,13 +129,13 @@ pub enum LoadStatus {
     Loaded,
     /// The file as a whole could not be loaded; `reason` says why.
     Failed,
-    /// The object was replaced before it was read; the newer one has an event of its own.
+    /// The object was replaced before it was read. The newer version has an event of its own.
     Superseded,
-    /// This version was finished before; nothing was written.
+    /// This version was already finished; nothing was written.
     Duplicate,
     /// Another worker is loading this version; nothing was written.
     InProgress,
-    /// The time of this worker is over; the next one goes on at the first batch that is not committed.
+    /// The time of this worker is over. The next one continues with the first batch that is not committed.
     Interrupted,
     /// No dataset claims the key, or the event carries no file.
     Skipped,
@@ -156,16 +157,16 @@ impl LoadStatus {
     }
 }
 
-/// One entry of `loads` in the answer of `ingest`. What is unknown is null.
+/// One entry of `loads` in the answer of `ingest`. Unknown values are null.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadReport {
-    /// The row of `etl.load`.
+    /// The id of the row in `etl.load`.
     pub load_id: Option<LoadId>,
     /// The bucket, or `file`.
     pub bucket: Option<String>,
     /// The decoded key, or the absolute path.
     pub key: Option<String>,
-    /// The version id, else the `ETag`, else the SHA-256 of a local file.
+    /// The version id, or else the `ETag`, or else the SHA-256 of a local file.
     pub version: Option<String>,
     /// The dataset that claims the key.
     pub dataset: Option<String>,
@@ -179,24 +180,24 @@ pub struct LoadReport {
     pub reason: Option<String>,
     /// What was wrong with the file as a whole, for people.
     pub error: Option<String>,
-    /// How many workers have held the load, this one included.
+    /// How many workers have held the load, including this one.
     pub attempt: Option<i32>,
-    /// How many records ended where.
+    /// How many records had which outcome.
     #[serde(flatten, serialize_with = "counts_or_nulls")]
     pub counts: Option<Counts>,
-    /// Where the rejects file lies.
+    /// The key of the rejects file.
     pub rejects_key: Option<String>,
-    /// Milliseconds from request to answer.
+    /// Milliseconds from the request to the answer.
     pub elapsed_ms: u64,
-    /// What the dataset computes over its accepted rows.
+    /// The statistics of the accepted rows.
     pub statistics: Value,
-    /// What to ask for again: the rest of an interrupted load; not a part of the answer.
+    /// What to request again for the rest of an interrupted load; not part of the answer.
     #[serde(skip)]
     pub rest: Option<Location>,
-    /// When to ask again for a load that another worker holds; not a part of the answer.
+    /// When to try again if another worker holds the load; not part of the answer.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
-    /// When to ask for the rest, where it waits for a manifest; not a part of the answer.
+    /// When to request the rest if the load waits for a manifest; not part of the answer.
     #[serde(skip)]
     pub resume_after: Option<Duration>,
     /// How far the load came, as it was counted on the way; not a part of the answer.
@@ -232,7 +233,7 @@ impl LoadReport {
     }
 }
 
-/// Unknown counts stand in the answer as nulls, so that its fields are always the same.
+/// Writes unknown counts as nulls, so that the answer always has the same fields.
 #[expect(clippy::ref_option, reason = "serde hands out a reference to the field")]
 fn counts_or_nulls<S: Serializer>(counts: &Option<Counts>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(counts) = counts else {

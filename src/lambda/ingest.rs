@@ -1,4 +1,4 @@
-//! `ingest`: an event in, a report for each of its files out.
+//! `ingest`: takes an event and answers with a report of each of its files.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ use crate::pipeline::{self, CheckedFile, Context, LoadHere, Request};
 use crate::services::reconcile::{FoundFile, Receiver};
 use crate::services::{Deadline, Parts};
 
-/// A message that is returned comes again after so long, and after four times as long each further time: with the five
-/// deliveries of the template an outage may last 25 minutes.
+/// How long a returned message is hidden after its first delivery. Each further delivery makes it four times as long:
+/// with the five deliveries of the template, an outage may last 25 minutes.
 const FIRST_BACKOFF: Duration = Duration::from_secs(30);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(15);
-/// So many violations are in the answer to a file that is only checked.
+/// The most violations in the answer for a file that is only checked.
 const SHOWN: usize = 100;
 const MOST_BYTES_SHOWN: usize = 512 * 1024;
 
-/// The pause after so many deliveries.
+/// The pause after this many deliveries.
 fn backoff(deliveries: u32) -> Duration {
     let factor = 4_u32.saturating_pow(deliveries.saturating_sub(1));
     FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF)
@@ -43,10 +43,10 @@ pub struct Ingest {
     metrics: Metrics,
 }
 
-/// Runs the function in this process, with the parts that settings may name.
+/// Runs the function in this process. `parts` are the parts that settings may name.
 ///
 /// # Errors
-/// `Configuration`, and those of the runtime.
+/// `Configuration`, and the errors of the Lambda runtime.
 pub async fn main(parts: &Parts) -> std::result::Result<(), lambda_runtime::Error> {
     let settings = super::start()?;
     let ingest = Ingest::new(&settings, parts)?;
@@ -54,10 +54,10 @@ pub async fn main(parts: &Parts) -> std::result::Result<(), lambda_runtime::Erro
 }
 
 impl Ingest {
-    /// Prepares everything; connections are made on first use.
+    /// Prepares everything. Connections are opened on first use.
     ///
     /// # Errors
-    /// `Configuration`.
+    /// `Configuration` if a setting, a dataset or a part is wrong.
     pub fn new(settings: &Settings, parts: &Parts) -> Result<Self> {
         Ok(Self {
             context: crate::context::context(settings, parts)?,
@@ -71,7 +71,8 @@ impl Ingest {
     /// Answers one event.
     ///
     /// # Errors
-    /// For an event of no known shape; for a file that was neither loaded nor failed, so that AWS asks for it again.
+    /// If the event has no known shape, or if a file was neither loaded nor failed, so that AWS delivers the event
+    /// again.
     pub async fn call(&self, event: LambdaEvent<Value>) -> Result<Value> {
         let deadline = Deadline::before(event.context.deadline(), self.margin);
         let answer = self.answer(parse(event.payload)?, &deadline).await;
@@ -111,7 +112,8 @@ impl Ingest {
         }
     }
 
-    /// Does what a message asks for. Returns how long to wait until it comes again, or none when it is done with.
+    /// Does what a message asks for. Returns how long to wait before it is delivered again, or `None` if it is
+    /// finished.
     async fn pause_before_return(&self, message: &Message, deadline: &Deadline) -> Option<Duration> {
         let settled = match &message.asked {
             Ok(asked) => self.load_all(asked.clone(), deadline).await,
@@ -130,11 +132,13 @@ impl Ingest {
             }
         };
         let lease = reports.iter().filter_map(|report| report.retry_after).max()?;
-        // A worker that renews its lease again and again should not use the deliveries up.
+        // While a worker keeps renewing its lease, the message comes back again and again. The growing pause keeps it
+        // from using up its deliveries.
         Some(if message.deliveries > 1 { lease.max(backoff(message.deliveries - 1)) } else { lease })
     }
 
-    /// Best effort: otherwise the message comes again when the visibility timeout of the queue says.
+    /// Hides the message for `pause`. Best effort: if it fails, the message comes back after the queue's visibility
+    /// timeout.
     async fn hold_back(&self, message: &Message, pause: Duration) {
         let (Some(queue), Some(handle)) = (&self.queue, &message.receipt_handle) else { return };
         if let Err(error) = queue.hide(handle, pause).await {
@@ -142,7 +146,7 @@ impl Ingest {
         }
     }
 
-    /// Loads every file, also those behind one that fails; the first error is then the answer.
+    /// Loads every file, even those after one that failed, and then returns the first error.
     async fn load_all(&self, asked: Vec<Asked>, deadline: &Deadline) -> Result<Vec<LoadReport>> {
         let mut reports = Vec::new();
         let mut first_error = None;
@@ -221,7 +225,8 @@ impl Ingest {
         })
     }
 
-    /// S3 and the queue fail in the same way as the database: whether it is that, it is asked.
+    /// Reports an outage if it is the database that cannot be reached. S3 and the queue fail with the same kind of
+    /// error, so the database is asked.
     async fn note_outage(&self) {
         if self.database.sessions().await.is_err_and(|error| error.kind() == ErrorKind::Connection) {
             self.metrics.database_unreachable();
@@ -285,7 +290,7 @@ impl Rest {
     }
 }
 
-/// Those of these that fit: Lambda takes an answer of six megabytes, and a cell may be as large as that.
+/// Keeps the violations that fit into an answer: Lambda allows six megabytes, and a single cell may be that large.
 fn within_an_answer(mut violations: Vec<Violation>) -> Vec<Violation> {
     let mut room = MOST_BYTES_SHOWN;
     violations.retain(|violation| {
@@ -297,12 +302,12 @@ fn within_an_answer(mut violations: Vec<Violation>) -> Vec<Violation> {
     violations
 }
 
-/// Messages that are on their way to the queue at once.
+/// How many messages are sent to the queue at the same time.
 const SENDERS: usize = 16;
 
 #[async_trait(?Send)]
 impl Receiver for Queue {
-    /// A message for each file, so that one invocation handles one file.
+    /// Sends a message for each file, so that one invocation handles one file.
     async fn take(&self, files: &[FoundFile]) -> Result<u64> {
         let requests = files.iter().filter_map(|file| request_for(&file.location, None, file.again, &file.parts));
         let sends = requests.map(|request| {

@@ -1,4 +1,4 @@
-//! What outlives one file.
+//! Everything that outlives one file.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,47 +13,47 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::services::rejects_file::Output;
 use crate::services::{Deadline, Pipeline};
 
-/// What outlives one file: definitions, settings, parts, and the pool of connections.
+/// Everything that outlives one file: definitions, settings, parts, and the pool of connections.
 pub struct Context {
     /// The datasets of this program.
     pub datasets: Arc<Datasets>,
-    /// What a first claim freezes.
+    /// The terms that the first claim of a file fixes.
     pub terms: ClaimTerms,
     /// Opens staging databases.
     pub stages: Stages,
-    /// What the files of each dataset run through.
+    /// The parts that the files of each dataset run through.
     pub pipelines: BTreeMap<String, Pipeline>,
-    /// Takes rejects files.
+    /// Writes rejects files.
     pub output: Output,
-    /// Is told what has happened.
+    /// The bus that is notified of what has happened.
     pub bus: Option<EventBus>,
-    /// What the nightly run needs besides.
+    /// What the nightly run needs in addition.
     pub nightly: NightlyTerms,
     /// The datasets whose definitions have been tried.
     pub checked: Mutex<HashSet<String>>,
 }
 
-/// The datasets with the rules of the validators of their pipelines.
+/// Adds the rules of the validators of their pipelines to the datasets.
 ///
 /// # Errors
-/// `Configuration` where a rule does not fit its dataset.
+/// `Configuration` if a rule does not fit its dataset.
 pub fn with_rules(datasets: Datasets, pipelines: &BTreeMap<String, Pipeline>) -> Result<Datasets> {
     let rules = |dataset: &Dataset| pipelines.get(&dataset.name).map(|found| found.rules(dataset)).unwrap_or_default();
     datasets.with_rules(rules).map_err(Error::configuration)
 }
 
 impl Context {
-    /// What the files of a dataset run through.
+    /// Returns the parts that the files of a dataset run through.
     ///
     /// # Errors
-    /// `Configuration` where this program has no such dataset.
+    /// `Configuration` if this program has no such dataset.
     pub fn pipeline(&self, dataset: &str) -> Result<&Pipeline> {
         let names = || self.datasets.names();
         self.pipelines.get(dataset).ok_or_else(|| Error::configuration(unknown("dataset", dataset, &names())))
     }
 
-    /// Tells what lies in the outbox. It was written there by the transaction that made it true (`migrations/V8__outbox.sql`).
-    /// Best effort: what cannot be told now is told after the next load, or at night.
+    /// Sends the events in the outbox. Each was written there by the transaction that made it true
+    /// (`migrations/V8__outbox.sql`). Best effort: what cannot be sent now is sent after the next load, or at night.
     pub(super) async fn announce(&self, database: &Database, deadline: &Deadline) {
         let Some(bus) = &self.bus else { return };
         let told = tokio::select! {
@@ -65,9 +65,9 @@ impl Context {
         }
     }
 
-    /// Tries the rules of a dataset once, before anything is claimed: a mistake must not cost a load.
+    /// Tries the rules of a dataset once, before anything is claimed: a mistake in them must not cost a load.
     pub(super) async fn check_definition(&self, dataset: &Dataset) -> Result<()> {
-        // The set is only ever inserted into, so that a panic elsewhere leaves nothing half done in it.
+        // The set only grows, so a panic elsewhere cannot leave it half changed.
         if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&dataset.name) {
             return Ok(());
         }

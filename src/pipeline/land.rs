@@ -1,4 +1,4 @@
-//! What is not in S3 is landed there, by the pipeline that takes it.
+//! Lands what is not in S3, with the pipeline that takes it.
 
 use tracing::Instrument;
 
@@ -7,19 +7,20 @@ use crate::domain::{Arrival, Location};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Deadline;
 
-/// What was landed, and is to be loaded now.
+/// What was landed and can be loaded now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Landed {
     /// The dataset.
     pub dataset: String,
-    /// Where it lies.
+    /// Where it is.
     pub locations: Vec<Location>,
 }
 
-/// Lands something for the dataset that is named, or else for the only one that takes it.
+/// Lands an arrival for the named dataset, or else for the only one that takes it.
 ///
 /// # Errors
-/// `Configuration` where none does, or several; those of [`Extractor::land`](crate::services::Extractor::land).
+/// `Configuration` if no dataset takes it, or if several do; the errors of
+/// [`Extractor::land`](crate::services::Extractor::land).
 pub async fn land(context: &Context, arrival: &Arrival, dataset: Option<&str>, deadline: &Deadline) -> Result<Landed> {
     if let Some(name) = dataset {
         context.pipeline(name)?;
@@ -43,7 +44,7 @@ pub async fn land(context: &Context, arrival: &Arrival, dataset: Option<&str>, d
             let message = if deadline.is_interrupted() {
                 format!("{arrival}: stopped before it is landed")
             } else {
-                format!("{arrival}: the time is over before it is landed; give the function more")
+                format!("{arrival}: the time is over before it is landed; give the function more time")
             };
             return Err(Error::new(ErrorKind::OutOfTime, message));
         }

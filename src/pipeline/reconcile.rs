@@ -1,4 +1,4 @@
-//! The nightly run: what lies in the buckets, what waits, what is kept and what the tables hold, against the ledger.
+//! The nightly run: compares buckets, waiting rows, rejects and tables with the ledger.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -29,45 +29,45 @@ use crate::services::reconcile::{
 use crate::services::tidy::{delete_expired, write_missing};
 use crate::services::{Deadline, Pipeline, reconciliation_page};
 
-/// A pass over a prefix that began longer ago does not go on.
+/// A pass over a prefix is not continued if it began longer ago than this.
 const LONGEST_PASS_OF_A_PREFIX: Duration = Duration::from_hours(24);
 
-/// What the nightly run needs besides what a load needs.
+/// What the nightly run needs in addition to what a load needs.
 pub struct NightlyTerms {
     /// Lists buckets.
     pub store: Arc<ObjectStore>,
-    /// The bucket where files come in; without it those that the ledger knows.
+    /// The bucket where files arrive; without it, the buckets that the ledger knows.
     pub source_bucket: Option<String>,
-    /// Checks rows of tables, which are exported as CSV whatever they came as.
+    /// Checks rows of tables. They are exported as CSV, whatever form they arrived in.
     pub tables: Pipeline,
-    /// Rows of a table that are checked at once, so that a table of any size fits on the disk.
+    /// How many rows of a table are checked at once, so that a table of any size fits on the disk.
     pub rows_at_once: usize,
-    /// Rejects are deleted so many days after the end of their load.
+    /// How many days after the end of their load rejects are deleted.
     pub retention_days: Option<u32>,
 }
 
-/// Loads what was found in this process, where no queue takes it.
+/// Loads the files that were found in this process, if there is no queue to send them to.
 pub struct LoadHere<'a> {
     context: &'a Context,
     database: &'a Database,
     deadline: Deadline,
-    /// Files that are loaded at once.
+    /// How many files to load at once.
     pub jobs: usize,
-    /// More failed files than this end the run; by default none do.
+    /// If more files than this fail, the run ends; by default there is no limit.
     pub tolerated: Option<u64>,
-    /// Sees how each file ended.
+    /// Is called with the report of each file.
     pub watch: &'a (dyn Fn(&LoadReport) + Send + Sync),
     failed: AtomicU64,
 }
 
 impl<'a> LoadHere<'a> {
-    /// Loads one file after the other until the deadline.
+    /// Loads one file after another until the deadline.
     #[must_use]
     pub fn new(context: &'a Context, database: &'a Database, deadline: Deadline) -> Self {
         Self { context, database, deadline, jobs: 1, tolerated: None, watch: &|_| {}, failed: AtomicU64::new(0) }
     }
 
-    /// Loads the versions of one key, one after the other. Returns of how many something is left.
+    /// Loads the versions of one key, one after another. Returns how many of them are not finished.
     async fn load_key(&self, versions: &[FoundFile]) -> Result<u64> {
         let mut left = 0;
         for file in versions {
@@ -76,7 +76,7 @@ impl<'a> LoadHere<'a> {
         Ok(left)
     }
 
-    /// Returns whether nothing is left of the file.
+    /// Returns whether the file is finished.
     async fn load_one(&self, file: &FoundFile) -> Result<bool> {
         if !self.deadline.has_time_for(Duration::ZERO) {
             return Ok(false);
@@ -89,7 +89,7 @@ impl<'a> LoadHere<'a> {
         };
         let reports = match Box::pin(super::run(self.context, self.database, &request)).await {
             Ok(reports) => reports,
-            // Without the database no other file fares better.
+            // Without the database, no other file can be loaded either.
             Err(error) if error.kind() == ErrorKind::Connection => return Err(error),
             Err(error) => {
                 tracing::warn!(file = file.file, error = %error.chain(), "not loaded");
@@ -126,12 +126,13 @@ impl Receiver for LoadHere<'_> {
     }
 }
 
-/// Compares what `scope` says with the ledger, and hands what is to be loaded to `receiver`. Without a prefix it also
-/// releases parked rows, writes and deletes rejects files, and checks sums, tables and the calendar. Each step goes on where the last run
-/// was cut off. It keeps a row in `etl.reconciliation` and leaves a report beside the rejects files.
+/// Compares what `scope` says with the ledger, and hands the files to load to `receiver`. Without a prefix it also
+/// releases parked rows, writes and deletes rejects files, and checks sums, tables and the calendar. Each step
+/// continues where the last run was cut off. The run has a row in `etl.reconciliation` and leaves a report beside the
+/// rejects files.
 ///
 /// # Errors
-/// `Connection`, `Configuration`, `System`: the run is then noted as failed, and what it did stays done.
+/// `Connection`, `Configuration`, `System`. The run is then recorded as failed, and everything that it did stays done.
 pub async fn reconcile(
     context: &Context,
     database: &Database,
@@ -176,7 +177,7 @@ pub async fn reconcile(
     Ok(result)
 }
 
-/// The datasets whose tables can take their rows. Any other is left out until someone has mended its table.
+/// Returns the datasets whose tables can take their rows. The others are left out until a person corrects their tables.
 async fn fit_datasets(context: &Context, database: &Database, result: &mut Reconciliation) -> Result<Datasets> {
     retrying(|| database.check_ledger()).await?;
     let mut unfit = Vec::new();
@@ -219,11 +220,11 @@ async fn end(
 
 /// How a part of a step ended.
 enum Ended {
-    /// It is done, and the next pass begins at the first.
+    /// It is done, and the next pass begins at the start.
     Whole,
-    /// The time was not enough.
+    /// There was not enough time.
     CutOff,
-    /// Something is in the way; the next run goes on there.
+    /// Something prevents it from continuing; the next run continues there.
     Stuck,
 }
 
@@ -233,7 +234,7 @@ impl Ended {
     }
 }
 
-/// A run, and what it needs.
+/// A run and what it needs.
 struct Run<'a> {
     context: &'a Context,
     database: &'a Database,
@@ -264,7 +265,7 @@ impl Run<'_> {
         Ok(buckets.first().and_then(|bucket| output.bucket(bucket, false)).map(String::from))
     }
 
-    /// Does the parts of a step, as long as there is time, each from where its last pass was cut off.
+    /// Does the parts of a step as long as there is time. Each part continues where its last pass was cut off.
     async fn step(
         &self,
         step: &'static str,
@@ -272,7 +273,7 @@ impl Run<'_> {
         result: &mut Reconciliation,
         mut work: impl AsyncFnMut(&Pass, &mut Reconciliation) -> Result<Ended>,
     ) -> Result<()> {
-        // Who asks for a prefix wants to know how it is now.
+        // A person who asks for a prefix wants to know its present state.
         let longest = self.scope.prefix.as_ref().map(|_| LONGEST_PASS_OF_A_PREFIX);
         let version = self.context.datasets.version();
         for part in retrying(|| self.database.parts_in_order(step, parts)).await? {
@@ -287,7 +288,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compares what lies in the buckets with the ledger. What cannot be reached does not keep the rest from being compared.
+    /// Compares the buckets with the ledger. A bucket that cannot be reached does not keep the others from being
+    /// compared.
     async fn compare(&self, buckets: &[String], result: &mut Reconciliation) -> Result<()> {
         let datasets = &*self.context.datasets;
         let known = datasets.prefixes();
@@ -312,7 +314,7 @@ impl Run<'_> {
             let (parts, until) = ((&*self.context.nightly.store, self.database), (pass, self.deadline));
             match compare(parts, (datasets, &self.fit), places[pass.part()], self.receiver, until, result).await {
                 Ok(whole) => return Ok(Ended::in_time(whole)),
-                // What S3 refuses a person must mend; the rest of the run can do without.
+                // If S3 refuses, a person must act; the rest of the run can continue.
                 Err(error) if error.kind() == ErrorKind::Configuration && self.scope.prefix.is_none() => {
                     result.note(None, "listing", error.chain(), 1);
                 }
@@ -342,7 +344,7 @@ impl Run<'_> {
         .await
     }
 
-    /// Deletes rejects whose time is over, and writes rejects files that are missing.
+    /// Deletes rejects whose retention time is over, and writes rejects files that are missing.
     async fn tidy(&self, result: &mut Reconciliation) -> Result<()> {
         let (output, all) = (&self.context.output, [String::new()]);
         if let Some(days) = self.context.nightly.retention_days {
@@ -358,7 +360,8 @@ impl Run<'_> {
         .await
     }
 
-    /// Checks every row of every table as if it came in a file. Comes last, since it takes the longer the more there is.
+    /// Checks every row of every table as if it came in a file. This step is the last because it takes longer the more
+    /// rows there are.
     async fn check_tables(&self, result: &mut Reconciliation) -> Result<()> {
         self.step("table", &self.names(), result, async |pass, result| {
             let dataset = self.context.datasets.get(pass.part()).map_err(Error::configuration)?;
@@ -378,7 +381,8 @@ impl Run<'_> {
         .await
     }
 
-    /// Checks the rows of a table after that key, as many as fit on the disk. Returns the last one's key; `None` at the end of the table.
+    /// Checks the rows of a table after that key, as many as fit on the disk. Returns the key of the last one; `None`
+    /// at the end of the table.
     async fn check_part(
         &self,
         dataset: &Dataset,
@@ -405,7 +409,7 @@ impl Run<'_> {
             modified: None,
             local: true,
         };
-        // A table is exported in the plain form, however its files are written.
+        // A table is exported in the plain form, whatever the form of its files.
         let (plain, tables, reading) = (dataset.in_plain_form(), &context.nightly.tables, Reading::default());
         let checked = check(context, tables, &object, &plain, reading, &Arc::default(), Totals::Ignored).await?;
         result.rows_checked += checked.extracted.read;
@@ -413,7 +417,7 @@ impl Run<'_> {
         while let Some(chunk) = violations.try_next().await? {
             for violation in chunk {
                 let (key, column) = (violation.key.unwrap_or_default(), violation.column.unwrap_or_default());
-                // Without its cell, since reports are kept longer than rejects.
+                // Without the cell, because reports are kept longer than rejects.
                 let (table, rule) = (&dataset.table, &violation.rule);
                 let message = format!("table {table} row {key}: column {column} breaks rule {rule}");
                 result.note(Some(&dataset.name), rule, message, 1);

@@ -1,4 +1,4 @@
-//! What is asked for: a file, of which no more is known than its place.
+//! A request for a file, of which only the location is known.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use crate::error::{Error, Result};
 use crate::services::Deadline;
 use crate::services::object_parts::PartReader;
 
-/// One file that somebody wants.
+/// A request for one file.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Where it lies.
+    /// Where the file is.
     pub location: Location,
-    /// The dataset, where its key does not tell.
+    /// The dataset, if the key does not tell.
     pub dataset: Option<String>,
-    /// The source that describes it, where its key does not tell.
+    /// The source that describes the file, if the key does not tell.
     pub source: Option<String>,
-    /// Whether a version that is finished is to be loaded once more, as its next run.
+    /// Whether to load a finished version once more, as its next run.
     pub again: bool,
-    /// The parts of the object that are to be loaded; all of them if this is empty.
+    /// The parts of the object to load; all of them if this is empty.
     pub parts: Vec<String>,
-    /// Counts how far the file is.
+    /// Counts the progress of the file.
     pub progress: Arc<Progress>,
     /// When to leave the rest to the next worker.
     pub deadline: Deadline,
 }
 
 impl Request {
-    /// A request for a file whose key tells its dataset.
+    /// Creates a request for a file whose key tells its dataset.
     #[must_use]
     pub fn new(location: Location) -> Self {
         let (progress, deadline) = (Arc::default(), Deadline::default());
@@ -36,11 +36,12 @@ impl Request {
     }
 }
 
-/// Explains why the location is not that of a file, as far as its key shows. With `begun` a load of it exists, so it counts as a file and the load ends.
+/// Explains why the location is not that of a file, as far as its key shows. With `begun`, a load of it exists, so it
+/// counts as a file and the load can end.
 pub(super) fn no_file(request: &Request, begun: bool) -> Option<&'static str> {
     match &request.location {
         Location::S3 { key, .. } if key.as_str().ends_with('/') => {
-            Some("a key that ends with / marks a folder and is no file")
+            Some("a key that ends with / marks a folder and is not a file")
         }
         Location::S3 { key, .. } if request.dataset.is_none() && key.is_marker() && !begun => {
             Some("a hidden file or a marker, as programs leave them beside data; name its dataset to load it")
@@ -50,7 +51,7 @@ pub(super) fn no_file(request: &Request, begun: bool) -> Option<&'static str> {
     }
 }
 
-/// The dataset that is named, else the one that claims the key, else the only one that has the named source.
+/// Returns the dataset that is named, or the one that claims the key, or the only one that has the named source.
 pub(super) fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> Result<Option<&'a Dataset>> {
     if let Some(name) = &request.dataset {
         return datasets.get(name).map(Some).map_err(Error::configuration);
@@ -121,7 +122,7 @@ pub(super) fn choose_readers<'a>(datasets: &'a Datasets, request: &Request) -> R
     Ok(Some(Readers::Parts(readers)))
 }
 
-/// What the ledger knows of an object that cannot be read.
+/// Returns what the ledger can know of an object that cannot be read.
 pub(super) fn unidentified(location: &Location) -> ObjectVersion {
     let (version, sequencer, modified) = match location {
         Location::S3 { version_id, etag, sequencer, modified, .. } => {

@@ -1,7 +1,7 @@
 //! One verb each: extract, validate, load, analyse, reconcile, tidy, report.
 //!
-//! The first three are reached through traits and chosen by name ([`parts`]), so that more sources, rules and sinks can come,
-//! also from outside.
+//! The first three are traits whose implementations are chosen by name ([`parts`]), so that more sources, rules and
+//! sinks can be added, also from outside.
 
 pub mod analyse;
 mod content;
@@ -60,16 +60,16 @@ use crate::error::{Error, Result};
 
 /// Reads a file into the stage.
 ///
-/// A source that is not S3, and may answer otherwise or not at all when it is asked again, is landed there first: then a load that
-/// was interrupted, a row that is explained and a rule that is replayed find the same bytes.
+/// A source other than S3 may answer differently, or not at all, when it is asked again. So its files are first landed
+/// in S3: an interrupted load, an explanation of a row and a replay of a rule then find the same bytes.
 #[async_trait]
 pub trait Extractor: Send + Sync {
-    /// The keys that it reads where the settings name no files: those that begin so, or else all.
+    /// The prefix of the keys that this extractor reads if the settings name no files; `None` means all keys.
     fn prefix(&self) -> Option<&str> {
         None
     }
 
-    /// Says when the program starts whether it can read files of this dataset.
+    /// Checks at the start of the program whether this extractor can read files of the dataset.
     ///
     /// # Errors
     /// `Configuration`, saying what to change.
@@ -77,20 +77,20 @@ pub trait Extractor: Send + Sync {
         Ok(())
     }
 
-    /// Whether it lands this.
+    /// Whether this extractor lands the arrival.
     fn takes(&self, _arrival: &Arrival) -> bool {
         false
     }
 
-    /// Puts what it [takes](Extractor::takes) into S3, unless it lies there, and says where.
+    /// Puts what it [takes](Extractor::takes) into S3, unless it is already there, and returns where.
     ///
     /// # Errors
-    /// `Connection` where a retry may help, `Configuration`, `File(NotFound)`, `System`.
+    /// `Connection` if a retry may help, `Configuration`, `File(NotFound)`, `System`.
     async fn land(&self, _arrival: &Arrival, _dataset: &Dataset) -> Result<Vec<Location>> {
         Ok(Vec::new())
     }
 
-    /// Says which version of the file is meant, without reading its content into the stage.
+    /// Returns which version of the file is meant, without reading its content into the stage.
     ///
     /// # Errors
     /// `File(NotFound)` or `File(Forbidden)`, `Connection`.
@@ -105,18 +105,18 @@ pub trait Extractor: Send + Sync {
         Ok(object.modified)
     }
 
-    /// The manifests that may be that of this version of the file, which is loaded for the `run`th time after its first one. What is
-    /// longer than a megabyte is cut.
+    /// Returns the manifests that may belong to this version of the file. `run` counts how often the version has been
+    /// loaded again. A manifest longer than one megabyte is cut.
     ///
     /// # Errors
     /// `Connection`, `Configuration`, `System`.
     async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests>;
 
-    /// Reads exactly that version into the stage, every declared column as values of its type, notes as violations which
-    /// cells are none, and keeps [`Stage::progress`] current.
+    /// Reads exactly that version into the stage, every declared column as values of its type. Records a violation for
+    /// each cell that is not a value of its type, and keeps [`Stage::progress`] current.
     ///
     /// # Errors
-    /// `File` when the file as a whole is unusable, `Connection`, `System`.
+    /// `File` if the file as a whole is unusable, `Connection`, `System`.
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted>;
 
     /// Keeps a copy of exactly that version in `folder`, so that several parts of it can be read. It ends early when the stage is cancelled.
@@ -147,35 +147,35 @@ pub trait Extractor: Send + Sync {
     }
 }
 
-/// What is known of a file once it lies in the stage.
+/// What is known of a file once it is in the stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extracted {
     /// Records after the header, good or bad.
     pub read: i64,
-    /// What the file consists of.
+    /// The format of the file.
     pub form: Form,
-    /// The header's own bytes, without its line end.
+    /// The bytes of the header, without its line end.
     pub header: Vec<u8>,
     /// How many columns the header names.
     pub width: usize,
-    /// Where each column of the dataset stands in a record, from 0.
+    /// The position of each column of the dataset in a record, from 0.
     pub positions: Vec<usize>,
     /// Columns that the dataset does not declare, in the order of the file.
     pub extra_columns: Vec<String>,
-    /// Whether records may say which reject they are to mend, as those of a rejects file do.
+    /// Whether records may name the reject that they mend, as the records of a rejects file do.
     pub mends: bool,
-    /// What was sent of each column of the dataset; of columns that hold no numbers it says nothing.
+    /// What was read in each column of the dataset; empty sums for columns that do not hold numbers.
     pub sums: Vec<ColumnSum>,
-    /// When the file was written, where its place says so.
+    /// When the file was written, if that is known.
     pub modified: Option<DateTime<Utc>>,
-    /// The SHA-256 of the file as it lies there, packed or not, in hexadecimal digits.
+    /// The SHA-256 of the file as it was read, before unpacking, in hexadecimal digits.
     pub sha256: String,
     /// What its source says of it, where it is not in the plain form.
     pub sent: Option<Arc<SentFile>>,
 }
 
 impl Extracted {
-    /// What the ledger keeps of it.
+    /// What the ledger keeps of the file.
     #[must_use]
     pub fn seen(&self) -> SeenFile<'_> {
         let sent = self.sent.as_deref();
@@ -190,19 +190,20 @@ impl Extracted {
     }
 }
 
-/// Finds rows that must not be loaded. The validators of a pipeline run one after the other, each on the rows that are still
-/// good; which of two good rows with one key wins is decided after the last.
+/// Finds rows that must not be loaded. The validators of a pipeline run one after another, each on the rows that are
+/// still good. After the last one, one of several good rows with the same key is chosen.
 ///
-/// A file may be validated again, by the worker that goes on with an interrupted load: the same rows must get the same answer.
+/// A worker that continues an interrupted load may validate the file again. The same rows must then get the same
+/// answer.
 #[async_trait]
 pub trait Validator: Send + Sync {
-    /// The rules that it checks besides those of the definition: what it finds is reported under their ids. An id that the
-    /// definition has as well is refused.
+    /// The rules that this validator checks in addition to those of the definition. Its findings are reported under
+    /// their ids. An id that the definition already has is refused.
     fn rules(&self, _dataset: &Dataset) -> Vec<RowRule> {
         Vec::new()
     }
 
-    /// Says before anything is claimed whether the rules of a dataset can be checked; `stage` is empty.
+    /// Checks, before anything is claimed, whether the rules of a dataset can be evaluated; `stage` is empty.
     ///
     /// # Errors
     /// `Configuration`, saying what is wrong with the definition.
@@ -210,20 +211,20 @@ pub trait Validator: Send + Sync {
         Ok(())
     }
 
-    /// Looks at the good rows ([`good_rows`]) and takes the bad ones out ([`reject`]); bad rows are data, not errors.
+    /// Looks at the good rows ([`good_rows`]) and takes out the bad ones ([`reject`]). Bad rows are data, not errors.
     ///
     /// # Errors
-    /// `System` when the staging database fails; `Connection` where what is asked for advice does not answer, and the file
-    /// then comes again.
+    /// `System` if the staging database fails. `Connection` if something that the validator asks does not answer; the
+    /// file is then delivered again.
     async fn validate(&self, dataset: &Dataset, stage: &Arc<Stage>) -> Result<()>;
 }
 
-/// How the rows of a file fared.
+/// The result of validating the rows of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Validated {
     /// Rows without a violation of severity error.
     pub accepted: i64,
-    /// Records with at least one.
+    /// Records with at least one violation of severity error.
     pub rejected: i64,
     /// Violations of severity warning on accepted rows.
     pub warnings: i64,
@@ -231,12 +232,12 @@ pub struct Validated {
 
 /// Writes the accepted rows of a validated file.
 ///
-/// The first loader of a pipeline is the one that keeps the ledger. The others follow when its last batch is committed, and the
-/// ledger notes each that is done. A worker that is killed between two of them is followed by one that goes on with the first
-/// that is not noted: a loader must write the same load twice as it writes it once.
+/// The first loader of a pipeline keeps the ledger. The others run after its last batch is committed, and the ledger
+/// records each that is done. If a worker is killed between two of them, the next one continues with the first that is
+/// not recorded. So writing the same load twice must have the same effect as writing it once.
 #[async_trait]
 pub trait Loader: Send + Sync {
-    /// Says when the program starts whether it can work beside these datasets.
+    /// Checks at the start of the program whether this loader can work with these datasets.
     ///
     /// # Errors
     /// `Configuration`, saying what to change.
@@ -244,7 +245,7 @@ pub trait Loader: Send + Sync {
         Ok(())
     }
 
-    /// Says before a file is claimed whether it can take it.
+    /// Checks, before a file is claimed, whether this loader can take it.
     ///
     /// # Errors
     /// `Configuration`, saying what to change.
@@ -252,32 +253,33 @@ pub trait Loader: Send + Sync {
         Ok(())
     }
 
-    /// Writes the rows ([`LoadWork::accepted`]). Where the deadline leaves no time for one more step it stops.
+    /// Writes the rows ([`LoadWork::accepted`]). Stops if the deadline leaves no time for another step.
     ///
     /// # Errors
-    /// `LeaseLost`, `Connection` and `Conflict` after all retries, `Configuration`, `System`: the file then comes again.
+    /// `LeaseLost`, `Connection` and `Conflict` after all retries, `Configuration`, `System`. The file is then
+    /// delivered again.
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading>;
 
-    /// Frees the parked rows that can go now, for a load that ends before [`Loader::load`] came to it. Only the loader that
-    /// keeps the ledger has any.
+    /// Releases the parked rows that are ready, for a load that ends before [`Loader::load`] was reached. Only the
+    /// loader that keeps the ledger has parked rows.
     ///
     /// # Errors
-    /// Those of [`Loader::load`].
+    /// The same as those of [`Loader::load`].
     async fn release(&self, _database: &Database, _claim: &Claim, _datasets: &Datasets) -> Result<()> {
         Ok(())
     }
 }
 
-/// How far a loader came.
+/// How far a loader got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loading {
     /// Every batch is committed and every row released.
     Done,
-    /// The time is over; the next worker goes on with what is not committed.
+    /// The time is over; the next worker continues with what is not committed.
     OutOfTime,
 }
 
-/// Everything that a loader needs of one file.
+/// Everything that a loader needs for one file.
 #[derive(Clone)]
 pub struct LoadWork {
     /// The claim under which it writes.
@@ -286,11 +288,11 @@ pub struct LoadWork {
     pub datasets: Arc<Datasets>,
     /// The file's staging database, validated.
     pub stage: Arc<Stage>,
-    /// What the extractor said of the file.
+    /// What the extractor reported about the file.
     pub extracted: Extracted,
     /// The file.
     pub object: ObjectVersion,
-    /// What the validator said of its rows.
+    /// What the validators reported about its rows.
     pub validated: Validated,
     /// When to leave the rest to the next worker.
     pub deadline: Deadline,

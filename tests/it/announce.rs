@@ -1,4 +1,4 @@
-//! What others are told: written with what it tells, sent afterwards, again where that failed.
+//! Events for other systems: written with the change that they report, sent afterwards, and sent again if that failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use crate::support::Scratch;
 use crate::support::web::WebServer;
 use crate::world::{World, moto, query};
 
-/// The schemas by the type of the event.
+/// The schemas, by the type of the event.
 fn schemas() -> BTreeMap<String, Value> {
     let folder = format!("{}/events/schemas", env!("CARGO_MANIFEST_DIR"));
     let read = |file: std::io::Result<std::fs::DirEntry>| {
@@ -26,7 +26,7 @@ fn schemas() -> BTreeMap<String, Value> {
     std::fs::read_dir(folder).unwrap().map(read).collect()
 }
 
-/// Every member that the schema names is there, none else, and each is what it should be.
+/// Checks that the detail has exactly the members of the schema, and that each is of the right kind.
 fn assert_fits(detail: &Value, schema: &Value) {
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(detail), names(&schema["properties"]));
@@ -48,7 +48,7 @@ fn assert_fits(detail: &Value, schema: &Value) {
     }
 }
 
-/// A bus whose events come into a queue.
+/// A bus whose events arrive in a queue.
 struct Subscriber {
     bus: String,
     sqs: aws_sdk_sqs::Client,
@@ -69,7 +69,7 @@ impl Subscriber {
         Self { bus, sqs, queue }
     }
 
-    /// The next so many events, by type.
+    /// Returns the next `count` events with their types.
     async fn events(&self, count: usize) -> Vec<(String, Value)> {
         let (mut events, started) = (Vec::new(), Instant::now());
         while events.len() < count {
@@ -151,7 +151,7 @@ async fn without_a_bus_nothing_is_written_for_it() {
     assert_eq!(world.query("select count(*) from etl.outbox").await, "0");
 }
 
-/// A bus that takes its time.
+/// Uses a bus that takes its time.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_transaction_waits_for_the_bus_and_what_a_dead_sender_had_is_sent_by_the_next() {
     let world = World::on_moto(&[]).await;
@@ -186,7 +186,7 @@ async fn no_transaction_waits_for_the_bus_and_what_a_dead_sender_had_is_sent_by_
     loading.kill().unwrap();
     loading.wait().unwrap();
     assert_eq!(world.query("select type, sent_at from etl.outbox").await, "FileLoaded | -");
-    // Its place is free once its lease has ended.
+    // The place of the sender is free once its lease has ended.
     let left = "select expires_at - clock_timestamp() between interval '1 second' and interval '1 minute' from etl.outbox_sender";
     assert_eq!(world.query(left).await, "t");
     world.query("update etl.outbox_sender set expires_at = clock_timestamp()").await;

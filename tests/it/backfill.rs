@@ -1,4 +1,4 @@
-//! The state machine of the template, run by an emulator, and what `ingest` does with the very messages that it sends.
+//! The state machine of the template, run by an emulator, and what `ingest` does with the messages that it sends.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use crate::contract::ASSETS;
 use crate::support::emulator::Emulator;
 use crate::world::{World, moto};
 
-/// Calls Step Functions; the emulator does not check signatures, but tells services apart by them.
+/// Calls Step Functions. The emulator does not check signatures, but recognizes services by them.
 fn step_functions(action: &str, input: &Value) -> Value {
     let signature =
         "AWS4-HMAC-SHA256 Credential=k/20260101/eu-central-1/states/aws4_request, SignedHeaders=host, Signature=x";
@@ -24,7 +24,7 @@ fn step_functions(action: &str, input: &Value) -> Value {
     serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
 }
 
-/// The definition as the template deploys it.
+/// Returns the definition as the template deploys it.
 fn definition(bucket: &str, queue: &str) -> String {
     let template: Yaml = serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap();
     let definition = &template["Resources"]["Backfill"]["Properties"]["Definition"];
@@ -108,7 +108,7 @@ async fn a_lost_event_is_healed_through_the_queue_one_message_for_each_file() {
             .put(&format!("incoming/assets/{number}.csv"), ASSETS.replace("1000000000", &format!("{number}000000000")))
             .await;
     }
-    // Of three events one arrives.
+    // Only one of three events arrives.
     ingest.invoke(&json!({"bucket": world.bucket, "key": "incoming/assets/0.csv"}));
     let nightly = json!({"reconcile": {"bucket": world.bucket}});
     let done = ingest.invoke(&nightly);

@@ -1,4 +1,4 @@
-//! One bad row over several attempts to mend it: which rejects are that row, and what closes them.
+//! One bad row in several attempts to mend it: which rejects belong to that row, and what closes them.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ const STATES: &str = "select distinct load_id, record, key, state, resolved_by, 
     from etl.reject order by load_id, record";
 const OPEN: &str = "select distinct load_id, record, key from etl.open_reject order by load_id, record";
 
-/// A file of assets, a good or bad row for each pair of a key and whether it is good.
+/// Returns a file of assets, with a row for each pair of a key and whether the row is good.
 fn assets(rows: &[(&str, bool)]) -> String {
     let mut file = String::from(ASSETS.lines().next().unwrap());
     for (key, good) in rows {
@@ -30,7 +30,7 @@ async fn drop_assets(world: &World, name: &str, rows: &[(&str, bool)]) -> LoadSt
     world.drop_file(&format!("incoming/assets/{name}.csv"), assets(rows)).await.status
 }
 
-/// Drops the rejects file of a load, changed.
+/// Changes the rejects file of a load and puts it among the incoming files.
 async fn drop_rejects(world: &World, load: i64, name: &str, change: fn(&str) -> String) -> LoadStatus {
     let file = world.get(&world.bucket, &format!("rejects/asset/{load}.csv")).await;
     world.drop_file(&format!("incoming/assets/{name}.csv"), change(&file)).await.status
@@ -47,7 +47,7 @@ async fn whoever_mends_the_last_attempt_by_its_key_has_mended_the_row() {
     1 | 1 | - | resolved | 3 | 1 | 1
     2 | 1 | A1 | resolved | 3 | 1 | 1
     ");
-    // A key that a later attempt has corrected says nothing about that attempt.
+    // A key that a later attempt has corrected is not taken for that attempt's.
     drop_assets(&world, "4", &[("A9", false)]).await;
     drop_rejects(&world, 4, "5", |file| file.replace(",A9,", ",A7,")).await;
     drop_assets(&world, "6", &[("A9", true)]).await;
@@ -65,7 +65,7 @@ async fn of_two_loads_that_end_at_once_the_second_sees_the_first() {
     world.put("incoming/assets/1.csv", assets(&[("A0", true), ("A1", false)])).await;
     world.put("incoming/assets/2.csv", assets(&[("A1", true)])).await;
     tokio::join!(world.load("incoming/assets/1.csv"), async {
-        // It ends, and has looked for what it mends.
+        // This load ends and has already looked for the rejects that it mends.
         world.wait_for_lock_waiters(1).await;
         tokio::join!(world.load("incoming/assets/2.csv"), async {
             world.wait_for_lock_waiters(2).await;
@@ -100,7 +100,7 @@ async fn bad_rows_with_one_key_remain_as_many_as_they_are() {
     2 | 3 | A1 | open | - | 1 | 2
     ");
     assert_eq!(world.query(OPEN).await, "2 | 2 | A1\n2 | 3 | A1");
-    // One of them is mended by number.
+    // One of them is mended by its number.
     drop_rejects(&world, 2, "3", |file| file.lines().take(2).collect::<Vec<_>>().join("\n").replace(",0,2,", ",0,1,"))
         .await;
     assert_eq!(world.query(OPEN).await, "2 | 3 | A1");
@@ -139,7 +139,7 @@ async fn a_key_of_the_greatest_length_is_mended_and_explained() {
     world
         .query("alter table trade drop constraint trade_account_id_fkey; alter table asset alter account_id type text")
         .await;
-    // Random, or Postgres would compress them.
+    // The keys are random; otherwise Postgres would compress them.
     let key = |seed: u32| -> String {
         let mut state = seed;
         let next = |_| {

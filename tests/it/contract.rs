@@ -20,7 +20,7 @@ id,account_id,account_type,traded_id,stock_code,traded_time,traded_price,traded_
 4,10000000003,2,T20251222000004,300750,2025-12-22T09:30:00,105.20,300,31560.00,高频策略,网格交易,0,48,2025-12-22T09:30:00,2025-12-22T14:15:00
 ";
 
-/// The first lines of a text.
+/// Returns the first lines of a text.
 pub fn head(text: &str, lines: usize) -> &str {
     let end = text.match_indices('\n').nth(lines - 1).map_or(text.len(), |(at, _)| at + 1);
     &text[..end]
@@ -28,7 +28,7 @@ pub fn head(text: &str, lines: usize) -> &str {
 
 const TRADE_HEADER: &str = "account_id,account_type,traded_id,stock_code,traded_time,traded_price,traded_volume,traded_amount,strategy_name,order_remark,direction,offset_flag,created_at,updated_at";
 
-/// A good trade, with the given columns replaced.
+/// Returns a good trade with these columns replaced.
 fn trade(changes: &[(&str, &str)]) -> String {
     let good = [
         "10000000001",
@@ -319,7 +319,7 @@ async fn a_trade_without_its_account_waits_and_is_loaded_once_when_the_account_c
     assert_eq!((counts.read, counts.parked, counts.inserted), (4, 4, 0));
     assert_eq!(world.query("select count(*), count(released_by) from etl.parked").await, "4 | 0");
 
-    // The same trade comes again, newer, and waits too.
+    // A newer version of the same trade arrives, and waits too.
     let newer =
         TRADES.lines().take(2).collect::<Vec<_>>().join("\n").replace("14:30:00", "14:31:00").replace("策略A", "策略B");
     world.drop_file("incoming/trades/2.csv", newer).await;

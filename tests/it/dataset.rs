@@ -70,7 +70,7 @@ id = "fifth_power"
 expression = "max(ask * ask * ask * ask * ask)"
 "#;
 
-// Keywords as names of table and column are no trouble.
+// Keywords work as names of a table and of a column.
 pub const MIGRATION: &str = "create table public.\"order\" (
     stock_code text primary key, bid numeric(12, 4), ask numeric(12, 4), \"desc\" text, seen_at timestamptz not null
 );";
@@ -99,7 +99,7 @@ async fn a_third_dataset_is_one_toml_file_and_one_migration() {
     let applied = owner.migrate(Some(&folder.path().join("migrations")), &world.context.datasets).await.unwrap();
     assert_eq!(applied.iter().map(|migration| migration.name.as_str()).collect::<Vec<_>>(), ["quote"]);
 
-    // The role of ingest may write the new table without a grant of its own, and no other table of the migration.
+    // The role of ingest may write the new table without another grant, and no other table of the migration.
     let report = world.drop_file("incoming/quotes/1.csv", QUOTES).await;
     let counts = report.counts.unwrap();
     assert_eq!((counts.read, counts.inserted, counts.rejected, counts.warnings), (6, 3, 3, 2));
@@ -199,7 +199,7 @@ async fn a_key_that_no_index_holds_is_a_reject_like_any_other() {
     std::fs::write(folder.path().join("quote.toml"), definition).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
     world.query(MIGRATION).await;
-    // Different characters, since Postgres would pack the same one many times over.
+    // Different characters, because Postgres would compress repeated ones.
     let key = |length: u32| (0..length).filter_map(|n| char::from_u32(0x1_0000 + n * 31 % 0x7000)).collect::<String>();
     let rows = [660, 661].map(|length| format!("{},1,2,,2025-12-22T14:30:00\n", key(length)));
     let file = format!("stock_code,bid,ask,desc,seen_at\n{}", rows.concat());
@@ -362,7 +362,7 @@ async fn keys_need_not_be_text_and_a_reference_may_be_null() {
     );
 }
 
-/// A load that goes on may free rows of its own, for which in turn others wait.
+/// A load that continues may release rows of its own, for which other rows wait.
 #[tokio::test]
 async fn what_waits_for_rows_that_were_freed_late_is_freed_with_them() {
     let folder = Scratch::new("dataset");
@@ -426,7 +426,7 @@ async fn a_table_that_would_round_or_cut_is_refused_before_anything_is_claimed()
     assert_eq!(world.query("select count(*) from etl.load").await, "0");
 }
 
-/// The code block of `docs/datasets.md` that begins with this line.
+/// Returns the code block of `docs/datasets.md` that begins with this line.
 fn documented_block(first_line: &str) -> String {
     let page = include_str!("../../docs/datasets.md");
     let start = page.find(first_line).expect("the page has this block");

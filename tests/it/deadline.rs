@@ -24,7 +24,7 @@ fn ingest(world: &World, more: &[(&str, &str)]) -> Emulator {
     Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, log)
 }
 
-/// The next message of the queue, if there is one, as the event in which SQS hands it to a function.
+/// Returns the next message of the queue, if there is one, as the event with which SQS delivers it to a function.
 async fn next_event(sqs: &Sqs, queue: &str) -> Option<(Message, Value)> {
     let received =
         sqs.receive_message().queue_url(queue).message_system_attribute_names(MessageSystemAttributeName::All);
@@ -38,7 +38,7 @@ async fn next_event(sqs: &Sqs, queue: &str) -> Option<(Message, Value)> {
     Some((message, event))
 }
 
-/// Does what AWS does between a queue and a function: hands out a message, and deletes it unless it is returned.
+/// Does what AWS does between a queue and a function: delivers a message, and deletes it unless it is returned.
 async fn deliver(sqs: &Sqs, queue: &str, ingest: &Emulator) -> Option<Value> {
     let (message, event) = next_event(sqs, queue).await?;
     let answer = ingest.invoke(&event);
@@ -65,7 +65,7 @@ async fn a_file_that_needs_five_invocations_finishes() {
     ];
     let body = json!({"bucket": world.bucket, "key": KEY}).to_string();
     sqs.send_message().queue_url(&queue).message_body(body).send().await.unwrap();
-    // A sandbox of its own for each invocation, as when AWS had thrown the last one away.
+    // Each invocation gets a new sandbox, as if AWS had thrown the last one away.
     let mut invocations = 0;
     while let Some(answer) = deliver(&sqs, &queue, &ingest(&world, &short)).await {
         assert_eq!(answer, json!({"batchItemFailures": []}));
@@ -112,7 +112,8 @@ async fn a_message_that_is_returned_comes_again_when_it_makes_sense() {
     let queue_variable = [("SMALL_ETL__QUEUE__URL", queue.as_str())];
     let function = ingest(&world, &queue_variable);
 
-    // Another worker holds it: the message is hidden for what is left of the lease, and not for the second of its queue.
+    // Another worker holds the load: the message is hidden for the rest of the lease, not only for the second of its
+    // queue.
     world.query("update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '5 s'").await;
     let answer = deliver(&sqs, &queue, &function).await.unwrap();
     assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 1, "{answer}");
@@ -129,7 +130,7 @@ async fn a_message_that_is_returned_comes_again_when_it_makes_sense() {
     assert_eq!(function.invoke(&event), json!({"batchItemFailures": []}));
     assert_eq!(world.query("select state, attempt from etl.load").await, "loaded | 2");
 
-    // Postgres is away: the message is hidden for a while, too.
+    // If Postgres cannot be reached, the message is also hidden for a while.
     let away = format!("postgres://u@127.0.0.1:{}/d", crate::support::free_port());
     let function = ingest(&world, &[queue_variable[0], ("DATABASE_URL", &away)]);
     let answer = function.invoke(&event);

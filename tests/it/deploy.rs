@@ -260,11 +260,11 @@ fn what_does_not_fit_is_refused_before_anything_is_built() {
         (&["dev", "ExistngBucket=my-files"], &[], "template.yaml has no parameter ExistngBucket"),
         (&["dev", "AlarmEmail=a\"b"], &[], "sam cannot pass on a value with"),
         (&["dev", "AlarmEmail=a\\b"], &[], "sam cannot pass on a value with"),
-        (&["dev", "AcceptEvents=true"], &[], "AcceptEvents is not to be given"),
-        (&["dev", "SchemaVersion=1"], &[], "SchemaVersion is not to be given"),
+        (&["dev", "AcceptEvents=true"], &[], "AcceptEvents cannot be given"),
+        (&["dev", "SchemaVersion=1"], &[], "SchemaVersion cannot be given"),
         (&["dev", "Architecture=mips"], &[], "the architecture is arm64 or x86_64"),
         (&["dev"], &[("PACKAGE", "image"), ("ARCH", other)], "an image is built for this machine's own processor"),
-        (&["dev"], &[("INCLUDE", "nowhere")], "INCLUDE names what is not there"),
+        (&["dev"], &[("INCLUDE", "nowhere")], "INCLUDE names a path that does not exist"),
         (&["dev"], &[("FROM", "/var/empty")], "/var/empty has no template for arm64"),
     ] {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/deploy");
@@ -526,7 +526,7 @@ async fn images_are_deployed_in_place_of_zips() {
 fn a_bucket_that_exists_keeps_its_notifications() {
     let account = Account::new();
     let _ = account.before();
-    for said in ["its 1 other notifications are as they were", "tells EventBridge already; nothing changed"] {
+    for said in ["its 1 other notifications are as they were", "already reports to EventBridge; nothing changed"] {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/enable-eventbridge");
         let output = account.command(&script).arg("my-files").output().unwrap();
         assert!(printed(&output).contains(said), "{}", printed(&output));

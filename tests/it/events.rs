@@ -1,4 +1,4 @@
-//! Every file in `events/`, unchanged, against the function under the emulator.
+//! Every file in `events/`, unchanged, sent to the function under the emulator.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_yaml_ng::Value as Yaml;
 
 use crate::support::stack::Stack;
 
-/// The answer, without what differs from run to run.
+/// Returns the answer without what differs from run to run.
 fn summary(answer: &Value) -> String {
     let of = |load: &Value| format!("{} {}", load["status"].as_str().unwrap(), load["key"].as_str().unwrap_or("-"));
     match answer {
@@ -45,7 +45,8 @@ fn event(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// `make check-sam-invoke` runs it with `SAM_INVOKE=1`: each event in a container of its own then, by `sam local invoke`.
+/// `make check-sam-invoke` runs this test with `SAM_INVOKE=1`. Each event then gets a container of its own, from `sam
+/// local invoke`.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_in_the_folder_is_answered() {
     let binaries = Path::new(env!("CARGO_BIN_EXE_ingest")).parent().unwrap();

@@ -25,7 +25,7 @@ fn fixture(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The fixture with this bucket, key and `ETag` instead of its own.
+/// Returns the fixture with this bucket, key and `ETag` instead of its own.
 pub async fn notification(world: &World, key: &str) -> Value {
     let head = world.s3.head_object().bucket(&world.bucket).key(key).send().await.unwrap();
     let mut event = fixture("s3-put");
@@ -133,7 +133,7 @@ async fn a_file_can_be_checked_without_being_loaded() {
     let answer = check("incoming/assets/1.csv");
     assert_eq!((&answer["status"], &answer["read"], &answer["accepted"]), (&json!("rejects"), &json!(4), &json!(3)));
     assert_eq!((&answer["rejects"][0]["line"], &answer["rejects"][0]["rule"]), (&json!(2), &json!("total_is_sum")));
-    // Lambda takes no answer of more than six megabytes.
+    // Lambda does not accept an answer of more than six megabytes.
     let long = "x".repeat(100_000);
     let bad: Vec<_> = (0..150).map(|number| format!("{number},{long},2,1,0,0,1,2025-12-22T14:30:00\n")).collect();
     world.put("incoming/assets/3.csv", format!("{}\n{}", ASSETS.lines().next().unwrap(), bad.concat())).await;

@@ -1,4 +1,4 @@
-//! Files as nobody should send them.
+//! Files that nobody should send.
 
 use std::io::Write as _;
 
@@ -18,7 +18,7 @@ async fn load(content: impl Into<Vec<u8>>) -> (World, LoadReport) {
     (world, report)
 }
 
-/// What the ledger says of a file that failed as a whole; nothing of it may be in the table.
+/// Returns what the ledger says about a file that failed as a whole. Nothing of it may be in the table.
 async fn failure(content: impl Into<Vec<u8>>) -> String {
     let (world, report) = load(content).await;
     assert_eq!(report.status, LoadStatus::Failed);
@@ -84,7 +84,7 @@ async fn padding_and_frames_without_content_around_an_archive_are_no_damage() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(ASSETS.as_bytes()).unwrap();
     let from_tape = [gzip.finish().unwrap(), vec![0; 10_240]].concat();
-    // As pzstd writes: a frame that says how long the next is, then that.
+    // As pzstd writes it: a frame that says how long the next one is, and then that frame.
     let frame = |text: &str| {
         let frame = zstd::encode_all(text.as_bytes(), 3).unwrap();
         let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
@@ -239,7 +239,8 @@ async fn the_bytes_of_a_bad_record_are_kept_once_however_many_rules_it_breaks() 
     2 | 3 | ,,,,,,,,,,,,,,,,,,,,,
     3 | 4 | ,4,-1,x,-1,-1,y
     ");
-    // Whoever deletes the violation that has them has deleted them. The record of before is not shown instead.
+    // A person who deletes the violation with the bytes has deleted the bytes. Those of the record before are not shown
+    // instead.
     world.query("delete from etl.reject where record = 3 and raw is not null").await;
     let filter = RejectFilter { load: report.load_id, ..RejectFilter::default() };
     let (page, _) = world.database.page_of_rejects(&filter, RejectCursor::default()).await.unwrap();

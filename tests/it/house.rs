@@ -19,7 +19,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// What may not be imported from where. Tests inside a module may import what they like.
+/// Checks what each layer imports. Tests inside a module may import what they like.
 #[test]
 fn every_layer_imports_only_from_those_below() {
     let above_domain = ["data_access", "services", "pipeline", "context", "config", "lambda", "cli"];
@@ -75,8 +75,8 @@ fn a_vendor_is_named_in_data_access_alone() {
     }
 }
 
-/// The types of columns hold their values as Arrow arrays, which are plain data: `docs/decisions/0018`. Nothing else of the domain
-/// needs any, and none of it needs more of Arrow than its arrays.
+/// The types of columns hold their values as Arrow arrays, which are plain data: `docs/decisions/0018`. Nothing else in
+/// the domain needs arrays, and nothing in it needs more of Arrow than those.
 #[test]
 fn the_domain_knows_arrays_in_its_types_alone() {
     for (path, text) in sources("src/domain") {

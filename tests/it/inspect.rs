@@ -1,4 +1,4 @@
-//! What the ledger tells people: the views, and the commands `status`, `rejects` and `explain`.
+//! What the ledger shows to people: the views, and the commands `status`, `rejects` and `explain`.
 
 use std::fs;
 use std::process::Output;
@@ -20,7 +20,8 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// What a command prints, without what differs from run to run: the bucket, times, versions of files and of rules.
+/// Returns what a command prints, without what differs from run to run: the bucket, times, versions of files and of
+/// rules.
 fn tidy(of: &World, output: &Output) -> String {
     let text =
         String::from_utf8_lossy(&output.stdout).replace(&of.bucket, "b") + &*String::from_utf8_lossy(&output.stderr);
@@ -47,7 +48,8 @@ fn tidy(of: &World, output: &Output) -> String {
     shown.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// Five loads: bad trades of which one waits, accounts, the first trade mended, an older state of it, and a failed file.
+/// Five loads: bad trades and one that waits, accounts, the first trade mended, an older version of it, and a failed
+/// file.
 async fn busy() -> (World, Scratch) {
     let world = World::new().await;
     world
@@ -139,7 +141,7 @@ async fn rejects_lists_what_waits_and_exports_it_to_be_mended() {
     assert_snapshot!(tidy(&world, &rejects(&["2"])), @"no bad row waits to be mended");
     assert!(!rejects(&["2", "--export", "none.csv"]).status.success());
     assert!(!scratch.path().join("none.csv").exists());
-    // Rows of several loads go into one file, rejects files and what came of them too, unless the columns differ.
+    // Rows of several loads go into one file, and so do rejects files and what came of them, unless the columns differ.
     let rows = rejects(&["--dataset", "trade", "--all", "--export", "trades.csv"]);
     assert_eq!(tidy(&world, &rows), "rows written to trades.csv: 2");
     assert!(tidy(&world, &rejects(&["--limit", "0"])).starts_with("and 1 more rows"));
@@ -166,7 +168,7 @@ async fn explain_names_the_file_and_line_of_a_row_and_all_that_tried() {
     assert_eq!((&answer["present"]["load_id"], &answer["present"]["line"]), (&Value::from(4), &Value::from(2)));
     assert_eq!((&answer["changed_elsewhere"], &answer["in_table"]), (&Value::from(false), &Value::from(true)));
 
-    // One that waits, then is released.
+    // A row that waits and is then released.
     assert_snapshot!(tidy(&world, &explain(&["trade", "T20251222000004"])), @"
     trade T20251222000004: no such row in the table
     what the files brought, in the order of the commits:

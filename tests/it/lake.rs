@@ -13,7 +13,7 @@ use crate::support::Scratch;
 use crate::support::moto::installation;
 use crate::world::World;
 
-/// Runs Python with pyarrow in a folder, and returns what it prints.
+/// Runs Python with pyarrow in a folder and returns what it prints.
 pub fn python(folder: &Path, script: &str) -> String {
     let prelude = "import pyarrow as pa, pyarrow.parquet as pq\nfrom decimal import Decimal\nfrom datetime import datetime, timezone\n";
     let output = Command::new("python3")
@@ -26,7 +26,7 @@ pub fn python(folder: &Path, script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Two assets, of which the second is broken, with types that no CSV has.
+/// Two assets, of which the second is broken, with types that CSV does not have.
 const ASSETS_IN_PYTHON: &str = r#"
 def table(cash=pa.decimal128(20, 2), moment=pa.timestamp("ms", "Asia/Shanghai"), times=None):
     utc = timezone.utc
@@ -89,7 +89,7 @@ async fn a_parquet_file_is_loaded_by_the_names_of_its_columns_without_loss() {
     assert_eq!((&report["status"], &report["unchanged"]), (&json!("loaded"), &json!(1)), "{report}");
 }
 
-/// A table of assets that are all good, with these times in INT96.
+/// A table of good assets with these times in INT96.
 const INT96_IN_PYTHON: &str = r#"
 from datetime import timedelta
 def table(times, resolution, version=None, mark=None):
@@ -119,7 +119,7 @@ async fn a_time_in_int96_is_read_to_the_nanosecond_in_every_year() {
     };
     let loaded = async || world.query("select account_id, updated_at from asset order by account_id").await;
     let rejected = async || world.query("select record, rule, value from etl.reject order by id").await;
-    // Beyond what 64 bits of nanoseconds hold, just before 1970, and a day's last microsecond.
+    // Times beyond what 64 bits of nanoseconds can hold, just before 1970, and the last microsecond of a day.
     let times = "[datetime(2262, 5, 1, 1, 2, 3, 4), datetime(9999, 12, 31, 23, 59, 59, 999999), \
         datetime(1969, 12, 31, 23, 59, 59, 999999), datetime(1900, 1, 1), datetime(1899, 12, 31, 23, 59, 59), None]";
     let report = load("micro.parquet", &format!("{times}, 'us'")).await;
@@ -130,7 +130,7 @@ async fn a_time_in_int96_is_read_to_the_nanosecond_in_every_year() {
     A2 | 1969-12-31 23:59:59.999999+00
     A3 | 1900-01-01 00:00:00+00
     ");
-    // Nobody says in which calendar these days were counted.
+    // It is not known in which calendar these days were counted.
     assert_snapshot!(rejected().await, @"
     5 | timestamp | 1899-12-31T23:59:59Z of an old calendar
     6 | required | -
@@ -258,7 +258,7 @@ type = "timestamp"
 required = true
 "#;
 
-/// Types that another program writes as its own, not as texts.
+/// Types that another program writes natively and not as texts.
 const EVENTS_IN_PYTHON: &str = r#"
 import uuid
 from datetime import date, time
@@ -302,7 +302,7 @@ async fn dates_booleans_floats_and_what_else_parquet_has_load_into_columns_of_th
     };
     let report = load("good.parquet", "table()").await;
     assert_eq!((&report["inserted"], &report["rejected"]), (&json!(1), &json!(1)), "{report}");
-    // A float is the double that is the same number.
+    // A float becomes the double with the same value.
     assert_snapshot!(world.query("select * from event").await, @r#"123e4567-e89b-12d3-a456-426614174000 | -7 | 2024-02-29 | 14:30:00.25 | t | 0.00019 | 0.10000000149011612 | 2025-12-22 14:30:00.25 | 9999999999999999999999999999.0123456789 | {"a": [], "b": 1.50} | 2025-12-22 14:30:00+00"#);
     assert_snapshot!(world.query("select \"column\", rule, value from etl.reject").await, @"small | integer | 40000");
     for (column, values) in [

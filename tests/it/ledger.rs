@@ -1,4 +1,5 @@
-//! The ledger: one load for each object version, a balance that the database enforces, checkpoints with their rows.
+//! The ledger: one load for each version of an object, a balance that the database enforces, and checkpoints that
+//! commit with their rows.
 
 use std::time::{Duration, Instant};
 
@@ -84,14 +85,14 @@ async fn the_definition_in_force_is_kept_with_the_load() {
 async fn a_load_that_another_worker_holds_is_answered_in_progress_and_taken_over_once_its_lease_ends() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "2")]).await;
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
-    // As a worker leaves it that died behind its first batch.
+    // The state that a worker leaves which died after its first batch.
     world
         .query(
             "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '1 hour'; \
              delete from etl.load_batch where batch = 1; delete from asset where account_id > '10000000002'",
         )
         .await;
-    // Were the committed batch written again, this row would come back.
+    // If the committed batch were written again, this row would come back.
     world.query("delete from asset where account_id = '10000000001'").await;
     assert_eq!(world.load("incoming/assets/1.csv").await.status, LoadStatus::InProgress);
     assert_eq!(world.query("select count(*) from asset").await, "1");
@@ -110,7 +111,7 @@ async fn a_load_that_another_worker_holds_is_answered_in_progress_and_taken_over
 #[tokio::test]
 async fn a_worker_without_the_token_commits_nothing() {
     let world = World::new().await;
-    // Whoever inserts into asset hands the lease to somebody else, as if it had slept past its end.
+    // Every insert into asset gives the lease to another worker, as if this one had slept past its end.
     world
         .query(
             "create function steal() returns trigger language plpgsql as $$ begin \
@@ -151,7 +152,7 @@ async fn by_default_a_file_with_more_than_a_million_bad_records_fails_and_the_fi
     let (world, scratch) = (World::new().await, Scratch::new("ledger"));
     let (path, header) = (scratch.path().join("assets.csv"), ASSETS.lines().next().unwrap());
     std::fs::write(&path, format!("{header}\n{}", "x\n".repeat(1_000_002))).unwrap();
-    // A file on this machine leaves no rejects file, which would take its time.
+    // A file on this machine leaves no rejects file, which would take time.
     let request = Request { dataset: Some("asset".into()), ..Request::new(Location::File(path)) };
     let report = world.run(&request).await.unwrap();
     let counts = report.counts.unwrap();

@@ -1,5 +1,5 @@
-//! The lexical forms of the contract, as the cells of a file are read, against the same forms written down once more in
-//! plain Rust, on thousands of cells that are valid, nearly valid, or noise.
+//! The lexical forms of the contract, compared with the same forms written once more in plain Rust, on thousands of
+//! cells that are valid, nearly valid, or noise.
 
 use std::fmt::Write as _;
 
@@ -80,7 +80,7 @@ fn is_time(cell: &str) -> bool {
     day <= length && digits(fraction) && fraction.len() <= 6
 }
 
-/// A valid cell, sometimes with one character replaced, removed or doubled.
+/// Returns a valid cell, sometimes with one character replaced, removed or doubled.
 fn cell(random: &mut ChaCha8Rng, kind: usize) -> String {
     let length = random.random_range(1..=21);
     let number: String = (0..length).map(|_| char::from(random.random_range(b'0'..=b'9'))).collect();

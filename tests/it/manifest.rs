@@ -25,13 +25,13 @@ fn hash(content: &[u8]) -> String {
     hex::encode(Sha256::digest(content))
 }
 
-/// Puts the file behind its manifest, and loads it.
+/// Puts the manifest and then the file, and loads the file.
 async fn load(world: &World, manifest: &Value, content: impl Into<Vec<u8>>) -> LoadReport {
     world.put(MANIFEST, manifest.to_string()).await;
     world.drop_file(KEY, content).await
 }
 
-/// A folder with the datasets of the program, but assets need a manifest within so many seconds.
+/// Returns a folder with the datasets of the program, changed so that assets need a manifest within this many seconds.
 fn required(seconds: u32) -> Scratch {
     let scratch = Scratch::new("manifest");
     let definition = include_str!("../../datasets/asset.toml");
@@ -63,7 +63,7 @@ async fn a_file_that_is_what_its_manifest_says_is_loaded_and_says_what_was_compa
             "sum of total_asset": "2490000",
         })
     );
-    // Bad rows are a part of what was sent, too.
+    // Bad rows are part of what was sent, too.
     let bad = ASSETS.replace("305000.00", "305000.001");
     let manifest = json!({"row_count": 4, "sums": {"total_asset": "2490000.001"}});
     assert_eq!(load(&world, &manifest, bad).await.counts.unwrap().rejected, 1);
@@ -150,7 +150,7 @@ async fn a_file_whose_manifest_does_not_come_in_time_fails() {
     let report = world.drop_file(KEY, ASSETS).await;
     assert!(started.elapsed() >= Duration::from_secs(2));
     assert_eq!(report.reason.as_deref(), Some("manifest_missing"));
-    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: dataset asset requires a manifest and there is none; put it beside the file as incoming/assets/1.csv.manifest.json, and load the file with --again where it has failed for this");
+    assert_snapshot!(report.error.unwrap().replace(&world.bucket, "b"), @"s3://b/incoming/assets/1.csv: dataset asset requires a manifest and there is none; put it beside the file as incoming/assets/1.csv.manifest.json, and load the file with --again if it has failed because of this");
     assert_eq!(world.query("select count(*) from asset").await, "0");
 }
 
@@ -166,7 +166,7 @@ async fn a_function_leaves_the_waiting_to_the_queue_and_the_manifest_itself_wake
     world.put(KEY, ASSETS).await;
     let event = |key: &str| json!({"bucket": world.bucket, "key": key});
     for _ in 0..4 {
-        // It may wait for as long as it takes: this is no lack of progress.
+        // It may wait for a long time; that is not a lack of progress.
         let answer = ingest.invoke(&event(KEY));
         assert_eq!(answer["loads"][0]["status"], "interrupted", "{answer}");
     }
@@ -194,7 +194,7 @@ fn validate_compares_a_local_file_with_its_manifest() {
     let path = folder.path().display().to_string();
     assert_snapshot!(run(&[("SMALL_ETL__DATASETS__PATH", &path)]), @"
     exit 2
-    error: …/assets.csv: dataset asset requires a manifest and there is none; put it beside the file as …/assets.csv.manifest.json, and load the file with --again where it has failed for this
+    error: …/assets.csv: dataset asset requires a manifest and there is none; put it beside the file as …/assets.csv.manifest.json, and load the file with --again if it has failed because of this
     ");
     fs::write(scratch.path().join("assets.csv.manifest.json"), r#"{"row_count": 3}"#).unwrap();
     assert_snapshot!(run(&[]), @"
@@ -213,7 +213,7 @@ fn validate_compares_a_local_file_with_its_manifest() {
     ");
 }
 
-/// So many accounts, each of which this file calls its own.
+/// Returns this many accounts, with names that only this file has.
 fn accounts(count: usize, name: &str) -> String {
     let rows = (0..count).map(|row| format!("1,{name}{row},2,1.00,0.00,0.00,1.00,2025-12-22T14:30:00\n"));
     format!("{}\n{}", ASSETS.lines().next().unwrap(), rows.collect::<String>())
@@ -223,12 +223,12 @@ fn rows(count: usize) -> String {
     json!({ "row_count": count }).to_string()
 }
 
-/// S3 tells times in whole seconds.
+/// Waits a second, because S3 reports times in whole seconds.
 async fn a_second() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
 }
 
-/// Writes the file or its manifest, and returns the version.
+/// Writes the file or its manifest and returns the version.
 async fn write(world: &World, key: &str, content: String) -> String {
     let put = world.s3.put_object().bucket(&world.bucket).key(key).body(content.into_bytes().into());
     put.send().await.unwrap().version_id.expect("the bucket keeps versions")
@@ -242,7 +242,7 @@ async fn load_version(world: &World, version_id: &str, again: bool) -> LoadRepor
     world.run(&Request { again, ..Request::new(location) }).await.unwrap()
 }
 
-/// A backlog: all versions lie there before the first of them is loaded.
+/// A backlog: all versions are there before the first of them is loaded.
 #[tokio::test]
 async fn each_version_of_a_file_is_compared_with_the_manifest_that_lay_there_when_it_was_written() {
     for pause in [true, false] {
@@ -301,7 +301,7 @@ async fn a_version_that_breaks_its_manifest_fails_although_the_next_one_fits_unt
     a_second().await;
     let first = write(&world, KEY, accounts(4, "A")).await;
     a_second().await;
-    // Mended before the next version came, which has as many rows by chance.
+    // Corrected before the next version arrived, which happens to have the same number of rows.
     write(&world, MANIFEST, rows(4)).await;
     a_second().await;
     let second = write(&world, KEY, accounts(4, "B")).await;
@@ -311,7 +311,7 @@ async fn a_version_that_breaks_its_manifest_fails_although_the_next_one_fits_unt
     assert_eq!(load_version(&world, &second, false).await.status, LoadStatus::Loaded);
     assert_eq!(load_version(&world, &first, true).await.status, LoadStatus::Loaded);
 
-    // Mended when the next version lay there: that one is compared with it from then on.
+    // Corrected after the next version had arrived: then the correction belongs to that one.
     let world = World::on_moto(&[]).await;
     write(&world, MANIFEST, rows(5)).await;
     a_second().await;
@@ -339,7 +339,7 @@ async fn a_file_that_was_replaced_while_it_was_read_is_not_at_fault_for_the_mani
     assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Superseded, Some("superseded")));
     assert_eq!(world.load(KEY).await.status, LoadStatus::Loaded);
     assert_eq!(world.query("select state from etl.load order by id").await, "superseded\nloaded");
-    // One that lies there as it was has failed for itself.
+    // A file that was not replaced has failed for what it is.
     world.put(MANIFEST, rows(2)).await;
     let report = world.drop_file(KEY, accounts(1, "C")).await;
     assert_eq!(report.reason.as_deref(), Some("manifest_mismatch"));

@@ -11,20 +11,21 @@ use crate::parts::config;
 use crate::support::Scratch;
 use crate::world::{Worker, World};
 
-/// Megabytes of the staging database, and of the file.
+/// The megabytes of the staging database, and of the file.
 const LIMIT: usize = 32;
 const FILE: usize = 10 * LIMIT;
-/// Megabytes of the whole process at the most: what a small file takes, and some room. Less than the file has.
+/// The most megabytes of the whole process: what a small file takes, and some room. It is less than the size of the
+/// file.
 const MOST: usize = 290;
 
-/// Loads a file in a process of its own: its answer, and the most memory that it had at once, in megabytes.
+/// Loads a file in a process of its own. Returns its answer and its peak memory in megabytes.
 async fn load(world: &World, key: &str, content: String) -> (Value, usize) {
     world.put(key, content).await;
     let worker = world.worker(key, None);
     let status = format!("/proc/{}/status", worker.pid());
     let watch = tokio::spawn(async move {
         let mut peak = 0;
-        // A process that has ended has no memory any more, and says none.
+        // A process that has ended has no memory any more, and reports none.
         while let Some(kilobytes) = std::fs::read_to_string(&status).ok().and_then(|status| {
             status
                 .lines()
@@ -74,7 +75,7 @@ async fn a_file_ten_times_the_memory_limit_of_the_staging_database_loads() {
     let mut rows = 0;
     while file.len() < FILE * 1024 * 1024 {
         rows += 1;
-        // Each row another text, so that nothing can be stored once for all.
+        // Each row has another text, so that nothing can be stored once for all rows.
         let content = format!("{:016x}", rows * 2_654_435_761_usize).repeat(560);
         writeln!(file, "{rows},{content},2025-12-22T14:30:00").unwrap();
     }
@@ -101,32 +102,34 @@ async fn a_batch_full_of_large_rejects_does_not_fill_the_memory() {
     );
 }
 
-/// The most memory that a process had, in megabytes, and what it says of its file.
+/// Returns the peak memory of a process in megabytes, and what it says about its file.
 fn peak(worker: Worker) -> (u64, Value) {
     let status = format!("/proc/{}/status", worker.pid());
     let watch = std::thread::spawn(move || {
         let mut peak = 0;
         loop {
             let status = std::fs::read_to_string(&status).unwrap_or_default();
-            // A process that has ended has no memory, and keeps its number until somebody waits for it.
+            // A process that has ended has no memory, but keeps its number until it is waited for.
             let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) else { return peak };
             peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
             std::thread::sleep(Duration::from_millis(2));
         }
     });
-    // It is waited for after its end is seen, and its output fits into a pipe.
+    // The process is waited for after its end is seen. Its output fits into a pipe.
     let peak = watch.join().unwrap();
     (peak, worker.finish_blocking().unwrap().unwrap())
 }
 
 const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
 const GOOD: &str = "A1,2,1.00,2.00,3.00,6.00,2025-12-22T14:30:00";
-/// Bytes of what is too long in a file that is packed into some thousand.
+/// The bytes of the long part in a file that is packed into a few thousand.
 const LONG: usize = 60_000_000;
-/// Megabytes that one process may take for it. A record of 64 MiB is held some times: as it came, as text, in Postgres' protocol.
+/// The most megabytes of one process with such a file. A record of 64 MiB is held several times: as it arrived, as
+/// text, and in the protocol of Postgres.
 const MOST_OF_A_BOMB: u64 = 640;
 
-/// Files that are small as they are sent, and how they end: status, and what is read and rejected, or the reason.
+/// Files that are small when they are sent, and how they end: the status, and the counts of read and rejected records
+/// or the reason.
 fn bombs(folder: &Path) -> Vec<(&'static str, Vec<u8>, [Value; 3])> {
     let commas = || ",".repeat(LONG);
     let rejected = |read: i64| [json!("loaded"), json!(read), json!(1)];

@@ -17,7 +17,7 @@ const STATES: &str = "select load_id, record, rule, key, state, resolved_by, fir
     from etl.reject order by load_id, record, id";
 const OPEN: &str = "select load_id, record, rule, key from etl.open_reject order by load_id, record, rule";
 
-/// Four assets: a wrong sum, a type and a sum that are wrong, a good one, and one that lacks its last cell.
+/// Four assets: one with a wrong sum, one with a wrong type and a wrong sum, a good one, and one without its last cell.
 fn broken_assets() -> String {
     ASSETS
         .replace("305000.00", "305000.01")
@@ -32,7 +32,7 @@ async fn rejects_file(world: &World, load: i64) -> String {
     world.get(&world.bucket, &format!("rejects/asset/{load}.csv")).await
 }
 
-/// The mistakes of [`broken_assets`] put right, wherever they stand.
+/// Corrects the mistakes of [`broken_assets`] wherever they are.
 fn mend(text: &str) -> String {
     text.replace("305000.01", "305000.00")
         .replace(
@@ -42,7 +42,7 @@ fn mend(text: &str) -> String {
         .replace(",210000.00\n", ",210000.00,2025-12-22T14:15:00\n")
 }
 
-/// The file without its first four columns.
+/// Returns the file without its first four columns.
 fn without_ours(text: &str) -> String {
     let rows = text.lines().map(|line| {
         let cells = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(line.as_bytes());
@@ -53,7 +53,7 @@ fn without_ours(text: &str) -> String {
     rows.collect()
 }
 
-/// What the nightly run does with rejects.
+/// Does what the nightly run does with rejects.
 pub async fn tidy(world: &World, retention_days: Option<u32>) -> Tidied {
     let (database, output, deadline) = (&world.database, &world.context.output, Deadline::default());
     let mut done = Tidied::default();
@@ -88,7 +88,7 @@ async fn the_rejects_file_has_what_is_wrong_and_the_bytes_of_each_bad_record() {
     1,2,3,"account_type: ""9"" is not one of 1 2 3 5 6 7 11 (rule allowed); total_asset: total_asset is not cash + frozen_cash + market_value (rule total_is_sum)",2,10000000002,9,500000.00,50000.00,800000.00,1,2025-12-22T14:25:00
     1,4,5,"the record has 7 fields, the header 8; add those that are missing (rule field_count)",4,10000000004,1,80000.00,10000.00,120000.00,210000.00
     "#);
-    // The record itself: where it stands, and by which key it is known.
+    // The record itself: where it is, and its key.
     let text = broken_assets();
     let records = world.query("select distinct record, byte_offset, byte_length, key from etl.reject order by 1").await;
     for (line, key) in records.lines().zip(["10000000001", "10000000002", "-"]) {
@@ -142,9 +142,9 @@ async fn without_the_four_columns_a_mended_row_is_known_by_its_key() {
     let mended = without_ours(&mend(&rejects_file(&world, 1).await));
     assert!(mended.starts_with("id,account_id"), "{mended}");
     assert_eq!(world.drop_file("incoming/assets/mended.csv", mended).await.counts.unwrap().inserted, 3);
-    // What had no key that could be read is not known again.
+    // A row without a readable key is not recognized.
     assert_eq!(world.query(OPEN).await, "1 | 4 | field_count | -");
-    // Another dataset's row with the same key closes nothing.
+    // A row of another dataset with the same key closes nothing.
     let trade = TRADES.replace("T20251222000001", "10000000009").replace(",15500.00,", ",15500.01,");
     world.drop_file("incoming/trades/1.csv", trade).await;
     world.drop_file("incoming/assets/3.csv", ASSETS.replace("10000000001", "10000000009")).await;
@@ -176,7 +176,7 @@ async fn a_row_that_is_still_bad_is_linked_to_the_old_reject_and_counted_once() 
     2 | 2 | total_is_sum | 10000000002
     2 | 3 | field_count | -
     ");
-    // The rejects file of a rejects file has the four columns once, and its report none.
+    // The rejects file of a rejects file has the four columns once, and its report does not have them.
     let page = world.get(&world.bucket, "rejects/asset/2.html").await;
     assert!(page.contains("<code>1,10000000001,2,"), "{page}");
     let third = rejects_file(&world, 2).await;
@@ -212,7 +212,7 @@ async fn rejects_of_a_failed_load_close_only_when_the_whole_file_loads() {
     let mended = mend(&rejects_file(&world, 1).await);
     assert_eq!(world.drop_file("incoming/assets/mended.csv", mended).await.counts.unwrap().inserted, 3);
     assert_eq!(world.query("select distinct state from etl.reject").await, "open", "its good row is not loaded yet");
-    // Two of the three are put right in the file itself.
+    // Two of the three are corrected in the file itself.
     let whole = mend(&broken_assets()).replace("305000.00", "305000.03");
     assert_eq!(world.drop_file("incoming/assets/1.csv", whole).await.status, LoadStatus::Loaded);
     assert_snapshot!(world.query(STATES).await, @r"
@@ -252,7 +252,7 @@ async fn a_row_that_lost_within_its_file_waits_until_a_later_file_brings_its_key
     let twice = format!("{ASSETS}5,10000000001,2,1.00,0,0,1.00,2025-12-22T14:31:00\n");
     world.drop_file("incoming/assets/1.csv", twice).await;
     assert_eq!(world.query(OPEN).await, "1 | 1 | unique | 10000000001");
-    // Its key is bad in the next file as well, where another row bears it, too.
+    // Its key is also bad in the next file, where another row has it, too.
     let next = format!("{ASSETS}5,10000000001,2,1.00,0,0,2.00,2025-12-22T14:32:00\n");
     world.drop_file("incoming/assets/2.csv", next).await;
     assert_eq!(world.query(OPEN).await, "2 | 5 | total_is_sum | 10000000001");
@@ -265,7 +265,8 @@ async fn numbers_that_name_no_reject_of_the_dataset_are_as_good_as_none() {
     let world = World::new().await;
     world.drop_file("incoming/trades/1.csv", TRADES.replace(",15500.00,", ",15500.01,")).await;
     world.drop_file("incoming/assets/1.csv", broken_assets()).await;
-    // A load of another dataset, a record that was good, a load to come, and no number at all.
+    // A load of another dataset, a record that was good, a load that does not exist yet, and something that is not a
+    // number.
     let own = ["1,1", "2,3", "99,1", "x,"];
     let lines = ASSETS.lines().zip(["_load_id,_record"].into_iter().chain(own));
     let lines: Vec<String> = lines.map(|(line, own)| format!("{own},{line}")).collect();
@@ -275,7 +276,7 @@ async fn numbers_that_name_no_reject_of_the_dataset_are_as_good_as_none() {
     assert_eq!(world.query("select dataset, record from etl.open_reject order by 1, 2").await, "asset | 4\ntrade | 1");
 }
 
-/// Anybody who sends files can write any numbers into them. They must not close, or hide, what is wrong with the rows of others.
+/// Every sender can write any numbers into a file. They must not close or hide what is wrong with the rows of others.
 #[tokio::test]
 async fn numbers_count_only_for_a_row_of_the_same_bucket_that_has_the_key_of_the_reject() {
     let own = |rows: &[String]| {
@@ -285,7 +286,8 @@ async fn numbers_count_only_for_a_row_of_the_same_bucket_that_has_the_key_of_the
     let row = |of: &str, key: &str, sum: u32| format!("{of},9,{key},2,1,0,0,{sum},2025-12-22T14:30:00");
     let open = "select distinct record, key from etl.open_reject where load_id = 1 order by 1";
     let world = World::new().await;
-    // A wrong sum, a key that is missing, one that is too long, one that comes twice, and a row without columns to speak of.
+    // A wrong sum, a missing key, a key that is too long, a key that comes twice, and a row with the wrong number of
+    // columns.
     let bad = format!(
         "{}\n1,A1,2,1,0,0,2,2025-12-22T14:30:00\n2,,2,1,0,0,1,2025-12-22T14:30:00\n3,{},2,1,0,0,1,2025-12-22T14:30:00\n\
          4,A4,2,1,0,0,1,2025-12-22T14:30:00\n5,A4,2,1,0,0,1,2025-12-22T14:30:00\n6\n",
@@ -296,7 +298,7 @@ async fn numbers_count_only_for_a_row_of_the_same_bucket_that_has_the_key_of_the
     let all = "1 | A1\n2 | -\n3 | -\n4 | A4\n6 | -";
     assert_eq!(world.query(open).await, all);
 
-    // Good and bad rows of another key, and bad rows without one: they neither mend the reject nor take its place.
+    // Good and bad rows with another key, and bad rows without a key: they neither mend the reject nor replace it.
     let strange = own(&[row("1,1", "X1", 1), row("1,1", "X2", 3), row("1,1", "", 1), row("1,4", "", 1)]);
     world.drop_file("incoming/assets/ours/1.csv", strange).await;
     assert_eq!(
@@ -304,7 +306,7 @@ async fn numbers_count_only_for_a_row_of_the_same_bucket_that_has_the_key_of_the
         all.replace("4 | A4\n", ""),
         "what lost to another row of its key was wrong in its key"
     );
-    // From another bucket no number counts, but the key does.
+    // For a file from another bucket, numbers do not count, but the key does.
     let elsewhere = format!("{}-other", world.bucket);
     world.s3.create_bucket().bucket(&elsewhere).send().await.unwrap();
     let world = world.with_bucket(elsewhere);
@@ -322,7 +324,7 @@ async fn numbers_count_only_for_a_row_of_the_same_bucket_that_has_the_key_of_the
     );
 }
 
-/// The same for a file that fails as a whole, whose lines are kept as rejects.
+/// The same for a file that fails as a whole, whose lines are stored as rejects.
 #[tokio::test]
 async fn numbers_of_a_file_that_fails_count_no_more_than_those_of_one_that_loads() {
     let world = World::with(&[("LOAD__MAX_REJECTS", "3")]).await;
@@ -345,7 +347,7 @@ async fn a_later_file_that_overtakes_closes_the_rejects_of_the_earlier_one() {
     let world = World::new().await;
     world.drop_file("incoming/assets/0.csv", ASSETS).await;
     let (client, driver) = crate::world::client(&world.url).await;
-    // The first file changes this account, and so waits for it with its reject not committed.
+    // The first file changes this account, so it waits for this session, and its reject is not committed yet.
     client.batch_execute("begin; update asset set cash = cash where account_id = '10000000004'").await.unwrap();
     let bad = broken_assets();
     let slow = format!("{}4,10000000004,1,1.00,0,0,1.00,2025-12-22T15:00:00\n", head(&bad, 4));

@@ -1,4 +1,4 @@
-//! What `ingest` prints for `CloudWatch`, against the alarms and the dashboard of the template.
+//! What `ingest` prints for `CloudWatch`, compared with the alarms and the dashboard of the template.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::support::Scratch;
 use crate::support::emulator::Emulator;
 use crate::world::World;
 
-/// Every metric in the lines of a log: its name, each of its sets of dimensions, and the values it had.
+/// Every metric in the lines of a log: its name, each of its sets of dimensions, and its values.
 type Metrics = BTreeMap<(String, BTreeSet<String>), Vec<f64>>;
 
 fn metrics_in(log: &Path) -> Metrics {
@@ -30,7 +30,7 @@ fn metrics_in(log: &Path) -> Metrics {
             {
                 let set: BTreeSet<String> =
                     set.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-                // What is no value of the line is no dimension either.
+                // A dimension must be a value of the line.
                 assert!(set.iter().all(|name| line[name].is_string()), "{line}");
                 let name = metric["Name"].as_str().unwrap();
                 let value = line[name].as_f64().unwrap_or_else(|| panic!("{name} has no value: {line}"));
@@ -41,7 +41,7 @@ fn metrics_in(log: &Path) -> Metrics {
     found
 }
 
-/// Everything that raises an alarm, or shows that there is no reason for one.
+/// Does everything that raises an alarm or shows that there is no reason for one.
 async fn all_that_may_happen() -> Metrics {
     let world = World::new().await;
     let mut assets = Vec::new();
@@ -75,7 +75,7 @@ fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// The properties of every resource of this type.
+/// Returns the properties of every resource of this type.
 fn resources(template: &Yaml, kind: &str) -> Vec<(String, Yaml)> {
     let all = template["Resources"].as_mapping().unwrap();
     let wanted = all.iter().filter(|(_, resource)| resource["Type"].as_str() == Some(kind));

@@ -1,4 +1,4 @@
-//! The schema's migrations and the role of ingest.
+//! The migrations of the schema and the role of ingest.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::{Fault, Which};
 use crate::world::{World, client, datasets, empty_database, query, settings_for};
 
-/// The statements that undo each migration, the newest first, with its number.
+/// Returns the statements that undo each migration, with its number, the newest first.
 pub fn undo_scripts() -> Vec<(i64, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/undo");
     let mut scripts: Vec<(i64, String)> = fs::read_dir(folder)
@@ -29,7 +29,7 @@ pub fn undo_scripts() -> Vec<(i64, String)> {
     scripts
 }
 
-/// The migrations in their order: numbers and names.
+/// Returns the migrations in order: numbers and names.
 pub fn all() -> Vec<(i64, String)> {
     let names = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations")).unwrap().filter_map(|entry| {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -147,7 +147,7 @@ async fn a_ledger_from_before_the_steps_goes_on_where_it_was() {
         world.query(undo).await;
     }
     assert_eq!(world.query("select bucket from etl.load").await, "file");
-    // One that was loaded from a bucket of that name.
+    // A file that was loaded from a bucket of that name.
     world
         .query(
             "insert into etl.load (bucket, key, version, dataset, dataset_version, state, lease_token, lease_expires_at, batch_size, finished_at) \
@@ -164,7 +164,8 @@ async fn a_ledger_from_before_the_steps_goes_on_where_it_was() {
     );
 }
 
-/// Loads go on while the schema is migrated: a batch that has looked at its checkpoint, and a load that is about to end.
+/// Loads continue while the schema is migrated: a batch that has looked at its checkpoint, and a load that is about to
+/// end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_is_migrated_while_loads_write_to_it() {
     for (first, then) in [
@@ -197,7 +198,7 @@ async fn a_ledger_is_migrated_while_loads_write_to_it() {
     }
 }
 
-/// A ledger of schema 9 says by its times alone what came after what.
+/// A ledger of schema 9 shows only by its times what came after what.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_from_before_the_order_was_kept_goes_on_with_what_waits_in_it() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "2"), ("LOAD__CONNECTIONS", "1")]).await;
@@ -207,7 +208,7 @@ async fn a_ledger_from_before_the_order_was_kept_goes_on_with_what_waits_in_it()
     };
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
     world.drop_file("incoming/trades/1.csv", trade("20000000001", "parked")).await;
-    // This one is interrupted after its first batch, and overtaken by the next.
+    // This load is interrupted after its first batch and overtaken by the next one.
     let far = ASSETS.replace("10000000004,1,", "30000000004,1,");
     let far = far.replace("80000.00,10000.00,120000.00,210000.00,2025", "80000.00,10000.00,120000.00,210000.00,9999");
     world.put("incoming/assets/2.csv", far.replace(",2,", ",5,").replace(",3,", ",5,")).await;

@@ -1,4 +1,4 @@
-//! The nightly run: what a lost event, a dead worker or a hand in the tables leaves behind is found, and healed where it can be.
+//! The nightly run finds what lost events, dead workers and changes by hand leave, and repairs what it can.
 
 use std::fs;
 use std::process::Command;
@@ -22,7 +22,7 @@ use crate::support::Scratch;
 use crate::support::s3::ReadFault;
 use crate::world::{World, query};
 
-/// A run over everything that loads by itself what it finds.
+/// A run over everything that loads in this process what it finds.
 pub async fn reconcile(world: &World) -> Reconciliation {
     let deadline = Deadline::default();
     let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
@@ -35,7 +35,7 @@ fn scope(world: &World) -> Scope {
     Scope { bucket: Some(world.bucket.clone()), prefix: None }
 }
 
-/// Cause, key and whether it is an old version of each file that was found.
+/// Returns, for each file that was found, the cause, the key, and whether it is an old version.
 pub fn found(done: &Reconciliation) -> Vec<String> {
     let name = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
     done.files.iter().map(|file| format!("{:?} {}", file.cause, name(&file.file))).collect()
@@ -81,7 +81,7 @@ async fn a_run_leaves_a_row_in_the_ledger_and_a_report() {
 #[tokio::test]
 async fn every_version_is_compared_and_an_older_one_loses_every_tie() {
     let world = World::on_moto(&[]).await;
-    // Nobody heard of the first and the third of these versions.
+    // The first and the third of these versions were never reported.
     let older = ASSETS.replace("100000.00,5000.00,200000.00,305000.00", "100001.00,5000.00,200000.00,305001.00");
     world.put("incoming/assets/1.csv", older).await;
     world.put("incoming/assets/1.csv", ASSETS).await;
@@ -154,7 +154,7 @@ async fn a_run_over_one_prefix_compares_that_alone() {
     assert_eq!(world.query("select key, parked from etl.load").await, "incoming/trades/2025/1.csv | 4");
 }
 
-/// Rows that were parked as good may not fit their table any more, once that has changed.
+/// Rows that were parked as good may no longer fit their table if it has changed.
 #[tokio::test]
 async fn parked_rows_that_do_not_fit_any_more_stop_nobody_and_are_told() {
     let world = World::new().await;
@@ -207,13 +207,13 @@ async fn parked_rows_whose_account_came_by_hand_are_released() {
     1 | 3 | 3 | 0
     2 | 4 | 4 | 1
     ");
-    // What the first file had wrong, the second has right.
+    // What was wrong in the first file is right in the second.
     assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
     let checks: Vec<&str> = done.discrepancies.iter().map(|found| found.check.as_str()).collect();
     assert_eq!(checks, ["row_count"], "three accounts came by hand");
 }
 
-/// What is freed looks at rejects load by load, in one transaction.
+/// Releasing rows looks at rejects load by load, in one transaction.
 #[tokio::test]
 async fn rows_of_several_loads_are_freed_while_rejects_are_open_and_others_stay_closed() {
     let world = World::new().await.into_ingest_role();
@@ -221,7 +221,7 @@ async fn rows_of_several_loads_are_freed_while_rejects_are_open_and_others_stay_
     let bad = |line: usize| lines[line].replace(".00,", ".01,");
     world.drop_file("incoming/assets/1.csv", ASSETS.lines().take(2).collect::<Vec<_>>().join("\n")).await;
     world.drop_file("incoming/trades/bad.csv", format!("{}\n{}\n{}", lines[0], bad(1), bad(3))).await;
-    // It fails to mend one of them, and waits for its account; the next mends that one, and waits, too.
+    // It fails to mend one of them and waits for its account. The next one mends that row and waits, too.
     let attempt = format!("_load_id,_record,{}\n2,1,{}\n,,{}", lines[0], bad(1), lines[2]);
     world.drop_file("incoming/trades/attempt.csv", attempt).await;
     world.drop_file("incoming/trades/mended.csv", [lines[0], lines[1], lines[4]].join("\n")).await;
@@ -302,7 +302,7 @@ async fn what_was_changed_by_hand_does_not_agree() {
     );
 }
 
-/// A folder with the definition of assets, which are due at that time.
+/// Returns a folder with the definition of assets that are due at that time.
 fn expecting(when: &str) -> Scratch {
     let folder = Scratch::new("expected");
     let text = include_str!("../../datasets/asset.toml");
@@ -325,11 +325,11 @@ async fn a_file_that_the_calendar_expected_and_that_did_not_come_is_missed_until
     assert_eq!(reconcile(&world).await.missing_files.len(), 1, "also in the next run");
     world.drop_file("incoming/assets/late.csv", ASSETS).await;
     assert!(reconcile(&world).await.missing_files.is_empty());
-    // A day later the same file, which was late, does not count for the next day.
+    // A day later, the same late file does not count for the next day.
     world.query("update etl.load set started_at = started_at - interval '1 day'").await;
     world.query("update etl.reconciliation_step set since = since - interval '1 day'").await;
     assert_eq!(reconcile(&world).await.missing_files.len(), 1);
-    // Of three days without a run the first had no file, the second the late one, and the third that of today.
+    // Of three days without a run, the first had no file, the second had the late one, and the third that of today.
     world.query("update etl.reconciliation_step set since = since - interval '3 days'").await;
     world.drop_file("incoming/assets/today.csv", ASSETS).await;
     let missing = reconcile(&world).await.missing_files;
@@ -369,7 +369,7 @@ async fn find(world: &World) -> (Reconciliation, Vec<FoundFile>) {
     (done, kept.0.into_inner().unwrap())
 }
 
-/// One account with so much cash.
+/// Returns a file with one account that has this much cash.
 fn cash(amount: u32) -> String {
     format!("{}\n1,A1,2,{amount}.00,0,0,{amount}.00,2025-12-22T14:30:00\n", ASSETS.lines().next().unwrap())
 }
@@ -381,7 +381,7 @@ async fn versions_that_a_queue_delivers_in_any_order_end_as_the_newest() {
         for amount in 1..=3 {
             world.put("incoming/assets/1.csv", cash(amount)).await;
         }
-        // What deletes the object is no version of it: then none of them is the newest.
+        // A delete marker is not a version of the object, so none of the versions is the newest.
         world.s3.delete_object().bucket(&world.bucket).key("incoming/assets/1.csv").send().await.unwrap();
         let (_, files) = find(&world).await;
         for index in order {
@@ -392,7 +392,7 @@ async fn versions_that_a_queue_delivers_in_any_order_end_as_the_newest() {
         }
         assert_eq!(world.query("select cash from asset").await, "3.00", "{order:?}");
     }
-    // The newest was loaded before, by somebody who named the key alone.
+    // The newest version was loaded before, by a request that named only the key.
     let world = World::on_moto(&[]).await;
     world.put("incoming/assets/1.csv", cash(1)).await;
     world.drop_file("incoming/assets/1.csv", cash(2)).await;
@@ -427,7 +427,7 @@ async fn a_content_that_came_back_without_an_event_is_loaded_anew_and_what_lay_t
     world.run(&two).await.unwrap();
     assert_eq!(reconcile(&world).await.sent, 0);
     tell(1, "lost").await;
-    // In a ledger from before nothing tells when a content was written.
+    // In a ledger from an earlier version, nothing tells when a content was written.
     world
         .query("create table known as select id, modified_at from etl.load; update etl.load set modified_at = null")
         .await;

@@ -1,4 +1,4 @@
-//! Objects that break off, stall, are replaced, missing, forbidden, empty or huge, and objects with versions.
+//! Objects that break off, stall, or are replaced, missing, forbidden, empty or huge, and objects with versions.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,7 +18,7 @@ use crate::world::World;
 const KEY: &str = "incoming/assets/1.csv";
 const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
 
-/// About a megabyte, so that it comes in more than one piece.
+/// Returns about a megabyte, so that it arrives in more than one piece.
 fn large() -> String {
     let rows = (0..20_000).map(|row| format!("A{row},2,1.00,0.00,0.00,1.00,2025-12-22T14:30:00\n"));
     format!("{HEADER}\n{}", rows.collect::<String>())
@@ -35,7 +35,7 @@ async fn a_body_that_breaks_off_is_resumed_by_range() {
         let range = range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
         range.unwrap_or(0_u64)
     };
-    // A reset may overtake bytes that are still under way.
+    // A reset may overtake bytes that are still on their way.
     assert_eq!((ranges.len(), from(&ranges[0]), from(&ranges[1])), (3, 0, 300_000), "{ranges:?}");
     assert!((300_000..=400_000).contains(&from(&ranges[2])), "{ranges:?}");
 }
@@ -56,7 +56,7 @@ async fn a_server_that_stalls_or_is_busy_is_asked_again() {
     assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
 }
 
-/// S3 answers 400 to a session token that has expired. That is no fault of the file, however often it comes.
+/// S3 answers 400 if a session token has expired. That is not the fault of the file, however often it happens.
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_have_expired_do_not_fail_the_file() {
     let world = World::with_own_s3(&[]).await;
@@ -109,7 +109,7 @@ async fn a_load_that_goes_on_when_its_object_is_replaced_withholds_the_rest() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "3")]).await;
     world.drop_file(KEY, ASSETS).await;
     let etag = world.query("select version from etl.load").await;
-    // As a worker leaves it that died behind its first batch.
+    // The state that a worker leaves which died after its first batch.
     world
         .query(
             "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp(); \
@@ -125,7 +125,7 @@ async fn a_load_that_goes_on_when_its_object_is_replaced_withholds_the_rest() {
     assert_snapshot!(world.query("select state, read, inserted, withheld from etl.load").await, @"superseded | 4 | 3 | 1");
 }
 
-/// Every object that cannot be loaded ends in a row of the ledger.
+/// Every object that cannot be loaded ends as a row of the ledger.
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_forbidden_empty_and_huge_objects_end_in_a_ledger_row_that_says_so() {
     let world = World::with_own_s3(&[]).await;
@@ -162,7 +162,7 @@ async fn missing_forbidden_empty_and_huge_objects_end_in_a_ledger_row_that_says_
     ");
 }
 
-/// A disk that is full fails the worker, not the file; but not for ever.
+/// A full disk fails the worker and not the file, but not forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_fills_the_disk_has_failed_after_three_workers() {
     let world = World::new().await;
@@ -197,7 +197,7 @@ async fn every_version_is_loaded_and_an_older_one_that_comes_later_corrects_noth
         let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(content.into_bytes().into());
         put.send().await.unwrap().version_id.unwrap()
     };
-    // The same times of update, other values: only the order of the versions tells which row is right.
+    // The same times of update with other values: only the order of the versions tells which row is right.
     let older = put(ASSETS.replace("100000.00,5000.00", "1.00,104999.00")).await;
     let newer = put(ASSETS.to_owned()).await;
     let load = async |version: &str, sequencer: &str| {
@@ -216,20 +216,20 @@ async fn every_version_is_loaded_and_an_older_one_that_comes_later_corrects_noth
             .await
             .unwrap()
     };
-    // The shorter one is padded with zeros on the right, and letters may be large or small.
+    // The shorter sequencer is padded with zeros on the right, and letters may be upper or lower case.
     assert_eq!(load(&newer, "0055AED6DCD9").await.counts.unwrap().inserted, 4);
     let late = load(&older, "0055aed6dcd8ff").await;
     let counts = late.counts.unwrap();
     assert_eq!((late.status, counts.unchanged, counts.stale, counts.updated), (LoadStatus::Loaded, 3, 1, 0));
     assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "100000.00");
 
-    // In their order the newer one wins.
+    // In the right order, the newer version wins.
     world.query("truncate asset, trade, etl.load restart identity cascade").await;
     load(&older, "0055aed6dcd8ff").await;
     assert_eq!(load(&newer, "0055AED6DCD9").await.counts.unwrap().updated, 1);
     assert_eq!(world.query("select cash from asset where account_id = '10000000001'").await, "100000.00");
 
-    // Also where it was loaded by its name, before its event came.
+    // The same if it was loaded by name before its event arrived.
     world.query("truncate asset, trade, etl.load restart identity cascade").await;
     world.load(KEY).await;
     assert_eq!(load(&newer, "0055AED6DCD9").await.status, LoadStatus::Duplicate);
@@ -265,7 +265,8 @@ async fn an_older_version_that_overtakes_the_newer_one_corrects_nothing_either()
     assert_eq!(world.query("select late from etl.load order by id").await, "f\nt");
 }
 
-/// The newest version, which is claimed first, does not have the row: of the two older ones the newer wins, in any order.
+/// The newest version, which is claimed first, does not have the row. Of the two older ones the newer wins, in any
+/// order.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_versions_that_come_late_the_newer_one_wins() {
     for order in [[2, 1, 0], [2, 0, 1], [0, 2, 1], [1, 2, 0]] {
@@ -286,7 +287,7 @@ async fn of_versions_that_come_late_the_newer_one_wins() {
     }
 }
 
-/// Spark, Hadoop and consoles leave them beside their data, where every key is one of a dataset.
+/// Spark, Hadoop and consoles leave such files beside their data, where every key belongs to a dataset.
 #[tokio::test]
 async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
     let world = World::new().await;
@@ -314,7 +315,7 @@ async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
     assert_eq!((done.compared, done.sent), (1, 0), "they are not sent again every night");
     assert_eq!(world.query("select key from etl.load").await, "incoming/assets/_1.csv");
 
-    // An earlier program took one for a file, and did not end it.
+    // An earlier program took such a file for data and did not finish it.
     world
         .query("update etl.load set key = 'incoming/assets/_SUCCESS', state = 'interrupted', finished_at = null")
         .await;
@@ -325,7 +326,7 @@ async fn what_programs_leave_beside_data_is_skipped_and_not_missed() {
         "incoming/assets/_1.csv | loaded\nincoming/assets/_SUCCESS | loaded"
     );
 
-    // Whoever names the dataset means the file.
+    // A request that names the dataset means the file.
     let request = Request { dataset: Some("asset".into()), ..world.request("incoming/assets/.1.csv.crc") };
     assert_eq!(world.run(&request).await.unwrap().counts.unwrap().unchanged, 4);
 }

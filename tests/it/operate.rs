@@ -195,11 +195,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("VpcId=vpc-1 CreateVpcEndpoints=no", "VpcId needs SubnetIds"),
     (
         "VpcId=vpc-1 SubnetIds=subnet-1,subnet-2 VpcCidr=10.0.0.0/16",
-        "endpoints in a VPC that exists need RouteTableIds, or say CreateVpcEndpoints=no",
+        "endpoints in an existing VPC need RouteTableIds; or set CreateVpcEndpoints=no",
     ),
     (
         "VpcId=vpc-1 SubnetIds=subnet-1,subnet-2 RouteTableIds=rtb-1",
-        "endpoints in a VPC that exists need VpcCidr, or say CreateVpcEndpoints=no",
+        "endpoints in an existing VPC need VpcCidr; or set CreateVpcEndpoints=no",
     ),
     ("VpcId=vpc-1 SubnetIds=subnet-1,subnet-2 RouteTableIds=rtb-1 VpcCidr=10.0.0.0/16", ""),
     (
@@ -210,7 +210,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("AvailabilityZones=eu-central-1a", "AvailabilityZones two zones, with a comma and no spaces: eu-central-1a"),
     (
         "DatabaseHost=db DatabaseSecretArn=<secret> DatabaseResourceId=db-1",
-        "a database that exists is out of reach of a new VPC; give VpcId and SubnetIds",
+        "an existing database cannot be reached from a new VPC; set VpcId and SubnetIds",
     ),
     (
         "VpcId=vpc-1 SubnetIds=subnet-1,subnet-2 CreateVpcEndpoints=no DatabaseHost=db DatabaseResourceId=db-1",
@@ -237,7 +237,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("BackupRetentionDays=0", "BackupRetentionDays is 1 to 35, or empty: 0"),
     (
         "IngestSecretArn=<secret>",
-        "a new database makes its own secret; DatabaseSecretArn and IngestSecretArn need DatabaseHost",
+        "a new database creates its own secret; DatabaseSecretArn and IngestSecretArn need DatabaseHost",
     ),
     ("KafkaClusterArn=<cluster> LandingPrefix=a/ ReservedConcurrency=4", "KafkaClusterArn needs KafkaTopic"),
     (
@@ -246,7 +246,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "KafkaClusterArn=<cluster> KafkaTopic=t LandingPrefix=a/",
-        "partitions are read side by side; set ReservedConcurrency=4 to stay within the connections",
+        "partitions are read in parallel; set ReservedConcurrency=4 to stay within the connections",
     ),
     (
         "FetchUrl=https://a.example/b VpcId=vpc-1 SubnetIds=subnet-1,subnet-2 CreateVpcEndpoints=no ReservedConcurrency=4",
@@ -254,11 +254,11 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "FetchUrl=https://a.example/b LandingPrefix=a/ ReservedConcurrency=4",
-        "a new VPC has no way to the internet; FetchUrl needs VpcId and SubnetIds with one",
+        "a new VPC has no route to the internet; FetchUrl needs VpcId and SubnetIds that have one",
     ),
     (
         "FetchUrl=https://a.example/b VpcId=vpc-1 SubnetIds=subnet-1,subnet-2 CreateVpcEndpoints=no LandingPrefix=a/",
-        "a fetch comes beside the queue; set ReservedConcurrency=4 to stay within the connections",
+        "a fetch does not go through the queue; set ReservedConcurrency=4 to stay within the connections",
     ),
     ("RejectsRetentionDays=0", "RejectsRetentionDays is outside of its bounds: 0"),
     ("LogRetentionDays=8", "LogRetentionDays is one of 1, 3, 5"),

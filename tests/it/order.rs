@@ -1,4 +1,5 @@
-//! Files that come late, overlap, or arrive at once: the end is that of one after the other.
+//! Files that arrive late, overlap, or arrive at the same time: the result is the same as if they had been loaded one
+//! after another.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ use crate::world::{World, checked, client};
 
 const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
 
-/// Assets A0 to A`rows` - 1 with this much cash, in an order that `step` shuffles.
+/// Returns assets A0 to A`rows` - 1 with this much cash, in an order that `step` shuffles.
 fn assets(rows: usize, cash: usize, step: usize, time: &str) -> String {
     let mut file = format!("{HEADER}\n");
     for row in 0..rows {
@@ -29,7 +30,7 @@ async fn an_older_file_that_comes_late_says_how_many_of_its_rows_were_stale() {
     assert_eq!(world.query("select cash, count(*) from asset group by 1 order by 1").await, "1.00 | 2\n2.00 | 10");
 }
 
-/// COPY casts nothing, and equal numbers may have other bytes.
+/// COPY does not cast, and equal numbers may have different bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_with_wider_columns_takes_the_rows_and_knows_them_again() {
     for wider in ["alter account_type type bigint", "alter cash type numeric(30, 6)"] {
@@ -43,7 +44,7 @@ async fn a_table_with_wider_columns_takes_the_rows_and_knows_them_again() {
     }
 }
 
-/// What a warm process keeps of a table may be out of date.
+/// What a warm process remembers about a table may be out of date.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_altered_between_two_files_takes_the_second() {
     let world = World::new().await;
@@ -75,7 +76,7 @@ async fn a_version_far_in_the_future_is_rejected_and_makes_no_later_row_stale() 
     assert_eq!(world.query("select cash from asset where account_id = 'A0'").await, "3.00");
 }
 
-/// Each pair of files has the same keys in another order. With equal times only the order of the claims can decide.
+/// Each pair of files has the same keys in another order. With equal times, only the order of the claims can decide.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_with_overlapping_keys_that_load_at_once_end_as_one_after_the_other() {
     for times in [["14:00:00", "15:00:00"], ["15:00:00", "14:00:00"], ["14:00:00", "14:00:00"]] {
@@ -103,14 +104,14 @@ async fn files_with_overlapping_keys_that_load_at_once_end_as_one_after_the_othe
     }
 }
 
-/// An earlier load goes on after a later one has ended: what the later one wrote at the same time stays.
+/// An earlier load continues after a later one has ended: rows with the same time that the later one wrote stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_was_overtaken_corrects_nothing_of_the_load_that_overtook_it() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "10"), ("LOAD__CONNECTIONS", "1")]).await;
     world.put("incoming/assets/1.csv", assets(30, 1, 1, "14:00:00")).await;
     world.put("incoming/assets/2.csv", assets(30, 2, 1, "14:00:00")).await;
     let proxy = world.proxy();
-    // The first worker dies before its second batch commits.
+    // The first worker dies before its second batch is committed.
     let worker = world.signalled_worker("incoming/assets/1.csv", &proxy, (Which::Commit, 3), Fault::Call, "KILL");
     assert!(worker.finish().await.is_none());
     assert_eq!(world.query("select count(*) from asset").await, "10");
@@ -121,7 +122,7 @@ async fn a_load_that_was_overtaken_corrects_nothing_of_the_load_that_overtook_it
     assert_eq!(world.query("select cash, count(*) from asset group by 1").await, "2.00 | 30");
 }
 
-/// A row that another load writes between look-up and write is looked at again, and the rest of its batch stays.
+/// A row that another load writes between look-up and write is looked up again, and the rest of its batch stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_another_load_writes_meanwhile_is_looked_at_again() {
     for (theirs, outcome, cash) in [
@@ -147,7 +148,7 @@ async fn a_row_that_another_load_writes_meanwhile_is_looked_at_again() {
     }
 }
 
-/// Trades and their accounts come at once, and in either order.
+/// Trades and their accounts arrive at the same time, in either order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trade_and_its_account_that_come_at_once_always_meet() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "1")]).await;
@@ -165,7 +166,8 @@ async fn a_trade_and_its_account_that_come_at_once_always_meet() {
     }
 }
 
-/// Two rows for one key and time, the later parked: in whatever order they reach the table, the later load's stays.
+/// Two rows with the same key and time, of which the later is parked: in whatever order they reach the table, the row
+/// of the later load stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_a_later() {
     let remark = "select order_remark from trade";
@@ -186,13 +188,13 @@ async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_
     assert_eq!(world.query(remark).await, "second");
 }
 
-/// The first trade, of this account and with this remark.
+/// Returns the first trade with this account and this remark.
 fn trade(account: &str, remark: &str) -> String {
     let lines: Vec<_> = TRADES.lines().take(2).collect();
     format!("{}\n{}\n", lines[0], lines[1].replace("10000000001", account).replace("正常交易", remark))
 }
 
-/// What changes no value of a table, but which transaction wrote its rows.
+/// Statements that change no value of a table, but change which transaction wrote its rows.
 const REWRITES: [&str; 4] = [
     "select",
     "alter table trade alter direction type bigint",
@@ -200,7 +202,7 @@ const REWRITES: [&str; 4] = [
     "create temporary table saved as table trade; delete from trade; insert into trade overriding system value table saved",
 ];
 
-/// The same database as a dump of it was restored under another name.
+/// Restores a dump of the database under another name.
 async fn restored(world: World) -> World {
     let copy = crate::world::empty_database().await.0;
     let script = r#"pg_dump "$0" | psql -q -v ON_ERROR_STOP=1 "$1" > /dev/null"#;
@@ -209,8 +211,8 @@ async fn restored(world: World) -> World {
     world.moved_to(copy)
 }
 
-/// An older parked row must not overwrite that of a later load, and a later one must overwrite that of an older load, whatever
-/// has become of the table meanwhile.
+/// An older parked row must not overwrite the row of a later load, and a later one must overwrite the row of an older
+/// load, whatever happened to the table meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_rewrites_a_table_the_row_of_the_later_load_stays() {
     let other = ASSETS.replace("1000000000", "2000000000");
@@ -262,7 +264,7 @@ async fn a_load_that_was_overtaken_loses_and_a_new_one_wins_whoever_rewrote_the_
     }
 }
 
-/// Rows that no load is known to have written: a new file wins over them, and a row that has waited does not.
+/// Rows that are not known to come from a load: a new file wins over them, and a row that has waited does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_wins_over_a_row_written_by_hand_and_a_row_that_has_waited_does_not() {
     let world = World::new().await;
@@ -285,7 +287,7 @@ async fn a_file_wins_over_a_row_written_by_hand_and_a_row_that_has_waited_does_n
     assert_eq!(world.query("select outcome, order_remark from etl.parked, trade").await, "stale | by hand");
 }
 
-/// What is deleted of the lineage may have named a later load.
+/// What was deleted from the lineage may have named a later load.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_lineage_was_pruned_an_older_row_overwrites_nothing_and_a_new_one_does() {
     let other = ASSETS.replace("1000000000", "2000000000");
@@ -311,7 +313,7 @@ async fn where_the_lineage_was_pruned_an_older_row_overwrites_nothing_and_a_new_
     }
 }
 
-/// A load that finds a row just as it brings it need not write it, and it is its row all the same.
+/// A load that finds a row with exactly its values need not write it, but the row then belongs to that load.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_a_later_load_found_unchanged_does_not_lose_to_one_in_between() {
     let world = World::with(&[("LOAD__CONNECTIONS", "1")]).await;
@@ -329,7 +331,7 @@ async fn a_row_that_a_later_load_found_unchanged_does_not_lose_to_one_in_between
     assert_eq!(world.query("select cash, count(*) from asset group by 1").await, "1.00 | 10");
 }
 
-/// The same while the later load is still on its way: the one in between waits for what it finds.
+/// The same while the later load is still running: the load in between waits for what it finds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_a_later_load_is_finding_unchanged_is_waited_for() {
     let world = World::with(&[("LOAD__CONNECTIONS", "1")]).await;
@@ -343,7 +345,7 @@ async fn a_row_that_a_later_load_is_finding_unchanged_is_waited_for() {
     let world = world.under(&[("LOAD__CONNECTIONS", "4")]);
     world.slow_down(2.0).await;
     let in_between = async {
-        // The later one has looked at its rows, and is not committed.
+        // The later load has looked at its rows and is not committed.
         while world.query("select count(*) from pg_stat_activity where wait_event = 'PgSleep'").await == "0" {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
@@ -383,7 +385,7 @@ column = "traded_id"
 dataset = "trade"
 "#;
 
-/// Notes wait for trades, and trades for accounts; the worker that brings the accounts dies between the two.
+/// Notes wait for trades, and trades for accounts. The worker that brings the accounts dies between the two.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_wait_for_rows_that_an_earlier_worker_freed_are_freed_too() {
     let folder = Scratch::new("notes");
@@ -396,7 +398,7 @@ async fn rows_that_wait_for_rows_that_an_earlier_worker_freed_are_freed_too() {
     world.drop_file("incoming/trades/1.csv", TRADES).await;
     world.put("incoming/assets/1.csv", ASSETS).await;
     let proxy = world.proxy();
-    // The commits of the claim, of the only batch, of the freed trades, and of the freed notes.
+    // The commits of the claim, of the only batch, of the released trades, and of the released notes.
     let worker = world.signalled_worker("incoming/assets/1.csv", &proxy, (Which::Commit, 4), Fault::Call, "KILL");
     assert!(worker.finish().await.is_none());
     assert_eq!(world.query("select (select count(*) from trade), count(*) from note").await, "4 | 0");
@@ -415,7 +417,7 @@ async fn a_parked_row_has_an_age_that_can_be_queried() {
     assert_eq!(world.query(old).await, "T20251222000001");
 }
 
-/// Two rows of one key in one file end the same way whether they share a batch or not.
+/// Two rows with the same key in one file end the same way, whether they are in one batch or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_twice_in_a_file_ends_the_same_way_at_any_batch_size() {
     let mut file = format!("{HEADER}\n");

@@ -1,4 +1,4 @@
-//! Pipelines by configuration: parts that settings choose, parts of one's own, several loaders, JSON lines.
+//! Pipelines by configuration: parts that settings choose, parts of your own, several loaders, JSON lines.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ use crate::support::emulator::Emulator;
 use crate::support::proxy::{Fault, Which};
 use crate::world::World;
 
-/// Settings in a folder of their own.
+/// Writes settings into a folder of their own.
 pub fn config(scratch: &Scratch, settings: &str) -> PathBuf {
     let folder = scratch.path().join("settings");
     fs::create_dir_all(&folder).unwrap();
@@ -35,21 +35,21 @@ pub fn config(scratch: &Scratch, settings: &str) -> PathBuf {
     folder
 }
 
-/// The bytes as `gzip` packs them.
+/// Packs bytes as `gzip` does.
 pub fn packed(bytes: &[u8]) -> Vec<u8> {
     let mut archive = GzEncoder::new(Vec::new(), Compression::fast());
     archive.write_all(bytes).unwrap();
     archive.finish().unwrap()
 }
 
-/// The example with an extractor, a validator and a loader of its own.
+/// Returns the example program with an extractor, a validator and a loader of its own.
 fn own_parts() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_small-etl")).with_file_name("examples").join("own_parts");
     assert!(program.exists(), "{} is missing; run `make build`", program.display());
     program
 }
 
-/// Its parts for trades; the loader writes to the folder `out` of the scratch.
+/// Returns settings with its parts for trades. The loader writes to the folder `out` in the scratch folder.
 fn own_settings(scratch: &Scratch) -> PathBuf {
     let out = scratch.path().join("out");
     fs::create_dir_all(&out).unwrap();
@@ -76,7 +76,7 @@ fn own_settings(scratch: &Scratch) -> PathBuf {
     config(scratch, &settings)
 }
 
-/// The files that the loader of the example has left, with their content.
+/// Returns the files that the loader of the example has written, with their content.
 fn delivered(scratch: &Scratch) -> String {
     let mut files: Vec<_> =
         fs::read_dir(scratch.path().join("out")).unwrap().map(|file| file.unwrap().path()).collect();
@@ -154,7 +154,7 @@ async fn a_worker_killed_between_two_loaders_is_followed_by_one_that_doubles_not
     world.put("incoming/trades/1.csv", TRADES).await;
     let proxy = world.proxy();
     let (mut killed, mut undelivered) = (0, 0);
-    // The first steps are those of the other tests; behind the last batch the loaders take turns.
+    // The first steps are covered by other tests. After the last batch the loaders run.
     for step in 12.. {
         world.query("truncate trade, etl.load restart identity cascade").await;
         for file in fs::read_dir(scratch.path().join("out")).unwrap() {
@@ -180,7 +180,7 @@ async fn a_worker_killed_between_two_loaders_is_followed_by_one_that_doubles_not
     assert!(killed > 5 && undelivered > 0, "{killed} steps, {undelivered} between the loaders");
 }
 
-/// Counts its calls; of the first so many it fails.
+/// Counts its calls. The first few of them fail.
 struct Counting {
     calls: Arc<AtomicU32>,
     fails: u32,
@@ -260,7 +260,7 @@ async fn json_lines_are_loaded_line_by_line_and_a_bad_one_is_explained() {
     world.put("incoming/assets/2.jsonl.gz", packed(JSON_LINES.as_bytes())).await;
     let report = world.worker("incoming/assets/2.jsonl.gz", None).finish().await.unwrap().unwrap();
     assert_eq!((&report["read"], &report["unchanged"]), (&json!(8), &json!(2)), "{report}");
-    // A rejects file is CSV, whatever it comes from: it is mended and loaded like any other.
+    // A rejects file is always CSV, whatever the form of its file: it is mended and loaded like any other.
     let mend = world.query("select convert_from(raw, 'UTF8') from etl.reject where record = 2 limit 1").await;
     let header = world.query("select convert_from(header, 'UTF8') from etl.load limit 1").await;
     world.put("incoming/assets/mended.csv", format!("{header}\n{}\n", mend.replace("500000.001", "500000"))).await;

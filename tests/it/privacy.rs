@@ -1,5 +1,5 @@
-//! Cells are in the tables, in rejects and in what is made of them, and never in a log or an error. What a file calls its columns may
-//! be cells as well.
+//! Cells are in the tables, in rejects and in what is made from those, and never in a log or an error. The names of
+//! columns in a file may be cells as well.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -18,12 +18,12 @@ use crate::support::postgres::Postgres;
 use crate::support::s3::S3Server;
 use crate::world::{World, moto, query};
 
-/// Stands in every kind of cell: one that is loaded, one that breaks a rule, a key, a reference.
+/// A value for every kind of cell: one that is loaded, one that breaks a rule, a key, a reference.
 const CANARY: &str = "canary7261";
 /// The same for numbers.
 const NUMBER: &str = "72617261";
 
-/// Files that meet every way in which a cell may go wrong, and their manifests.
+/// Files that show every way in which a cell can be wrong, and their manifests.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let header = TRADES.lines().next().unwrap();
     let trade = |key: &str, account: &str, price: &str, remark: &str| {
@@ -43,7 +43,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     bad_text.extend_from_slice(b"\xff\n");
     vec![
         ("incoming/assets/1.csv", format!("{assets}\n{}{}", account(CANARY, "2"), account("A2", CANARY)).into_bytes()),
-        // The table itself refuses this one: an error of the database with the cell in its text.
+        // The table itself refuses this one: the database reports an error with the cell in its text.
         ("incoming/assets/refused.csv", format!("{assets}\n{}", account("refused", "2")).into_bytes()),
         (
             "incoming/trades/good.csv",
@@ -82,11 +82,11 @@ struct Said {
     logs: String,
     /// The answers of `ingest` and of `load`.
     answers: String,
-    /// What `validate` says to the one who asks.
+    /// What `validate` shows to the person who runs it.
     validated: String,
 }
 
-/// Lets every program work on these files, with as much in its log as there can be.
+/// Lets every program work on these files, with as much in its log as possible.
 async fn everything_said(world: &World, scratch: &Scratch, files: &[(&str, Vec<u8>)]) -> Said {
     let (mut said, mut answers, mut validated) = (String::new(), String::new(), String::new());
     for (key, content) in files {
@@ -101,7 +101,7 @@ async fn everything_said(world: &World, scratch: &Scratch, files: &[(&str, Vec<u
         Emulator::start(Path::new(env!("CARGO_BIN_EXE_ingest")), &variables, File::create(&log).unwrap().into());
     for key in &keys {
         let answer = ingest.invoke(&json!({"bucket": world.bucket, "key": key}));
-        // An answer holds statistics, which a dataset asks for; an error holds nothing of the kind.
+        // An answer contains statistics, which a dataset asks for. An error contains nothing of the kind.
         said.push_str(&answer["errorMessage"].to_string());
         answers.push_str(&answer.to_string());
     }
@@ -131,10 +131,10 @@ async fn everything_said(world: &World, scratch: &Scratch, files: &[(&str, Vec<u
     Said { logs: said, answers, validated }
 }
 
-/// Stands in what a file calls its columns, where those may be cells.
+/// A name for columns in a file, in places where names may be cells.
 const NAME: &str = "canary8152";
 
-/// Files whose header, keys or manifest hold what no dataset declares.
+/// Files whose header, keys or manifest contain what no dataset declares.
 fn files_with_names(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let header = ASSETS.lines().next().unwrap();
     let (first, rest) = ASSETS.split_once('\n').unwrap();
@@ -198,7 +198,7 @@ fn files_with_names(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     for (nth, manifest) in manifests.into_iter().enumerate() {
         let (key, beside) =
             (format!("incoming/assets/m{nth}.csv"), format!("incoming/assets/m{nth}.csv.manifest.json"));
-        // Each another file.
+        // Each is a different file.
         files.push((key.leak(), format!("{ASSETS}{}", "\n".repeat(nth)).into_bytes()));
         files.push((beside.leak(), manifest.replace("NAME", NAME).into_bytes()));
     }
@@ -227,7 +227,7 @@ async fn what_no_dataset_declares_leaves_by_its_position_or_in_63_characters() {
         let rows = world.query(&format!("select to_jsonb(t) from etl.\"{table}\" t")).await;
         left.push((table.to_owned().leak(), rows));
     }
-    // The faults happened, and were told elsewhere than in a reject.
+    // The faults happened, and were reported elsewhere than in a reject.
     let reasons = world.query("select distinct reason from etl.load order by 1").await;
     assert_eq!(reasons, "duplicate_column\nmalformed\nmanifest_malformed\nmissing_column\n-");
     let events = world.query("select count(*) > 20 from etl.outbox where detail ->> 'error' <> ''").await;
@@ -240,7 +240,7 @@ async fn what_no_dataset_declares_leaves_by_its_position_or_in_63_characters() {
             assert!(found.is_empty(), "{place}: {found:#?}");
         }
     }
-    // Who asks about a file is told, and a reject is kept whole.
+    // The person who asks about a file sees it, and a reject is stored completely.
     assert!(validated.contains(&format!("column 5 is called \\\"frozen_{NAME}\\\"")), "{validated}");
     assert_eq!(
         world.query("select count(*) > 0 from etl.reject where position('canary8152'::bytea in raw) > 0").await,
@@ -262,13 +262,14 @@ async fn no_cell_is_in_a_log_line_or_an_error() {
         let found: Vec<&str> = said.lines().filter(|line| line.contains(canary)).collect();
         assert!(found.is_empty(), "{found:#?}");
     }
-    // They were there to be told.
+    // The canary was there and could have been shown.
     let kept = world.query("select count(*) from etl.reject where position('canary7261'::bytea in raw) > 0").await;
     assert!(kept.parse::<i64>().unwrap() > 5, "{kept}");
     assert!(world.get(&world.bucket, "rejects/trade/4.csv").await.contains(CANARY));
 }
 
-/// A server says in its own language where an error comes from. What the author of a trigger writes is kept all the same.
+/// A server says in its own language where an error comes from. Even then, text written by the author of a trigger is
+/// withheld.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_speaks_another_language_tells_no_cell_either() {
     // `C` itself is never translated.
@@ -316,7 +317,7 @@ async fn a_server_that_speaks_another_language_tells_no_cell_either() {
         said.push_str(&report.error.unwrap());
         assert!(said.contains(state) && !said.contains(NUMBER), "{state}: {said}");
     }
-    // It does speak another one.
+    // The server really speaks another language.
     query(&world.url, "drop trigger deny on asset; create table say (what text); create function say() returns void language plpgsql as $$ \
         declare context text; begin raise 'x'; exception when others then get stacked diagnostics context = pg_exception_context; insert into say values (context); end $$; select say()").await;
     assert!(query(&world.url, "select what from say").await.starts_with("PL/pgSQL-Funktion say() Zeile "));

@@ -1,4 +1,5 @@
-//! Servers that take no writes: a replica that may become the primary, and a database that a person must look after.
+//! Servers that do not accept writes: a replica that may become the primary, and a database that a person must look
+//! after.
 
 use std::fs;
 use std::process::Command;
@@ -18,7 +19,7 @@ use crate::world::World;
 
 const KEY: &str = "incoming/assets/1.csv";
 
-/// A migrated server that has become a replica, and a file.
+/// Starts a migrated server that has become a replica, and puts a file.
 async fn replica() -> (Postgres, World) {
     let postgres = Postgres::start(&["fsync=off"], |_| {});
     let world = World::on_servers(&postgres, Arc::new(S3Server::start()), &[]).await;
@@ -29,7 +30,7 @@ async fn replica() -> (Postgres, World) {
     (postgres, world)
 }
 
-/// Runs the command line, as a person does.
+/// Runs the command line as a person does.
 fn small_etl(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_small-etl"));
     let output = command.args(arguments).envs(world.variables()).output().unwrap();
@@ -50,7 +51,7 @@ async fn a_replica_is_named_while_it_is_waited_for_and_one_that_is_promoted_take
         said.lines().all(|line| line.contains("is a replica and takes no writes") || line.starts_with("  ")),
         "{said}"
     );
-    // What only reads works there.
+    // Commands that only read work there.
     let (code, said) = small_etl(&world, &["status"]);
     assert_eq!((code, said.as_str()), (Some(0), ""));
 

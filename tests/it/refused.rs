@@ -1,5 +1,5 @@
-//! Rows that a table refuses, and conflicts: what only a row shows fails its file with a reason, what another load brings about is
-//! tried again.
+//! Rows that a table refuses, and conflicts. A fault that only a row shows fails its file with a reason; a conflict
+//! that another load causes is tried again.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use crate::contract::{ASSETS, TRADES};
 use crate::tables::{KEY, as_owner};
 use crate::world::World;
 
-/// Two accounts with a value that no constraint of the table allows. It must not be told.
+/// Two accounts with a value that no constraint of the table allows. The value must not be revealed.
 const REFUSED: &str = "\
 account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at
 10000000001,5,7261.00,0.00,0.00,7261.00,2025-12-22T15:30:00
 10000000002,5,7261.00,0.00,0.00,7261.00,2025-12-22T15:30:00
 ";
 
-/// A trigger function that does this with a row of that value.
+/// Returns a trigger function that does this with a row of that value.
 fn trigger(when: &str, body: &str) -> String {
     format!(
         "create function refuse() returns trigger language plpgsql as $$ begin if new.cash = 7261 then {body}; end if; return new; end $$; \
@@ -26,7 +26,7 @@ fn trigger(when: &str, body: &str) -> String {
     )
 }
 
-/// What is altered in the table and takes that back, the reason, and what the error names.
+/// Returns how the table is altered and restored, the reason, and what the error names.
 fn refusing() -> Vec<(String, &'static str, &'static str, Vec<&'static str>)> {
     let no_trigger = "drop trigger refuse on asset; drop function refuse";
     let raise = |using: &str| {
@@ -115,7 +115,7 @@ fn refusing() -> Vec<(String, &'static str, &'static str, Vec<&'static str>)> {
     ]
 }
 
-/// Both ways that a row may take: straight to an empty table, and by SQL where the table has it.
+/// Both ways that a row can take: directly to an empty table, and by SQL if the table already has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_the_table_refuses_fails_its_file_and_names_what_refuses_it() {
     let world = World::new().await.into_ingest_role();
@@ -155,7 +155,7 @@ async fn a_row_that_the_table_refuses_fails_its_file_and_names_what_refuses_it()
     }
 }
 
-/// What is committed before the row that is refused stays, is counted, and frees what waits for it.
+/// Batches that are committed before the refused row stay, are counted, and release what waits for them.
 #[tokio::test]
 async fn batches_before_a_refused_row_stay_and_what_waits_for_them_is_released() {
     let world = World::with(&[("LOAD__BATCH_SIZE", "1"), ("LOAD__CONNECTIONS", "1")]).await;
@@ -168,7 +168,7 @@ async fn batches_before_a_refused_row_stay_and_what_waits_for_them_is_released()
     assert!(counts.is_balanced());
 }
 
-/// A row that was there when it was looked up, and is gone when the foreign key looks: the batch is tried again.
+/// A row that exists when it is looked up and is gone when the foreign key is checked: the batch is tried again.
 #[tokio::test]
 async fn a_reference_that_goes_meanwhile_is_a_conflict_that_passes() {
     let world = World::new().await;
@@ -185,7 +185,7 @@ async fn a_reference_that_goes_meanwhile_is_a_conflict_that_passes() {
     assert_eq!(world.query("select count(*), (select last_value from once) from asset").await, "4 | 2");
 }
 
-/// The rows of a file are written at once: what one of them gives up, another may take.
+/// The rows of a file are written at once: a value that one of them gives up, another may take.
 #[tokio::test]
 async fn a_value_that_moves_from_one_row_to_another_is_written() {
     let assets = |time: &str, totals: &[(u8, u8)]| {
@@ -202,7 +202,7 @@ async fn a_value_that_moves_from_one_row_to_another_is_written() {
             vec![(1, 8), (2, 7)],
         ),
         (
-            // What is new is copied before what it refers to is changed.
+            // New rows are copied before the rows that they refer to are changed.
             "alter table asset add unique (total_asset), add next numeric(20, 2) references asset (total_asset); \
              create function next() returns trigger language plpgsql as $$ begin new.next := case new.total_asset when 8 then 9 end; return new; end $$; \
              create trigger next before insert or update on asset for each row execute function next()",
@@ -221,7 +221,7 @@ async fn a_value_that_moves_from_one_row_to_another_is_written() {
     }
 }
 
-/// A trigger keeps the rows that were there, in a table that was made after this one and has constraints of the same names.
+/// A trigger stores the old rows in a table that was created after this one and has constraints with the same names.
 #[tokio::test]
 async fn a_constraint_of_another_table_is_not_that_of_the_key_although_it_has_its_name() {
     let world = World::new().await;
@@ -244,7 +244,8 @@ async fn a_constraint_of_another_table_is_not_that_of_the_key_although_it_has_it
     assert!(error.contains("SQLSTATE 23505 on table history.asset, constraint asset_"), "{error}");
 }
 
-/// Only the catalog tells a conflict that passes from one that a trigger brings about each time, and it does not tell enough.
+/// Only the catalog could tell a conflict that passes from one that a trigger causes each time, and it does not say
+/// enough.
 #[tokio::test]
 async fn a_conflict_that_never_passes_counts_against_the_load() {
     let world = World::new().await;
@@ -265,7 +266,7 @@ async fn a_conflict_that_never_passes_counts_against_the_load() {
     assert!(error.contains("SQLSTATE 23503 on table public.trade, constraint trade_account_id_fkey"), "{error}");
 }
 
-/// A conflict is known by the name of a constraint, which may be another one than this process has read.
+/// A conflict is recognized by the name of a constraint, which may have changed since this process read it.
 #[tokio::test]
 async fn a_constraint_that_is_renamed_meanwhile_condemns_no_file() {
     let world = World::new().await;

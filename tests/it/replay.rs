@@ -32,7 +32,7 @@ async fn replay_says_which_rows_change_sides_and_writes_nothing() {
     let world = World::on_moto(&[]).await;
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
     world.drop_file("incoming/trades/1.csv", TRADES).await;
-    // A second version of the same object: each is read as it was.
+    // A second version of the same object: each version is read as it was.
     let second = TRADES
         .replace("600000", "60000A")
         .replace("T2025", "U2025")
@@ -58,7 +58,7 @@ async fn replay_says_which_rows_change_sides_and_writes_nothing() {
     assert_eq!(answer["rules"]["lot_size"]["would_reject"], 2);
     assert_eq!(answer["files"].as_array().unwrap().len(), 2);
     assert_eq!((before, loads), (world.outcome().await, world.query("select * from etl.load order by id").await));
-    // What began before is not read.
+    // Loads that began earlier are not read.
     world.query("update etl.load set started_at = started_at - interval '31 days'").await;
     assert!(text(&world, &replay(&world, &scratch, &["--since", "30d"])).contains("0 files with 0 records"));
 }
@@ -78,13 +78,13 @@ async fn a_file_that_was_replaced_is_named_and_not_taken_for_another() {
     ");
 }
 
-/// A row whose version lay too far in the future when its file was claimed is rejected under any rules.
+/// A row whose version was too far in the future when its file was claimed is rejected under any rules.
 #[tokio::test(flavor = "multi_thread")]
 async fn replay_counts_the_future_from_the_claim_of_each_load() {
     let world = World::with(&[("LOAD__MAX_FUTURE_SECONDS", "0")]).await;
     let soon = (chrono::Utc::now() + chrono::TimeDelta::seconds(3)).format("%Y-%m-%dT%H:%M:%S");
     world.drop_file("incoming/assets/1.csv", ASSETS).await;
-    // The fourth trade, of 400 pieces, is the one that breaks the changed rule.
+    // The fourth trade, with 400 pieces, is the one that breaks the changed rule.
     world.drop_file("incoming/trades/1.csv", TRADES.replace("2025-12-22T14:15:00", &soon.to_string())).await;
     assert_eq!(world.query("select rule from etl.reject").await, "future");
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
@@ -92,7 +92,7 @@ async fn replay_counts_the_future_from_the_claim_of_each_load() {
     fs::write(scratch.path().join("new.toml"), changed()).unwrap();
     let answer = text(&world, &replay(&world, &scratch, &["--since", "1d"]));
     assert!(answer.contains("1 files with 4 records of dataset trade: 0 rows would be rejected"), "{answer}");
-    // A load from before there was a bound had none.
+    // A load from before the bound existed has no bound.
     world.query("update etl.load set max_future_seconds = null").await;
     let answer = text(&world, &replay(&world, &scratch, &["--since", "1d"]));
     assert!(answer.contains("1 files with 4 records of dataset trade: 1 rows would be rejected"), "{answer}");

@@ -10,7 +10,7 @@ use crate::contract::ASSETS;
 use crate::support::Scratch;
 use crate::world::World;
 
-/// Shows the page in a frame and writes down what the browser made of it.
+/// Shows the page in a frame and records what the browser made of it.
 const MEASURE: &str = r#"<!doctype html><meta charset="utf-8"><script>
 function measure(frame) {
   const page = frame.contentDocument;
@@ -47,7 +47,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&quot;")
 }
 
-/// What a headless Chromium makes of `page` in a window so many pixels wide.
+/// Returns what a headless Chromium makes of `page` in a window of this width in pixels.
 fn shown(page: &str, width: u32) -> Value {
     let scratch = Scratch::new("report");
     let path = scratch.path().join("measure.html");
@@ -108,7 +108,7 @@ async fn a_browser_shows_the_report_with_true_lengths_and_runs_nothing_in_it() {
     let text = seen["text"].as_str().unwrap();
     assert!(text.contains("6 batches") && text.contains("The sum holds: 60 read = 40 inserted"), "{text}");
     assert_eq!(shown(&page, 400)["wider"], false, "it fits a narrow window");
-    // Nothing is fetched from anywhere.
+    // The page fetches nothing.
     assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("url("), "{page}");
 }
 

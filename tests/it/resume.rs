@@ -1,4 +1,4 @@
-//! Workers that are killed, paused, cut off or out of time: what they leave is finished by the next one.
+//! Workers that are killed, paused, cut off or out of time: the next worker finishes what they leave.
 
 use std::fmt::Write as _;
 use std::pin::pin;
@@ -23,7 +23,7 @@ use crate::world::{World, client, signal};
 const HEADER: &str = "account_id,account_type,cash,frozen_cash,market_value,total_asset,updated_at";
 const KEY: &str = "incoming/assets/1.csv";
 
-/// Assets A0, A1, …; every seventh is broken.
+/// Returns assets A0, A1, …, of which every seventh is broken.
 fn assets(rows: usize) -> String {
     let mut file = format!("{HEADER}\n");
     for row in 0..rows {
@@ -33,7 +33,7 @@ fn assets(rows: usize) -> String {
     file
 }
 
-/// What an undisturbed worker makes of these files, loaded one after the other.
+/// Returns what an undisturbed worker makes of these files, loaded one after another.
 async fn undisturbed(settings: &[(&str, &str)], files: &[(&str, &str)]) -> String {
     let world = World::with(settings).await;
     for (key, content) in files {
@@ -42,15 +42,15 @@ async fn undisturbed(settings: &[(&str, &str)], files: &[(&str, &str)]) -> Strin
     world.outcome().await
 }
 
-/// Rows that a committed batch wrote, each with the transaction that did.
+/// The rows that a committed batch wrote, each with the transaction that wrote it.
 const WRITTEN: &str = "select a.account_id, a.xmin from asset a join etl.load_batch b on b.xid = a.xmin order by 1";
 
 fn all_still_there(before: &str, after: &str) -> bool {
     before.lines().all(|row| after.lines().any(|other| other == row))
 }
 
-/// Kills a worker right before one of its messages to Postgres, or right after Postgres has acted on it. Returns whether it was
-/// killed before it came to its end.
+/// Kills a worker right before one of its messages to Postgres, or right after Postgres has acted on it. Returns
+/// whether it was killed before it finished.
 async fn kill_at(world: &World, proxy: &Proxy, key: &str, moment: impl Into<Moment>, answered: bool) -> bool {
     let fault = if answered { Fault::CallAnswered } else { Fault::Call };
     let ended = world.signalled_worker(key, proxy, moment, fault, "KILL").finish().await;
@@ -59,7 +59,8 @@ async fn kill_at(world: &World, proxy: &Proxy, key: &str, moment: impl Into<Mome
     ended.is_none()
 }
 
-/// Kills a worker at each of its steps in turn. Returns how many there are, and how many left some rows of the file, not all.
+/// Kills a worker at each of its steps in turn. Returns how many steps there are, and after how many of them some but
+/// not all rows of the file were loaded.
 async fn kill_at_each_step(answered: bool) -> (usize, usize) {
     let settings = [("LOAD__BATCH_SIZE", "3"), ("LOAD__CONNECTIONS", "1")];
     let trades = TRADES.replace("10000000003", "10000000009");
@@ -91,7 +92,7 @@ async fn kill_at_each_step(answered: bool) -> (usize, usize) {
 async fn a_worker_killed_at_any_step_leaves_nothing_half_done() {
     let (before, after) = tokio::join!(kill_at_each_step(false), kill_at_each_step(true));
     assert_eq!(before.0, after.0, "the same steps, before and after Postgres has acted on each");
-    // One batch of the two is committed for some of them.
+    // After some of the steps, one of the two batches is committed.
     assert!(before.0 > 30 && before.1 > 3 && after.1 > 3, "{before:?} {after:?}");
 }
 
@@ -99,11 +100,13 @@ async fn a_worker_killed_at_any_step_leaves_nothing_half_done() {
 struct Murders {
     batches: usize,
     batch_size: usize,
-    /// After how many commits and steps each of the first workers is killed, and whether after Postgres has acted on the last.
+    /// After how many commits and steps each of the first workers is killed, and whether this is after Postgres has
+    /// acted on the last one.
     kills: Vec<(usize, usize, bool)>,
 }
 
-/// At the fourth commit of a worker the two batches that were under way are committed; before the last batch is, some are not.
+/// At the fourth commit of a worker, its first two batches are committed. Until the last batch is committed, some are
+/// not.
 const FIRST_COMMIT: usize = 4;
 
 fn murders() -> impl Strategy<Value = Murders> {
@@ -131,7 +134,7 @@ fn wherever_workers_are_killed_the_load_ends_as_an_undisturbed_one() {
             for (nth, (after_commits, n, answered)) in kills.into_iter().enumerate() {
                 let moment = Moment { after_commits, which: Which::Step, n };
                 let was_killed = kill_at(&world, &proxy, KEY, moment, answered).await;
-                // A later worker has less to do, and may come to its end.
+                // A later worker has less to do, and may finish.
                 prop_assert!(was_killed || nth > 0, "the first worker was not killed");
             }
             let written = world.query(WRITTEN).await;
@@ -183,7 +186,7 @@ async fn of_three_deliveries_of_one_event_two_of_them_at_once_one_loads() {
     for round in 1..=3 {
         let key = format!("incoming/assets/{round}.csv");
         world.put(&key, assets(100).replace("\nA", &format!("\n{round}-"))).await;
-        // Nobody can write a row, so that the one that loads is still at it when the other is answered.
+        // Nothing can write a row, so the worker that loads is still busy when the other one gets its answer.
         session.batch_execute("begin; lock table asset in exclusive mode").await.unwrap();
         let (one, two) = (world.worker(&key, None).finish(), world.worker(&key, None).finish());
         let (one, two) = (pin!(one), pin!(two));
@@ -277,7 +280,7 @@ async fn a_postgres_that_stops_in_the_middle_and_starts_again_is_waited_for() {
     assert_eq!(world.outcome().await, expected);
 }
 
-/// A request whose time is over so soon.
+/// Returns a request whose time is over this soon.
 fn hasty(world: &World, time: Duration) -> Request {
     Request { deadline: Deadline::before(SystemTime::now() + time, Duration::ZERO), ..world.request(KEY) }
 }
@@ -301,7 +304,7 @@ async fn the_terms_of_the_first_claim_stay_in_force() {
         format!("interrupted | 30 | {} | - | t", counts.inserted)
     );
 
-    // A new deployment: other batches, a threshold that this file breaks, and a rule that every row breaks.
+    // A new deployment: another batch size, a threshold that this file exceeds, and a rule that every row breaks.
     let folder = crate::support::Scratch::new("definitions");
     let definition =
         include_str!("../../datasets/asset.toml").replace("allowed = [1, 2, 3, 5, 6, 7, 11]", "allowed = [9]");
@@ -313,7 +316,8 @@ async fn the_terms_of_the_first_claim_stay_in_force() {
     assert_eq!(world.outcome().await, expected);
 }
 
-/// How far in the future a version may lie is counted from the first claim, whenever the load goes on and under which settings.
+/// How far in the future a version may lie is counted from the first claim, whenever the load continues and whatever
+/// the settings are then.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lay_too_far_in_the_future_at_the_first_claim_does_so_whenever_the_load_goes_on() {
     for (claimed, later, inserted) in [("2", "0", 2), ("0", "100000000", 1)] {
@@ -357,7 +361,7 @@ async fn a_file_whose_workers_die_three_times_without_progress_has_failed() {
     let proxy = world.proxy();
     world.put(KEY, assets(30)).await;
     for _ in 0..3 {
-        // The claim is committed with the first commit; the second is that of the only batch.
+        // The first commit is that of the claim; the second is that of the only batch.
         let worker = world.signalled_worker(KEY, &proxy, (Which::Commit, 2), Fault::Call, "KILL");
         assert!(worker.finish().await.is_none());
         world.end_leases().await;

@@ -1,4 +1,5 @@
-//! What the role of ingest may do. Every other test lets the program log in as that role, so that what it must be able to do works.
+//! The rights of the role of ingest. In every other test the program logs in as that role, which shows that it can do
+//! everything that it must.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +18,7 @@ use crate::support::Scratch;
 use crate::support::postgres::Postgres;
 use crate::world::{World, client, empty_database, query, settings_for};
 
-/// Whether the role may run it. What is refused is refused for lack of a right, or since a view takes no rows.
+/// Whether the role may run a statement. It may not if a right is missing, or if a view does not accept rows.
 async fn may(session: &Client, statement: &str) -> bool {
     match session.batch_execute(statement).await {
         Ok(()) => true,
@@ -161,14 +162,14 @@ async fn the_bytes_of_a_reject_and_the_file_of_a_load_stay_as_they_are() {
     ] {
         assert!(!may(&session, statement).await, "{statement}");
     }
-    // What may be done to a reject is noted.
+    // What may be done to a reject is recorded.
     let lines = "select count(*) from etl.audit";
     let before: i64 = world.query(lines).await.parse().unwrap();
     session.batch_execute("delete from etl.reject").await.unwrap();
     assert_eq!(world.query(lines).await, (before + 1).to_string());
 }
 
-/// Brings an empty database to an older version of the schema.
+/// Migrates an empty database to an older version of the schema.
 async fn at_schema(url: &str, version: i32) {
     let (mut session, _driver) = client(url).await;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
@@ -176,7 +177,7 @@ async fn at_schema(url: &str, version: i32) {
     Runner::new(&migrations).set_target(Target::Version(version)).run_async(&mut session).await.unwrap();
 }
 
-/// A load of schema 9 with a record that breaks two rules, whose bytes stand at both.
+/// A load of schema 9 with a record that breaks two rules, with its bytes stored at both.
 const OLD_LEDGER: &str = "
 insert into etl.dataset (version, name, definition) values ('old', 'asset', 'of its day');
 insert into etl.load (bucket, key, version, dataset, dataset_version, state, lease_token, lease_expires_at, batch_size, read, rejected,
@@ -224,11 +225,11 @@ async fn an_older_ledger_goes_on_and_what_was_granted_too_much_is_taken_back() {
     let (session, _driver) = client(&world.login).await;
     assert!(!may(&session, "insert into later (note) values ('x')").await);
     assert_eq!(world.drop_file("incoming/quotes/1.csv", QUOTES).await.status, LoadStatus::Loaded);
-    // What a role of one's own makes later is not writable either.
+    // What another role creates later is not writable either.
     world.query("create table public.latest (note text)").await;
     assert!(!may(&session, "insert into latest values ('x')").await);
 
-    // The rejects of before are read and mended as those of today.
+    // The rejects from then are read and mended like those of today.
     let filter = RejectFilter { load: Some(LoadId(1)), ..RejectFilter::default() };
     let (page, _) = world.database.page_of_rejects(&filter, RejectCursor::default()).await.unwrap();
     let raw = b"A1,9,1,0,0,2,2025-12-22T14:30:00".as_slice();
@@ -258,7 +259,7 @@ async fn the_way_back_gives_every_reject_its_bytes_and_the_role_its_tables() {
     assert_eq!(world.drop_file("incoming/assets/2.csv", ASSETS).await.status, LoadStatus::Loaded);
 }
 
-/// A load that goes on may write columns, and a table, that the definitions of today do not name.
+/// A load that continues may write columns, and a table, that the current definitions do not name.
 #[tokio::test]
 async fn a_load_that_has_not_ended_keeps_the_rights_of_its_own_definition() {
     let folder = Scratch::new("rights");
@@ -268,7 +269,7 @@ async fn a_load_that_has_not_ended_keeps_the_rights_of_its_own_definition() {
     let world = World::with(&[("DATASETS__PATH", path.as_str()), ("LOAD__BATCH_SIZE", "1")]).await;
     world.query(MIGRATION).await;
     world.drop_file("incoming/quotes/1.csv", QUOTES).await;
-    // As a worker leaves it that has committed nothing.
+    // The state that a worker leaves which has committed nothing.
     world
         .query(
             "update etl.load set state = 'interrupted', finished_at = null, lease_expires_at = now(); \
@@ -285,7 +286,7 @@ async fn a_load_that_has_not_ended_keeps_the_rights_of_its_own_definition() {
     assert!(!may(&session, "update \"order\" set \"desc\" = default where false").await);
 }
 
-/// On RDS nobody is a superuser, and a table may belong to somebody else.
+/// On RDS nobody is a superuser, and a table may belong to another role.
 #[tokio::test]
 async fn an_owner_who_is_no_superuser_migrates_and_names_what_another_owner_has_to_grant() {
     let server = Postgres::start(&["fsync=off"], |_| {});

@@ -1,4 +1,5 @@
-//! What `ingest` needs of a sandbox: a temporary folder, Postgres, S3, the queue and the runtime; no home, and nothing else.
+//! What `ingest` needs from a sandbox: a temporary folder, Postgres, S3, the queue and the runtime; no home folder, and
+//! nothing else.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,8 +13,8 @@ use crate::support::Scratch;
 use crate::support::emulator::Emulator;
 use crate::world::{World, moto};
 
-/// The function behind two programs: one that gives it a file system that it cannot write but for an empty temporary
-/// folder, and no home; and one that notes where it connects to.
+/// Wraps the function in two programs: one gives it a file system that is read-only except for an empty temporary
+/// folder, and no home folder; the other records where it connects to.
 fn wrapped(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("ingest");
     let script = format!(
@@ -51,7 +52,7 @@ async fn ingest_runs_without_a_home_on_a_file_system_that_it_cannot_write_and_re
         .collect();
     let port = |url: &str| url::Url::parse(url).unwrap().port().unwrap();
     let known = BTreeSet::from([port(&world.url), port(&moto().endpoint)]);
-    // The third is that of the runtime, which the emulator chose.
+    // The third port is that of the runtime, which the emulator chose.
     assert!(ports.is_superset(&known) && ports.len() == 3, "{ports:?} {known:?}\n{connects}");
     assert!(
         connects.lines().filter(|line| line.contains("AF_INET")).all(|line| line.contains("127.0.0.1")),

@@ -1,4 +1,5 @@
-//! The promises of SECURITY.md: how programs log in, what is noted, what is encrypted, and what the ingest role cannot do.
+//! The promises of SECURITY.md: how programs log in, what is recorded, what is encrypted, and what the role of ingest
+//! cannot do.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,7 +26,8 @@ fn small_etl(world: &World, arguments: &[&str]) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Speaks just enough of the protocol to be told a password: <https://www.postgresql.org/docs/current/protocol-flow.html>.
+/// Speaks just enough of the protocol to receive a password:
+/// <https://www.postgresql.org/docs/current/protocol-flow.html>.
 fn password_that_arrives(listener: &TcpListener) -> (String, String) {
     fn message(socket: &mut TcpStream) -> Vec<u8> {
         let mut length = [0; 4];
@@ -53,13 +55,14 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// The parameters of a query, decoded.
+/// Returns the parameters of a query, decoded.
 fn parameters(token: &str) -> BTreeMap<String, String> {
     url::Url::parse(&format!("https://{token}")).unwrap().query_pairs().into_owned().collect()
 }
 
-/// Checks a token as RDS does, which knows the secret: who is let in by it, or why nobody is. The signature is computed as
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html> says.
+/// Checks a token as RDS does, which knows the secret: returns who may log in with it, or why nobody may. The signature
+/// is computed according to
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 fn let_in(token: &str, secret: &str, now: DateTime<Utc>) -> Result<String, &'static str> {
     let encoded = |text: &str| -> String {
         let byte = |byte: u8| match byte {
@@ -87,7 +90,7 @@ fn let_in(token: &str, secret: &str, now: DateTime<Utc>) -> Result<String, &'sta
     }
     let signed_at = NaiveDateTime::parse_from_str(&query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").unwrap().and_utc();
     let age = (now - signed_at).num_seconds();
-    // The clock of the sender may be ahead by a little.
+    // The clock of the sender may be slightly ahead.
     if age > query["X-Amz-Expires"].parse::<i64>().unwrap() || age < -60 {
         return Err("it is too old, or of tomorrow");
     }
@@ -125,7 +128,7 @@ fn with_iam_the_password_is_a_token_that_rds_can_check() {
         assert_eq!(signed.get("X-Amz-Security-Token").map(String::as_str), session);
         assert_eq!(signed["X-Amz-Expires"], "900", "15 minutes, as RDS demands");
 
-        // Nobody else is let in by it, nowhere else, and not later.
+        // Nobody else can log in with it, at no other place, and not later.
         let tampered = [
             ("small_etl_ingest", "postgres"),
             ("X-Amz-Expires=900", "X-Amz-Expires=999999"),
@@ -141,7 +144,7 @@ fn with_iam_the_password_is_a_token_that_rds_can_check() {
     }
 }
 
-/// A server on which the role `loader` needs a password.
+/// Starts a server on which the role `loader` needs a password.
 fn server_with_password() -> Postgres {
     Postgres::start(&["fsync=off"], |data| {
         let rules =
@@ -193,7 +196,7 @@ async fn a_password_that_rotated_is_picked_up_without_a_new_deployment() {
     let answer = ingest.invoke(&event("incoming/assets/1.csv"));
     assert_eq!(answer["loads"][0]["status"], "loaded", "{answer}");
 
-    // As Secrets Manager does it: the database first, then the secret; sessions of the old password end.
+    // In the order of Secrets Manager: first the database, then the secret. Sessions with the old password end.
     query(&admin, "alter role loader password 'two'").await;
     secrets.put_secret_value().secret_id(&arn).secret_string(text("two")).send().await.unwrap();
     let end = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'loader'";
@@ -357,7 +360,7 @@ C3,cana,7,2025-12-22T14:30:00
 C4,canary-4,canary,2025-12-22T14:30:00
 ";
 
-/// A world with a dataset whose columns are encrypted under a key of KMS.
+/// Creates a world with a dataset whose columns are encrypted with a key of KMS.
 async fn clients(folder: &Scratch) -> World {
     fs::write(folder.path().join("client.toml"), CLIENT).unwrap();
     let key = moto().kms().create_key().send().await.unwrap().key_metadata.unwrap();
@@ -383,7 +386,7 @@ async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use
         select line, \"column\", rule, message, value, encode(raw, 'escape') from etl.reject order by id").await;
     assert!(!everything.contains("canary") && everything.contains("C1"), "{everything}");
 
-    // Whoever may use the key can mend them.
+    // A person who may use the key can mend them.
     assert_snapshot!(query(&owner, "select line, \"column\", rule, message, value, data_key from etl.reject order by id").await, @"
     4 | tax_number | min_length | the value breaks rule min_length; it is encrypted and not told | - | 1
     5 | limit | decimal | the value breaks rule decimal; it is encrypted and not told | - | 1
@@ -405,19 +408,19 @@ async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use
     client | C2 | ["tax_number", "limit"] | t
     "#);
 
-    // The same values are the same bytes: nothing is written.
+    // The same values give the same bytes: nothing is written.
     let (answer, _) = small_etl(&world, &["load", &place, "--json", "--again"]);
     assert!(answer.contains("\"unchanged\":2"), "{answer}");
     assert_eq!(query(&owner, "select count(*) from etl.data_key").await, "1");
 
-    // Who reads rejects in the clear is noted as well.
+    // Reading rejects in the clear is recorded as well.
     let (rejects, _) = small_etl(&world, &["rejects", "2"]);
     assert!(rejects.contains("rule min_length"), "{rejects}");
     let noted =
         "select login ~ 'ingest$', detail from etl.audit where action = 'rejects decrypted' order by id desc limit 1";
     assert_eq!(query(&owner, noted).await, "t | {\"records\": 2}");
 
-    // Moved to another row it is refused.
+    // A value that was moved to another row is refused.
     query(
         &owner,
         "update client set tax_number = (select tax_number from client where client_id = 'C1') where client_id = 'C2'",
@@ -425,7 +428,7 @@ async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use
     .await;
     let (_, error) = small_etl(&world, &["decrypt", "client", "C2"]);
     assert!(error.contains("client C2: column tax_number: the value was changed or moved"), "{error}");
-    // Who may not be noted reads nothing.
+    // Without the right to be recorded, nothing can be read.
     query(&owner, "revoke insert on etl.audit from small_etl_ingest; revoke insert (action, load_id, detail) on etl.audit from small_etl_ingest").await;
     let (clear, error) = small_etl(&world, &["decrypt", "client"]);
     assert!(
@@ -437,12 +440,12 @@ async fn chosen_columns_are_encrypted_in_the_table_and_decrypted_for_who_may_use
     );
 }
 
-/// The limits of an encryption that gives equal values equal bytes; SECURITY.md names them.
+/// The limits of an encryption that gives equal bytes for equal values; SECURITY.md names them.
 #[tokio::test]
 async fn without_the_key_lengths_show_and_guesses_can_be_confirmed() {
     let folder = Scratch::new("clients");
     let world = clients(&folder).await;
-    // How the rows of a file fared.
+    // Returns the outcomes of the rows of a file.
     let load = async |name: &str, content: String| {
         let key = format!("incoming/clients/{name}.csv");
         world.put(&key, content).await;

@@ -1,4 +1,5 @@
-//! The source `kafka`: what a source mapping hands over is landed and loaded, each record once, and a bad one blocks nothing.
+//! The source `kafka`: what an event source mapping delivers is landed and loaded, each record once, and a bad record
+//! blocks nothing.
 
 use std::fs::File;
 use std::ops::RangeInclusive;
@@ -13,7 +14,7 @@ use crate::support::Scratch;
 use crate::support::emulator::Emulator;
 use crate::world::World;
 
-/// A world in which the topic `assets` is taken, and the function there.
+/// Creates a world that takes the topic `assets`, and the function there.
 async fn taking(scratch: &Scratch, form: &str) -> (World, Emulator) {
     let mut world = World::on_moto(&[]).await;
     let settings = format!(
@@ -31,7 +32,7 @@ fn function(scratch: &Scratch, variables: &[(String, String)]) -> Emulator {
     Emulator::start(env!("CARGO_BIN_EXE_ingest").as_ref(), variables, log.into())
 }
 
-/// An asset whose number is its offset.
+/// Returns an asset whose number is its offset.
 fn asset(offset: u64) -> String {
     format!(
         "{{\"account_id\":\"{offset:011}\",\"account_type\":2,\"cash\":1.50,\n\"frozen_cash\":1,\"market_value\":1,\
@@ -70,7 +71,7 @@ async fn a_batch_that_comes_again_or_overlaps_loads_each_record_once() {
     assets/0/~014-~010.jsonl loaded
     ");
     assert_snapshot!(statuses(&ingest.invoke(&batch(20..=21))), @"assets/0/~021-~020.jsonl loaded");
-    // From the beginning once more, as when a mapping is made anew.
+    // From the beginning once more, as if the mapping had been created again.
     assert_snapshot!(statuses(&ingest.invoke(&batch(0..=24))), @"
     assets/0/~009-~000.jsonl duplicate
     assets/0/~014-~010.jsonl duplicate
@@ -79,7 +80,7 @@ async fn a_batch_that_comes_again_or_overlaps_loads_each_record_once() {
     assets/0/~024-~022.jsonl loaded
     ");
     assert_snapshot!(statuses(&ingest.invoke(&batch(3..=3))), @"assets/0/~009-~000.jsonl duplicate");
-    // Another cluster has records of its own.
+    // Another cluster has other records.
     let mut other = batch(0..=0);
     other["eventSourceArn"] = json!("arn:aws:kafka:eu-central-1:1:cluster/b/7");
     assert_snapshot!(statuses(&ingest.invoke(&other)), @"7/assets/0/~000-~000.jsonl loaded");
@@ -151,7 +152,7 @@ async fn what_was_landed_and_not_loaded_is_loaded_with_the_next_batch_or_at_nigh
     let away = [("DATABASE_URL".to_owned(), "postgres://u@127.0.0.1:1/none".to_owned())];
     let variables: Vec<_> = world.variables().into_iter().chain(away).collect();
     let unlucky = function(&scratch, &variables);
-    // It is an error, so that the mapping hands the batch over once more.
+    // This is an error, so that the mapping delivers the batch once more.
     assert_eq!(unlucky.invoke(&batch(0..=3))["errorType"], "connection");
     assert_eq!(world.query("select count(*) from etl.load").await, "0");
     assert_snapshot!(statuses(&ingest.invoke(&batch(0..=5))), @"

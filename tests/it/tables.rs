@@ -1,5 +1,5 @@
-//! Tables that rows cannot be written to: what the catalog tells is refused before a file is claimed, what only a row shows
-//! fails its file with a reason, and in both cases the message says what stands in the way and what to do.
+//! Tables that rows cannot be written to. What the catalog shows is refused before a file is claimed; what only a row
+//! shows fails its file with a reason. In both cases the message says what is wrong and what to do.
 
 use small_etl::data_access::postgres::Database;
 use small_etl::domain::LoadStatus;
@@ -12,12 +12,12 @@ use crate::world::{World, datasets, empty_database, query, settings_for};
 
 pub const KEY: &str = "incoming/assets/1.csv";
 
-/// Runs SQL as the owner of the server, whoever the world has logged in as.
+/// Runs SQL as the owner of the server, whichever role the world has logged in as.
 pub async fn as_owner(world: &World, sql: &str) -> String {
     query(&world.admin_url(), sql).await
 }
 
-/// What is altered in the shipped tables, the dataset, and what is said of its table.
+/// How the shipped tables are altered, the dataset, and what is reported about its table.
 const UNFIT: &[(&str, &str, &str)] = &[
     (
         "alter table asset drop total_asset, add total_asset numeric(20, 2) not null generated always as (cash + frozen_cash + market_value) stored",
@@ -35,7 +35,7 @@ const UNFIT: &[(&str, &str, &str)] = &[
         "the unique key late is deferrable, and Postgres cannot upsert by such a one; run: alter table public.trade drop constraint late, add unique (traded_id)",
     ),
     (
-        // `on conflict` takes both.
+        // `on conflict` uses both.
         "alter table trade add constraint late unique (traded_id) deferrable",
         "trade",
         "the unique key late is deferrable, and Postgres cannot upsert by such a one; run: alter table public.trade drop constraint late, add unique (traded_id)",
@@ -147,7 +147,7 @@ async fn what_the_catalog_tells_is_refused_before_anything_is_claimed() {
         let world = World::new().await;
         as_owner(&world, change).await;
         if !change.contains("revoke") {
-            // A column that is dropped takes its rights along; what is altered by a migration is granted after it.
+            // If a column is dropped, its rights are lost. What a migration alters is granted after it.
             world.migrate(None).await;
         }
         let world = world.into_ingest_role();
@@ -163,7 +163,7 @@ async fn what_the_catalog_tells_is_refused_before_anything_is_claimed() {
     }
 }
 
-/// Unusual, and fine: the first file is new to the table, the second changes its rows.
+/// Unusual but valid tables: the first file is new to the table, and the second changes its rows.
 #[tokio::test]
 async fn an_unusual_table_that_takes_rows_takes_two_files() {
     for change in [
@@ -191,7 +191,7 @@ async fn an_unusual_table_that_takes_rows_takes_two_files() {
     }
 }
 
-/// A row without a version came by other ways than a load, and nothing tells how old it is: whatever has a version is newer.
+/// A row without a version was not written by a load, and its age is unknown: every row with a version is newer.
 #[tokio::test]
 async fn an_old_row_without_a_version_gives_way_to_every_file() {
     let world = World::new().await;
@@ -226,7 +226,7 @@ async fn an_old_row_without_a_version_gives_way_to_every_file() {
     assert_eq!(world.query("select count(*) from trade where updated_at is null").await, "0");
 }
 
-/// The collation of a column that is not the key says how it is compared and sorted, not what it holds.
+/// The collation of a column other than the key decides how it is compared and sorted, not what it contains.
 #[tokio::test]
 async fn a_text_that_differs_only_for_a_collation_is_written() {
     let world = World::new().await;
@@ -244,7 +244,7 @@ async fn a_text_that_differs_only_for_a_collation_is_written() {
     assert_eq!(world.query("select order_remark from trade where traded_id = 'T20251222000003'").await, "Take Profit");
 }
 
-/// What a warm process knows of a table may be out of date.
+/// What a warm process remembers about a table may be out of date.
 #[tokio::test]
 async fn a_right_that_is_revoked_meanwhile_is_named_and_the_load_goes_on_once_it_is_granted() {
     let world = World::new().await.into_ingest_role();
@@ -268,7 +268,7 @@ async fn a_right_that_is_revoked_meanwhile_is_named_and_the_load_goes_on_once_it
     assert_eq!((report.status, report.attempt, report.counts.unwrap().inserted), (LoadStatus::Loaded, Some(2), 4));
 }
 
-/// No look at the catalog finds these; three workers do.
+/// The catalog does not show these, but three workers do.
 #[tokio::test]
 async fn a_right_that_only_a_row_misses_counts_against_the_load() {
     for (change, named) in [
@@ -306,7 +306,7 @@ async fn a_right_that_only_a_row_misses_counts_against_the_load() {
     }
 }
 
-/// The definitions of a first claim stay in force; a table that has moved on since takes them no more.
+/// The definitions of a first claim stay in force, even if the table has changed and no longer fits them.
 #[tokio::test]
 async fn a_load_whose_table_has_moved_on_ends_after_three_workers() {
     let folder = Scratch::new("definitions");
@@ -332,7 +332,7 @@ async fn a_load_whose_table_has_moved_on_ends_after_three_workers() {
     assert_eq!(again.counts.unwrap().inserted, 4);
 }
 
-/// A program may refuse what an earlier one has accepted, and nobody can mend what is frozen.
+/// A program may refuse what an earlier one has accepted, and frozen definitions cannot be corrected.
 #[tokio::test]
 async fn a_load_whose_frozen_definitions_nobody_reads_any_more_ends_after_three_workers() {
     let folder = Scratch::new("definitions");
@@ -346,7 +346,7 @@ async fn a_load_whose_frozen_definitions_nobody_reads_any_more_ends_after_three_
         .query("alter table etl.away rename to load_batch; update etl.dataset set definition = definition || 'odd = 1'")
         .await;
     let world = world.under(&[("DATASETS__PATH", "datasets")]);
-    // The missing table was nobody's lack of progress; these two are.
+    // The missing table was not a lack of progress; these two are.
     for _ in 0..2 {
         let error = world.try_load(KEY).await.unwrap_err();
         assert!(error.chain().contains("read the definitions of the first claim: asset line "), "{}", error.chain());
@@ -392,7 +392,7 @@ async fn a_database_that_cannot_hold_every_text_is_refused() {
         "database {latin} has the encoding LATIN1, which cannot hold every text; make one by: create database NAME encoding 'UTF8' template template0"
     );
     assert_eq!(world.database.migrate(None, &datasets()).await.unwrap_err().to_string(), expected);
-    // One that an earlier version of this program has migrated.
+    // A database that an earlier version of this program has migrated.
     query(url.as_str(), "create table refinery_schema_history as select 9 as version").await;
     world.put(KEY, ASSETS).await;
     let error = world.try_load(KEY).await.unwrap_err();

@@ -25,7 +25,7 @@ struct TlsServer {
 }
 
 impl TlsServer {
-    /// A server whose certificate names `localhost` alone.
+    /// Starts a server whose certificate names only `localhost`.
     fn start() -> Self {
         let scratch = Scratch::new("tls");
         let (right, wrong) = (authority("right"), authority("wrong"));

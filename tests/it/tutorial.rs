@@ -7,7 +7,8 @@ use std::process::Command;
 use crate::support::Scratch;
 use crate::world::{empty_database, query};
 
-/// The fenced blocks of a page: language, content, and the file that the last line before names, if it names one.
+/// Returns the fenced blocks of a page: the language, the content, and the file that the line before names, if it names
+/// one.
 fn blocks(page: &str) -> Vec<(&str, String, Option<&str>)> {
     let (mut found, mut file, mut lines) = (Vec::new(), None, page.lines());
     while let Some(line) = lines.next() {
@@ -22,20 +23,20 @@ fn blocks(page: &str) -> Vec<(&str, String, Option<&str>)> {
     found
 }
 
-/// The path with the programs of this build first.
+/// Returns the path with the programs of this build first.
 fn path() -> String {
     let programs = Path::new(env!("CARGO_BIN_EXE_small-etl")).parent().unwrap();
     format!("{}:{}", programs.display(), std::env::var("PATH").unwrap())
 }
 
-/// Follows a page in a folder and a database; returns how many files it has written and how many answers it has shown. `shows` compares
-/// what the commands have printed with what the page shows of it.
+/// Follows a page in a folder and a database. Returns how many files it has written and how many answers it has shown.
+/// `shows` compares what the commands have printed with what the page shows of it.
 fn follow_in(scratch: &Scratch, url: &str, page: &str, shows: fn(&str, &str) -> bool) -> (i32, i32) {
     let (mut written, mut shown, mut said) = (0, 0, String::new());
     for (language, content, file) in blocks(page) {
         match (language, file) {
             ("sh", _) => {
-                // What is exported holds for all that follows; the database is that of the test.
+                // An exported variable is set for everything that follows; the database is that of the test.
                 let own = |line: &&str| !line.starts_with("export DATABASE_URL=");
                 let content: String = content.lines().filter(own).flat_map(|line| [line, "\n"]).collect();
                 let script = format!("set -e; [ -f exported ] && . ./exported\n{content}\nexport -p > exported\n");

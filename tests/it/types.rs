@@ -1,6 +1,6 @@
-//! What every registered type of column does in a whole load: it is read, checked, written, printed by Postgres, checked at night,
-//! delivered to the lake and read from it, parked, encrypted, summed, and found by its key. A new type is tested by being
-//! registered with its samples.
+//! What every registered type of column does in a whole load: it is read, checked, written, printed by Postgres,
+//! checked at night, delivered to the lake and read from it, parked, encrypted, summed, and found by its key. A new
+//! type is tested by being registered with its samples.
 
 mod case;
 
@@ -44,11 +44,11 @@ async fn every_type_is_stored_as_postgres_itself_would_store_it_and_what_is_almo
         let expected = (bad > 0).then(|| format!("v {}", case.kind.rule()));
         assert_eq!(texts(&world, &reject).await, [expected], "{name}");
 
-        // The same values once more, and in another order: nothing is written.
+        // The same values once more, in another order: nothing is written.
         let good: Vec<_> = rows.iter().filter(|(id, _)| !id.starts_with('x')).rev().cloned().collect();
         let counts = case.drop(&world, "2.csv", &good).await.counts.unwrap();
         assert_eq!((counts.unchanged, counts.rejected), (count(good.len()), 0), "{name}");
-        // Another value for each, and the old one again.
+        // Another value for each row, and then the old one again.
         let shifted: Vec<_> =
             good.iter().zip(good.iter().cycle().skip(1)).map(|((id, _), (_, cell))| (id.clone(), *cell)).collect();
         let counts = case.drop(&world, "3.csv", &shifted).await.counts.unwrap();
@@ -60,7 +60,7 @@ async fn every_type_is_stored_as_postgres_itself_would_store_it_and_what_is_almo
     assert!(night.is_clean() && night.rows_checked > 2 * count(cases.len()), "{night:?}");
 }
 
-/// Values that a column of a table holds, although they are not values of the type.
+/// Values that a column of a table can hold although they are not values of the type.
 const STRANGERS: [&str; 6] = ["infinity", "-infinity", "NaN", "0044-03-15 BC", "24:00:00", "10000-01-01"];
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn what_is_accepted_of_cells_at_random_is_what_postgres_makes_of_them() {
         if case.kind.not_a_key().is_some() {
             continue;
         }
-        // And what is stored is what the ledger says of a key.
+        // The ledger prints a key exactly as the table does.
         let stored = texts(&world, &format!("select v::text from {name} order by id::int")).await;
         let canonical: Vec<Option<String>> =
             cells.iter().filter_map(|cell| case.kind.canonical(cell)).map(Some).collect();
@@ -178,7 +178,7 @@ async fn every_type_is_an_operand_a_bound_and_a_statistic_and_can_be_replayed() 
     }
 }
 
-/// A parked row is kept as JSON, and made of it again.
+/// A parked row is stored as JSON and built from it again.
 #[tokio::test]
 async fn every_type_comes_out_of_a_parked_row_as_it_went_in() {
     let (scratch, cases) = (Scratch::new("types"), Case::all());
@@ -228,7 +228,7 @@ async fn every_type_that_can_be_a_key_is_known_in_the_ledger_as_in_the_table() {
             seen.push(key);
             is_new
         });
-        // Each is bad at first, and known by its key when it is mended.
+        // Each row is bad at first, and is recognized by its key when it is mended.
         let bad = String::from_utf8(csv_of(&rows)).unwrap().replace(SEEN, "yesterday");
         let counts = world.drop_file(&case.key("1.csv"), bad).await.counts.unwrap();
         assert_eq!((counts.inserted, counts.rejected), (0, count(rows.len())), "{name}");
@@ -238,7 +238,7 @@ async fn every_type_that_can_be_a_key_is_known_in_the_ledger_as_in_the_table() {
             "select count(*)::text from etl.open_reject o join etl.load l on l.id = o.load_id where l.dataset = '{name}'"
         );
         assert_eq!(texts(&world, &open).await, [Some("0".to_owned())], "{name}");
-        // The same by the other way: a newer version of each is decided by SQL.
+        // The same in the other way: SQL decides about a newer version of each row.
         let newer = String::from_utf8(csv_of(&rows)).unwrap().replace("08:15:00Z", "09:15:00Z");
         let counts = world.drop_file(&case.key("3.csv"), newer).await.counts.unwrap();
         assert_eq!(counts.updated, count(rows.len()), "{name}");
@@ -250,7 +250,7 @@ async fn every_type_that_can_be_a_key_is_known_in_the_ledger_as_in_the_table() {
             let outcomes: Vec<&str> = attempts.iter().map(|attempt| attempt.outcome.as_str()).collect();
             assert_eq!(outcomes, ["inserted", "updated"], "{name}: {key}");
         }
-        // What is almost a key is nobody's key.
+        // A cell that is almost a key is not a key.
         let almost: Vec<_> = samples.others.iter().map(|cell| (String::new(), Some(*cell))).collect();
         case.drop(&world, "4.csv", &almost).await;
         let keys = format!(
@@ -260,12 +260,12 @@ async fn every_type_that_can_be_a_key_is_known_in_the_ledger_as_in_the_table() {
     }
 }
 
-/// What orders values as their type does: numbers as numbers, and times as the texts that Postgres prints.
+/// Orders values as their type does: numbers as numbers, and times as the texts that Postgres prints.
 fn order<'s>(stored: &&'s str) -> (Option<i64>, &'s str) {
     (stored.parse().ok(), *stored)
 }
 
-/// A row is newer or older by the version of its type, whether it is written at once or parked first.
+/// A row is newer or older according to the type of its version, whether it is written at once or parked first.
 #[tokio::test]
 async fn every_type_that_can_be_the_version_tells_an_older_row_from_a_newer_one() {
     let (scratch, cases) = (Scratch::new("types"), Case::all());
@@ -313,7 +313,7 @@ async fn every_type_that_can_be_the_version_tells_an_older_row_from_a_newer_one(
     }
 }
 
-/// What a server prints otherwise by default, and a key of the ledger is made of.
+/// What a server could print differently by default, and what keys in the ledger are made of.
 #[tokio::test]
 async fn no_default_of_a_server_changes_a_key_or_a_value() {
     let (scratch, cases) = (Scratch::new("types"), Case::all());
@@ -457,7 +457,7 @@ async fn every_type_is_encrypted_in_the_table_and_decrypted_as_its_cell() {
     );
 }
 
-/// A domain with other names is taken for the type below it, and its typmod counts.
+/// A domain with another name is treated as the type beneath it, and its modifier counts.
 #[tokio::test]
 async fn a_table_holds_a_type_exactly_or_is_refused_before_anything_is_claimed() {
     let (scratch, cases) = (Scratch::new("types"), Case::all());
@@ -498,7 +498,7 @@ async fn a_table_holds_a_type_exactly_or_is_refused_before_anything_is_claimed()
         let case = name(kind);
         world.query(&format!("drop table {}", case.name)).await;
         world.query(&tables(std::slice::from_ref(case), Some(column))).await;
-        // As by a process that has looked at no table yet.
+        // As with a process that has not looked at any table yet.
         world = world.under(&[]);
         world.put(&case.key("1.csv"), csv_of(&case.values())).await;
         let outcome = world.run(&pipeline::Request { again: true, ..world.request(&case.key("1.csv")) }).await;
@@ -517,7 +517,7 @@ async fn a_table_holds_a_type_exactly_or_is_refused_before_anything_is_claimed()
     }
 }
 
-/// Two numbers that would be one after rounding are two keys, and only one of them was ever a key.
+/// Two numbers that would be equal after rounding are two keys, and only one of them was ever a key.
 #[tokio::test]
 async fn a_rejected_decimal_key_is_never_that_of_another_row() {
     let scratch = Scratch::new("types");

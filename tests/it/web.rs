@@ -1,4 +1,5 @@
-//! The source `http`: what a server answers is landed and loaded, from listed places alone, and whole or not at all.
+//! The source `http`: what a server answers is landed and loaded, only from listed origins, and completely or not at
+//! all.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::support::web::{Asked, WebServer, response};
 use crate::tls::authority;
 use crate::world::{World, moto, signal};
 
-/// Lets the dataset `asset` be fetched from this origin, with further options.
+/// Lets the dataset `asset` be fetched from this origin, with additional options.
 fn fetching(scratch: &Scratch, world: &mut World, origin: &str, options: &str) {
     let settings = format!(
         "[[pipeline.asset.extractor]]\ntype = \"http\"\norigins = [\"{origin}\"]\nprefix = \"incoming/assets/http/\"\n\
@@ -36,7 +37,7 @@ fn load(scratch: &Scratch, world: &World, url: &str) -> Result<Value, String> {
     load.ok_or_else(|| text(&output))
 }
 
-/// Versions of objects that were landed.
+/// Returns the versions of objects that were landed.
 async fn landed(world: &World) -> Vec<String> {
     let listed = world.s3.list_object_versions().bucket(&world.bucket).prefix("incoming/assets/http/").send().await;
     listed.unwrap().versions().iter().map(|version| version.key().unwrap().to_owned()).collect()
@@ -82,7 +83,7 @@ async fn without_an_etag_content_is_told_by_its_hash() {
     assert_eq!((server.asked().len(), landed(&world).await.len()), (2, 1));
 }
 
-/// Each line of the assets as a page of its own.
+/// Returns each line of the assets as a page.
 fn page(asked: &Asked, _: &str) -> Vec<u8> {
     let number: usize = asked.target.rsplit_once('=').map_or(1, |(_, number)| number.parse().unwrap());
     let (header, rows) = ASSETS.split_once('\n').unwrap();
@@ -133,7 +134,7 @@ async fn pages_are_one_file() {
     let url = format!("{}/assets.csv", server.origin);
     let report = load(&scratch, &world, &url).unwrap();
     assert_eq!((&report["read"], &report["inserted"]), (&json!(4), &json!(4)), "{report}");
-    // The tag of the first page says nothing of the others, so nothing is asked on condition.
+    // The tag of the first page says nothing about the others, so no condition is sent.
     assert_eq!(load(&scratch, &world, &url).unwrap()["status"], "duplicate");
     let asked = server.asked();
     assert!(asked.len() == 8 && asked.iter().all(|asked| !asked.headers.contains_key("if-none-match")));
@@ -197,7 +198,7 @@ async fn nothing_leaves_the_list_of_origins_and_no_private_address_is_reached() 
     let error = load(&scratch, &world, &format!("{}/assets.csv", elsewhere.origin)).unwrap_err();
     assert!(error.contains("no pipeline takes it; name its origin"), "{error}");
     assert!(elsewhere.asked().is_empty());
-    // The default reaches nothing of this machine, whatever its name.
+    // By default, nothing on this machine can be reached, whatever its name.
     server.asked();
     for origin in [server.origin.clone(), server.origin.replace("127.0.0.1", "localhost")] {
         fetching(&scratch, &mut world, &origin, "");
@@ -346,6 +347,6 @@ fn what_could_never_be_loaded_is_refused_at_the_start() {
     assert!(run(&misses).contains("columns lacks account_type, which dataset trade needs"));
     let behind = format!("type = \"s3_csv\"\n[[pipeline.trade.extractor]]\n{kafka}form = \"json_lines\"");
     assert!(run(&behind).contains("another extractor reads what is landed below incoming/trades/; list it after"));
-    // Only what is landed there is read by such a part.
+    // Such a part reads only what it has landed.
     assert!(run(&format!("{kafka}form = \"json_lines\"")).contains("no extractor of its dataset reads this key"));
 }

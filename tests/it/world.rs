@@ -1,4 +1,4 @@
-//! What a test of behaviour needs: a database of its own on a real server, a bucket of its own on a real S3 server.
+//! What a test of behaviour needs: a database on a real server and a bucket on a real S3 server, both of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -35,11 +35,11 @@ const INGEST_PASSWORD: &str = "only-in-tests";
 struct Servers {
     admin_url: String,
     s3: Arc<S3Server>,
-    /// Its watchdog ends it with this process.
+    /// The watchdog of the server ends it with this process.
     _postgres: Option<Postgres>,
 }
 
-/// One for all tests that need it, since it takes seconds to start.
+/// One server for all tests that need it, because it takes seconds to start.
 pub fn moto() -> &'static Moto {
     static MOTO: OnceLock<Moto> = OnceLock::new();
     MOTO.get_or_init(Moto::start)
@@ -59,25 +59,25 @@ fn servers() -> &'static Servers {
     })
 }
 
-/// One test's own database, bucket and pipeline.
+/// The database, bucket and pipeline of one test.
 pub struct World {
     pub context: Context,
     pub database: Database,
-    /// The database for the owner of the server.
+    /// The URL of the database for the owner of the server.
     owner: String,
-    /// The same for tests, which look at everything as the owner unless they say otherwise.
+    /// The URL for tests. They see everything as the owner unless they say otherwise.
     pub url: String,
-    /// The same for the program, which has the rights of the role of ingest and no others.
+    /// The URL for the program, which has only the rights of the role of ingest.
     pub login: String,
     pub bucket: String,
     pub s3: S3Client,
     pub s3_server: Arc<S3Server>,
     pub settings: Vec<(String, String)>,
-    /// Serves this world's objects instead of `s3_server`.
+    /// Serves the objects of this world instead of `s3_server`.
     moto: Option<&'static Moto>,
-    /// The folder of settings of other processes.
+    /// The folder with the settings of other processes.
     pub config: Option<PathBuf>,
-    /// What other processes run.
+    /// The program that other processes run.
     pub program: PathBuf,
 }
 
@@ -86,12 +86,12 @@ impl World {
         Self::with(&[]).await
     }
 
-    /// A world with further settings, as variables without their prefix: `("LOAD__BATCH_SIZE", "7")`.
+    /// Creates a world with additional settings, as variables without their prefix: `("LOAD__BATCH_SIZE", "7")`.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         Self::on(Arc::clone(&servers().s3), settings).await
     }
 
-    /// A world with an S3 server of its own, whose faults meet nobody else.
+    /// Creates a world with an S3 server of its own, whose faults affect no other test.
     pub async fn with_own_s3(settings: &[(&str, &str)]) -> Self {
         Self::on(Arc::new(S3Server::start()), settings).await
     }
@@ -101,7 +101,7 @@ impl World {
         Self::at(url, bucket, s3_server, settings).await
     }
 
-    /// A world on servers of its own, which may be stopped and may fail.
+    /// Creates a world on servers of its own, which may be stopped and may fail.
     pub async fn on_servers(postgres: &Postgres, s3_server: Arc<S3Server>, settings: &[(&str, &str)]) -> Self {
         let url = postgres.url("postgres");
         migrate(&url, None, &datasets()).await;
@@ -109,7 +109,7 @@ impl World {
         Self::at(url, database_name(), s3_server, settings).await
     }
 
-    /// A world in a database that is there already.
+    /// Creates a world in an existing database.
     pub async fn on_database(url: String, name: String, settings: &[(&str, &str)]) -> Self {
         create_ingest_role(&url).await;
         Self::at(url, name, Arc::clone(&servers().s3), settings).await
@@ -139,12 +139,12 @@ impl World {
         }
     }
 
-    /// A world whose bucket keeps versions, and that may have queues.
+    /// Creates a world whose bucket keeps versions, and which may have queues.
     pub async fn on_moto(settings: &[(&str, &str)]) -> Self {
         Self::with(settings).await.keeping_versions().await
     }
 
-    /// The same world with a bucket that keeps versions.
+    /// Gives the world a bucket that keeps versions.
     pub async fn keeping_versions(self) -> Self {
         let (world, moto) = (self, moto());
         let s3 = moto.s3();
@@ -158,16 +158,16 @@ impl World {
         Self { s3, moto: Some(moto), ..world }.under(&[])
     }
 
-    /// A queue of this world's own, and its client.
+    /// Creates a queue for this world, and its client.
     pub async fn queue(&self) -> (SqsClient, String) {
         let sqs = moto().sqs();
-        // A message that was handed out and not deleted comes again after a second, unless somebody hides it.
+        // A message that was delivered and not deleted comes again after a second, unless it is hidden.
         let create = sqs.create_queue().queue_name(&self.bucket).attributes(QueueAttributeName::VisibilityTimeout, "1");
         let queue = create.send().await.expect("create a queue");
         (sqs, queue.queue_url.expect("a queue has a URL"))
     }
 
-    /// The same world under other settings, as after a new deployment.
+    /// Changes the settings of the world, as a new deployment does.
     pub fn under(mut self, settings: &[(&str, &str)]) -> Self {
         self.settings.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         let store = ObjectStore::with_config(&self.moto.map_or_else(|| self.s3_server.config(), Moto::config));
@@ -175,51 +175,51 @@ impl World {
         self
     }
 
-    /// The same world with another bucket, which is there.
+    /// Gives the world another bucket, which must exist.
     pub fn with_bucket(self, bucket: String) -> Self {
         Self { bucket, ..self }
     }
 
-    /// The same world on another database, as after a move.
+    /// Moves the world to another database.
     pub fn moved_to(mut self, url: String) -> Self {
         self.login = as_ingest_role(&url);
         (self.owner, self.url) = (url.clone(), url);
         self.under(&[])
     }
 
-    /// Another worker of this process on the same database and bucket, with connections of its own through a proxy.
+    /// Creates another worker of this process on the same database and bucket, which connects through a proxy.
     pub fn another(&self, proxy: &Proxy) -> (Context, Database) {
         let store = ObjectStore::with_config(&self.moto.map_or_else(|| self.s3_server.config(), Moto::config));
         parts(&self.login_behind(proxy), &self.settings, store)
     }
 
-    /// The same world for other processes alone: this one's own connections stay as they are.
+    /// Changes the settings for other processes only; the connections of this one stay as they are.
     pub fn under_variables(mut self, settings: &[(&str, &str)]) -> Self {
         self.settings.extend(settings.iter().map(|(name, value)| ((*name).into(), (*value).into())));
         self
     }
 
-    /// The database of this world for the owner of the server.
+    /// Returns the URL of the database for the owner of the server.
     pub fn admin_url(&self) -> String {
         self.owner.clone()
     }
 
-    /// The same world, where tests, too, look at everything with the rights of the role of ingest.
+    /// Lets the tests, too, see everything with the rights of the role of ingest.
     pub fn into_ingest_role(self) -> Self {
         Self { url: self.login.clone(), ..self }
     }
 
-    /// Brings the schema up to date as its owner, and grants what the datasets of this world need.
+    /// Migrates the schema as its owner, and grants what the datasets of this world need.
     pub async fn migrate(&self, more: Option<&Path>) {
         migrate(&self.owner, more, &self.context.datasets).await;
     }
 
-    /// A proxy in front of the database.
+    /// Starts a proxy in front of the database.
     pub fn proxy(&self) -> Proxy {
         Proxy::start(url::Url::parse(&self.url).expect("the URL is good").port().unwrap_or(5432))
     }
 
-    /// Reaches the database through a proxy from now on; [`World::query`] does not.
+    /// Connects through a proxy from now on, except for [`World::query`].
     pub fn behind(mut self, proxy: &Proxy) -> Self {
         self.login = self.login_behind(proxy);
         self.under(&[])
@@ -232,7 +232,7 @@ impl World {
         url.into()
     }
 
-    /// Variables for another process that works on the same database and bucket under the same settings.
+    /// Returns the variables for another process that works on the same database and bucket with the same settings.
     pub fn variables(&self) -> Vec<(String, String)> {
         let mut variables = self.moto.map_or_else(|| self.s3_server.variables(), Moto::variables);
         variables.push(("DATABASE_URL".into(), self.login.clone()));
@@ -242,7 +242,7 @@ impl World {
         variables
     }
 
-    /// A process of its own that loads what lies under `key`, through a proxy where there is one.
+    /// Starts a process that loads the object at `key`, through a proxy if there is one.
     pub fn worker(&self, key: &str, proxy: Option<&Proxy>) -> Worker {
         let address = format!("s3://{}/{key}", self.bucket);
         let url = proxy.map_or_else(|| self.login.clone(), |proxy| self.login_behind(proxy));
@@ -250,7 +250,7 @@ impl World {
         Worker::start(&self.program, &arguments, self.variables().into_iter().chain([("DATABASE_URL".into(), url)]))
     }
 
-    /// The same, and a signal that it gets at one of its messages to Postgres.
+    /// Starts such a process, which gets a signal at one of its messages to Postgres.
     pub fn signalled_worker(
         &self,
         key: &str,
@@ -270,7 +270,7 @@ impl World {
         worker
     }
 
-    /// Lets each batch take so long.
+    /// Makes each batch take this long.
     pub async fn slow_down(&self, seconds: f64) {
         self.query(&format!(
             "create or replace function slow() returns trigger language plpgsql as $$ begin perform pg_sleep({seconds}); return null; end $$; \
@@ -284,7 +284,7 @@ impl World {
         self.s3.put_object().bucket(&self.bucket).key(key).body(body).send().await.expect("put an object");
     }
 
-    /// Loads what lies under `key`.
+    /// Loads the object at `key`.
     pub async fn load(&self, key: &str) -> LoadReport {
         self.try_load(key).await.expect("the system works")
     }
@@ -313,12 +313,12 @@ impl World {
         self.run_all(&self.request(key)).await.expect("the system works")
     }
 
-    /// What a dead worker leaves is free at once, and not only when its lease ends.
+    /// Ends all leases, so that what a dead worker left is free at once.
     pub async fn end_leases(&self) {
         self.query("update etl.load set lease_expires_at = clock_timestamp() where state = 'loading'").await;
     }
 
-    /// All that a load may change, but for what differs from run to run: surrogate keys, times, attempts.
+    /// Returns everything that a load may change, except what differs from run to run: surrogate keys, times, attempts.
     pub async fn outcome(&self) -> String {
         self.query(
             "select 'asset', to_jsonb(a) - 'id' from asset a order by account_id; \
@@ -339,7 +339,7 @@ impl World {
         .await
     }
 
-    /// The text of an object.
+    /// Returns the text of an object.
     pub async fn get(&self, bucket: &str, key: &str) -> String {
         let object = self.s3.get_object().bucket(bucket).key(key).send().await.expect("get an object");
         let bytes = object.body.collect().await.expect("read an object").to_vec();
@@ -352,7 +352,7 @@ impl World {
         self.load(key).await
     }
 
-    /// Waits until as many sessions of this database wait for a lock.
+    /// Waits until this many sessions of the database wait for a lock.
     pub async fn wait_for_lock_waiters(&self, sessions: usize) {
         let waiting =
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
@@ -361,21 +361,21 @@ impl World {
         }
     }
 
-    /// The result of a query as text: a line for each row, cells between ` | `, a null as `-`.
+    /// Returns the result of a query as text: a line for each row, cells between ` | `, and a null as `-`.
     pub async fn query(&self, sql: &str) -> String {
         let answer = query(&self.url, sql).await;
         if sql.contains("create table") {
-            // A table that a test makes by hand is granted as one that a migration makes.
+            // A table that a test creates gets the same grants as one that a migration creates.
             self.migrate(None).await;
         }
         answer
     }
 }
 
-/// A session of the database.
+/// Opens a session of the database.
 pub async fn client(url: &str) -> (tokio_postgres::Client, tokio::task::JoinHandle<()>) {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect to the database");
-    // A server that stops under it is no news.
+    // A server that stops is expected here.
     (client, tokio::spawn(async { drop(connection.await) }))
 }
 
@@ -431,12 +431,12 @@ impl Worker {
         Self(process.expect("start a worker"))
     }
 
-    /// What another thread needs to send it signals.
+    /// Returns the number of the process, with which another thread can send it signals.
     pub fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    /// Waits for its end: what it says of its file, or what it says went wrong; none where it was killed.
+    /// Waits for its end. Returns what it says about its file, or what went wrong; `None` if it was killed.
     pub async fn finish(self) -> Option<Result<Value, String>> {
         tokio::task::spawn_blocking(|| self.finish_blocking()).await.expect("wait for a worker")
     }
@@ -449,7 +449,7 @@ impl Worker {
     }
 }
 
-/// Sends a signal, such as `KILL`, `STOP` or `CONT`. A process that is gone already is none the worse for it.
+/// Sends a signal such as `KILL`, `STOP` or `CONT`. It does no harm if the process is already gone.
 pub fn signal(pid: u32, signal: &str) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).stderr(Stdio::null()).status();
     sent.expect("run kill");
@@ -462,7 +462,7 @@ pub fn settings_for(url: &str, more: &[(&str, &str)]) -> Settings {
     Settings::from_variables(variables).expect("the settings are good")
 }
 
-/// The datasets that are compiled in.
+/// Returns the compiled datasets.
 pub fn datasets() -> Datasets {
     settings_for("", &[]).datasets().expect("the definitions are good")
 }
@@ -473,7 +473,7 @@ async fn migrate(url: &str, more: Option<&Path>, datasets: &Datasets) {
     owner.migrate(more, datasets).await.expect("the migrations are good");
 }
 
-/// A database without any schema, and its name.
+/// Creates an empty database. Returns its URL and its name.
 pub async fn empty_database() -> (String, String) {
     let name = database_name();
     let admin = &servers().admin_url;
@@ -481,7 +481,7 @@ pub async fn empty_database() -> (String, String) {
     (in_database(admin, &name), name)
 }
 
-/// A migrated database and its name: a copy of one that was migrated once.
+/// Creates a migrated database, which is a copy of one that was migrated once. Returns its URL and its name.
 async fn fresh_database() -> (String, String) {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     static COPYING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -494,7 +494,7 @@ async fn fresh_database() -> (String, String) {
         })
         .await;
     let name = database_name();
-    // Postgres copies a template for one session at a time.
+    // Postgres copies a template for only one session at a time.
     let _alone = COPYING.lock().await;
     let admin = &servers().admin_url;
     query(admin, &format!("create database \"{name}\" template \"{template}\"")).await;
@@ -506,7 +506,7 @@ fn database_name() -> String {
     format!("{}{}", database_prefix(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A role of this process alone: the password of the real one is the server's owner's.
+/// The name of a role of this process: the password of the real role belongs to the owner of the server.
 fn ingest_role() -> String {
     format!("{}ingest", database_prefix())
 }
@@ -523,7 +523,7 @@ async fn create_ingest_role(url: &str) {
     .await;
 }
 
-/// The same database for that role.
+/// Returns the URL of the database for that role.
 fn as_ingest_role(url: &str) -> String {
     let mut url = url::Url::parse(url).expect("the URL is good");
     url.set_username(&ingest_role()).expect("a URL with a host takes a user");
@@ -535,7 +535,7 @@ fn database_prefix() -> String {
     format!("small-etl-{}-", std::process::id())
 }
 
-/// Leaves somebody else's server as it was, also when this process is killed.
+/// Leaves a server of someone else as it was, even if this process is killed.
 fn drop_databases_afterwards(url: &str) {
     const DROP: &str = r#"trap '' INT TERM HUP; cat > /dev/null
 psql -Atc "select format('drop database %I with (force);', datname) from pg_database where datname like '$PREFIX%'" "$URL" | psql -q "$URL"
@@ -546,7 +546,7 @@ psql -q "$URL" -c "drop role if exists \"${PREFIX}ingest\"""#;
         .stdin(Stdio::piped())
         .spawn()
         .expect("start the watchdog of the databases");
-    // It waits for the end of this process, which closes its standard input.
+    // The watchdog waits for the end of this process, which closes its standard input.
     std::mem::forget(watchdog);
 }
 

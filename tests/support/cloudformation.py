@@ -1,8 +1,8 @@
-"""moto's server, taught enough of CloudFormation to deploy template.yaml: `python3 cloudformation.py -H HOST -p PORT`.
+"""moto's server, extended with enough of CloudFormation to deploy template.yaml: `python3 cloudformation.py -H HOST -p PORT`.
 
-It expands the template as AWS does (with samtranslator), holds parameters to their patterns and rules, executes change sets,
-and rolls back what fails. A type of resource that moto does not know is taken as it is written. Functions are invoked at the
-address FUNCTION; their log is FUNCTION_LOG. Each resource that is made or changed is a line of JSON on standard output: its
+It expands the template as AWS does (with samtranslator), checks parameters against their patterns and rules, executes change sets,
+and rolls back what fails. A resource of a type that moto does not know is taken as it is written. Functions are invoked at the
+address FUNCTION; their log is FUNCTION_LOG. Each resource that is created or changed is printed as a line of JSON: its
 name and its properties after all references are resolved; so is each stack: its name, parameters and tags.
 """
 
@@ -34,7 +34,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 
 def note(name, **what):
-    # A group of subnets refers to itself as an object.
+    # A subnet group refers to itself as an object.
     print(json.dumps({"name": name, **what}, default=lambda group: group.name), flush=True)
 
 
@@ -62,7 +62,7 @@ responses.get_stack_from_s3_url = expanded
 
 
 def check(template, parameters):
-    """Refuses what CloudFormation refuses before it makes anything."""
+    """Refuses what CloudFormation refuses before it creates anything."""
     for name, declared in template.get("Parameters", {}).items():
         value = str(parameters.get(name, declared.get("Default")))
         if value not in map(str, declared.get("AllowedValues", [value])) or not re.fullmatch(
@@ -88,7 +88,7 @@ create_change_set = models.CloudFormationBackend.create_change_set
 
 
 def checked_change_set(self, **change):
-    # As text, as they are kept: what changes nothing is a change set that fails.
+    # Kept as text. A change set that changes nothing fails.
     change["parameters"] = {name: str(value) for name, value in change["parameters"].items()}
     check(models.Stack.parse_template(change["template"]), change["parameters"])
     return create_change_set(self, **change)
@@ -146,7 +146,7 @@ parsing.parse_and_update_resource = lambda name, resource, resources, **where: (
     change_resource(name, resource, resources, **where) or resources[name]
 )
 
-# Attributes that the template reads, and moto does not have.
+# Attributes that the template reads and that moto does not have.
 attribute = DBInstance.get_cfn_attribute
 OF_DATABASE = {
     "DbiResourceId": "db-MOTO",
@@ -293,7 +293,7 @@ LambdaFunction.update_function_code = noted_code
 default_user_config["lambda"]["use_docker"] = False
 LambdaSimpleBackend.invoke = invoke
 
-# moto takes this part of a bucket's notifications, and does not return it.
+# moto accepts this part of a bucket's notifications but does not return it.
 notification = S3Response.get_bucket_notification
 
 

@@ -9,7 +9,7 @@ use super::{Database, query_error};
 use crate::domain::{Dataset, Datasets, LoadId, LoadLimits, ObjectVersion};
 use crate::error::Result;
 
-/// What a first claim freezes for the whole life of a load.
+/// The terms that the first claim fixes for the whole life of a load.
 #[derive(Clone, Debug)]
 pub struct ClaimTerms {
     /// Records in a batch.
@@ -18,10 +18,10 @@ pub struct ClaimTerms {
     pub max_rejects: Option<i64>,
     /// A greater share of rejects than this fails the file.
     pub max_reject_rate: Option<f64>,
-    /// A row whose version lies further in the future, counted from the first claim, is rejected; `None` for a load from before
-    /// there was a bound.
+    /// A row whose version lies further in the future than this, counted from the first claim, is rejected; `None` for
+    /// a load from before this bound existed.
     pub max_future: Option<Duration>,
-    /// How long the claim holds without a sign of life.
+    /// How long the claim lasts without being renewed.
     pub lease: Duration,
 }
 
@@ -38,7 +38,7 @@ impl ClaimTerms {
         }
     }
 
-    /// The latest version that a row may have in a file that was first claimed then.
+    /// Returns the latest version that a row may have, in a file that was first claimed at that time.
     #[must_use]
     pub fn latest_version(&self, claimed_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         claimed_at.checked_add_signed(TimeDelta::from_std(self.max_future?).ok()?)
@@ -66,7 +66,7 @@ pub struct FileToClaim<'a> {
     pub again: bool,
 }
 
-/// Proves that a worker holds a load: every write must show it. No two claims have the same.
+/// Proves that a worker holds a load. Every write must present it. No two claims have the same token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FencingToken(pub(super) i64);
 
@@ -83,26 +83,27 @@ pub struct Claim {
     pub token: FencingToken,
     /// How many workers have held this load, this one included.
     pub attempt: i32,
-    /// When the first of them claimed it, by the clock of the server.
+    /// When the first of them claimed it, by the server's clock.
     pub started_at: DateTime<Utc>,
     /// How long ago that was.
     pub age: Duration,
-    /// How many of the last workers committed nothing, this one counted until it does.
+    /// How many workers in a row have committed nothing. This one counts until it commits something.
     pub stalled: i32,
     /// The dataset of the first claim.
     pub dataset: String,
     /// The source by which the file is read, that of the first claim, or the one that the file names itself.
     pub source: Option<String>,
-    /// The version of the definitions in force, those of the first claim.
+    /// The version of the definitions, as in the first claim.
     pub dataset_version: String,
-    /// The terms in force, those of the first claim.
+    /// The terms, as in the first claim.
     pub terms: ClaimTerms,
-    /// Whether the object has had another content since, and then this one again: once the load has ended, that is to be a load of
-    /// its own.
+    /// Whether the object has had another content since, and then this one again. If so, and if the load has ended, the
+    /// new content needs a load of its own.
     pub returned: bool,
     /// Whether loads that were claimed before may have a higher rank, such as that of a newer version of its object.
     pub late: bool,
-    /// What has a lower tick was committed before it was claimed, or before the load that it precedes.
+    /// Everything with a lower tick was committed before this load was claimed, or before the load that it precedes
+    /// was.
     pub(super) since: i64,
 }
 
@@ -140,10 +141,10 @@ pub enum Claimed {
 }
 
 impl Database {
-    /// A token that nobody has, for one claim and its repetitions.
+    /// Returns a new token, for one claim and its repetitions.
     ///
     /// # Errors
-    /// `Connection` or `System`; `Configuration` where the database is read-only by its settings.
+    /// `Connection` or `System`; `Configuration` if the settings of the database make it read-only.
     pub async fn fencing_token(&self) -> Result<FencingToken> {
         let connection = self.connection().await?;
         let taken = async {
@@ -158,7 +159,7 @@ impl Database {
 
     /// Claims a file for this worker, or says who has it.
     ///
-    /// To repeat it with the same token does no harm: a claim whose answer was lost is found again.
+    /// Repeating it with the same token does no harm: a claim whose answer was lost is found again.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -173,9 +174,9 @@ impl Database {
             select $1, name, definition from unnest($2::text[], $3::text[]) as d (name, definition) on conflict do nothing";
         let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
         transaction.execute(&statement, &[&datasets.version(), &names, &definitions]).await.map_err(failed)?;
-        // Of two versions that are claimed at once, the one with the higher id sees the other, and so it is with two loads of a dataset.
-        // Nobody waits for the disk: a claim that the server forgets takes with it whatever was committed under it, since that
-        // came later.
+        // If two versions are claimed at once, the one with the higher id sees the other, and the same holds for two
+        // loads of a dataset. The commit does not wait for the disk: if the server loses the claim, it also loses
+        // everything that was committed under it, because that came later.
         let alone = "select set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0)), \
             pg_advisory_xact_lock(hashtextextended('etl.load ' || $3, 0))";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
@@ -244,7 +245,8 @@ fn is_late(row: &Row) -> bool {
     row.get("late") || row.get::<_, i64>("since") < row.get("claimed_tick")
 }
 
-/// There is a row already: it is finished, or held, or free to be taken over, or this very claim's.
+/// Decides about a claim if the row already exists: it is finished, or held, or free to be taken over, or this very
+/// claim's.
 async fn claim_again(
     transaction: &Transaction<'_>,
     token: FencingToken,
@@ -278,7 +280,7 @@ async fn claim_again(
         return Ok(Claimed::Held { load_id, attempt, remaining });
     }
     if !returned {
-        // It may have been claimed by its name, without the event that tells its place among the versions of its key.
+        // The version may have been claimed by name, without the event that orders the versions of its key.
         let order = "update etl.load set sequencer = $2::text, modified_at = coalesce(modified_at, $3) \
             where id = $1 and sequencer is null and $2::text is not null";
         transaction.execute(order, &[&load_id.0, &object.sequencer, &object.modified]).await?;

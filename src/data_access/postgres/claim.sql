@@ -15,11 +15,12 @@ with known as (
             and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned
     from known l where l.version = $3 and l.part = $17 order by l.run desc limit 1
 ), own as (
-    -- Whoever asks for a version by its name need not know its sequencer, but what was written anew since has another one.
+    -- A request that names a version need not know its sequencer. But if the same version was written again since, it
+    -- has another sequencer.
     select coalesce($4, (select sequencer from last where (modified_at = $15) is not false)) as sequencer
 ), newer as (
-    -- S3 orders the events of one key by their sequencer: hexadecimal, the shorter padded with zeros on the right. Versions of a
-    -- listing have ranks, which say nothing about those.
+    -- S3 orders the events of one key by their sequencers: hexadecimal numbers, the shorter one padded with zeros on
+    -- the right. Versions from a listing have ranks, which cannot be compared with sequencers.
     select min(place) as place, count(version) > 0 or coalesce(own.sequencer like '#%-', false) as late
     from own left join known on version <> $3 and (known.sequencer like '#%') = (own.sequencer like '#%')
         and rpad(lower(known.sequencer), 64, '0') collate "C" > rpad(lower(own.sequencer), 64, '0') collate "C"

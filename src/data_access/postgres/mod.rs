@@ -1,4 +1,4 @@
-//! Postgres: a small pool of verified connections, and the ledger, the batches and the migrations on top of it.
+//! Postgres: a small pool of verified connections, with the ledger, the batches and the migrations on top of it.
 
 mod answer;
 mod batch;
@@ -67,19 +67,19 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct DatabaseOptions {
     /// `postgres://user:password@host:port/database`, or the `key=value` form.
     pub url: SecretString,
-    /// With what to log in.
+    /// How to log in.
     pub login: Login,
-    /// Overrides `sslmode` in the URL; without either `verify-full`, on localhost `disable`.
+    /// Overrides `sslmode` in the URL. If neither is set: `disable` on localhost, otherwise `verify-full`.
     pub tls: Option<TlsMode>,
-    /// A PEM file of the authorities to trust instead of the system's.
+    /// A PEM file of the certificate authorities to trust instead of the system's.
     pub root_certificates: Option<PathBuf>,
-    /// The key of KMS for columns that are encrypted.
+    /// The key of KMS for encrypted columns.
     pub kms_key: Option<String>,
-    /// Connections of this process.
+    /// The most connections of this process.
     pub connections: usize,
-    /// How long a claim holds without a sign of life. A transaction that idles for half of it is ended by the server.
+    /// How long a claim lasts without being renewed. The server ends a transaction that is idle for half of that time.
     pub lease: Duration,
-    /// Whether what happens is to be written to `etl.outbox`.
+    /// Whether events are written to `etl.outbox`.
     pub events: bool,
 }
 
@@ -89,7 +89,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 const STATEMENT_TIMEOUT: Duration = Duration::from_mins(2);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A database whose connections outlive a call, and are checked before each use.
+/// A database. Its connections outlive a call and are checked before each use.
 pub struct Database {
     pool: Pool,
     config: tokio_postgres::Config,
@@ -98,24 +98,25 @@ pub struct Database {
     ciphers: Ciphers,
     tls: TlsMode,
     schema_checked: OnceCell<()>,
-    /// The tables that were looked at and that take rows.
+    /// The tables that were checked and can take rows.
     tables_checked: Mutex<HashMap<String, Arc<Table>>>,
 }
 
 impl Database {
-    /// Prepares a pool; the first connection is made on first use.
+    /// Prepares a pool. The first connection is opened on first use.
     ///
     /// # Errors
-    /// `Configuration` for an unreadable URL or certificate file.
+    /// `Configuration` if the URL or the certificate file cannot be read.
     pub fn new(options: &DatabaseOptions) -> Result<Self> {
         let (url, url_mode) = tls::split_sslmode(options.url.expose_secret())?;
-        // The parser's own message may quote the URL, and so the password.
+        // The parser's message could quote the URL, and with it the password.
         let mut config = tokio_postgres::Config::from_str(&url).map_err(|_| {
             Error::configuration(
                 "database.url (or DATABASE_URL) is no Postgres URL; write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
             )
         })?;
-        // What stands behind an @ that belongs to the password is taken for the host, and would be shown.
+        // An unescaped `@` in the password would turn the rest of the password into the host, which is shown in
+        // messages.
         let strange = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '#', '?', '%', ' ']));
         if config.get_hosts().iter().any(strange) {
             return Err(Error::configuration(
@@ -145,7 +146,7 @@ impl Database {
             .max_size(options.connections)
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(CONNECT_TIMEOUT))
-            // A frozen sandbox wakes with dead sockets: the check must not wait for them.
+            // A sandbox that was frozen wakes up with dead sockets. The check must not wait for them.
             .recycle_timeout(Some(CHECK_TIMEOUT))
             .post_create(Hook::async_fn(move |client, _| {
                 let limits = limits.clone();
@@ -173,13 +174,13 @@ impl Database {
         self.tls
     }
 
-    /// How many connections there may be at once.
+    /// The most connections that can be open at once.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.pool.status().max_size
     }
 
-    /// A connection that answered a moment ago.
+    /// Returns a connection that has just answered.
     async fn connection(&self) -> Result<Object> {
         self.login.prepare(&self.config).await?;
         let asked = Instant::now();
@@ -202,7 +203,7 @@ impl Database {
         query_error(&format!("connect to Postgres at {}", self.host()), error)
     }
 
-    /// The server, for people.
+    /// Returns the name of the server for messages.
     fn host(&self) -> String {
         match self.config.get_hosts().first() {
             Some(Host::Tcp(name)) => name.clone(),
@@ -213,7 +214,7 @@ impl Database {
     }
 }
 
-/// What the server notes of this program: its version, and as what it runs where.
+/// Returns the name that the server shows for this program: its version and where it runs.
 fn application_name() -> String {
     let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
     let function = variable("AWS_LAMBDA_FUNCTION_NAME");
@@ -221,10 +222,10 @@ fn application_name() -> String {
     format!("small-etl/{}{place}", env!("CARGO_PKG_VERSION"))
 }
 
-/// How values are printed is a part of the ledger's keys, and is no server's choice. Limits are set with statements, since proxies
-/// refuse the startup options. A table grows while a file is loaded, so
-/// that a plan kept from the first batches would scan all of it in the last. No statement here is so long that compiling it
-/// would pay.
+/// Returns the settings of a session. How values are printed affects the keys in the ledger, so it must not depend on
+/// the server. Limits are set with statements because proxies refuse startup options. A table grows while a file is
+/// loaded, so a plan that was kept from the first batches would scan all of it in the last. No statement runs long
+/// enough for compiling it to pay.
 fn session_limits(lease: Duration, events: bool) -> String {
     let idle = lease / 2;
     let events = if events { "; set small_etl.events = 'on'" } else { "" };

@@ -17,16 +17,16 @@ use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Dataset, LoadId, ObjectVersion};
 use crate::error::Result;
 
-/// What the ledger says of a version that lies in a bucket.
+/// What the ledger knows about a version that is in a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Nobody asked for it, and for no other version of its key.
+    /// The ledger has neither this version nor another one of its key.
     Missing,
-    /// Nobody asked for it, only for other versions of its key; or it has come back after one of those.
+    /// The ledger has only other versions of its key, or this version has come back after one of those.
     Changed,
     /// A worker left it or one of its parts, and no other has it.
     Interrupted,
-    /// It could not be read, or was replaced, which may be over.
+    /// It could not be read, or it was replaced. That may no longer be so.
     Unreadable,
     /// Each of its parts is finished, or somebody has one of them.
     Settled,
@@ -48,13 +48,13 @@ pub struct RunEnd<'a> {
     pub state: &'a str,
     /// Versions that were compared.
     pub compared: i64,
-    /// Files that were sent to be loaded.
+    /// Files that were sent for loading.
     pub sent: i64,
     /// Parked rows that were released.
     pub released: i64,
-    /// What does not agree.
+    /// The number of discrepancies.
     pub discrepancies: i64,
-    /// Files that were due and did not come.
+    /// Files that were due and did not arrive.
     pub missing_files: i64,
     /// The whole result.
     pub report: &'a Value,
@@ -67,23 +67,23 @@ pub struct RunEnd<'a> {
 /// A part of a table that was exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportedRows {
-    /// How many rows it has.
+    /// The number of rows.
     pub count: usize,
-    /// The last of their keys, after which the next part begins; `None` if this was the last part.
+    /// The last key, after which the next part begins; `None` if this was the last part.
     pub last: Option<String>,
 }
 
-/// The cell for a null in an exported table; no text that a file has.
+/// The cell for a null in an exported table. No file contains this text.
 pub const NULL: &str = "\u{1}null\u{1}";
 
 impl Database {
-    /// Begins a run. Returns its number.
+    /// Begins a run and returns its number.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn begin_reconciliation(&self, bucket: Option<&str>, prefix: Option<&str>) -> Result<i64> {
         self.check_schema().await?;
-        // Whoever was killed did not say so.
+        // A run that was killed could not record its end.
         let forget = "update etl.reconciliation set state = 'failed', finished_at = clock_timestamp(), error = 'its process ended' \
             where state = 'running' and started_at < clock_timestamp() - interval '1 day'";
         let connection = self.connection().await?;
@@ -128,7 +128,7 @@ impl Database {
         ended.map(|_| ()).map_err(|error| query_error("end the reconciliation", error))
     }
 
-    /// The buckets of which the ledger knows a file.
+    /// Returns the buckets whose files the ledger knows.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -139,7 +139,7 @@ impl Database {
             .map_err(|error| query_error("read the buckets of the ledger", error))
     }
 
-    /// What the ledger says of these versions of one bucket, in their order.
+    /// Returns what the ledger knows about these versions in one bucket, in their order.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -165,11 +165,11 @@ impl Database {
         Ok(standings.collect())
     }
 
-    /// Loads up to `limit` parked rows of finished loads whose reference has come by other ways than a load. Each counts as
-    /// released by the load that parked it.
+    /// Loads up to `limit` parked rows of finished loads whose reference has arrived in some other way than by a load.
+    /// Each row counts as released by the load that parked it.
     ///
     /// # Errors
-    /// `Connection` or `Conflict` when it may be tried again.
+    /// `Connection` or `Conflict` if it may be tried again.
     pub async fn release_waiting(&self, dataset: &Dataset, limit: i64) -> Result<Release> {
         let Some(reference) = &dataset.reference else { return Ok(Release::Done) };
         let failed = |error| query_error("release parked rows", error);
@@ -193,8 +193,9 @@ impl Database {
         }
     }
 
-    /// Of the loads with the next `count` numbers after `after` that ended since then, or shortly before: those whose counts are not
-    /// those of their batches, parked rows or released rows; how many there were; and after which number there are more.
+    /// Checks the loads with the next `count` numbers after `after` that ended since then or shortly before. Returns
+    /// the loads whose counts differ from those of their batches, parked rows and released rows; how many loads were
+    /// checked; and the number after which there are more.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -204,7 +205,7 @@ impl Database {
         after: LoadId,
         count: i64,
     ) -> Result<(Vec<LoadId>, usize, Option<LoadId>)> {
-        // A load says when it ends, and is seen some time later.
+        // A load records its end some time before it becomes visible.
         let statement = "select l.id, not ( \
                 l.read = l.inserted + l.updated + l.unchanged + l.stale + l.parked + l.rejected + l.withheld \
                 and (l.inserted, l.updated, l.unchanged, l.stale, l.parked) \
@@ -229,12 +230,12 @@ impl Database {
         Ok((wrong, rows.len(), more.then_some(LoadId(last))))
     }
 
-    /// How many rows a dataset's table has, and how many the ledger has inserted.
+    /// Returns how many rows the table of a dataset has, and how many the ledger has inserted.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn row_counts(&self, dataset: &Dataset) -> Result<(i64, i64)> {
-        // One statement, and so one snapshot: a batch and its checkpoint are seen together or not at all.
+        // One statement means one snapshot: a batch and its checkpoint are seen together or not at all.
         let statement = format!(
             "select (select count(*) from {}), \
                  (select coalesce(sum(b.inserted), 0)::bigint from etl.load_batch b join etl.load l on l.id = b.load_id \
@@ -246,7 +247,7 @@ impl Database {
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("count the rows of a table", error))
     }
 
-    /// How many rows of a dataset refer to none of the other's, and the first of their keys.
+    /// Returns how many rows of a dataset refer to a row that does not exist, and the first of their keys.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -265,11 +266,12 @@ impl Database {
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("check the references of a table", error))
     }
 
-    /// Hands about `most` rows of a dataset's table to `take`, as a file of that dataset: the header, then a record each time. They are the
-    /// first ones by their keys, or the first ones after the key `after`. A null is [`NULL`]; rows without a key come last.
+    /// Passes about `most` rows of the table of a dataset to `take`, as a file of that dataset: the header, then one
+    /// record at a time. They are the first rows by key, or the first ones after the key `after`. A null is written as
+    /// [`NULL`]; rows without a key come last.
     ///
     /// # Errors
-    /// Those of `take`, `Connection`, `System`.
+    /// The errors of `take`, `Connection`, `System`.
     pub async fn export(
         &self,
         dataset: &Dataset,
@@ -283,7 +285,7 @@ impl Database {
         let after = after.map_or("true".into(), |after| columns.compared(">", after));
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
-        // A part of a table whose order the server has to sort first may take longer than other statements may.
+        // If the server must first sort a part of a table, it may take longer than other statements are allowed to.
         transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
         let end = format!("select {text} from {table} where {after} order by {key} offset $1 limit 1");
         let offset = i64::try_from(most).unwrap_or(i64::MAX).max(1) - 1;
@@ -312,12 +314,13 @@ impl Database {
         Ok(ExportedRows { count: lines.saturating_sub(1), last })
     }
 
-    /// Whether a file of the dataset came between two moments.
+    /// Returns whether a file of the dataset arrived between two moments.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn came_in(&self, dataset: &str, window: (DateTime<Utc>, DateTime<Utc>)) -> Result<bool> {
-        // Neither what is loaded once more nor a mended rejects file is news of the sender, but what came back is.
+        // Loading a version again, or a mended rejects file, does not mean that the sender sent something. A version
+        // that came back does.
         let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 \
             and (run = 0 or exists (select from etl.load p where p.bucket = l.bucket and p.key = l.key and p.version = l.version \
                 and p.part = l.part and p.run = l.run - 1 and etl.is_later(l.sequencer, l.modified_at, p.sequencer, p.modified_at))) \
@@ -327,7 +330,7 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
     }
 
-    /// For how many seconds the oldest parked row has waited.
+    /// Returns for how many seconds the oldest parked row has waited.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -337,7 +340,7 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("look for the oldest parked row", error))
     }
 
-    /// How many sessions this login has on the server, over all programs.
+    /// Returns how many sessions this login has on the server, from all programs.
     ///
     /// # Errors
     /// `Connection` or `System`.

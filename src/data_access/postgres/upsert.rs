@@ -1,6 +1,6 @@
-//! The SQL that brings rows of a dataset into its table, generated from the definition.
+//! Generates the SQL that brings rows of a dataset into its table.
 //!
-//! Our own names begin with `_`, which no column of a dataset may, so that the two never meet.
+//! Names of our own begin with `_`. A column of a dataset may not, so the two never collide.
 
 use std::fmt::Write as _;
 
@@ -11,24 +11,24 @@ use crate::domain::{Column, Dataset, Reference};
 
 /// The statements of one batch.
 pub(super) struct UpsertStatements {
-    /// Copies rows straight to the table.
+    /// Copies rows directly to the table.
     pub(super) insert: String,
-    /// Makes the temporary table that a batch is copied to, once a session.
+    /// Creates the temporary table that a batch is copied to, once per session.
     pub(super) create_stage: String,
-    /// Copies to it: `_record`, `_line`, then the dataset's columns in their order.
+    /// Copies rows to the temporary table: `_record`, `_line`, then the columns of the dataset in their order.
     pub(super) copy: String,
-    /// Brings its rows to where they belong and returns the counts, the keys of rows that tied and are written, and the records that
-    /// were not settled since another load wrote their rows meanwhile. It notes what became of the others. Parameters are the load,
-    /// the batch, and the tick of the claim.
+    /// Writes the rows of the temporary table where they belong, and records their outcomes. Returns the counts, the
+    /// keys of tied rows that were written, and the records that are unsettled because another load wrote their rows
+    /// meanwhile. The parameters are the load, the batch, and the tick of the claim.
     pub(super) upsert: String,
-    /// Leaves only the records of parameter 1 in it.
+    /// Deletes all records except those of parameter 1 from the temporary table.
     pub(super) keep: String,
 }
 
 impl UpsertStatements {
-    /// The statements for rows of `dataset` under one version of the definitions.
+    /// Generates the statements for rows of `dataset` under one version of the definitions.
     pub(super) fn new(dataset: &Dataset, dataset_version: &str) -> Self {
-        // An older load that goes on may have been claimed under other columns.
+        // An older load that continues may have been claimed with other columns.
         let name = quoted(&format!("stage_{}_{dataset_version}", dataset.name));
         let stage = format!("pg_temp.{name}");
         let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column)));
@@ -45,7 +45,7 @@ impl UpsertStatements {
     }
 }
 
-/// A name as it stands in SQL, also where it is a keyword.
+/// Quotes a name for SQL, so that it may be a keyword.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
@@ -65,7 +65,7 @@ fn list(columns: &[Column], map: impl Fn(&Column) -> String) -> String {
     columns.iter().map(map).collect::<Vec<_>>().join(", ")
 }
 
-/// The columns of a dataset, each behind `prefix`.
+/// Lists the columns of a dataset, each with `prefix` before it.
 pub(super) fn names(dataset: &Dataset, prefix: &str) -> String {
     list(&dataset.columns, |column| format!("{prefix}{}", quoted(&column.name)))
 }
@@ -130,12 +130,13 @@ fn moment(dataset: &Dataset) -> Option<&Column> {
     version(dataset).filter(|column| ["timestamptz", "timestamp", "date"].contains(&postgres_type(column)))
 }
 
-/// `candidate as (…), … written as (…)`: decides for each row of `source` what it is, and writes those that are new, changed, or tied
-/// and won. A row that the table already has is neither written nor locked.
+/// SQL `candidate as (…), … written as (…)`: decides about each row of `source`, and writes rows that are new, changed,
+/// or tied and won. A row that the table already has is neither written nor locked.
 ///
-/// Where both have the same version and other values, they tie: `rank` is the rank of the load of a row of `source`, and the
-/// window says where others are looked for. A row that another load wrote since the look-up is left alone, unless ours is newer
-/// than that one too. One without a version, which no load has written, is older than any.
+/// Two rows tie if they have the same version and different values. `rank` is the rank of the load of a row of
+/// `source`, and `window` says where to look for other loads. A row that another load wrote since the look-up is left
+/// alone, unless our row is newer than that one too. A row without a version was not written by a load, and is older
+/// than any other.
 fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
     if let Some(reference) = &dataset.reference {
@@ -205,26 +206,28 @@ fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> S
     )
 }
 
-/// A column of the table, compared character by character: its collation may take different texts for equal.
+/// A column of the table, compared character by character: its collation may treat different texts as equal.
 fn exactly(column: &Column) -> String {
     let collate = if postgres_type(column) == "text" { " collate \"C\"" } else { "" };
     format!("t.{}{collate}", quoted(&column.name))
 }
 
-/// `from … where …` of the parked rows of `dataset` whose reference has come, and that have what is required of them by now.
-/// Parameter 1 is the load that parked them, or null for any.
+/// SQL `from … where …`: the parked rows of `dataset` whose reference has arrived and that have every required value.
+/// Parameter 1 is the load that parked them, or null for any load.
 fn ready(dataset: &Dataset, reference: &Reference) -> String {
     format!("{} and ({})", arrived(dataset, reference), complete(dataset))
 }
 
-/// Whether a parked row has a value in each column that is required: perhaps not since it was parked.
+/// SQL condition: a parked row has a value in each column that is required now. The column may have become required
+/// after the row was parked.
 fn complete(dataset: &Dataset) -> String {
     let required = dataset.columns.iter().filter(|column| column.required);
     let names: Vec<String> = required.map(|column| format!("'{}'", column.name)).collect();
     format!("jsonb_strip_nulls(p.content) ?& array[{}]::text[]", names.join(", "))
 }
 
-/// How many stay parked although their reference has come, since they lack what is required by now. Parameter 1 is null.
+/// Counts the rows that stay parked although their reference has arrived, because they lack a required value. Parameter
+/// 1 is null.
 pub(super) fn incomplete(dataset: &Dataset, reference: &Reference) -> String {
     format!("select count(*) {} and not ({})", arrived(dataset, reference), complete(dataset))
 }
@@ -250,18 +253,19 @@ fn arrived(dataset: &Dataset, reference: &Reference) -> String {
     )
 }
 
-/// Whether there is such a row.
+/// Whether there are rows that are [`ready`].
 pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
     format!("select exists (select {})", ready(dataset, reference))
 }
 
-/// Loads such rows: further parameters are the load that frees them and how many at the most. Without a load those that
-/// parked them free them themselves, once they have ended. Of several rows with one key
-/// the newest is loaded and the others are stale. Rows that are not settled, since another load wrote them meanwhile,
-/// stay parked for the next call, and so do those that were locked by another one, which has released them by then.
+/// Loads the rows that are [`ready`]. Parameters 2 and 3 are the load that releases them, and the most rows. Without a
+/// load, the loads that parked the rows release them, if they have ended. Of several rows with the same key, the newest
+/// is loaded and the others are stale. Rows that are unsettled because another load wrote them meanwhile stay parked
+/// for the next call. So do rows that another call had locked, which has released them by then.
 ///
-/// A parked row may have waited for long. It takes the place of a row of the same time only where the lineage names the load of
-/// that one: what nobody is known to have loaded stays. What it finds unchanged is locked, so that a load with a lower rank sees it.
+/// A parked row may have waited for a long time. It replaces a row with the same time only if the lineage names the
+/// load of that row: a row of unknown origin stays. A row that it finds unchanged is locked, so that a load with a
+/// lower rank sees this.
 pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
     let key = Key::of(dataset);
     let row_version = version(dataset).map(|column| match moment(dataset) {

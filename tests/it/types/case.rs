@@ -14,7 +14,7 @@ use crate::world::{World, client};
 
 /// A type with one set of options.
 pub struct Case {
-    /// The name of its dataset and its table.
+    /// The name of the dataset and of the table.
     pub name: String,
     pub kind: ColumnType,
     pub type_name: &'static str,
@@ -34,7 +34,7 @@ impl Case {
         TYPES.iter().copied().flat_map(of).collect()
     }
 
-    /// A definition whose column `v` has the type; `more` stands in that column, `rest` at the end.
+    /// Returns a definition whose column `v` has the type. `more` is added to that column, and `rest` at the end.
     pub fn definition(&self, more: &str, rest: &str) -> String {
         let Self { name, type_name, samples: Samples { options, .. }, .. } = self;
         format!(
@@ -45,7 +45,7 @@ impl Case {
         )
     }
 
-    /// The values of the samples, under the keys of their rows.
+    /// The values of the samples, with the keys of their rows.
     pub fn values(&self) -> Vec<(String, Option<&'static str>)> {
         self.samples.values.iter().enumerate().map(|(nth, (cell, _))| (format!("r{nth:02}"), Some(*cell))).collect()
     }
@@ -79,7 +79,8 @@ pub fn csv_of(rows: &[(String, Option<&str>)]) -> Vec<u8> {
     out.into_inner().unwrap()
 }
 
-/// A world with a dataset and a table for each case. The column of the table has the type of the samples, or that of `column`.
+/// Creates a world with a dataset and a table for each case. The column of the table has the type of the samples, or
+/// that of `column`.
 pub async fn world_of(
     cases: &[Case],
     scratch: &Scratch,
@@ -109,7 +110,7 @@ pub fn tables(cases: &[Case], column: Option<&str>) -> String {
     cases.iter().map(table).collect()
 }
 
-/// The texts of a query's only column.
+/// Returns the texts in the only column of a query.
 pub async fn texts(world: &World, sql: &str) -> Vec<Option<String>> {
     let (client, driver) = client(&world.url).await;
     client.batch_execute("set timezone = 'UTC'").await.unwrap();
@@ -120,14 +121,15 @@ pub async fn texts(world: &World, sql: &str) -> Vec<Option<String>> {
     texts
 }
 
-/// What `psql` prints.
+/// Returns what `psql` prints.
 pub fn psql(world: &World, sql: &str) -> Vec<String> {
     let output = Command::new("psql").args([&world.url, "-Atc", sql]).env("PGTZ", "UTC").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(String::from).collect()
 }
 
-/// A cell that is like one of the samples: with other digits, and perhaps with a character more, less or another.
+/// Returns a cell similar to one of the samples: with other digits, and perhaps one more, one less, or one different
+/// character.
 pub fn cell_like(samples: &Samples, random: &mut ChaCha8Rng) -> String {
     const NOISE: [&str; 17] = ["", "-", "+", ".", "e", "E", "_", " ", "0", ":", "T", "Z", "٣", "\"", ",", "}", "a"];
     let known: Vec<&str> = samples.values.iter().map(|(cell, _)| *cell).chain(samples.others.iter().copied()).collect();
