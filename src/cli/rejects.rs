@@ -22,26 +22,26 @@ use crate::services::rejects_writer::RejectsWriter;
 Examples:
   small-etl rejects
   small-etl rejects 7 --rule lot_size
-  small-etl rejects 7 --export mend.csv     # mend the lines, then load the file, or drop it where files come in")]
+  small-etl rejects 7 --export mend.csv     # mend the lines, then load the file, or put it where files arrive")]
 pub(super) struct RejectsArguments {
-    /// Only those of this load
+    /// Only rejects of this load
     load: Option<i64>,
-    /// Only those of this dataset
+    /// Only rejects of this dataset
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
     /// Only rows that break this rule
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
-    /// Only those of parts of this name: members of archives, sheets of workbooks or sections of files
+    /// Only rejects of parts with this name: members of archives, sheets of workbooks or sections of files
     #[arg(long, value_name = "NAME")]
     part: Option<String>,
-    /// Also those that are mended
+    /// Also rejects that are mended
     #[arg(long)]
     all: bool,
-    /// Write the rows to this file, with what is wrong with each, to be mended and loaded
+    /// Write the rows to this file, with what is wrong with each, so that you can mend and load it
     #[arg(long, value_name = "OUT.csv")]
     export: Option<PathBuf>,
-    /// Show at most so many violations
+    /// Show at most this many violations
     #[arg(long, default_value_t = 20)]
     limit: usize,
     /// Print JSON
@@ -63,7 +63,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
         ..RejectFilter::default()
     };
     if let Some(load) = filter.load {
-        // Says so where there is no such load.
+        // Reports an error if there is no such load.
         retrying(|| database.written_as(load)).await?;
     }
     if let Some(path) = &arguments.export {
@@ -109,7 +109,7 @@ fn row(reject: &StoredReject) -> (LoadId, i64) {
     (reject.load_id, reject.violation.record.0)
 }
 
-/// One line for people: where, what, and what became of it.
+/// Prints one line for people: where the reject is, what is wrong, and what happened to it.
 pub(super) fn line(reject: &StoredReject) -> String {
     let StoredReject { load_id, file: (bucket, key), part, open, resolved_by, first, violation, .. } = reject;
     let mut text = format!("load {load_id} {}", violation.describe(&place_of_part(bucket, key, part)));
@@ -127,7 +127,7 @@ pub(super) fn line(reject: &StoredReject) -> String {
     text
 }
 
-/// All that is known of a reject, but for the bytes of its record.
+/// Returns everything that is known about a reject, except the bytes of its record.
 pub(super) fn to_json(reject: &StoredReject) -> Value {
     let StoredReject {
         load_id,
@@ -149,11 +149,11 @@ pub(super) fn to_json(reject: &StoredReject) -> Value {
     Value::Object(fields.flatten().collect())
 }
 
-/// Writes the rows as a file that can be mended and loaded. Rows of several loads go into one where their files have the
-/// same columns in the same order.
+/// Writes the rows as a file that can be mended and loaded. Rows of several loads go into one file if their files have
+/// the same columns in the same order.
 async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Result<u64> {
     let unwritable = |error| unwritable(path, error);
-    // Whoever looks at the path sees all of it or what was there before.
+    // Another program sees either the whole file or what was there before.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut out = BufWriter::new(NamedTempFile::new_in(folder).map_err(unwritable)?);
     let mut present: Option<(LoadId, RejectsWriter)> = None;

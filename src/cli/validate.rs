@@ -30,10 +30,10 @@ pub(super) struct ValidateArguments {
     /// A file on this machine or an object in S3
     #[arg(value_name = "FILE|s3://BUCKET/KEY")]
     file: String,
-    /// The dataset, where the path does not tell
+    /// The dataset, if the path does not tell
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// The source that describes the file, where the path does not tell
+    /// The source that describes the file, if the path does not tell
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Of a file with several parts check this one alone: a member of an archive, a sheet or a section; may be repeated
@@ -42,10 +42,10 @@ pub(super) struct ValidateArguments {
     /// Write the rejected records to this file, with what is wrong with each
     #[arg(long, value_name = "OUT.csv")]
     rejects: Option<PathBuf>,
-    /// Reject rows also for what would only warn
+    /// Also reject rows for what would only cause a warning
     #[arg(long)]
     warnings_as_errors: bool,
-    /// Show at most so many violations, and as many warnings
+    /// Show at most this many violations, and as many warnings
     #[arg(long, default_value_t = 20)]
     limit: usize,
     /// The form of the report
@@ -62,7 +62,7 @@ enum Format {
     Human,
     /// One JSON object
     Json,
-    /// Annotations of the lines, as a workflow of GitHub Actions shows them
+    /// Annotations of the lines, in the form that a workflow of GitHub Actions shows
     Github,
 }
 
@@ -146,7 +146,7 @@ impl Shown {
     }
 }
 
-/// Writes the rejects file, if one is wanted, and returns the first violations to show them.
+/// Writes the rejects file if one is wanted. Returns the first violations to show.
 async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Result<Vec<Violation>> {
     if let Some(path) = &arguments.rejects {
         let own = |path: &Path| path.canonicalize().ok();

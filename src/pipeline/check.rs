@@ -1,4 +1,4 @@
-//! A file is staged and checked, and nothing is written: the half of a load that needs no database.
+//! Stages and checks a file and writes nothing: the part of a load that needs no database.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, anal
 
 /// The control totals to compare a file with.
 pub(super) enum Totals {
-    /// Those of these manifests.
+    /// The totals in these manifests.
     Of(Manifests),
-    /// Those of the manifests of the file, if it has any, in this run of its version.
+    /// The totals in the manifests beside the file, if it has any. The number is the run of this version.
     Beside(i32),
-    /// None.
+    /// No totals.
     Ignored,
 }
 
-/// How a file is read: by a source, and which part of it; or in the plain form.
+/// How a file is read: in the form of a source, or in the plain form, and which part of it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Reading<'a> {
     pub(super) source: Option<&'a Source>,
@@ -50,7 +50,7 @@ pub(super) async fn stage_and_validate(
     totals: Totals,
 ) -> Result<(Extracted, Validated, Value)> {
     stage.check_room(object)?;
-    // The extractor repeats its own requests: only it knows how much of the body it has.
+    // The extractor repeats its own requests, because only it knows how much of the body it has.
     let extractor = pipeline.extractor(&object.key)?;
     let extract = async {
         match (reading.source, reading.copy) {
@@ -81,7 +81,8 @@ pub(super) async fn stage_and_validate(
     Ok((extracted, validated, statistics))
 }
 
-/// Says of a file that does not agree with its manifest that it was replaced, if it was: then the manifest is that of what lies there now.
+/// If a file that differs from its manifest was replaced meanwhile, returns an error that says so: the manifest then
+/// belongs to the new version.
 async fn unless_replaced(extractor: &dyn Extractor, object: &ObjectVersion, mismatch: Error) -> Result<Error> {
     if object.local {
         return Ok(mismatch);
@@ -91,17 +92,17 @@ async fn unless_replaced(extractor: &dyn Extractor, object: &ObjectVersion, mism
             let message = format!("{mismatch}; the file was replaced meanwhile, and perhaps its manifest before that");
             Ok(Error::file(Reason::Superseded, message))
         }
-        // What is gone has failed for what it was.
+        // A file that no longer exists failed for what it was.
         Err(error) if !matches!(error.kind(), ErrorKind::File(_)) => Err(error),
         _ => Ok(mismatch),
     }
 }
 
-/// What to say of a file that has no manifest and needs one.
+/// Returns the error for a file that needs a manifest and has none.
 pub(super) fn manifest_missing(object: &ObjectVersion, dataset: &Dataset) -> Error {
     let advice = match manifest_key(object) {
         Some(key) => format!(
-            "there is none; put it beside the file as {key}, and load the file with --again where it has failed for this"
+            "there is none; put it beside the file as {key}, and load the file with --again if it has failed because of this"
         ),
         None => {
             "the key is too long for one: with .manifest.json it has more than 1,024 bytes; give the file a shorter key"
@@ -114,15 +115,15 @@ pub(super) fn manifest_missing(object: &ObjectVersion, dataset: &Dataset) -> Err
 
 /// A file that was checked without a database.
 pub struct CheckedFile {
-    /// Its name for people.
+    /// The name of the file for people.
     pub name: String,
     /// The dataset it was checked against.
     pub dataset: Dataset,
-    /// What is known of the file.
+    /// What is known about the file.
     pub extracted: Extracted,
-    /// How its rows fared.
+    /// The result of validating its rows.
     pub validated: Validated,
-    /// What the dataset computes over its accepted rows.
+    /// The statistics of its accepted rows.
     pub statistics: Value,
     /// Its part, or an empty text for a whole file.
     pub part: String,
@@ -137,23 +138,23 @@ impl CheckedFile {
         rejects::errors(&self.dataset, &self.stage, &self.extracted)
     }
 
-    /// The first of them, at most so many.
+    /// Returns the first violations of severity error, at most `most`.
     ///
     /// # Errors
-    /// `System` when the staging database fails.
+    /// `System` if the staging database fails.
     pub async fn first_rejects(&self, most: usize) -> Result<Vec<Violation>> {
         first(self.violations(), most).await
     }
 
-    /// The first violations of severity warning on accepted rows, at most so many.
+    /// Returns the first violations of severity warning on accepted rows, at most `most`.
     ///
     /// # Errors
-    /// `System` when the staging database fails.
+    /// `System` if the staging database fails.
     pub async fn first_warnings(&self, most: usize) -> Result<Vec<Violation>> {
         first(self.warnings().await?, most).await
     }
 
-    /// What was found, for programs, with these violations.
+    /// Returns the result for programs, with these violations.
     #[must_use]
     pub fn as_json(&self, rejects: &[Violation], warnings: &[Violation]) -> Value {
         json!({
@@ -181,16 +182,16 @@ async fn first(chunks: impl Stream<Item = Result<Vec<Violation>>>, most: usize) 
     Ok(shown)
 }
 
-/// What to say, for programs, of a file that as a whole is unusable.
+/// Returns the result, for programs, for a file that is unusable as a whole.
 ///
 /// # Errors
-/// Any other error than that.
+/// The error itself if it is of any other kind.
 pub fn unusable(file: &str, error: Error) -> Result<Value> {
     let ErrorKind::File(reason) = error.kind() else { return Err(error) };
     Ok(json!({ "file": file, "status": "unusable", "reason": reason.name(), "error": in_full(&error) }))
 }
 
-/// What is wrong with a file, with what only the one may know who asks about it.
+/// Returns what is wrong with a file, including text that only the person who asks about it may see.
 #[must_use]
 pub fn in_full(error: &Error) -> String {
     error.cells().map_or_else(|| error.chain(), |cells| format!("{}; {cells}", error.chain()))

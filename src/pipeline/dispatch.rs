@@ -68,7 +68,8 @@ fn skip(request: &Request, reason: &str) -> LoadReport {
     LoadReport { bucket: Some(bucket), key: Some(key), ..skipped(reason) }
 }
 
-/// Why the location is not one of a file. A marker is a file if a load of it has begun, so that the load ends.
+/// Explains why the location is not that of a file; `None` if it is one. A marker counts as a file if a load of it has
+/// begun, so that the load ends.
 async fn why_skipped(database: &Database, request: &Request) -> Result<Option<&'static str>> {
     let reason = no_file(request, false);
     let Location::S3 { bucket, key, .. } = &request.location else { return Ok(reason) };
@@ -80,8 +81,8 @@ async fn why_skipped(database: &Database, request: &Request) -> Result<Option<&'
     Ok(reason.filter(|_| begun.is_empty()))
 }
 
-/// The file for which the arrival of a manifest is news, since its load waits for it: some, where the location is that of
-/// a manifest in S3, and then none where no load waits.
+/// Returns the file whose load waits for this manifest. The outer option is `None` if the location is not that of a
+/// manifest in S3, and the inner one is `None` if no load waits for it.
 async fn file_that_waits(database: &Database, location: &Location) -> Result<Option<Option<ObjectVersion>>> {
     let Location::S3 { bucket, key, .. } = location else { return Ok(None) };
     let Some(file) = file_of_manifest(key).filter(|_| key.flaw().is_none()) else { return Ok(None) };
@@ -401,7 +402,7 @@ impl ObjectWork<'_> {
         let outcome = match piece.refused.clone() {
             Some(Refused { reason, message }) => work.fail(Error::file(reason, message), 0, stream::empty).await,
             None if claim.stalled > MOST_STALLED => {
-                work.fail(work.no_progress("nothing is known of how they ended"), 0, stream::empty).await
+                work.fail(work.no_progress("it is not known how they ended"), 0, stream::empty).await
             }
             None => work.load().await,
         };
@@ -413,7 +414,8 @@ impl ObjectWork<'_> {
         let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(object));
         let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
         if claim.returned && rest.is_none() {
-            // The object came back to this content after another one. Its rows have to win over those of that one.
+            // The object has come back to this content after another one. Its rows must win over those of the other
+            // content.
             return Box::pin(self.load_piece(object, piece)).await;
         }
         Ok(LoadReport {
@@ -430,7 +432,7 @@ impl ObjectWork<'_> {
     }
 }
 
-/// The report for something that is no file of ours.
+/// Returns the report of something that is not a file to load.
 #[must_use]
 pub fn skipped(reason: &str) -> LoadReport {
     LoadReport { reason: Some(reason.to_owned()), ..LoadReport::new(LoadStatus::Skipped) }

@@ -20,11 +20,12 @@ use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, Reject
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Validated, rejects};
 
-/// So many workers in a row may end without committing anything; then the load has failed, or it would go on for ever.
+/// The most workers in a row that may end without committing anything. After that the load has failed; otherwise it
+/// would go on forever.
 pub(super) const MOST_STALLED: i32 = 3;
 /// How long an interrupted worker waits for its staging to end.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a worker that has time looks for a manifest, and how long one that has none leaves that to the next.
+/// How often a worker that has time looks for a manifest, and how long one without time leaves that to the next worker.
 const MANIFEST_POLL: Duration = Duration::from_secs(1);
 const MANIFEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -78,7 +79,8 @@ impl FileWork<'_> {
         let source = extracted.sent.as_ref().map(|sent| sent.source.name.clone());
         tracing::info!(read, rejected = validated.rejected, "validated");
         let refused = self.over_threshold(&extracted, validated);
-        // Else the first batch notes it. Where workers die before that, the ledger should say what the file has.
+        // Otherwise the first batch records it. If workers die before that, the ledger should still say what the file
+        // contains.
         if refused.is_some() || self.claim.attempt > 1 || read == 0 {
             retrying(|| self.database.note_read(self.claim, extracted.seen())).await?;
         }
@@ -119,7 +121,7 @@ impl FileWork<'_> {
         Ok(Ending { source, ..self.close(&closing, stream::empty).await? })
     }
 
-    /// Loads into Postgres, then hands the file to the other loaders, where they have not had it.
+    /// Loads the file into Postgres, then passes it to the other loaders that have not had it.
     async fn load_everywhere(&self, work: &LoadWork) -> Result<Loading> {
         let Pipeline { ledger, loaders, .. } = self.context.pipeline(&self.claim.dataset)?;
         if ledger.load(self.database, work).await? == Loading::OutOfTime {
@@ -131,7 +133,8 @@ impl FileWork<'_> {
         let had = retrying(|| self.database.deliveries(self.claim.load_id)).await?;
         for (name, loader) in loaders.iter().filter(|(name, _)| !had.contains(name)) {
             let loading = tokio::select! {
-                // Whatever is wrong there, it is not the file's fault: it comes again until it is mended.
+                // Whatever goes wrong there is not the fault of the file: it is delivered again until the cause is
+                // corrected.
                 loading = loader.load(self.database, work) => loading.map_err(|error| match error.kind() {
                     ErrorKind::System | ErrorKind::File(_) => {
                         Error::with_source(ErrorKind::Connection, format!("loader {name}"), error)
@@ -150,7 +153,7 @@ impl FileWork<'_> {
         Ok(Loading::Done)
     }
 
-    /// Waits for batches that do not know of this load. Returns whether the time was enough.
+    /// Waits for batches that do not know about this load. Returns whether there was time for that.
     async fn await_batches(&self) -> Result<bool> {
         tokio::select! {
             awaited = retrying(|| self.database.await_batches(&self.claim.dataset)) => awaited.map(|()| true),
@@ -175,7 +178,7 @@ impl FileWork<'_> {
                 if left.is_zero() || manifest_key(self.object).is_none() {
                     return Err(manifest_missing(self.object, definition));
                 }
-                // A function that waited would be paid for waiting.
+                // A function that waits would cost money for waiting.
                 if deadline.is_bounded() {
                     return Ok(Awaited::TimeOver(left));
                 }
@@ -191,7 +194,7 @@ impl FileWork<'_> {
         awaited
     }
 
-    /// Stages the file; none when the time is over before that.
+    /// Stages the file; `None` if the time is over before that is done.
     async fn stage_in_time(
         &self,
         definition: &Dataset,
@@ -210,12 +213,12 @@ impl FileWork<'_> {
             () = self.request.deadline.passed() => Ok(None),
         };
         stage.cancel();
-        // A sandbox may be frozen as soon as the call is answered: what is staged should be gone by then.
+        // A sandbox may be frozen as soon as the call is answered. The staged data should be gone by then.
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, staging).await;
         outcome
     }
 
-    /// Leaves the rest to the next worker, unless too many of them got nowhere.
+    /// Leaves the rest to the next worker, unless too many workers have made no progress.
     async fn interrupt(&self, read: i64) -> Result<Ending> {
         let stalled = !self.request.deadline.is_interrupted();
         if stalled && self.has_stalled().await? {
@@ -237,19 +240,20 @@ impl FileWork<'_> {
         self.close(&closing, stream::empty).await
     }
 
-    /// Gives the load back after an error, so that it may be asked for again, unless too many workers got nowhere.
+    /// Gives the load back after an error, so that it may be requested again, unless too many workers have made no
+    /// progress.
     pub(super) async fn leave(&self, error: Error) -> Result<Ending> {
         if error.kind() == ErrorKind::LeaseLost {
             return Err(error);
         }
-        // A connection that is away, or settings that a person must mend, are no fault of the file. A conflict that outlives
-        // all retries may be for good: a trigger may always bring about what else only another load does.
+        // A lost connection, or settings that a person must correct, are not the fault of the file. A conflict that
+        // outlives all retries may be permanent: a trigger may always cause what otherwise only another load causes.
         let stalled = matches!(error.kind(), ErrorKind::System | ErrorKind::Conflict);
         if stalled && self.has_stalled().await.unwrap_or_default() {
             tracing::error!(error = %error.chain(), "the third worker in a row failed");
             return self.fail(self.no_progress(&error.chain()), self.request.progress.staged(), stream::empty).await;
         }
-        // Best effort: where even this fails, the lease ends by itself.
+        // Best effort: if this fails too, the lease ends when its time is over.
         if let Err(error) = retrying(|| self.database.give_back_lease(self.claim, stalled)).await {
             tracing::warn!(error = %error.chain(), "the lease could not be given back");
         }
@@ -271,7 +275,7 @@ impl FileWork<'_> {
         Error::file(Reason::NoProgress, message)
     }
 
-    /// A load that goes on runs under the definitions of its first claim, not under those of this program.
+    /// A load that continues uses the definitions of its first claim, not those of this program.
     async fn datasets_in_force(&self) -> Result<Arc<Datasets>> {
         let latest_version = self.claim.terms.latest_version(self.claim.started_at);
         if self.claim.dataset_version == self.context.datasets.version() {
@@ -279,14 +283,14 @@ impl FileWork<'_> {
         }
         let definitions = retrying(|| self.database.definitions(&self.claim.dataset_version)).await?;
         let files = definitions.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        // Frozen text cannot be mended, so a program that no longer reads it must not wait for that.
+        // Frozen text cannot be corrected, so a program that can no longer read it must not wait for that.
         let unreadable = |error| Error::system("read the definitions of the first claim", error);
         let datasets = Datasets::frozen(files).map_err(|error| unreadable(Error::configuration(error)))?;
         let datasets = with_rules(datasets, &self.context.pipelines).map_err(unreadable)?;
         Ok(Arc::new(datasets.with_latest_version(latest_version)))
     }
 
-    /// The definitions in force, or those of this program if it cannot read them: such a load must end, too.
+    /// Returns the definitions in force, or those of this program if it cannot read them: such a load must end, too.
     async fn datasets_to_end_by(&self) -> Result<Arc<Datasets>> {
         match self.datasets_in_force().await {
             Err(error) if error.kind() == ErrorKind::System => Ok(Arc::clone(&self.context.datasets)),
@@ -294,7 +298,7 @@ impl FileWork<'_> {
         }
     }
 
-    /// Renews the lease while the file is staged; returns only when it is lost.
+    /// Renews the lease while the file is staged. Returns only if the lease is lost.
     async fn keep_lease(&self) -> Error {
         loop {
             tokio::time::sleep(self.claim.terms.lease / 3).await;
@@ -323,12 +327,12 @@ impl FileWork<'_> {
         ))
     }
 
-    /// How many bad records of a file with too many of them are kept.
+    /// How many rejected records are kept of a file with too many of them.
     fn most_kept(&self) -> i64 {
         self.claim.terms.max_rejects.unwrap_or_default().max(rejects::MOST_REJECTS)
     }
 
-    /// Ends the load where the file is at fault; any other error passes through.
+    /// Ends the load if the file is at fault; passes on any other error.
     pub(super) async fn fail<S>(&self, error: Error, read: i64, rejects: impl Fn() -> S) -> Result<Ending>
     where
         S: Stream<Item = Result<RejectedChunk>>,
@@ -353,7 +357,7 @@ impl FileWork<'_> {
     {
         let datasets = self.datasets_to_end_by().await?;
         let dataset = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
-        // There may be millions of rejects to keep. Whether the lease is lost, `close` itself finds out.
+        // There may be millions of rejects to store. `close` itself finds out whether the lease is lost.
         let renewals = async {
             self.keep_lease().await;
             std::future::pending().await
@@ -373,8 +377,8 @@ impl FileWork<'_> {
         })
     }
 
-    /// Writes the rejects file of a load that has ended, and returns its key. The load stands whether this works or not;
-    /// the nightly run writes what is missing.
+    /// Writes the rejects file of a load that has ended, and returns its key. If this fails, the load is still
+    /// complete, and the nightly run writes the file.
     pub(super) async fn write_rejects(&self) -> Option<String> {
         let Claim { load_id, dataset, .. } = self.claim;
         let bucket = self.context.output.bucket(&self.object.bucket, self.object.local)?;
@@ -390,6 +394,6 @@ impl FileWork<'_> {
 /// What came of waiting for a manifest.
 enum Awaited {
     Manifests(Manifests),
-    /// This worker has no more time, the file has so much.
+    /// This worker has no more time, but the file may wait this much longer.
     TimeOver(Duration),
 }

@@ -1,4 +1,4 @@
-//! What a rule would do: files that were loaded are read again and checked under two definitions. Nothing is written.
+//! What a rule would do: reads loaded files again and checks them under two definitions. Nothing is written.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -14,23 +14,23 @@ use crate::data_access::postgres::LoadedFile;
 use crate::domain::{Dataset, LoadId, ObjectVersion, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
-/// How many rows of one file change sides, for one rule.
+/// How many rows of one file would change between accepted and rejected because of one rule.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RuleChange {
-    /// Rows that are accepted today and would be rejected, for breaking this rule among others.
+    /// Rows that are accepted today and would be rejected because they break this rule, possibly among others.
     pub would_reject: u64,
-    /// Rows that are rejected today, for breaking this rule among others, and would be accepted.
+    /// Rows that are rejected today because they break this rule, possibly among others, and would be accepted.
     pub would_accept: u64,
-    /// The first of them: place and message.
+    /// The first of them: position and message.
     pub examples: Vec<String>,
 }
 
 /// A file under both definitions.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplayedFile {
-    /// The load that brought it.
+    /// The load that read the file.
     pub load_id: LoadId,
-    /// Its name for people.
+    /// The name of the file for people.
     pub file: String,
     /// Records after the header.
     pub read: i64,
@@ -38,17 +38,18 @@ pub struct ReplayedFile {
     pub would_reject: u64,
     /// Rows that are rejected today and would be accepted.
     pub would_accept: u64,
-    /// By rule: the new one's where a row would be rejected, today's where it would be accepted.
+    /// By rule: the new rule if a row would be rejected, the current one if it would be accepted.
     pub rules: BTreeMap<String, RuleChange>,
 }
 
 /// The most examples of one rule in one file.
 const EXAMPLES: usize = 3;
 
-/// Checks exactly this version of a file under the definition of today and a changed one, as if it were the day of its load.
+/// Checks exactly this version of a file under the current definition and under a changed one, as if it were the day of
+/// its load.
 ///
 /// # Errors
-/// `File` where that version cannot be read any more, or cannot be used under one of the definitions; `Connection`,
+/// `File` if that version can no longer be read, or cannot be used under one of the definitions; `Connection`,
 /// `System`.
 pub async fn replay(
     context: &Context,
@@ -77,7 +78,7 @@ async fn under(
     which: &str,
 ) -> Result<CheckedFile> {
     let pipeline = context.pipeline(&dataset.name)?;
-    // It is read as it was read for its load.
+    // The file is read with the same source as in its load.
     let source = file.source.as_deref().map(|name| dataset.source(name)).transpose().map_err(|message| {
         Error::file(Reason::Malformed, format!("{}: under {which} definition: {message}", object.display_name()))
     })?;
@@ -134,7 +135,7 @@ impl ReplayedFile {
     }
 }
 
-/// The violations of a file, a record at a time.
+/// The violations of a file, one record at a time.
 struct Rejected<S> {
     chunks: std::pin::Pin<Box<S>>,
     present: Peekable<IntoIter<Violation>>,
@@ -145,7 +146,8 @@ impl<S: Stream<Item = Result<Vec<Violation>>>> Rejected<S> {
         Self { chunks: Box::pin(chunks), present: Vec::new().into_iter().peekable() }
     }
 
-    /// The violations of the next record that has any; a record is never split between two chunks. Empty at the end.
+    /// Returns the violations of the next record that has any; empty at the end. A record is never split between two
+    /// chunks.
     async fn next(&mut self) -> Result<Vec<Violation>> {
         while self.present.peek().is_none() {
             let Some(chunk) = self.chunks.next().await else { return Ok(Vec::new()) };

@@ -15,14 +15,14 @@ use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
-/// What a worker has seen of a file, as far as it came.
+/// What a worker knows of a file so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SeenFile<'a> {
-    /// How many records it has.
+    /// The number of records.
     pub read: i64,
-    /// Its header.
+    /// The header.
     pub header: Option<&'a [u8]>,
-    /// When it was written, where its place says so.
+    /// When the file was written, if that is known.
     pub modified: Option<DateTime<Utc>>,
     /// The source by which it was read, where it is not in the plain form.
     pub source: Option<&'a str>,
@@ -73,18 +73,18 @@ pub struct Closing<'a> {
     pub status: LoadStatus,
     /// Why it failed.
     pub reason: Option<Reason>,
-    /// The same for people.
+    /// The reason, explained for people.
     pub error: Option<&'a str>,
-    /// Records after the header, as far as they were read.
+    /// How many records after the header were read.
     pub read: i64,
-    /// What the dataset computes over its accepted rows.
+    /// The statistics of the accepted rows.
     pub statistics: &'a Value,
-    /// Whether this worker is to count as one that stalled, unless it committed something.
+    /// Whether this worker counts as one that stalled, unless it has committed something.
     pub stalled: bool,
 }
 
 impl Database {
-    /// The newest version of an object whose load was left to a next worker, if there is one.
+    /// Returns the newest version of an object whose load was left to the next worker, if there is one.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -120,7 +120,7 @@ impl Database {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// The definitions under which a load was first claimed: names and texts.
+    /// Returns the definitions under which a load was first claimed: names and texts.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -131,18 +131,18 @@ impl Database {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Shows that this worker lives.
+    /// Renews the lease.
     ///
     /// # Errors
-    /// `LeaseLost` when another worker has taken over.
+    /// `LeaseLost` if another worker has taken over.
     pub async fn renew_lease(&self, claim: &Claim) -> Result<()> {
         self.note_read(claim, SeenFile::default()).await
     }
 
-    /// Notes how many records the file has and what it said of itself, and shows that this worker lives.
+    /// Renews the lease, and records how many records the file has and what else is known of it.
     ///
     /// # Errors
-    /// `LeaseLost` when another worker has taken over.
+    /// `LeaseLost` if another worker has taken over.
     pub async fn note_read(&self, claim: &Claim, file: SeenFile<'_>) -> Result<()> {
         let connection = self.connection().await?;
         let failed = |error| query_error("renew the lease", error);
@@ -159,11 +159,11 @@ impl Database {
         if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
     }
 
-    /// Gives the lease back after an error, so that the next delivery need not wait for its end. With `stalled` this
-    /// worker counts as one that stalled, unless it committed something.
+    /// Gives the lease back after an error, so that the next delivery need not wait until it ends. With `stalled`, this
+    /// worker counts as one that stalled, unless it has committed something.
     ///
     /// # Errors
-    /// `Connection` or `System`; the lease then ends by itself.
+    /// `Connection` or `System`. The lease then ends when its time is over.
     pub async fn give_back_lease(&self, claim: &Claim, stalled: bool) -> Result<()> {
         let statement = "update etl.load set lease_expires_at = clock_timestamp(), \
                 stalled = case when $3 then stalled else greatest(stalled - 1, 0) end \
@@ -172,7 +172,7 @@ impl Database {
         outcome.map(|_| ()).map_err(|error| query_error("give the lease back", error))
     }
 
-    /// How many of the last workers committed nothing, this one included.
+    /// Returns how many workers in a row have committed nothing, including this one.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -182,7 +182,7 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("read the ledger", error))
     }
 
-    /// The batches that are committed.
+    /// Returns the committed batches.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -195,14 +195,14 @@ impl Database {
         Ok(rows.iter().map(|row| BatchNumber(row.get(0))).collect())
     }
 
-    /// Closes a load, or leaves it to the next worker, and keeps its `rejects`, which come in chunks. The batches are
-    /// summed; the ledger's constraint proves the sum of a load that is finished. Its rejects are linked with the earlier
-    /// ones that they were to mend, and those that its rows have mended are resolved.
+    /// Closes a load, or leaves it to the next worker, and stores its `rejects`, which come in chunks. The counts of
+    /// the batches are summed, and a constraint of the ledger proves the sum of a finished load. The load's rejects are
+    /// linked with the earlier ones that they were to mend, and the rejects that its rows have mended are resolved.
     ///
-    /// To repeat it does no harm: what was closed under this claim is found again.
+    /// Repeating it does no harm: a load that was already closed under this claim is found again.
     ///
     /// # Errors
-    /// `LeaseLost`, `Connection`; `System` when a record is missing from the sum.
+    /// `LeaseLost`, `Connection`; `System` if a record is missing from the sum.
     pub async fn close(
         &self,
         claim: &Claim,
@@ -222,7 +222,7 @@ impl Database {
             copy_rejects(&transaction, claim.load_id, &violations).await?;
             mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         }
-        // A step whose answer was lost may be committing still. What is summed must be what there is after it.
+        // A step whose answer was lost may still be committing. The sum must be computed after it.
         let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
         transaction.query_opt(&alone, &[&claim.load_id.0, &claim.token.0]).await.map_err(failed)?;
@@ -307,8 +307,8 @@ pub(super) fn counts(row: &Row) -> Counts {
     }
 }
 
-/// The last statement of every transaction of a load that writes rows: without the token there is no commit. It renews
-/// the lease, and notes that the load gets on, and what is known of the file.
+/// The last statement of every transaction that writes rows of a load: without the token there is no commit. It renews
+/// the lease, and records that the load makes progress and what is known of the file.
 pub(super) async fn commit_step(
     transaction: &deadpool_postgres::Transaction<'_>,
     claim: &Claim,
