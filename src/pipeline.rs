@@ -1,4 +1,4 @@
-//! One object from its place to the ledger: dispatch, identify, claim, extract, validate, load, finish.
+//! The path of one object into Postgres and the ledger: dispatch, identify, claim, extract, validate, load, finish.
 
 mod check;
 mod context;

@@ -58,7 +58,7 @@ impl DefinitionText<'_> {
         format!("{} line {line}: {message}", self.file)
     }
 
-    /// Names of columns and datasets go into SQL as they stand: plain lowercase words only.
+    /// Checks a name of a column or dataset. Such names go into SQL unchanged, so only plain lowercase words are allowed.
     ///
     /// # Errors
     /// What is wrong with the name, with file and line.
@@ -72,7 +72,7 @@ impl DefinitionText<'_> {
         ))
     }
 
-    /// A table, perhaps with its schema before it.
+    /// Checks the name of a table, which may have its schema in front.
     ///
     /// # Errors
     /// What is wrong with the name, with file and line.

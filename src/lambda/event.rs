@@ -239,7 +239,7 @@ struct CreatedObject {
     sequencer: Option<String>,
 }
 
-/// The time of an event as S3 tells when an object was written, which is in seconds.
+/// Returns the time of an event in whole seconds, as S3 reports when an object was written.
 fn in_seconds(time: DateTime<Utc>) -> Option<DateTime<Utc>> {
     time.with_nanosecond(0)
 }
@@ -354,8 +354,8 @@ fn direct(event: Value) -> Result<Asked> {
     Ok(Asked::Load { location: direct.into_location(), dataset, again, parts })
 }
 
-/// The request for exactly this version and these parts of it, `again` where they are finished; `None` for a file on this machine. What
-/// S3 has told of it goes on as S3 told it.
+/// Returns the request for exactly this version and these parts of it; `None` for a file on this machine. With `again`,
+/// parts that are finished are loaded again. What S3 has reported about the version is passed on unchanged.
 #[must_use]
 pub fn request_for(location: &Location, dataset: Option<&str>, again: bool, parts: &[String]) -> Option<Value> {
     let Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } = location.clone() else {

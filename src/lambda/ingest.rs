@@ -252,15 +252,15 @@ impl Ingest {
 /// What is left of an object when the time is over.
 struct Rest {
     location: Location,
-    /// The parts that are left; all that are not finished if this is empty.
+    /// The parts that are left; all unfinished parts if this is empty.
     parts: Vec<String>,
     again: bool,
     delay: Duration,
 }
 
 impl Rest {
-    /// The parts that other workers hold and that are asked for once more, when others have ended: if the same message came again, it
-    /// would load those yet another time.
+    /// Returns a request for the parts that other workers hold, if loading again was requested and other parts have
+    /// ended: if the same message were delivered again, it would load those yet another time.
     fn held(reports: &mut [LoadReport], request: &Request) -> Option<Self> {
         let is_held = |report: &LoadReport| report.status == LoadStatus::InProgress;
         if !request.again || reports.iter().all(is_held) || !reports.iter().any(is_held) {
@@ -274,8 +274,8 @@ impl Rest {
         Some(Self { location: request.location.clone(), parts, again: true, delay })
     }
 
-    /// One message for what has begun, and one for what is asked for once more and has not: once it has begun, a run goes on, and what
-    /// has ended must not begin again.
+    /// Returns one message for the parts whose run has begun, and one for those that are to be loaded again and have not
+    /// begun. A run that has begun continues without `again`, because parts that have ended must not begin again.
     fn of(reports: &[LoadReport], request: &Request) -> Vec<Self> {
         let left = reports.iter().filter(|report| report.status == LoadStatus::Interrupted);
         let (waiting, begun): (Vec<_>, Vec<_>) = left.partition(|report| request.again && report.load_id.is_none());

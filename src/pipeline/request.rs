@@ -67,8 +67,8 @@ pub(super) fn choose_dataset<'a>(datasets: &'a Datasets, request: &Request) -> R
     Ok(claiming.or_else(by_source).or_else(|| request.source.as_ref().and_then(of_source)))
 }
 
-/// The source that is named, else the one that claims the key, else the only one of a dataset without files in the plain form; `None` for
-/// a file in the plain form.
+/// Returns the source that is named, else the one that claims the key, else the only source of a dataset without files
+/// in the plain form; `None` for a file in the plain form.
 pub(super) fn choose_source<'a>(
     dataset: &'a Dataset,
     named: Option<&str>,
@@ -92,11 +92,11 @@ pub(super) enum Readers<'a> {
     Parts(Vec<PartReader<'a>>),
 }
 
-/// What reads the object that is asked for, if anything does. The first dataset and its first source decide whether that is the object or
-/// its parts.
+/// Returns what reads the requested object, if anything does. The first dataset and its first source decide whether the
+/// object is read as a whole or in parts.
 pub(super) fn choose_readers<'a>(datasets: &'a Datasets, request: &Request) -> Result<Option<Readers<'a>>> {
     let Some(first) = choose_dataset(datasets, request)? else { return Ok(None) };
-    // Of a file on this machine the whole path may tell.
+    // For a file on this machine, the whole path may show which dataset reads it.
     let (key, local) = match &request.location {
         Location::File(path) => {
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());

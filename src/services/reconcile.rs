@@ -70,10 +70,10 @@ pub struct FoundFile {
     /// Where this version is.
     #[serde(skip)]
     pub location: Location,
-    /// Whether the ledger has it as finished, so that it must be loaded again.
+    /// Whether the ledger says that it is finished, so that it must be loaded again.
     #[serde(skip)]
     pub again: bool,
-    /// The parts of it that are to be loaded; all of them if this is empty.
+    /// The parts to load; all parts if this is empty.
     #[serde(skip)]
     pub parts: Vec<String>,
 }
@@ -178,9 +178,9 @@ impl Reconciliation {
     }
 }
 
-/// Lists what lies under `prefix` from where the pass goes on, and hands every file that the ledger does not have to `receiver`, but
-/// for those of datasets that are not among the `fit`, since none of them could be loaded. Files are
-/// compared by version, never by time or by the order of names. Returns whether the time was enough.
+/// Lists the objects under `prefix` from where the pass continues, and passes every file that is not in the ledger to
+/// `receiver`, except the files of datasets that are not in `fit`, because those could not be loaded. Files are compared
+/// by version, never by time or by the order of names. Returns whether there was enough time.
 ///
 /// # Errors
 /// `Connection` and `Configuration` of S3, the ledger or the receiver.
@@ -229,7 +229,7 @@ pub async fn compare(
 }
 
 /// Keeps the keys that a dataset claims. Keys that the ledger cannot hold are reported and removed.
-/// A marker is a file where a load of it has begun.
+/// A marker counts as a file if a load of it has begun.
 fn keep_claimed(
     keys: &mut Vec<Vec<ObjectVersion>>,
     datasets: &Datasets,
@@ -281,7 +281,7 @@ fn found_among(
     found
 }
 
-/// The parts to ask for. The whole object is asked for without naming a part of it.
+/// Returns the parts to request: none for the whole object, which is requested without naming a part.
 fn named(parts: &[String]) -> Vec<String> {
     if parts.iter().any(String::is_empty) { Vec::new() } else { parts.to_vec() }
 }

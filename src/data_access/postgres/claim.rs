@@ -73,7 +73,7 @@ pub struct FencingToken(pub(super) i64);
 /// A load that this worker holds.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The row of `etl.load`.
+    /// The load: a row of `etl.load`.
     pub load_id: LoadId,
     /// The part of the object, or an empty text for the whole object.
     pub part: String,
@@ -110,28 +110,28 @@ pub struct Claim {
 /// The answer to a claim.
 #[derive(Debug)]
 pub enum Claimed {
-    /// It is ours now.
+    /// This worker holds the load now.
     Taken(Claim),
-    /// It was finished before.
+    /// The load was already finished.
     Finished {
-        /// The row of `etl.load`.
+        /// The load: a row of `etl.load`.
         load_id: LoadId,
-        /// How many workers held it.
+        /// How many workers have held it.
         attempt: i32,
-        /// As which dataset.
+        /// The dataset under which it was loaded.
         dataset: String,
-        /// By which source, if it was not in the plain form.
+        /// The source by which it was read, if it was not in the plain form.
         source: Option<String>,
         /// Why it failed, if it did.
         reason: Option<String>,
         /// The same for people.
         error: Option<String>,
-        /// Where its rejects file lies.
+        /// The key of its rejects file.
         rejects_key: Option<String>,
     },
-    /// Another worker holds it.
+    /// Another worker holds the load.
     Held {
-        /// The row of `etl.load`.
+        /// The load: a row of `etl.load`.
         load_id: LoadId,
         /// How many workers have held it.
         attempt: i32,

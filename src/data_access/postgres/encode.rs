@@ -40,7 +40,7 @@ pub(super) fn encrypted(
     Ok(stored.finish())
 }
 
-/// Keys as the ledger knows them, of columns with these names.
+/// Returns the keys of rows as the ledger stores them. `names` are the columns of the key, in order.
 pub(super) fn keys<'c>(
     columns: impl Iterator<Item = (&'c Column, &'c ArrayRef)>,
     names: &[String],

@@ -24,11 +24,11 @@ pub enum Standing {
     Missing,
     /// The ledger has only other versions of its key, or this version has come back after one of those.
     Changed,
-    /// A worker left it or one of its parts, and no other has it.
+    /// A worker has stopped before the end of the version or of one of its parts, and no other worker holds it.
     Interrupted,
-    /// It could not be read, or it was replaced. That may no longer be so.
+    /// The version could not be read, or it had been replaced. That may no longer be true.
     Unreadable,
-    /// Each of its parts is finished, or somebody has one of them.
+    /// Each part of the version is finished, or a worker holds one of them.
     Settled,
 }
 
