@@ -16,6 +16,7 @@ use super::key_definition::{Names, bound_texts, check_columns, content_key, read
 use super::limits::LoadLimits;
 use super::rule::{RowRule, Severity};
 use super::source::kind::TargetColumn;
+use super::source::model::Source;
 use super::source::{SourceDefinition, read_sources};
 use super::types::{IGNORED, TYPES};
 use super::violation;
@@ -121,6 +122,19 @@ fn check_answered(source: DefinitionText<'_>, open: &[Spanned<String>]) -> Resul
     Err(source.error(question, message))
 }
 
+/// Refuses an encrypted column that would stand in plain text in the ledger.
+fn check_preambles(columns: &[Column], sources: &[Source]) -> Result<(), String> {
+    for column in columns.iter().filter(|column| column.encrypt) {
+        if let Some(by) = sources.iter().find(|by| by.reads_preamble(&column.name)) {
+            return Err(format!(
+                "column {:?} is encrypted, and source {:?} reads it from the preamble, which the ledger keeps in plain text",
+                column.name, by.name
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Reads one definition. References to other datasets are resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = DefinitionText { file, text };
@@ -190,15 +204,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let targets: Vec<TargetColumn> =
         columns.iter().map(|column| TargetColumn { name: column.name.clone(), kind: column.kind.family() }).collect();
     let sources = read_sources(source, &definition.source, &targets, &definition.null_values)?;
-    for column in columns.iter().filter(|column| column.encrypt) {
-        if let Some(by) = sources.iter().find(|by| by.reads_preamble(&column.name)) {
-            let message = format!(
-                "column {:?} is encrypted, and source {:?} reads it from the preamble, which the ledger keeps in plain text",
-                column.name, by.name
-            );
-            return Err(source.error(&definition.name, message));
-        }
-    }
+    check_preambles(&columns, &sources).map_err(|message| source.error(&definition.name, message))?;
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });

@@ -258,8 +258,8 @@ fn read_violations(
     let mut spool = stage.open_spool()?;
     let mut violations = Vec::new();
     let mut present: Option<(i64, RejectedRecord)> = None;
-    let (sent_as, in_text) = (extracted.sent.as_deref(), extracted.sent.as_deref().is_none_or(SentFile::is_text));
-    let mut sent = sent_as.map(|file| SentRecord::new(file, dataset));
+    let in_text = extracted.sent.as_deref().is_none_or(SentFile::is_text);
+    let mut sent = extracted.sent.as_deref().map(|file| SentRecord::new(file, dataset));
     for rows in &batches {
         let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
         let (records, lines, offsets, lengths) = (numbers(0), numbers(1), numbers(2), numbers(3));
@@ -301,22 +301,7 @@ fn read_violations(
                 Ok(FIELD_COUNT) if extracted.form == Form::JsonLines => {
                     (None, violation::JSON, NO_OBJECT.to_owned(), None)
                 }
-                Ok(FIELD_COUNT) => {
-                    let (found, width) = (detail(), extracted.width);
-                    let usize_width = i64::try_from(width).unwrap_or(i64::MAX);
-                    let too_many = found > usize_width;
-                    let message = match (sent_as.is_some_and(SentFile::is_fixed), too_many) {
-                        (true, true) => "the line goes on after the last cell that its source declares".to_owned(),
-                        (true, false) => "the line ends before the last cell that its source declares".to_owned(),
-                        (false, _) => {
-                            let sign = if sent.is_some() { "delimiter" } else { "comma" };
-                            let quote = format!("quote fields that hold a {sign}");
-                            let advice = if too_many { quote.as_str() } else { "add those that are missing" };
-                            format!("the record has {found} fields, the header {width}; {advice}")
-                        }
-                    };
-                    (None, violation::FIELD_COUNT, message, None)
-                }
+                Ok(FIELD_COUNT) => (None, violation::FIELD_COUNT, wrong_count(detail(), extracted), None),
                 Ok(UNIQUE) => {
                     let values: Vec<String> = dataset.key.iter().filter_map(|name| cell(name)).collect();
                     let value = Some(row_key::joined(values.iter().map(String::as_str)));
@@ -354,6 +339,22 @@ fn read_violations(
         }
     }
     Ok(violations)
+}
+
+/// What to say of a record with that many cells.
+fn wrong_count(found: i64, extracted: &Extracted) -> String {
+    let width = extracted.width;
+    let too_many = found > i64::try_from(width).unwrap_or(i64::MAX);
+    let sent = extracted.sent.as_deref();
+    match (sent.is_some_and(SentFile::is_fixed), too_many) {
+        (true, true) => "the line goes on after the last cell that its source declares".to_owned(),
+        (true, false) => "the line ends before the last cell that its source declares".to_owned(),
+        (false, true) => {
+            let sign = if sent.is_some() { "delimiter" } else { "comma" };
+            format!("the record has {found} fields, the header {width}; quote fields that hold a {sign}")
+        }
+        (false, false) => format!("the record has {found} fields, the header {width}; add those that are missing"),
+    }
 }
 
 /// The rule that a cell breaks, and why.
