@@ -328,7 +328,7 @@ impl ObjectWork<'_> {
         let message = if interrupted {
             format!("{name}: stopped before it was fetched")
         } else {
-            format!("{name}: the time is over before the object is fetched; give the function more")
+            format!("{name}: the time is over before the object is fetched; give the function more time")
         };
         Err(Error::new(ErrorKind::OutOfTime, message))
     }

@@ -119,7 +119,7 @@ pub(super) fn readings(cells: &[&str]) -> Vec<Reading> {
         if own.is_empty() {
             return Vec::new();
         }
-        // A few cells have all forms that there are, but for those that are rare.
+        // A few cells suffice to show all forms that exist, except rare ones.
         for form in own {
             *forms.entry(form).or_insert(0) += 1;
         }

@@ -218,7 +218,7 @@ pub(super) fn look(cells: &[&str]) -> Option<Numbers> {
     let reads = |mark| {
         let form = numbers.form(mark, None);
         let read = |at: usize| {
-            // 0,123 is no number with thousands.
+            // 0,123 is not a number with a thousands separator.
             let other = if mark == Mark::Point { ',' } else { '.' };
             let core = apart[at].as_ref().map_or("", |apart| apart.core);
             let zero = core.starts_with('0') && core[1..].starts_with(other);

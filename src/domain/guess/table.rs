@@ -136,7 +136,7 @@ fn section_starts(records: &[Record], there: &[usize], first: usize) -> Vec<Star
         if !is_header(record) || following(records, there, place) == 0 {
             continue;
         }
-        // A row of texts alone below a short row is no header: another header has other names than the rows above.
+        // A row of texts alone below a short row is not a header: another header has other names than the rows above.
         let next = &records[there[place + 1]];
         let repeats = record.cells.iter().zip(&header.cells).all(|(one, other)| one.text == other.text);
         if next.values() > 0 || repeats {
