@@ -87,7 +87,8 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ValidateA
             shown.show_unusable(error, &arguments, format)
         }
     };
-    let checked = report::with_progress_bar(&request.progress, pipeline::validate(&context, &request, each)).await;
+    let checked =
+        report::with_progress_bar(&request.progress, Box::pin(pipeline::validate(&context, &request, each))).await;
     match checked {
         Ok(()) => {}
         Err(error) if matches!(error.kind(), ErrorKind::File(_)) => shown.show_unusable(error, &arguments, format)?,

@@ -89,7 +89,7 @@ struct PartText<'a> {
     sums: BTreeMap<String, &'a RawValue>,
 }
 
-impl<'a> Text<'a> {
+impl Text<'_> {
     /// The figures of a part, and how the parts that are named differ from those that the object has.
     fn of_part(mut self, part: &str, parts: &[String]) -> Result<(Self, Option<String>), String> {
         let states_whole = self.row_count.is_some() || !self.sums.is_empty();

@@ -365,7 +365,10 @@ pub fn request_for(location: &Location, dataset: Option<&str>, again: bool, part
     if !is_rank && dataset.is_none() && !again && parts.is_empty() {
         let object = CreatedObject { key, size, etag, version_id, sequencer };
         let detail = serde_json::to_value(ObjectCreated { bucket: CreatedIn { name: bucket }, object }).ok()?;
-        return Some(json!({ "detail-type": "Object Created", "source": "aws.s3", "detail": detail }));
+        // The time of the event is when the object was written.
+        return Some(
+            json!({ "detail-type": "Object Created", "source": "aws.s3", "time": modified, "detail": detail }),
+        );
     }
     let (dataset, sequencer, validate_only) = (dataset.map(String::from), sequencer.filter(|_| is_rank), false);
     let parts = parts.to_vec();

@@ -17,7 +17,7 @@ use crate::domain::manifest::file_of_manifest;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, LoadReport, LoadStatus, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
-use crate::services::object_parts::{FoundPart, ObjectCopy, PartReader, fetch_beside};
+use crate::services::object_parts::{FoundPart, FoundParts, ObjectCopy, PartReader, fetch_beside, listed};
 use crate::services::{Extractor, Pipeline};
 
 /// Loads one object, or says why not: a report for each of its loads, which is one unless the object has parts. The object's own faults
@@ -156,8 +156,8 @@ impl ObjectWork<'_> {
     }
 
     async fn load_whole(&self, dataset: &Dataset, source: Option<&Source>, ended: &mut Ended) -> Result<()> {
-        if self.request.parts.iter().any(|part| !part.is_empty()) {
-            return Err(self.no_such_part(&self.request.parts[0], "it is loaded as a whole"));
+        if let Some(part) = self.request.parts.iter().find(|part| !part.is_empty()) {
+            return Err(self.no_such_part(part, "it is loaded as a whole"));
         }
         let loading = async {
             Span::current().record("dataset", &dataset.name);
@@ -295,10 +295,16 @@ impl ObjectWork<'_> {
             });
             return Ok(Plan { parts: whole.into_iter().collect(), copy: None });
         }
-        let found = copy.parts(object.display_name(), readers).await?;
+        let found = match copy.parts(object.display_name(), readers).await {
+            // What has begun under other definitions goes on under them.
+            Err(error) if matches!(error.kind(), ErrorKind::File(_)) && !known.iter().all(has_ended) => {
+                FoundParts::default()
+            }
+            found => found?,
+        };
         if !found.unread.is_empty() {
-            let names = found.unread.join(", ");
-            tracing::info!(object = object.display_name(), names, "no source reads these members or sheets");
+            let (count, names) = (found.unread.len(), listed(&found.unread));
+            tracing::info!(object = object.display_name(), count, names, "no source reads these members or sheets");
         }
         let mut parts: Vec<PlannedPart> = found.parts.into_iter().map(PlannedPart::from).collect();
         for part in known {

@@ -48,14 +48,13 @@ impl ObjectCopy {
         let mut file = NamedTempFile::with_prefix_in("small-etl-object-", folder).map_err(failed)?;
         let mut hash = HashWriter(Sha256::new());
         let mut body = Tee::new(Stoppable(body, stage), &mut hash);
-        {
-            let content = unpacked(&mut body, name).map_err(|error| read_error(name, error))?;
-            let mut plain = content.ok_or_else(|| empty(name))?.plain;
-            std::io::copy(&mut plain, &mut file).map_err(|error| read_error(name, error))?;
+        if let Some(mut content) = unpacked(&mut body, name).map_err(|error| read_error(name, error))? {
+            std::io::copy(&mut content.plain, &mut file).map_err(|error| read_error(name, error))?;
+        } else {
+            return Err(empty(name));
         }
         // What follows the end of an archive is a part of the object, too.
         std::io::copy(&mut body, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
-        drop(body);
         file.flush().map_err(failed)?;
         Ok(Self { file, sha256: hex::encode(hash.0.finalize()), modified: None })
     }
@@ -282,7 +281,8 @@ impl<'a> Object<'a> {
 }
 
 /// The first names, and how many more there are.
-fn listed(names: &[String]) -> String {
+#[must_use]
+pub fn listed(names: &[String]) -> String {
     let mut listed: Vec<String> = names.iter().take(SHOWN).map(|name| quoted(name)).collect();
     if names.len() > SHOWN {
         listed.push(format!("and {} more", names.len() - SHOWN));
