@@ -83,6 +83,8 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     }
     assert_snapshot!(allowed, @"
     etl.audit insert: action load_id detail
+    etl.content_copy select: all
+    etl.content_copy insert: all
     etl.data_key select: all
     etl.data_key insert: configured_as kms_key wrapped
     etl.dataset select: all
@@ -94,8 +96,8 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.lineage insert: all
     etl.lineage update: lowest_key highest_key keys lines outcomes
     etl.load select: all
-    etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id modified_at max_future_seconds precedes source part parts
-    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at
+    etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id modified_at max_future_seconds precedes source arrival part parts
+    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at source around dropped
     etl.load_batch select: all
     etl.load_batch insert: load_id batch first_record last_record inserted updated unchanged stale parked rejected warnings
     etl.load_history select: all
