@@ -191,8 +191,12 @@ fn layout_options(table: &Table<'_>, found: &FoundTable, records: &[Record]) -> 
         ));
     }
     let first = records.get(found.header.start).map_or(0, |record| record.line);
-    if found.header.is_empty() {
+    if found.header.is_empty() && !table.place.places.is_empty() {
+        // Cells at fixed places have no header if nothing is said.
+    } else if found.header.is_empty() {
         lines.push(Line::new("header = \"none\"", "the first line has values, and so has every other"));
+    } else if !table.place.places.is_empty() {
+        lines.push(Line::new(format!("header = {first}"), "the line with the names"));
     } else if !found.preamble.is_empty() || found.section.is_some() {
         let before = lines_of(found.preamble.len());
         lines.push(Line::new("header = \"find\"", format!("on line {first}, after {before} outside of the table")));
@@ -221,11 +225,12 @@ fn layout_options(table: &Table<'_>, found: &FoundTable, records: &[Record]) -> 
 
 fn end_options(table: &Table<'_>, found: &FoundTable, footer: &[&Record], rows: &[&Record]) -> Vec<Line> {
     let Some(first) = footer.first() else {
-        return if found.ends_blank {
-            vec![Line::new("end = \"blank\"", "another table follows after a blank line")]
-        } else {
-            Vec::new()
-        };
+        let next = found.next.iter().filter(|_| !found.ends_blank);
+        let next = next.map(|title| {
+            Line::new(format!("end = {}", super::toml_text::list(&[title])), "the next table begins there")
+        });
+        let blank = found.ends_blank.then(|| Line::new("end = \"blank\"", "another table follows after a blank line"));
+        return next.chain(blank).collect();
     };
     let text = |row: &Record| table.clean.apply(row.cell(0)).trim().to_owned();
     let mut ends: Vec<String> = Vec::new();

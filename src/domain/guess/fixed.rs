@@ -33,13 +33,31 @@ pub fn find_places(text: &str) -> Option<Vec<At>> {
             _ => {}
         }
     }
-    let gaps = places.windows(2).any(|pair| pair[1].0 - pair[0].1 >= 1);
-    if places.len() < 2 || !gaps {
+    let blanks = places.len() > 1;
+    let places: Vec<At> = places.into_iter().flat_map(|place| split(&lines, place)).collect();
+    if places.len() < 2 || !blanks && lines.iter().any(|line| line.len() != width) {
         return None;
     }
     // A cell reaches up to the next one, so that a longer value still fits.
     let next: Vec<usize> = places.iter().skip(1).map(|place| place.0).chain([width]).collect();
     Some(places.iter().zip(next).map(|(place, next)| (place.0, next)).collect())
+}
+
+/// Cuts a place where in every line letters follow digits, or digits letters.
+fn split(lines: &[Vec<char>], (from, to): At) -> Vec<At> {
+    let class = |line: &[char], at: usize| line.get(at).map(|c| (c.is_ascii_digit(), c.is_alphabetic()));
+    let changes = |at: usize| {
+        let pairs = lines.iter().map(|line| (class(line, at - 1), class(line, at)));
+        let mut kinds: Vec<_> = pairs.collect();
+        kinds.dedup();
+        let plain = |kind: Option<(bool, bool)>| kind.is_some_and(|(digit, letter)| digit != letter);
+        matches!(kinds.as_slice(), [(before, after)] if plain(*before) && plain(*after) && before != after)
+    };
+    // A single line of names among the values has no digits.
+    let mut ends: Vec<usize> = (from + 1..to).filter(|at| changes(*at)).collect();
+    ends.push(to);
+    let starts = std::iter::once(from).chain(ends.iter().copied());
+    starts.zip(ends.iter().copied()).collect()
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {

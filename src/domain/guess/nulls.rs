@@ -7,8 +7,29 @@ const MARKS: &[&str] = &[
 ];
 /// Marks that may be a text of their own, and stand for a missing value among numbers, dates and times alone.
 const AMONG_VALUES: &[&str] = &[
-    "NA", "na", "nan", "NaN", "NAN", "none", "NONE", "无", "?", ".", "*", "N.A.", "n.a.", "nil", "Nil", "TBD",
-    "#VALUE!", "null ", "keine", "--:--",
+    "NA",
+    "na",
+    "nan",
+    "NaN",
+    "NAN",
+    "none",
+    "NONE",
+    "无",
+    "?",
+    ".",
+    "*",
+    "N.A.",
+    "n.a.",
+    "nil",
+    "Nil",
+    "TBD",
+    "#VALUE!",
+    "null ",
+    "keine",
+    "--:--",
+    "0000-00-00",
+    "0000-00-00 00:00:00",
+    "00000000",
 ];
 
 /// The marks that every dataset takes for a missing value if its definition does not say otherwise.

@@ -27,6 +27,8 @@ pub struct FoundTable {
     pub shorter: bool,
     /// Whether the table ends with a blank line, after which another one begins.
     pub ends_blank: bool,
+    /// What the table after it begins with.
+    pub next: Option<String>,
 }
 
 /// How many lines in a row may be a header.
@@ -52,7 +54,12 @@ pub fn find_tables(records: &[Record], sheet: bool) -> Vec<FoundTable> {
         let mut table = table(records, &there, from, start, end, sheet);
         let named = starts.len() > 1 && start.title.is_some();
         table.section = start.title.filter(|_| named).map(|title| records[there[title]].cell(0).trim().to_owned());
-        table.ends_blank = starts.len() > 1 && start.title.is_none();
+        if let Some(next) = starts.get(nth + 1) {
+            let next = there[next.title.unwrap_or(next.header)];
+            let last = table.rows.last().copied().unwrap_or(table.header.end);
+            table.ends_blank = (last..next).any(|at| records[at].is_blank());
+            table.next = Some(records[next].cell(0).trim().to_owned());
+        }
         tables.push(table);
     }
     tables
@@ -84,8 +91,8 @@ fn find_header(records: &[Record], there: &[usize]) -> Option<usize> {
     };
     // The best one, unless rows stand before it: then it is that of another table, or a row of texts.
     candidates.sort_by_key(|(score, place)| (std::cmp::Reverse(*score), *place));
-    if let Some((_, place)) = candidates.iter().find(|(_, place)| !rows_before(*place)) {
-        return Some(*place);
+    if let Some((_, best)) = candidates.iter().find(|(_, place)| !rows_before(*place)) {
+        return Some(first_of_sections(records, there, &candidates, *best));
     }
     if !candidates.is_empty() || there.iter().any(|at| records[*at].values() > 0 && records[*at].filled() > 1) {
         return None;
@@ -93,6 +100,27 @@ fn find_header(records: &[Record], there: &[usize]) -> Option<usize> {
     // A file without rows: the widest line is the header.
     let lines = there.iter().enumerate().filter(|(_, at)| is_header(&records[**at]));
     lines.max_by_key(|(place, at)| (records[**at].filled(), std::cmp::Reverse(*place))).map(|(place, _)| place)
+}
+
+/// The first header of a file whose tables each have a title, or else the best one.
+fn first_of_sections(records: &[Record], there: &[usize], candidates: &[(usize, usize)], best: usize) -> usize {
+    if title_before(records, there, best).is_none() {
+        return best;
+    }
+    let begins = |place: usize| {
+        let header = &records[there[place]];
+        let is_row = |at: &usize| records[*at].values() > 0 && is_row_of(&records[*at], header);
+        title_before(records, there, place).is_some() && there[place + 1..best].iter().any(is_row)
+    };
+    let earlier = candidates.iter().map(|(_, place)| *place).filter(|place| *place < best && begins(*place));
+    earlier.min().unwrap_or(best)
+}
+
+/// The place of the title of a table: a line with one text, right before its header.
+fn title_before(records: &[Record], there: &[usize], place: usize) -> Option<usize> {
+    let before = place.checked_sub(1)?;
+    let record = &records[there[before]];
+    (record.filled() == 1 && record.span() == 1 && shape(record.cell(0)) == Shape::Text).then_some(before)
 }
 
 /// Checks whether a record could name columns: two names or more, none of which is a number or a date.
@@ -123,11 +151,7 @@ fn is_row_of(row: &Record, header: &Record) -> bool {
 }
 
 fn section_starts(records: &[Record], there: &[usize], first: usize) -> Vec<Start> {
-    let title_before = |place: usize| {
-        let before = place.checked_sub(1)?;
-        let record = &records[there[before]];
-        (record.filled() == 1 && record.span() == 1 && shape(record.cell(0)) == Shape::Text).then_some(before)
-    };
+    let title_before = |place: usize| title_before(records, there, place);
     let mut starts = vec![Start { title: title_before(first), header: first }];
     let header = &records[there[first]];
     for place in first + 2..there.len().saturating_sub(1) {
@@ -194,6 +218,7 @@ fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: u
         trailing,
         shorter: shortest > 0 && (sheet || shortest * 10 >= rows.len()),
         ends_blank: false,
+        next: None,
     }
 }
 

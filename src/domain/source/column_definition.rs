@@ -10,8 +10,9 @@ use super::kind::{Kind, TargetColumn};
 use super::layout::{Field, Header};
 use super::layout_definition::field;
 use super::model::{Named, Origin, Outside, SourceColumn};
-use super::schema::{ColumnDefinition, FormatName, FromDefinition, PartDefinition};
+use super::schema::{ColumnDefinition, FormatName, FromDefinition, PartDefinition, YearDefinition};
 use super::time_definition::TimeOptions;
+use super::time_form::StatementYear;
 use super::values::{Group, Values, part_pattern};
 use crate::domain::column::Literal;
 use crate::domain::expression::{Expression, unknown};
@@ -74,7 +75,7 @@ impl Columns<'_> {
             return Err(self.text.error(&at, message));
         }
         let values = own.clone().over(&self.values);
-        let year = column.year.as_ref().map(|year| self.year(year)).transpose()?;
+        let year = column.year.as_ref().map(|year| self.year(year)).transpose()?.flatten();
         let (mut form, zone_header) = match (&column.part, &column.map) {
             (Some(at), _) => (self.unit_form(target, &values, at)?, None),
             (None, Some(map)) => (self.map_form(target, column, &values, map)?, None),
@@ -90,6 +91,11 @@ impl Columns<'_> {
                 self.form(target, &values, &time, &at)?
             }
         };
+        if let (Some(YearDefinition::Fixed(year)), Value::Time(rule)) =
+            (column.year.as_ref().map(Spanned::get_ref), &mut form.value)
+        {
+            rule.calendar.year = Some(StatementYear { year: *year, month: None });
+        }
         if !matches!(origin, Origin::Outside(..)) {
             form.part = column.pattern.as_ref().map(part_pattern).transpose().map_err(|wrong| self.wrong(wrong))?;
         }

@@ -231,8 +231,17 @@ pub(super) enum PartDefinition {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "a year, or where one is told: { from = \"key\", pattern = \"…\" }")]
+pub(super) enum YearDefinition {
+    /// The same for every file.
+    Fixed(i32),
+    /// What a file tells.
+    Told(ToldYear),
+}
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct YearDefinition {
+pub(super) struct ToldYear {
     /// What tells the year.
     pub(super) from: YearOrigin,
     /// The first group is the year, the second the month of the statement: a later month belongs to the year before.

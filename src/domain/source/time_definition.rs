@@ -120,8 +120,13 @@ impl Columns<'_> {
         }
     }
 
-    pub(super) fn year(&self, year: &Spanned<YearDefinition>) -> Result<YearFrom, String> {
-        let definition = year.get_ref();
+    /// What tells the year; `None` if it is the same for every file.
+    pub(super) fn year(&self, year: &Spanned<YearDefinition>) -> Result<Option<YearFrom>, String> {
+        let definition = match year.get_ref() {
+            YearDefinition::Fixed(number) if (1..=9999).contains(number) => return Ok(None),
+            YearDefinition::Fixed(_) => return Err(self.text.error(year, "a year is a number from 1 to 9999")),
+            YearDefinition::Told(told) => told,
+        };
         let pattern = regex::Regex::new(&definition.pattern)
             .map_err(|error| self.text.error(year, format!("{:?} is not a pattern: {error}", definition.pattern)))?;
         if !matches!(pattern.captures_len(), 2 | 3) {
@@ -134,7 +139,7 @@ impl Columns<'_> {
             YearOrigin::Preamble => Outside::Preamble,
             YearOrigin::Part => Outside::Part,
         };
-        Ok(YearFrom { origin, pattern })
+        Ok(Some(YearFrom { origin, pattern }))
     }
 }
 

@@ -7,9 +7,13 @@ mod fetch;
 mod formats;
 mod json;
 #[cfg(test)]
+mod layouts;
+#[cfg(test)]
 mod neighbours;
 mod open;
 mod sample;
+#[cfg(test)]
+mod told;
 mod write;
 
 use std::collections::BTreeSet;
