@@ -13,14 +13,13 @@ use crate::config::Settings;
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::newest_migration;
 use crate::data_access::s3::ObjectStore;
+use crate::domain::Location;
 use crate::domain::guess::answers::Answers;
 use crate::domain::guess::dataset::Guessed;
-use crate::domain::guess::definition;
 use crate::domain::guess::field::Field;
 use crate::domain::guess::key::Key;
 use crate::domain::guess::names;
 use crate::domain::guess::question::Question;
-use crate::domain::{Datasets, Location};
 use crate::error::{Error, Reason, Result};
 use crate::services::guess::{self, Checked, Input, Written};
 
@@ -131,12 +130,7 @@ fn look(inputs: &[Input], name: &str, mut answers: Answers, asks: bool) -> Resul
     };
     let asked = guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
     let unused = answers.unused(&asked).into_iter().map(str::to_owned).collect();
-    let check = |guessed: &Guessed| {
-        let (file, text) = (format!("{}.toml", guessed.place.name), definition::provisional(guessed));
-        Datasets::parse([(file.as_str(), text.as_str())])?;
-        guess::check(guessed, inputs)
-    };
-    let checked = guessed.iter().map(check).collect();
+    let checked = guessed.iter().map(|guessed| guess::check(guessed, inputs)).collect();
     Ok((guessed, checked, unused))
 }
 

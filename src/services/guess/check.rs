@@ -9,6 +9,7 @@ use crate::data_access::sent::members::Members;
 use crate::data_access::sent::table::{Table, TableError};
 use crate::data_access::sent::text_rows::{Cut, TextRows};
 use crate::data_access::sent::workbook::Workbook;
+use crate::domain::Datasets;
 use crate::domain::guess::dataset::Guessed;
 use crate::domain::guess::definition;
 use crate::domain::guess::field::FieldType;
@@ -80,6 +81,8 @@ pub(super) type Values = Result<Vec<Result<Option<String>, String>>, String>;
 /// The source of what was guessed, read from its text as a load reads it.
 pub(super) fn source_of(guessed: &Guessed) -> Result<Source, String> {
     let text = definition::provisional(guessed);
+    // The whole definition is read as the program reads it when it starts.
+    Datasets::parse([(guessed.place.name.as_str(), text.as_str())])?;
     let sources = text.find("[[source]]").map_or("", |at| &text[at..]);
     let targets: Vec<TargetColumn> =
         guessed.fields.iter().map(|field| TargetColumn { name: field.name.clone(), kind: kind(field.kind) }).collect();

@@ -1,6 +1,8 @@
 //! Guess: from files as a sender writes them to the definitions of datasets, each checked against the whole file.
 
 mod archive;
+#[cfg(test)]
+mod brokers;
 mod check;
 mod fetch;
 #[cfg(test)]
