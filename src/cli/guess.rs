@@ -78,8 +78,10 @@ pub(super) async fn run(_settings: &Settings, arguments: GuessArguments) -> Resu
     let inputs = fetched.inputs.clone();
     let asks = std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !arguments.json;
     let name = arguments.name.clone();
+    let given: Vec<String> =
+        arguments.answers.iter().filter_map(|answer| Some(answer.rsplit_once('=')?.0.to_owned())).collect();
     let (guessed, checked, unused) = blocking(move || look(&inputs, &name, answers, asks)).await?;
-    if let Some(id) = unused.first() {
+    for id in &unused {
         let known: Vec<String> =
             guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
         let known = if known.is_empty() {
@@ -87,7 +89,10 @@ pub(super) async fn run(_settings: &Settings, arguments: GuessArguments) -> Resu
         } else {
             format!("the questions are {}", known.join(", "))
         };
-        return Err(Error::configuration(format!("--answer {id}: there is no such question; {known}")));
+        warn(&format!("--answer {id}: there is no such question, and nothing was done with it; {known}"));
+    }
+    for question in guessed.iter().flat_map(Guessed::open).filter(|question| given.contains(&question.id)) {
+        warn(&format!("--answer {}: that is not an answer; it is one of {}", question.id, question.answers.join(", ")));
     }
     let written = guess::write(&arguments.out, &guessed, newest_migration(), arguments.force)?;
     let outcomes: Vec<Outcome> = guessed
@@ -103,6 +108,12 @@ pub(super) async fn run(_settings: &Settings, arguments: GuessArguments) -> Resu
         for_people(&outcomes, &open)
     })?;
     Ok(if open.is_empty() { DONE } else { QUESTIONS_OPEN })
+}
+
+fn warn(warning: &str) {
+    use std::io::Write as _;
+    // Nobody is left to read it when standard error is closed.
+    let _ = writeln!(anstream::stderr(), "warning: {warning}");
 }
 
 type Looked = (Vec<Guessed>, Vec<std::result::Result<Checked, String>>, Vec<String>);

@@ -153,6 +153,11 @@ impl Table<'_> {
         self.answers.ask(kind, about, question, understood)
     }
 
+    /// Checks whether a person has answered a question about a column, which counts more than what the file tells.
+    pub(super) fn is_answered(&self, at: usize, kind: &str) -> bool {
+        self.answers.get(kind, about(self.place, &self.sent[at])).is_some()
+    }
+
     /// The first values of a column, each once.
     pub(super) fn examples(&self, at: usize) -> Vec<String> {
         let mut examples: Vec<String> = Vec::new();

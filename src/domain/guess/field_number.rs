@@ -80,12 +80,13 @@ fn mark_of(table: &Table<'_>, at: usize, numbers: &Numbers) -> (Mark, Option<Ask
         let follows = numbers.indifferent || !numbers.sure;
         return (if follows { convention.mark.unwrap_or(mark) } else { mark }, None);
     }
-    if let Some(mark) = convention.mark {
+    let answered = table.is_answered(at, "decimal_mark");
+    if let Some(mark) = convention.mark.filter(|_| !answered) {
         return (mark, None);
     }
     let point_alone = numbers.thousands(Mark::Point).iter().all(|sign| *sign != ',');
     let workbook = table.place.sheet && table.found[at].has_numbers;
-    if point_alone && (workbook || table.place.named || !convention.point_is_doubtful) {
+    if point_alone && !answered && (workbook || table.place.named || !convention.point_is_doubtful) {
         return (Mark::Point, None);
     }
     let sign = if point_alone { "point" } else { "comma" };

@@ -51,26 +51,29 @@ impl ZoneIs {
 
 /// Where the local times of a column are.
 pub(super) fn zone_of(table: &Table<'_>, at: usize) -> ZoneIs {
-    let column = &table.sent[at];
-    if let Some(zone) = column.header.as_deref().and_then(zones::told) {
-        return ZoneIs::Told(zone, "the header".into());
-    }
-    let named = (0..table.sent.len()).find(|other| matches!(table.found[*other].cells, Cells::Zones));
-    if let Some(header) = named
-        .and_then(|other| table.sent[other].header.clone())
-        .filter(|_| named.is_some_and(|other| table.sent[other].nth == 0))
-    {
-        let complete = named.is_some_and(|other| table.found[other].there == table.found[other].rows);
-        if complete && table.has_header {
-            return ZoneIs::Column(table.clean.apply(&header).trim().to_owned());
-        }
-    }
-    if let Some(zone) = table.preamble.iter().find_map(|line| zones::told(line)) {
-        return ZoneIs::Told(zone, "a line before the table".into());
+    if let Some(told) = told_zone(table, at).filter(|_| !table.is_answered(at, "zone")) {
+        return told;
     }
     let why = "the times are local, and neither cell nor header nor file tells their zone".to_owned();
     let offered = zones::OFFERED.iter().map(|zone| (*zone).to_owned()).collect();
     ZoneIs::Asked(table.ask(at, "zone", why, (table.examples(at), offered), zones::understood))
+}
+
+fn told_zone(table: &Table<'_>, at: usize) -> Option<ZoneIs> {
+    let header = |at: usize| table.sent[at].header.as_deref();
+    if let Some(zone) = header(at).and_then(zones::told) {
+        return Some(ZoneIs::Told(zone, "the header".into()));
+    }
+    let names_zones = |other: &usize| {
+        let found = &table.found[*other];
+        matches!(found.cells, Cells::Zones) && found.there == found.rows && table.sent[*other].nth == 0
+    };
+    let named = (0..table.sent.len()).find(names_zones).and_then(header);
+    if let Some(header) = named {
+        return Some(ZoneIs::Column(table.clean.apply(header).trim().to_owned()));
+    }
+    let zone = table.preamble.iter().find_map(|line| zones::told(line))?;
+    Some(ZoneIs::Told(zone, "a line before the table".into()))
 }
 
 pub(super) fn field(table: &Table<'_>, at: usize, readings: &[Reading], asked: &mut Vec<Asked>) -> Field {
@@ -131,6 +134,7 @@ fn choose(table: &Table<'_>, at: usize, readings: &[Reading]) -> (Reading, Vec<S
     }
     let with = |order: Order| readings.iter().find(|reading| reading.order == order).cloned();
     if let Some((order, name)) = table.convention.order(first.sign())
+        && !table.is_answered(at, "day_month_order")
         && let Some(reading) = with(*order)
     {
         return (reading, vec![format!("column {name} decides which number is the day")], None);

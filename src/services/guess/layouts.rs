@@ -152,3 +152,13 @@ fn a_file_with_a_header_alone_has_texts() {
     let told = look("a.csv", b"id,name,amount\n", &[]);
     assert_eq!((told.columns(0).len(), told.rows[0].len()), (3, 0));
 }
+
+#[test]
+fn an_answer_counts_more_than_what_the_file_tells() {
+    let text = "Date,Settled,Time (UTC)\n13/01/2025,03/02/2025,2025-01-02 10:20:30\n14/01/2025,04/02/2025,2025-01-02 11:20:30\n";
+    let told = look("a.csv", text.as_bytes(), &[]);
+    check(&told, &[], &["2025-01-13|2025-02-03|2025-01-02T10:20:30Z", "2025-01-14|2025-02-04|2025-01-02T11:20:30Z"]);
+    let answers = ["day_month_order:Settled=month_first", "zone:Time (UTC)=Asia/Tokyo"];
+    let told = look("a.csv", text.as_bytes(), &answers);
+    check(&told, &[], &["2025-01-13|2025-03-02|2025-01-02T01:20:30Z", "2025-01-14|2025-04-02|2025-01-02T02:20:30Z"]);
+}
