@@ -189,10 +189,16 @@ impl Table<'_> {
         options
     }
 
-    /// `11 of 12 rows`, and what the others are.
+    /// `11 of 12 rows`.
     pub(super) fn share(&self, at: usize) -> String {
         let found = &self.found[at];
-        let others = if let Some((mark, line)) = found.marks.first() {
+        format!("{} of {} rows", found.there, found.rows)
+    }
+
+    /// What the other rows are.
+    pub(super) fn others(&self, at: usize) -> String {
+        let found = &self.found[at];
+        let missing = if let Some((mark, line)) = found.marks.first() {
             format!("; {} is `{}`", place(*line), toml_text::in_comment(mark))
         } else {
             found.first_empty.map_or(String::new(), |line| format!("; {} is empty", place(line)))
@@ -200,7 +206,7 @@ impl Table<'_> {
         let odd = found.odd.first();
         let odd =
             odd.map_or(String::new(), |line| format!("; {} has something added and will be rejected", place(*line)));
-        format!("{} of {} rows{others}{odd}", found.there, found.rows)
+        missing + &odd
     }
 
     /// A field of this column, without more than its place.
@@ -217,7 +223,7 @@ impl Table<'_> {
             name: column.name.clone(),
             kind,
             form: None,
-            evidence,
+            evidence: evidence + &self.others(at),
             required: found.there == found.rows && found.rows > 0,
             is_unit: false,
             is_made: false,

@@ -121,7 +121,7 @@ pub(super) fn field(table: &Table<'_>, at: usize, readings: &[Reading], asked: &
         evidence.push("every time of day is midnight".into());
     }
     let more = if evidence.is_empty() { String::new() } else { format!("; {}", evidence.join("; ")) };
-    field.evidence = format!("{share} have this form{more}");
+    field.evidence = format!("{share} have this form{more}{}", table.others(at));
     asked.extend(order);
     field
 }
@@ -175,7 +175,7 @@ pub(super) fn workbook(table: &Table<'_>, at: usize, what: What, asked: &mut Vec
         What::Date => {}
         What::Time => {
             field.kind = FieldType::Time;
-            field.evidence = format!("{share} are true times of the workbook");
+            field.evidence = format!("{share} are true times of the workbook{}", table.others(at));
         }
         What::Moment => {
             let zone = zone_of(table, at);

@@ -57,7 +57,8 @@ fn general(text: &str) -> String {
 /// The option for the year of dates that have none, and the question for it.
 pub(super) fn year(table: &Table<'_>, at: usize) -> (Vec<ColumnOption>, Asked) {
     let told = statement(table);
-    let answers: Vec<String> = told.iter().map(|told| told.shown.clone()).collect();
+    let mut answers: Vec<String> = told.iter().map(|told| told.shown.clone()).collect();
+    answers.dedup();
     let why = match told.first() {
         Some(told) => format!(
             "the dates have no year; {} tells {}, and a later month would belong to the year before",
@@ -231,7 +232,8 @@ fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
     } else {
         format!(r"(\d{{4}}{0}\d{{2}}{0}\d{{2}})", regex::escape(sign))
     };
-    let pattern = format!("{}{digits}{}$", general(&name[..day.start()]), general(&name[day.end()..]));
+    // What stands before it may differ from file to file.
+    let pattern = format!(r"(?:^|\D){digits}{}$", general(&name[day.end()..]));
     let form = format!("%Y{sign}%m{sign}%d");
     let options = vec![
         ColumnOption::new("from", "\"key\""),
@@ -280,7 +282,8 @@ fn code_of_name(table: &Table<'_>, known: &[Field], found: &[Field]) -> Option<F
         ["TRADES", "ORDERS", "POSITIONS", "STATEMENT", "HISTORY", "ACCOUNT", "REPORT", "EXPORT", "FILLS", "DEALS"]
             .contains(&value.as_str());
     let own = if pair { "symbol" } else { "file_code" };
-    if generic || pair && symbol || !pair && account(found) || letters && !pair && value.as_str().len() < 5 {
+    let told = account(found) && table.preamble.iter().any(|line| line.contains(value.as_str()));
+    if generic || pair && symbol || !pair && told || letters && !pair && value.as_str().len() < 5 {
         return None;
     }
     let group = if pair { "([A-Z0-9]+)" } else { r"(\w+?)" };

@@ -46,7 +46,7 @@ pub fn one_or_list<T: AsRef<str>>(values: &[T]) -> String {
 /// A text for a comment: on one line, and not too long.
 #[must_use]
 pub fn in_comment(value: &str) -> String {
-    let shown: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+    let shown: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
     shown
 }
 
