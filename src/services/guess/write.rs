@@ -84,3 +84,54 @@ fn numbered(folder: &Path) -> Result<Vec<(String, i64)>> {
 fn unwritable(path: &Path, error: std::io::Error) -> Error {
     Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Input, guess};
+    use super::*;
+    use crate::domain::guess::answers::Answers;
+
+    fn guessed(folder: &Path, text: &str, answers: &[&str]) -> Vec<Guessed> {
+        let path = folder.join("export.csv");
+        fs::write(&path, text).unwrap();
+        let input = Input { key: "export.csv".into(), path, folder: None };
+        let answers = answers.iter().map(|answer| (*answer).to_owned()).collect::<Vec<_>>();
+        guess(&[input], "trade", &Answers::parse(&answers).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_says_something_else_is_overwritten_by_force_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = guessed(folder.path(), "id,price\n7,1.5\n8,2.5\n", &[]);
+        let written = write(folder.path(), &first, 15, false).unwrap();
+        assert!(written[0].migration.ends_with("migrations/V16__trade.sql"), "{written:?}");
+        assert_eq!(write(folder.path(), &first, 15, false).unwrap(), written);
+        let other = guessed(folder.path(), "id,price,note\n7,1.5,a\n8,2.5,b\n", &[]);
+        let message = write(folder.path(), &other, 15, false).unwrap_err().to_string();
+        assert!(message.contains("trade.toml") && message.contains("--force"), "{message}");
+        assert_eq!(write(folder.path(), &other, 15, true).unwrap(), written);
+    }
+
+    #[test]
+    fn a_definition_with_open_questions_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "id,at\n7,2025-01-02 10:20:30\n8,2025-01-03 10:20:30\n";
+        let open = write(folder.path(), &guessed(folder.path(), text, &[]), 15, false).unwrap();
+        let left = fs::read_to_string(&open[0].dataset).unwrap();
+        assert!(left.contains("open_questions = [\"zone:at\"]") && left.contains("# OPEN zone:at"), "{left}");
+        let done = write(folder.path(), &guessed(folder.path(), text, &["zone:at=none"]), 15, false).unwrap();
+        assert_eq!(open, done);
+        let text = fs::read_to_string(&done[0].dataset).unwrap();
+        assert!(!text.contains("OPEN") && text.contains("type = \"local_timestamp\""), "{text}");
+        assert!(fs::read_to_string(&done[0].migration).unwrap().contains("    at timestamp not null"));
+    }
+
+    #[test]
+    fn a_number_that_the_folder_has_taken_is_not_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("migrations")).unwrap();
+        fs::write(folder.path().join("migrations/V40__other.sql"), "select 1;").unwrap();
+        let written = write(folder.path(), &guessed(folder.path(), "id,price\n7,1.5\n", &[]), 15, false).unwrap();
+        assert!(written[0].migration.ends_with("V41__trade.sql"), "{written:?}");
+    }
+}
