@@ -75,13 +75,11 @@ pub(super) fn choose_source<'a>(
     key: &str,
     local: bool,
 ) -> Result<Option<&'a Source>> {
-    match named {
-        Some(name) => dataset.source(name).map(Some).map_err(Error::configuration),
-        None => {
-            let only = dataset.sources.first().filter(|_| dataset.sources.len() == 1 && !dataset.has_plain_files());
-            Ok(dataset.source_for(key, local).or(only))
-        }
+    if let Some(name) = named {
+        return dataset.source(name).map(Some).map_err(Error::configuration);
     }
+    let only = dataset.sources.first().filter(|_| dataset.sources.len() == 1 && !dataset.has_plain_files());
+    Ok(dataset.source_for(key, local).or(only))
 }
 
 /// What reads an object.
