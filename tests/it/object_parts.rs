@@ -93,21 +93,17 @@ end = ["Sum"]
 "#;
 
 /// A world with the datasets `fill` and `stock`, whose sources read parts.
-async fn world_with(settings: &[(&str, &str)]) -> (World, Scratch) {
+async fn world() -> (World, Scratch) {
     let folder = Scratch::new("parts");
     std::fs::write(folder.path().join("fill.toml"), dataset("fill", FILLS)).unwrap();
     std::fs::write(folder.path().join("stock.toml"), dataset("stock", STOCKS)).unwrap();
     let path = folder.path().to_str().unwrap().to_owned();
-    let world = World::with_own_s3(&[settings, &[("DATASETS__PATH", path.as_str())]].concat()).await;
+    let world = World::with_own_s3(&[("DATASETS__PATH", path.as_str())]).await;
     for table in ["fill", "stock"] {
         let columns = "ref text primary key, qty bigint not null, seen_at timestamptz not null";
         world.query(&format!("create table {table} ({columns})")).await;
     }
     (world, folder)
-}
-
-async fn world() -> (World, Scratch) {
-    world_with(&[]).await
 }
 
 const AT: &str = "2025-12-22T14:30:00";
@@ -316,7 +312,7 @@ async fn a_member_that_unpacks_to_far_more_than_it_is_fails_alone() {
 /// After each of its commits in turn a worker is killed; the next one, or the nightly run, loads what is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn wherever_a_worker_is_killed_every_part_is_loaded_once() {
-    let (world, _folder) = world_with(&[("LOAD__CONNECTIONS", "1")]).await;
+    let (world, _folder) = world().await;
     let proxy = world.proxy();
     world.put(ZIP, archive(&[("fills_1.csv", &rows(&["a", "b"])), ("stocks_1.csv", &rows(&["x"]))])).await;
     let (mut between, mut commits) = (0, 0);

@@ -91,7 +91,8 @@ impl Database {
             return Err(self.first_write_error(connection, "begin the reconciliation", error).await);
         }
         let statement = "insert into etl.reconciliation (bucket, prefix) values ($1, $2) returning id";
-        let row = self.connection().await?.query_one(statement, &[&bucket, &prefix]).await;
+        // On the same connection: a pool may have no other.
+        let row = connection.query_one(statement, &[&bucket, &prefix]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("begin the reconciliation", error))
     }
 
