@@ -162,3 +162,18 @@ fn an_answer_counts_more_than_what_the_file_tells() {
     let told = look("a.csv", text.as_bytes(), &answers);
     check(&told, &[], &["2025-01-13|2025-03-02|2025-01-02T01:20:30Z", "2025-01-14|2025-04-02|2025-01-02T02:20:30Z"]);
 }
+
+#[test]
+fn pieces_of_a_large_file_are_whole_lines() {
+    let mut text = String::from("id,traded_at,price\n");
+    for row in 0..60_000 {
+        let (minute, second) = (row / 60 % 60, row % 60);
+        text += &["T", &format!("{row:07},2025-01-02 10:{minute:02}:{second:02},{row}.25"), "\n"].concat();
+    }
+    text.push_str("Total,,1\n");
+    assert!(text.len() > 1_600_000);
+    let told = look("a.csv", text.as_bytes(), &["zone:traded_at=UTC"]);
+    assert_eq!(told.columns(0), ["id text", "traded_at timestamp", "price decimal"]);
+    assert_eq!((told.rows[0].len(), told.row(0, 59_999).as_str()), (60_000, "T0059999|2025-01-02T10:39:59Z|59999.25"));
+    assert!(told.guessed[0].place.looked_at.contains("24 pieces between"), "{}", told.guessed[0].place.looked_at);
+}

@@ -200,7 +200,10 @@ fn text(sample: &Sample, key: &str) -> Option<Opened> {
         layout.insert(0, Line::new("format = \"json_lines\"", "each line is a JSON object"));
         return Some(Opened { records, layout, named: true, looked_at, ..Opened::default() });
     }
-    let texts: Vec<String> = sample.pieces.iter().map(|piece| decode(found.encoding, piece, true, true)).collect();
+    // The last piece ends as the file does; all others end anywhere.
+    let last = sample.pieces.len().saturating_sub(1);
+    let pieces = sample.pieces.iter().enumerate();
+    let texts: Vec<String> = pieces.map(|(at, piece)| decode(found.encoding, piece, true, at == last)).collect();
     let Some(dialect) = find_dialect(&head) else {
         return fixed_width(&head, &texts, layout, looked_at);
     };
