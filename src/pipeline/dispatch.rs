@@ -166,7 +166,8 @@ impl ObjectWork<'_> {
             }
             let extractor = self.context.pipeline(&dataset.name)?.extractor_at(&self.request.location)?;
             let (object, refused) = self.identify(&**extractor).await?;
-            self.load_piece(&object, Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused }).await
+            let piece = Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused };
+            Box::pin(self.load_piece(&object, piece)).await
         };
         ended.0.push(self.observed("", loading).await?);
         Ok(())
@@ -227,7 +228,7 @@ impl ObjectWork<'_> {
         }
         if refused.is_some() {
             let piece = Piece { dataset, source: Some(source), part: "", parts: &WHOLE, copy: None, refused };
-            ended.0.push(self.observed("", self.load_piece(&object, piece)).await?);
+            ended.0.push(self.observed("", Box::pin(self.load_piece(&object, piece))).await?);
             return Ok(());
         }
         self.load_planned(&object, dataset, &plan, ended).await
@@ -257,7 +258,7 @@ impl ObjectWork<'_> {
             let refused = part.is_orphan.then(|| Refused::orphan(object, &part.name));
             let (copy, parts) = (plan.copy.clone(), &names[..]);
             let piece = Piece { dataset, source, part: &part.name, parts, copy, refused };
-            match self.observed(&part.name, self.load_piece(object, piece)).await {
+            match self.observed(&part.name, Box::pin(self.load_piece(object, piece))).await {
                 Ok(report) => ended.0.push(report),
                 // Without the database or S3 no other part fares better.
                 Err(error) if error.kind() == ErrorKind::Connection => return Err(error),

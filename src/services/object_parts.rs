@@ -81,7 +81,7 @@ impl ObjectCopy {
     /// `System`.
     pub fn rejects_of(&self) -> Result<Option<Option<LoadId>>> {
         let (beginning, _) = Beginning::of(Box::new(self.open()?)).map_err(|error| read_error("the copy", error))?;
-        Ok(beginning.rejects_of())
+        Ok(beginning.is_of_rejects().then(|| beginning.rejected_by()))
     }
 
     /// The parts that are to be loaded. Of several readers of one part the first has it. A pattern may match nothing as long as another

@@ -43,13 +43,17 @@ impl Beginning {
         Ok((Self(begin), Box::new(whole)))
     }
 
-    /// Which load rejected the first record, if the file is one of rejects: `Some(None)` if it does not say so, or has no record.
-    pub(super) fn rejects_of(&self) -> Option<Option<LoadId>> {
+    /// Checks whether the file is one of rejects.
+    pub(super) fn is_of_rejects(&self) -> bool {
+        delimited(self.text().lines().next().unwrap_or_default()).is_some()
+    }
+
+    /// Returns the load that rejected the first record, if the file is one of rejects and says so.
+    pub(super) fn rejected_by(&self) -> Option<LoadId> {
         let text = self.text();
         let mut lines = text.lines();
         let (_, delimiter) = delimited(lines.next().unwrap_or_default())?;
-        let load = lines.next().and_then(|line| line.split(delimiter).next()).map(bare);
-        Some(load.and_then(|load| load.parse().ok()).map(LoadId))
+        bare(lines.next()?.split(delimiter).next()?).parse().ok().map(LoadId)
     }
 
     fn text(&self) -> Cow<'_, str> {

@@ -38,7 +38,8 @@ impl Database {
     /// # Errors
     /// `Configuration`, saying what is too old; `Connection` or `System`.
     pub async fn check_ledger(&self) -> Result<()> {
-        self.schema_checked.get_or_try_init(|| self.check_schema()).await.map(|()| ())
+        self.schema_checked.get_or_try_init(|| self.check_schema()).await?;
+        Ok(())
     }
 
     /// Returns what is known about the table of a dataset, after checking it.
