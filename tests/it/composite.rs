@@ -1,5 +1,7 @@
 //! Keys of several columns, of any type that can be a key, in tables of any schema.
 
+use std::fmt::Write as _;
+
 use insta::assert_snapshot;
 use small_etl::domain::{LoadReport, LoadStatus};
 
@@ -105,7 +107,7 @@ async fn world(settings: &[(&str, &str)]) -> (World, Scratch) {
 async fn drop_positions(world: &World, name: &str, rows: &[(i32, u32, &str, &str, u32)]) -> LoadReport {
     let mut text = "account_id,as_of,code,volume,seen_at\n".to_owned();
     for (account, day, code, volume, hour) in rows {
-        text += &format!("{account},2025-01-{day:02},\"{code}\",{volume},2025-01-31T{hour:02}:00:00\n");
+        writeln!(text, "{account},2025-01-{day:02},\"{code}\",{volume},2025-01-31T{hour:02}:00:00").unwrap();
     }
     world.drop_file(&format!("incoming/positions/{name}.csv"), text).await
 }
@@ -242,12 +244,13 @@ async fn a_table_may_consist_of_its_key_alone() {
 
 #[tokio::test]
 async fn a_load_that_is_killed_and_one_in_its_way_end_as_one_after_the_other() {
+    let codes = ["A", "B"].into_iter().flat_map(|code| [code; 4]).cycle();
     let rows: Vec<(i32, u32, &str, &str, u32)> =
-        (0..40).map(|row| (row % 4, 1 + row as u32 / 8, ["A", "B"][row as usize / 4 % 2], "1", 9)).collect();
+        (0..40_i32).zip(codes).map(|(row, code)| (row % 4, 1 + row.unsigned_abs() / 8, code, "1", 9)).collect();
     let (world, _folder) = world(&[("LOAD__BATCH_SIZE", "7"), ("LOAD__CONNECTIONS", "1")]).await;
     let mut text = "account_id,as_of,code,volume,seen_at\n".to_owned();
     for (account, day, code, volume, hour) in &rows {
-        text += &format!("{account},2025-01-{day:02},{code},{volume},2025-01-31T{hour:02}:00:00\n");
+        writeln!(text, "{account},2025-01-{day:02},{code},{volume},2025-01-31T{hour:02}:00:00").unwrap();
     }
     world.put("incoming/positions/1.csv", text).await;
     let proxy = world.proxy();

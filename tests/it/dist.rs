@@ -64,14 +64,16 @@ async fn a_wheel_loads_a_file_within_a_minute_on_a_machine_that_has_no_compiler(
     let programs = stand_ins(scratch.path());
     run(Command::new("strip").arg("-o").arg(programs.join("small-etl")).arg(env!("CARGO_BIN_EXE_small-etl")));
     let dist = pack(&programs, &[TARGET]);
-    let wheel = names(&dist).into_iter().find(|name| name.ends_with(".whl")).unwrap();
+    let wheel = names(&dist)
+        .into_iter()
+        .find(|name| Path::new(name).extension().is_some_and(|extension| extension == "whl"))
+        .unwrap();
 
     let started = Instant::now();
     let output = run(Command::new(project("tests/dist/install")).arg(dist.join(wheel)).env("DATABASE_URL", &url));
     let text = printed(&output);
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}: {text}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}: {text}", started.elapsed());
     assert!(text.contains(concat!("small-etl ", env!("CARGO_PKG_VERSION"))), "{text}");
-    println!("{}", text.lines().last().unwrap());
     assert_eq!(query(&url, "select count(*) from asset").await, "1000");
 }
 

@@ -220,7 +220,7 @@ async fn a_row_that_is_good_by_now_keeps_its_number() {
     std::fs::write(folder.path().join("flow.toml"), FLOW.replace("amount < 1000", "amount < 2000")).unwrap();
     let world = world.under(&[]);
     let second =
-        |text: &str| text.lines().enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| format!("{line}\n")).collect();
+        |text: &str| text.split_inclusive('\n').enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| line).collect();
     assert_eq!(drop_rejects(&world, 1, "2", second).await.counts.unwrap().inserted, 1);
     assert_eq!(world.query("select content_key from flow where amount = 1000").await, keys.lines().last().unwrap());
     assert_eq!(world.query("select record from etl.open_reject").await, "2");
@@ -415,7 +415,7 @@ async fn a_load_that_goes_on_after_a_later_object_has_come_overwrites_nothing_of
 async fn whatever_the_order_and_the_overlap_the_last_object_of_each_key_stays() {
     for seed in 0..6 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let batch_size = ["1", "2", "7"][seed as usize % 3];
+        let batch_size = ["1", "2", "7"][usize::try_from(seed % 3).unwrap()];
         let (world, _folder) = world(&[("LOAD__BATCH_SIZE", batch_size), ("LOAD__CONNECTIONS", "2")]).await;
         let codes = ["A", "B", "C", "D", "E", "F", "G", "H"];
         let (mut last, mut objects) = (BTreeMap::new(), Vec::new());
@@ -464,7 +464,7 @@ async fn of_parked_rows_that_of_the_later_object_is_released_and_the_others_are_
         for number in order {
             put_holdings(&world, &number.to_string(), holdings(&["A"], number, "O1")).await;
             let counts = world
-                .run(&written(&world, &number.to_string(), seconds_after_noon(number as i64)).await)
+                .run(&written(&world, &number.to_string(), seconds_after_noon(i64::try_from(number).unwrap())).await)
                 .await
                 .unwrap()
                 .counts

@@ -215,7 +215,7 @@ async fn each_member_that_a_source_matches_is_a_load_of_its_own() {
     fills_2.csv | fill | archive | 0 | loaded | 1 | fills_1.csv fills_2.csv stocks_1.csv
     stocks_1.csv | stock | archive | 0 | loaded | 1 | fills_1.csv fills_2.csv stocks_1.csv
     ");
-    let reads = || world.s3_server.reads().iter().filter(|(path, _)| path.ends_with("1.zip")).count();
+    let reads = || world.s3_server.reads().iter().filter(|(path, _)| path.ends_with(ZIP)).count();
     assert_eq!(reads(), 1, "the object is fetched once");
     assert_snapshot!(told(&world.load_parts(ZIP).await), @"
     duplicate fill archive [fills_1.csv] 0 read, 0 inserted

@@ -276,14 +276,14 @@ fn parameters_that_do_not_fit_are_named_and_those_that_fit_are_let_through() {
         ("<key>", "arn:aws:kms:eu-central-1:111122223333:key/"),
         ("<cluster>", "arn:aws:kafka:eu-central-1:111122223333:cluster/mine/abc-1"),
     ];
-    let named = |text: &str| names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+    let filled_in = |text: &str| names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
     for (environment, parameters, _) in SETS {
-        let parameters = named(parameters);
+        let parameters = filled_in(parameters);
         let given: Vec<&str> = [environment].into_iter().chain(parameters.lines().map(str::trim)).collect();
         assert_eq!(script(".ci/check-parameters", &given), (true, String::new()), "{given:?}");
     }
     for (parameters, reason) in REFUSED {
-        let parameters = named(&parameters.replace("<secret>", "<secret>owner"));
+        let parameters = filled_in(&parameters.replace("<secret>", "<secret>owner"));
         let given: Vec<&str> = ["dev"].into_iter().chain(parameters.split(' ')).collect();
         let (fit, said) = script(".ci/check-parameters", &given);
         assert!(fit == reason.is_empty() && said.contains(reason) && said.lines().count() <= 1, "{given:?}: {said}");

@@ -30,8 +30,8 @@ fn path() -> String {
 }
 
 /// Follows a page in a folder and a database. Returns how many files it has written and how many answers it has shown.
-/// `shows` compares what the commands have printed with what the page shows of it.
-fn follow_in(scratch: &Scratch, url: &str, page: &str, shows: fn(&str, &str) -> bool) -> (i32, i32) {
+/// `agrees` compares what the commands have printed with what the page shows of it.
+fn follow_in(scratch: &Scratch, url: &str, page: &str, agrees: fn(&str, &str) -> bool) -> (i32, i32) {
     let (mut written, mut shown, mut said) = (0, 0, String::new());
     for (language, content, file) in blocks(page) {
         match (language, file) {
@@ -51,7 +51,7 @@ fn follow_in(scratch: &Scratch, url: &str, page: &str, shows: fn(&str, &str) -> 
                 said = String::from_utf8(output.stdout).unwrap();
             }
             ("text", _) => {
-                assert!(shows(&said, &content), "the page shows\n{content}\nand this is printed:\n{said}");
+                assert!(agrees(&said, &content), "the page shows\n{content}\nand this is printed:\n{said}");
                 shown += 1;
             }
             (_, Some(file)) => {
