@@ -144,10 +144,10 @@ mod tests {
         let pages = pages(Arguments::command());
         let page = |name| &pages.iter().find(|(page, _)| page == name).unwrap().1;
         let sample = page("small-etl-sample.1");
-        assert!(sample.contains("\\fB\\-\\-rows\\fR \\fIROWS\\fR\nRecords\n[default: 1000]"), "{sample}");
+        assert!(sample.contains("\\fB\\-\\-rows\\fR \\fIROWS\\fR\nThe number of records\n[default: 1000]"), "{sample}");
         assert!(sample.contains("[possible values: asset, trade]"), "{sample}");
         let program = page("small-etl.1");
-        assert!(program.contains(".SH EXAMPLES\n.nf\n  small\\-etl validate trades.csv"), "{program}");
+        assert!(program.contains(".SH EXAMPLES\n.nf\n  small\\-etl guess trades"), "{program}");
         assert!(program.contains(".SH EXIT CODES\n.nf\n  0  done"), "{program}");
     }
 

@@ -71,7 +71,7 @@ Exit codes:
      reconcile and backfill: something is missing, differs or has failed
   4  guess: the files are written, and some questions are open
 
-Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see README.md.";
+Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see docs/settings.md.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

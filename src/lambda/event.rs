@@ -408,7 +408,7 @@ mod tests {
             panic!()
         };
         assert_eq!((bucket.as_str(), key.as_str()), ("small-etl-demo", "incoming/assets/assets.csv"));
-        assert_eq!((version_id, size), (None, Some(379)));
+        assert_eq!((version_id.as_deref(), size), (Some("3HL4kqtJvjVBH40Nrjfkd0S7QbWZyXcM"), Some(379)));
         assert!(etag.is_some() && sequencer.is_some());
     }
 

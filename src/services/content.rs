@@ -3,6 +3,7 @@
 //! The nth copy of a row in a file is the nth copy in the table. So exports that overlap never double a row, and rows that really
 //! came several times stay as many.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
@@ -122,14 +123,26 @@ pub(super) fn number_copies() -> String {
 /// was bad.
 ///
 /// # Errors
-/// `File` if two rows of the file are one and the same then; `Connection`, `System`.
+/// `File` if two rows of the file are one and the same then, or one mends a reject that is not known; `Connection`, `System`.
 pub(super) async fn number_mended(database: &Database, claim: &Claim, stage: &Arc<Stage>) -> Result<()> {
     let said = Arc::clone(stage);
     let rows = blocking(move || mending(&said)).await?;
     if rows.is_empty() {
         return Ok(());
     }
-    let numbered = retrying(|| database.copies_of_mended(claim, &rows)).await?;
+    let (said, good): (Vec<_>, Vec<bool>) = rows.into_iter().map(|(said, key, is_good)| ((said, key), is_good)).unzip();
+    let numbered = retrying(|| database.copies_of_mended(claim, &said)).await?;
+    let known: HashSet<i64> = numbered.iter().map(|(record, _)| *record).collect();
+    let mut unknown = said.iter().zip(good).filter(|((said, _), is_good)| *is_good && !known.contains(&said.record.0));
+    if let Some(((said, _), _)) = unknown.next() {
+        let message = format!(
+            "line {} is to mend record {} of load {}, and there is no such reject of a file in this bucket that has been loaded, so that it \
+             is not known which copy of the row it is. Load a file that failed once more, with --again, before its rejects are mended; load \
+             rejects in the bucket of their file; a row that is new must not have the columns that begin with _",
+            said.line.0, said.of_record.0, said.of_load.0
+        );
+        return Err(Error::file(Reason::Malformed, message));
+    }
     let stage = Arc::clone(stage);
     blocking(move || {
         for rows in numbered.chunks(ROWS_IN_A_STATEMENT) {
@@ -154,14 +167,17 @@ pub(super) async fn number_mended(database: &Database, claim: &Claim, stage: &Ar
 
 const ROWS_IN_A_STATEMENT: usize = 2000;
 
-/// The good rows of a file that say which reject they mend, with their keys.
-fn mending(stage: &Stage) -> Result<Vec<(Resubmission, String)>> {
-    let sql =
-        format!("select r.*, s.{CONTENT_KEY} from resubmission r join staged s using (_record) where s._ok order by 1");
+/// The rows of a file that say which reject they mend, with their keys, and whether they are good. Bad ones are numbered as well, since
+/// their key is that of the reject which they become.
+fn mending(stage: &Stage) -> Result<Vec<(Resubmission, String, bool)>> {
+    let sql = format!(
+        "select r.*, s.{CONTENT_KEY}, s._ok from resubmission r join staged s using (_record) \
+         where s.{CONTENT_KEY} is not null order by 1"
+    );
     let mut found = Vec::new();
     for rows in stage.query(&sql)? {
         let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
-        let keys = rows.column(4).as_string::<i32>();
+        let (keys, good) = (rows.column(4).as_string::<i32>(), rows.column(5).as_boolean());
         found.extend((0..rows.num_rows()).map(|row| {
             let resubmission = Resubmission {
                 record: RecordNumber(numbers(0).value(row)),
@@ -169,7 +185,7 @@ fn mending(stage: &Stage) -> Result<Vec<(Resubmission, String)>> {
                 of_load: LoadId(numbers(2).value(row)),
                 of_record: RecordNumber(numbers(3).value(row)),
             };
-            (resubmission, keys.value(row).to_owned())
+            (resubmission, keys.value(row).to_owned(), good.value(row))
         }));
     }
     Ok(found)

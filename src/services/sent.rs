@@ -13,7 +13,7 @@ use super::reading::{
 };
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
-use super::sent_form::{encoded_as, header_line, lines_of, told_by};
+use super::sent_form::{LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
 use super::staging::{
     AFTER_END, BYTES_IN_A_CHUNK, ENCODING, FIELD_COUNT, Place, QUOTING, ROWS_IN_A_CHUNK, StagedRows, beside_staging,
     create_tables,
@@ -216,6 +216,15 @@ impl Sent<'_> {
         let mut records = Records::new(staged, self.stage, source);
         let mut read = 0;
         let (binding, again) = match again {
+            // Packed, or saved as another kind of file, its own columns would be taken for columns that nobody reads.
+            None if [LOAD, RECORD].iter().all(|own| head.names.iter().any(|name| name == own)) => {
+                let message = format!(
+                    "{}: these are rejects, and they are not as they were written; save them as CSV text with their columns in the same \
+                     order, and do not put them into an archive",
+                    self.name
+                );
+                return Err(Error::file(Reason::Malformed, message));
+            }
             None => {
                 let mut binding = head.bind(source).map_err(|error| self.table_error(source, error))?;
                 let mut row = Row::default();

@@ -146,7 +146,7 @@ async fn rejects_lists_what_waits_and_exports_it_to_be_mended() {
     assert_eq!(tidy(&world, &rows), "rows written to trades.csv: 2");
     assert!(tidy(&world, &rejects(&["--limit", "0"])).starts_with("and 1 more rows"));
     let other = rejects(&["--all", "--export", "all.csv"]);
-    assert!(tidy(&world, &other).contains("loads 1 and 2 have files with other columns"), "{other:?}");
+    assert!(tidy(&world, &other).contains("loads 1 and 2 have files of other forms"), "{other:?}");
     assert!(!scratch.path().join("all.csv").exists());
 }
 

@@ -186,6 +186,37 @@ async fn drop_rejects(world: &World, load: i64, name: &str, mend: impl Fn(&str) 
     world.drop_file(&format!("incoming/flows/{name}.csv"), mend(&rejects)).await
 }
 
+/// Which copy it is can be told only beside the other rows of its file.
+#[tokio::test]
+async fn a_row_that_mends_what_the_ledger_does_not_have_is_refused() {
+    let (world, folder) = world(&[]).await;
+    let failing = format!("{FLOW}\n[load]\nmax_rejects = 1\n");
+    std::fs::write(folder.path().join("flow.toml"), &failing).unwrap();
+    let world = world.under(&[]);
+    let rows = ["01,5,fee", "01,five,fee", "02,six,fee"];
+    assert_eq!(drop_flows(&world, "1", &rows).await.reason.as_deref(), Some("too_many_rejects"));
+    let mend = |text: &str| text.replace(",five,", ",5,").replace(",six,", ",6,");
+    let early = drop_rejects(&world, 1, "2", mend).await;
+    assert_eq!(early.status, LoadStatus::Failed);
+    assert!(
+        early.error.unwrap().contains("Load a file that failed once more, with --again"),
+        "its good rows are missing"
+    );
+    std::fs::write(folder.path().join("flow.toml"), FLOW).unwrap();
+    let world = world.under(&[]);
+    let again = Request { again: true, ..world.request("incoming/flows/1.csv") };
+    assert_eq!(world.run(&again).await.unwrap().counts.unwrap().inserted, 1);
+    let run = world.query("select max(id) from etl.load").await.parse().unwrap();
+    assert_eq!(drop_rejects(&world, run, "3", mend).await.counts.unwrap().inserted, 2);
+    assert_eq!(world.query("select count(*), sum(amount) from flow").await, "3 | 16.00");
+    // The reject is gone, as retention takes it.
+    let rejects = world.get(&world.bucket, &format!("rejects/flow/{run}.csv")).await;
+    world.query("delete from etl.reject").await;
+    let late = world.drop_file("incoming/flows/4.csv", mend(&rejects) + "\n").await;
+    assert!(late.error.unwrap().contains("there is no such reject"));
+    assert_eq!(world.query("select count(*) from flow").await, "3");
+}
+
 /// A mended row is one more of its kind, if it was one more in the file that brought it, and stays that one however often it is sent.
 #[tokio::test]
 async fn a_mended_row_is_the_next_copy_of_the_file_in_which_it_was_bad() {

@@ -11,12 +11,21 @@ with said as (
             select first_load_id, first_record from etl.reject where load_id = n.of_load_id and record = n.of_record limit 1) r on true
         left join lateral (
             select key from etl.reject where load_id = r.first_load_id and record = r.first_record and key is not null limit 1) f on true
-    where old.id < own.id and old.finished_at is not null
+        join etl.load first on first.id = r.first_load_id
+    -- The good rows of a file that failed are not there yet, and are copies as well.
+    where old.id < own.id and old.finished_at is not null and (first.state = 'loaded' or exists (
+        select from etl.load l where l.bucket = first.bucket and l.key = first.key and l.version = first.version and l.part = first.part
+            and l.dataset = first.dataset and l.state = 'loaded'))
+), runs as (
+    select s.first_load_id, l.id as load_id
+    from (select distinct first_load_id from said) s join etl.load o on o.id = s.first_load_id
+        join etl.load l on l.bucket = o.bucket and l.key = o.key and l.version = o.version and l.part = o.part and l.dataset = o.dataset
 ), present as (
-    -- What the file has itself: its good rows, and bad ones of which each value could be read.
-    select i.load_id, k.key from etl.lineage i cross join unnest(i.keys) as k (key) where i.load_id in (select first_load_id from said)
+    -- What the file has itself, in whichever run: its good rows, and bad ones of which each value could be read.
+    select r.first_load_id as load_id, k.key
+    from runs r join etl.lineage i on i.load_id = r.load_id cross join unnest(i.keys) as k (key)
     union all
-    select load_id, key from etl.reject where load_id in (select first_load_id from said)
+    select r.first_load_id, b.key from runs r join etl.reject b on b.load_id = r.load_id
 ), highest as (
     select first_load_id, hash, max(copy) as copy from (
         select load_id as first_load_id, left(key, 64) as hash, substr(key, 66)::bigint as copy from present

@@ -409,6 +409,10 @@ fn stays_text(cells: &[(i64, &str, CellKind)], hints: Hints) -> Option<&'static 
     if cells.iter().any(|(_, text, kind)| *kind == CellKind::Text && digits(text) && text.len() > 15) {
         return Some("a number of more than 15 digits is an id");
     }
+    let is_shortened = |text: &str| text.contains(['E', 'e']) && text.parse::<f64>().is_ok();
+    if hints.id && !hints.money && cells.iter().any(|(_, text, _)| is_shortened(text)) {
+        return Some("a program has shortened it, and its name says that it is an id");
+    }
     if all_digits && hints.id && !hints.money {
         return Some("its name says that it is an id or a code");
     }

@@ -123,6 +123,8 @@ mod tests {
             ("Buchungstag;Empfänger;Betrag\n02.01.2025;Müller & Söhne;12,50\n", WINDOWS_1252),
             ("Datum;Värdepapper;Köp\n;Utländsk källskatt;\n", WINDOWS_1252),
             ("Date;Libellé;Débit euros;Crédit euros\n02/01/2025;CARTE CAFÉ;1,50;\n", WINDOWS_1252),
+            ("Trade Date,Value (£),Text\n2025-01-02,£12.50,£1 Ords\n", WINDOWS_1252),
+            ("Date;Texte;Montant\n02 août 2025;coût;1,50\n", WINDOWS_1252),
             ("Fecha;Descripción;Operación;Importe €\n", WINDOWS_1252),
             ("Data operacji;Opis operacji;Rachunek źródłowy;Kwota\n;Płatność kartą, Łódź;;12,50 zł\n", WINDOWS_1250),
             ("Datum provedení;Částka;Měna;Zpráva pro příjemce\n;;Kč;Převod z účtu\n", WINDOWS_1250),

@@ -196,6 +196,8 @@ fn is_of_events(fields: &[&Field]) -> bool {
             || field.name == "typ"
             || all.iter().any(|word| OF_EVENTS.contains(word)) && !instrument
             || matches!(field.kind, FieldType::Time)
+            || matches!(field.kind, FieldType::Timestamp | FieldType::LocalTimestamp)
+                && !all.iter().any(|word| ["as", "updated", "update", "modified", "last"].contains(word))
     })
 }
 

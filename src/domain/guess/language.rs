@@ -91,11 +91,20 @@ pub(super) fn narrow_letter(encoding: &'static Encoding, letter: char, before: c
         if odd_case || !in_word && letter.is_lowercase() && !"àéèóyaoe".contains(letter) {
             return 0.3;
         }
+        // A pound sign before an amount, and letters of French and Portuguese.
+        let is_western = match letter {
+            'Ł' => !after.is_alphabetic(),
+            'ű' => before == 'o',
+            'ő' => after == 'e',
+            _ => false,
+        };
         return match encoding {
+            e if e == WINDOWS_1250 && is_western => 0.1,
             e if e == WINDOWS_1250 && CENTRAL_ONLY.contains(letter) => 1.0,
             e if e == WINDOWS_1250 && CENTRAL.contains(letter) => 0.85,
             e if e == WINDOWS_1250 => 0.3,
             e if e == WINDOWS_1254 && TURKISH_ONLY.contains(letter) => 1.0,
+            e if e == WINDOWS_1254 && letter == 'û' && before == 'o' => 0.1,
             e if e == WINDOWS_1254 && "çöüÇÖÜâîû".contains(letter) => 0.85,
             e if e == WINDOWS_1254 => 0.5,
             // Letters of Portuguese and French that files of Hungary seem to have when they are read so.

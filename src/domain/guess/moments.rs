@@ -230,7 +230,9 @@ fn plausible(mut all: Vec<Reading>) -> Vec<Reading> {
     let spread = |reading: &Reading| reading.years.1 - reading.years.0;
     let least = all.iter().filter(|reading| reading.short_year).map(spread).min();
     if let Some(least) = least {
-        all.retain(|reading| !reading.short_year || spread(reading) <= least + 1);
+        // Files of a few years are usual, and days that are all the same are not.
+        let most = |reading: &Reading| least + if reading.order == Order::YearFirst { 1 } else { 5 };
+        all.retain(|reading| !reading.short_year || spread(reading) <= most(reading));
     }
     let fewest = all.iter().map(|reading| reading.forms.len()).min().unwrap_or(0);
     all.retain(|reading| reading.forms.len() <= fewest);
@@ -255,6 +257,13 @@ mod tests {
         let found = readings(cells);
         assert_eq!(found.len(), 1, "{found:?}");
         found[0].clone()
+    }
+
+    #[test]
+    fn a_day_that_is_always_the_same_is_no_year() {
+        for cells in [["01.02.23", "01.03.24", "01.12.25"], ["10/03/22", "10/03/23", "10/03/24"]] {
+            assert!(readings(&cells).iter().any(|reading| reading.order == Order::DayFirst), "{cells:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::sample::Record;
 use super::shape::{Shape, shape};
-use super::terms::is_total;
+use super::terms::{is_bare_total, is_total};
 
 /// A table in a file, by the places of its records in the sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,8 +84,9 @@ fn find_header(records: &[Record], there: &[usize]) -> Option<usize> {
     let rows_before = |place: usize| {
         let header = &records[there[place]];
         let is_row = |row: &Record| {
-            let wide = row.cells.len() >= header.cells.len() && row.filled() * 2 >= header.filled();
-            row.values() > 0 && wide && is_row_of(row, header)
+            let wide = row.cells.len() >= header.cells.len() && row.filled() * 4 >= header.filled() * 3;
+            let labels = row.cell(0).trim_end().ends_with([':', '：']);
+            row.values() > 0 && !labels && wide && is_row_of(row, header)
         };
         there[..place].iter().any(|at| is_row(&records[*at]))
     };
@@ -250,7 +251,11 @@ fn footer_length(records: &[Record], rows: &[usize], header: Option<&Record>) ->
     let body: Vec<&Record> = rows.iter().map(|at| &records[*at]).collect();
     // What is usual is told by records that may be rows.
     let may_be = |row: &&&Record| header.is_none_or(|header| is_row_of(row, header));
-    let sample: Vec<&Record> = body.iter().filter(may_be).take(400).copied().collect();
+    // In a short table there may be more lines after the rows than rows.
+    let like_first = |row: &&&Record| {
+        body.len() >= 20 || body.first().is_none_or(|first| shape(row.cell(0)) == shape(first.cell(0)))
+    };
+    let sample: Vec<&Record> = body.iter().filter(may_be).filter(like_first).take(400).copied().collect();
     let filled = median(sample.iter().map(|row| row.filled()));
     let values = median(sample.iter().map(|row| row.values()));
     let mut widths = std::collections::BTreeMap::new();
@@ -274,14 +279,16 @@ fn footer_length(records: &[Record], rows: &[usize], header: Option<&Record>) ->
         let first = row.cells.iter().map(|cell| cell.text.trim()).find(|text| !text.is_empty()).unwrap_or("");
         let begins = row.cell(0).trim();
         let odd_width = row.cells.len() != width && row.cells.len() != width + 1;
-        is_total(first) && (shape(begins) == Shape::Text || begins.is_empty())
-            || first.starts_with(['#', '*', '※'])
+        // A name may begin like a total or a note, but then its row is as full as the others.
+        let less = row.filled() < filled || odd_width;
+        is_total(first) && (less || is_bare_total(first)) && (shape(begins) == Shape::Text || begins.is_empty())
+            || less && first.starts_with(['#', '*', '※'])
             || first.starts_with("----")
             || first.starts_with("====")
-            || filled >= 3 && row.filled() == 1
+            || filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value
             || first_is_value
                 && shape(begins) == Shape::Text
-                && (odd_width || row.values() < values.max(1) || row.filled() * 2 < filled)
+                && (odd_width || row.values() == 0 || row.filled() * 2 < filled)
             || odd_width && row.span() < width && row.filled() * 2 <= filled && row.values() * 2 <= values
     };
     let count = body.iter().rev().take_while(|row| is_footer(row)).count();
@@ -368,5 +375,26 @@ mod tests {
         let table = only("a,b\n1,x,\n2,y,");
         assert!(table.trailing && table.width == 2);
         assert!(!only("a,b\n1,x\n2,y").trailing);
+    }
+
+    #[test]
+    fn a_last_row_that_begins_like_a_total_or_a_note_is_a_row() {
+        for last in ["Total SE,Total,2.5,4", "*ST康得,康得新,2.5,4", "Cost of living aid,x,2.5,4"] {
+            let table = only(&format!("Symbol,Name,Price,Qty\nAAPL,Apple,1.5,3\nMSFT,Microsoft,1.5,3\n{last}"));
+            assert_eq!((table.rows.len(), table.footer.len()), (3, 0), "{last}");
+        }
+        for last in ["Total,,4,7", "Total:,,4,7", "合计,,4,7", "* prices in EUR"] {
+            let table = only(&format!("Symbol,Name,Price,Qty\nAAPL,Apple,1.5,3\nMSFT,Microsoft,1.5,3\n{last}"));
+            assert_eq!((table.rows.len(), table.footer.len()), (2, 1), "{last}");
+        }
+    }
+
+    #[test]
+    fn a_short_table_may_have_more_lines_after_its_rows_than_rows() {
+        let table = only(
+            "Date,Text,Out,Balance\n2025-01-02,a,1.50,91.00\n2025-01-03,b,1.50,89.50\nClosing balance,,,89.50\n\
+             Printed by x\nPage 1\nOpening balance,,,92.50\nAll amounts in EUR",
+        );
+        assert_eq!((table.rows, table.footer.len()), (vec![1, 2], 5));
     }
 }

@@ -64,6 +64,12 @@ pub(super) fn is_total(first: &str) -> bool {
     })
 }
 
+/// Checks whether a first cell is a word for a total and nothing else.
+pub(super) fn is_bare_total(first: &str) -> bool {
+    let first = first.trim_matches(|letter: char| letter.is_whitespace() || "\"':：".contains(letter)).to_lowercase();
+    TOTALS.contains(&first.as_str())
+}
+
 /// The name for a header, if it is a known term. Units in parentheses do not count.
 pub(super) fn name_of(header: &str) -> Option<&'static str> {
     let full: String = header.split_whitespace().collect();
