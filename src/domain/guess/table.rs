@@ -288,7 +288,7 @@ fn footer_length(records: &[Record], rows: &[usize], header: Option<&Record>) ->
             || filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value
             || first_is_value
                 && shape(begins) == Shape::Text
-                && (odd_width || row.values() == 0 || row.filled() * 2 < filled)
+                && (odd_width || row.values() == 0 || row.filled() * 2 <= filled)
             || odd_width && row.span() < width && row.filled() * 2 <= filled && row.values() * 2 <= values
     };
     let count = body.iter().rev().take_while(|row| is_footer(row)).count();
