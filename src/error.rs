@@ -67,6 +67,8 @@ pub enum Reason {
     Forbidden,
     /// More rows are bad than the thresholds allow.
     TooManyRejects,
+    /// The file would take away more rows than its dataset allows.
+    TooManyDeletes,
     /// The object was replaced before it was read.
     Superseded,
     /// The file does not fit on the disk of the temporary folder.
@@ -99,6 +101,7 @@ impl Reason {
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
             Self::TooManyRejects => "too_many_rejects",
+            Self::TooManyDeletes => "too_many_deletes",
             Self::Superseded => "superseded",
             Self::TooLarge => "too_large",
             Self::NoProgress => "no_progress",

@@ -41,7 +41,7 @@ impl Explained {
     /// The attempt that gave the row its present values: the last one that wrote it.
     fn writer(&self) -> Option<&RowAttempt> {
         self.present.as_ref()?;
-        self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated"))
+        self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated" | "deleted"))
     }
 
     /// Whether something that keeps no ledger has written the row since.
@@ -125,6 +125,7 @@ fn attempt(attempt: &RowAttempt) -> String {
         (outcome, Some(since), Some(load)) => {
             format!("{outcome} {}, after it had waited since {}; load {load} released it", moment(*at), moment(*since))
         }
+        ("deleted", ..) => format!("deleted {}, because the file does not have it", moment(*at)),
         (outcome, ..) => format!("{outcome} {}", moment(*at)),
     };
     format!(

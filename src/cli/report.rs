@@ -81,7 +81,7 @@ pub(super) fn one_line(report: &LoadReport) -> String {
 fn counts_table(counts: &Counts) -> String {
     let columns: Vec<(&str, i64)> = std::iter::once(("read", counts.read))
         .chain(counts.outcomes())
-        .chain([("warnings", counts.warnings), ("released", counts.released)])
+        .chain([("warnings", counts.warnings), ("released", counts.released), ("deleted", counts.deleted)])
         .collect();
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);

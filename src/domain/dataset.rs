@@ -8,6 +8,8 @@ use super::column::Column;
 use super::expression::{Expression, unknown};
 use super::files::Files;
 use super::limits::LoadLimits;
+use super::mode::{Filled, Mode};
+use super::replacement::Replacement;
 use super::row_key;
 use super::rule::{RowRule, Severity};
 use super::source::model::Source;
@@ -82,6 +84,8 @@ pub struct Dataset {
     pub name: String,
     /// The table in schema `public`, or `SCHEMA.TABLE`.
     pub table: String,
+    /// What a file does to the table.
+    pub mode: &'static dyn Mode,
     /// The columns by which rows are upserted.
     pub key: Vec<String>,
     /// What the program fills the column of the key from; `None` if files bring it.
@@ -91,8 +95,12 @@ pub struct Dataset {
     /// A row with a later version is rejected. Otherwise it would make every later row of its key stale. `None` means
     /// no bound.
     pub latest_version: Option<DateTime<Utc>>,
-    /// The columns that are loaded.
+    /// The columns that are loaded: those that files bring, then those that the program fills.
     pub columns: Vec<Column>,
+    /// What the program fills columns with when it writes a row.
+    pub filled: Vec<Filled>,
+    /// What a file replaces, in the mode that replaces.
+    pub replacement: Option<Replacement>,
     /// Columns that the file may have and that are never loaded.
     pub ignored: Vec<String>,
     /// The cells that mean null.
@@ -218,11 +226,29 @@ impl Dataset {
         values.map(|values| row_key::joined(values.iter().map(String::as_str))).ok_or_else(wrong)
     }
 
-    /// The columns that files bring: all but a key that the program makes.
+    /// The columns that files bring: all but those that the program fills.
     #[must_use]
     pub fn file_columns(&self) -> &[Column] {
         let made = usize::from(self.content.as_ref().is_some_and(|content| !content.is_given));
-        &self.columns[..self.columns.len() - made]
+        &self.columns[..self.columns.len() - made - self.filled.len()]
+    }
+
+    /// The columns of the staging database: those that files bring, and a content key.
+    pub fn staged_columns(&self) -> impl Iterator<Item = &Column> {
+        let filled = self.file_columns().len();
+        self.columns[..filled].iter().chain(&self.columns[filled + self.filled.len()..])
+    }
+
+    /// Whether a load deletes rows of the table.
+    #[must_use]
+    pub fn deletes(&self) -> bool {
+        self.mode.takes_away() && self.replacement.as_ref().is_none_or(|replacement| replacement.flag.is_none())
+    }
+
+    /// Whether a row is known by its place, because the program fills the columns of the key with it.
+    #[must_use]
+    pub fn is_known_by_place(&self) -> bool {
+        self.filled.contains(&Filled::LoadId)
     }
 
     /// The columns that content keys cover, each with what its values are: under another list a row has another key.
@@ -232,10 +258,11 @@ impl Dataset {
         covered.filter_map(|name| Some((name.clone(), self.column(name)?.kind.rule()))).collect()
     }
 
-    /// The same for rows that bring the keys which the program made.
+    /// The same for rows that bring what the program filled.
     #[must_use]
     pub fn with_given_keys(mut self) -> Self {
         self.content = self.content.map(|content| Content { is_given: true, ..content });
+        self.filled.clear();
         self
     }
 

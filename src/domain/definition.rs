@@ -8,15 +8,17 @@ use toml::Spanned;
 use super::calendar::Calendar;
 use super::column::{Column, Constraint};
 use super::column_definition::{ColumnDefinition, read_column, read_options};
-use super::dataset::{Agreement, CONTENT_KEY, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Reference, Statistic};
+use super::dataset::{Agreement, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Reference, Statistic};
 use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
-use super::key_definition::{Names, bound_texts, check_columns, content_key, read_content, read_version};
+use super::identity_definition::{Given, Identity, check_key, read_identity};
+use super::key_definition::{Names, bound_texts, check_columns, content_key};
 use super::limits::LoadLimits;
+use super::mode::{Filled, MODES, mode};
+use super::replacement::{Empty, GivenReplacement, Replacement};
 use super::rule::{RowRule, Severity};
 use super::source::kind::TargetColumn;
-use super::source::model::Source;
 use super::source::{SourceDefinition, read_sources};
 use super::types::{IGNORED, TYPES};
 use super::violation;
@@ -26,9 +28,14 @@ use super::violation;
 struct Definition {
     name: Spanned<String>,
     table: Spanned<String>,
-    key: Spanned<Names>,
+    mode: Option<Spanned<String>>,
+    key: Option<Spanned<Names>>,
     content: Option<Spanned<Vec<Spanned<String>>>>,
-    version: Spanned<String>,
+    version: Option<Spanned<String>>,
+    replace_by: Option<Spanned<Names>>,
+    deleted: Option<Spanned<String>>,
+    max_delete_rate: Option<Spanned<f64>>,
+    empty: Option<Spanned<Empty>>,
     #[serde(default = "no_files")]
     files: Spanned<Vec<String>>,
     #[serde(default)]
@@ -122,19 +129,6 @@ fn check_answered(source: DefinitionText<'_>, open: &[Spanned<String>]) -> Resul
     Err(source.error(question, message))
 }
 
-/// Refuses an encrypted column that would stand in plain text in the ledger.
-fn check_preambles(columns: &[Column], sources: &[Source]) -> Result<(), String> {
-    for column in columns.iter().filter(|column| column.encrypt) {
-        if let Some(by) = sources.iter().find(|by| by.reads_preamble(&column.name)) {
-            return Err(format!(
-                "column {:?} is encrypted, and source {:?} reads it from the preamble, which the ledger keeps in plain text",
-                column.name, by.name
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// Reads one definition. References to other datasets are resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = DefinitionText { file, text };
@@ -158,35 +152,32 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         None => &[][..],
         Some(reference) => referring(&source, reference)?.get_ref().all(),
     };
-    for indexed in [definition.key.get_ref().all(), refers] {
-        bound_texts(&source, &definition.key, indexed, &mut columns)?;
+    let mode = definition
+        .mode
+        .as_ref()
+        .map_or(Ok(MODES[0]), |name| mode(name.get_ref()).map_err(|message| source.error(name, message)))?;
+    let at = definition.key.as_ref().map_or_else(|| definition.name.span().start, |key| key.span().start);
+    let replaces = GivenReplacement {
+        replace_by: definition.replace_by.as_ref(),
+        deleted: definition.deleted.as_ref(),
+        max_delete_rate: definition.max_delete_rate.as_ref(),
+        empty: definition.empty.as_ref(),
+    };
+    let listed = |names: Option<&Spanned<Names>>| names.map_or_else(Vec::new, |names| names.get_ref().all().to_vec());
+    for indexed in [&listed(definition.key.as_ref())[..], refers, &listed(replaces.replace_by)] {
+        bound_texts(&source, at, indexed, &mut columns)?;
     }
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let content = read_content(&source, &definition.key, definition.content.as_ref(), (&columns, &ignored))?;
-    let key = if content.is_some() {
-        vec![CONTENT_KEY.to_owned()]
-    } else {
-        check_columns(&source, &definition.key, &columns)?;
-        definition.key.get_ref().all().to_vec()
+    let given = Given {
+        name: &definition.name,
+        key: definition.key.as_ref(),
+        content: definition.content.as_ref(),
+        version: definition.version.as_ref(),
     };
-    let version = read_version(&source, &definition.version, &columns)?;
-    for column in &columns {
-        let must_be_required = key.contains(&column.name) || Some(&column.name) == version.as_ref();
-        if must_be_required && !column.required {
-            return Err(source
-                .error(&definition.key, format!("column {:?} is key or version and must be required", column.name)));
-        }
-        if must_be_required && column.encrypt {
-            let message = format!("column {:?} is key or version and cannot be encrypted", column.name);
-            return Err(source.error(&definition.key, message));
-        }
-        if let Some(why) =
-            column.kind.not_a_key().filter(|_| key.contains(&column.name) || refers.contains(&column.name))
-        {
-            let message = format!("column {:?} of type {} cannot be a key: {why}", column.name, column.kind.rule());
-            return Err(source.error(&definition.key, message));
-        }
-    }
+    let Identity { key, content, version, mut filled } = read_identity(&source, &given, mode, (&columns, &ignored))?;
+    check_key(&columns, (&key, version.as_deref()), refers).map_err(|message| source.error_at(at, message))?;
+    let replacement = replaces.read(&source, mode, (&columns, &ignored))?;
+    filled.extend(replacement.iter().filter_map(Replacement::filled));
     let rules = read_rules(&source, &definition.rule, &names)?;
     let secret = |name: &str| columns.iter().any(|column| column.name == name && column.encrypt);
     let statistics = read_statistics(&source, &definition.statistic, &names, secret)?;
@@ -204,7 +195,9 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let targets: Vec<TargetColumn> =
         columns.iter().map(|column| TargetColumn { name: column.name.clone(), kind: column.kind.family() }).collect();
     let sources = read_sources(source, &definition.source, &targets, &definition.null_values)?;
-    check_preambles(&columns, &sources).map_err(|message| source.error(&definition.name, message))?;
+    let secrets = sources.iter().try_for_each(|by| by.check_secrets(&columns));
+    secrets.map_err(|message| source.error(&definition.name, message))?;
+    replaces.check_empty(&source, replacement.as_ref(), (&sources, !definition.files.get_ref().is_empty()))?;
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });
@@ -212,10 +205,14 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         let limits = *load.get_ref();
         limits.check().map(|()| limits).map_err(|message| source.error(load, message))
     })?;
+    columns.extend(filled.iter().map(Filled::column));
     columns.extend(content.is_some().then(content_key));
     Ok(Dataset {
         name: source.name(&definition.name)?,
         table: source.table_name(&definition.table)?,
+        mode,
+        filled,
+        replacement,
         key,
         content,
         version,
@@ -344,9 +341,9 @@ pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)
                 return Err(source.error_at(at, unknown("column", &agreement.equals, &columns)));
             }
         }
-        if target.content.is_some() {
-            let message =
-                format!("dataset {:?} has a key that is made of its content; nothing can refer to it", target.name);
+        if target.content.is_some() || target.is_known_by_place() {
+            let made = if target.content.is_some() { "made of its content" } else { "the place of a row" };
+            let message = format!("dataset {:?} has a key that is {made}; nothing can refer to it", target.name);
             return Err(source.error_at(at, message));
         }
         reference.table.clone_from(&target.table);

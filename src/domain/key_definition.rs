@@ -64,7 +64,7 @@ pub(super) fn check_columns(
 /// Bounds the texts of a key, or of a reference to one, so that an index can hold them.
 pub(super) fn bound_texts(
     source: &DefinitionText<'_>,
-    key: &Spanned<Names>,
+    at: usize,
     indexed: &[String],
     columns: &mut [Column],
 ) -> Result<(), String> {
@@ -77,7 +77,7 @@ pub(super) fn bound_texts(
         let message = format!(
             "max_length of a key is at most {LONGEST_KEY}{together}: an index of Postgres holds no longer ones"
         );
-        return Err(source.error(key, message));
+        return Err(source.error_at(at, message));
     }
     let Some(rest) = rest else { return Ok(()) };
     let unbounded =

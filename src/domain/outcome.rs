@@ -48,8 +48,8 @@ impl fmt::Display for BatchNumber {
     }
 }
 
-/// How many records had which outcome. `read` is the sum of the seven outcomes; `warnings` and `released` are counted
-/// separately.
+/// How many records had which outcome. `read` is the sum of the seven outcomes; `warnings`, `released` and `deleted` are
+/// counted separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Records in the file.
@@ -72,6 +72,8 @@ pub struct Counts {
     pub warnings: i64,
     /// Rows of earlier loads that this load released.
     pub released: i64,
+    /// Rows that this load took out of the table because its file does not have them.
+    pub deleted: i64,
 }
 
 impl Counts {
@@ -111,6 +113,7 @@ impl Add for Counts {
             withheld: self.withheld + other.withheld,
             warnings: self.warnings + other.warnings,
             released: self.released + other.released,
+            deleted: self.deleted + other.deleted,
         }
     }
 }
@@ -237,7 +240,7 @@ impl LoadReport {
 #[expect(clippy::ref_option, reason = "serde hands out a reference to the field")]
 fn counts_or_nulls<S: Serializer>(counts: &Option<Counts>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(counts) = counts else {
-        const NAMES: [&str; 10] = [
+        const NAMES: [&str; 11] = [
             "read",
             "inserted",
             "updated",
@@ -248,6 +251,7 @@ fn counts_or_nulls<S: Serializer>(counts: &Option<Counts>, serializer: S) -> Res
             "withheld",
             "warnings",
             "released",
+            "deleted",
         ];
         return serializer.collect_map(NAMES.map(|name| (name, ())));
     };

@@ -59,6 +59,8 @@ struct FileMetrics {
     warnings: Option<u64>,
     #[metrics(unit = Count)]
     released: Option<u64>,
+    #[metrics(unit = Count)]
+    deleted: Option<u64>,
     rows_per_second: f64,
     #[metrics(unit = Percent)]
     reject_rate: Option<f64>,
@@ -163,6 +165,7 @@ impl Metrics {
             withheld: counts.map(|counts| count(counts.withheld)),
             warnings: counts.map(|counts| count(counts.warnings)),
             released: counts.map(|counts| count(counts.released)),
+            deleted: counts.map(|counts| count(counts.deleted)),
             rows_per_second,
             reject_rate,
             large_file_rows_per_second: (large && report.status != LoadStatus::Failed).then_some(rows_per_second),

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{Stream, stream};
+use futures::{Stream, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::check::{Reading, Totals, manifest_missing, stage_and_validate};
@@ -18,7 +18,7 @@ use crate::domain::manifest::manifest_key;
 use crate::domain::object::with_part;
 use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Validated, rejects};
+use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Places, Validated, rejects};
 
 /// The most workers in a row that may end without committing anything. After that the load has failed; otherwise it
 /// would go on forever.
@@ -79,6 +79,11 @@ impl FileWork<'_> {
         let source = extracted.sent.as_ref().map(|sent| sent.source.name.clone());
         tracing::info!(read, rejected = validated.rejected, "validated");
         let refused = self.over_threshold(&extracted, validated);
+        let places = Places::find(self.database, self.claim, definition, (&stage, extracted.mends)).await;
+        let places = match places {
+            Ok(places) => places,
+            Err(error) => return self.fail(error, read, stream::empty).await,
+        };
         // Otherwise the first batch records it. If workers die before that, the ledger should still say what the file
         // contains.
         if refused.is_some() || self.claim.attempt > 1 || read == 0 {
@@ -86,7 +91,8 @@ impl FileWork<'_> {
         }
         if let Some(error) = refused {
             let most = self.most_kept();
-            return self.fail(error, read, || rejects::first(definition, &stage, &extracted, most)).await;
+            let first = || rejects::first(definition, &stage, &extracted, most);
+            return self.fail(error, read, || keyed(first(), places.clone())).await;
         }
         progress.set_total(read);
         stage.note_free_disk()?;
@@ -97,6 +103,7 @@ impl FileWork<'_> {
             extracted,
             object: self.object.clone(),
             validated,
+            places,
             deadline: deadline.clone(),
         };
         if self.claim.late && !self.await_batches().await? {
@@ -118,7 +125,12 @@ impl FileWork<'_> {
             statistics: &statistics,
             stalled: false,
         };
-        Ok(Ending { source, ..self.close(&closing, stream::empty).await? })
+        // The table may refuse that rows are taken out of it.
+        let ending = match self.close(&closing, stream::empty).await {
+            Err(error) => return self.fail(error, read, stream::empty).await,
+            ending => ending?,
+        };
+        Ok(Ending { source, ..ending })
     }
 
     /// Loads the file into Postgres, then passes it to the other loaders that have not had it.
@@ -389,6 +401,19 @@ impl FileWork<'_> {
         let failed = |error: &Error| tracing::warn!(error = %error.chain(), "the rejects file is not written yet");
         written.inspect_err(failed).ok()
     }
+}
+
+/// Gives rejects the places of their records, where rows have no key.
+fn keyed(
+    rejects: impl Stream<Item = Result<RejectedChunk>>,
+    places: Option<Arc<Places>>,
+) -> impl Stream<Item = Result<RejectedChunk>> {
+    rejects.map_ok(move |mut chunk| {
+        if let Some(places) = &places {
+            places.key(&mut chunk.violations);
+        }
+        chunk
+    })
 }
 
 /// What came of waiting for a manifest.

@@ -12,13 +12,15 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
 use super::content::number_mended;
+use super::places::fill;
 use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
+use super::replace;
 use super::validate::quoted_name;
 use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::{BatchRows, Claim, Database, Release};
 use crate::data_access::retry::retrying;
-use crate::domain::{BatchNumber, Counts, Dataset, Datasets, LoadId};
+use crate::domain::{BatchNumber, Counts, Dataset, Datasets, LoadId, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The part `postgresql`.
@@ -31,6 +33,7 @@ impl Loader for PostgresLoader {
         if work.extracted.mends && dataset.content.is_some() {
             number_mended(database, &work.claim, &work.stage).await?;
         }
+        replace::begin(database, work, dataset).await?;
         let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
         let done = match work.claim.attempt {
             1 => HashSet::new(),
@@ -105,14 +108,7 @@ fn write_batch<'a>(
                 records: (first, last),
                 file: work.extracted.seen(),
                 accepted: accepted_rows(work, dataset, accepted.ranges.clone()).boxed(),
-                violations: rejects::violations(
-                    dataset,
-                    &work.stage,
-                    &work.extracted,
-                    Found::Error,
-                    rejected.ranges.clone(),
-                )
-                .boxed(),
+                violations: rejected_rows(work, dataset, rejected.ranges.clone()).boxed(),
                 rejected: rejected.records,
                 resubmissions: &resubmissions,
                 warnings: accepted.warnings,
@@ -164,12 +160,34 @@ fn accepted_rows(
     dataset: &Dataset,
     ranges: Vec<(i64, i64)>,
 ) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
-    let columns: Vec<String> = dataset.columns.iter().map(|column| quoted_name(&column.name)).collect();
+    let columns: Vec<String> = dataset.staged_columns().map(|column| quoted_name(&column.name)).collect();
     let select = format!("select _record, _line, {} from staged where _ok and _record between", columns.join(", "));
-    let stage = Arc::clone(&work.stage);
+    let (stage, places, dataset) = (Arc::clone(&work.stage), work.places.clone(), Arc::new(dataset.clone()));
     stream::iter(ranges).then(move |(first, last)| {
         let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));
-        blocking(move || stage.query(&sql))
+        let (places, dataset) = (places.clone(), Arc::clone(&dataset));
+        blocking(move || {
+            let rows = stage.query(&sql)?;
+            if dataset.filled.is_empty() {
+                return Ok(rows);
+            }
+            rows.iter().map(|rows| fill(&dataset, places.as_deref(), rows)).collect()
+        })
+    })
+}
+
+/// The violations of the rejected records in `ranges`.
+fn rejected_rows(
+    work: &LoadWork,
+    dataset: &Dataset,
+    ranges: Vec<(i64, i64)>,
+) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
+    let places = work.places.clone();
+    rejects::violations(dataset, &work.stage, &work.extracted, Found::Error, ranges).map_ok(move |mut violations| {
+        if let Some(places) = &places {
+            places.key(&mut violations);
+        }
+        violations
     })
 }
 

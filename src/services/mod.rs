@@ -16,12 +16,14 @@ mod local;
 pub mod manifest;
 pub mod object_parts;
 pub mod parts;
+pub mod places;
 mod reading;
 pub mod reconcile;
 pub mod reconciliation_page;
 pub mod rejects;
 pub mod rejects_file;
 pub mod rejects_writer;
+mod replace;
 pub mod report;
 mod sent;
 mod sent_again;
@@ -48,6 +50,7 @@ pub use extract::Form;
 pub use manifest::Manifests;
 pub use object_parts::ObjectCopy;
 pub use parts::{Parts, Pipeline};
+pub use places::Places;
 pub use sent::{SentFile, Total};
 pub use staged::{good_rows, reject};
 
@@ -294,6 +297,8 @@ pub struct LoadWork {
     pub object: ObjectVersion,
     /// What the validators reported about its rows.
     pub validated: Validated,
+    /// The places of its rows, where rows have no key.
+    pub places: Option<Arc<Places>>,
     /// When to leave the rest to the next worker.
     pub deadline: Deadline,
 }

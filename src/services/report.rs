@@ -157,7 +157,8 @@ fn outcomes(counts: &Counts) -> Markup {
             }
         }
         p class="dull" {
-            (grouped(counts.warnings)) " warnings on accepted rows; " (grouped(counts.released)) " rows of earlier loads released"
+            (grouped(counts.warnings)) " warnings on accepted rows; " (grouped(counts.released)) " rows of earlier loads released; "
+            (grouped(counts.deleted)) " rows deleted"
         }
     }
 }

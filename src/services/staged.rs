@@ -20,7 +20,7 @@ pub async fn good_rows(
     columns: &[&str],
     (first, last): (RecordNumber, RecordNumber),
 ) -> Result<Vec<RecordBatch>> {
-    if let Some(unknown) = columns.iter().find(|column| dataset.column(column).is_none()) {
+    if let Some(unknown) = columns.iter().find(|name| dataset.staged_columns().all(|column| column.name != **name)) {
         return Err(Error::configuration(format!("dataset {} has no column {unknown:?}", dataset.name)));
     }
     let columns: Vec<String> = columns.iter().map(|column| quoted_name(column)).collect();

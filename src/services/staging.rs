@@ -45,7 +45,7 @@ const TABLES: [&str; 3] = ["staged", "violation", "resubmission"];
 /// `staged` holds the records that have the header's width: their place, their cells, null where one is no value, and
 /// whether they are good so far; `violation` every broken rule; `resubmission` the records that say what they are to mend.
 pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
-    let columns = dataset.columns.iter().map(|column| format!("\"{}\" {}", column.name, column.kind.stage_type()));
+    let columns = dataset.staged_columns().map(|column| format!("\"{}\" {}", column.name, column.kind.stage_type()));
     let place = "_record bigint, _line bigint, _offset bigint, _length bigint";
     let columns = columns.collect::<Vec<_>>().join(", ");
     stage.create_table("staged", &format!("({place}, _ok boolean, _warnings bigint, {columns})"))?;

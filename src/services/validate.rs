@@ -56,9 +56,10 @@ pub(super) async fn settle(dataset: &Dataset, stage: &Arc<Stage>) -> Result<Vali
 fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
     create_tables(dataset, stage)?;
     let statements = [find_violations(&Check::all(dataset), true), count_warnings(&Check::all(dataset))];
-    let fixed = [MARK.to_owned(), any_duplicate(dataset), find_losers(dataset), explain_warnings(dataset)];
+    let fixed = [MARK.to_owned(), explain_warnings(dataset)];
+    let keyed = (!dataset.is_known_by_place()).then(|| [any_duplicate(dataset), find_losers(dataset)]);
     let numbered = dataset.content.is_some().then(number_copies);
-    for statement in statements.into_iter().flatten().chain(fixed).chain(numbered) {
+    for statement in statements.into_iter().flatten().chain(fixed).chain(keyed.into_iter().flatten()).chain(numbered) {
         stage.try_statement(&statement).map_err(|message| {
             Error::configuration(format!("dataset {}: a rule or pattern is wrong: {message}", dataset.name))
         })?;
@@ -102,7 +103,7 @@ fn settle_staged(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
         if is_there_any(ANY_COPY)? {
             stage.execute(&number_copies())?;
         }
-    } else if is_there_any(&any_duplicate(dataset))? {
+    } else if !dataset.is_known_by_place() && is_there_any(&any_duplicate(dataset))? {
         stage.create_table("loser", &format!("as {}", find_losers(dataset)))?;
         stage.execute(&format!(
             "insert into violation select _record, _line, _offset, _length, {UNIQUE}, _winner from loser"

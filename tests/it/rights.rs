@@ -96,8 +96,8 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.lineage insert: all
     etl.lineage update: lowest_key highest_key keys lines outcomes
     etl.load select: all
-    etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id modified_at max_future_seconds precedes source arrival part parts
-    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at source around dropped
+    etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id modified_at max_future_seconds precedes source arrival part parts origin
+    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at source around dropped deleted
     etl.load_batch select: all
     etl.load_batch insert: load_id batch first_record last_record inserted updated unchanged stale parked rejected warnings
     etl.load_history select: all
@@ -122,8 +122,14 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.reject update: state first_load_id first_record resolved_by resolved_at
     etl.reject delete
     etl.rejected_record select: all
+    etl.replacement select: all
+    etl.replacement insert: load_id dataset scopes flagged rows_before
+    etl.replacement update: inserted deleted elsewhere rows_after kept deleted_keys ended_at xid
     etl.resubmission select: all
     etl.resubmission insert: all
+    etl.scope select: all
+    etl.scope insert: all
+    etl.scope update: load_id
     public.asset select: account_id account_type cash frozen_cash market_value total_asset updated_at
     public.asset insert: account_id account_type cash frozen_cash market_value total_asset updated_at
     public.asset update: account_type cash frozen_cash market_value total_asset updated_at
@@ -134,6 +140,38 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.clock nextval
     etl.lease_token nextval
     ");
+}
+
+/// A right that a mode no longer needs is taken back by the next `migrate`.
+#[tokio::test]
+async fn rows_may_be_deleted_only_where_a_mode_does_that() {
+    let folder = Scratch::new("rights");
+    let define = |options: &str| {
+        let text = format!(
+            "name = \"item\"\ntable = \"item\"\n{options}\nfiles = [\"items/*\"]\n[[column]]\nname = \"code\"\ntype = \"text\"\nrequired = true\n"
+        );
+        std::fs::write(folder.path().join("item.toml"), text).unwrap();
+    };
+    let key = "key = \"code\"\nversion = \"arrival\"";
+    define(key);
+    let mut world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world
+        .query("create table item (load_id bigint, record bigint, code text unique, gone boolean not null default false, unique (load_id, record))")
+        .await;
+    for (options, deletes) in [
+        (key.to_owned(), false),
+        ("mode = \"append\"".to_owned(), true),
+        (format!("mode = \"replace\"\n{key}\ndeleted = \"gone\""), false),
+        (format!("mode = \"replace\"\n{key}"), true),
+        (format!("mode = \"upsert\"\n{key}"), false),
+    ] {
+        define(&options);
+        world = world.under(&[]);
+        world.migrate(None).await;
+        let (session, _driver) = client(&world.login).await;
+        assert_eq!(may(&session, "delete from item where false").await, deletes, "{options}");
+        assert!(!may(&session, "truncate item").await, "{options}");
+    }
 }
 
 #[tokio::test]

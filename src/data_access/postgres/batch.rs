@@ -13,6 +13,7 @@ use super::claim::Claim;
 use super::copy::{CopyRow, CopyRows, Target};
 use super::data_keys::sealed;
 use super::ledger::{SeenFile, commit_step, counts};
+use super::mode::steps;
 use super::rejects::{Mending, copy_rejects};
 use super::settle::{Settled, look_up};
 use super::table::Table;
@@ -72,7 +73,7 @@ impl Database {
         Err(error)
     }
 
-    async fn table_of_claim(&self, claim: &Claim, dataset: &Dataset) -> Result<Arc<Table>> {
+    pub(super) async fn table_of_claim(&self, claim: &Claim, dataset: &Dataset) -> Result<Arc<Table>> {
         // The definitions may be those of an earlier claim. If the table no longer fits them, this load cannot make
         // progress.
         self.checked_table(dataset, &claim.dataset_version).await.map_err(|error| match error.kind() {
@@ -93,6 +94,7 @@ impl Database {
         let refused = |error| table.refusal(dataset, &step, error);
         let cipher = self.cipher_for(dataset).await?;
         let straight = !rows.contended && table.takes_copies;
+        let is_alone = rows.resubmissions.is_empty() && steps(dataset).is_alone(claim);
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         // The commit before this attempt may have succeeded although its answer was lost. The settings are for the
@@ -114,17 +116,23 @@ impl Database {
         let statements = UpsertStatements::new(dataset, &claim.dataset_version);
         let (mut upserted, mut staged, mut mending) = (Counts::default(), false, Mending::of(rows.resubmissions));
         while let Some(chunk) = rows.accepted.try_next().await? {
+            let overtaken = steps(dataset).overtaken(&transaction, claim.load_id, dataset, &chunk).await?;
             let chunk = CopyRows::encode(dataset, cipher.as_deref(), &chunk)?;
             mending.note(chunk.rows().iter().map(|row| (row.record, Some(row.key.as_str()))));
-            let kept_out = rivals.keep_out(&transaction, dataset, &chunk).await;
-            kept_out.map_err(|error| not_straight(table, dataset, &step, error))?;
-            let settled = if straight {
+            if !is_alone {
+                let kept_out = rivals.keep_out(&transaction, dataset, &chunk).await;
+                kept_out.map_err(|error| not_straight(table, dataset, &step, error))?;
+            }
+            let mut settled = if straight && is_alone && dataset.reference.is_none() {
+                Settled { new: chunk.rows().iter().collect(), ..Settled::default() }
+            } else if straight {
                 look_up(&transaction, dataset, &chunk)
                     .await
                     .map_err(|error| not_straight(table, dataset, &step, error))?
             } else {
                 Settled { open: chunk.rows().iter().collect(), ..Settled::default() }
             };
+            settled.leave(&overtaken);
             upserted = upserted + settled.counts();
             settled.note(&transaction, claim.load_id, rows.batch, dataset).await.map_err(failed)?;
             if !settled.new.is_empty() {
@@ -269,7 +277,7 @@ async fn checkpoint(
     let statement = transaction
         .prepare_cached(
             "select last_record - first_record + 1 as read, inserted, updated, unchanged, stale, parked, rejected, \
-                 0::bigint as withheld, warnings, 0::bigint as released \
+                 0::bigint as withheld, warnings, 0::bigint as released, 0::bigint as deleted \
              from etl.load_batch where load_id = $1 and batch = $2",
         )
         .await?;

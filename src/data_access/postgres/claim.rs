@@ -75,6 +75,8 @@ pub struct FencingToken(pub(super) i64);
 pub struct Claim {
     /// The load: a row of `etl.load`.
     pub load_id: LoadId,
+    /// The first of the runs whose rows this one writes once more: usually this load itself.
+    pub origin: LoadId,
     /// The part of the object, or an empty text for the whole object.
     pub part: String,
     /// How often this part of this version was loaded before.
@@ -214,6 +216,7 @@ impl Database {
         let claimed = match inserted {
             Some(row) => Claimed::Taken(Claim {
                 load_id: LoadId(row.get("id")),
+                origin: LoadId(row.get("origin")),
                 part: part.to_owned(),
                 run: row.get("run"),
                 token,
@@ -296,7 +299,7 @@ async fn claim_again(
                  attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
                  lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
              where id = $1 \
-             returning run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
+             returning coalesce(origin, id) as origin, run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
                  source, dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
                  etl.since(l) as since, claimed_tick",
             &[&load_id.0, &terms.lease.as_secs_f64(), &token.0, &ours],
@@ -304,6 +307,7 @@ async fn claim_again(
         .await?;
     Ok(Claimed::Taken(Claim {
         load_id,
+        origin: LoadId(row.get("origin")),
         part: part.to_owned(),
         run: row.get("run"),
         token,

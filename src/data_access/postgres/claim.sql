@@ -6,8 +6,8 @@
 -- $16 seconds in the future, $17 part, $18 all parts of the object, $19 source, $20 whether the order of arrival tells the newer one of two
 -- rows
 with known as (
-    select version, part, run, finished_at is not null as finished, sequencer, modified_at, coalesce(precedes, id) as place,
-        arrival, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key
+    select version, part, run, dataset, coalesce(origin, id) as origin, finished_at is not null as finished, sequencer, modified_at,
+        coalesce(precedes, id) as place, arrival, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key
     from etl.load where bucket = $1 and key = $2
 ), last as (
     select l.*, coalesce($14, 'null') = 'null' and exists (
@@ -36,16 +36,20 @@ with known as (
             floor(extract(epoch from $15::timestamptz))::bigint as written) clock
         left join known on known.version <> $3 and (known.sequencer like '#%') = (own.sequencer like '#%')
     group by clock.written, clock.now
+), earlier as (
+    -- The run whose rows this one writes once more. Content that has come back is new, and its rows are rows of their own.
+    select known.origin from known join last on last.finished and not last.returned
+    where known.version = $3 and known.part = $17 and known.dataset = $5 order by known.run desc limit 1
 )
 insert into etl.load as mine (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects,
     max_reject_rate, lease_token, lease_expires_at, version_id, stalled, late, modified_at, max_future_seconds,
-    source, arrival, precedes, part, parts)
+    source, arrival, precedes, part, parts, origin)
 select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned))::integer, 0), own.sequencer, $5, $6, $7, $8, $9,
     $10, $13, clock_timestamp() + make_interval(secs => $11), $14, 1, newer.late, $15, $16, $19,
     arrived.arrival,
     case when newer.late then coalesce(newer.place,
         (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) end,
-    $17, $18
-from own cross join newer cross join arrived left join last on true
+    $17, $18, earlier.origin
+from own cross join newer cross join arrived left join last on true left join earlier on true
 on conflict (bucket, key, version, part, run) do nothing
-returning id, run, started_at, late, etl.since(mine) as since, claimed_tick
+returning id, coalesce(mine.origin, id) as origin, run, started_at, late, etl.since(mine) as since, claimed_tick

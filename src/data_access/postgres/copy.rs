@@ -24,6 +24,8 @@ const PART: usize = 128 * 1024;
 
 /// How many columns of the stage come before those of the dataset: the record and its line.
 const PLACE: u8 = 2;
+/// The same, as a length.
+pub(super) const PLACES: usize = PLACE as usize;
 
 /// Rows of a dataset, encoded once for every use: to compare them, and to write them to the table or to the stage.
 pub struct CopyRows {

@@ -32,6 +32,7 @@ impl Database {
                     &reference.map(|reference| &reference.key),
                     &reference.map(|reference| &reference.columns),
                     &read,
+                    &dataset.deletes(),
                 ],
             )
             .await

@@ -1,7 +1,7 @@
 -- Whether rows of a dataset can be written to its table, as far as the catalog tells: why not, a sentence each, and what
 -- writing them must know. Whether each column can hold its values is another question, and answered before.
 -- Parameters: 1 the table, 2 the columns of its key, 3 its columns; of the reference 4 the table, 5 the columns of the key there, 6 those
--- here, and 7 the columns that are read there. Without a reference those are null.
+-- here, and 7 the columns that are read there. Without a reference those are null. 8 whether rows are deleted.
 with own as (
     select c.oid, c.relkind as kind, c.relreplident as identity, c.relhasrules, format('%I.%I', n.nspname, c.relname) as name
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($1::text)
@@ -28,12 +28,15 @@ with own as (
     union all select oid, name, 2, 'insert', 'a', $3 from own
     union all select oid, name, 3, 'update', 'w', array(select unnest($3::text[]) except select unnest($2::text[])) from own
     union all select oid, name, 1, 'select', 'r', $7::text[] from other
+    -- A right to a whole table.
+    union all select oid, name, 4, 'delete', 'd', '{}' from own where $8
 ), lacking as (
     select n.name, string_agg(case when l.of = 1 then n.may else format('%s (%s)', n.may, l.columns) end, ', ' order by n.place) as rights
     from needed n cross join lateral (
         select string_agg(quote_ident(a.attname), ', ' order by a.attnum) as columns, case when count(*) = cardinality(n.columns) then 1 end as of
-        from pg_attribute a where a.attrelid = n.oid and a.attname = any (n.columns) and not has_column_privilege(n.oid, a.attnum, n.may)) l
-    where l.columns is not null group by n.name
+        from pg_attribute a where a.attrelid = n.oid and a.attname = any (n.columns)
+            and case when n.may <> 'delete' then not has_column_privilege(n.oid, a.attnum, n.may) end) l
+    where l.columns is not null or n.may = 'delete' and not has_table_privilege(n.oid, n.may) group by n.name
 ), unseen as (
     select n.name, string_agg(n.may, ', ' order by n.place) as commands from needed n
     where row_security_active(n.oid) and not exists (

@@ -68,14 +68,15 @@ async fn look_at(transaction: &Transaction<'_>, dataset: &Dataset) -> Result<Opt
             select array_agg(attname::text order by attnum) as columns, \
                 not bool_and(has_column_privilege('small_etl_ingest', c.oid, attnum, 'select') \
                     and has_column_privilege('small_etl_ingest', c.oid, attnum, 'insert') \
-                    and (attname = any ($3) or has_column_privilege('small_etl_ingest', c.oid, attnum, 'update'))) as lacks \
+                    and (attname = any ($3) or has_column_privilege('small_etl_ingest', c.oid, attnum, 'update'))) \
+                    or $4 and not has_table_privilege('small_etl_ingest', c.oid, 'delete') as lacks \
             from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped and attname = any($2)) a \
         where c.oid = to_regclass($1) and c.relkind in ('r', 'p') and a.columns is not null";
     let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
-    transaction.query_opt(statement, &[&table_name(&dataset.table), &columns, &dataset.key]).await
+    transaction.query_opt(statement, &[&table_name(&dataset.table), &columns, &dataset.key, &dataset.deletes()]).await
 }
 
-/// The rights to look up, add and change rows. Keys are never changed, and no row is deleted.
+/// The rights to look up, add and change rows. Keys are never changed, and rows are deleted only if the mode does that.
 fn needed(dataset: &Dataset, table: &Row) -> String {
     let (columns, sequences): (Vec<&str>, Vec<&str>) = (table.get("columns"), table.get("sequences"));
     let list = |columns: &[&str]| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
@@ -84,7 +85,8 @@ fn needed(dataset: &Dataset, table: &Row) -> String {
     let update = if settable.is_empty() { String::new() } else { format!(", update ({})", list(&settable)) };
     let (schema, _) = schema_and_table(&dataset.table);
     let table = table_name(&dataset.table);
-    let mut rights = vec![format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all}){update} on {table}")];
+    let delete = if dataset.deletes() { ", delete" } else { "" };
+    let mut rights = vec![format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all}){update}{delete} on {table}")];
     if schema != "public" {
         rights.push(format!("usage on schema {}", quoted(schema)));
     }

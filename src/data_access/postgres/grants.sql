@@ -4,10 +4,11 @@
 revoke all on all tables in schema etl from small_etl_ingest;
 revoke all on all sequences in schema etl from small_etl_ingest;
 grant usage on schema etl, public to small_etl_ingest;
+grant execute on function etl.key_values(text) to small_etl_ingest;
 grant usage on sequence etl.lease_token, etl.clock to small_etl_ingest;
 grant select on public.refinery_schema_history to small_etl_ingest;
 
-grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.content_copy, etl.reconciliation,
+grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.content_copy, etl.scope, etl.replacement, etl.reconciliation,
     etl.reconciliation_step, etl.data_key, etl.delivery, etl.outbox, etl.outbox_sender, etl.forgotten, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
     to small_etl_ingest;
 
@@ -15,9 +16,9 @@ grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
 -- The identity of a load, its terms and the time of its first claim never change.
 grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
-        max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, arrival, precedes, source, part, parts),
+        max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, arrival, precedes, source, part, parts, origin),
     update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, modified_at, header, read, inserted, updated,
-        unchanged, stale, parked, rejected, withheld, warnings, released, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped)
+        unchanged, stale, parked, rejected, withheld, warnings, released, deleted, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped)
     on etl.load to small_etl_ingest;
 grant insert (load_id, batch, first_record, last_record, inserted, updated, unchanged, stale, parked, rejected, warnings)
     on etl.load_batch to small_etl_ingest;
@@ -38,6 +39,11 @@ grant
     insert (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes),
     update (lowest_key, highest_key, keys, lines, outcomes)
     on etl.lineage to small_etl_ingest;
+grant insert (dataset, scope, load_id), update (load_id) on etl.scope to small_etl_ingest;
+grant
+    insert (load_id, dataset, scopes, flagged, rows_before),
+    update (kept, inserted, deleted, elsewhere, rows_after, deleted_keys, ended_at, xid)
+    on etl.replacement to small_etl_ingest;
 grant insert (load_id, loader, rows) on etl.delivery to small_etl_ingest;
 grant
     insert (bucket, prefix),

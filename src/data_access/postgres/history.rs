@@ -128,7 +128,7 @@ pub struct LoadDetail {
     pub rules: Vec<(Option<String>, String, i64, i64)>,
 }
 
-/// One occurrence of a row with this key in a file.
+/// One occurrence of a row with this key in a file, or its absence in a file that replaced it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowAttempt {
     /// The load.
@@ -141,9 +141,11 @@ pub struct RowAttempt {
     pub version: String,
     /// The part of it, or an empty text for the whole file.
     pub part: String,
-    /// The physical line of the row; `None` for rows that were parked before lines were recorded.
+    /// The physical line of the row; `None` for rows that were parked before lines were recorded, and for a row that the file does not
+    /// have.
     pub line: Option<i64>,
-    /// `inserted`, `updated`, `unchanged`, `stale`, or `parked` if the row is still waiting.
+    /// `inserted`, `updated`, `unchanged`, `stale`, `parked` if the row is still waiting, or `deleted` if the file does not
+    /// have the row and replaced it.
     pub outcome: String,
     /// When that was committed.
     pub at: DateTime<Utc>,
@@ -262,6 +264,9 @@ impl Database {
                 select p.load_id, p.line, coalesce(p.outcome, 'parked'), coalesce(p.released_at, p.parked_at), p.parked_at, \
                     p.released_by, p.released_xid::text \
                 from etl.parked p where p.dataset = $1 and p.key = $2 \
+                union all \
+                select r.load_id, null, 'deleted', r.ended_at, null, null, r.xid::text \
+                from etl.replacement r where r.dataset = $1 and $2 = any (r.deleted_keys) \
             ) \
             select a.*, l.bucket, l.key, l.version, l.part, l.dataset_version \
             from attempt a join etl.load l on l.id = a.load_id order by a.at, a.load_id";

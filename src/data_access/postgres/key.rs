@@ -115,6 +115,23 @@ impl<'a> Key<'a> {
         self.each(|name, _| format!("{name} is null")).join(" or ")
     }
 
+    /// SQL: the columns of keys whose texts are `_text` in another query, and the column `also` of that one.
+    pub(super) fn of_texts(&self, query: &str, also: &str) -> String {
+        if self.is_single() {
+            let value = self.each(|name, kind| format!("_text::{kind} as {name}")).join(", ");
+            return format!("select {value}, {also} from ({query}) as _texts");
+        }
+        let each = self.names.iter().zip(&self.types).enumerate();
+        let values = each.map(|(place, (name, kind))| format!("_values[{}]::{kind} as {}", place + 1, quoted(name)));
+        // A text without a backslash is split faster.
+        format!(
+            "select {}, {also} from ({query}) as _texts cross join lateral ( \
+                 select case when strpos(_text, '\\') = 0 then string_to_array(_text, ',') else etl.key_values(_text) end as _values \
+                 offset 0) as _split",
+            values.collect::<Vec<_>>().join(", ")
+        )
+    }
+
     /// Whether its only column has the value that another column holds as text.
     pub(super) fn is_text_in(&self, prefix: &str, other: &str) -> String {
         format!("{} = {other}::{}", self.first(prefix), self.types[0])

@@ -226,6 +226,10 @@ impl Database {
         let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
         transaction.query_opt(&alone, &[&claim.load_id.0, &claim.token.0]).await.map_err(failed)?;
+        let deleted = match closing.status {
+            LoadStatus::Loaded => self.end_mode(&transaction, claim, dataset, closing.read).await?,
+            _ => 0,
+        };
         let state = closing.status.name();
         let close = transaction
             .prepare_cached(
@@ -250,13 +254,13 @@ impl Database {
                      parked = o.parked, rejected = o.rejected, \
                      withheld = case when $3 in ('failed', 'superseded') then greatest(l.read, $6, o.records) - o.records \
                          else 0 end, \
-                     warnings = o.all_warnings, released = o.released, statistics = $7, \
+                     warnings = o.all_warnings, released = o.released, deleted = $9, statistics = $7, \
                      stalled = case when $8 then l.stalled else greatest(l.stalled - 1, 0) end, \
                      finished_at = case when $3 <> 'interrupted' then clock_timestamp() end, \
                      lease_expires_at = clock_timestamp() \
                  from outcomes o where l.id = $1 and l.lease_token = $2 and l.state = 'loading' \
                  returning l.read, l.inserted, l.updated, l.unchanged, l.stale, l.parked, l.rejected, l.withheld, \
-                     l.warnings, l.released",
+                     l.warnings, l.released, l.deleted",
             )
             .await
             .map_err(failed)?;
@@ -272,6 +276,7 @@ impl Database {
                     &closing.read,
                     closing.statistics,
                     &closing.stalled,
+                    &deleted,
                 ],
             )
             .await
@@ -285,7 +290,7 @@ impl Database {
         }
         // The commit before this attempt may have succeeded although its answer was lost.
         transaction.rollback().await.map_err(failed)?;
-        let statement = "select read, inserted, updated, unchanged, stale, parked, rejected, withheld, warnings, released \
+        let statement = "select read, inserted, updated, unchanged, stale, parked, rejected, withheld, warnings, released, deleted \
             from etl.load where id = $1 and lease_token = $2 and state = $3";
         let row = connection.query_opt(statement, &[&claim.load_id.0, &claim.token.0, &state]).await.map_err(failed)?;
         row.as_ref().map(counts).ok_or_else(|| lease_lost(claim))
@@ -304,6 +309,7 @@ pub(super) fn counts(row: &Row) -> Counts {
         withheld: row.get("withheld"),
         warnings: row.get("warnings"),
         released: row.get("released"),
+        deleted: row.get("deleted"),
     }
 }
 

@@ -241,6 +241,8 @@ impl Database {
             "select (select count(*) from {}), \
                  (select coalesce(sum(b.inserted), 0)::bigint from etl.load_batch b join etl.load l on l.id = b.load_id \
                      where l.dataset = $1) \
+                 - (select coalesce(sum(deleted), 0)::bigint from etl.load l where dataset = $1 and not exists ( \
+                     select from etl.replacement r where r.load_id = l.id and r.flagged)) \
                  + (select count(*) from etl.parked where dataset = $1 and outcome = 'inserted')",
             table_name(&dataset.table)
         );

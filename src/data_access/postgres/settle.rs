@@ -2,7 +2,7 @@
 //! same values. One indexed look-up separates them from the others. New rows are copied directly to the table,
 //! unchanged rows are left alone, and SQL decides about the rest (`upsert.rs`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Error as PostgresError, Row};
@@ -19,6 +19,8 @@ pub(super) struct Settled<'a> {
     pub(super) new: Vec<&'a CopyRow>,
     /// The table has them with exactly the same values.
     pub(super) unchanged: Vec<&'a CopyRow>,
+    /// A later file has replaced what they belong to.
+    pub(super) stale: Vec<&'a CopyRow>,
     /// All others.
     pub(super) open: Vec<&'a CopyRow>,
 }
@@ -123,10 +125,25 @@ impl<'a> Referred<'a> {
 }
 
 impl Settled<'_> {
+    /// Leaves rows alone that a later file has overtaken.
+    pub(super) fn leave(&mut self, overtaken: &HashSet<i64>) {
+        if overtaken.is_empty() {
+            return;
+        }
+        for rows in [&mut self.new, &mut self.unchanged, &mut self.open] {
+            self.stale.extend(rows.extract_if(.., |row| overtaken.contains(&row.record)));
+        }
+    }
+
     /// Returns the outcomes of the settled rows.
     pub(super) fn counts(&self) -> Counts {
         let count = |rows: &[&CopyRow]| i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        Counts { inserted: count(&self.new), unchanged: count(&self.unchanged), ..Counts::default() }
+        Counts {
+            inserted: count(&self.new),
+            unchanged: count(&self.unchanged),
+            stale: count(&self.stale),
+            ..Counts::default()
+        }
     }
 
     /// Records the outcomes in `etl.lineage`.
@@ -139,6 +156,7 @@ impl Settled<'_> {
     ) -> Result<(), PostgresError> {
         let mut rows: Vec<(&CopyRow, &str)> = self.new.iter().map(|row| (*row, "inserted")).collect();
         rows.extend(self.unchanged.iter().map(|row| (*row, "unchanged")));
+        rows.extend(self.stale.iter().map(|row| (*row, "stale")));
         rows.sort_unstable_by_key(|(row, _)| row.record);
         let keys: Vec<&str> = rows.iter().map(|(row, _)| row.key.as_str()).collect();
         let (Some(lowest), Some(highest)) = (keys.iter().min(), keys.iter().max()) else { return Ok(()) };

@@ -4,6 +4,7 @@ use regex::Regex;
 
 use super::cell_form::{CellForm, Clean, Value};
 use super::layout::{Format, Layout};
+use crate::domain::column::Column;
 use crate::domain::expression::Expression;
 use crate::domain::files::Files;
 
@@ -46,6 +47,17 @@ impl Source {
     pub fn reads_preamble(&self, column: &str) -> bool {
         let found = self.columns.iter().find(|known| known.name == column);
         found.is_some_and(|column| matches!(column.origin, Origin::Outside(Outside::Preamble, _)))
+    }
+
+    /// Refuses an encrypted column that would stand in plain text in the ledger.
+    pub(in crate::domain) fn check_secrets(&self, columns: &[Column]) -> Result<(), String> {
+        let Some(column) = columns.iter().find(|column| column.encrypt && self.reads_preamble(&column.name)) else {
+            return Ok(());
+        };
+        Err(format!(
+            "column {:?} is encrypted, and source {:?} reads it from the preamble, which the ledger keeps in plain text",
+            column.name, self.name
+        ))
     }
 
     /// What the keys of its files begin with: each pattern up to its first wildcard.

@@ -6,7 +6,7 @@ use super::contract::{ColumnType, Registration, Samples};
 use super::whole::Whole;
 
 pub(super) const TYPE: Registration =
-    Registration { name: KIND.name, options: &[], make: |_| Ok(ColumnType::of(KIND)), samples: &[SAMPLES] };
+    Registration { name: KIND.name, options: &[], make: |_| Ok(bigint()), samples: &[SAMPLES] };
 
 const KIND: Whole<Int64Type> = Whole {
     name: "bigint",
@@ -15,6 +15,12 @@ const KIND: Whole<Int64Type> = Whole {
     wider: &[],
     put: |number, out| out.extend_from_slice(&number.to_be_bytes()),
 };
+
+/// Returns the type of whole numbers of 64 bits.
+#[must_use]
+pub fn bigint() -> ColumnType {
+    ColumnType::of(KIND)
+}
 
 const SAMPLES: Samples = Samples {
     options: "",

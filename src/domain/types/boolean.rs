@@ -12,7 +12,7 @@ use super::table::{Fit, TableColumn};
 use super::text::is_text;
 
 pub(super) const TYPE: Registration =
-    Registration { name: "boolean", options: &[], make: |_| Ok(ColumnType::of(Boolean)), samples: &[SAMPLES] };
+    Registration { name: "boolean", options: &[], make: |_| Ok(boolean()), samples: &[SAMPLES] };
 
 const SAMPLES: Samples = Samples {
     options: "",
@@ -23,6 +23,12 @@ const SAMPLES: Samples = Samples {
 
 #[derive(Debug)]
 struct Boolean;
+
+/// Returns the type of true and false.
+#[must_use]
+pub fn boolean() -> ColumnType {
+    ColumnType::of(Boolean)
+}
 
 impl Type for Boolean {
     fn name(&self) -> String {

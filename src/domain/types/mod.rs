@@ -34,6 +34,8 @@ mod whole;
 
 use super::expression::unknown;
 
+pub use bigint::bigint;
+pub use boolean::boolean;
 pub use contract::{ColumnType, Options, Registration, Samples, Type};
 pub use number::{Digits, stated_number};
 pub use sum::{ColumnSum, Sum};

@@ -1,0 +1,50 @@
+-- Modes of loading besides upsert: a file whose rows are appended, and one that replaces what was there.
+-- `origin`: the first of the runs whose rows this run writes once more; null for a run whose rows are its own.
+-- `deleted`: rows that this load took out of the table because its file does not have them. They are not records of the file, and so stand
+-- outside the sum.
+alter table etl.load
+    add column origin bigint,
+    add column deleted bigint not null default 0;
+
+create or replace view etl.load_history as
+select l.id as load_id, l.dataset, l.bucket, l.key as file, l.version, l.run, l.state, l.reason, l.error, l.attempt,
+    l.started_at, l.finished_at, coalesce(l.finished_at, clock_timestamp()) - l.started_at as duration,
+    l.read, n.inserted, n.updated, n.unchanged, n.stale, n.parked, n.rejected, l.withheld, n.warnings, l.released,
+    (select count(distinct record) from etl.open_reject o where o.load_id = l.id) as open_rejects,
+    (select count(*) from etl.parked p where p.load_id = l.id and p.released_by is null) as still_parked,
+    l.dataset_version, l.rejects_bucket, l.rejects_key, l.part, l.deleted
+from etl.load l cross join lateral (
+    select l.inserted, l.updated, l.unchanged, l.stale, l.parked, l.rejected, l.warnings where l.state <> 'loading'
+    union all
+    select coalesce(sum(inserted), 0)::bigint, coalesce(sum(updated), 0)::bigint, coalesce(sum(unchanged), 0)::bigint,
+        coalesce(sum(stale), 0)::bigint, coalesce(sum(parked), 0)::bigint, coalesce(sum(rejected), 0)::bigint,
+        coalesce(sum(warnings), 0)::bigint
+    from etl.load_batch where load_id = l.id having l.state = 'loading') n;
+
+-- Says how many rows were deleted.
+create or replace function etl.announce_load() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    file jsonb := jsonb_build_object('load_id', new.id, 'dataset', new.dataset, 'bucket', new.bucket, 'key', new.key,
+        'object_version', new.version, 'source', new.source, 'part', new.part, 'run', new.run);
+begin
+    if current_setting('small_etl.events', true) is distinct from 'on' then
+        return null;
+    end if;
+    if new.state = 'loaded' then
+        insert into etl.outbox (type, detail) values ('FileLoaded', file || jsonb_build_object(
+            'read', new.read, 'inserted', new.inserted, 'updated', new.updated, 'unchanged', new.unchanged, 'stale', new.stale,
+            'parked', new.parked, 'rejected', new.rejected, 'warnings', new.warnings, 'deleted', new.deleted));
+    else
+        insert into etl.outbox (type, detail) values ('FileFailed', file || jsonb_build_object(
+            'state', new.state, 'reason', new.reason, 'error', left(new.error, 2000)));
+    end if;
+    if new.rejected > 0 then
+        insert into etl.outbox (type, detail) values ('RowsRejected', file || jsonb_build_object('rejected', new.rejected));
+    end if;
+    if new.released > 0 then
+        insert into etl.outbox (type, detail) values ('RowsReleased', jsonb_build_object(
+            'released', new.released, 'by', 'load', 'id', new.id));
+    end if;
+    return null;
+end
+$$;

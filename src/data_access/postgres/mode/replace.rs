@@ -1,0 +1,193 @@
+//! `replace`: what becomes of a scope when a file has replaced it.
+//!
+//! A load registers the scopes of its file before it writes a row. From then on, batches of loads with a lower rank leave rows of those
+//! scopes alone. When all batches are committed, the transaction that closes the load takes away what the file does not have. So the end
+//! is that of the file with the highest rank, in whatever order files come and wherever a worker is killed (`docs/decisions/0024`).
+
+use std::collections::HashSet;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use deadpool_postgres::Transaction;
+use tokio_postgres::Error as PostgresError;
+
+use super::super::claim::Claim;
+use super::super::copy::PLACES;
+use super::super::encode::keys;
+use super::super::key::Key;
+use super::super::query_error;
+use super::super::scope::Scope;
+use super::super::tie::batches_of;
+use super::super::upsert::table_name;
+use super::contract::Steps;
+use crate::domain::{Dataset, LoadId};
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) struct Replace;
+
+#[async_trait]
+impl Steps for Replace {
+    async fn overtaken(
+        &self,
+        transaction: &Transaction<'_>,
+        load: LoadId,
+        dataset: &Dataset,
+        rows: &[RecordBatch],
+    ) -> Result<HashSet<i64>> {
+        let failed = |error| query_error("look which scopes later files have replaced", error);
+        let of_rows = scopes_of(dataset, rows)?;
+        let scopes: HashSet<&str> = of_rows.iter().map(|(_, scope)| scope.as_str()).collect();
+        let scopes: Vec<&str> = scopes.into_iter().collect();
+        let overtaken = overtaken(transaction, load, &scopes).await.map_err(failed)?;
+        let rows = of_rows.into_iter().filter(|(_, scope)| overtaken.contains(scope));
+        Ok(rows.map(|(record, _)| record).collect())
+    }
+
+    async fn end(
+        &self,
+        transaction: &Transaction<'_>,
+        claim: &Claim,
+        dataset: &Dataset,
+        _read: i64,
+    ) -> Result<i64, PostgresError> {
+        // A file with rejects that were mended has not registered anything, and neither has an empty one that changes nothing.
+        let registered = "select scopes from etl.replacement where load_id = $1 and ended_at is null";
+        let Some(row) = transaction.query_opt(registered, &[&claim.load_id.0]).await? else { return Ok(0) };
+        // No batch of another load is under way, and a scope of this load that is free now stays so.
+        let alone = format!(
+            "set local statement_timeout = 0; set local work_mem = '64MB'; select pg_advisory_xact_lock({})",
+            batches_of(&dataset.name)
+        );
+        transaction.batch_execute(&alone).await?;
+        let scopes: Vec<String> = row.get("scopes");
+        let overtaken =
+            overtaken(transaction, claim.load_id, &scopes.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let own: Vec<String> = scopes.iter().filter(|scope| !overtaken.contains(*scope)).cloned().collect();
+        let unreadable = "select exists (select from etl.reject where load_id = $1 and key is null)";
+        let unreadable: bool = transaction.query_one(unreadable, &[&claim.load_id.0]).await?.get(0);
+        let kept = match (own.len(), unreadable) {
+            (0, _) => Some("overtaken"),
+            (_, true) => Some("unreadable_key"),
+            (_, false) => None,
+        };
+        let (taken, figures) = if own.is_empty() {
+            (Vec::new(), None)
+        } else {
+            settle_waiting(transaction, claim, dataset, &own).await?;
+            let (taken, figures) = take_away(transaction, claim, dataset, &own, kept.is_none()).await?;
+            (taken, (own.len() == scopes.len()).then_some(figures))
+        };
+        let deleted = i64::try_from(taken.len()).unwrap_or(i64::MAX);
+        let (present, inserted) = figures.unzip();
+        let ended = "update etl.replacement set kept = $2, deleted_keys = $3, deleted = $4::bigint, rows_after = $5::bigint - case when flagged then 0 else $4::bigint end, \
+                inserted = $6, elsewhere = $5::bigint - rows_before - $6::bigint, ended_at = clock_timestamp(), xid = pg_current_xact_id()::xid \
+            where load_id = $1";
+        transaction.execute(ended, &[&claim.load_id.0, &kept, &taken, &deleted, &present, &inserted]).await?;
+        Ok(deleted)
+    }
+}
+
+/// The records of rows and their scopes, as the ledger knows them.
+fn scopes_of(dataset: &Dataset, rows: &[RecordBatch]) -> Result<Vec<(i64, String)>> {
+    let scope = dataset.replacement.as_ref().map_or(&[][..], |replacement| &replacement.scope);
+    let mut found = Vec::new();
+    for rows in rows {
+        let (places, values) = rows.columns().split_at_checked(PLACES).unwrap_or_default();
+        let records = places
+            .first()
+            .and_then(|records| arrow::array::AsArray::as_primitive_opt::<arrow::datatypes::Int64Type>(records));
+        let records = records.ok_or_else(|| Error::new(ErrorKind::System, "rows to load lack their records"))?;
+        if scope.is_empty() {
+            found.extend(records.values().iter().map(|record| (*record, String::new())));
+            continue;
+        }
+        let columns = dataset.columns.iter().zip(values).filter(|(column, _)| scope.contains(&column.name));
+        let texts = keys(columns, scope)?;
+        found.extend(records.values().iter().enumerate().map(|(row, record)| (*record, texts.value(row).to_owned())));
+    }
+    Ok(found)
+}
+
+/// The scopes that a load with a higher rank has registered.
+pub(in super::super) async fn overtaken(
+    transaction: &Transaction<'_>,
+    load: LoadId,
+    scopes: &[&str],
+) -> Result<HashSet<String>, PostgresError> {
+    let statement = "select s.scope from etl.load own join etl.scope s on s.dataset = own.dataset and s.scope = any ($2) \
+            join etl.load o on o.id = s.load_id \
+        where own.id = $1 and o.rank > own.rank";
+    let statement = transaction.prepare_cached(statement).await?;
+    let rows = transaction.query(&statement, &[&load.0, &scopes]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Ends the waiting of parked rows of earlier files: they are stale, whatever they wait for.
+async fn settle_waiting(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    dataset: &Dataset,
+    scopes: &[String],
+) -> Result<(), PostgresError> {
+    let scope = Scope::of(dataset);
+    let statement = format!(
+        "update etl.parked p set released_by = own.id, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
+             tick = nextval('etl.clock'), outcome = 'stale', warnings = 0 \
+         from etl.load l, etl.load own \
+         where own.id = $1 and l.id = p.load_id and p.dataset = own.dataset and p.released_by is null and l.rank < own.rank and {}",
+        scope.holds_content("p.content", 2),
+    );
+    let values = scope.values(scopes);
+    let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&claim.load_id.0];
+    parameters.extend(values.iter().map(|values| values as &(dyn tokio_postgres::types::ToSql + Sync)));
+    transaction.execute(&statement, &parameters).await.map(|_| ())
+}
+
+/// Takes the rows of scopes away that the file does not have, if it may. Returns their keys; how many rows the scopes had, and how
+/// many of those the load has inserted.
+async fn take_away(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    dataset: &Dataset,
+    scopes: &[String],
+    may: bool,
+) -> Result<(Vec<String>, (i64, i64)), PostgresError> {
+    let (scope, key, table) = (Scope::of(dataset), Key::of(dataset), table_name(&dataset.table));
+    let gone = match (may, scope.flag()) {
+        (false, _) => format!("select {} as _key from {table} t where false", key.text("t.")),
+        (true, None) => format!(
+            "delete from {table} t using seen where t.ctid = seen._ctid and not seen._there returning {} as _key",
+            key.text("t.")
+        ),
+        (true, Some(flag)) => format!(
+            "update {table} t set {flag} = true from seen where t.ctid = seen._ctid and not seen._there and t.{flag} is not true \
+             returning {} as _key",
+            key.text("t.")
+        ),
+    };
+    // The keys of the ledger are compared as values of their types: the table may print them with more decimals.
+    let statement = format!(
+        "with file as materialized ({file}), bad as materialized ({bad}), seen as materialized ( \
+             select t.ctid as _ctid, f._outcome, f._outcome is not null or b._there is not null as _there \
+             from {table} t left join file f on {is_there} left join bad b on {is_bad} where {holds} \
+         ), gone as ({gone}) \
+         select (select count(*) from seen) as present, \
+             (select count(*) from seen where _outcome = 'inserted') \
+                 + (select count(*) from etl.parked where load_id = $1 and outcome = 'inserted') as inserted, \
+             array(select _key from gone) as taken",
+        file = key.of_texts(
+            "select n.key as _text, n.outcome as _outcome \
+             from etl.lineage i cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) where i.load_id = $1",
+            "_outcome",
+        ),
+        bad = key.of_texts("select distinct key as _text, true as _there from etl.reject where load_id = $1", "_there"),
+        is_bad = key.equal("b.", "t."),
+        is_there = key.equal("f.", "t."),
+        holds = scope.holds("t.", 2),
+    );
+    let values = scope.values(scopes);
+    let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&claim.load_id.0];
+    parameters.extend(values.iter().map(|values| values as &(dyn tokio_postgres::types::ToSql + Sync)));
+    let row = transaction.query_one(&statement, &parameters).await?;
+    Ok((row.get("taken"), (row.get("present"), row.get("inserted"))))
+}

@@ -1,0 +1,124 @@
+//! `etl.scope` and `etl.replacement`: which file replaces a scope of a table, and what that did.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use deadpool_postgres::Transaction;
+use futures::{SinkExt, Stream, TryStreamExt};
+use tokio_postgres::types::ToSql;
+
+use super::claim::Claim;
+use super::key::Key;
+use super::mode::overtaken;
+use super::scope::Scope;
+use super::tie::batches_of;
+use super::upsert::table_name;
+use super::{Database, query_error};
+use crate::domain::Dataset;
+use crate::error::{Error, Reason, Result};
+
+impl Database {
+    /// Registers that a load replaces these scopes, before it writes a row: from then on loads with a lower rank leave them alone. If
+    /// the dataset bounds the share of rows that a file may take away, the `keys` of all its records are needed; `None` stands for a key that
+    /// cannot be read, and then nothing will be taken away. Repeating it does no harm.
+    ///
+    /// # Errors
+    /// `File` if the file would take away too much; `Connection`, `System`.
+    pub async fn begin_replacement(
+        &self,
+        claim: &Claim,
+        dataset: &Dataset,
+        scopes: &[String],
+        keys: impl Stream<Item = Result<Vec<Option<String>>>>,
+    ) -> Result<()> {
+        let failed = |error| query_error("register what the file replaces", error);
+        let (mut connection, scope) = (self.connection().await?, Scope::of(dataset));
+        let transaction = connection.transaction().await.map_err(failed)?;
+        // Batches of other loads that are under way do not know of this one. Those that begin from now on do.
+        let alone =
+            format!("set local statement_timeout = 0; select pg_advisory_xact_lock({})", batches_of(&dataset.name));
+        transaction.batch_execute(&alone).await.map_err(failed)?;
+        let values = scope.values(scopes);
+        let before = format!(
+            "insert into etl.replacement (load_id, dataset, scopes, flagged, rows_before) \
+             select $1, $2, $3, $4, count(*) from {} t where {} on conflict (load_id) do nothing returning rows_before",
+            table_name(&dataset.table),
+            scope.holds("t.", 5),
+        );
+        let flagged = scope.flag().is_some();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&claim.load_id.0, &dataset.name, &scopes, &flagged];
+        parameters.extend(values.iter().map(|values| values as &(dyn ToSql + Sync)));
+        let begun = transaction.query_opt(&before, &parameters).await.map_err(failed)?;
+        if begun.is_none() {
+            return Ok(());
+        }
+        let register = "insert into etl.scope as s (dataset, scope, load_id) select $2, n.scope, $1 from unnest($3::text[]) as n (scope) \
+            on conflict (dataset, scope) do update set load_id = excluded.load_id \
+            where (select rank from etl.load where id = s.load_id) < (select rank from etl.load where id = excluded.load_id)";
+        transaction.execute(register, &[&claim.load_id.0, &dataset.name, &scopes]).await.map_err(failed)?;
+        if let Some(most) = dataset.replacement.as_ref().and_then(|replacement| replacement.max_delete_rate) {
+            let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            let overtaken = overtaken(&transaction, claim.load_id, &names).await.map_err(failed)?;
+            let own: Vec<String> = scopes.iter().filter(|scope| !overtaken.contains(*scope)).cloned().collect();
+            check_share(&transaction, dataset, &own, most, keys).await?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+}
+
+/// Refuses a file that would take away a greater share of the rows of its scopes than `most`.
+async fn check_share(
+    transaction: &Transaction<'_>,
+    dataset: &Dataset,
+    scopes: &[String],
+    most: f64,
+    keys: impl Stream<Item = Result<Vec<Option<String>>>>,
+) -> Result<()> {
+    let failed = |error| query_error("count the rows that the file would take away", error);
+    let (scope, key, table) = (Scope::of(dataset), Key::of(dataset), table_name(&dataset.table));
+    let create = "set local client_min_messages = warning; set local work_mem = '64MB'; \
+        create temporary table if not exists file_key (key text) on commit delete rows";
+    transaction.batch_execute(create).await.map_err(failed)?;
+    let mut sink = pin!(transaction.copy_in::<_, Bytes>("copy pg_temp.file_key from stdin").await.map_err(failed)?);
+    let mut keys = pin!(keys);
+    let mut unreadable = false;
+    while let Some(keys) = keys.try_next().await? {
+        unreadable |= keys.iter().any(Option::is_none);
+        let mut lines = String::new();
+        for key in keys.into_iter().flatten() {
+            // As `copy` reads text.
+            let key = key.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+            lines.push_str(&key);
+            lines.push('\n');
+        }
+        sink.send(lines.into()).await.map_err(failed)?;
+    }
+    sink.finish().await.map_err(failed)?;
+    if unreadable || scopes.is_empty() {
+        return Ok(());
+    }
+    let present = scope.flag().map_or_else(|| "true".to_owned(), |flag| format!("t.{flag} is not true"));
+    let statement = format!(
+        "with file as materialized ({file}) \
+         select count(*) as present, count(*) filter (where f._there is null) as gone \
+         from {table} t left join file f on {is_there} where {holds} and {present}",
+        file = key.of_texts("select distinct key as _text, true as _there from pg_temp.file_key", "_there"),
+        is_there = key.equal("f.", "t."),
+        holds = scope.holds("t.", 1),
+    );
+    let values = scope.values(scopes);
+    let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|values| values as &(dyn ToSql + Sync)).collect();
+    let row = transaction.query_one(&statement, &parameters).await.map_err(failed)?;
+    let (present, gone): (i64, i64) = (row.get("present"), row.get("gone"));
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+    if gone as f64 > most * present as f64 {
+        return Err(Error::file(
+            Reason::TooManyDeletes,
+            format!(
+                "the file does not have {gone} of the {present} rows of its scope, more than max_delete_rate = {most} allows; nothing was \
+                 loaded; if the rows are really gone, change max_delete_rate and load the file with --again"
+            ),
+        ));
+    }
+    Ok(())
+}

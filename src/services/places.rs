@@ -1,0 +1,123 @@
+//! The places of rows: by those the rows of a dataset are known that has no key.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::record_batch::RecordBatch;
+
+use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::postgres::{Claim, Database};
+use crate::data_access::retry::retrying;
+use crate::domain::mode::Filled;
+use crate::domain::{Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation, row_key};
+use crate::error::{Error, Reason, Result};
+
+/// The place of each row of a load: the load that brought it first, and its record there. A row that mends a reject takes
+/// the place of the bad row. So however often a file or a mended row comes, the row is the same.
+#[derive(Debug)]
+pub struct Places {
+    origin: LoadId,
+    mended: HashMap<i64, (i64, i64)>,
+}
+
+impl Places {
+    /// Those of a staged file; `None` for a dataset whose rows have a key.
+    ///
+    /// # Errors
+    /// `File` if two rows of the file mend the same one, or one mends a reject that is not known; `Connection`, `System`.
+    pub(crate) async fn find(
+        database: &Database,
+        claim: &Claim,
+        dataset: &Dataset,
+        (stage, mends): (&Arc<Stage>, bool),
+    ) -> Result<Option<Arc<Self>>> {
+        if !dataset.is_known_by_place() {
+            return Ok(None);
+        }
+        let mut mended = HashMap::new();
+        if mends {
+            let said = Arc::clone(stage);
+            let rows = blocking(move || mending(&said)).await?;
+            let said: Vec<Resubmission> = rows.iter().map(|(said, _)| *said).collect();
+            let places = retrying(|| database.places_of_mended(claim, &said)).await?;
+            mended.extend(places.into_iter().map(|(record, load, place)| (record.0, (load.0, place.0))));
+            check(&rows, &mended)?;
+        }
+        Ok(Some(Arc::new(Self { origin: claim.origin, mended })))
+    }
+
+    fn of(&self, record: i64) -> (i64, i64) {
+        self.mended.get(&record).copied().unwrap_or((self.origin.0, record))
+    }
+
+    /// Gives rejects the place of their record as key.
+    pub(crate) fn key(&self, violations: &mut [Violation]) {
+        for violation in violations {
+            let (load, record) = self.of(violation.record.0);
+            violation.key = Some(row_key::joined([load.to_string().as_str(), &record.to_string()].into_iter()));
+        }
+    }
+}
+
+/// Adds the columns that the program fills to rows that have `_record`, `_line` and the columns of the stage.
+pub(super) fn fill(dataset: &Dataset, places: Option<&Places>, rows: &RecordBatch) -> Result<RecordBatch> {
+    let failed = |error| Error::system("fill columns of rows", error);
+    let records = rows.column(0).as_primitive::<Int64Type>();
+    let place = |record: &i64| places.map_or((0, *record), |places| places.of(*record));
+    let (loads, numbers): (Vec<i64>, Vec<i64>) = records.values().iter().map(place).unzip();
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
+    let mut columns = rows.columns().to_vec();
+    for (at, filled) in (2 + dataset.file_columns().len()..).zip(&dataset.filled) {
+        let values: ArrayRef = match filled {
+            Filled::LoadId => Arc::new(Int64Array::from(loads.clone())),
+            Filled::Record => Arc::new(Int64Array::from(numbers.clone())),
+            Filled::Deleted(_) => Arc::new(BooleanArray::from(vec![false; rows.num_rows()])),
+        };
+        fields.insert(at, Arc::new(Field::new(filled.name(), values.data_type().clone(), true)));
+        columns.insert(at, values);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)
+}
+
+/// The rows of a file that say which reject they mend, and whether they are good.
+fn mending(stage: &Stage) -> Result<Vec<(Resubmission, bool)>> {
+    let sql = "select r.*, coalesce(s._ok, false) from resubmission r left join staged s using (_record) order by 1";
+    let mut found = Vec::new();
+    for rows in stage.query(sql)? {
+        let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
+        let good = rows.column(4).as_boolean();
+        found.extend((0..rows.num_rows()).map(|row| {
+            let resubmission = Resubmission {
+                record: RecordNumber(numbers(0).value(row)),
+                line: LineNumber(numbers(1).value(row)),
+                of_load: LoadId(numbers(2).value(row)),
+                of_record: RecordNumber(numbers(3).value(row)),
+            };
+            (resubmission, good.value(row))
+        }));
+    }
+    Ok(found)
+}
+
+/// Refuses a file of which a row would be there twice.
+fn check(rows: &[(Resubmission, bool)], places: &HashMap<i64, (i64, i64)>) -> Result<()> {
+    let mut lines: HashMap<(i64, i64), LineNumber> = HashMap::new();
+    for (row, _) in rows.iter().filter(|(_, is_good)| *is_good) {
+        let Some(place) = places.get(&row.record.0) else {
+            let message = format!(
+                "line {} is to mend record {} of load {}, and there is no such reject of a file in this bucket, so that it is not known \
+                 whether the row is in the table already; load rejects in the bucket of their file; a row that is new must not have the \
+                 columns that begin with _",
+                row.line.0, row.of_record.0, row.of_load.0
+            );
+            return Err(Error::file(Reason::Malformed, message));
+        };
+        if let Some(other) = lines.insert(*place, row.line) {
+            let message = format!("lines {} and {} mend the same row; keep one", other.0, row.line.0);
+            return Err(Error::file(Reason::Malformed, message));
+        }
+    }
+    Ok(())
+}
