@@ -20,7 +20,6 @@ use anstream::{stderr, stdout};
 use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
@@ -219,14 +218,12 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
 /// process at once.
 fn stop_on_signal() -> Result<Deadline> {
     let deadline = Deadline::default();
-    let unheard = |error| Error::system("listen for signals", error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut signals = Signals::listen().map_err(|error| Error::system("listen for signals", error))?;
     let stop = deadline.clone();
     tokio::spawn(async move {
         let mut stopped = false;
         loop {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            signals.next().await;
             if stopped {
                 std::process::exit(NOT_DONE.into());
             }
@@ -235,6 +232,37 @@ fn stop_on_signal() -> Result<Deadline> {
         }
     });
     Ok(deadline)
+}
+
+/// The signals that ask a process to stop: Ctrl-C, and SIGTERM where there is one.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    #[cfg(windows)]
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
+    }
+
+    /// Waits for the next of them.
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! { _ = self.terminate.recv() => {} _ = self.interrupt.recv() => {} }
+        #[cfg(windows)]
+        self.interrupt.recv().await;
+    }
 }
 
 fn start() -> Result<Settings> {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::duckdb::{Appender, Config, Connection, InterruptHandle};
 use arrow::record_batch::RecordBatch;
+use fs4::FsStats;
 use tempfile::TempDir;
 
 use crate::domain::{ObjectVersion, Progress};
@@ -205,7 +206,7 @@ impl Stage {
     /// `File(TooLarge)` with both figures; [`ErrorKind::System`] if the folder cannot be examined.
     pub fn check_room(&self, object: &ObjectVersion) -> Result<()> {
         let disk = self.disk()?;
-        let (room, size) = (disk.f_blocks.saturating_mul(disk.f_frsize), object.size.unwrap_or_default());
+        let (room, size) = (disk.total_space(), object.size.unwrap_or_default());
         if size <= room {
             return Ok(());
         }
@@ -226,13 +227,12 @@ impl Stage {
     /// [`ErrorKind::System`] if the folder cannot be examined.
     pub fn note_free_disk(&self) -> Result<()> {
         let disk = self.disk()?;
-        self.progress.set_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize));
+        self.progress.set_free_disk(disk.available_space());
         Ok(())
     }
 
-    fn disk(&self) -> Result<rustix::fs::StatVfs> {
-        rustix::fs::statvfs(self.folder())
-            .map_err(|error| Error::system("examine the temporary folder", std::io::Error::from(error)))
+    fn disk(&self) -> Result<FsStats> {
+        fs4::statvfs(self.folder()).map_err(|error| Error::system("examine the temporary folder", error))
     }
 
     /// Opens the kept bytes to cut raw records from them.

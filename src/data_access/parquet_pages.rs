@@ -4,8 +4,7 @@
 //! Both are written in the compact protocol of Thrift: <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use ::parquet::basic::Encoding;
 use ::parquet::file::metadata::ColumnChunkMetaData;
@@ -37,7 +36,7 @@ pub(super) fn check_footer(file: &File) -> io::Result<Result<(), String>> {
     if length < 12 {
         return broken();
     }
-    file.read_exact_at(&mut end, length - 8)?;
+    bytes_at(file, length - 8)?.read_exact(&mut end)?;
     let [size @ .., m0, m1, m2, m3] = end;
     match [m0, m1, m2, m3] {
         MAGIC => {}
@@ -53,7 +52,7 @@ pub(super) fn check_footer(file: &File) -> io::Result<Result<(), String>> {
     }
     let Some(start) = (length - 8).checked_sub(size) else { return broken() };
     let mut footer = vec![0; usize::try_from(size).unwrap_or_default()];
-    file.read_exact_at(&mut footer, start)?;
+    bytes_at(file, start)?.read_exact(&mut footer)?;
     let mut elements = 0_u64;
     let mut note = |path: (i16, i16), value: i64| {
         if path == SCHEMA {
@@ -71,6 +70,12 @@ pub(super) fn check_footer(file: &File) -> io::Result<Result<(), String>> {
         )));
     }
     Ok(Ok(()))
+}
+
+/// What a file has from a place on. Everybody who reads the file goes to their place first.
+fn bytes_at(mut file: &File, offset: u64) -> io::Result<&File> {
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(file)
 }
 
 /// `FileMetaData.schema`, as struct and field.
@@ -161,9 +166,9 @@ impl PageHeader {
     fn read(file: &File, position: u64, end: u64) -> io::Result<Option<Self>> {
         let mut size = 1024;
         loop {
-            let mut bytes = vec![0; size];
-            let read = file.read_at(&mut bytes, position)?;
-            if let Some(page) = Self::parse(&bytes[..read]) {
+            let mut bytes = Vec::with_capacity(size);
+            let read = bytes_at(file, position)?.take(size as u64).read_to_end(&mut bytes)?;
+            if let Some(page) = Self::parse(&bytes) {
                 let fits = page.length > 0 && position.checked_add(page.length).is_some_and(|next| next <= end);
                 return Ok(fits.then_some(page));
             }

@@ -155,9 +155,8 @@ impl Dataset {
 
     /// The same, and all other sources that claim the key.
     pub fn sources_for(&self, key: &str, local: bool) -> impl Iterator<Item = &Source> {
-        let path = if local && cfg!(windows) { key.replace('\\', "/") } else { key.to_owned() };
-        let ends = path.match_indices('/').map(|(at, _)| &path[at + 1..]).filter(|_| local);
-        let claimed = std::iter::once(path.as_str()).chain(ends).find(|key| self.claims(key)).map(str::to_owned);
+        let ends = key.match_indices('/').map(|(at, _)| &key[at + 1..]).filter(|_| local);
+        let claimed = std::iter::once(key).chain(ends).find(|key| self.claims(key)).map(str::to_owned);
         self.sources.iter().filter(move |source| claimed.as_ref().is_some_and(|key| source.claims(key)))
     }
 

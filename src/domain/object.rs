@@ -1,7 +1,7 @@
 //! Where a file is, and which version of it is meant.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
 use chrono::{DateTime, Utc};
@@ -22,6 +22,13 @@ impl ObjectKey {
     pub fn from_form(text: &str) -> Result<Self, Utf8Error> {
         let text = text.replace('+', " ");
         percent_decode_str(&text).decode_utf8().map(|key| Self(key.into_owned()))
+    }
+
+    /// The path of a file on this machine, with `/` between its folders on every system.
+    #[must_use]
+    pub fn of_path(path: &Path) -> Self {
+        let path = path.to_string_lossy();
+        Self(if cfg!(windows) { with_slashes(&path) } else { path.into_owned() })
     }
 
     /// Whether this is something that programs leave beside their data: a hidden file, a checksum of Hadoop, a marker
@@ -50,6 +57,12 @@ impl ObjectKey {
         }
         self.0.contains('\0').then_some("the key has a NUL, which the ledger cannot hold; rename the object")
     }
+}
+
+/// A path of Windows as keys are written. An absolute one begins with a mark that it is not to be interpreted any more.
+fn with_slashes(path: &str) -> String {
+    let path = path.strip_prefix(r"\\?\UNC").map_or_else(|| path.to_owned(), |share| format!(r"\{share}"));
+    path.strip_prefix(r"\\?\").unwrap_or(&path).replace('\\', "/")
 }
 
 impl<T: Into<String>> From<T> for ObjectKey {
@@ -140,7 +153,7 @@ impl Location {
     pub fn key(&self) -> ObjectKey {
         match self {
             Self::S3 { key, .. } => key.clone(),
-            Self::File(path) => ObjectKey(path.to_string_lossy().into_owned()),
+            Self::File(path) => ObjectKey::of_path(path),
         }
     }
 }
@@ -230,6 +243,19 @@ pub fn with_part(file: String, part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_of_a_file_has_slashes_on_every_system() {
+        for (path, key) in [
+            (r"\\?\C:\in\huaxi\a.csv", "C:/in/huaxi/a.csv"),
+            (r"\\?\UNC\server\share\a.csv", "//server/share/a.csv"),
+            (r"in\a.csv", "in/a.csv"),
+        ] {
+            assert_eq!(with_slashes(path), key);
+        }
+        let path = Path::new("/in/a.csv");
+        assert_eq!(ObjectKey::of_path(path).as_str(), "/in/a.csv");
+    }
 
     #[test]
     fn a_rank_contains_the_time_of_its_listing_and_a_sequencer_does_not() {

@@ -21,7 +21,7 @@ use crate::data_access::postgres::{Database, NULL, Pass, RunEnd};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::{LOCAL_BUCKET, place};
-use crate::domain::{Dataset, Datasets, LoadReport, LoadStatus, ObjectVersion};
+use crate::domain::{Dataset, Datasets, LoadReport, LoadStatus, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconcile::{
     FoundFile, Receiver, Reconciliation, Scope, check_balance, check_calendar, check_rows, compare, release,
@@ -401,7 +401,7 @@ impl Run<'_> {
         }
         let object = ObjectVersion {
             bucket: LOCAL_BUCKET.into(),
-            key: file.path().to_string_lossy().into_owned().into(),
+            key: ObjectKey::of_path(file.path()),
             version: String::new(),
             version_id: None,
             size: None,

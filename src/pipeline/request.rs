@@ -98,7 +98,7 @@ pub(super) fn choose_readers<'a>(datasets: &'a Datasets, request: &Request) -> R
     let (key, local) = match &request.location {
         Location::File(path) => {
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-            (ObjectKey::from(path.to_string_lossy().into_owned()), true)
+            (ObjectKey::of_path(&path), true)
         }
         Location::S3 { key, .. } => (key.clone(), false),
     };

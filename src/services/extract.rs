@@ -26,7 +26,7 @@ use crate::data_access::parquet::ParquetSource;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::source::model::Source;
-use crate::domain::{Dataset, Location, ObjectVersion};
+use crate::domain::{Dataset, Location, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
@@ -227,7 +227,7 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
     let version = hex::encode(hash.finalize());
     Ok(ObjectVersion {
         bucket: LOCAL_BUCKET.into(),
-        key: absolute.to_string_lossy().into_owned().into(),
+        key: ObjectKey::of_path(&absolute),
         version,
         version_id: None,
         size: Some(size),

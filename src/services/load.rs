@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
+use super::checks::quoted_name;
 use super::content::number_mended;
 use super::places::fill;
 use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
 use super::replace;
-use super::validate::quoted_name;
 use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::{BatchRows, Claim, Database, Release};

@@ -4,6 +4,7 @@
 //! sinks can be added, also from outside.
 
 pub mod analyse;
+mod checks;
 mod content;
 pub mod deadline;
 pub mod extract;

@@ -298,7 +298,7 @@ impl Pipeline {
             Location::S3 { key, .. } => self.extractor(key),
             Location::File(path) => {
                 let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-                self.extractor(&path.to_string_lossy().into_owned().into())
+                self.extractor(&ObjectKey::of_path(&path))
             }
         }
     }

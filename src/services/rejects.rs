@@ -7,21 +7,21 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
+use super::checks::{Breach, Check};
 use super::reading::printable;
-use super::sent::{SentFile, fault_of};
+use super::sent::SentFile;
 use super::sent_record::SentRecord;
-use super::staging::{FIELD_COUNT, QUOTING};
-use super::validate::{Check, UNIQUE, explain_warnings};
+use super::validate::explain_warnings;
 use super::{Extracted, Form};
 use crate::data_access::csv::fields_of;
-use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::duckdb::{Spool, Stage, blocking};
 use crate::domain::dataset::CONTENT_KEY;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{
     BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation, row_key,
 };
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// No more bytes of a file's records are held at once than this, whatever the size of a batch.
 const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
@@ -254,91 +254,146 @@ fn read_violations(
          where _record between {first} and {last} order by _record, _check"
     );
     let batches = stage.query(&sql)?;
-    let checks = Check::all(dataset);
-    let mut spool = stage.open_spool()?;
+    let mut reader = Reader::new(dataset, stage, extracted)?;
     let mut violations = Vec::new();
-    let mut present: Option<(i64, RejectedRecord)> = None;
-    let in_text = extracted.sent.as_deref().is_none_or(SentFile::is_text);
-    let mut sent = extracted.sent.as_deref().map(|file| SentRecord::new(file, dataset));
     for rows in &batches {
-        let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
-        let (records, lines, offsets, lengths) = (numbers(0), numbers(1), numbers(2), numbers(3));
-        let (check_numbers, details) = (numbers(4), numbers(5));
+        let number = |column: usize, row: usize| rows.column(column).as_primitive::<Int64Type>().value(row);
+        let keys = rows.column(6).as_string::<i32>();
         for row in 0..rows.num_rows() {
-            let number = records.value(row);
-            if present.as_ref().is_none_or(|(record, _)| *record != number) {
-                let raw = spool.cut(offsets.value(row), lengths.value(row))?;
-                // Of a record that is malformed no cell is told, and there may be millions.
-                let malformed = matches!(i32::try_from(check_numbers.value(row)), Ok(QUOTING | FIELD_COUNT));
-                let fields = if malformed || sent.is_some() { Vec::new() } else { fields_of(&raw) };
-                if let Some(sent) = &mut sent {
-                    sent.read(&raw, number, lines.value(row));
-                    dataset.key.iter().try_for_each(|name| sent.compute(name, stage))?;
-                }
-                let made = rows.column(6).as_string::<i32>();
-                let key = match &sent {
-                    _ if dataset.content.is_some() => (!made.is_null(row)).then(|| made.value(row).to_owned()),
-                    Some(sent) => sent.key(),
-                    None => key_of(&fields, dataset, extracted),
-                };
-                present = Some((number, RejectedRecord { fields, key, raw: raw.into() }));
-            }
-            let Some((_, record)) = &present else { continue };
-            let column = usize::try_from(check_numbers.value(row)).ok().and_then(|check| checks.get(check)?.column);
-            if let (Some(sent), Some(column)) = (&mut sent, column) {
-                sent.compute(column, stage)?;
-            }
-            let detail = || details.value(row);
-            let cell = |name: &str| match &sent {
-                Some(sent) => sent.cell(name),
-                None => record.cell(dataset, extracted, name),
-            };
-            let (column, rule, message, value) = match i32::try_from(check_numbers.value(row)) {
-                Ok(QUOTING) => {
-                    let message = "a field goes on behind its closing quote; double a quote that is content".to_owned();
-                    (None, violation::QUOTING, message, None)
-                }
-                Ok(FIELD_COUNT) if extracted.form == Form::JsonLines => {
-                    (None, violation::JSON, NO_OBJECT.to_owned(), None)
-                }
-                Ok(FIELD_COUNT) => (None, violation::FIELD_COUNT, wrong_count(detail(), extracted), None),
-                Ok(UNIQUE) => {
-                    let values: Vec<String> = dataset.key.iter().filter_map(|name| cell(name)).collect();
-                    let value = Some(row_key::joined(values.iter().map(String::as_str)));
-                    let shown = quoted(value.as_deref().unwrap_or_default());
-                    let message = format!(
-                        "{shown} stands again in line {}, which wins as the newer or later; keep one",
-                        detail()
-                    );
-                    let column = if let [column] = &dataset.key[..] { Some(column.as_str()) } else { None };
-                    (column, violation::UNIQUE, message, value)
-                }
-                Ok(check) if fault_of(check).is_some() => {
-                    let fault = fault_of(check).map_or("", RowFault::explain).to_owned();
-                    (None, fault_of(check).map_or(violation::UNPRINTABLE, RowFault::rule), fault, None)
-                }
-                check => {
-                    let check = &checks[usize::try_from(check.unwrap_or_default()).unwrap_or_default()];
-                    let value = check.column.and_then(cell);
-                    let (rule, message) = explained(check, sent.as_ref(), value.as_deref());
-                    (check.column, rule, message, value)
-                }
-            };
-            violations.push(Violation {
-                record: RecordNumber(number),
-                line: LineNumber(lines.value(row)),
-                column: column.map(String::from),
-                rule: rule.to_owned(),
-                message,
-                value,
-                raw: Arc::clone(&record.raw),
-                bytes: in_text.then(|| ByteRange { offset: offsets.value(row), length: lengths.value(row) }),
-                key: record.key.clone(),
-                data_key: None,
-            });
+            let [record, line, offset, length] = [0, 1, 2, 3].map(|column| number(column, row));
+            let broken = Breach::of(number(4, row), number(5, row));
+            let breach = broken.ok_or_else(|| Error::new(ErrorKind::System, "the stage has an unknown violation"))?;
+            let content_key = || (!keys.is_null(row)).then(|| keys.value(row).to_owned());
+            reader.read(Position { record, line, offset, length }, breach, content_key)?;
+            violations.push(reader.violation(breach)?);
         }
     }
     Ok(violations)
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, Default)]
+struct Position {
+    record: i64,
+    line: i64,
+    offset: i64,
+    length: i64,
+}
+
+/// Reads bad records once more, one after the other, and says what is wrong with each.
+struct Reader<'a> {
+    dataset: &'a Dataset,
+    stage: &'a Stage,
+    extracted: &'a Extracted,
+    checks: Vec<Check<'a>>,
+    spool: Spool,
+    sent: Option<SentRecord<'a>>,
+    record: RejectedRecord,
+}
+
+/// What is wrong with a record, as a violation has it.
+struct Told<'a> {
+    column: Option<&'a str>,
+    rule: &'a str,
+    message: String,
+    value: Option<String>,
+}
+
+impl<'a> Told<'a> {
+    fn of_record(rule: &'a str, message: impl Into<String>) -> Self {
+        Self { column: None, rule, message: message.into(), value: None }
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn new(dataset: &'a Dataset, stage: &'a Stage, extracted: &'a Extracted) -> Result<Self> {
+        let sent = extracted.sent.as_deref().map(|file| SentRecord::new(file, dataset));
+        let (checks, spool, record) = (Check::all(dataset), stage.open_spool()?, RejectedRecord::default());
+        Ok(Self { dataset, stage, extracted, checks, spool, sent, record })
+    }
+
+    /// Reads the record at `position`, unless it was read last.
+    fn read(
+        &mut self,
+        position: Position,
+        breach: Breach,
+        content_key: impl FnOnce() -> Option<String>,
+    ) -> Result<()> {
+        if self.record.position.record == position.record {
+            return Ok(());
+        }
+        let raw = self.spool.cut(position.offset, position.length)?;
+        // Of a record that is malformed no cell is told, and there may be millions.
+        let malformed = matches!(breach, Breach::FieldCount(_) | Breach::Record(RowFault::Quoting));
+        let fields = if malformed || self.sent.is_some() { Vec::new() } else { fields_of(&raw) };
+        if let Some(sent) = &mut self.sent {
+            sent.read(&raw, position.record, position.line);
+            self.dataset.key.iter().try_for_each(|name| sent.compute(name, self.stage))?;
+        }
+        let key = match &self.sent {
+            _ if self.dataset.content.is_some() => content_key(),
+            Some(sent) => sent.key(),
+            None => key_of(&fields, self.dataset, self.extracted),
+        };
+        self.record = RejectedRecord { position, fields, key, raw: raw.into() };
+        Ok(())
+    }
+
+    /// What is wrong with the record that was read last.
+    fn violation(&mut self, breach: Breach) -> Result<Violation> {
+        if let (Breach::Check(place), Some(sent)) = (breach, &mut self.sent)
+            && let Some(column) = self.checks.get(place).and_then(|check| check.column)
+        {
+            sent.compute(column, self.stage)?;
+        }
+        let Told { column, rule, message, value } = self.told(breach);
+        let RejectedRecord { position, key, raw, .. } = &self.record;
+        let in_text = self.extracted.sent.as_deref().is_none_or(SentFile::is_text);
+        Ok(Violation {
+            record: RecordNumber(position.record),
+            line: LineNumber(position.line),
+            column: column.map(String::from),
+            rule: rule.to_owned(),
+            message,
+            value,
+            raw: Arc::clone(raw),
+            bytes: in_text.then_some(ByteRange { offset: position.offset, length: position.length }),
+            key: key.clone(),
+            data_key: None,
+        })
+    }
+
+    fn told(&self, breach: Breach) -> Told<'_> {
+        match breach {
+            Breach::FieldCount(_) if self.extracted.form == Form::JsonLines => {
+                Told::of_record(violation::JSON, NO_OBJECT)
+            }
+            Breach::FieldCount(found) => Told::of_record(violation::FIELD_COUNT, wrong_count(found, self.extracted)),
+            Breach::Record(fault) => Told::of_record(fault.rule(), fault.explain()),
+            Breach::SameKey(line) => {
+                let key = &self.dataset.key;
+                let values: Vec<String> = key.iter().filter_map(|name| self.cell(name)).collect();
+                let value = row_key::joined(values.iter().map(String::as_str));
+                let shown = quoted(&value);
+                let message = format!("{shown} stands again in line {line}, which wins as the newer or later; keep one");
+                let column = if let [column] = &key[..] { Some(column.as_str()) } else { None };
+                Told { column, rule: violation::UNIQUE, message, value: Some(value) }
+            }
+            Breach::Check(place) => {
+                let check = &self.checks[place];
+                let value = check.column.and_then(|column| self.cell(column));
+                let (rule, message) = explained(check, self.sent.as_ref(), value.as_deref());
+                Told { column: check.column, rule, message, value }
+            }
+        }
+    }
+
+    fn cell(&self, column: &str) -> Option<String> {
+        match &self.sent {
+            Some(sent) => sent.cell(column),
+            None => self.record.cell(self.dataset, self.extracted, column),
+        }
+    }
 }
 
 /// What to say of a record with that many cells.
@@ -369,7 +424,9 @@ fn explained<'c>(check: &'c Check<'_>, sent: Option<&SentRecord<'_>>, value: Opt
 }
 
 /// A record that broke a rule, split once more.
+#[derive(Default)]
 struct RejectedRecord {
+    position: Position,
     raw: Arc<[u8]>,
     fields: Vec<Vec<u8>>,
     key: Option<String>,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 use serde_json::{Value, json};
 
+use super::checks::Breach;
 use super::header::{MOST_NAMES, shown, too_long};
 use super::reading::{
     Stoppable, empty, malformed, member_error, read_error, split_error, spool, unread, workbook_error,
@@ -15,8 +16,7 @@ use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
 use super::staging::{
-    AFTER_END, BYTES_IN_A_CHUNK, ENCODING, FIELD_COUNT, Place, QUOTING, ROWS_IN_A_CHUNK, StagedRows, beside_staging,
-    create_tables,
+    BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, beside_staging, create_tables, number_of,
 };
 use super::{Extracted, Form};
 use crate::data_access::archive::{Tee, Unpacked};
@@ -32,7 +32,7 @@ use crate::domain::Dataset;
 use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
 use crate::domain::source::layout::{self, Format, Sheet};
 use crate::domain::source::model::Source;
-use crate::domain::source::row::{Row, RowFault};
+use crate::domain::source::row::Row;
 use crate::domain::types::{ColumnSum, stated_number};
 use crate::domain::violation::quoted;
 use crate::error::{Error, Reason, Result};
@@ -389,8 +389,8 @@ impl<'a> Records<'a> {
 
     /// Stages a record that stands at `place`, and has that number for its columns.
     fn push(&mut self, place: Place, number: i64, row: &Row, binding: &mut Binding) -> Result<()> {
-        if let Some(check) = broken(row, binding) {
-            return self.staged.push_broken(place, row.len(), check);
+        if let Some(breach) = broken(row, binding) {
+            return self.staged.push_broken(place, breach);
         }
         binding.translate(row, number, &mut self.plain);
         if self.expressions.is_empty() {
@@ -419,9 +419,10 @@ impl<'a> Records<'a> {
     }
 }
 
-/// The check that a record breaks as a whole.
-fn broken(row: &Row, binding: &Binding) -> Option<i32> {
-    row.fault.map(check_of).or_else(|| (!binding.fits(row)).then_some(FIELD_COUNT))
+/// What a record breaks as a whole.
+fn broken(row: &Row, binding: &Binding) -> Option<Breach> {
+    let of_width = || (!binding.fits(row)).then(|| Breach::FieldCount(number_of(row.len())));
+    row.fault.map(Breach::Record).or_else(of_width)
 }
 
 /// What the footer says of the columns that the source wants totals of.
@@ -446,17 +447,4 @@ fn totals(source: &Source, dataset: &Dataset, binding: &Binding, footers: &[Row]
 
 fn counted(Dropped { preamble, footer, blank, comment }: Dropped) -> Value {
     json!({ "preamble": preamble, "footer": footer, "blank": blank, "comment": comment })
-}
-
-fn check_of(fault: RowFault) -> i32 {
-    match fault {
-        RowFault::Encoding => ENCODING,
-        RowFault::Quoting => QUOTING,
-        RowFault::AfterEnd => AFTER_END,
-    }
-}
-
-/// What breaks a record as a whole, by its check.
-pub(super) fn fault_of(check: i32) -> Option<RowFault> {
-    [RowFault::Encoding, RowFault::Quoting, RowFault::AfterEnd].into_iter().find(|fault| check_of(*fault) == check)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::validate::{Check, quoted_name};
+use super::checks::{Breach, Check, quoted_name};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::{Dataset, RecordNumber};
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub async fn good_rows(
 /// `Configuration` if the dataset has no such rule, `System` if the staging database fails.
 pub async fn reject(dataset: &Dataset, stage: &Arc<Stage>, rule: &str, records: &[RecordNumber]) -> Result<()> {
     let place = Check::all(dataset).iter().position(|check| check.rule() == rule && check.is_found());
-    let place = place.ok_or_else(|| {
+    let breach = place.map(Breach::Check).ok_or_else(|| {
         Error::configuration(format!("dataset {}: no validator of its pipeline has a rule {rule:?}", dataset.name))
     })?;
     let records: Vec<i64> = records.iter().map(|record| record.0).collect();
@@ -48,7 +48,8 @@ pub async fn reject(dataset: &Dataset, stage: &Arc<Stage>, rule: &str, records: 
         for records in records.chunks(RECORDS_IN_A_STATEMENT) {
             let these = format!("_ok and _record in (select unnest({records:?}))");
             stage.execute(&format!(
-                "insert into violation select _record, _line, _offset, _length, {place}, null from staged where {these}"
+                "insert into violation select _record, _line, _offset, _length, {}, null from staged where {these}",
+                breach.number()
             ))?;
             stage.execute(&format!("update staged set _ok = false where {these}"))?;
         }

@@ -12,28 +12,20 @@ use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
 
+use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
 use super::extract::Form;
 use super::header::Header;
 use super::reading::split_error;
-use super::validate::{CellChecks, UNREADABLE};
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
 use crate::domain::dataset::CONTENT_KEY;
 use crate::domain::source::binding::PlainRow;
 use crate::domain::source::fault::Fault;
-use crate::domain::source::row::Row;
+use crate::domain::source::row::{Row, RowFault};
 use crate::domain::types::{ColumnSum, Sum};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, ErrorKind, Result};
-
-/// `_check` in table `violation` for a record with too many or too few fields; `_detail` says how many.
-pub(super) const FIELD_COUNT: i32 = -1;
-/// `_check` for a record with bytes that are not in the encoding of its source, and for one after the end of its table.
-pub(super) const ENCODING: i32 = -4;
-pub(super) const AFTER_END: i32 = -5;
-/// `_check` for a record in which a field goes on behind its closing quote.
-pub(super) const QUOTING: i32 = -3;
 
 pub(super) const ROWS_IN_A_CHUNK: usize = 8 * 1024;
 pub(super) const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
@@ -128,9 +120,9 @@ impl Splitter<'_> {
             }
             let place = Place::of(read, &record);
             if !record.well_quoted {
-                self.rows.broken.push(place, QUOTING, Some(record.len()));
+                self.rows.broken.push(place, Breach::Record(RowFault::Quoting));
             } else if record.len() != self.header.width {
-                self.rows.broken.push(place, FIELD_COUNT, Some(record.len()));
+                self.rows.broken.push(place, Breach::FieldCount(number_of(record.len())));
             } else {
                 self.rows.chunk.push(place, &record, &self.header.positions, &mut self.rows.broken);
             }
@@ -152,9 +144,9 @@ impl<'a> StagedRows<'a> {
         self.send_full()
     }
 
-    /// Adds a record that breaks `check` as a whole.
-    pub(super) fn push_broken(&mut self, place: Place, cells: usize, check: i32) -> Result<()> {
-        self.broken.push(place, check, Some(cells));
+    /// Adds a record that is broken as a whole.
+    pub(super) fn push_broken(&mut self, place: Place, breach: Breach) -> Result<()> {
+        self.broken.push(place, breach);
         self.send_full()
     }
 
@@ -189,10 +181,10 @@ impl<'a> StagedRows<'a> {
         let (mut names, mut columns) = (Vec::new(), Vec::new());
         for column in &mut self.chunk.columns {
             let (values, bad) = column.take()?;
-            for (row, check) in bad {
+            for (row, breach) in bad {
                 good[row] = false;
                 unread[row] |= column.is_content;
-                self.broken.push(place_at(&places, row), check, None);
+                self.broken.push(place_at(&places, row), breach);
             }
             names.push(column.definition.name.as_str());
             columns.push(values);
@@ -204,7 +196,7 @@ impl<'a> StagedRows<'a> {
             Some(content) if content.is_given => {
                 for row in content.mismatches(&columns, &unread) {
                     good[row] = false;
-                    self.broken.push(place_at(&places, row), self.chunk.content_check, None);
+                    self.broken.push(place_at(&places, row), self.chunk.changed_content);
                 }
             }
             Some(content) => {
@@ -235,7 +227,7 @@ struct Chunk<'a> {
     columns: Vec<CellColumn<'a>>,
     content: Option<ContentKeys<'a>>,
     /// What a row breaks whose given key is not made of its values.
-    content_check: i32,
+    changed_content: Breach,
     bytes: usize,
 }
 
@@ -249,7 +241,7 @@ struct Taken {
 impl<'a> Chunk<'a> {
     fn new(dataset: &'a Dataset) -> Self {
         let (checks, content) = (CellChecks::of(dataset), ContentKeys::of(dataset));
-        let content_check = checks.last().and_then(|checks| checks.content).unwrap_or(UNREADABLE);
+        let changed_content = checks.last().and_then(|checks| checks.content).unwrap_or(Breach::UNREADABLE);
         let columns = dataset.file_columns().iter().zip(checks).enumerate();
         let columns = columns.map(|(place, (column, checks))| {
             let is_content = content.as_ref().is_some_and(|content| content.covers(place));
@@ -257,7 +249,7 @@ impl<'a> Chunk<'a> {
         });
         let columns = columns.collect();
         let (good, unread) = (Vec::new(), Vec::new());
-        Self { places: Places::default(), good, unread, columns, content, content_check, bytes: 0 }
+        Self { places: Places::default(), good, unread, columns, content, changed_content, bytes: 0 }
     }
 
     fn push(&mut self, place: Place, record: &Record<'_>, positions: &[usize], broken: &mut Broken) {
@@ -265,17 +257,17 @@ impl<'a> Chunk<'a> {
         let text = record.text();
         let (mut good, mut unread) = (text.is_some() || only_loaded_columns_are_bad(record, positions), false);
         if !good {
-            broken.push(place, UNREADABLE, None);
+            broken.push(place, Breach::UNREADABLE);
         }
         for (column, position) in self.columns.iter_mut().zip(positions) {
             let cell = match text {
                 Some(text) => Some(record.cell(text, *position)),
                 None => as_text(record.field(*position)),
             };
-            if let Some(check) = column.push(cell) {
+            if let Some(breach) = column.push(cell) {
                 good = false;
-                unread |= column.leaves_unread(check);
-                broken.push(place, check, None);
+                unread |= column.leaves_unread(breach);
+                broken.push(place, breach);
             }
         }
         self.good.push(good);
@@ -287,10 +279,10 @@ impl<'a> Chunk<'a> {
         self.places.push(place);
         let (mut good, mut unread) = (true, false);
         for (index, column) in self.columns.iter_mut().enumerate() {
-            if let Some(check) = column.push_plain(plain.value(index)) {
+            if let Some(breach) = column.push_plain(plain.value(index)) {
                 good = false;
-                unread |= column.leaves_unread(check);
-                broken.push(place, check, None);
+                unread |= column.leaves_unread(breach);
+                broken.push(place, breach);
             }
         }
         self.good.push(good);
@@ -315,7 +307,7 @@ struct CellColumn<'a> {
     null_values: &'a [String],
     max_length: Option<usize>,
     /// Of the version: the latest that a row may have, and the check that a later one breaks.
-    latest: Option<(DateTime<Utc>, i32)>,
+    latest: Option<(DateTime<Utc>, Breach)>,
     /// Whether a content key is made of it.
     is_content: bool,
     checks: CellChecks,
@@ -331,13 +323,13 @@ impl<'a> CellColumn<'a> {
         Self { definition, null_values, max_length, latest, is_content, checks, cells: StringBuilder::new(), sum }
     }
 
-    /// Whether it is not known of which value a content key is to be made, since the cell breaks this check.
-    fn leaves_unread(&self, check: i32) -> bool {
-        self.is_content && self.checks.required != Some(check)
+    /// Whether it is not known of which value a content key is to be made, since the cell breaks this.
+    fn leaves_unread(&self, breach: Breach) -> bool {
+        self.is_content && self.checks.required != Some(breach)
     }
 
-    /// Takes a cell, or `None` if its bytes are not text; returns the check that it breaks before it is read.
-    fn push(&mut self, cell: Option<&str>) -> Option<i32> {
+    /// Takes a cell, or `None` if its bytes are not text; returns what it breaks before it is read.
+    fn push(&mut self, cell: Option<&str>) -> Option<Breach> {
         let Some(cell) = cell else {
             self.cells.append_null();
             if let Some(sum) = &mut self.sum {
@@ -353,8 +345,8 @@ impl<'a> CellColumn<'a> {
         None
     }
 
-    /// Takes a value in the plain form, or what is wrong with its cell; returns the check that it breaks before it is read.
-    fn push_plain(&mut self, value: std::result::Result<Option<&str>, Fault>) -> Option<i32> {
+    /// Takes a value in the plain form, or what is wrong with its cell; returns what it breaks before it is read.
+    fn push_plain(&mut self, value: std::result::Result<Option<&str>, Fault>) -> Option<Breach> {
         match value {
             Ok(Some(value)) => {
                 self.cells.append_value(cut_after(value, self.max_length));
@@ -374,8 +366,8 @@ impl<'a> CellColumn<'a> {
         }
     }
 
-    /// Reads the cells; returns their values, and the rows whose cells may not be loaded, with the check that each breaks.
-    fn take(&mut self) -> Result<(ArrayRef, Vec<(usize, i32)>)> {
+    /// Reads the cells; returns their values, and the rows whose cells may not be loaded, with what each breaks.
+    fn take(&mut self) -> Result<(ArrayRef, Vec<(usize, Breach)>)> {
         let cells = self.cells.finish();
         let mut values = self.definition.kind.read(&cells);
         if let Some(sum) = &mut self.sum {
@@ -386,10 +378,10 @@ impl<'a> CellColumn<'a> {
             let others = (0..cells.len()).filter(|row| values.is_null(*row) && !cells.is_null(*row));
             bad.extend(others.map(|row| (row, self.checks.kind)));
         }
-        if let Some((latest, check)) = self.latest
+        if let Some((latest, breach)) = self.latest
             && let Some(later) = self.definition.kind.is_later(&values, latest)
         {
-            bad.extend(later.iter().enumerate().filter(|(_, later)| *later == Some(true)).map(|(row, _)| (row, check)));
+            bad.extend(later.iter().enumerate().filter(|(_, later)| *later == Some(true)).map(|(row, _)| (row, breach)));
             values =
                 nullif(&values, &later).map_err(|error| Error::system("take out versions that are too late", error))?;
         }
@@ -416,6 +408,11 @@ fn as_text(cell: &[u8]) -> Option<&str> {
 /// A bad cell of a loaded column is a violation of that column; one of any other column is one of the record.
 fn only_loaded_columns_are_bad(record: &Record<'_>, positions: &[usize]) -> bool {
     record.fields().enumerate().all(|(index, cell)| positions.contains(&index) || as_text(cell).is_some())
+}
+
+/// A number of cells, as the stage holds it.
+pub(super) fn number_of(cells: usize) -> i64 {
+    i64::try_from(cells).unwrap_or(i64::MAX)
 }
 
 /// Where a record stands: its number, its line, and its bytes in the file.
@@ -469,29 +466,28 @@ fn rows<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<Record
         .map_err(|error| Error::system("build rows for the staging database", error))
 }
 
-/// What records break that is known before any rule is asked: which check, where, and how many fields there were where that
-/// is what is wrong.
+/// What records break that is known before any rule is asked, and where they stand.
 #[derive(Default)]
 struct Broken {
     places: Places,
-    checks: Vec<i32>,
+    numbers: Vec<i32>,
     details: Vec<Option<i64>>,
 }
 
 impl Broken {
-    fn push(&mut self, place: Place, check: i32, fields: Option<usize>) {
+    fn push(&mut self, place: Place, breach: Breach) {
         self.places.push(place);
-        self.checks.push(check);
-        self.details.push(fields.map(|fields| i64::try_from(fields).unwrap_or(i64::MAX)));
+        self.numbers.push(breach.number());
+        self.details.push(breach.detail());
     }
 
     fn is_full(&self) -> bool {
-        self.checks.len() >= ROWS_IN_A_CHUNK
+        self.numbers.len() >= ROWS_IN_A_CHUNK
     }
 
     fn take(&mut self) -> Result<RecordBatch> {
         let rest: [(&str, ArrayRef); 2] = [
-            ("_check", Arc::new(Int32Array::from(std::mem::take(&mut self.checks)))),
+            ("_check", Arc::new(Int32Array::from(std::mem::take(&mut self.numbers)))),
             ("_detail", Arc::new(Int64Array::from(std::mem::take(&mut self.details)))),
         ];
         rows(named(self.places.take()).chain(rest))

@@ -99,6 +99,23 @@ fn no_file_is_longer_than_600_lines() {
     }
 }
 
+/// Senders check their files on Linux, macOS and Windows.
+#[test]
+fn what_only_unix_has_is_compiled_only_there() {
+    for (path, text) in sources("src") {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let lines: Vec<&str> = code.lines().map(str::trim).collect();
+        for (number, line) in lines.iter().enumerate() {
+            if !["os::unix", "rustix", "signal::unix", "libc::", "nix::"].iter().any(|name| line.contains(name)) {
+                continue;
+            }
+            let above = lines[..=number].iter().rev();
+            let attribute = above.take_while(|line| !line.is_empty()).find(|line| line.starts_with("#[cfg("));
+            assert_eq!(attribute, Some(&"#[cfg(unix)]"), "{} line {}", path.display(), number + 1);
+        }
+    }
+}
+
 #[test]
 fn the_binaries_are_thin() {
     for (path, text) in sources("src/bin") {

@@ -58,7 +58,7 @@ impl RowFault {
     pub fn explain(self) -> &'static str {
         match self {
             Self::Encoding => "the record has a NUL or bytes that are not in the encoding that its source declares",
-            Self::Quoting => "a field goes on after its closing quote; double or escape a quote that is content",
+            Self::Quoting => "a field goes on after its closing quote; double a quote that is content, or escape it if its source declares an escape",
             Self::AfterEnd => {
                 "the record stands after the end of the table and is not a footer; say with end what footers begin with"
             }

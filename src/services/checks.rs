@@ -1,0 +1,313 @@
+//! What a row of a file can break: the checks of its dataset, and what is wrong with a record before any of them is asked.
+
+use crate::domain::column::{Column, Constraint, Literal};
+use crate::domain::dataset::CONTENT_KEY;
+use crate::domain::expression::Expression;
+use crate::domain::source::row::RowFault;
+use crate::domain::violation::{self, quoted};
+use crate::domain::{ColumnType, Dataset, RowRule, Severity};
+
+/// What a record breaks. The table `violation` of the stage holds its [number](Breach::number) and its [detail](Breach::detail).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Breach {
+    /// The record does not have as many fields as the header, but this many.
+    FieldCount(i64),
+    /// The row has the key of another row, on this line, which wins.
+    SameKey(i64),
+    /// The record cannot be read at all.
+    Record(RowFault),
+    /// The row breaks the check with this place in [`Check::all`].
+    Check(usize),
+}
+
+impl Breach {
+    /// A column that is not loaded has bytes that are not text.
+    pub(super) const UNREADABLE: Self = Self::Check(0);
+
+    /// The number that the stage holds. The violations of a record are reported in the order of these numbers.
+    pub(super) fn number(self) -> i32 {
+        match self {
+            Self::FieldCount(_) => -1,
+            Self::SameKey(_) => -2,
+            Self::Record(RowFault::Quoting) => -3,
+            Self::Record(RowFault::Encoding) => -4,
+            Self::Record(RowFault::AfterEnd) => -5,
+            Self::Check(place) => i32::try_from(place).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// The number of fields, or the line of the row that wins.
+    pub(super) fn detail(self) -> Option<i64> {
+        match self {
+            Self::FieldCount(detail) | Self::SameKey(detail) => Some(detail),
+            Self::Record(_) | Self::Check(_) => None,
+        }
+    }
+
+    /// What has this number and this detail in the stage; `None` if nothing has.
+    pub(super) fn of(number: i64, detail: i64) -> Option<Self> {
+        let others = [
+            Self::FieldCount(detail),
+            Self::SameKey(detail),
+            Self::Record(RowFault::Quoting),
+            Self::Record(RowFault::Encoding),
+            Self::Record(RowFault::AfterEnd),
+        ];
+        let known = others.into_iter().find(|breach| i64::from(breach.number()) == number);
+        known.or_else(|| usize::try_from(number).ok().map(Self::Check))
+    }
+}
+
+/// A check of a row. Its place in the list is what [`Breach::Check`] has.
+pub(super) struct Check<'a> {
+    /// The column that a violation names, or none for the record as a whole.
+    pub(super) column: Option<&'a str>,
+    pub(super) severity: Severity,
+    /// True where the row breaks it; null counts as false. None where somebody else finds who does.
+    pub(super) violated: Option<String>,
+    kind: CheckKind<'a>,
+}
+
+enum CheckKind<'a> {
+    Unreadable,
+    /// The cell is not in the form that its source declares.
+    Form,
+    Required,
+    Unprintable,
+    Type(&'a ColumnType),
+    Future,
+    Content,
+    Constraint(&'a Constraint),
+    Row(&'a RowRule),
+}
+
+impl<'a> Check<'a> {
+    /// Every check of a dataset, in the order in which violations are reported.
+    pub(super) fn all(dataset: &'a Dataset) -> Vec<Self> {
+        let record = Self { column: None, severity: Severity::Error, violated: None, kind: CheckKind::Unreadable };
+        let sent = !dataset.sources.is_empty();
+        let is_version = |column: &Column| Some(&column.name) == dataset.version.as_ref();
+        let columns = dataset.file_columns().iter().flat_map(move |column| {
+            let form = sent.then(|| Self {
+                column: Some(&column.name),
+                severity: Severity::Error,
+                violated: None,
+                kind: CheckKind::Form,
+            });
+            form.into_iter().chain(Self::of_column(column, is_version(column)))
+        });
+        let given = dataset.content.iter().filter(|content| content.is_given);
+        let given = given.map(|_| Self {
+            column: Some(CONTENT_KEY),
+            severity: Severity::Error,
+            violated: None,
+            kind: CheckKind::Content,
+        });
+        let rules = dataset.rules.iter().map(|rule| Self {
+            column: Some(&rule.column),
+            severity: rule.severity,
+            violated: rule.check.as_ref().map(|check| row_rule_violated(rule, check, dataset)),
+            kind: CheckKind::Row(rule),
+        });
+        std::iter::once(record).chain(columns).chain(given).chain(rules).collect()
+    }
+
+    fn of_column(column: &'a Column, is_version: bool) -> Vec<Self> {
+        let name = &column.name;
+        let found = |kind| Self { column: Some(name), severity: Severity::Error, violated: None, kind };
+        let mut checks = Vec::new();
+        if column.required {
+            checks.push(found(CheckKind::Required));
+        }
+        checks.push(found(CheckKind::Unprintable));
+        checks.push(found(CheckKind::Type(&column.kind)));
+        if is_version {
+            checks.push(found(CheckKind::Future));
+        }
+        for (constraint, severity) in &column.constraints {
+            let violated = Some(constraint_violated(column, constraint));
+            let kind = CheckKind::Constraint(constraint);
+            checks.push(Self { column: Some(name), severity: *severity, violated, kind });
+        }
+        checks
+    }
+
+    /// Whether it is that a cell is not in the form that its source declares: the source then says why.
+    pub(super) fn is_form(&self) -> bool {
+        matches!(self.kind, CheckKind::Form)
+    }
+
+    /// Whether a validator of the pipeline finds who breaks it.
+    pub(super) fn is_found(&self) -> bool {
+        matches!(self.kind, CheckKind::Row(rule) if rule.check.is_none())
+    }
+
+    /// The rule's id.
+    pub(super) fn rule(&self) -> &str {
+        match self.kind {
+            CheckKind::Form => violation::FORM,
+            CheckKind::Required => violation::REQUIRED,
+            CheckKind::Unprintable | CheckKind::Unreadable => violation::UNPRINTABLE,
+            CheckKind::Type(kind) => kind.rule(),
+            CheckKind::Future => violation::FUTURE,
+            CheckKind::Content => violation::CONTENT,
+            CheckKind::Constraint(constraint) => constraint.rule(),
+            CheckKind::Row(rule) => &rule.id,
+        }
+    }
+
+    /// What is wrong with a cell that breaks it.
+    pub(super) fn explain(&self, cell: &str) -> String {
+        match self.kind {
+            CheckKind::Unreadable => {
+                "a column that is not loaded has a NUL or bytes that are not UTF-8; save the file as UTF-8".into()
+            }
+            CheckKind::Form => format!("{} is not in the form that its source declares", quoted(cell)),
+            CheckKind::Required => "the cell holds no value, but one is required".into(),
+            CheckKind::Unprintable => format!(
+                "{} has a NUL or bytes that are not UTF-8; save the file as UTF-8",
+                quoted(cell).replace("\\\\x", "\\x")
+            ),
+            CheckKind::Type(kind) => kind.explain(cell),
+            CheckKind::Future => format!(
+                "{} lies further in the future than load.max_future_seconds allows, and would make every later row of this key \
+                 stale; correct it at its source",
+                quoted(cell)
+            ),
+            CheckKind::Content => {
+                "the key is not made of the row's values, which somebody has changed; bring the row back, or delete it"
+                    .into()
+            }
+            CheckKind::Constraint(constraint) => constraint.explain(cell),
+            CheckKind::Row(rule) => rule.message.clone(),
+        }
+    }
+}
+
+/// What a cell of one column can break before any rule is asked.
+pub(super) struct CellChecks {
+    /// The cell is not in the form that its source declares.
+    pub(super) form: Option<Breach>,
+    /// The cell is null.
+    pub(super) required: Option<Breach>,
+    /// The bytes of the cell are not text.
+    pub(super) unprintable: Option<Breach>,
+    /// The cell is not a value of the column's type.
+    pub(super) kind: Breach,
+    /// The cell is a version that is too late.
+    pub(super) future: Option<Breach>,
+    /// The cell is a content key that is not made of the row's values.
+    pub(super) content: Option<Breach>,
+}
+
+impl CellChecks {
+    /// Those of each column of a dataset.
+    pub(super) fn of(dataset: &Dataset) -> Vec<Self> {
+        let checks = Check::all(dataset);
+        let breach = |column: &Column, is_it: fn(&CheckKind<'_>) -> bool| {
+            let place = checks.iter().position(|check| check.column == Some(&column.name) && is_it(&check.kind));
+            place.map(Breach::Check)
+        };
+        let of_column = |column| Self {
+            form: breach(column, |kind| matches!(kind, CheckKind::Form)),
+            required: breach(column, |kind| matches!(kind, CheckKind::Required)),
+            unprintable: breach(column, |kind| matches!(kind, CheckKind::Unprintable)),
+            // There is one for every column.
+            kind: breach(column, |kind| matches!(kind, CheckKind::Type(_))).unwrap_or(Breach::UNREADABLE),
+            future: breach(column, |kind| matches!(kind, CheckKind::Future)),
+            content: breach(column, |kind| matches!(kind, CheckKind::Content)),
+        };
+        dataset.file_columns().iter().map(of_column).collect()
+    }
+}
+
+/// The typed column as it stands in SQL, also where its name is a keyword.
+pub(super) fn quoted_name(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
+    let name = quoted_name(&column.name);
+    // A definition with a bound that is not a value of the column's type was refused.
+    let value = |bound: &Literal| column.kind.literal(&bound.to_string()).unwrap_or_else(|| "null".to_owned());
+    match constraint {
+        Constraint::MinLength(length) => format!("length({name}) < {length}"),
+        Constraint::MaxLength(length) => format!("length({name}) > {length}"),
+        Constraint::Min(bound) => format!("{name} < {}", value(bound)),
+        Constraint::Above(bound) => format!("{name} <= {}", value(bound)),
+        Constraint::Max(bound) => format!("{name} > {}", value(bound)),
+        Constraint::Below(bound) => format!("{name} >= {}", value(bound)),
+        Constraint::Allowed(values) => {
+            let values: Vec<String> = values.iter().map(value).collect();
+            format!("{name} not in ({})", values.join(", "))
+        }
+        Constraint::Pattern(pattern) => {
+            format!("not regexp_full_match({name}, '{}')", pattern.replace('\'', "''"))
+        }
+    }
+}
+
+/// A row rule runs where every column that it reads is present and valid. There, a null or a raised error (`try`
+/// makes it a null) is a violation.
+fn row_rule_violated(rule: &RowRule, check: &Expression, dataset: &Dataset) -> String {
+    let mut valid: Vec<String> = Vec::new();
+    for column in dataset.columns.iter().filter(|column| rule.reads.contains(&column.name)) {
+        valid.push(format!("{} is not null", quoted_name(&column.name)));
+        for (constraint, severity) in &column.constraints {
+            if *severity == Severity::Error {
+                valid.push(format!("not coalesce({}, false)", constraint_violated(column, constraint)));
+            }
+        }
+    }
+    valid.push(match &rule.when {
+        None => format!("not coalesce(try({check}), false)"),
+        Some(when) => {
+            format!("coalesce(try({when}), true) and not coalesce(case when try({when}) then try({check}) end, false)")
+        }
+    });
+    valid.join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::domain::Datasets;
+
+    #[test]
+    fn every_breach_is_known_by_its_number() {
+        let faults = [RowFault::Encoding, RowFault::Quoting, RowFault::AfterEnd].map(Breach::Record);
+        let others = [Breach::FieldCount(7), Breach::SameKey(7), Breach::UNREADABLE, Breach::Check(41)];
+        for breach in faults.into_iter().chain(others) {
+            assert_eq!(Breach::of(breach.number().into(), breach.detail().unwrap_or(7)), Some(breach));
+        }
+        assert_eq!(Breach::of(-6, 0), None);
+    }
+
+    #[test]
+    fn no_rule_of_a_definition_can_be_taken_for_one_that_its_columns_imply() {
+        let mut text =
+            String::from("name = \"all\"\ntable = \"all\"\nkey = \"key\"\nversion = \"at\"\nfiles = [\"*\"]\n");
+        let bounds = "min = 1\nabove = 1\nmax = 2\nbelow = 2\nallowed = [1]\n";
+        for (name, kind, more) in [
+            ("key", "text", "min_length = 1\nmax_length = 9\npattern = \".\"\n"),
+            ("at", "timestamp", ""),
+            ("amount", "decimal", "precision = 9\nscale = 2\n"),
+            ("small", "integer", bounds),
+            ("large", "bigint", bounds),
+        ] {
+            write!(text, "[[column]]\nname = \"{name}\"\ntype = \"{kind}\"\nrequired = true\n{more}").unwrap();
+        }
+        let datasets = Datasets::parse([("all.toml", text.as_str())]).unwrap();
+        let dataset = datasets.get("all").unwrap();
+        let implied: Vec<String> = Check::all(dataset).iter().map(|check| check.rule().to_owned()).collect();
+        assert!(implied.len() > 20);
+        for rule in implied {
+            let rule =
+                format!("[[rule]]\nid = \"{rule}\"\ncolumn = \"small\"\ncheck = \"small > 0\"\nmessage = \"m\"\n");
+            let refused = Datasets::parse([("all.toml", format!("{text}{rule}").as_str())]).unwrap_err();
+            assert!(refused.contains("in use by the program"), "{refused}");
+        }
+    }
+}
