@@ -1,7 +1,7 @@
 //! `make bench`: measures what the project promises to be fast at. Each figure is measured in turn with its peer, in
 //! one session, so that a machine that slows down slows both. It writes `BENCHMARKS.md` and its plot.
 //!
-//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `peers`, `memory`; for the others, earlier
+//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `sources`, `peers`, `memory`; for the others, earlier
 //! results are kept (`benches/results.json`). `RUNS` sets how often to measure (5), `ROWS`, `PEER_ROWS` and
 //! `LARGE_ROWS` set the sizes, and `INGEST` names another build of the function. If one of these is set, nothing is
 //! kept and nothing is written.
@@ -21,6 +21,7 @@ mod figures;
 mod report;
 mod results;
 mod sections;
+mod sources;
 #[allow(dead_code)]
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -63,6 +64,7 @@ async fn main() {
             "load" => sections::load(&world, &sizes, &mut points).await,
             "rejects" => vec![sections::rejects(&world, &sizes).await],
             "validate" => vec![sections::validate(&world, &sizes)],
+            "sources" => vec![sources::sources(&world, &sizes)],
             "peers" => sections::peers(&world, &sizes, &mut points).await,
             _ => sections::memory(&world, &sizes).await,
         };

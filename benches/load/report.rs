@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use crate::results::{Point, Results};
 
 /// The sections, in the order in which they are measured and shown.
-pub const SECTIONS: [&str; 7] = ["init", "small", "load", "rejects", "validate", "peers", "memory"];
+pub const SECTIONS: [&str; 8] = ["init", "small", "load", "rejects", "validate", "sources", "peers", "memory"];
 const PLOT: &str = "docs/benchmark.svg";
 const TOOLS: [(&str, RGBColor); 6] = [
     ("small-etl", RGBColor(0, 90, 160)),

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::LoadWork;
 use super::rejects::{Found, RECORDS_AT_ONCE, Slices, violations};
-use super::validate::quoted_name;
+use super::checks::quoted_name;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;

@@ -392,10 +392,10 @@ impl<'a> Records<'a> {
         if let Some(breach) = broken(row, binding) {
             return self.staged.push_broken(place, breach);
         }
-        binding.translate(row, number, &mut self.plain);
         if self.expressions.is_empty() {
-            return self.staged.push_plain(place, &self.plain);
+            return self.staged.push_row(place, number, row, binding);
         }
+        binding.translate(row, number, &mut self.plain);
         self.waiting.inputs.push(self.expressions.inputs(binding, row));
         self.waiting.rows.push(std::mem::take(&mut self.plain));
         self.waiting.places.push(place);

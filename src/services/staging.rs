@@ -5,9 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use arrow::array::{
-    Array as _, ArrayBuilder as _, ArrayRef, BooleanArray, Int32Array, Int64Array, Int64Builder, StringBuilder,
-};
+use arrow::array::{ArrayBuilder as _, ArrayRef, BooleanArray, Int32Array, Int64Array, Int64Builder};
 use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
@@ -20,10 +18,11 @@ use super::reading::split_error;
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
 use crate::domain::dataset::CONTENT_KEY;
-use crate::domain::source::binding::PlainRow;
+use crate::domain::source::binding::{Binding, PlainRow};
+use crate::domain::source::exact::Exact;
 use crate::domain::source::fault::Fault;
 use crate::domain::source::row::{Row, RowFault};
-use crate::domain::types::{ColumnSum, Sum};
+use crate::domain::types::{Cells, ColumnSum, Sum};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -138,9 +137,17 @@ impl<'a> StagedRows<'a> {
         Self { sender, chunk: Chunk::new(dataset), broken: Broken::default(), mending: Mending::default() }
     }
 
+    /// Adds a record of a declared source, whose number is this.
+    pub(super) fn push_row(&mut self, place: Place, number: i64, row: &Row, binding: &mut Binding) -> Result<()> {
+        self.chunk.push_row(place, &mut self.broken, |put| binding.read(row, number, put));
+        self.send_full()
+    }
+
     /// Adds a record whose cells are in the plain form.
     pub(super) fn push_plain(&mut self, place: Place, plain: &PlainRow) -> Result<()> {
-        self.chunk.push_plain(place, plain, &mut self.broken);
+        let value = |index| plain.value(index).map(|value| value.map_or(Exact::Null, Exact::Plain));
+        let width = self.chunk.columns.len();
+        self.chunk.push_row(place, &mut self.broken, |put| (0..width).for_each(|index| put(index, value(index))));
         self.send_full()
     }
 
@@ -275,16 +282,23 @@ impl<'a> Chunk<'a> {
         self.bytes += record.raw.len();
     }
 
-    fn push_plain(&mut self, place: Place, plain: &PlainRow, broken: &mut Broken) {
+    /// Adds a record: `read` puts the value of each column to its place.
+    fn push_row(
+        &mut self,
+        place: Place,
+        broken: &mut Broken,
+        read: impl FnOnce(&mut dyn FnMut(usize, std::result::Result<Exact<'_>, Fault>)),
+    ) {
         self.places.push(place);
         let (mut good, mut unread) = (true, false);
-        for (index, column) in self.columns.iter_mut().enumerate() {
-            if let Some(breach) = column.push_plain(plain.value(index)) {
+        read(&mut |index, value| {
+            let column = &mut self.columns[index];
+            if let Some(breach) = column.push_value(value) {
                 good = false;
                 unread |= column.leaves_unread(breach);
                 broken.push(place, breach);
             }
-        }
+        });
         self.good.push(good);
         self.unread.push(unread);
         self.bytes += place.length();
@@ -311,7 +325,7 @@ struct CellColumn<'a> {
     /// Whether a content key is made of it.
     is_content: bool,
     checks: CellChecks,
-    cells: StringBuilder,
+    cells: Cells,
     sum: Option<Sum>,
 }
 
@@ -320,7 +334,7 @@ impl<'a> CellColumn<'a> {
         let max_length = definition.max_length().map(|length| length as usize);
         let latest = dataset.latest_version.zip(checks.future);
         let (null_values, sum) = (&dataset.null_values, definition.kind.digits().map(Sum::of));
-        Self { definition, null_values, max_length, latest, is_content, checks, cells: StringBuilder::new(), sum }
+        Self { definition, null_values, max_length, latest, is_content, checks, cells: Cells::default(), sum }
     }
 
     /// Whether it is not known of which value a content key is to be made, since the cell breaks this.
@@ -331,33 +345,37 @@ impl<'a> CellColumn<'a> {
     /// Takes a cell, or `None` if its bytes are not text; returns what it breaks before it is read.
     fn push(&mut self, cell: Option<&str>) -> Option<Breach> {
         let Some(cell) = cell else {
-            self.cells.append_null();
+            self.cells.push_null();
             if let Some(sum) = &mut self.sum {
                 sum.add_unread();
             }
             return self.checks.unprintable;
         };
         if self.null_values.iter().any(|null| null == cell) {
-            self.cells.append_null();
+            self.cells.push_null();
             return self.checks.required;
         }
-        self.cells.append_value(cut_after(cell, self.max_length));
+        self.cells.push_text(cut_after(cell, self.max_length));
         None
     }
 
-    /// Takes a value in the plain form, or what is wrong with its cell; returns what it breaks before it is read.
-    fn push_plain(&mut self, value: std::result::Result<Option<&str>, Fault>) -> Option<Breach> {
+    /// Takes a value, or what is wrong with its cell; returns what it breaks before it is read.
+    fn push_value(&mut self, value: std::result::Result<Exact<'_>, Fault>) -> Option<Breach> {
         match value {
-            Ok(Some(value)) => {
-                self.cells.append_value(cut_after(value, self.max_length));
-                None
-            }
-            Ok(None) => {
-                self.cells.append_null();
+            Ok(Exact::Null) => {
+                self.cells.push_null();
                 self.checks.required
             }
+            Ok(Exact::Plain(text)) => {
+                self.cells.push_text(cut_after(text, self.max_length));
+                None
+            }
+            Ok(counted) => {
+                self.cells.push(counted);
+                None
+            }
             Err(_) => {
-                self.cells.append_null();
+                self.cells.push_null();
                 if let Some(sum) = &mut self.sum {
                     sum.add_unread();
                 }
@@ -368,20 +386,14 @@ impl<'a> CellColumn<'a> {
 
     /// Reads the cells; returns their values, and the rows whose cells may not be loaded, with what each breaks.
     fn take(&mut self) -> Result<(ArrayRef, Vec<(usize, Breach)>)> {
-        let cells = self.cells.finish();
-        let mut values = self.definition.kind.read(&cells);
-        if let Some(sum) = &mut self.sum {
-            sum.add(&cells, &values);
-        }
-        let mut bad = Vec::new();
-        if values.null_count() > cells.null_count() {
-            let others = (0..cells.len()).filter(|row| values.is_null(*row) && !cells.is_null(*row));
-            bad.extend(others.map(|row| (row, self.checks.kind)));
-        }
+        let (mut values, others) = self.cells.take(&self.definition.kind, self.sum.as_mut());
+        let mut bad: Vec<(usize, Breach)> = others.into_iter().map(|row| (row, self.checks.kind)).collect();
         if let Some((latest, breach)) = self.latest
             && let Some(later) = self.definition.kind.is_later(&values, latest)
         {
-            bad.extend(later.iter().enumerate().filter(|(_, later)| *later == Some(true)).map(|(row, _)| (row, breach)));
+            bad.extend(
+                later.iter().enumerate().filter(|(_, later)| *later == Some(true)).map(|(row, _)| (row, breach)),
+            );
             values =
                 nullif(&values, &later).map_err(|error| Error::system("take out versions that are too late", error))?;
         }

@@ -23,6 +23,18 @@ pub struct Lines<R> {
     next: Place,
     /// A place to which the reader may go back; the bytes from there on are kept.
     marked: Option<Place>,
+    decoded: Decoded,
+}
+
+/// The text of lines that are in the buffer, decoded at once.
+#[derive(Default)]
+struct Decoded {
+    text: String,
+    /// How far the text was taken, and the place in the buffer of what follows it.
+    taken: usize,
+    next: usize,
+    /// Where the text ends in the buffer.
+    end: usize,
 }
 
 /// A place in the text: in the buffer, in the file, and on which line.
@@ -59,6 +71,7 @@ impl<R: Read> Lines<R> {
             at_end: false,
             next: Place { buffered: 0, offset: 0, number: 1 },
             marked: None,
+            decoded: Decoded::default(),
         };
         while lines.filled < LONGEST_MARK && !lines.at_end {
             lines.fill()?;
@@ -174,9 +187,43 @@ impl<R: Read> Lines<R> {
         &self.buffer[line.end.clone()]
     }
 
-    /// Appends the text of `bytes` to `text`. Returns whether all of them are in the encoding; those that are not become U+FFFD.
-    pub fn decode(&self, bytes: &[u8], text: &mut String) -> bool {
-        decode(self.encoding, bytes, text)
+    /// Appends the text of a line to `text`, and before it that of the line end `before`. Returns whether all bytes are in the encoding;
+    /// those that are not become U+FFFD.
+    pub fn append(&mut self, line: &Line, before: Option<&[u8]>, text: &mut String) -> bool {
+        let is_good = before.is_none_or(|end| decode(self.encoding, end, text));
+        let bytes = &self.buffer[line.content.clone()];
+        if self.encoding == UTF_8 || !self.encoding.is_ascii_compatible() {
+            return decode(self.encoding, bytes, text) && is_good;
+        }
+        if self.decoded.next != line.content.start || self.decoded.end < line.end.end {
+            self.decode_lines(line);
+        }
+        match self.decoded.take(line, self.cr_ends_line) {
+            Some(decoded) => {
+                text.push_str(decoded);
+                is_good
+            }
+            None => decode(self.encoding, bytes, text) && is_good,
+        }
+    }
+
+    /// Decodes from the line on to the last line end in the buffer. In an encoding that has ASCII in it no character goes on after a
+    /// line end, so that each line means what it means alone. A line with bytes that are not in the encoding ends the text before it.
+    fn decode_lines(&mut self, line: &Line) {
+        let start = line.content.start;
+        let rest = &self.buffer[start..self.filled];
+        let length = memchr::memrchr(b'\n', rest).map_or(0, |at| at + 1).max(line.end.end - start);
+        let mut text = std::mem::take(&mut self.decoded.text);
+        text.clear();
+        let length = if decode_exactly(self.encoding, &rest[..length], &mut text) {
+            length
+        } else {
+            text.truncate(text.rfind('\n').map_or(0, |at| at + 1));
+            let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
+            let last = lines.checked_sub(1).and_then(|last| memchr::memchr_iter(b'\n', rest).nth(last));
+            last.map_or(0, |at| at + 1)
+        };
+        self.decoded = Decoded { text, taken: 0, next: start, end: start + length };
     }
 
     /// Marks what comes next as the place to go [back](Self::back) to.
@@ -197,6 +244,8 @@ impl<R: Read> Lines<R> {
     }
 
     fn fill(&mut self) -> io::Result<()> {
+        // What is in the buffer may move.
+        self.decoded.end = 0;
         let kept = self.marked.map_or(self.next.buffered, |marked| marked.buffered.min(self.next.buffered));
         if self.filled == self.buffer.len() {
             if kept == 0 {
@@ -227,6 +276,33 @@ impl<R: Read> Lines<R> {
     }
 }
 
+impl Decoded {
+    /// The text of a line without its end; `None` if the line is not the next one of those that were decoded.
+    fn take(&mut self, line: &Line, cr_ends_line: bool) -> Option<&str> {
+        if self.next != line.content.start || self.end < line.end.end {
+            return None;
+        }
+        let rest = &self.text[self.taken..];
+        let bytes = rest.as_bytes();
+        let end = if cr_ends_line { memchr::memchr2(b'\n', b'\r', bytes) } else { memchr::memchr(b'\n', bytes) };
+        let sign = end.unwrap_or(bytes.len());
+        // A CR before the LF is a part of the line end.
+        let content = sign.saturating_sub(usize::from(!cr_ends_line && line.end.len() == 2));
+        self.taken += content + line.end.len();
+        self.next = line.end.end;
+        Some(&rest[..content])
+    }
+}
+
+/// Appends the text of `bytes` to `text` if all of them are in the encoding, which is told.
+fn decode_exactly(encoding: &'static Encoding, bytes: &[u8], text: &mut String) -> bool {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let Some(most) = decoder.max_utf8_buffer_length_without_replacement(bytes.len()) else { return false };
+    text.reserve(most);
+    let (result, _) = decoder.decode_to_string_without_replacement(bytes, text, true);
+    result == encoding_rs::DecoderResult::InputEmpty
+}
+
 /// Appends the text of `bytes` to `text`. Returns whether all of them are in the encoding; those that are not become U+FFFD.
 pub fn decode(encoding: &'static Encoding, bytes: &[u8], text: &mut String) -> bool {
     if encoding == UTF_8 || encoding.is_ascii_compatible() && bytes.is_ascii() {
@@ -237,14 +313,9 @@ pub fn decode(encoding: &'static Encoding, bytes: &[u8], text: &mut String) -> b
         text.push_str(&String::from_utf8_lossy(bytes));
         return false;
     }
-    let mut decoder = encoding.new_decoder_without_bom_handling();
     let start = text.len();
-    if let Some(most) = decoder.max_utf8_buffer_length_without_replacement(bytes.len()) {
-        text.reserve(most);
-        let (result, _) = decoder.decode_to_string_without_replacement(bytes, text, true);
-        if result == encoding_rs::DecoderResult::InputEmpty {
-            return true;
-        }
+    if decode_exactly(encoding, bytes, text) {
+        return true;
     }
     text.truncate(start);
     text.push_str(&encoding.decode_without_bom_handling(bytes).0);
@@ -280,7 +351,7 @@ mod tests {
         let mut all = Vec::new();
         while let Some(line) = lines.read().unwrap() {
             let mut text = String::new();
-            if !lines.decode(lines.content(&line), &mut text) {
+            if !lines.append(&line, None, &mut text) {
                 text.insert(0, '!');
             }
             all.push((line.number, line.offset, text));
@@ -321,6 +392,33 @@ mod tests {
     fn bytes_that_are_not_in_the_encoding_spoil_their_line_alone() {
         assert_eq!(lines(b"a\n\xff\nb\n", form(UTF_8)), [line(1, 0, "a"), line(2, 2, "!\u{fffd}"), line(3, 4, "b")]);
         assert_eq!(lines(b"\xd6\n\xd6\xd0\n", form(GB18030)), [line(1, 0, "!\u{fffd}"), line(2, 2, "中")]);
+    }
+
+    #[test]
+    fn bad_lines_among_many_spoil_no_others() {
+        let (good, _, _) = GB18030.encode("价格\r\n");
+        let mut bytes = Vec::new();
+        let mut expected = Vec::new();
+        for number in 1..=3000_i64 {
+            let offset = bytes.len() as u64;
+            match number % 7 {
+                0 => bytes.extend_from_slice(b"x\xff\n"),
+                3 => bytes.extend_from_slice(b"x\xd6\n"),
+                _ => bytes.extend_from_slice(&good),
+            }
+            let text = if [0, 3].contains(&(number % 7)) { "!x\u{fffd}" } else { "价格" };
+            expected.push(line(number, offset, text));
+        }
+        let mut found = Vec::new();
+        let mut lines = Lines::new(&bytes[..], form(GB18030)).unwrap();
+        while let Some(line) = lines.read().unwrap() {
+            let mut text = String::new();
+            if !lines.append(&line, None, &mut text) {
+                text.insert(0, '!');
+            }
+            found.push((line.number, line.offset, text));
+        }
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -381,7 +479,14 @@ mod tests {
                 bytes.extend(encode(text));
                 bytes.extend(encode(if crlf { "\r\n" } else { "\n" }));
             }
-            prop_assert_eq!(lines(&bytes, form(encoding)), expected);
+            prop_assert_eq!(&lines(&bytes, form(encoding)), &expected);
+            let mut at_once = Lines::new(&bytes[..], form(encoding)).unwrap();
+            for (.., expected) in &expected {
+                let mut text = String::new();
+                let line = at_once.read().unwrap().unwrap();
+                prop_assert!(at_once.append(&line, None, &mut text));
+                prop_assert_eq!(&text, expected);
+            }
         }
     }
 }

@@ -64,12 +64,12 @@ impl<R: Read> TextRows<R> {
     }
 
     /// Appends a line to a record; before it, the end of the line that it goes on from.
-    fn append(&self, row: &mut Row, line: &Line, before: Option<&[u8]>) {
+    fn append(&mut self, row: &mut Row, line: &Line, before: Option<&[u8]>) {
         for bytes in before.into_iter().chain([self.lines.content(line)]) {
             row.raw.extend_from_slice(bytes);
-            if !self.lines.decode(bytes, row.text_mut()) {
-                row.fault = Some(RowFault::Encoding);
-            }
+        }
+        if !self.lines.append(line, before, row.text_mut()) {
+            row.fault = Some(RowFault::Encoding);
         }
     }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization;
 
 use super::cell_form::{Cell, CellForm, CellKind, Value};
+use super::exact::Exact;
 use super::fault::Fault;
 use super::layout::{Format, Header, Layout};
 use super::model::{Named, Origin, Outside, Source, SourceColumn, YearFrom};
@@ -97,6 +98,7 @@ pub struct Binding {
     longer: bool,
     shorter: bool,
     joined: String,
+    scratch: String,
 }
 
 /// Whether a header has the column, where, and how often.
@@ -196,7 +198,7 @@ impl Source {
             _ => names.len(),
         };
         let Layout { trailing_delimiter: trailing, longer, shorter, .. } = self.layout;
-        Ok(Binding { columns, width, trailing, longer, shorter, joined: String::new() })
+        Ok(Binding { columns, width, trailing, longer, shorter, joined: String::new(), scratch: String::new() })
     }
 }
 
@@ -327,31 +329,38 @@ impl Binding {
         self.columns.iter().any(|column| column.cells().contains(&cell))
     }
 
-    /// Writes the plain form of a record. Cells that the record lacks are empty.
+    /// Reads the value of each column, and hands it to `put` with the place of the column. Cells that the record lacks are empty.
+    pub fn read(&mut self, row: &Row, number: i64, put: &mut dyn FnMut(usize, Result<Exact<'_>, Fault>)) {
+        let Self { columns, joined, scratch, .. } = self;
+        for (index, column) in columns.iter().enumerate() {
+            let value = match &column.from {
+                Place::Cell(place) => {
+                    let cell = row.cell(*place).unwrap_or(Cell::text(""));
+                    column.form.read(cell, column.zone_text(row), scratch)
+                }
+                Place::Cells(places, partial) => match column.join(row, places, *partial, joined) {
+                    Ok(true) => column.form.read(Cell::text(joined), column.zone_text(row), scratch),
+                    Ok(false) => Ok(Exact::Null),
+                    Err(fault) => Err(fault),
+                },
+                Place::Same(value) => Ok(value.as_deref().map_or(Exact::Null, Exact::Plain)),
+                Place::Record => Ok(Exact::number(number, 0)),
+                Place::Line => Ok(Exact::number(row.line, 0)),
+                Place::Expression(_) => Ok(Exact::Null),
+            };
+            put(index, value);
+        }
+    }
+
+    /// Writes the plain form of a record.
     pub fn translate(&mut self, row: &Row, number: i64, plain: &mut PlainRow) {
         plain.text.clear();
         plain.cells.clear();
-        for column in &self.columns {
+        self.read(row, number, &mut |_, value| {
             let start = plain.text.len();
-            let outcome = match &column.from {
-                Place::Cell(index) => {
-                    let cell = row.cell(*index).unwrap_or(Cell::text(""));
-                    column.form.write(cell, column.zone_text(row), &mut plain.text)
-                }
-                Place::Cells(indexes, partial) => match column.join(row, indexes, *partial, &mut self.joined) {
-                    Ok(true) => column.form.write(Cell::text(&self.joined), column.zone_text(row), &mut plain.text),
-                    other => other,
-                },
-                Place::Same(value) => {
-                    plain.text.push_str(value.as_deref().unwrap_or_default());
-                    Ok(value.is_some())
-                }
-                Place::Record => push_number(number, &mut plain.text),
-                Place::Line => push_number(row.line, &mut plain.text),
-                Place::Expression(_) => Ok(false),
-            };
-            plain.cells.push(outcome.map(|there| there.then_some((start, plain.text.len()))));
-        }
+            let written = value.map(|value| value.write(&mut plain.text));
+            plain.cells.push(written.map(|there| there.then_some((start, plain.text.len()))));
+        });
     }
 
     /// The cell or cells that a column is read from, as they were sent.
@@ -423,10 +432,4 @@ impl Bound {
             _ => Err(Fault::Incomplete),
         }
     }
-}
-
-fn push_number(number: i64, out: &mut String) -> Result<bool, Fault> {
-    use std::fmt::Write as _;
-    write!(out, "{number}").map_err(|_| Fault::OutOfRange)?;
-    Ok(true)
 }

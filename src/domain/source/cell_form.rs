@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use chrono::{DateTime, NaiveDateTime, NaiveTime};
 use regex::Regex;
 
+use super::exact::Exact;
 use super::fault::Fault;
 use super::number::NumberForm;
 use super::time_form::{Calendar, Moment, TimeForm};
@@ -178,11 +179,11 @@ pub struct TimeRule {
 }
 
 impl TimeRule {
-    fn write(&self, cell: &str, zone: Option<&str>, out: &mut String) -> Result<(), Fault> {
+    fn read(&self, cell: &str, zone: Option<&str>) -> Result<Exact<'static>, Fault> {
         let mut fault = Fault::Form;
         for form in &self.forms {
             match form.read(cell, &self.calendar) {
-                Ok(moment) => return self.finish(moment, zone, out),
+                Ok(moment) => return self.exact(moment, zone),
                 Err(Fault::Form) => {}
                 Err(other) => fault = other,
             }
@@ -190,15 +191,15 @@ impl TimeRule {
         Err(fault)
     }
 
-    fn finish(&self, moment: Moment, zone: Option<&str>, out: &mut String) -> Result<(), Fault> {
+    fn exact(&self, moment: Moment, zone: Option<&str>) -> Result<Exact<'static>, Fault> {
         let Moment { date, time, zone: own } = moment;
         let local = || date.map(|date| date.and_time(time)).ok_or(Fault::Form);
         match self.wanted {
-            Wanted::Time if date.is_some() => return Err(Fault::Form),
-            Wanted::Time => push_time(time, out),
-            Wanted::Date if time != NaiveTime::MIN => return Err(Fault::TimeOfDay),
-            Wanted::Date => push_date(date.ok_or(Fault::Form)?, out)?,
-            Wanted::LocalTimestamp => push_moment(local()?, out)?,
+            Wanted::Time if date.is_some() => Err(Fault::Form),
+            Wanted::Time => Ok(Exact::time(time)),
+            Wanted::Date if time != NaiveTime::MIN => Err(Fault::TimeOfDay),
+            Wanted::Date => Exact::day(date.ok_or(Fault::Form)?),
+            Wanted::LocalTimestamp => Exact::local(local()?),
             Wanted::Timestamp => {
                 let zone = match (own, self.zone, zone) {
                     (Some(own), ..) => own,
@@ -206,11 +207,9 @@ impl TimeRule {
                     (None, ZoneOf::Cell, Some(name)) => Zone::parse(name).ok_or(Fault::UnknownZone)?,
                     (None, ..) => return Err(Fault::UnknownZone),
                 };
-                push_moment(to_utc(local()?, zone, self.doubtful)?, out)?;
-                out.push('Z');
+                Exact::instant(to_utc(local()?, zone, self.doubtful)?)
             }
         }
-        Ok(())
     }
 }
 
@@ -254,14 +253,19 @@ impl CellForm {
         self.null_values.iter().any(|null| null == text)
     }
 
-    /// Appends the plain form of `cell` to `out`; `zone` is the cell that names its zone. Returns whether there is a value.
+    /// Reads a cell; `zone` is the cell that names its zone. `scratch` is for a value that stands nowhere as it is.
     ///
     /// # Errors
-    /// What is wrong with the cell; `out` is then as it was.
-    pub fn write(&self, cell: Cell<'_>, zone: Option<&str>, out: &mut String) -> Result<bool, Fault> {
+    /// What is wrong with the cell.
+    pub fn read<'c>(
+        &'c self,
+        cell: Cell<'c>,
+        zone: Option<&str>,
+        scratch: &'c mut String,
+    ) -> Result<Exact<'c>, Fault> {
         let mut text = self.clean.apply(cell.text);
         if self.null_values.iter().any(|null| null == text) {
-            return Ok(false);
+            return Ok(Exact::Null);
         }
         if cell.kind == CellKind::Error {
             return Err(Fault::ErrorCell);
@@ -270,48 +274,44 @@ impl CellForm {
             let found = pattern.captures(text).ok_or(Fault::NoMatch)?;
             text = found.get(1).or_else(|| found.get(0)).map_or("", |group| group.as_str());
             if text.is_empty() {
-                return Ok(false);
+                return Ok(Exact::Null);
             }
         }
-        let start = out.len();
-        let outcome = self.write_value(Cell { text, kind: cell.kind }, zone, out);
-        if outcome.is_err() {
-            out.truncate(start);
-        }
-        outcome
+        self.value(Cell { text, kind: cell.kind }, zone, scratch)
     }
 
-    fn write_value(&self, cell: Cell<'_>, zone: Option<&str>, out: &mut String) -> Result<bool, Fault> {
+    /// Appends the plain form of `cell` to `out`; `zone` is the cell that names its zone. Returns whether there is a value.
+    ///
+    /// # Errors
+    /// What is wrong with the cell; `out` is then as it was.
+    pub fn write(&self, cell: Cell<'_>, zone: Option<&str>, out: &mut String) -> Result<bool, Fault> {
+        Ok(self.read(cell, zone, &mut String::new())?.write(out))
+    }
+
+    fn value<'c>(&'c self, cell: Cell<'c>, zone: Option<&str>, scratch: &'c mut String) -> Result<Exact<'c>, Fault> {
         let Cell { text, kind } = cell;
         match &self.value {
             Value::Plain => {
                 if kind == CellKind::Number {
                     all_digits_kept(text)?;
                 }
-                out.push_str(text);
+                Ok(Exact::Plain(text))
             }
             // A number of a workbook has no marks of its sender's.
             Value::Number(form) if kind == CellKind::Number => {
-                NumberForm { whole: form.whole, ..NumberForm::default() }.write(text, out)?;
+                NumberForm { whole: form.whole, ..NumberForm::default() }.read(text, scratch)
             }
-            Value::Number(form) => form.write(text, out)?,
-            Value::Unit(_) if kind == CellKind::Number => return Ok(false),
-            Value::Unit(form) => match form.unit(text)? {
-                Some(unit) => out.push_str(unit),
-                None => return Ok(false),
-            },
-            Value::Time(rule) if kind == CellKind::Moment => workbook_rule(rule)?.write(text, zone, out)?,
-            Value::Time(rule) => rule.write(text, zone, out)?,
-            Value::Epoch(epoch) => {
-                push_moment(epoch.read(text)?, out)?;
-                out.push('Z');
-            }
-            Value::Words(yes, _) if yes.iter().any(|word| word == text) => out.push_str("true"),
-            Value::Words(_, no) if no.iter().any(|word| word == text) => out.push_str("false"),
-            Value::Words(..) => return Err(Fault::Word),
-            Value::Map(map) => out.push_str(map.get(text).ok_or(Fault::Unmapped)?),
+            Value::Number(form) => form.read(text, scratch),
+            Value::Unit(_) if kind == CellKind::Number => Ok(Exact::Null),
+            Value::Unit(form) => Ok(form.unit(text)?.map_or(Exact::Null, Exact::Plain)),
+            Value::Time(rule) if kind == CellKind::Moment => workbook_rule(rule)?.read(text, zone),
+            Value::Time(rule) => rule.read(text, zone),
+            Value::Epoch(epoch) => Exact::instant(epoch.read(text)?),
+            Value::Words(yes, _) if yes.iter().any(|word| word == text) => Ok(Exact::Plain("true")),
+            Value::Words(_, no) if no.iter().any(|word| word == text) => Ok(Exact::Plain("false")),
+            Value::Words(..) => Err(Fault::Word),
+            Value::Map(map) => map.get(text).map(|value| Exact::Plain(value)).ok_or(Fault::Unmapped),
         }
-        Ok(true)
     }
 
     /// What the source says of the cells of the column, for messages.
@@ -343,43 +343,6 @@ fn workbook_rule(rule: &TimeRule) -> Result<TimeRule, Fault> {
     let form = if rule.wanted == Wanted::Time { "%H:%M:%S%.f" } else { "%Y-%m-%dT%H:%M:%S%.f" };
     let forms = vec![TimeForm::parse(form).map_err(|_| Fault::Form)?];
     Ok(TimeRule { forms, ..rule.clone() })
-}
-
-fn push_moment(moment: NaiveDateTime, out: &mut String) -> Result<(), Fault> {
-    push_date(moment.date(), out)?;
-    out.push('T');
-    push_time(moment.time(), out);
-    Ok(())
-}
-
-fn push_date(date: NaiveDate, out: &mut String) -> Result<(), Fault> {
-    let year = u32::try_from(date.year()).ok().filter(|year| (1..=9999).contains(year)).ok_or(Fault::OutOfRange)?;
-    push_number(year, 4, out);
-    out.push('-');
-    push_number(date.month(), 2, out);
-    out.push('-');
-    push_number(date.day(), 2, out);
-    Ok(())
-}
-
-fn push_time(time: NaiveTime, out: &mut String) {
-    push_number(time.hour(), 2, out);
-    out.push(':');
-    push_number(time.minute(), 2, out);
-    out.push(':');
-    push_number(time.second(), 2, out);
-    let micros = time.nanosecond() / 1000;
-    if micros > 0 {
-        out.push('.');
-        push_number(micros, 6, out);
-    }
-}
-
-fn push_number(number: u32, width: u32, out: &mut String) {
-    for power in (0..width).rev() {
-        let digit = u8::try_from(number / 10_u32.pow(power) % 10).unwrap_or(0);
-        out.push(char::from(b'0' + digit));
-    }
 }
 
 #[cfg(test)]

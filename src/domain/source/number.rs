@@ -4,6 +4,7 @@
 use regex::Regex;
 use serde::Deserialize;
 
+use super::exact::Exact;
 use super::fault::Fault;
 
 /// How a negative number may be written, besides with a `-` before it.
@@ -30,6 +31,8 @@ pub enum Percent {
 
 /// The most digits that a number may have; no column holds as many.
 const MOST_DIGITS: usize = 400;
+/// The most signs of a number whose digits are sure to fit into 64 bits.
+const LONGEST_SHORT: usize = 18;
 
 /// How the numbers of a column are written.
 #[derive(Clone, Debug)]
@@ -78,17 +81,69 @@ impl Default for NumberForm {
 }
 
 impl NumberForm {
-    /// Appends the plain digits of `cell` to `out`.
+    /// Reads a cell; `scratch` is for digits that stand nowhere as they are.
     ///
     /// # Errors
-    /// What is wrong with the cell; `out` is then as it was.
-    pub fn write(&self, cell: &str, out: &mut String) -> Result<(), Fault> {
-        let start = out.len();
-        let outcome = self.read(cell, out).map(|_| ());
-        if outcome.is_err() {
-            out.truncate(start);
+    /// What is wrong with the cell.
+    pub fn read<'c>(&self, cell: &str, scratch: &'c mut String) -> Result<Exact<'c>, Fault> {
+        if let Some((count, decimals)) = self.short(cell) {
+            return Ok(Exact::number(count, decimals));
         }
-        outcome
+        scratch.clear();
+        self.spell(cell, scratch)?;
+        Ok(Exact::Plain(scratch))
+    }
+
+    /// Reads a number as most of them are: digits with separators and a mark, and a hyphen before them. `None` for anything else.
+    fn short(&self, cell: &str) -> Option<(i64, u8)> {
+        let digits = cell.strip_prefix('-').unwrap_or(cell).as_bytes();
+        let (first, mark) = (*digits.first()?, u8::try_from(self.decimal_mark).ok()?);
+        // A zero before other digits is spelled out, since it counts as a digit.
+        let zero_first = first == b'0' && digits.get(1).is_some_and(|next| *next != mark);
+        if digits.len() > LONGEST_SHORT || zero_first || self.percent == Some(Percent::Divide) {
+            return None;
+        }
+        let (mut count, mut at) = (0_i64, 0);
+        // How many digits stand since the last separator, and which one that was.
+        let (mut group, mut separator) = (0, None);
+        while let Some(byte) = digits.get(at).copied().filter(|byte| *byte != mark) {
+            if byte.is_ascii_digit() {
+                (count, group) = (count * 10 + i64::from(byte - b'0'), group + 1);
+            } else {
+                let is_separator = self.thousands.contains(&char::from(byte)) && byte.is_ascii();
+                let fits = if separator.is_none() { (1..=3).contains(&group) } else { separator == Some(byte) && group == 3 };
+                if !is_separator || !fits {
+                    return None;
+                }
+                (group, separator) = (0, Some(byte));
+            }
+            at += 1;
+        }
+        if group == 0 || separator.is_some() && group != 3 {
+            return None;
+        }
+        let decimals = digits.get(at + 1..).unwrap_or_default();
+        if at < digits.len() && decimals.is_empty() {
+            return None;
+        }
+        let mut rest = 0;
+        for byte in decimals {
+            if !byte.is_ascii_digit() {
+                return None;
+            }
+            rest = rest * 10 + i64::from(byte - b'0');
+        }
+        let is_negative = digits.len() < cell.len();
+        let (count, decimals) = match decimals.len() {
+            zeros if zeros > 0 && rest == 0 && self.whole => (count, 0),
+            decimals => (count * 10_i64.pow(u32::try_from(decimals).ok()?) + rest, u8::try_from(decimals).ok()?),
+        };
+        match (is_negative, count) {
+            // Its hyphen would be lost.
+            (true, 0) => None,
+            (true, count) => Some((-count, decimals)),
+            (false, count) => Some((count, decimals)),
+        }
     }
 
     /// The unit or currency sign of `cell`, if it has one.
@@ -96,7 +151,7 @@ impl NumberForm {
     /// # Errors
     /// What is wrong with the cell.
     pub fn unit<'c>(&self, cell: &'c str) -> Result<Option<&'c str>, Fault> {
-        self.read(cell, &mut String::new())
+        self.spell(cell, &mut String::new())
     }
 
     /// What is declared, for messages.
@@ -116,7 +171,8 @@ impl NumberForm {
         said.join(", ")
     }
 
-    fn read<'c>(&self, cell: &'c str, out: &mut String) -> Result<Option<&'c str>, Fault> {
+    /// Appends the plain digits of a cell. Returns the unit of the number.
+    fn spell<'c>(&self, cell: &'c str, out: &mut String) -> Result<Option<&'c str>, Fault> {
         let start = out.len();
         let mut rest = cell;
         let mut marks = Marks::default();
@@ -325,8 +381,11 @@ mod tests {
     use super::*;
 
     fn write(form: &NumberForm, cell: &str) -> Result<String, Fault> {
-        let mut out = String::from("before ");
-        form.write(cell, &mut out).map(|()| out["before ".len()..].to_owned())
+        let mut out = String::new();
+        form.read(cell, &mut String::from("before "))?.write(&mut out);
+        let mut spelled = String::new();
+        assert_eq!((form.spell(cell, &mut spelled).map(|_| ()), &spelled), (Ok(()), &out), "{cell:?}");
+        Ok(out)
     }
 
     fn plain() -> NumberForm {
@@ -470,6 +529,21 @@ mod tests {
     }
 
     proptest! {
+        /// What is read at once is what is spelled out.
+        #[test]
+        fn a_short_number_is_read_as_any_other(
+            cell in "-?[0-9]{0,4}([.,'][0-9]{1,4}){0,3}[.,]?[0-9]{0,5}",
+            comma in any::<bool>(),
+            whole in any::<bool>(),
+            bare_point in any::<bool>(),
+        ) {
+            let (decimal_mark, thousands) = if comma { (',', vec!['.', '\'']) } else { ('.', vec![',']) };
+            let form = NumberForm { decimal_mark, thousands, whole, bare_point, ..plain() };
+            let mut spelled = String::new();
+            let outcome = form.spell(&cell, &mut spelled).map(|_| spelled);
+            prop_assert_eq!(write(&form, &cell), outcome);
+        }
+
         /// A number written with any marks is read back; without their declaration it is refused or the same.
         #[test]
         fn a_number_comes_back_from_every_form(

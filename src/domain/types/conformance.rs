@@ -5,7 +5,8 @@ use arrow::array::{Array as _, ArrayRef, StringArray};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::{ColumnType, Samples, TYPES};
+use super::super::source::exact::{Exact, Unit};
+use super::{Cells, ColumnType, Samples, Sum, TYPES};
 
 /// Every type with its samples, with a name for messages.
 fn all() -> Vec<(String, ColumnType, &'static Samples)> {
@@ -142,7 +143,68 @@ fn cell_like(samples: &'static Samples) -> impl Strategy<Value = String> {
     )
 }
 
+/// A value of a type that was written in another form than a plain cell.
+fn a_count() -> impl Strategy<Value = (Unit, i64, u8)> {
+    let units = [Unit::One, Unit::Day, Unit::TimeOfDay, Unit::Instant, Unit::Local];
+    // Days and moments of the years that a form reads, and numbers of up to 18 digits.
+    let count = |unit| match unit {
+        Unit::One => -10_i64.pow(18) + 1..10_i64.pow(18),
+        Unit::Day => -719_162..2_932_897,
+        Unit::TimeOfDay => 0..86_400_000_000,
+        Unit::Instant | Unit::Local => -62_135_596_800_000_000..253_402_300_800_000_000,
+    };
+    (select(units.to_vec()), 0..19_u32, 0..10_u8).prop_flat_map(move |(unit, less, decimals)| {
+        let decimals = if unit == Unit::One { decimals } else { 0 };
+        count(unit).prop_map(move |count| {
+            let count = if unit == Unit::One { count / 10_i64.pow(less.min(18)) } else { count };
+            (unit, count, decimals)
+        })
+    })
+}
+
 proptest! {
+    /// Whatever a column is filled with, it holds what its plain cells would be read as.
+    #[test]
+    fn a_count_is_the_value_of_its_plain_cell(
+        (_, kind, _) in select(all()),
+        first in a_count(),
+        cells in prop::collection::vec(prop::option::of(prop::option::of(a_count())), 0..6),
+        mixed in any::<bool>(),
+    ) {
+        let (mut column, mut plain) = (Cells::default(), Vec::new());
+        for cell in [Some(Some(first))].into_iter().chain(cells) {
+            match cell {
+                // In most columns all cells are alike.
+                Some(Some((unit, count, decimals))) if mixed || unit == first.0 => {
+                    let value = Exact::Counted { unit, count, decimals };
+                    let mut text = String::new();
+                    value.write(&mut text);
+                    column.push(value);
+                    plain.push(Some(text));
+                }
+                Some(None) if mixed => {
+                    column.push_text("x");
+                    plain.push(Some("x".to_owned()));
+                }
+                _ => {
+                    column.push_null();
+                    plain.push(None);
+                }
+            }
+        }
+        let texts = StringArray::from(plain);
+        let mut sums = kind.digits().map(|digits| (Sum::of(digits), Sum::of(digits)));
+        let (values, bad) = column.take(&kind, sums.as_mut().map(|(sum, _)| sum));
+        let expected = kind.read(&texts);
+        prop_assert_eq!(&*values, &*expected);
+        let is_bad = |row: &usize| texts.is_valid(*row) && expected.is_null(*row);
+        prop_assert_eq!(bad, (0..texts.len()).filter(is_bad).collect::<Vec<_>>());
+        if let Some((sum, mut other)) = sums {
+            other.add(&texts, &expected);
+            prop_assert_eq!(sum.total(), other.total());
+        }
+    }
+
     #[test]
     fn a_value_is_printed_as_a_cell_that_reads_as_the_same_value(
         (name, kind, cell) in select(all()).prop_flat_map(|(name, kind, samples)| (Just(name), Just(kind), cell_like(samples)))

@@ -5,12 +5,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, StringArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::number::{self, Digits};
 use super::primitive;
@@ -26,6 +27,13 @@ pub trait Type: fmt::Debug + Send + Sync {
 
     /// Reads plain cells. A value is null if its cell is null or is not exactly a value of this type.
     fn read(&self, cells: &StringArray) -> ArrayRef;
+
+    /// Converts values that a sender wrote in another form: counts of a unit, and how many digits of each are decimals. A value is null if
+    /// its count is. Returns `None` if any other is not exactly a value of this type, or is not known to be one: the counts are then
+    /// printed, and read as plain cells.
+    fn of_counts(&self, _unit: Unit, _counts: &Int64Array, _decimals: &[u8]) -> Option<ArrayRef> {
+        None
+    }
 
     /// Prints values as plain cells. [`Type::read`] reads those as the same values.
     fn print(&self, values: &dyn Array) -> StringArray;

@@ -1,10 +1,13 @@
 //! `date`: a day of the calendar.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Date32Type};
 use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
@@ -57,6 +60,14 @@ impl Type for Date {
 
     fn read(&self, cells: &StringArray) -> ArrayRef {
         primitive::column::<Date32Type>(cells, |cell| Some(clock::date(cell.as_bytes())?.to_epoch_days()))
+    }
+
+    fn of_counts(&self, unit: Unit, counts: &Int64Array, _: &[u8]) -> Option<ArrayRef> {
+        if unit != Unit::Day {
+            return None;
+        }
+        let days: Date32Array = counts.try_unary(|days| i32::try_from(days)).ok()?;
+        Some(Arc::new(days))
     }
 
     fn print(&self, values: &dyn Array) -> StringArray {

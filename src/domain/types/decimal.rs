@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, Decimal128Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Decimal128Type, DecimalType as _};
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Options, Registration, Samples, Type};
@@ -76,6 +77,19 @@ impl Decimal {
     fn shape(&self) -> Digits {
         Digits { whole: self.precision - self.scale, scale: self.scale }
     }
+
+    /// The value of a number with so many decimals; `None` if it is not exactly one.
+    fn of_count(&self, count: i64, decimals: u8) -> Option<i128> {
+        let power = |digits: u8| 10_i128.pow(digits.into());
+        let value = match decimals.checked_sub(self.scale) {
+            None | Some(0) => i128::from(count).checked_mul(power(self.scale - decimals))?,
+            Some(more) if i128::from(count) % power(more.min(MOST_DIGITS)) == 0 => {
+                i128::from(count) / power(more.min(MOST_DIGITS))
+            }
+            Some(_) => return None,
+        };
+        (value.abs() < power(self.precision)).then_some(value)
+    }
 }
 
 impl Type for Decimal {
@@ -95,6 +109,18 @@ impl Type for Decimal {
         let digits = self.shape();
         let values = primitive::read::<Decimal128Type>(cells, |cell| number::decimal(cell, digits));
         Arc::new(values.with_data_type(self.arrow_type()))
+    }
+
+    fn of_counts(&self, unit: Unit, counts: &Int64Array, decimals: &[u8]) -> Option<ArrayRef> {
+        if unit != Unit::One {
+            return None;
+        }
+        let value = |(count, decimals): (Option<i64>, &u8)| {
+            let Some(count) = count else { return Some(None) };
+            self.of_count(count, *decimals).map(Some)
+        };
+        let values: Decimal128Array = counts.iter().zip(decimals).map(value).collect::<Option<_>>()?;
+        Some(Arc::new(values.with_data_type(self.arrow_type())))
     }
 
     fn print(&self, values: &dyn Array) -> StringArray {

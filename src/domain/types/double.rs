@@ -1,9 +1,12 @@
 //! `double`: the nearest floating-point number of 64 bits.
 
-use arrow::array::{Array, ArrayRef, BinaryArray, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
@@ -56,6 +59,18 @@ impl Type for Double {
 
     fn read(&self, cells: &StringArray) -> ArrayRef {
         primitive::column::<Float64Type>(cells, |cell| parse(cell).ok())
+    }
+
+    fn of_counts(&self, unit: Unit, counts: &Int64Array, decimals: &[u8]) -> Option<ArrayRef> {
+        if unit != Unit::One {
+            return None;
+        }
+        let value = |(count, decimals): (Option<i64>, &u8)| match count {
+            None => Some(None),
+            Some(count) => quotient(count, *decimals).map(Some),
+        };
+        let values: Float64Array = counts.iter().zip(decimals).map(value).collect::<Option<_>>()?;
+        Some(Arc::new(values))
     }
 
     fn print(&self, values: &dyn Array) -> StringArray {
@@ -121,6 +136,16 @@ impl Type for Double {
     fn not_a_key(&self) -> Option<&'static str> {
         Some("different texts may be the same double")
     }
+}
+
+/// The nearest double to a number with so many decimals. A whole number up to 2^53 is exactly a double, as is each of these powers, and
+/// of two such the quotient is the nearest double. `None` for any other number.
+#[expect(clippy::cast_precision_loss, reason = "nothing is lost up to 2^53")]
+fn quotient(count: i64, decimals: u8) -> Option<f64> {
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let power = POWERS.get(usize::from(decimals))?;
+    (count.unsigned_abs() <= 1 << 53).then(|| count as f64 / power)
 }
 
 /// Why a text is not a double.

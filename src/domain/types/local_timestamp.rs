@@ -1,10 +1,11 @@
 //! `local_timestamp`: a date and a time of day, to the microsecond, by a clock in an unknown time zone.
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, StringArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
@@ -57,6 +58,10 @@ impl Type for LocalTimestamp {
 
     fn read(&self, cells: &StringArray) -> ArrayRef {
         moment::read(cells, |cell| cell)
+    }
+
+    fn of_counts(&self, unit: Unit, counts: &Int64Array, _: &[u8]) -> Option<ArrayRef> {
+        (unit == Unit::Local).then(|| moment::of_microseconds(counts))
     }
 
     fn print(&self, values: &dyn Array) -> StringArray {

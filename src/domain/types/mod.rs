@@ -10,6 +10,7 @@
 
 mod bigint;
 mod boolean;
+mod cells;
 mod clock;
 #[cfg(test)]
 mod conformance;
@@ -36,6 +37,7 @@ use super::expression::unknown;
 
 pub use bigint::bigint;
 pub use boolean::boolean;
+pub use cells::Cells;
 pub use contract::{ColumnType, Options, Registration, Samples, Type};
 pub use number::{Digits, stated_number};
 pub use sum::{ColumnSum, Sum};

@@ -1,6 +1,8 @@
 //! A date with a time of day, as microseconds since 1970: what instants and local times have in common.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::{
     DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType,
@@ -23,6 +25,11 @@ fn parse(text: &str) -> Option<i64> {
 /// Reads cells; `local` removes what follows the time.
 pub(super) fn read(cells: &StringArray, local: impl Fn(&str) -> &str) -> ArrayRef {
     primitive::column::<TimestampMicrosecondType>(cells, |cell| parse(local(cell)))
+}
+
+/// Takes counts of microseconds since 1970 as values.
+pub(super) fn of_microseconds(counts: &Int64Array) -> ArrayRef {
+    Arc::new(counts.reinterpret_cast::<TimestampMicrosecondType>())
 }
 
 /// Prints values.

@@ -46,12 +46,17 @@ impl Sum {
 
     /// Adds the values of some cells, including numbers that are not values of the column.
     pub fn add(&mut self, cells: &StringArray, values: &dyn Array) {
-        let unit = i256::from_i128(10_i128.pow((self.wide.scale - self.scale).into()));
-        self.total = self.total.wrapping_add(total(values).wrapping_mul(unit));
+        self.add_values(values);
         if values.null_count() > cells.null_count() {
             let other = (0..cells.len()).filter(|row| values.is_null(*row) && !cells.is_null(*row));
             other.for_each(|row| self.add_other(cells.value(row)));
         }
+    }
+
+    /// Adds values of the column.
+    pub fn add_values(&mut self, values: &dyn Array) {
+        let unit = i256::from_i128(10_i128.pow((self.wide.scale - self.scale).into()));
+        self.total = self.total.wrapping_add(total(values).wrapping_mul(unit));
     }
 
     fn add_other(&mut self, cell: &str) {

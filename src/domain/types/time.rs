@@ -1,12 +1,15 @@
 //! `time`: a time of day, to the microsecond.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, StringArray};
 use arrow::datatypes::{
     DataType, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
 };
 use arrow::error::ArrowError;
 use chrono::{NaiveTime, Timelike};
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
@@ -62,6 +65,10 @@ impl Type for Time {
             let time = clock::time(cell.as_bytes())?;
             Some(i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1000))
         })
+    }
+
+    fn of_counts(&self, unit: Unit, counts: &Int64Array, _: &[u8]) -> Option<ArrayRef> {
+        (unit == Unit::TimeOfDay).then(|| Arc::new(counts.reinterpret_cast::<Time64MicrosecondType>()) as ArrayRef)
     }
 
     fn print(&self, values: &dyn Array) -> StringArray {

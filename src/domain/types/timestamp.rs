@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
@@ -67,6 +68,10 @@ impl Type for Timestamp {
 
     fn read(&self, cells: &StringArray) -> ArrayRef {
         moment::read(cells, |cell| cell.strip_suffix('Z').unwrap_or(cell))
+    }
+
+    fn of_counts(&self, unit: Unit, counts: &Int64Array, _: &[u8]) -> Option<ArrayRef> {
+        (unit == Unit::Instant).then(|| moment::of_microseconds(counts))
     }
 
     fn print(&self, values: &dyn Array) -> StringArray {

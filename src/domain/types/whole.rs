@@ -1,8 +1,11 @@
 //! Whole numbers with a fixed number of bits.
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, BinaryArray, StringArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, BinaryArray, Int64Array, PrimitiveArray, StringArray};
 use arrow::datatypes::DataType;
 
+use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::Type;
@@ -43,6 +46,14 @@ where
 
     fn read(&self, cells: &StringArray) -> ArrayRef {
         primitive::column::<T>(cells, |cell| number::integer(cell)?.try_into().ok())
+    }
+
+    fn of_counts(&self, unit: Unit, counts: &Int64Array, decimals: &[u8]) -> Option<ArrayRef> {
+        if unit != Unit::One || decimals.iter().any(|decimals| *decimals > 0) {
+            return None;
+        }
+        let values: PrimitiveArray<T> = counts.try_unary(|count| count.try_into().map_err(|_| ())).ok()?;
+        Some(Arc::new(values))
     }
 
     fn print(&self, values: &dyn Array) -> StringArray {
