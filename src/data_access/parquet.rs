@@ -48,6 +48,14 @@ impl ParquetSource {
     /// copied.
     pub fn open(source: &mut dyn Read, mut copy: File, name: &str) -> io::Result<Self> {
         io::copy(source, &mut copy)?;
+        Self::of(copy, name)
+    }
+
+    /// Reads the schema of a file, which messages call `name`.
+    ///
+    /// # Errors
+    /// An [`Error`] inside if this is not a Parquet file, or not one that can be read.
+    pub fn of(copy: File, name: &str) -> io::Result<Self> {
         check_footer(&copy)?.map_err(|what| malformed(name, &what))?;
         let metadata = ArrowReaderMetadata::load(&copy, options());
         let metadata =
@@ -67,6 +75,14 @@ impl ParquetSource {
     /// An [`Error`] inside if a column cannot be read as values of its type without loss, or not with bounded memory.
     pub fn records(self, dataset: &[Column], null: &str) -> io::Result<ParquetRecords> {
         let columns = self.columns(dataset)?;
+        let schema = Arc::clone(self.metadata.schema());
+        let header = columns.iter().map(|column| Some(schema.field(column.root).name().as_str()));
+        let out = Cursor::new(records(std::iter::once(header), null)?);
+        Ok(ParquetRecords { chunks: self.chunks(columns)?, null: null.to_owned(), out })
+    }
+
+    /// Reads some columns, a chunk of rows at a time.
+    pub(super) fn chunks(self, columns: Vec<FileColumn>) -> io::Result<Chunks> {
         let pages = self.pages(&columns)?;
         pages.check().map_err(|what| malformed(&self.name, &what))?;
         let rows_at_once = pages.rows_at_once(ROWS_AT_ONCE);
@@ -80,34 +96,48 @@ impl ParquetSource {
         let metadata = self.metadata.metadata();
         let left = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
         let old_calendar = has_old_calendar(metadata.file_metadata());
-        let schema = self.metadata.schema();
-        let header = columns.iter().map(|column| Some(schema.field(column.root).name().as_str()));
-        let out = Cursor::new(records(std::iter::once(header), null)?);
-        let (null, name) = (null.to_owned(), self.name);
-        Ok(ParquetRecords { rows, nanoseconds, columns, old_calendar, batch: None, read: 0, left, null, name, out })
+        Ok(Chunks { rows, nanoseconds, columns, old_calendar, batch: None, read: 0, left, name: self.name })
     }
 
     /// Returns the columns that the dataset has, in the order of the file.
     fn columns(&self, dataset: &[Column]) -> io::Result<Vec<FileColumn>> {
-        let roots = self.metadata.parquet_schema().root_schema().get_fields();
         let mut columns = Vec::new();
         for (root, field) in self.metadata.schema().fields().iter().enumerate() {
             let Some(column) = dataset.iter().find(|column| column.name == *field.name()) else { continue };
-            let (name, kind, has) = (&column.name, &column.kind, field.data_type());
-            // Sixteen bytes that the file does not mark as a UUID may be in another byte order.
-            let is_unnamed = matches!(has, DataType::FixedSizeBinary(_))
-                && roots[root].get_basic_info().logical_type_ref() != Some(&LogicalType::Uuid);
-            if is_unnamed || !kind.takes(has) {
-                let has = if has.is_nested() { "nested".to_owned() } else { has.to_string() };
-                let (rule, taken) = (kind.rule(), kind.taken());
-                let what =
-                    format!("column {name} is {has}, which cannot be read as {rule} without loss; write it as {taken}");
-                return Err(malformed(&self.name, &what));
-            }
-            let is_int96 = roots[root].get_physical_type() == PhysicalType::INT96;
-            columns.push(FileColumn { root, kind: kind.clone(), is_int96 });
+            columns.push(self.column(root, &column.name, &column.kind)?);
         }
         Ok(columns)
+    }
+
+    /// Reads the column at this place as values of a type, without loss.
+    pub(super) fn column(&self, root: usize, name: &str, kind: &ColumnType) -> io::Result<FileColumn> {
+        let (has, basic) = (self.metadata.schema().field(root).data_type(), self.root(root));
+        // Sixteen bytes that the file does not mark as a UUID may be in another byte order.
+        let is_unnamed = matches!(has, DataType::FixedSizeBinary(_))
+            && basic.get_basic_info().logical_type_ref() != Some(&LogicalType::Uuid);
+        if is_unnamed || !kind.takes(has) {
+            let has = if has.is_nested() { "nested".to_owned() } else { has.to_string() };
+            let (rule, taken) = (kind.rule(), kind.taken());
+            let what =
+                format!("column {name} is {has}, which cannot be read as {rule} without loss; write it as {taken}");
+            return Err(malformed(&self.name, &what));
+        }
+        Ok(FileColumn { root, kind: kind.clone(), is_int96: self.is_int96(root) })
+    }
+
+    fn root(&self, root: usize) -> &::parquet::schema::types::Type {
+        &self.metadata.parquet_schema().root_schema().get_fields()[root]
+    }
+
+    /// Whether the column at this place holds times of 96 bits.
+    pub(super) fn is_int96(&self, root: usize) -> bool {
+        let root = self.root(root);
+        root.is_primitive() && root.get_physical_type() == PhysicalType::INT96
+    }
+
+    /// The columns of the file.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(self.metadata.schema())
     }
 
     /// Checks how large the pages of the columns are, and whether they can be unpacked.
@@ -167,8 +197,8 @@ impl ParquetSource {
     }
 }
 
-/// A column of the file that the dataset has.
-struct FileColumn {
+/// A column of the file that is read.
+pub(super) struct FileColumn {
     /// The position of the column in the file, from 0.
     root: usize,
     kind: ColumnType,
@@ -225,6 +255,13 @@ const SINCE_1900: i64 = 2_208_988_800_000_000;
 
 /// Reads a Parquet file and returns CSV: a header, then a record for each row.
 pub struct ParquetRecords {
+    chunks: Chunks,
+    null: String,
+    out: Cursor<Vec<u8>>,
+}
+
+/// The rows of a Parquet file, a few at a time.
+pub(super) struct Chunks {
     rows: ParquetRecordBatchReader,
     /// Reads the INT96 columns a second time, as nanoseconds, which may have overflowed; `rows` has their seconds.
     nanoseconds: Option<ParquetRecordBatchReader>,
@@ -234,9 +271,7 @@ pub struct ParquetRecords {
     /// How many rows were read, and how many more the footer promises.
     read: usize,
     left: i64,
-    null: String,
     name: String,
-    out: Cursor<Vec<u8>>,
 }
 
 /// Rows that were read and not yet converted.
@@ -261,11 +296,11 @@ impl Batch {
     }
 }
 
-impl ParquetRecords {
-    /// Converts some rows. Returns false at the end.
-    fn convert(&mut self) -> io::Result<bool> {
+impl Chunks {
+    /// Reads some rows: the cells of each column. `None` at the end.
+    pub(super) fn next_cells(&mut self) -> io::Result<Option<(usize, Vec<StringArray>)>> {
         let batch = self.batch.take().map_or_else(|| self.next_batch(), |batch| Ok(Some(batch)))?;
-        let Some(batch) = batch else { return Ok(false) };
+        let Some(batch) = batch else { return Ok(None) };
         let (mut rows, mut bytes) = (0, 0);
         while rows < batch.rows && bytes < BYTES_AT_ONCE {
             let length = batch.length(rows);
@@ -276,11 +311,9 @@ impl ParquetRecords {
             bytes += length;
         }
         let cells = self.cells(&batch.slice(0, rows)).map_err(io::Error::other)?;
-        let cells = (0..rows).map(|row| cells.iter().map(move |column| cell(column, row)));
-        self.out = Cursor::new(records(cells, &self.null)?);
         self.read += rows;
         self.batch = (rows < batch.rows).then(|| batch.slice(rows, batch.rows - rows));
-        Ok(true)
+        Ok(Some((rows, cells)))
     }
 
     fn next_batch(&mut self) -> io::Result<Option<Batch>> {
@@ -342,6 +375,16 @@ fn int96(
     Ok(moments.into_iter().enumerate().map(cell).collect())
 }
 
+impl ParquetRecords {
+    /// Converts some rows. Returns false at the end.
+    fn convert(&mut self) -> io::Result<bool> {
+        let Some((rows, cells)) = self.chunks.next_cells()? else { return Ok(false) };
+        let cells = (0..rows).map(|row| cells.iter().map(move |column| cell(column, row)));
+        self.out = Cursor::new(records(cells, &self.null)?);
+        Ok(true)
+    }
+}
+
 impl Read for ParquetRecords {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -353,7 +396,8 @@ impl Read for ParquetRecords {
     }
 }
 
-fn cell(column: &StringArray, row: usize) -> Option<&str> {
+/// The cell of a row; `None` if it is null.
+pub(super) fn cell(column: &StringArray, row: usize) -> Option<&str> {
     (!column.is_null(row)).then(|| column.value(row))
 }
 

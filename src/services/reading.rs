@@ -111,13 +111,7 @@ pub(super) fn member_error(file: &str, error: MemberError) -> Error {
 }
 
 pub(super) fn workbook_error(file: &str, error: WorkbookError) -> Error {
-    let what = match error {
-        WorkbookError::Read(error) => return read_error(file, error),
-        WorkbookError::NoWorkbook => "it is neither xlsx nor xls; a text that is named like a workbook has format csv",
-        WorkbookError::Broken => "the workbook is broken or has a password; save it again",
-        WorkbookError::TooLarge => "the workbook unpacks to more than it may; send it as text",
-    };
-    malformed(file, what)
+    read_error(file, error.into_io(file))
 }
 
 #[cfg(test)]

@@ -233,9 +233,6 @@ impl Slices {
     }
 }
 
-const NO_OBJECT: &str = "the line is no JSON object whose members come once each, are no more than 16384, and have texts, numbers, \
-    true, false or null for columns; write one object in a line";
-
 fn read_violations(
     dataset: &Dataset,
     stage: &Stage,
@@ -313,12 +310,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the record at `position`, unless it was read last.
-    fn read(
-        &mut self,
-        position: Position,
-        breach: Breach,
-        content_key: impl FnOnce() -> Option<String>,
-    ) -> Result<()> {
+    fn read(&mut self, position: Position, breach: Breach, content_key: impl FnOnce() -> Option<String>) -> Result<()> {
         if self.record.position.record == position.record {
             return Ok(());
         }
@@ -366,7 +358,7 @@ impl<'a> Reader<'a> {
     fn told(&self, breach: Breach) -> Told<'_> {
         match breach {
             Breach::FieldCount(_) if self.extracted.form == Form::JsonLines => {
-                Told::of_record(violation::JSON, NO_OBJECT)
+                self.told(Breach::Record(RowFault::NotAnObject))
             }
             Breach::FieldCount(found) => Told::of_record(violation::FIELD_COUNT, wrong_count(found, self.extracted)),
             Breach::Record(fault) => Told::of_record(fault.rule(), fault.explain()),
@@ -375,7 +367,8 @@ impl<'a> Reader<'a> {
                 let values: Vec<String> = key.iter().filter_map(|name| self.cell(name)).collect();
                 let value = row_key::joined(values.iter().map(String::as_str));
                 let shown = quoted(&value);
-                let message = format!("{shown} stands again in line {line}, which wins as the newer or later; keep one");
+                let message =
+                    format!("{shown} stands again in line {line}, which wins as the newer or later; keep one");
                 let column = if let [column] = &key[..] { Some(column.as_str()) } else { None };
                 Told { column, rule: violation::UNIQUE, message, value: Some(value) }
             }

@@ -9,32 +9,26 @@ use serde_json::{Value, json};
 
 use super::checks::Breach;
 use super::header::{MOST_NAMES, shown, too_long};
-use super::reading::{
-    Stoppable, empty, malformed, member_error, read_error, split_error, spool, unread, workbook_error,
-};
+use super::reading::{Stoppable, empty, malformed, member_error, read_error, split_error, spool, unread};
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
-use super::staging::{
-    BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, beside_staging, create_tables, number_of,
-};
+use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, beside_staging, create_tables, number_of};
 use super::{Extracted, Form};
 use crate::data_access::archive::{Tee, Unpacked};
 use crate::data_access::csv::LONGEST_HEADER;
 use crate::data_access::duckdb::Stage;
 use crate::data_access::sent::Rows;
+use crate::data_access::sent::format::{About, Asked, Input, format_of};
 use crate::data_access::sent::kept::Kept;
 use crate::data_access::sent::members::Members;
 use crate::data_access::sent::table::{Dropped, Head, Table, TableError};
-use crate::data_access::sent::text_rows::{Cut, TextRows};
-use crate::data_access::sent::workbook::Workbook;
 use crate::domain::Dataset;
 use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
-use crate::domain::source::layout::{self, Format, Sheet};
+use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
 use crate::domain::types::{ColumnSum, stated_number};
-use crate::domain::violation::quoted;
 use crate::error::{Error, Reason, Result};
 
 /// What is known of a file that its source describes, besides what is known of any.
@@ -79,7 +73,7 @@ impl SentFile {
 
     /// Whether its records are bytes of the file.
     pub(super) fn is_text(&self) -> bool {
-        matches!(self.source.format, Format::Delimited(..) | Format::Fixed(..))
+        format_of(&self.source).is_text()
     }
 }
 
@@ -98,13 +92,14 @@ impl Sent<'_> {
     /// Streams the part of a file that `source` describes into the stage.
     pub(super) fn stage(&self, content: Unpacked<'_>, source: &Source) -> Result<Extracted> {
         let Unpacked { plain, unread: archive } = content;
-        match (&source.format, archive) {
-            _ if source.member.is_some() => self.stage_kept(self.copy(plain)?, source),
-            (Format::Workbook(_), _) => self.stage_kept(self.copy(plain)?, source),
-            (_, Some(archive)) => Err(unread(self.name, archive)),
-            _ => {
+        match archive {
+            _ if source.member.is_some() || format_of(source).needs_file() => {
+                self.stage_kept(self.copy(plain)?, source)
+            }
+            Some(archive) => Err(unread(self.name, archive)),
+            None => {
                 create_tables(self.dataset, self.stage)?;
-                self.stage_text(plain, source, None)
+                self.stage_file(Input::Stream(plain), source, "", None)
             }
         }
     }
@@ -113,26 +108,22 @@ impl Sent<'_> {
     pub(super) fn stage_kept(&self, file: File, source: &Source) -> Result<Extracted> {
         create_tables(self.dataset, self.stage)?;
         let Some(pattern) = &source.member else {
-            return match &source.format {
-                Format::Workbook(_) => self.stage_workbook(file, source, self.part),
-                _ => self.stage_text(file, source, None),
-            };
+            return self.stage_file(Input::File(file), source, self.part, None);
         };
         let mut members = Members::open(file).map_err(|error| member_error(self.name, error))?;
         let name = self.member(&members, pattern)?;
         let member = members.read(&name).map_err(|error| member_error(self.name, error))?;
         let member = member.ok_or_else(|| malformed(self.name, "the archive lacks the member"))?;
         let member_of = Sent { part: &name, ..*self };
-        match &source.format {
-            Format::Workbook(_) => member_of.stage_workbook(member_of.copy(member)?, source, ""),
-            _ => member_of.stage_text(member, source, None),
-        }
+        let needs_file = format_of(source).needs_file();
+        let input = if needs_file { Input::File(self.copy(member)?) } else { Input::Stream(Box::new(member)) };
+        member_of.stage_file(input, source, "", None)
     }
 
     /// Streams a file with rejects into the stage.
     pub(super) fn stage_again(&self, plain: impl Read + Send, rejects: &SentRejects) -> Result<Extracted> {
         create_tables(self.dataset, self.stage)?;
-        self.stage_text(plain, &rejects.source, Some(rejects))
+        self.stage_file(Input::Stream(Box::new(plain)), &rejects.source, "", Some(rejects))
     }
 
     fn member(&self, members: &Members<File>, pattern: &str) -> Result<String> {
@@ -153,45 +144,34 @@ impl Sent<'_> {
         Ok(file)
     }
 
-    fn stage_text(&self, plain: impl Read + Send, source: &Source, again: Option<&SentRejects>) -> Result<Extracted> {
-        let (lines, cut) = match &source.format {
-            Format::Delimited(lines, dialect) => (*lines, Cut::Delimited(dialect.clone())),
-            Format::Fixed(lines, fields) => (*lines, Cut::Fixed(fields.clone(), source.layout.shorter)),
-            _ => return Err(Error::configuration(format!("source {} does not read text", source.name))),
-        };
-        let mut spool = spool(self.stage)?;
+    /// Stages a file of the format of its source. A workbook may have several sheets, of which one is meant.
+    fn stage_file(
+        &self,
+        input: Input<'_>,
+        source: &Source,
+        sheet: &str,
+        again: Option<&SentRejects>,
+    ) -> Result<Extracted> {
+        let (format, mut spool) = (format_of(source), spool(self.stage)?);
+        let asked = Asked { name: self.name, source, sheet, columns: self.dataset.file_columns() };
         let extracted = beside_staging(self.stage, |sender| {
-            let text = Tee::new(Stoppable(plain, self.stage), &mut spool);
-            let mut rows = TextRows::new(text, lines, cut).map_err(|error| read_error(self.name, error))?;
-            let source = encoded_as(source, rows.encoding());
-            let told = lines.encoding;
-            self.stage_rows(&mut rows, &source, told, StagedRows::new(self.dataset, sender), again)
-        })?;
-        spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
-        Ok(extracted)
-    }
-
-    fn stage_workbook(&self, file: File, source: &Source, sheet: &str) -> Result<Extracted> {
-        let Format::Workbook(wanted) = &source.format else {
-            return Err(Error::configuration(format!("source {} does not read workbooks", source.name)));
-        };
-        let mut spool = spool(self.stage)?;
-        let extracted = beside_staging(self.stage, |sender| {
-            let mut book = Workbook::open(file).map_err(|error| workbook_error(self.name, error))?;
-            let by_part = Sheet::Named(sheet.to_owned());
-            let sheets = book.chosen(if sheet.is_empty() { wanted.sheet.as_ref() } else { Some(&by_part) });
-            let [sheet] = &sheets[..] else {
-                let has: Vec<String> = book.sheets().iter().take(MOST_SHEETS).map(|name| quoted(name)).collect();
-                let (name, reads, fit) = (&source.name, sheet_of(wanted, sheet), sheets.len());
-                let message =
-                    format!("source {name} reads {reads}, and {fit} fit; the workbook has {}", has.join(", "));
-                return Err(malformed(self.name, &message));
+            let (mut staged, mut extracted) = (Some(StagedRows::new(self.dataset, sender)), None);
+            let mut stage = |rows: &mut dyn Rows, about: About<'_>| {
+                let Some(staged) = staged.take() else { return Ok(()) };
+                let part = if self.part.is_empty() { about.sheet } else { self.part };
+                let (declared, source) = (lines_of(source).encoding, encoded_as(source, about.encoding));
+                let outcome = Sent { part, ..*self }.stage_rows(rows, &source, declared, staged, again);
+                outcome.map(|outcome| extracted = Some(outcome)).map_err(std::io::Error::other)
             };
-            let rows = book.rows(sheet, wanted.significant_digits).map_err(|error| workbook_error(self.name, error))?;
-            let part = if self.part.is_empty() { sheet.as_str() } else { self.part };
-            let staged = StagedRows::new(self.dataset, sender);
-            let encoding = lines_of(source).encoding;
-            Sent { part, ..*self }.stage_rows(&mut Kept::new(rows, &mut spool), source, encoding, staged, None)
+            let read = if format.is_text() {
+                let text = Tee::new(Stoppable(input.stream(), self.stage), &mut spool);
+                format.read(Input::Stream(Box::new(text)), &asked, &mut stage)
+            } else {
+                let mut keep = |rows: &mut dyn Rows, about: About<'_>| stage(&mut Kept::new(rows, &mut spool), about);
+                format.read(input, &asked, &mut keep)
+            };
+            read.map_err(|error| read_error(self.name, error))?;
+            extracted.ok_or_else(|| empty(self.name))
         })?;
         spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
         Ok(extracted)
@@ -200,7 +180,7 @@ impl Sent<'_> {
     /// Stages the rows of a table. `declared` is the encoding that its source declares, whatever the file has.
     fn stage_rows(
         &self,
-        rows: &mut impl Rows,
+        rows: &mut dyn Rows,
         source: &Source,
         declared: &'static Encoding,
         staged: StagedRows<'_>,
@@ -234,6 +214,15 @@ impl Sent<'_> {
                     let place = Place::of_row(read, &row);
                     records.push(place, read, &row, &mut binding)?;
                 }
+                let absent = table.absent();
+                if read > 0 && !absent.is_empty() {
+                    let names = absent.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+                    let message = format!(
+                        "no object has {names}; correct the header in source {}, or say optional = true of a column that a file may lack",
+                        source.name
+                    );
+                    return Err(self.lacks_column(&message));
+                }
                 (binding, None)
             }
             Some(rejects) => {
@@ -242,7 +231,10 @@ impl Sent<'_> {
                 (binding, Some(again))
             }
         };
-        let extra_columns = if again.is_none() { self.extra_columns(source, &head, &binding) } else { Vec::new() };
+        let extra_columns = match again {
+            None => self.extra_columns(source, &head, &binding, table.others()),
+            Some(_) => Vec::new(),
+        };
         Ok(Extracted {
             read,
             form: Form::Csv,
@@ -312,14 +304,15 @@ impl Sent<'_> {
     }
 
     /// The columns of a file that its source does not read.
-    fn extra_columns(&self, source: &Source, head: &Head, binding: &Binding) -> Vec<String> {
+    fn extra_columns(&self, source: &Source, head: &Head, binding: &Binding, others: Vec<String>) -> Vec<String> {
         // Without names that the source needs, what looks like a header may be a record.
         if source.lacks(&[]).is_empty() {
             return Vec::new();
         }
         let unread = head.names.iter().enumerate().filter(|(index, name)| !name.is_empty() && !binding.reads(*index));
-        let extra = unread.map(|(_, name)| name).filter(|name| !self.dataset.ignored.contains(name));
-        extra.take(MOST_NAMES).map(|name| shown(name)).collect()
+        let extra = unread.map(|(_, name)| name.clone()).chain(others);
+        let extra = extra.filter(|name| !self.dataset.ignored.contains(name));
+        extra.take(MOST_NAMES).map(|name| shown(&name)).collect()
     }
 
     fn lacks_column(&self, message: &str) -> Error {
@@ -348,19 +341,6 @@ impl Sent<'_> {
             }
             TableError::Misfit(line, misfit) => self.lacks_column(&format!("line {line}: source {name}: {misfit}")),
         }
-    }
-}
-
-/// So many names of sheets are shown in a message.
-const MOST_SHEETS: usize = 10;
-
-/// Which sheet of a workbook is read, for people.
-fn sheet_of(workbook: &layout::Workbook, part: &str) -> String {
-    match &workbook.sheet {
-        _ if !part.is_empty() => format!("sheet {}", quoted(part)),
-        Some(Sheet::Named(name)) => format!("sheet {}", quoted(name)),
-        Some(Sheet::Numbered(number)) => format!("sheet {number}"),
-        None => "the first sheet".to_owned(),
     }
 }
 

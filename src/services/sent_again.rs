@@ -164,14 +164,8 @@ impl Again {
         let Some(kinds) = self.cell(row, Around::Cells.name()).map(|kinds| kinds.trim().to_owned()) else { return };
         let own = |name: &String| OWN.contains(&name.as_str()) || self.told.iter().any(|told| told.name() == name);
         let sent: Vec<usize> = (0..self.names.len()).filter(|index| !own(&self.names[*index])).collect();
-        for (index, kind) in sent.into_iter().zip(kinds.bytes()) {
-            let kind = match kind {
-                b'n' => CellKind::Number,
-                b'd' => CellKind::Moment,
-                b'e' => CellKind::Error,
-                _ => CellKind::Text,
-            };
-            row.restore_kind(index, kind);
+        for (index, letter) in sent.into_iter().zip(kinds.chars()) {
+            row.restore_kind(index, CellKind::of_letter(letter));
         }
     }
 

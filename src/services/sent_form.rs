@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use serde_json::Value;
 
-use crate::data_access::sent::kept::kept_row;
-use crate::data_access::sent::text_rows::{Cut, cut_record};
+use crate::data_access::sent::format::format_of;
 use crate::domain::source::binding::Surroundings;
 use crate::domain::source::layout::{Dialect, End, Format, Header, TextLines};
 use crate::domain::source::model::{Origin, Outside, Source};
@@ -33,7 +32,7 @@ pub(super) enum Around {
     Record,
     /// The line of the record.
     Line,
-    /// What the cells of a workbook hold.
+    /// What the cells hold, where they are not text alone.
     Cells,
 }
 
@@ -53,7 +52,7 @@ impl Around {
             (Self::Preamble, asks(Outside::Preamble)),
             (Self::Record, has(|origin| matches!(origin, Origin::Record))),
             (Self::Line, has(|origin| matches!(origin, Origin::Line))),
-            (Self::Cells, matches!(source.format, Format::Workbook(_))),
+            (Self::Cells, format_of(source).has_kinds()),
         ]
         .into_iter()
         .filter_map(|(around, asked)| asked.then_some(around))
@@ -168,13 +167,7 @@ pub(super) fn cut(source: &Source, raw: &[u8], line: i64) -> Row {
     let mut row = Row::default();
     row.begin(line, 0);
     row.raw.extend_from_slice(raw);
-    match &source.format {
-        Format::Delimited(lines, dialect) => cut_record(&mut row, *lines, &Cut::Delimited(dialect.clone())),
-        Format::Fixed(lines, fields) => {
-            cut_record(&mut row, *lines, &Cut::Fixed(fields.clone(), source.layout.shorter));
-        }
-        Format::Workbook(_) | Format::JsonLines | Format::Parquet => kept_row(&mut row),
-    }
+    format_of(source).cut(source, &mut row);
     row
 }
 

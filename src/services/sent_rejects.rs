@@ -9,7 +9,6 @@ use super::sent_form::{
     Around, LOAD, SOURCE, as_rejects, cut, dialect_of, encoded, encoded_as, escaped, line_of, lines_of, own_columns,
     quoted, told_encoding,
 };
-use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
@@ -104,7 +103,7 @@ impl SentWriter {
             match around {
                 Around::Record => violation.record.to_string(),
                 Around::Line => violation.line.to_string(),
-                Around::Cells => row.cells().map(|cell| letter(cell.kind)).collect(),
+                Around::Cells => row.cells().map(|cell| cell.kind.letter()).collect(),
                 Around::Key | Around::Part | Around::Preamble => {
                     let text = self.around[around.name()].as_str().unwrap_or_default();
                     escaped(&dialect, encoding, text, true)
@@ -164,15 +163,5 @@ impl SentWriter {
             }
         }
         Ok(())
-    }
-}
-
-/// What a cell of a workbook holds, in a letter.
-fn letter(kind: CellKind) -> char {
-    match kind {
-        CellKind::Text => 't',
-        CellKind::Number => 'n',
-        CellKind::Moment => 'd',
-        CellKind::Error => 'e',
     }
 }

@@ -58,5 +58,6 @@ mod tables;
 mod tls;
 mod torture;
 mod tutorial;
+mod typed_files;
 mod types;
 mod web;

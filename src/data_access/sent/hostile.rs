@@ -183,7 +183,7 @@ fn a_section_ends_where_it_says_and_is_missed() {
 }
 
 /// A workbook with one sheet of these rows, as XML.
-fn workbook(rows: &str) -> Vec<u8> {
+pub(super) fn workbook(rows: &str) -> Vec<u8> {
     let parts = [
         (
             "_rels/.rels",
@@ -214,7 +214,7 @@ fn workbook(rows: &str) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-fn sheet_row(number: usize, cells: &[&str]) -> String {
+pub(super) fn sheet_row(number: usize, cells: &[&str]) -> String {
     format!("<row r=\"{number}\">{}</row>", cells.concat())
 }
 

@@ -35,6 +35,14 @@ impl<R: Rows, W: Write> Rows for Kept<R, W> {
         self.offset += line.len() as u64 + 1;
         Ok(true)
     }
+
+    fn absent(&self) -> Vec<String> {
+        self.rows.absent()
+    }
+
+    fn others(&self) -> Vec<String> {
+        self.rows.others()
+    }
 }
 
 /// A row as JSON: texts as they are, anything else with what it is.
@@ -44,6 +52,9 @@ fn line_of(row: &Row) -> String {
         CellKind::Number => json!({ "number": text }),
         CellKind::Moment => json!({ "moment": text }),
         CellKind::Error => json!({ "error": text }),
+        CellKind::Null => Value::Null,
+        CellKind::Literal => json!({ "literal": text }),
+        CellKind::Typed => json!({ "typed": text }),
     };
     Value::Array(row.cells().map(|known| cell(known.text, known.kind)).collect()).to_string()
 }
@@ -52,8 +63,15 @@ fn line_of(row: &Row) -> String {
 pub fn kept_row(row: &mut Row) {
     let cells: Vec<Value> = serde_json::from_slice(&row.raw).unwrap_or_default();
     for cell in &cells {
-        let kinds = [("number", CellKind::Number), ("moment", CellKind::Moment), ("error", CellKind::Error)];
-        let known = kinds.into_iter().find_map(|(name, kind)| Some((cell[name].as_str()?, kind)));
+        let kinds = [
+            ("number", CellKind::Number),
+            ("moment", CellKind::Moment),
+            ("error", CellKind::Error),
+            ("literal", CellKind::Literal),
+            ("typed", CellKind::Typed),
+        ];
+        let null = cell.is_null().then_some(("", CellKind::Null));
+        let known = null.or_else(|| kinds.into_iter().find_map(|(name, kind)| Some((cell[name].as_str()?, kind))));
         let (text, kind) = known.unwrap_or_else(|| (cell.as_str().unwrap_or_default(), CellKind::Text));
         row.push_cell(text, kind);
     }
@@ -71,6 +89,9 @@ mod tests {
             ("4.990", CellKind::Number),
             ("2025-01-12T00:00:00", CellKind::Moment),
             ("#N/A", CellKind::Error),
+            ("", CellKind::Null),
+            ("1.50", CellKind::Literal),
+            ("2025-01-12", CellKind::Typed),
             ("", CellKind::Text),
         ];
         for (text, kind) in cells {

@@ -191,9 +191,8 @@ impl<R: Read> Lines<R> {
     /// those that are not become U+FFFD.
     pub fn append(&mut self, line: &Line, before: Option<&[u8]>, text: &mut String) -> bool {
         let is_good = before.is_none_or(|end| decode(self.encoding, end, text));
-        let bytes = &self.buffer[line.content.clone()];
         if self.encoding == UTF_8 || !self.encoding.is_ascii_compatible() {
-            return decode(self.encoding, bytes, text) && is_good;
+            return decode(self.encoding, self.content(line), text) && is_good;
         }
         if self.decoded.next != line.content.start || self.decoded.end < line.end.end {
             self.decode_lines(line);
@@ -203,7 +202,7 @@ impl<R: Read> Lines<R> {
                 text.push_str(decoded);
                 is_good
             }
-            None => decode(self.encoding, bytes, text) && is_good,
+            None => decode(self.encoding, &self.buffer[line.content.clone()], text) && is_good,
         }
     }
 

@@ -2,14 +2,19 @@
 
 mod bombs;
 #[cfg(test)]
+mod conformance;
+pub mod format;
+#[cfg(test)]
 mod formats;
 #[cfg(test)]
 mod hostile;
+pub mod json_rows;
 pub mod kept;
 pub mod lines;
 pub mod members;
 #[cfg(test)]
 mod page;
+pub mod parquet_rows;
 pub mod table;
 pub mod text_rows;
 pub mod workbook;
@@ -32,6 +37,14 @@ impl<R: Rows + ?Sized> Rows for &mut R {
 
     fn comments(&self) -> u64 {
         (**self).comments()
+    }
+
+    fn absent(&self) -> Vec<String> {
+        (**self).absent()
+    }
+
+    fn others(&self) -> Vec<String> {
+        (**self).others()
     }
 }
 
@@ -57,5 +70,15 @@ pub trait Rows {
     /// How many lines were comments so far.
     fn comments(&self) -> u64 {
         0
+    }
+
+    /// The columns that the source needs and no record had, once all are read.
+    fn absent(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The names of columns that the source does not read and the header does not name, once all records are read.
+    fn others(&self) -> Vec<String> {
+        Vec::new()
     }
 }

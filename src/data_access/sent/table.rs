@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Rows;
 use crate::data_access::csv::SplitError;
 use crate::domain::source::binding::{Binding, Misfit, Surroundings, header_name};
-use crate::domain::source::layout::{End, Header, Layout};
+use crate::domain::source::layout::{End, Format, Header, Layout};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::{Row, RowFault};
 
@@ -262,7 +262,7 @@ impl<R: Rows> Table<R> {
                 self.over = true;
                 return Ok(false);
             }
-            if row.is_blank() {
+            if self.is_blank(row) {
                 self.dropped.blank += 1;
                 self.ended |= self.layout.end == End::Blank;
                 self.over = self.ended && self.layout.section.is_some();
@@ -297,6 +297,24 @@ impl<R: Rows> Table<R> {
         if self.footers.len() < MOST_FOOTERS {
             self.footers.push(row.clone());
         }
+    }
+
+    /// The columns that the source needs and no record had, once all are read.
+    #[must_use]
+    pub fn absent(&self) -> Vec<String> {
+        self.rows.absent()
+    }
+
+    /// The names of columns that the source does not read and the header does not name, once all records are read.
+    #[must_use]
+    pub fn others(&self) -> Vec<String> {
+        self.rows.others()
+    }
+
+    /// Whether a row is a blank line. An object is a record, whatever it holds.
+    fn is_blank(&self, row: &Row) -> bool {
+        let by_name = matches!(self.source.format, Format::JsonLines | Format::Parquet);
+        row.is_blank() && (row.is_empty() || !by_name)
     }
 
     /// What was no record so far.

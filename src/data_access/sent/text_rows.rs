@@ -5,9 +5,11 @@ use std::io::{self, Read};
 use encoding_rs::Encoding;
 
 use super::Rows;
+use super::format::{About, Asked, FileFormat, Input, Take};
 use super::lines::{Line, Lines, decode};
 use crate::data_access::csv::{LONGEST_RECORD, SplitError};
-use crate::domain::source::layout::{Dialect, Field, TextLines};
+use crate::domain::source::layout::{Dialect, Field, Format, TextLines};
+use crate::domain::source::model::Source;
 use crate::domain::source::row::{Row, RowFault};
 use crate::domain::source::split::{Cutting, cut_fixed};
 
@@ -153,8 +155,44 @@ impl<R: Read> TextRows<R> {
     }
 }
 
+/// Text: lines of cells with delimiters between them, or at fixed places.
+pub struct TextFormat;
+
+impl TextFormat {
+    fn cut_of(source: &Source) -> Option<(TextLines, Cut)> {
+        match &source.format {
+            Format::Delimited(lines, dialect) => Some((*lines, Cut::Delimited(dialect.clone()))),
+            Format::Fixed(lines, fields) => Some((*lines, Cut::Fixed(fields.clone(), source.layout.shorter))),
+            _ => None,
+        }
+    }
+}
+
+impl FileFormat for TextFormat {
+    fn is_of(&self, declared: &Format) -> bool {
+        matches!(declared, Format::Delimited(..) | Format::Fixed(..))
+    }
+
+    fn has_kinds(&self) -> bool {
+        false
+    }
+
+    fn read(&self, file: Input<'_>, asked: &Asked<'_>, take: Take<'_>) -> io::Result<()> {
+        let Some((lines, cut)) = Self::cut_of(asked.source) else { return Ok(()) };
+        let mut rows = TextRows::new(file.stream(), lines, cut)?;
+        let about = About { encoding: rows.encoding(), sheet: "" };
+        take(&mut rows, about)
+    }
+
+    fn cut(&self, source: &Source, row: &mut Row) {
+        if let Some((lines, cut)) = Self::cut_of(source) {
+            cut_record(row, lines, &cut);
+        }
+    }
+}
+
 /// Cuts the bytes of a record, which are known to be one, into cells again.
-pub fn cut_record(row: &mut Row, form: TextLines, cut: &Cut) {
+fn cut_record(row: &mut Row, form: TextLines, cut: &Cut) {
     let raw = std::mem::take(&mut row.raw);
     if !decode(form.encoding, &raw, row.text_mut()) || memchr::memchr(0, row.text().as_bytes()).is_some() {
         row.fault = Some(RowFault::Encoding);

@@ -4,14 +4,20 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use calamine::{Data, ExcelDateTime, Reader, SheetType, Xls, Xlsx, XlsxCellReader};
 use chrono::NaiveDate;
+use encoding_rs::UTF_8;
 use globset::GlobBuilder;
 
 use super::Rows;
 use super::bombs::check_workbook;
+use super::format::{About, Asked, FileFormat, Input, Take};
+use super::kept::kept_row;
 use crate::data_access::csv::SplitError;
 use crate::domain::source::cell_form::CellKind;
-use crate::domain::source::layout::Sheet;
+use crate::domain::source::layout::{self, Format, Sheet};
+use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
+use crate::domain::violation::quoted;
+use crate::error::{Error, Reason};
 
 /// What an `xls` begins with, as every compound file does.
 const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
@@ -70,6 +76,20 @@ pub enum WorkbookError {
 impl From<io::Error> for WorkbookError {
     fn from(error: io::Error) -> Self {
         Self::Read(error)
+    }
+}
+
+impl WorkbookError {
+    /// What to say of the file with that name; an [`Error`] inside, unless reading failed.
+    #[must_use]
+    pub fn into_io(self, file: &str) -> io::Error {
+        let what = match self {
+            Self::Read(error) => return error,
+            Self::NoWorkbook => "it is neither xlsx nor xls; a text that is named like a workbook has format csv",
+            Self::Broken => "the workbook is broken or has a password; save it again",
+            Self::TooLarge => "the workbook unpacks to more than it may; send it as text",
+        };
+        malformed(file, what)
     }
 }
 
@@ -163,6 +183,60 @@ fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 enum Cells<'a, F: Read + Seek> {
     Streamed(Box<XlsxCellReader<'a, BufReader<F>>>),
     Held(std::vec::IntoIter<((usize, usize), Data)>),
+}
+
+/// Workbooks: `xlsx` and `xls`.
+pub struct WorkbookFormat;
+
+impl FileFormat for WorkbookFormat {
+    fn is_of(&self, declared: &Format) -> bool {
+        matches!(declared, Format::Workbook(_))
+    }
+
+    fn needs_file(&self) -> bool {
+        true
+    }
+
+    fn is_text(&self) -> bool {
+        false
+    }
+
+    fn read(&self, file: Input<'_>, asked: &Asked<'_>, take: Take<'_>) -> io::Result<()> {
+        let Format::Workbook(wanted) = &asked.source.format else { return Ok(()) };
+        let mut book = Workbook::open(file.file()?).map_err(|error| error.into_io(asked.name))?;
+        let by_part = Sheet::Named(asked.sheet.to_owned());
+        let sheets = book.chosen(if asked.sheet.is_empty() { wanted.sheet.as_ref() } else { Some(&by_part) });
+        let [sheet] = &sheets[..] else {
+            let has: Vec<String> = book.sheets().iter().take(MOST_SHEETS).map(|name| quoted(name)).collect();
+            let (name, reads, fit) = (&asked.source.name, sheet_of(wanted, asked.sheet), sheets.len());
+            let message = format!("source {name} reads {reads}, and {fit} fit; the workbook has {}", has.join(", "));
+            return Err(malformed(asked.name, &message));
+        };
+        let rows = book.rows(sheet, wanted.significant_digits);
+        let mut rows = rows.map_err(|error| error.into_io(asked.name))?;
+        take(&mut rows, About { encoding: UTF_8, sheet })
+    }
+
+    fn cut(&self, _: &Source, row: &mut Row) {
+        kept_row(row);
+    }
+}
+
+/// So many names of sheets are shown in a message.
+const MOST_SHEETS: usize = 10;
+
+/// Which sheet of a workbook is read, for people.
+fn sheet_of(workbook: &layout::Workbook, part: &str) -> String {
+    match &workbook.sheet {
+        _ if !part.is_empty() => format!("sheet {}", quoted(part)),
+        Some(Sheet::Named(name)) => format!("sheet {}", quoted(name)),
+        Some(Sheet::Numbered(number)) => format!("sheet {number}"),
+        None => "the first sheet".to_owned(),
+    }
+}
+
+fn malformed(file: &str, message: &str) -> io::Error {
+    io::Error::other(Error::file(Reason::Malformed, format!("{file}: {message}")))
 }
 
 /// A cell with its text.

@@ -9,7 +9,7 @@ use super::cell_form::{Cell, CellForm, CellKind, Value};
 use super::exact::Exact;
 use super::fault::Fault;
 use super::layout::{Format, Header, Layout};
-use super::model::{Named, Origin, Outside, Source, SourceColumn, YearFrom};
+use super::model::{Member, Named, Origin, Outside, Source, SourceColumn, YearFrom};
 use super::row::Row;
 use super::time_form::StatementYear;
 
@@ -159,16 +159,24 @@ impl Source {
 
     /// Every header that the source needs, with whether a file may lack it.
     fn needed(&self) -> impl Iterator<Item = (Cow<'_, Named>, bool)> {
-        self.columns.iter().flat_map(|column| {
-            let named = |name: &String| Cow::Owned(Named { names: vec![name.clone()], nth: None });
-            let own: Vec<(Cow<'_, Named>, bool)> = match &column.origin {
-                Origin::Header { header, optional } => vec![(Cow::Borrowed(header), *optional)],
-                Origin::Join { headers, .. } => headers.iter().map(|header| (Cow::Borrowed(header), false)).collect(),
-                Origin::Expression(expression) => expression.reads().iter().map(|name| (named(name), false)).collect(),
-                _ => Vec::new(),
-            };
-            own.into_iter().chain(column.zone_header.as_ref().map(|zone| (Cow::Borrowed(zone), false)))
-        })
+        self.columns.iter().flat_map(needed_by)
+    }
+
+    /// The members of objects that the source reads, each once.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let mut members: Vec<Member> = Vec::new();
+        for column in &self.columns {
+            let is_json = matches!(column.form.value, Value::Json);
+            for (wanted, is_optional) in needed_by(column) {
+                let names: Vec<String> = wanted.names.iter().map(|name| header_name(name).into_owned()).collect();
+                match members.iter_mut().find(|known| (&known.names, known.is_json) == (&names, is_json)) {
+                    Some(known) => known.is_optional &= is_optional,
+                    None => members.push(Member { names, is_json, is_optional }),
+                }
+            }
+        }
+        members
     }
 
     /// The columns that a header with these names lacks.
@@ -200,6 +208,18 @@ impl Source {
         let Layout { trailing_delimiter: trailing, longer, shorter, .. } = self.layout;
         Ok(Binding { columns, width, trailing, longer, shorter, joined: String::new(), scratch: String::new() })
     }
+}
+
+/// Every header that a column needs, with whether a file may lack it.
+fn needed_by(column: &SourceColumn) -> impl Iterator<Item = (Cow<'_, Named>, bool)> {
+    let named = |name: &String| Cow::Owned(Named { names: vec![name.clone()], nth: None });
+    let own: Vec<(Cow<'_, Named>, bool)> = match &column.origin {
+        Origin::Header { header, optional } => vec![(Cow::Borrowed(header), *optional)],
+        Origin::Join { headers, .. } => headers.iter().map(|header| (Cow::Borrowed(header), false)).collect(),
+        Origin::Expression(expression) => expression.reads().iter().map(|name| (named(name), false)).collect(),
+        _ => Vec::new(),
+    };
+    own.into_iter().chain(column.zone_header.as_ref().map(|zone| (Cow::Borrowed(zone), false)))
 }
 
 impl Bound {

@@ -1,6 +1,7 @@
 //! From a sender's cell to the plain text of its column's type: exactly, or not at all.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, NaiveDateTime, NaiveTime};
 use regex::Regex;
@@ -40,6 +41,36 @@ pub enum CellKind {
     Moment,
     /// An error of a workbook.
     Error,
+    /// No value, whatever the source says of nulls.
+    Null,
+    /// A number, true or false as JSON has them, or JSON that is kept as such. Marks of the sender's are not in it.
+    Literal,
+    /// A value of a file with types, as a plain cell of the dataset's column.
+    Typed,
+}
+
+impl CellKind {
+    const LETTERS: [(Self, char); 7] = [
+        (Self::Text, 't'),
+        (Self::Number, 'n'),
+        (Self::Moment, 'd'),
+        (Self::Error, 'e'),
+        (Self::Null, 'z'),
+        (Self::Literal, 'l'),
+        (Self::Typed, 'y'),
+    ];
+
+    /// The letter by which a file of rejects tells it.
+    #[must_use]
+    pub fn letter(self) -> char {
+        Self::LETTERS.iter().find(|(kind, _)| *kind == self).map_or('t', |(_, letter)| *letter)
+    }
+
+    /// What a letter tells.
+    #[must_use]
+    pub fn of_letter(letter: char) -> Self {
+        Self::LETTERS.iter().find(|(_, known)| *known == letter).map_or(Self::Text, |(kind, _)| *kind)
+    }
 }
 
 /// What stands around the value of each cell of a column.
@@ -191,6 +222,13 @@ impl TimeRule {
         Err(fault)
     }
 
+    /// Reads a true date or time.
+    fn read_moment(&self, cell: &str, zone: Option<&str>) -> Result<Exact<'static>, Fault> {
+        let form = if self.wanted == Wanted::Time { &CLOCK } else { &MOMENT };
+        let form = form.as_ref().ok_or(Fault::Form)?;
+        self.exact(form.read(cell, &self.calendar)?, zone)
+    }
+
     fn exact(&self, moment: Moment, zone: Option<&str>) -> Result<Exact<'static>, Fault> {
         let Moment { date, time, zone: own } = moment;
         let local = || date.map(|date| date.and_time(time)).ok_or(Fault::Form);
@@ -218,6 +256,8 @@ impl TimeRule {
 pub enum Value {
     /// As it stands: the plain form of the column's type.
     Plain,
+    /// The same, and JSON.
+    Json,
     /// A number.
     Number(Box<NumberForm>),
     /// The unit of a number.
@@ -250,25 +290,22 @@ impl CellForm {
     #[must_use]
     pub fn is_null(&self, cell: Cell<'_>) -> bool {
         let text = self.clean.apply(cell.text);
-        self.null_values.iter().any(|null| null == text)
+        cell.kind == CellKind::Null || self.null_values.iter().any(|null| null == text)
     }
 
     /// Reads a cell; `zone` is the cell that names its zone. `scratch` is for a value that stands nowhere as it is.
     ///
     /// # Errors
     /// What is wrong with the cell.
-    pub fn read<'c>(
-        &'c self,
-        cell: Cell<'c>,
-        zone: Option<&str>,
-        scratch: &'c mut String,
-    ) -> Result<Exact<'c>, Fault> {
+    pub fn read<'c>(&'c self, cell: Cell<'c>, zone: Option<&str>, scratch: &'c mut String) -> Result<Exact<'c>, Fault> {
         let mut text = self.clean.apply(cell.text);
         if self.null_values.iter().any(|null| null == text) {
             return Ok(Exact::Null);
         }
-        if cell.kind == CellKind::Error {
-            return Err(Fault::ErrorCell);
+        match cell.kind {
+            CellKind::Null => return Ok(Exact::Null),
+            CellKind::Error => return Err(Fault::ErrorCell),
+            _ => {}
         }
         if let Some(pattern) = &self.part {
             let found = pattern.captures(text).ok_or(Fault::NoMatch)?;
@@ -291,26 +328,31 @@ impl CellForm {
     fn value<'c>(&'c self, cell: Cell<'c>, zone: Option<&str>, scratch: &'c mut String) -> Result<Exact<'c>, Fault> {
         let Cell { text, kind } = cell;
         match &self.value {
-            Value::Plain => {
+            Value::Map(map) => map.get(text).map(|value| Exact::Plain(value)).ok_or(Fault::Unmapped),
+            Value::Plain | Value::Json => {
                 if kind == CellKind::Number {
                     all_digits_kept(text)?;
                 }
                 Ok(Exact::Plain(text))
             }
-            // A number of a workbook has no marks of its sender's.
-            Value::Number(form) if kind == CellKind::Number => {
-                NumberForm { whole: form.whole, ..NumberForm::default() }.read(text, scratch)
+            Value::Unit(_) if matches!(kind, CellKind::Number | CellKind::Literal | CellKind::Typed) => Ok(Exact::Null),
+            _ if kind == CellKind::Typed => Ok(Exact::Plain(text)),
+            // A number of a workbook, or of JSON, has no marks of its sender's.
+            Value::Number(form) if matches!(kind, CellKind::Number | CellKind::Literal) => {
+                let (exponent, whole) = (form.exponent && kind == CellKind::Literal, form.whole);
+                NumberForm { exponent, whole, ..NumberForm::default() }.read(text, scratch)
             }
             Value::Number(form) => form.read(text, scratch),
-            Value::Unit(_) if kind == CellKind::Number => Ok(Exact::Null),
             Value::Unit(form) => Ok(form.unit(text)?.map_or(Exact::Null, Exact::Plain)),
-            Value::Time(rule) if kind == CellKind::Moment => workbook_rule(rule)?.read(text, zone),
+            Value::Time(rule) if kind == CellKind::Moment => rule.read_moment(text, zone),
             Value::Time(rule) => rule.read(text, zone),
             Value::Epoch(epoch) => Exact::instant(epoch.read(text)?),
+            Value::Words(..) if kind == CellKind::Literal && ["true", "false"].contains(&text) => {
+                Ok(Exact::Plain(text))
+            }
             Value::Words(yes, _) if yes.iter().any(|word| word == text) => Ok(Exact::Plain("true")),
             Value::Words(_, no) if no.iter().any(|word| word == text) => Ok(Exact::Plain("false")),
             Value::Words(..) => Err(Fault::Word),
-            Value::Map(map) => map.get(text).map(|value| Exact::Plain(value)).ok_or(Fault::Unmapped),
         }
     }
 
@@ -321,7 +363,7 @@ impl CellForm {
             return pattern.as_str().to_owned();
         }
         match &self.value {
-            Value::Plain | Value::Map(_) => String::new(),
+            Value::Plain | Value::Json | Value::Map(_) => String::new(),
             Value::Number(form) | Value::Unit(form) => form.describe(),
             Value::Time(rule) => rule.forms.iter().map(TimeForm::text).collect::<Vec<_>>().join(" or "),
             Value::Epoch(epoch) => epoch.name().into(),
@@ -338,12 +380,9 @@ fn all_digits_kept(number: &str) -> Result<(), Fault> {
     if digits > 15 { Err(Fault::LostDigits) } else { Ok(()) }
 }
 
-/// The same rule for true dates and times.
-fn workbook_rule(rule: &TimeRule) -> Result<TimeRule, Fault> {
-    let form = if rule.wanted == Wanted::Time { "%H:%M:%S%.f" } else { "%Y-%m-%dT%H:%M:%S%.f" };
-    let forms = vec![TimeForm::parse(form).map_err(|_| Fault::Form)?];
-    Ok(TimeRule { forms, ..rule.clone() })
-}
+/// How true times, and dates with their time, are told.
+static CLOCK: LazyLock<Option<TimeForm>> = LazyLock::new(|| TimeForm::parse("%H:%M:%S%.f").ok());
+static MOMENT: LazyLock<Option<TimeForm>> = LazyLock::new(|| TimeForm::parse("%Y-%m-%dT%H:%M:%S%.f").ok());
 
 #[cfg(test)]
 mod tests {

@@ -168,6 +168,11 @@ impl Columns<'_> {
                 .text
                 .error(at, format!("a file of format {:?} has names alone", self.source.format.name())));
         }
+        if by_name_alone && matches!(origin, Origin::Header { header: Named { nth: Some(_), .. }, .. }) {
+            return Err(self
+                .text
+                .error(at, format!("a file of format {:?} has each name once", self.source.format.name())));
+        }
         Ok(())
     }
 
@@ -298,6 +303,7 @@ impl Columns<'_> {
         let workbook = self.source.format == FormatName::Xlsx;
         let value = match target.kind {
             Kind::Text => Value::Plain,
+            Kind::Json => Value::Json,
             Kind::Boolean => match values.words().map_err(|wrong| self.wrong(wrong))? {
                 Some((yes, no)) => Value::Words(yes, no),
                 None if workbook => Value::Words(vec!["TRUE".into()], vec!["FALSE".into()]),

@@ -9,7 +9,7 @@ use super::kind::TargetColumn;
 use super::layout::Format;
 use super::layout_definition::read_layout;
 use super::model::{Origin, Source, SourceColumn};
-use super::schema::{FormatName, SourceDefinition};
+use super::schema::SourceDefinition;
 use super::time_form::TimeForm;
 use super::values::Group;
 use crate::domain::definition_text::DefinitionText;
@@ -82,13 +82,6 @@ fn read_source(
     if definition.files.get_ref().is_empty() {
         return Err(text.error(&definition.files, "files lists no pattern; no object would ever be read"));
     }
-    if let Some(extractor) = definition.format.extractor() {
-        let message = format!(
-            "a source does not read format {:?}; give the dataset the extractor {extractor:?} in the settings instead",
-            definition.format.name()
-        );
-        return Err(text.error(&definition.name, message));
-    }
     let (mut format, layout) = read_layout(text, definition)?;
     let mut fields = Vec::new();
     let values = definition.values();
@@ -114,9 +107,6 @@ fn read_source(
 
 fn member(text: DefinitionText<'_>, definition: &SourceDefinition) -> Result<Option<String>, String> {
     let Some(at) = &definition.member else { return Ok(None) };
-    if definition.format == FormatName::Parquet {
-        return Err(text.error(at, "a Parquet file is read where it lies; take it out of its archive"));
-    }
     Files::read(std::slice::from_ref(at.get_ref())).map_err(|message| text.error(at, message))?;
     Ok(Some(at.get_ref().clone()))
 }
@@ -287,11 +277,8 @@ mod tests {
             ("sheet = 1", "line 4: sheet says nothing of a file of format \"csv\""),
             ("format = \"xlsx\"\nencoding = \"utf-8\"", "line 5: encoding says nothing of a file of format \"xlsx\""),
             ("format = \"xlsx\"\nsignificant_digits = 18", "line 5: significant_digits is a number from 1 to 17"),
-            (
-                "format = \"parquet\"",
-                "line 2: a source does not read format \"parquet\"; give the dataset the extractor",
-            ),
-            ("format = \"json_lines\"", "line 2: a source does not read format \"json_lines\""),
+            ("format = \"parquet\"\nheader = 2", "line 5: header says nothing of a file of format \"parquet\""),
+            ("format = \"json_lines\"\nencoding = \"utf-8\"", "line 5: encoding says nothing of a file of format"),
             ("pivot = 2000", "line 4: pivot goes with a form that has a year of two digits"),
             ("months = [\"a\"]", "line 4: months goes with a form that has the name of a month"),
             ("section = \"a\"\nheader = 3", "line 5: a section moves"),

@@ -5,6 +5,8 @@
 pub enum Kind {
     /// Text, and whatever is checked as text.
     Text,
+    /// JSON.
+    Json,
     /// Whole numbers.
     Whole,
     /// Numbers with decimals.

@@ -89,6 +89,25 @@ impl SourceColumn {
     }
 }
 
+/// A member of the objects of a file that a source reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The names that it has had, any of them.
+    pub names: Vec<String>,
+    /// Whether its value is kept as JSON.
+    pub is_json: bool,
+    /// Whether all objects of a file may lack it.
+    pub is_optional: bool,
+}
+
+impl Member {
+    /// What it is called in a header.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+}
+
 /// A column of a file, by what its header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {

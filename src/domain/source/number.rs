@@ -94,6 +94,15 @@ impl NumberForm {
         Ok(Exact::Plain(scratch))
     }
 
+    /// Appends the plain digits of `cell` to `out`.
+    ///
+    /// # Errors
+    /// What is wrong with the cell; `out` is then as it was.
+    pub fn write(&self, cell: &str, out: &mut String) -> Result<(), Fault> {
+        self.read(cell, &mut String::new())?.write(out);
+        Ok(())
+    }
+
     /// Reads a number as most of them are: digits with separators and a mark, and a hyphen before them. `None` for anything else.
     fn short(&self, cell: &str) -> Option<(i64, u8)> {
         let digits = cell.strip_prefix('-').unwrap_or(cell).as_bytes();
@@ -111,7 +120,8 @@ impl NumberForm {
                 (count, group) = (count * 10 + i64::from(byte - b'0'), group + 1);
             } else {
                 let is_separator = self.thousands.contains(&char::from(byte)) && byte.is_ascii();
-                let fits = if separator.is_none() { (1..=3).contains(&group) } else { separator == Some(byte) && group == 3 };
+                let fits =
+                    if separator.is_none() { (1..=3).contains(&group) } else { separator == Some(byte) && group == 3 };
                 if !is_separator || !fits {
                     return None;
                 }
@@ -538,7 +548,7 @@ mod tests {
             bare_point in any::<bool>(),
         ) {
             let (decimal_mark, thousands) = if comma { (',', vec!['.', '\'']) } else { ('.', vec![',']) };
-            let form = NumberForm { decimal_mark, thousands, whole, bare_point, ..plain() };
+            let form = NumberForm { decimal_mark, thousands, bare_point, whole, ..plain() };
             let mut spelled = String::new();
             let outcome = form.spell(&cell, &mut spelled).map(|_| spelled);
             prop_assert_eq!(write(&form, &cell), outcome);

@@ -38,6 +38,8 @@ pub enum RowFault {
     Quoting,
     /// It stands after the end of the table and is not a footer.
     AfterEnd,
+    /// It is not an object of plain values.
+    NotAnObject,
 }
 
 impl RowFault {
@@ -48,6 +50,7 @@ impl RowFault {
             Self::Encoding => violation::ENCODING,
             Self::Quoting => violation::QUOTING,
             Self::AfterEnd => violation::END,
+            Self::NotAnObject => violation::JSON,
         }
     }
 }
@@ -58,9 +61,15 @@ impl RowFault {
     pub fn explain(self) -> &'static str {
         match self {
             Self::Encoding => "the record has a NUL or bytes that are not in the encoding that its source declares",
-            Self::Quoting => "a field goes on after its closing quote; double a quote that is content, or escape it if its source declares an escape",
+            Self::Quoting => {
+                "a field goes on after its closing quote; double a quote that is content, or escape it if its source declares an escape"
+            }
             Self::AfterEnd => {
                 "the record stands after the end of the table and is not a footer; say with end what footers begin with"
+            }
+            Self::NotAnObject => {
+                "the line is no JSON object whose members come once each, are no more than 16384, and have texts, numbers, \
+                 true, false or null for columns; write one object in a line"
             }
         }
     }
@@ -138,7 +147,8 @@ impl Row {
     pub fn restore_kind(&mut self, index: usize, kind: CellKind) {
         let Some(text) = self.cell(index).map(|cell| cell.text) else { return };
         let reads_so = match kind {
-            CellKind::Text => true,
+            // Whatever a plain cell has become, it is one.
+            CellKind::Text | CellKind::Typed => true,
             CellKind::Number => {
                 let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
                 let plain = text.strip_prefix('-').unwrap_or(text);
@@ -149,6 +159,8 @@ impl Row {
                 text.contains(':') && text.bytes().all(sign)
             }
             CellKind::Error => text.starts_with('#'),
+            CellKind::Null => text.is_empty(),
+            CellKind::Literal => serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(),
         };
         if reads_so {
             self.cells[index].kind = kind;

@@ -121,15 +121,6 @@ pub(super) enum FormatName {
 }
 
 impl FormatName {
-    /// The extractor that reads such files, which no source does.
-    pub(super) fn extractor(self) -> Option<&'static str> {
-        match self {
-            Self::JsonLines => Some("s3_json_lines"),
-            Self::Parquet => Some("s3_parquet"),
-            Self::Csv | Self::Fixed | Self::Xlsx => None,
-        }
-    }
-
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Csv => "csv",

@@ -66,7 +66,7 @@ impl Type for Date {
         if unit != Unit::Day {
             return None;
         }
-        let days: Date32Array = counts.try_unary(|days| i32::try_from(days)).ok()?;
+        let days: Date32Array = counts.try_unary(i32::try_from).ok()?;
         Some(Arc::new(days))
     }
 

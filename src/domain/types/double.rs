@@ -142,8 +142,7 @@ impl Type for Double {
 /// of two such the quotient is the nearest double. `None` for any other number.
 #[expect(clippy::cast_precision_loss, reason = "nothing is lost up to 2^53")]
 fn quotient(count: i64, decimals: u8) -> Option<f64> {
-    const POWERS: [f64; 16] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
     let power = POWERS.get(usize::from(decimals))?;
     (count.unsigned_abs() <= 1 << 53).then(|| count as f64 / power)
 }

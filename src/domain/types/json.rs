@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::source::kind::Kind;
 use super::super::violation::quoted;
 use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
@@ -137,6 +138,10 @@ impl Type for Json {
 
     fn can_be_compared(&self) -> bool {
         false
+    }
+
+    fn family(&self) -> Kind {
+        Kind::Json
     }
 
     fn is_json(&self) -> bool {
