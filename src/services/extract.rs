@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::header::{Columns, Header, shown};
+use super::header::Header;
 use super::local::unreadable;
 use super::object_parts::ObjectCopy;
+use super::plain::{PlainFile, Reader};
 use super::reading::{HashWriter, Stoppable, empty, malformed, read_error, split_error, spool, unread};
 use super::sent::Sent;
 use super::sent_again::{Beginning, Rejects};
@@ -21,72 +21,31 @@ use super::{Extracted, Extractor, Manifests, manifest};
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::Records;
 use crate::data_access::duckdb::{Stage, blocking};
-use crate::data_access::json_lines::{JsonLines, Others};
-use crate::data_access::parquet::ParquetSource;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Location, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
+pub use super::plain::{Convert, Form};
+
 /// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
 pub struct FileExtractor {
     store: Arc<ObjectStore>,
-    form: Form,
-    convert: Option<Convert>,
-}
-
-/// Makes CSV of the plain bytes of a file: a header with the names of columns, then records. It may keep the bytes of a record or
-/// two, not of the file. An [`Error`] inside of an I/O error stays what it is; any other says that the file is broken.
-pub type Convert = for<'a> fn(Box<dyn Read + Send + 'a>, &Dataset) -> std::io::Result<Box<dyn Read + Send + 'a>>;
-
-/// What a file consists of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Form {
-    /// A header and records.
-    #[default]
-    Csv,
-    /// An object in each line.
-    JsonLines,
-    /// Columns, written in pages. Settings choose it by the part that reads or writes it.
-    #[serde(skip)]
-    Parquet,
-}
-
-impl Form {
-    /// What keys end with.
-    #[must_use]
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::JsonLines => "jsonl",
-            Self::Parquet => "parquet",
-        }
-    }
-
-    /// What S3 calls it.
-    #[must_use]
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv; charset=utf-8",
-            Self::JsonLines => "application/x-ndjson",
-            Self::Parquet => "application/vnd.apache.parquet",
-        }
-    }
+    reader: Reader,
 }
 
 impl FileExtractor {
     /// Reads objects of one form from `store`.
     #[must_use]
     pub fn new(store: Arc<ObjectStore>, form: Form) -> Self {
-        Self { store, form, convert: None }
+        Self { store, reader: Reader::Ours(form) }
     }
 
     /// Reads objects of another form from `store`. Violations then say the line of the CSV that `convert` makes.
     #[must_use]
     pub fn converting(store: Arc<ObjectStore>, convert: Convert) -> Self {
-        Self { store, form: Form::Csv, convert: Some(convert) }
+        Self { store, reader: Reader::Converted(convert) }
     }
 }
 
@@ -180,11 +139,11 @@ impl FileExtractor {
     ) -> Result<Extracted> {
         let (name, key, part) = (object.display_name(), object.key.to_string(), part.to_owned());
         let (dataset, source, stage) = (dataset.clone(), source.cloned(), Arc::clone(stage));
-        let form = (self.form, self.convert);
+        let reader = self.reader;
         let staged = move |body: &mut (dyn Read + Send)| {
             let (dataset, stage) = (&dataset, &*stage);
             let file = Sent { name: &name, key: &key, part: &part, dataset, stage };
-            stage_file(body, form, &file, source.as_ref())
+            stage_file(body, reader, &file, source.as_ref())
         };
         if object.local {
             let (name, path, version) =
@@ -238,12 +197,7 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
 }
 
 /// Streams a file into the stage, as `source` describes it, or in the plain form.
-fn stage_file(
-    body: impl Read + Send,
-    form: (Form, Option<Convert>),
-    file: &Sent<'_>,
-    source: Option<&Source>,
-) -> Result<Extracted> {
+fn stage_file(body: impl Read + Send, reader: Reader, file: &Sent<'_>, source: Option<&Source>) -> Result<Extracted> {
     let (name, dataset) = (file.name, file.dataset);
     let mut hash = HashWriter(Sha256::new());
     let mut body = Tee::new(body, &mut hash);
@@ -252,7 +206,7 @@ fn stage_file(
             return Err(empty(name));
         };
         if dataset.sources.is_empty() {
-            stage_plain(content, form, file)?
+            stage_plain(content, reader, file)?
         } else {
             let (beginning, plain) = Beginning::of(content.plain).map_err(|error| read_error(name, error))?;
             let content = Unpacked { plain, ..content };
@@ -268,7 +222,7 @@ fn stage_file(
                     );
                     return Err(Error::configuration(message));
                 }
-                (Some(Rejects::Plain), _) | (None, None) => stage_plain(content, form, file)?,
+                (Some(Rejects::Plain), _) | (None, None) => stage_plain(content, reader, file)?,
             }
         }
     };
@@ -277,13 +231,13 @@ fn stage_file(
     Ok(Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted })
 }
 
-fn stage_plain(content: Unpacked<'_>, (form, convert): (Form, Option<Convert>), file: &Sent<'_>) -> Result<Extracted> {
+fn stage_plain(content: Unpacked<'_>, reader: Reader, file: &Sent<'_>) -> Result<Extracted> {
     let Sent { name, dataset, stage, .. } = *file;
-    if let (Some(archive), None) = (content.unread, convert) {
+    if let Some(archive) = content.unread.filter(|_| !reader.reads_archives()) {
         return Err(unread(name, archive));
     }
-    let mut spool = spool(stage)?;
-    let AsCsv { plain, extra, others } = as_csv(content.plain, (form, convert), name, dataset, stage)?;
+    let (form, mut spool) = (reader.form(), spool(stage)?);
+    let (plain, unnamed) = reader.as_csv(content.plain, PlainFile { name, dataset, stage })?.parts();
     let plain = Tee::new(Stoppable(plain, stage), &mut spool);
     let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;
     let Some(header) = records.header().map_err(|error| split_error(name, error))? else {
@@ -298,7 +252,7 @@ fn stage_plain(content: Unpacked<'_>, (form, convert): (Form, Option<Convert>), 
         header: header.raw,
         width: header.width,
         positions: header.positions,
-        extra_columns: [header.extra, extra, others.map_or_else(Vec::new, |others| names(&others, dataset))].concat(),
+        extra_columns: [header.extra, unnamed.names(dataset)].concat(),
         mends: header.mends.is_some(),
         sums,
         modified: None,
@@ -307,53 +261,4 @@ fn stage_plain(content: Unpacked<'_>, (form, convert): (Form, Option<Convert>), 
     };
     spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
     Ok(extracted)
-}
-
-/// A file as CSV.
-struct AsCsv<'a> {
-    plain: Box<dyn Read + Send + 'a>,
-    /// Columns that its header does not name, since the dataset does not declare them.
-    extra: Vec<String>,
-    /// The same, where they are known only once everything is read.
-    others: Option<Others>,
-}
-
-fn as_csv<'a>(
-    plain: Box<dyn Read + Send + 'a>,
-    (form, convert): (Form, Option<Convert>),
-    name: &str,
-    dataset: &Dataset,
-    stage: &'a Stage,
-) -> Result<AsCsv<'a>> {
-    let unreadable = |error| read_error(name, error);
-    let plain = match convert {
-        Some(convert) => convert(plain, dataset).map_err(unreadable)?,
-        None => plain,
-    };
-    if form == Form::Csv {
-        return Ok(AsCsv { plain, extra: Vec::new(), others: None });
-    }
-    let Some(null) = dataset.null_values.first() else {
-        let name = &dataset.name;
-        return Err(Error::configuration(format!(
-            "dataset {name}: its files have nulls; give null_values one text, which no cell is then"
-        )));
-    };
-    if form == Form::JsonLines {
-        let lines = JsonLines::new(plain, name, dataset.file_columns(), null).map_err(unreadable)?;
-        let others = Some(lines.others());
-        return Ok(AsCsv { plain: Box::new(lines), extra: Vec::new(), others });
-    }
-    let copy = stage.unnamed_file()?;
-    let file = ParquetSource::open(&mut Stoppable(plain, stage), copy, name).map_err(unreadable)?;
-    let Columns { extra, .. } = Columns::find(name, &file.names(), dataset, form)?;
-    let rows = file.records(dataset.file_columns(), null).map_err(unreadable)?;
-    Ok(AsCsv { plain: Box::new(rows), extra, others: None })
-}
-
-/// Names of members that no column has, as they may be shown.
-fn names(others: &Others, dataset: &Dataset) -> Vec<String> {
-    let others = others.lock().unwrap_or_else(PoisonError::into_inner);
-    let names = others.names.iter().filter(|name| !dataset.ignored.contains(name)).map(|name| shown(name));
-    names.chain(others.more.then(|| "and more".to_owned())).collect()
 }

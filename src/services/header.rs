@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::extract::Form;
+use super::plain::Form;
 use crate::data_access::csv::{LONGEST_HEADER, MOST_COLUMNS, Record};
 use crate::domain::Dataset;
 use crate::domain::expression::nearest;

@@ -17,6 +17,7 @@ mod local;
 pub mod manifest;
 pub mod object_parts;
 pub mod parts;
+mod plain;
 pub mod places;
 mod reading;
 pub mod reconcile;
@@ -47,11 +48,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use deadline::Deadline;
-pub use extract::Form;
 pub use manifest::Manifests;
 pub use object_parts::ObjectCopy;
 pub use parts::{Parts, Pipeline};
 pub use places::Places;
+pub use plain::Form;
 pub use sent::{SentFile, Total};
 pub use staged::{good_rows, reject};
 

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::extract::{FileExtractor, Form};
+use super::extract::FileExtractor;
 use super::lake::ParquetLoader;
 use super::load::PostgresLoader;
+use super::plain::Form;
 use super::stream::KafkaSource;
 use super::validate::{DuckDbValidator, settle};
 use super::web::HttpSource;

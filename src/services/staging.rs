@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 
 use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
-use super::extract::Form;
 use super::header::Header;
+use super::plain::Form;
 use super::reading::split_error;
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
