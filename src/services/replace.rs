@@ -7,8 +7,8 @@ use arrow::array::{Array, StringArray};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::LoadWork;
-use super::rejects::{Found, RECORDS_AT_ONCE, Slices, violations};
 use super::checks::quoted_name;
+use super::rejects::{Found, RECORDS_AT_ONCE, Slices, violations};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;

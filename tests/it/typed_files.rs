@@ -115,12 +115,26 @@ async fn json_lines_are_read_as_their_source_declares_and_their_rejects_come_bac
     );
     let report = world.drop_file("incoming/deals/a_20251222.jsonl", lines).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 5, 2, 3), "{:?}", report.error);
-    assert_snapshot!(world.query(ROWS).await, @"");
-    assert_snapshot!(world.query("select record, line, rule, \"column\", value, key from etl.reject order by id").await, @"");
+    assert_snapshot!(world.query(ROWS).await, @r#"
+    D1 | 15500.50 | 48 | 2025-12-22 01:31:05 | {"fee": 1.50} | 2025-12-21 16:00:00
+    D2 | 1234.50 | 49 | - | - | 2025-12-21 16:00:00
+    "#);
+    assert_snapshot!(world.query("select record, line, rule, \"column\", value, key from etl.reject order by id").await, @r"
+    3 | 4 | decimal | amount | 10.799 | D3
+    3 | 4 | map | side | Short | D3
+    3 | 4 | form | traded_at | 2025-12-22 25:00:00 | D3
+    4 | 5 | required | amount | - | D4
+    5 | 6 | json | - | - | -
+    ");
     let places = "select bool_and(substr(convert_to($$TEXT$$, 'UTF8'), byte_offset::int + 1, byte_length::int) = raw) from etl.reject";
     assert_eq!(world.query(&places.replace("TEXT", lines)).await, "t");
     let rejects = text_of(&world, "rejects/deal/1.csv").await;
-    assert_snapshot!(rejects, @"");
+    assert_snapshot!(rejects, @r#"
+    _load_id,_record,_line,_source,_errors,_key,_cells,id,sum,kind,time,more
+    1,3,4,broker,"amount: ""10.799"" has more than 2 decimals; round it at its source (rule decimal); side: ""Short"" is not a value that the map lists (rule map); traded_at: ""2025-12-22 25:00:00"" has a date or time that does not exist (form %Y-%m-%d %H:%M:%S) (rule form)",incoming/deals/a_20251222.jsonl,tlttl,D3,10.799,Short,2025-12-22 25:00:00,"[""a""]"
+    1,4,5,broker,"amount: the cell holds no value, but one is required (rule required)",incoming/deals/a_20251222.jsonl,tzzzl,D4,,,,"""text"""
+    1,5,6,broker,"the line is no JSON object whose members come once each, are no more than 16384, and have texts, numbers, true, false or null for columns; write one object in a line (rule json)",incoming/deals/a_20251222.jsonl,,"[""D5""]"
+    "#);
 
     // Mended in a text editor: a number stays one, the null has become a text, and the line that is no object is left out.
     let mended = rejects
@@ -131,7 +145,12 @@ async fn json_lines_are_read_as_their_source_declares_and_their_rejects_come_bac
     let mended: Vec<&str> = mended.lines().filter(|line| !line.contains("[\"\"D5\"\"]")).collect();
     let report = world.drop_file("incoming/deals/mended.csv", mended.join("\n") + "\n").await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 2, 0), "{:?}", report.error);
-    assert_snapshot!(world.query(ROWS).await, @"");
+    assert_snapshot!(world.query(ROWS).await, @r#"
+    D1 | 15500.50 | 48 | 2025-12-22 01:31:05 | {"fee": 1.50} | 2025-12-21 16:00:00
+    D2 | 1234.50 | 49 | - | - | 2025-12-21 16:00:00
+    D3 | 10.79 | 49 | 2025-12-22 07:00:00 | ["a"] | 2025-12-21 16:00:00
+    D4 | 2000.00 | - | - | "text" | 2025-12-21 16:00:00
+    "#);
     assert_eq!(world.query("select count(*) from etl.reject where state = 'open'").await, "1");
 }
 
@@ -177,13 +196,26 @@ async fn parquet_is_read_as_its_source_declares_and_its_rejects_come_back_as_csv
     ]);
     let report = world.drop_file("incoming/deals/a_20251222.parquet", file).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 1, 2), "{:?}", report.error);
-    assert_snapshot!(world.query(ROWS).await, @"");
-    assert_snapshot!(world.query("select record, line, rule, \"column\", value, byte_offset from etl.reject order by id").await, @"");
+    assert_snapshot!(world.query(ROWS).await, @r"
+    D1 | 15500.00 | 48 | 2025-12-22 01:31:05.25 | - | 2025-12-21 16:00:00
+    ");
+    assert_snapshot!(world.query("select record, line, rule, \"column\", value, byte_offset from etl.reject order by id").await, @r"
+    2 | 2 | decimal | amount | 1.2345 | -
+    3 | 3 | map | side | Short | -
+    ");
     let rejects = text_of(&world, "rejects/deal/1.csv").await;
-    assert_snapshot!(rejects, @"");
+    assert_snapshot!(rejects, @r#"
+    _load_id,_record,_line,_source,_errors,_key,_cells,time,id,sum,kind
+    1,2,2,broker,"amount: ""1.2345"" has more than 2 decimals; round it at its source (rule decimal)",incoming/deals/a_20251222.parquet,ztlt,,D2,1.2345,Sell
+    1,3,3,broker,"side: ""Short"" is not a value that the map lists (rule map)",incoming/deals/a_20251222.parquet,dtlt,2025-12-22T09:31:05.250,D3,10.7900,Short
+    "#);
     let mended = rejects.replace("Short", "Sell").replace(",1.2345,", ",1.23,");
     let report = world.drop_file("incoming/deals/mended.csv", mended).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 2, 0), "{:?}", report.error);
-    assert_snapshot!(world.query(ROWS).await, @"");
+    assert_snapshot!(world.query(ROWS).await, @r"
+    D1 | 15500.00 | 48 | 2025-12-22 01:31:05.25 | - | 2025-12-21 16:00:00
+    D2 | 1.23 | 49 | - | - | 2025-12-21 16:00:00
+    D3 | 10.79 | 49 | 2025-12-22 01:31:05.25 | - | 2025-12-21 16:00:00
+    ");
     assert_eq!(world.query("select count(*) from etl.reject where state = 'open'").await, "0");
 }
