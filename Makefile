@@ -17,6 +17,7 @@ endif
 EMULATOR := $(SMALL_ETL_CACHE)/aws-lambda-rie
 EMULATOR_RELEASE := 1.170.0
 SAM := $(SMALL_ETL_CACHE)/sam-$(shell sed -n 's/^aws-sam-cli==//p' .ci/sam-requirements.txt)
+MDBOOK := $(SMALL_ETL_CACHE)/mdbook-0.5.4
 RELEASE_TOOLS := $(SMALL_ETL_CACHE)/release-tools-$(shell sed -n 's/^cyclonedx-python-lib==//p' .ci/release-requirements.txt)
 MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requirements.txt)
 CARGO := .ci/with-progress cargo
@@ -24,7 +25,7 @@ LOCKED := --locked
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit
+.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -125,6 +126,18 @@ rds-certificates:
 
 check-dist: build $(SAM) $(RELEASE_TOOLS) ## Pack the development build as a release is packed, and install it on a file system without Rust
 	$(CARGO) test $(LOCKED) --test it dist:: -- --nocapture
+
+site: $(MDBOOK)/bin/mdbook ## Build the documentation as a site in dist/site, and check its links
+	@.ci/site $< dist/site
+
+$(MDBOOK)/bin/mdbook:
+	@echo "==> compiling mdBook to $(MDBOOK)"
+	@CARGO_TARGET_DIR=$(MDBOOK)/target cargo install mdbook --version 0.5.4 --locked --debug --no-default-features --features search --root $(MDBOOK) --quiet
+	@rm -rf $(MDBOOK)/target
+
+pictures: build ## Make docs/pictures anew from the program; DATABASE_URL names an empty database
+	@python3 -c 'import rich' 2>/dev/null || { echo "error: install the Python package rich first" >&2; exit 1; }
+	@PATH="$(CARGO_TARGET_DIR)/debug:$$PATH" .ci/pictures
 
 check-workflows: $(RELEASE_TOOLS) ## Check what is in .github: zizmor for weaknesses, schemas for mistakes
 	@.ci/check-workflows

@@ -116,8 +116,14 @@ async fn main() {
         println!("  {count:>8} {what}");
     }
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
-        step("left running until Ctrl-C");
-        println!("  psql {0}\n  export DATABASE_URL={0}", postgres.url("postgres"));
+        let report = scratch.path().join("report.html");
+        let object = client.get_object().bucket(BUCKET).key("rejects/trade/2.html").send().await.expect("get the report");
+        let page = object.body.collect().await.expect("read the report").to_vec();
+        std::fs::write(&report, page).expect("write the report");
+        step("left running until Ctrl-C: look at the report, at the ledger, and load files of your own");
+        println!("  report of the trades: file://{}", report.display());
+        println!("  psql {} -c 'table etl.load_history'", postgres.url("postgres"));
+        println!("  export DATABASE_URL={}", postgres.url("postgres"));
         for (name, value) in s3.variables() {
             println!("  export {name}={value}");
         }

@@ -141,6 +141,11 @@ async fn show(context: &Context, database: &Database, request: &Request, report:
         }
         _ => {}
     }
+    if let (Some(load), Some(counts), LoadStatus::Loaded) = (report.load_id, report.counts, report.status)
+        && counts.rejected > 0
+    {
+        print(&format!("  to mend them: small-etl rejects {load} --export mend.csv\n"))?;
+    }
     if report.status == LoadStatus::Skipped && request.dataset.is_none() {
         print(&format!("  name the dataset with --dataset: {}\n", context.datasets.names().join(", ")))?;
     }

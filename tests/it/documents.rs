@@ -215,3 +215,15 @@ fn the_readme_has_the_same_commands_and_links_in_both_languages() {
     let headings = |page: &str| page.lines().filter(|line| line.starts_with("## ")).count();
     assert_eq!(headings(README), headings(README_ZH));
 }
+
+#[test]
+fn the_picture_in_the_readme_shows_the_commands_of_its_first_file() {
+    let picture = include_str!("../../docs/pictures/terminal.svg").replace("&#160;", " ").replace("&quot;", "\"");
+    let section = README.split("\n## Your first file\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let shown = commands(section).into_iter().filter(|line| line.starts_with("small-etl") && !line.contains("migrate"));
+    let shown: Vec<&str> = shown.collect();
+    assert_eq!(shown.len(), 3, "{shown:?}");
+    for command in shown {
+        assert!(picture.contains(command), "the picture is not of `{command}`: run `make pictures`");
+    }
+}
