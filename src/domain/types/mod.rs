@@ -6,7 +6,7 @@
 //! systems is in `data_access`.
 //!
 //! Types read *plain cells*, the form of the contract. A value in a sender's own form is converted to a plain cell
-//! first.
+//! first, or to a count of days, microseconds or ones.
 
 mod bigint;
 mod boolean;
