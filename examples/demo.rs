@@ -109,7 +109,7 @@ async fn main() {
         ("rows still parked", "select count(*)::text from etl.parked where released_by is null"),
         (
             "loads whose sum is wrong",
-            "select count(*)::text from etl.load where read <> inserted + updated + unchanged + stale + parked + rejected + withheld",
+            "select count(*)::text from etl.load where read <> inserted + updated + removed + unchanged + stale + parked + rejected + withheld",
         ),
     ] {
         let count: String = database.query_one(sql, &[]).await.expect("count rows").get(0);
@@ -182,8 +182,19 @@ async fn print_report(explanation: &str, load: &Value, database: &tokio_postgres
         return;
     }
     let number = |name: &str| load[name].as_i64().unwrap_or_default();
-    let outcomes =
-        ["read", "inserted", "updated", "unchanged", "stale", "parked", "rejected", "withheld", "warnings", "released"];
+    let outcomes = [
+        "read",
+        "inserted",
+        "updated",
+        "removed",
+        "unchanged",
+        "stale",
+        "parked",
+        "rejected",
+        "withheld",
+        "warnings",
+        "released",
+    ];
     println!("  {}", outcomes.map(|name| format!("{name:>9}")).join(" "));
     println!("  {}", outcomes.map(|name| format!("{:>9}", number(name))).join(" "));
     let elapsed = number("elapsed_ms").max(1);
