@@ -15,7 +15,7 @@ use super::files::Files;
 use super::identity_definition::{Given, Identity, check_key, read_identity};
 use super::key_definition::{Names, bound_texts, check_columns, content_key};
 use super::limits::LoadLimits;
-use super::mode::{Filled, MODES, mode};
+use super::mode::{Filled, MODES, Mode, mode};
 use super::replacement::{Empty, GivenReplacement, Replacement};
 use super::row_history::read_history;
 use super::rule::{RowRule, Severity};
@@ -145,10 +145,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         None => &[][..],
         Some(reference) => referring(&source, reference)?.get_ref().all(),
     };
-    let mode = definition
-        .mode
-        .as_ref()
-        .map_or(Ok(MODES[0]), |name| mode(name.get_ref()).map_err(|message| source.error(name, message)))?;
+    let mode = read_mode(&source, definition.mode.as_ref())?;
     let at = definition.key.as_ref().map_or_else(|| definition.name.span().start, |key| key.span().start);
     let replaces = GivenReplacement {
         replace_by: definition.replace_by.as_ref(),
@@ -170,13 +167,10 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     check_key(&columns, (&key, version.as_deref()), refers).map_err(|message| source.error_at(at, message))?;
     let replacement = replaces.read(&source, mode, (&columns, &ignored))?;
     filled.extend(replacement.iter().filter_map(Replacement::filled));
-    let tombstone = definition.tombstone.as_ref().map(|tombstone| {
-        let agreeing = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
-        let used =
-            key.iter().chain(&version).chain(refers).chain(agreeing.map(|agreement| &agreement.get_ref().column));
-        let used: Vec<&str> = used.map(String::as_str).collect();
-        read_tombstone(&source, tombstone, (mode, content.is_some()), &used, &mut columns)
-    });
+    let used = used_columns(&definition, &[&key[..], refers], version.as_ref());
+    let tombstone = definition.tombstone.as_ref();
+    let tombstone =
+        tombstone.map(|found| read_tombstone(&source, found, (mode, content.is_some()), &used, &mut columns));
     let tombstone = tombstone.transpose()?;
     let table = source.table_name(&definition.table)?;
     let history = definition.history.as_ref().map(|history| read_history(&source, history, &table, &columns));
@@ -205,10 +199,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });
-    let load = definition.load.as_ref().map_or(Ok(LoadLimits::default()), |load| {
-        let limits = *load.get_ref();
-        limits.check().map(|()| limits).map_err(|message| source.error(load, message))
-    })?;
+    let load = read_limits(&source, definition.load.as_ref())?;
     columns.extend(filled.iter().map(Filled::column));
     columns.extend(content.is_some().then(content_key));
     Ok(Dataset {
@@ -235,6 +226,23 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         files: Files::read(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
     })
+}
+
+fn read_mode(source: &DefinitionText<'_>, name: Option<&Spanned<String>>) -> Result<&'static dyn Mode, String> {
+    name.map_or(Ok(MODES[0]), |name| mode(name.get_ref()).map_err(|message| source.error(name, message)))
+}
+
+fn read_limits(source: &DefinitionText<'_>, load: Option<&Spanned<LoadLimits>>) -> Result<LoadLimits, String> {
+    let Some(load) = load else { return Ok(LoadLimits::default()) };
+    let limits = *load.get_ref();
+    limits.check().map(|()| limits).map_err(|message| source.error(load, message))
+}
+
+/// The columns by which rows are told apart, ordered, or compared with those of another dataset.
+fn used_columns(definition: &Definition, names: &[&[String]], version: Option<&String>) -> Vec<String> {
+    let agreements = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
+    let agreeing = agreements.map(|agreement| &agreement.get_ref().column);
+    names.iter().copied().flatten().chain(version).chain(agreeing).cloned().collect()
 }
 
 /// Returns the name of a column if the dataset has it.

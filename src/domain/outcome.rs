@@ -244,7 +244,7 @@ impl LoadReport {
 #[expect(clippy::ref_option, reason = "serde hands out a reference to the field")]
 fn counts_or_nulls<S: Serializer>(counts: &Option<Counts>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(counts) = counts else {
-        const NAMES: [&str; 11] = [
+        const NAMES: [&str; 12] = [
             "read",
             "inserted",
             "updated",

@@ -38,7 +38,7 @@ pub(super) fn read_tombstone(
     source: &DefinitionText<'_>,
     definition: &Spanned<TombstoneDefinition>,
     (mode, has_content_key): (&dyn Mode, bool),
-    used: &[&str],
+    used: &[String],
     columns: &mut Vec<Column>,
 ) -> Result<Tombstone, String> {
     let TombstoneDefinition { column: name, values, in_table } = definition.get_ref();
@@ -60,7 +60,7 @@ pub(super) fn read_tombstone(
         let message = format!("column {:?} of type {} cannot tell tombstones", column.name, column.kind.rule());
         return Err(source.error(name, message));
     }
-    if used.contains(&column.name.as_str()) {
+    if used.contains(&column.name) {
         let message = format!(
             "column {:?} is key, version or reference and cannot tell tombstones as well; name another",
             column.name

@@ -40,7 +40,7 @@ pub(super) fn origin_columns(dataset: &Dataset) -> impl Iterator<Item = &str> {
 
 /// The same in a list that follows the columns of the dataset.
 pub(super) fn origin_names(dataset: &Dataset) -> String {
-    origin_columns(dataset).map(|name| format!(", {}", quoted(name))).collect()
+    origin_columns(dataset).map(|name| format!(", {}", quoted(name))).collect::<Vec<_>>().concat()
 }
 
 /// SQL for their values in a row that `load` writes.
@@ -86,8 +86,8 @@ impl Database {
     /// `Configuration`, with the statement that makes what is missing.
     pub(super) async fn check_history(&self, dataset: &Dataset) -> Result<()> {
         let Some(history) = &dataset.history else { return Ok(()) };
-        let statement = "select coalesce(a.attrelid = to_regclass($2), false) as kept, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as kind, \
-                a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled, a.attgenerated <> '' as generated, \
+        let statement = "select coalesce(a.attrelid = to_regclass($2), false) as kept, a.attname::text as name, format_type(a.atttypid, a.atttypmod) || case when a.attgenerated <> '' then ' generated' else '' end as kind, \
+                a.attnotnull as required, a.atthasdef or a.attidentity <> '' as filled, \
                 has_column_privilege(a.attrelid, a.attnum, 'insert') as may, quote_ident(current_user) as role \
             from pg_attribute a where a.attrelid in (to_regclass($1), to_regclass($2)) and a.attnum > 0 and not a.attisdropped \
             order by a.attnum";
@@ -106,9 +106,8 @@ struct FoundColumn<'a> {
     name: &'a str,
     kind: &'a str,
     required: bool,
-    /// It has a default, or no value may be given.
+    /// Whether it has a default.
     filled: bool,
-    generated: bool,
     may: bool,
 }
 
@@ -129,7 +128,6 @@ impl<'a> Found<'a> {
                 kind: row.get("kind"),
                 required: row.get("required"),
                 filled: row.get("filled"),
-                generated: row.get("generated"),
                 may: row.get("may"),
             })
         };
@@ -177,7 +175,7 @@ impl<'a> Found<'a> {
         }
         for (name, kind) in wanted {
             let found = find(&self.history, name)?;
-            if found.kind != kind || found.generated {
+            if found.kind != kind {
                 return Some(format!(
                     "column {name} of table {history} must be {kind}, as in table {table}; it is {}",
                     shown(found)
@@ -226,6 +224,5 @@ fn find<'f, 'a>(columns: &'f [FoundColumn<'a>], name: &str) -> Option<&'f FoundC
 }
 
 fn shown(found: &FoundColumn<'_>) -> String {
-    let generated = if found.generated { " and generated" } else { "" };
-    format!("{}{}{generated}", found.kind, if found.required { " not null" } else { "" })
+    format!("{}{}", found.kind, if found.required { " not null" } else { "" })
 }

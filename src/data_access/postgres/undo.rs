@@ -314,7 +314,7 @@ async fn apply(
     let replaced =
         format!("join pg_temp.undo_plan p on {} where p._outcome in ('updated', 'removed')", key.equal("p.", "t."));
     let settable = dataset.table_columns().iter().filter(|column| !dataset.key.contains(&column.name));
-    let set: String = settable.map(|column| format!("{0} = h.{0}, ", quoted(&column.name))).collect();
+    let set = settable.map(|column| format!("{0} = h.{0}, ", quoted(&column.name))).collect::<Vec<_>>().concat();
     let is_before = format!("{} and h.{REPLACED_BY} = {load} and h.{VALID_TO} = p._before", key.equal("h.", "p."));
     let (name, list, kept) = (&dataset.name, names(dataset, ""), names(dataset, "h."));
     let steps = [

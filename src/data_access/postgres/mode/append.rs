@@ -36,7 +36,7 @@ impl Steps for Append {
             transaction.execute(&keep, &[]).await?;
         }
         // Every other record of an earlier run is one of this run, and has an outcome.
-        let statement = format!("delete from {} where {load} = $1 and {record} > $2", table_name(&dataset.table),);
+        let statement = format!("delete from {} where {load} = $1 and {record} > $2", table_name(&dataset.table));
         let deleted = transaction.execute(&statement, &[&claim.origin.0, &read]).await?;
         Ok(i64::try_from(deleted).unwrap_or(i64::MAX))
     }
