@@ -12,10 +12,10 @@ use super::dataset::{Agreement, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Refe
 use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
-use super::identity_definition::{Given, Identity, check_key, read_identity};
+use super::identity_definition::{Given, Identity, check_key, read_identity, read_limits, read_mode};
 use super::key_definition::{Names, bound_texts, check_columns, content_key};
 use super::limits::LoadLimits;
-use super::mode::{Filled, MODES, Mode, mode};
+use super::mode::Filled;
 use super::replacement::{Empty, GivenReplacement, Replacement};
 use super::row_history::read_history;
 use super::rule::{RowRule, Severity};
@@ -172,8 +172,8 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let tombstone =
         tombstone.map(|found| read_tombstone(&source, found, (mode, content.is_some()), &used, &mut columns));
     let tombstone = tombstone.transpose()?;
-    let table = source.table_name(&definition.table)?;
-    let history = definition.history.as_ref().map(|history| read_history(&source, history, &table, &columns));
+    let history =
+        definition.history.as_ref().map(|history| read_history(&source, history, definition.table.get_ref(), &columns));
     let history = history.transpose()?;
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let rules = read_rules(&source, &definition.rule, &names)?;
@@ -204,7 +204,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     columns.extend(content.is_some().then(content_key));
     Ok(Dataset {
         name: source.name(&definition.name)?,
-        table,
+        table: source.table_name(&definition.table)?,
         mode,
         filled,
         replacement,
@@ -226,16 +226,6 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         files: Files::read(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
     })
-}
-
-fn read_mode(source: &DefinitionText<'_>, name: Option<&Spanned<String>>) -> Result<&'static dyn Mode, String> {
-    name.map_or(Ok(MODES[0]), |name| mode(name.get_ref()).map_err(|message| source.error(name, message)))
-}
-
-fn read_limits(source: &DefinitionText<'_>, load: Option<&Spanned<LoadLimits>>) -> Result<LoadLimits, String> {
-    let Some(load) = load else { return Ok(LoadLimits::default()) };
-    let limits = *load.get_ref();
-    limits.check().map(|()| limits).map_err(|message| source.error(load, message))
 }
 
 /// The columns by which rows are told apart, ordered, or compared with those of another dataset.
