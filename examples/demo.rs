@@ -109,7 +109,7 @@ async fn main() {
         ("rows still parked", "select count(*)::text from etl.parked where released_by is null"),
         (
             "loads whose sum is wrong",
-            "select count(*)::text from etl.load where read <> inserted + updated + unchanged + stale + parked + rejected + withheld",
+            "select count(*)::text from etl.load where read <> inserted + updated + removed + unchanged + stale + parked + rejected + withheld",
         ),
     ] {
         let count: String = database.query_one(sql, &[]).await.expect("count rows").get(0);
@@ -117,7 +117,8 @@ async fn main() {
     }
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         let report = scratch.path().join("report.html");
-        let object = client.get_object().bucket(BUCKET).key("rejects/trade/2.html").send().await.expect("get the report");
+        let object =
+            client.get_object().bucket(BUCKET).key("rejects/trade/2.html").send().await.expect("get the report");
         let page = object.body.collect().await.expect("read the report").to_vec();
         std::fs::write(&report, page).expect("write the report");
         step("left running until Ctrl-C: look at the report, at the ledger, and load files of your own");
@@ -182,8 +183,19 @@ async fn print_report(explanation: &str, load: &Value, database: &tokio_postgres
         return;
     }
     let number = |name: &str| load[name].as_i64().unwrap_or_default();
-    let outcomes =
-        ["read", "inserted", "updated", "unchanged", "stale", "parked", "rejected", "withheld", "warnings", "released"];
+    let outcomes = [
+        "read",
+        "inserted",
+        "updated",
+        "removed",
+        "unchanged",
+        "stale",
+        "parked",
+        "rejected",
+        "withheld",
+        "warnings",
+        "released",
+    ];
     println!("  {}", outcomes.map(|name| format!("{name:>9}")).join(" "));
     println!("  {}", outcomes.map(|name| format!("{:>9}", number(name))).join(" "));
     let elapsed = number("elapsed_ms").max(1);

@@ -9,6 +9,7 @@ mod piece;
 mod reconcile;
 mod replay;
 mod request;
+mod undo;
 
 pub use self::check::{CheckedFile, in_full, try_definition, unusable, validate};
 pub use self::context::{Context, with_rules};
@@ -17,3 +18,4 @@ pub use self::land::{Landed, land};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};
 pub use self::request::Request;
+pub use self::undo::{Undo, plan_undo, undo};

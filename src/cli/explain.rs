@@ -9,7 +9,9 @@ use super::rejects::{line, to_json};
 use super::status::moment;
 use super::{DONE, as_json, print};
 use crate::config::Settings;
-use crate::data_access::postgres::{Database, PresentRow, RejectCursor, RejectFilter, RowAttempt, StoredReject};
+use crate::data_access::postgres::{
+    Database, KeptTombstone, PresentRow, RejectCursor, RejectFilter, RowAttempt, StoredReject,
+};
 use crate::data_access::retry::retrying;
 use crate::domain::object::place_of_part;
 use crate::error::{Error, Result};
@@ -33,6 +35,7 @@ pub(super) struct ExplainArguments {
 /// Everything that is known about one row.
 struct Explained {
     present: Option<PresentRow>,
+    tombstone: Option<KeptTombstone>,
     attempts: Vec<RowAttempt>,
     rejects: Vec<StoredReject>,
 }
@@ -64,6 +67,7 @@ pub(super) async fn run(settings: &Settings, arguments: ExplainArguments) -> Res
     };
     let explained = Explained {
         present: retrying(|| database.present_row(dataset, &key)).await?,
+        tombstone: retrying(|| database.tombstone(dataset, &key)).await?,
         attempts: retrying(|| database.row_attempts(dataset, &key)).await?,
         rejects: retrying(|| database.page_of_rejects(&filter, RejectCursor::default())).await?.0,
     };
@@ -76,13 +80,14 @@ fn for_programs(dataset: &str, key: &str, explained: &Explained) -> Result<Strin
     let rejects: Vec<Value> = explained.rejects.iter().map(to_json).collect();
     as_json(&json!({
         "dataset": dataset, "key": key, "in_table": explained.present.is_some(), "present": explained.writer(),
+        "tombstone": explained.tombstone,
         "changed_elsewhere": explained.changed_elsewhere(), "attempts": explained.attempts, "rejects": rejects,
     }))
 }
 
 fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
     let mut text = match (&explained.present, explained.writer()) {
-        (None, _) => format!("{dataset} {key}: no such row in the table\n"),
+        (None, _) => format!("{dataset} {key}: {}\n", absent(explained.tombstone.as_ref())),
         (Some(_), None) => format!("{dataset} {key}: in the table, but the ledger does not know which load wrote it\n"),
         (Some(_), Some(writer)) => format!("{dataset} {key}: its present values come from\n  {}\n", attempt(writer)),
     };
@@ -102,6 +107,23 @@ fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
         let _ = write!(text, "  {}", line(reject).replace('\n', &format!(" (rules {})\n", reject.dataset_version)));
     }
     text
+}
+
+/// Why there is no row.
+fn absent(tombstone: Option<&KeptTombstone>) -> String {
+    match tombstone {
+        None => "no such row in the table".to_owned(),
+        Some(KeptTombstone { load_id, version: Some(version) }) => {
+            format!(
+                "no such row in the table; load {load_id} brought a tombstone with version {version}, and older rows are stale"
+            )
+        }
+        Some(KeptTombstone { load_id, version: None }) => {
+            format!(
+                "no such row in the table; load {load_id} brought a tombstone, and rows of earlier objects are stale"
+            )
+        }
+    }
 }
 
 fn attempt(attempt: &RowAttempt) -> String {

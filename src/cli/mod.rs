@@ -10,6 +10,7 @@ mod rejects;
 mod replay;
 mod report;
 mod status;
+mod undo;
 mod validate;
 
 use std::io::Write;
@@ -60,6 +61,7 @@ Examples:
   small-etl status --since 1d
   small-etl rejects 7 --export mend.csv
   small-etl explain trade T20251222000001
+  small-etl undo 7 --dry-run
   small-etl completions bash > /etc/bash_completion.d/small-etl
 
 Exit codes:
@@ -94,6 +96,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Show which rows of the loaded files a changed definition would reject or accept
     Replay(replay::ReplayArguments),
+    /// Give back what a table had before a load, as far as no later load has touched it
+    Undo(undo::UndoArguments),
     /// Write the report of a load as a web page
     Report {
         /// Which load
@@ -207,6 +211,7 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
         Command::Rejects(arguments) => rejects::run(&start()?, arguments).await,
         Command::Explain(arguments) => explain::run(&start()?, arguments).await,
         Command::Replay(arguments) => replay::run(&start()?, parts, arguments).await,
+        Command::Undo(arguments) => undo::run(&start()?, arguments).await,
         Command::Report { load, html, json } => write_report(&start()?, LoadId(load), &html, json).await,
         Command::Reconcile(arguments) => reconcile::reconcile(&start()?, parts, arguments).await,
         Command::Backfill(arguments) => reconcile::backfill(&start()?, parts, arguments).await,

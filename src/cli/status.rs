@@ -56,8 +56,10 @@ fn for_people(status: &Status) -> String {
     if status.loads.is_empty() {
         text.push_str("no loads\n");
     } else {
-        let header =
-            ["load", "began", "state", "dataset", "read", "written", "stale", "parked", "rejected", "open", "file"];
+        let header = [
+            "load", "began", "state", "dataset", "read", "written", "removed", "stale", "parked", "rejected", "open",
+            "file",
+        ];
         let rows = status.loads.iter().map(|load| {
             let counts = &load.counts;
             [
@@ -67,6 +69,7 @@ fn for_people(status: &Status) -> String {
                 load.dataset.clone(),
                 counts.read.to_string(),
                 (counts.inserted + counts.updated).to_string(),
+                counts.removed.to_string(),
                 counts.stale.to_string(),
                 counts.parked.to_string(),
                 counts.rejected.to_string(),
@@ -74,7 +77,7 @@ fn for_people(status: &Status) -> String {
                 place_of_part(&load.bucket, &load.key, &load.part),
             ]
         });
-        text.push_str(&table(&header, rows, 4..10));
+        text.push_str(&table(&header, rows, 4..11));
     }
     if status.more > 0 {
         let _ = writeln!(text, "and {} older loads", status.more);

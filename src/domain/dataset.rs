@@ -13,6 +13,7 @@ use super::replacement::Replacement;
 use super::row_key;
 use super::rule::{RowRule, Severity};
 use super::source::model::Source;
+use super::tombstone::Tombstone;
 use super::types::ColumnType;
 
 /// Warns if a column differs from one of the row that it refers to.
@@ -92,6 +93,10 @@ pub struct Dataset {
     pub content: Option<Content>,
     /// The column that tells an older row from a newer one; `None` if the row of the object that arrived later is the newer one.
     pub version: Option<String>,
+    /// Which records delete the row with their key.
+    pub tombstone: Option<Tombstone>,
+    /// The table that keeps rows as they were before loads overwrote or deleted them.
+    pub history: Option<String>,
     /// A row with a later version is rejected. Otherwise it would make every later row of its key stale. `None` means
     /// no bound.
     pub latest_version: Option<DateTime<Utc>>,
@@ -241,13 +246,42 @@ impl Dataset {
     /// Whether a load deletes rows of the table.
     #[must_use]
     pub fn deletes(&self) -> bool {
-        self.mode.takes_away() && self.replacement.as_ref().is_none_or(|replacement| replacement.flag.is_none())
+        self.tombstone.is_some()
+            || self.mode.takes_away() && self.replacement.as_ref().is_none_or(|replacement| replacement.flag.is_none())
     }
 
     /// Whether a row is known by its place, because the program fills the columns of the key with it.
     #[must_use]
     pub fn is_known_by_place(&self) -> bool {
         self.filled.contains(&Filled::LoadId)
+    }
+
+    /// The columns that the table has: all but one that only files have, to tell tombstones by.
+    #[must_use]
+    pub fn table_columns(&self) -> &[Column] {
+        let of_files = usize::from(self.tombstone.as_ref().is_some_and(|tombstone| !tombstone.in_table));
+        &self.columns[..self.columns.len() - of_files]
+    }
+
+    /// The same for rows of the table: each is a row, and none a tombstone.
+    #[must_use]
+    pub fn as_in_table(&self) -> Self {
+        let columns = self.table_columns().to_vec();
+        let mut rows = Self { tombstone: None, ..self.clone() };
+        let has = |name: &String| columns.iter().any(|column| column.name == *name);
+        rows.rules.retain(|rule| rule.reads.iter().chain([&rule.column]).all(has));
+        rows.columns = columns;
+        // A source says where each column is.
+        rows.sources.clear();
+        rows
+    }
+
+    /// What a tombstone has of a row: its key and its version.
+    #[must_use]
+    pub fn as_tombstones(&self) -> Self {
+        let mut rows = self.as_in_table();
+        rows.columns.retain(|column| self.key.contains(&column.name) || self.version.as_ref() == Some(&column.name));
+        rows
     }
 
     /// The columns that content keys cover, each with what its values are: under another list a row has another key.

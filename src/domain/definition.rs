@@ -12,14 +12,16 @@ use super::dataset::{Agreement, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Refe
 use super::definition_text::DefinitionText;
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
-use super::identity_definition::{Given, Identity, check_key, read_identity};
+use super::identity_definition::{Given, Identity, check_key, read_identity, read_limits, read_mode};
 use super::key_definition::{Names, bound_texts, check_columns, content_key};
 use super::limits::LoadLimits;
-use super::mode::{Filled, MODES, mode};
+use super::mode::Filled;
 use super::replacement::{Empty, GivenReplacement, Replacement};
+use super::row_history::read_history;
 use super::rule::{RowRule, Severity};
 use super::source::kind::TargetColumn;
 use super::source::{SourceDefinition, read_sources};
+use super::tombstone::{TombstoneDefinition, read_tombstone};
 use super::types::{IGNORED, TYPES};
 use super::violation;
 
@@ -36,6 +38,8 @@ struct Definition {
     deleted: Option<Spanned<String>>,
     max_delete_rate: Option<Spanned<f64>>,
     empty: Option<Spanned<Empty>>,
+    tombstone: Option<Spanned<TombstoneDefinition>>,
+    history: Option<Spanned<String>>,
     #[serde(default = "no_files")]
     files: Spanned<Vec<String>>,
     #[serde(default)]
@@ -118,22 +122,11 @@ pub(super) fn check_names(file: &str, text: &str) -> Result<(), String> {
     source.check_names("statistic", is_own, statistics)
 }
 
-/// Refuses a definition in which something is still to be said.
-fn check_answered(source: DefinitionText<'_>, open: &[Spanned<String>]) -> Result<(), String> {
-    let Some(question) = open.first() else { return Ok(()) };
-    let id = question.get_ref();
-    let message = format!(
-        "question {id:?} is open; answer it with `small-etl guess … --answer {id}=VALUE`, or write what is missing at the \
-         line marked OPEN and take it off this list"
-    );
-    Err(source.error(question, message))
-}
-
 /// Reads one definition. References to other datasets are resolved later.
 pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String> {
     let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
-    check_answered(source, &definition.open_questions)?;
+    source.check_answered(&definition.open_questions)?;
     let mut columns = Vec::new();
     let mut ignored = Vec::new();
     for column in &definition.column {
@@ -152,10 +145,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         None => &[][..],
         Some(reference) => referring(&source, reference)?.get_ref().all(),
     };
-    let mode = definition
-        .mode
-        .as_ref()
-        .map_or(Ok(MODES[0]), |name| mode(name.get_ref()).map_err(|message| source.error(name, message)))?;
+    let mode = read_mode(&source, definition.mode.as_ref())?;
     let at = definition.key.as_ref().map_or_else(|| definition.name.span().start, |key| key.span().start);
     let replaces = GivenReplacement {
         replace_by: definition.replace_by.as_ref(),
@@ -167,7 +157,6 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     for indexed in [&listed(definition.key.as_ref())[..], refers, &listed(replaces.replace_by)] {
         bound_texts(&source, at, indexed, &mut columns)?;
     }
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let given = Given {
         name: &definition.name,
         key: definition.key.as_ref(),
@@ -178,6 +167,15 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     check_key(&columns, (&key, version.as_deref()), refers).map_err(|message| source.error_at(at, message))?;
     let replacement = replaces.read(&source, mode, (&columns, &ignored))?;
     filled.extend(replacement.iter().filter_map(Replacement::filled));
+    let used = used_columns(&definition, &[&key[..], refers], version.as_ref());
+    let tombstone = definition.tombstone.as_ref();
+    let tombstone =
+        tombstone.map(|found| read_tombstone(&source, found, (mode, content.is_some()), &used, &mut columns));
+    let tombstone = tombstone.transpose()?;
+    let history =
+        definition.history.as_ref().map(|history| read_history(&source, history, definition.table.get_ref(), &columns));
+    let history = history.transpose()?;
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     let rules = read_rules(&source, &definition.rule, &names)?;
     let secret = |name: &str| columns.iter().any(|column| column.name == name && column.encrypt);
     let statistics = read_statistics(&source, &definition.statistic, &names, secret)?;
@@ -201,10 +199,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });
-    let load = definition.load.as_ref().map_or(Ok(LoadLimits::default()), |load| {
-        let limits = *load.get_ref();
-        limits.check().map(|()| limits).map_err(|message| source.error(load, message))
-    })?;
+    let load = read_limits(&source, definition.load.as_ref())?;
     columns.extend(filled.iter().map(Filled::column));
     columns.extend(content.is_some().then(content_key));
     Ok(Dataset {
@@ -216,6 +211,8 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         key,
         content,
         version,
+        tombstone,
+        history,
         latest_version: None,
         ignored,
         null_values: definition.null_values,
@@ -229,6 +226,13 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         files: Files::read(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
     })
+}
+
+/// The columns by which rows are told apart, ordered, or compared with those of another dataset.
+fn used_columns(definition: &Definition, names: &[&[String]], version: Option<&String>) -> Vec<String> {
+    let agreements = definition.reference.iter().flat_map(|reference| &reference.get_ref().warn_unless);
+    let agreeing = agreements.map(|agreement| &agreement.get_ref().column);
+    names.iter().copied().flatten().chain(version).chain(agreeing).cloned().collect()
 }
 
 /// Returns the name of a column if the dataset has it.
@@ -336,8 +340,8 @@ pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)
                 let message = format!("column {:?} of dataset {:?} is encrypted", agreement.equals, target.name);
                 return Err(source.error_at(at, message));
             }
-            if target.column(&agreement.equals).is_none() {
-                let columns: Vec<&str> = target.columns.iter().map(|column| column.name.as_str()).collect();
+            let columns: Vec<&str> = target.table_columns().iter().map(|column| column.name.as_str()).collect();
+            if !columns.contains(&agreement.equals.as_str()) {
                 return Err(source.error_at(at, unknown("column", &agreement.equals, &columns)));
             }
         }

@@ -47,6 +47,20 @@ impl DefinitionText<'_> {
         Ok(())
     }
 
+    /// Refuses a definition in which something is still to be said.
+    ///
+    /// # Errors
+    /// The first question that is open, with file and line.
+    pub(super) fn check_answered(&self, open: &[Spanned<String>]) -> Result<(), String> {
+        let Some(question) = open.first() else { return Ok(()) };
+        let id = question.get_ref();
+        let message = format!(
+            "question {id:?} is open; answer it with `small-etl guess … --answer {id}=VALUE`, or write what is missing at the \
+             line marked OPEN and take it off this list"
+        );
+        Err(self.error(question, message))
+    }
+
     /// Returns a message with file and line.
     pub(super) fn error<T>(&self, at: &Spanned<T>, message: impl Display) -> String {
         self.error_at(at.span().start, message)

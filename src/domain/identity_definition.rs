@@ -6,7 +6,8 @@ use super::column::Column;
 use super::dataset::{CONTENT_KEY, Content};
 use super::definition_text::DefinitionText;
 use super::key_definition::{Names, check_columns, read_content, read_version};
-use super::mode::{Filled, Mode};
+use super::limits::LoadLimits;
+use super::mode::{Filled, MODES, Mode, mode};
 
 /// What a definition says of it.
 pub(super) struct Given<'a> {
@@ -111,6 +112,24 @@ pub(super) fn check_key(
         }
     }
     Ok(())
+}
+
+/// Reads the mode; without one, rows are upserted.
+pub(super) fn read_mode(
+    source: &DefinitionText<'_>,
+    name: Option<&Spanned<String>>,
+) -> Result<&'static dyn Mode, String> {
+    name.map_or(Ok(MODES[0]), |name| mode(name.get_ref()).map_err(|message| source.error(name, message)))
+}
+
+/// Reads the limits that the dataset has of its own.
+pub(super) fn read_limits(
+    source: &DefinitionText<'_>,
+    load: Option<&Spanned<LoadLimits>>,
+) -> Result<LoadLimits, String> {
+    let Some(load) = load else { return Ok(LoadLimits::default()) };
+    let limits = *load.get_ref();
+    limits.check().map(|()| limits).map_err(|message| source.error(load, message))
 }
 
 #[cfg(test)]

@@ -20,9 +20,11 @@ pub mod object;
 pub mod outcome;
 pub mod progress;
 pub mod replacement;
+pub mod row_history;
 pub mod row_key;
 mod rule;
 pub mod source;
+mod tombstone;
 pub mod types;
 pub mod violation;
 
@@ -36,5 +38,6 @@ pub use object::{Location, ObjectKey, ObjectVersion};
 pub use outcome::{BatchNumber, Counts, LoadId, LoadReport, LoadStatus};
 pub use progress::Progress;
 pub use rule::{RowRule, Severity};
+pub use tombstone::Tombstone;
 pub use types::ColumnType;
 pub use violation::{ByteRange, LineNumber, RecordNumber, RejectedChunk, Resubmission, Violation};

@@ -162,6 +162,9 @@ impl Location {
 /// path, it is a URL.
 pub const LOCAL_BUCKET: &str = "file://";
 
+/// The bucket of loads that undo another, whose number is their key. No bucket of S3 can have this name.
+pub const UNDO_BUCKET: &str = "undo://";
+
 /// One immutable content: what the ledger claims and the extractor must read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
@@ -225,7 +228,11 @@ impl ObjectVersion {
 /// `s3://BUCKET/KEY`.
 #[must_use]
 pub fn place(bucket: &str, key: &str) -> String {
-    if bucket == LOCAL_BUCKET { key.to_owned() } else { format!("s3://{bucket}/{key}") }
+    match bucket {
+        LOCAL_BUCKET => key.to_owned(),
+        UNDO_BUCKET => format!("undo of load {key}"),
+        _ => format!("s3://{bucket}/{key}"),
+    }
 }
 
 /// The same for a part of it; an empty part is the whole.

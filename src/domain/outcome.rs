@@ -48,7 +48,7 @@ impl fmt::Display for BatchNumber {
     }
 }
 
-/// How many records had which outcome. `read` is the sum of the seven outcomes; `warnings`, `released` and `deleted` are
+/// How many records had which outcome. `read` is the sum of the eight outcomes; `warnings`, `released` and `deleted` are
 /// counted separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -58,6 +58,8 @@ pub struct Counts {
     pub inserted: i64,
     /// Rows that changed.
     pub updated: i64,
+    /// Rows that tombstones deleted.
+    pub removed: i64,
     /// Rows that the table already had; left untouched.
     pub unchanged: i64,
     /// Rows for which the table has a newer version.
@@ -79,10 +81,11 @@ pub struct Counts {
 impl Counts {
     /// Returns each outcome and its count.
     #[must_use]
-    pub fn outcomes(&self) -> [(&'static str, i64); 7] {
+    pub fn outcomes(&self) -> [(&'static str, i64); 8] {
         [
             ("inserted", self.inserted),
             ("updated", self.updated),
+            ("removed", self.removed),
             ("unchanged", self.unchanged),
             ("stale", self.stale),
             ("parked", self.parked),
@@ -106,6 +109,7 @@ impl Add for Counts {
             read: self.read + other.read,
             inserted: self.inserted + other.inserted,
             updated: self.updated + other.updated,
+            removed: self.removed + other.removed,
             unchanged: self.unchanged + other.unchanged,
             stale: self.stale + other.stale,
             parked: self.parked + other.parked,
@@ -240,10 +244,11 @@ impl LoadReport {
 #[expect(clippy::ref_option, reason = "serde hands out a reference to the field")]
 fn counts_or_nulls<S: Serializer>(counts: &Option<Counts>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(counts) = counts else {
-        const NAMES: [&str; 11] = [
+        const NAMES: [&str; 12] = [
             "read",
             "inserted",
             "updated",
+            "removed",
             "unchanged",
             "stale",
             "parked",

@@ -46,6 +46,8 @@ struct FileMetrics {
     #[metrics(unit = Count)]
     updated: Option<u64>,
     #[metrics(unit = Count)]
+    removed: Option<u64>,
+    #[metrics(unit = Count)]
     unchanged: Option<u64>,
     #[metrics(unit = Count)]
     stale: Option<u64>,
@@ -158,6 +160,7 @@ impl Metrics {
             read: counts.map(|counts| count(counts.read)),
             inserted: counts.map(|counts| count(counts.inserted)),
             updated: counts.map(|counts| count(counts.updated)),
+            removed: counts.map(|counts| count(counts.removed)),
             unchanged: counts.map(|counts| count(counts.unchanged)),
             stale: counts.map(|counts| count(counts.stale)),
             parked: counts.map(|counts| count(counts.parked)),

@@ -454,6 +454,7 @@ fn log(report: &LoadReport) {
         read = counts.read,
         inserted = counts.inserted,
         updated = counts.updated,
+        removed = counts.removed,
         unchanged = counts.unchanged,
         stale = counts.stale,
         parked = counts.parked,

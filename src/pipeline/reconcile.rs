@@ -366,7 +366,8 @@ impl Run<'_> {
         self.step("table", &self.names(), result, async |pass, result| {
             let dataset = self.context.datasets.get(pass.part()).map_err(Error::configuration)?;
             let latest_version = self.context.terms.latest_version(Utc::now());
-            let mut plain = dataset.without_encrypted().with_latest_version(latest_version).with_given_keys();
+            let mut plain =
+                dataset.as_in_table().without_encrypted().with_latest_version(latest_version).with_given_keys();
             plain.null_values = vec![NULL.into()];
             let mut after = pass.cursor.clone();
             while self.deadline.has_time_for(Duration::ZERO) {

@@ -6,6 +6,7 @@ use arrow::array::{Array, AsArray};
 use serde_json::{Map, Value, json};
 
 use super::Extracted;
+use super::tombstones::is_row;
 use crate::data_access::duckdb::{Stage, blocking, is_out_of_range};
 use crate::domain::Dataset;
 use crate::domain::dataset::{EXTRA_COLUMNS, Statistic};
@@ -50,7 +51,7 @@ fn by_grouping(statistics: &[Statistic]) -> Vec<Vec<&Statistic>> {
 /// Returns the figures of statistics with the same grouping. With a grouping, each is an object with a figure for each
 /// group. A figure that overflows its type is reported as such and does not fail the file.
 fn compute(dataset: &Dataset, statistics: &[&Statistic], stage: &Stage) -> Result<Vec<Value>> {
-    let batches = match stage.query(&statistics_query(statistics)) {
+    let batches = match stage.query(&statistics_query(dataset, statistics)) {
         Ok(batches) => batches,
         Err(error) if !is_out_of_range(&error) => return Err(error),
         Err(_) if statistics.len() == 1 => return Ok(vec![json!({ "out_of_range": true })]),
@@ -92,7 +93,7 @@ fn compute(dataset: &Dataset, statistics: &[&Statistic], stage: &Stage) -> Resul
 
 /// The query returns the group (or null), then each figure and its type. It has one row for each group, and at most one
 /// more than are reported.
-pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
+pub(super) fn statistics_query(dataset: &Dataset, statistics: &[&Statistic]) -> String {
     let limit = MOST_GROUPS + 1;
     let (group, by) = match statistics.first().and_then(|statistic| statistic.group_by.as_ref()) {
         Some(column) => (format!("\"{column}\""), "group by _group"),
@@ -104,7 +105,8 @@ pub(super) fn statistics_query(statistics: &[&Statistic]) -> String {
     let (shown, computed) = (shown.collect::<Vec<_>>().join(", "), computed.collect::<Vec<_>>().join(", "));
     format!(
         "select cast(_group as varchar), {shown} \
-         from (select {group} as _group, {computed} from staged where _ok {by}) order by 1 limit {limit}"
+         from (select {group} as _group, {computed} from staged where _ok and {} {by}) order by 1 limit {limit}",
+        is_row(dataset)
     )
 }
 

@@ -1,5 +1,6 @@
 //! What a row of a file can break: the checks of its dataset, and what is wrong with a record before any of them is asked.
 
+use super::tombstones::{is_checked, is_row};
 use crate::domain::column::{Column, Constraint, Literal};
 use crate::domain::dataset::CONTENT_KEY;
 use crate::domain::expression::Expression;
@@ -111,7 +112,14 @@ impl<'a> Check<'a> {
             violated: rule.check.as_ref().map(|check| row_rule_violated(rule, check, dataset)),
             kind: CheckKind::Row(rule),
         });
-        std::iter::once(record).chain(columns).chain(given).chain(rules).collect()
+        let mut checks: Vec<Self> = std::iter::once(record).chain(columns).chain(given).chain(rules).collect();
+        if dataset.tombstone.is_some() {
+            let is_row = is_row(dataset);
+            for check in checks.iter_mut().filter(|check| check.is_of_rows_alone(dataset)) {
+                check.violated = check.violated.take().map(|violated| format!("{is_row} and ({violated})"));
+            }
+        }
+        checks
     }
 
     fn of_column(column: &'a Column, is_version: bool) -> Vec<Self> {
@@ -132,6 +140,11 @@ impl<'a> Check<'a> {
             checks.push(Self { column: Some(name), severity: *severity, violated, kind });
         }
         checks
+    }
+
+    /// Whether tombstones need not pass it.
+    pub(super) fn is_of_rows_alone(&self, dataset: &Dataset) -> bool {
+        matches!(self.kind, CheckKind::Row(_)) || self.column.is_some_and(|column| !is_checked(dataset, column))
     }
 
     /// Whether it is that a cell is not in the form that its source declares: the source then says why.

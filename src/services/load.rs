@@ -16,11 +16,12 @@ use super::content::number_mended;
 use super::places::fill;
 use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
 use super::replace;
+use super::tombstones::{is_row, is_tombstone};
 use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::{BatchRows, Claim, Database, Release};
 use crate::data_access::retry::retrying;
-use crate::domain::{BatchNumber, Counts, Dataset, Datasets, LoadId, Violation};
+use crate::domain::{BatchNumber, Column, Counts, Dataset, Datasets, LoadId, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The part `postgresql`.
@@ -101,13 +102,15 @@ fn write_batch<'a>(
         };
         let mends = work.extracted.mends;
         let resubmissions = if mends { rejects::resubmissions(&work.stage, first, end).await? } else { Vec::new() };
+        let removed = tombstones(work, dataset, (first, end)).await?;
         let contended = AtomicBool::new(false);
         let counts = retrying(async || {
             let rows = BatchRows {
                 batch,
                 records: (first, last),
                 file: work.extracted.seen(),
-                accepted: accepted_rows(work, dataset, accepted.ranges.clone()).boxed(),
+                accepted: rows_of_table(work, dataset, accepted.ranges.clone()).boxed(),
+                removed: &removed,
                 violations: rejected_rows(work, dataset, rejected.ranges.clone()).boxed(),
                 rejected: rejected.records,
                 resubmissions: &resubmissions,
@@ -129,8 +132,9 @@ fn write_batch<'a>(
 }
 
 impl LoadWork {
-    /// The accepted rows in the order of the file, in chunks of bounded size: `_record`, `_line`, then every column of the
-    /// dataset, as values of their types.
+    /// The accepted records in the order of the file, in chunks of bounded size: `_record`, `_line`, then every column of the
+    /// dataset, as values of their types. Tombstones are among them, and of theirs only the key, the version and the column that
+    /// tells them are known to be values.
     ///
     /// # Errors
     /// `Configuration` where the datasets do not know that of the claim; in the stream `System`.
@@ -154,14 +158,50 @@ impl LoadWork {
     }
 }
 
-/// The accepted rows of the records in `ranges`, as they stand in the table `staged`, which keeps the file's order.
+/// All accepted records in `ranges`, as they stand in the table `staged`, which keeps the file's order.
 fn accepted_rows(
     work: &LoadWork,
     dataset: &Dataset,
     ranges: Vec<(i64, i64)>,
 ) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
-    let columns: Vec<String> = dataset.staged_columns().map(|column| quoted_name(&column.name)).collect();
-    let select = format!("select _record, _line, {} from staged where _ok and _record between", columns.join(", "));
+    staged_rows(work, dataset, select(dataset.staged_columns(), "_ok"), ranges)
+}
+
+/// Those of them that bring a row, with the columns that the table has.
+fn rows_of_table(
+    work: &LoadWork,
+    dataset: &Dataset,
+    ranges: Vec<(i64, i64)>,
+) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
+    let wanted = match &dataset.tombstone {
+        None => "_ok".to_owned(),
+        Some(_) => format!("_ok and {}", is_row(dataset)),
+    };
+    let in_table = dataset.table_columns();
+    let columns = dataset.staged_columns().filter(|staged| in_table.iter().any(|column| column.name == staged.name));
+    staged_rows(work, dataset, select(columns, &wanted), ranges)
+}
+
+/// The accepted tombstones among the records `first` to `last`, with their keys and versions.
+async fn tombstones(work: &LoadWork, dataset: &Dataset, (first, last): (i64, i64)) -> Result<Vec<RecordBatch>> {
+    let Some(is_tombstone) = is_tombstone(dataset) else { return Ok(Vec::new()) };
+    let select = select(dataset.as_tombstones().columns.iter(), &format!("_ok and {is_tombstone}"));
+    let stage = Arc::clone(&work.stage);
+    blocking(move || stage.query(&format!("{select} {first} and {last} order by _record"))).await
+}
+
+/// SQL that selects columns of wanted records; the first and the last record follow.
+fn select<'c>(columns: impl Iterator<Item = &'c Column>, wanted: &str) -> String {
+    let columns: Vec<String> = columns.map(|column| quoted_name(&column.name)).collect();
+    format!("select _record, _line, {} from staged where {wanted} and _record between", columns.join(", "))
+}
+
+fn staged_rows(
+    work: &LoadWork,
+    dataset: &Dataset,
+    select: String,
+    ranges: Vec<(i64, i64)>,
+) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
     let (stage, places, dataset) = (Arc::clone(&work.stage), work.places.clone(), Arc::new(dataset.clone()));
     stream::iter(ranges).then(move |(first, last)| {
         let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));

@@ -37,6 +37,7 @@ mod staged;
 mod staging;
 pub mod stream;
 pub mod tidy;
+mod tombstones;
 pub mod totals;
 pub mod validate;
 pub mod web;

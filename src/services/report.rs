@@ -143,7 +143,7 @@ fn outcomes(counts: &Counts) -> Markup {
     let bars = counts.outcomes();
     let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
     html! {
-        svg viewBox={ "0 0 900 " (ROW * 7 + 8) } role="img" aria-label="bar chart of outcomes" {
+        svg viewBox={ "0 0 900 " (ROW * 8 + 8) } role="img" aria-label="bar chart of outcomes" {
             @for (row, (name, count)) in (0_i64..).zip(bars) {
                 @let top = row * ROW + 4;
                 @let length = ratio(count, most) * WIDTH;
@@ -262,12 +262,12 @@ fn timeline(began: DateTime<Utc>, batches: &[(DateTime<Utc>, i64)]) -> Markup {
 }
 
 fn balance(load: &LoadSummary) -> Markup {
-    let Counts { read, inserted, updated, unchanged, stale, parked, rejected, withheld, .. } = load.counts;
+    let Counts { read, inserted, updated, removed, unchanged, stale, parked, rejected, withheld, .. } = load.counts;
     html! {
         @if load.finished_at.is_some() && load.counts.is_balanced() {
             p {
-                "The sum holds: " (read) " read = " (inserted) " inserted + " (updated) " updated + " (unchanged)
-                " unchanged + " (stale) " stale + " (parked) " parked + " (rejected) " rejected + " (withheld) " withheld."
+                "The sum holds: " (read) " read = " (inserted) " inserted + " (updated) " updated + " (removed) " removed + "
+                (unchanged) " unchanged + " (stale) " stale + " (parked) " parked + " (rejected) " rejected + " (withheld) " withheld."
             }
         } @else {
             p { "This load has not ended; its figures are those of the batches so far." }

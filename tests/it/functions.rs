@@ -65,7 +65,7 @@ async fn ingest_answers_field_for_field() {
     for unpredictable in ["elapsed_ms", "version", "bucket"] {
         load[unpredictable] = json!("…");
     }
-    insta::assert_snapshot!(serde_json::to_string(&answer).unwrap(), @r#"{"loads":[{"load_id":2,"bucket":"…","key":"incoming/trades/1.csv","version":"…","dataset":"trade","source":null,"part":"","status":"loaded","reason":null,"error":null,"attempt":1,"read":5,"inserted":4,"updated":0,"unchanged":0,"stale":0,"parked":0,"rejected":1,"withheld":0,"warnings":2,"released":0,"deleted":0,"rejects_key":"rejects/trade/2.csv","elapsed_ms":"…","statistics":{"by_account_type":{"2":3,"3":1},"amount_by_strategy":{"策略A":"15500.00","趋势跟踪":"85600.00","量化1号":"14150.00","高频策略":"31560.00"},"traded_volume":3800,"traded_amount":"146810.00","first_trade":"2025-12-22T09:30:00Z","last_trade":"2025-12-22T13:45:00Z","extra_columns":[]}}]}"#);
+    insta::assert_snapshot!(serde_json::to_string(&answer).unwrap(), @r#"{"loads":[{"load_id":2,"bucket":"…","key":"incoming/trades/1.csv","version":"…","dataset":"trade","source":null,"part":"","status":"loaded","reason":null,"error":null,"attempt":1,"read":5,"inserted":4,"updated":0,"removed":0,"unchanged":0,"stale":0,"parked":0,"rejected":1,"withheld":0,"warnings":2,"released":0,"deleted":0,"rejects_key":"rejects/trade/2.csv","elapsed_ms":"…","statistics":{"by_account_type":{"2":3,"3":1},"amount_by_strategy":{"策略A":"15500.00","趋势跟踪":"85600.00","量化1号":"14150.00","高频策略":"31560.00"},"traded_volume":3800,"traded_amount":"146810.00","first_trade":"2025-12-22T09:30:00Z","last_trade":"2025-12-22T13:45:00Z","extra_columns":[]}}]}"#);
     assert_eq!(ingest.invoke(&event)["loads"][0]["status"], "duplicate");
 }
 

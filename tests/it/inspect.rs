@@ -70,13 +70,13 @@ async fn busy() -> (World, Scratch) {
 async fn status_shows_how_loads_went_and_what_waits() {
     let (world, scratch) = busy().await;
     assert_snapshot!(tidy(&world, &run(&world, &scratch, &["status"])), @"
-     load  began                 state                   dataset  read  written  stale  parked  rejected  open  file
-     6     TIME  failed: missing_column  trade       0        0      0       0         0     0  s3://b/incoming/trades/4.csv
-     5     TIME  loaded                  trade       1        0      1       0         0     0  s3://b/incoming/trades/2.csv
-     4     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/3.csv
-     3     TIME  loaded                  trade       1        1      0       0         0     0  s3://b/incoming/trades/2.csv
-     2     TIME  loaded                  trade       4        1      0       1         2     1  s3://b/incoming/trades/1.csv
-     1     TIME  loaded                  asset       4        3      0       0         1     1  s3://b/incoming/assets/1.csv
+     load  began                 state                   dataset  read  written  removed  stale  parked  rejected  open  file
+     6     TIME  failed: missing_column  trade       0        0        0      0       0         0     0  s3://b/incoming/trades/4.csv
+     5     TIME  loaded                  trade       1        0        0      1       0         0     0  s3://b/incoming/trades/2.csv
+     4     TIME  loaded                  trade       1        1        0      0       0         0     0  s3://b/incoming/trades/3.csv
+     3     TIME  loaded                  trade       1        1        0      0       0         0     0  s3://b/incoming/trades/2.csv
+     2     TIME  loaded                  trade       4        1        0      0       1         2     1  s3://b/incoming/trades/1.csv
+     1     TIME  loaded                  asset       4        3        0      0       0         1     1  s3://b/incoming/assets/1.csv
     asset: rejected rows waiting to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
     trade: rejected rows waiting to be mended: 1, the oldest since TIME; `small-etl rejects` lists them
     trade: rows waiting for the row that they refer to: 1, the oldest since TIME

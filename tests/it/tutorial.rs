@@ -100,6 +100,11 @@ async fn the_page_on_sources_holds_line_by_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_history_holds_line_by_line() {
+    assert_eq!(follow(include_str!("../../docs/history.md")).await, (5, 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_on_guessing_holds_line_by_line() {
     assert_eq!(follow(include_str!("../../docs/guess.md")).await, (1, 4));
 }

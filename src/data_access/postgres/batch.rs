@@ -10,14 +10,16 @@ use tokio_postgres::Error as PostgresError;
 use tokio_postgres::error::SqlState;
 
 use super::claim::Claim;
-use super::copy::{CopyRow, CopyRows, Target};
+use super::copy::{CopyRow, CopyRows, Origin, Target};
 use super::data_keys::sealed;
 use super::ledger::{SeenFile, commit_step, counts};
 use super::mode::steps;
 use super::rejects::{Mending, copy_rejects};
+use super::row_history::origin;
 use super::settle::{Settled, look_up};
 use super::table::Table;
 use super::tie::{Rivals, batches_of, still_won};
+use super::tombstone::TombstoneStatements;
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Resubmission, Violation};
@@ -34,8 +36,11 @@ pub struct BatchRows<'a> {
     pub records: (i64, i64),
     /// What is known of the file.
     pub file: SeenFile<'a>,
-    /// Accepted rows: the number of the record and its line, then the columns of the dataset in their order.
+    /// Accepted rows: the number of the record and its line, then the columns of the table in the order of the dataset.
     pub accepted: BoxStream<'a, Result<Vec<RecordBatch>>>,
+    /// Accepted tombstones: the number of the record and its line, then the columns of the key and of the version in the order
+    /// of the dataset.
+    pub removed: &'a [RecordBatch],
     /// Every violation of the rejected records, in the order of the file.
     pub violations: BoxStream<'a, Result<Vec<Violation>>>,
     /// The number of rejected records.
@@ -93,6 +98,9 @@ impl Database {
         let failed = |error| query_error(&step, error);
         let refused = |error| table.refusal(dataset, &step, error);
         let cipher = self.cipher_for(dataset).await?;
+        let removed = CopyRows::encode(&dataset.as_tombstones(), None, rows.removed)?;
+        // No row that is to be deleted may be inserted meanwhile (`postgres/tombstone.rs`).
+        let sharing = if removed.rows().is_empty() { "_shared" } else { "" };
         let straight = !rows.contended && table.takes_copies;
         let is_alone = rows.resubmissions.is_empty() && steps(dataset).is_alone(claim);
         let mut connection = self.connection().await?;
@@ -101,7 +109,7 @@ impl Database {
         // planner: it does not know that a batch is small compared with a table that is just being filled, and unless
         // it keeps a plan for checking the foreign key, it makes a new one for each row.
         let begin = format!(
-            "set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan; select pg_advisory_xact_lock_shared({})",
+            "set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan; select pg_advisory_xact_lock{sharing}({})",
             batches_of(&dataset.name)
         );
         let looked = tokio::try_join!(
@@ -114,6 +122,7 @@ impl Database {
             return Ok(counts);
         }
         let statements = UpsertStatements::new(dataset, &claim.dataset_version);
+        let origin = origin(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         let (mut upserted, mut staged, mut mending) = (Counts::default(), false, Mending::of(rows.resubmissions));
         while let Some(chunk) = rows.accepted.try_next().await? {
             let overtaken = steps(dataset).overtaken(&transaction, claim.load_id, dataset, &chunk).await?;
@@ -136,7 +145,7 @@ impl Database {
             upserted = upserted + settled.counts();
             settled.note(&transaction, claim.load_id, rows.batch, dataset).await.map_err(failed)?;
             if !settled.new.is_empty() {
-                let taken = insert(&transaction, &statements, &chunk, settled.new).await;
+                let taken = insert(&transaction, &statements, &chunk, settled.new, &origin).await;
                 if !taken.map_err(|error| not_straight(table, dataset, &step, error))? {
                     return Err(table.drops_rows(dataset));
                 }
@@ -150,13 +159,19 @@ impl Database {
         }
         if staged {
             transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await.map_err(failed)?;
-            let settled = upsert(&transaction, claim, rows.batch, &statements).await.map_err(refused)?;
+            let settled = settle(&transaction, claim, rows.batch, (&statements.upsert, &statements.keep)).await;
+            let settled = settled.map_err(refused)?;
             let (counts, overwritten) = settled.ok_or_else(|| table.drops_rows(dataset))?;
             let loads = vec![claim.load_id.0; overwritten.len()];
             if !still_won(&transaction, dataset, &overwritten, &loads, claim.since).await.map_err(failed)? {
                 return Err(Error::new(ErrorKind::Conflict, format!("{step}: a later load was in the way")));
             }
             upserted = upserted + counts;
+        }
+        if !removed.rows().is_empty() {
+            mending.note(removed.rows().iter().map(|row| (row.record, Some(row.key.as_str()))));
+            let settled = remove(&transaction, claim, rows.batch, dataset, &removed).await.map_err(refused)?;
+            upserted = upserted + settled.ok_or_else(|| table.drops_rows(dataset))?;
         }
         let counts = Counts {
             read: rows.records.1 - rows.records.0 + 1,
@@ -184,11 +199,12 @@ async fn insert(
     statements: &UpsertStatements,
     chunk: &CopyRows,
     mut rows: Vec<&CopyRow>,
+    origin: &Origin,
 ) -> Result<bool, PostgresError> {
     // The same order everywhere: loads that meet wait for each other and never deadlock.
     rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     let copy = transaction.prepare_cached(&statements.insert).await?;
-    let taken = chunk.write(transaction, &copy, &rows, Target::Table).await?;
+    let taken = chunk.write(transaction, &copy, &rows, Target::Table(origin)).await?;
     Ok(usize::try_from(taken) == Ok(rows.len()))
 }
 
@@ -223,15 +239,18 @@ async fn note_batch(
     let statement = transaction
         .prepare_cached(
             "insert into etl.load_batch (load_id, batch, first_record, last_record, \
-                 inserted, updated, unchanged, stale, parked, rejected, warnings) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                 inserted, updated, removed, unchanged, stale, parked, rejected, warnings) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .await?;
-    let Counts { inserted, updated, unchanged, stale, parked, rejected, warnings, .. } = counts;
+    let Counts { inserted, updated, removed, unchanged, stale, parked, rejected, warnings, .. } = counts;
     transaction
         .execute(
             &statement,
-            &[&load.0, &batch.0, &first, &last, &inserted, &updated, &unchanged, &stale, &parked, &rejected, &warnings],
+            &[
+                &load.0, &batch.0, &first, &last, &inserted, &updated, &removed, &unchanged, &stale, &parked,
+                &rejected, &warnings,
+            ],
         )
         .await?;
     Ok(())
@@ -240,20 +259,21 @@ async fn note_batch(
 /// Moves the staged rows to where they belong. A row that another load wrote since it was looked up is locked by now
 /// and is looked up again. Also returns the keys of the rows that tied. Returns `None` if the table still does not take
 /// some of the rows after all rounds.
-async fn upsert(
+async fn settle(
     transaction: &Transaction<'_>,
     claim: &Claim,
     batch: BatchNumber,
-    statements: &UpsertStatements,
+    (write, keep): (&str, &str),
 ) -> Result<Option<(Counts, Vec<String>)>, PostgresError> {
-    let upsert = transaction.prepare_cached(&statements.upsert).await?;
+    let write = transaction.prepare_cached(write).await?;
     let (mut sum, mut overwritten) = (Counts::default(), Vec::new());
     for _ in 0..MOST_ROUNDS {
-        let row = transaction.query_one(&upsert, &[&claim.load_id.0, &batch.0, &claim.since]).await?;
+        let row = transaction.query_one(&write, &[&claim.load_id.0, &batch.0, &claim.since]).await?;
         sum = sum
             + Counts {
                 inserted: row.get("inserted"),
                 updated: row.get("updated"),
+                removed: row.get("removed"),
                 unchanged: row.get("unchanged"),
                 stale: row.get("stale"),
                 parked: row.get("parked"),
@@ -263,9 +283,26 @@ async fn upsert(
         overwritten.extend(row.get::<_, Option<Vec<String>>>("overwritten").unwrap_or_default());
         let unsettled: Option<Vec<i64>> = row.get("unsettled");
         let Some(unsettled) = unsettled else { return Ok(Some((sum, overwritten))) };
-        transaction.execute(&statements.keep, &[&unsettled]).await?;
+        transaction.execute(keep, &[&unsettled]).await?;
     }
     Ok(None)
+}
+
+/// Deletes the rows that tombstones name. Returns `None` if the table keeps some of them.
+async fn remove(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    batch: BatchNumber,
+    dataset: &Dataset,
+    removed: &CopyRows,
+) -> Result<Option<Counts>, PostgresError> {
+    let statements = TombstoneStatements::new(dataset, &claim.dataset_version);
+    transaction.batch_execute(&statements.create_stage).await?;
+    let copy = transaction.prepare_cached(&statements.copy).await?;
+    removed.write(transaction, &copy, &removed.rows().iter().collect::<Vec<_>>(), Target::Stage).await?;
+    transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await?;
+    let settled = settle(transaction, claim, batch, (&statements.remove, &statements.keep)).await?;
+    Ok(settled.map(|(counts, _)| counts))
 }
 
 /// Returns the counts of a batch if it is committed.
@@ -276,7 +313,7 @@ async fn checkpoint(
 ) -> Result<Option<Counts>, PostgresError> {
     let statement = transaction
         .prepare_cached(
-            "select last_record - first_record + 1 as read, inserted, updated, unchanged, stale, parked, rejected, \
+            "select last_record - first_record + 1 as read, inserted, updated, removed, unchanged, stale, parked, rejected, \
                  0::bigint as withheld, warnings, 0::bigint as released, 0::bigint as deleted \
              from etl.load_batch where load_id = $1 and batch = $2",
         )

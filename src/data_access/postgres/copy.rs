@@ -47,21 +47,22 @@ pub(super) struct CopyRow {
 }
 
 impl CopyRows {
-    /// Encodes rows that consist of the record, the line, and then the columns of the dataset in their order.
+    /// Encodes rows that consist of the record, the line, and then the columns of the table in the order of the dataset.
     ///
     /// # Errors
     /// `System` if Postgres cannot represent a value.
     pub fn encode(dataset: &Dataset, cipher: Option<&Cipher>, chunk: &[RecordBatch]) -> Result<Self> {
-        let columns = i16::try_from(dataset.columns.len()).unwrap_or(i16::MAX);
+        let columns = i16::try_from(dataset.table_columns().len()).unwrap_or(i16::MAX);
         let is_key = |column: &Column| dataset.key.contains(&column.name);
         let mut encoded = Self { columns, fields: Vec::new(), rows: Vec::new() };
         for rows in chunk {
             let (places, values) = rows.columns().split_at_checked(PLACE.into()).unwrap_or_default();
             let place = |at: usize| places.get(at).and_then(|place| place.as_primitive_opt());
-            let places = place(0).zip(place(1)).filter(|_| values.len() == dataset.columns.len());
+            let places = place(0).zip(place(1)).filter(|_| values.len() == dataset.table_columns().len());
             let places = places.ok_or_else(|| Error::new(ErrorKind::System, "rows to copy lack a column"))?;
-            let keys = keys(dataset.columns.iter().zip(values).filter(|(column, _)| is_key(column)), &dataset.key)?;
-            let columns = dataset.columns.iter().zip(values).map(|(column, values)| match cipher {
+            let keys =
+                keys(dataset.table_columns().iter().zip(values).filter(|(column, _)| is_key(column)), &dataset.key)?;
+            let columns = dataset.table_columns().iter().zip(values).map(|(column, values)| match cipher {
                 Some(cipher) if column.encrypt => encrypted(dataset, column, values, &keys, cipher),
                 _ => plain(column, values),
             });
@@ -117,14 +118,14 @@ impl CopyRows {
         transaction: &Transaction<'_>,
         copy: &Statement,
         rows: &[&CopyRow],
-        target: Target,
+        target: Target<'_>,
     ) -> Result<u64, PostgresError> {
         let mut sink = pin!(transaction.copy_in::<_, Bytes>(copy).await?);
         let mut out = BytesMut::with_capacity(PART);
         out.put_slice(HEAD);
         for row in rows {
             match target {
-                Target::Table => out.put_i16(self.columns),
+                Target::Table(origin) => out.put_i16(self.columns + origin.fields),
                 Target::Stage => {
                     out.put_i16(i16::from(PLACE) + self.columns);
                     for place in [row.record, row.line] {
@@ -134,6 +135,9 @@ impl CopyRows {
                 }
             }
             out.put_slice(&self.fields[row.begin..row.end]);
+            if let Target::Table(origin) = target {
+                out.put_slice(&origin.bytes);
+            }
             if out.len() >= PART {
                 sink.send(std::mem::replace(&mut out, BytesMut::with_capacity(PART)).freeze()).await?;
             }
@@ -144,11 +148,18 @@ impl CopyRows {
     }
 }
 
+/// Fields that are the same in all rows of a batch that are copied to the table, in the form of binary COPY.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    pub(super) fields: i16,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// The table that rows are copied to.
 #[derive(Clone, Copy)]
-pub(super) enum Target {
-    /// The table of the dataset.
-    Table,
+pub(super) enum Target<'a> {
+    /// The table of the dataset, with what the program fills there.
+    Table(&'a Origin),
     /// The stage of a batch, which also has record and line of each row.
     Stage,
 }

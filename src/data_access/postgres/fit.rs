@@ -1,5 +1,6 @@
 //! Whether the catalog has something that makes loads into a table fail although its columns fit (`fit.sql`).
 
+use super::row_history::origin_columns;
 use super::table::Table;
 use super::upsert::table_name;
 use super::{Database, query_error};
@@ -13,7 +14,8 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub(super) async fn fit(&self, dataset: &Dataset) -> Result<(Table, Vec<String>)> {
-        let names: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> =
+            dataset.table_columns().iter().map(|column| column.name.as_str()).chain(origin_columns(dataset)).collect();
         let reference = dataset.reference.as_ref();
         let read: Option<Vec<&str>> = reference.map(|reference| {
             let agreeing = reference.agreements.iter().map(|agreement| agreement.equals.as_str());

@@ -83,7 +83,7 @@ with own as (
     select 9, format('the publication %s sends its updates, which takes a replica identity; give it a primary key, or run: alter table %s replica identity full',
         string_agg(quote_ident(p.pubname::text), ', '), own.name)
     from own join pg_publication_tables t on format('%I.%I', t.schemaname, t.tablename) = own.name join pg_publication p on p.pubname = t.pubname
-    where kind = 'r' and p.pubupdate and own.identity <> 'f' and not exists (
+    where kind = 'r' and (p.pubupdate or $8 and p.pubdelete) and own.identity <> 'f' and not exists (
         select from pg_index i where i.indrelid = own.oid and i.indimmediate
             and case own.identity when 'd' then i.indisprimary when 'i' then i.indisreplident end)
     group by own.name
@@ -100,6 +100,11 @@ with own as (
     union all
     select 13, format('role %s lacks rights; run: grant %s on %s to %1$s', role, l.rights, l.name)
     from login cross join lacking l cross join own where own.kind = 'r'
+    union all
+    select 13, format('foreign key %I of table %s changes its rows when a row is deleted here, and no ledger would count them; drop it and add it with: on delete no action',
+        f.conname, f.conrelid::regclass)
+    from own join pg_constraint f on f.confrelid = own.oid and f.contype = 'f' and f.confdeltype in ('c', 'n', 'd')
+    where own.kind = 'r' and $8
     union all
     select 14, format('role %s may not take numbers for column %I; run: grant usage on sequence %s to %1$s', role, a.attname, s.oid::regclass)
     from login cross join own join pg_attrdef d on d.adrelid = own.oid

@@ -4,6 +4,7 @@
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::query_error;
+use super::row_history::origin_columns;
 use super::upsert::{quoted, schema_and_table, table_name};
 use crate::domain::{Dataset, Datasets};
 use crate::error::{Error, Result};
@@ -24,16 +25,25 @@ pub(super) async fn grant(client: &mut Client, datasets: &Datasets) -> Result<()
     sets.push(datasets.clone());
     let (mut revoked, mut granted) = (Vec::new(), Vec::new());
     for dataset in sets.iter().flat_map(Datasets::all) {
-        let Some(table) = look_at(&transaction, dataset).await.map_err(failed)? else { continue };
-        let needed = needed(dataset, &table);
-        if table.get("owned") {
-            revoked.push(format!("revoke all on {} from small_etl_ingest", table_name(&dataset.table)));
-            granted.push(needed);
-        } else if table.get("lacks") {
-            let Dataset { name, table, .. } = dataset;
-            return Err(Error::configuration(format!(
-                "dataset {name}: table {table} belongs to another role; let its owner run: {needed}"
-            )));
+        let mut found = Vec::new();
+        if let Some(table) = look_at(&transaction, dataset).await.map_err(failed)? {
+            found.push((&dataset.table, needed(dataset, &table), table));
+        }
+        if let Some(history) = &dataset.history
+            && let Some(table) = look_at_history(&transaction, history).await.map_err(failed)?
+        {
+            found.push((history, needed_to_keep(history), table));
+        }
+        for (name, needed, table) in found {
+            if table.get("owned") {
+                revoked.push(format!("revoke all on {} from small_etl_ingest", table_name(name)));
+                granted.push(needed);
+            } else if table.get("lacks") {
+                return Err(Error::configuration(format!(
+                    "dataset {}: table {name} belongs to another role; let its owner run: {needed}",
+                    dataset.name
+                )));
+            }
         }
     }
     // Two datasets may write to the same table.
@@ -72,20 +82,39 @@ async fn look_at(transaction: &Transaction<'_>, dataset: &Dataset) -> Result<Opt
                     or $4 and not has_table_privilege('small_etl_ingest', c.oid, 'delete') as lacks \
             from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped and attname = any($2)) a \
         where c.oid = to_regclass($1) and c.relkind in ('r', 'p') and a.columns is not null";
-    let columns: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+    let columns: Vec<&str> =
+        dataset.table_columns().iter().map(|column| column.name.as_str()).chain(origin_columns(dataset)).collect();
     transaction.query_opt(statement, &[&table_name(&dataset.table), &columns, &dataset.key, &dataset.deletes()]).await
 }
 
-/// The rights to look up, add and change rows. Keys are never changed, and rows are deleted only if the mode does that.
+/// Describes the history of a dataset likewise.
+async fn look_at_history(transaction: &Transaction<'_>, history: &str) -> Result<Option<Row>, tokio_postgres::Error> {
+    let statement = "select pg_has_role(c.relowner, 'usage') as owned, \
+            not has_table_privilege('small_etl_ingest', c.oid, 'insert') as lacks \
+        from pg_class c where c.oid = to_regclass($1) and c.relkind in ('r', 'p')";
+    transaction.query_opt(statement, &[&table_name(history)]).await
+}
+
+/// The right to add rows to a history. What was kept is never changed, and only its owner reads it.
+fn needed_to_keep(history: &str) -> String {
+    let (schema, _) = schema_and_table(history);
+    let mut rights = vec![format!("insert on {}", table_name(history))];
+    if schema != "public" {
+        rights.push(format!("usage on schema {}", quoted(schema)));
+    }
+    rights.iter().map(|right| format!("grant {right} to small_etl_ingest")).collect::<Vec<_>>().join("; ")
+}
+
+/// The rights to look up, add and change rows. Keys are never changed, and rows are deleted only if the mode or tombstones do that.
 fn needed(dataset: &Dataset, table: &Row) -> String {
     let (columns, sequences): (Vec<&str>, Vec<&str>) = (table.get("columns"), table.get("sequences"));
     let list = |columns: &[&str]| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     let all = list(&columns);
     let settable: Vec<&str> = columns.into_iter().filter(|name| !dataset.key.iter().any(|key| key == name)).collect();
     let update = if settable.is_empty() { String::new() } else { format!(", update ({})", list(&settable)) };
+    let delete = if dataset.deletes() { ", delete" } else { "" };
     let (schema, _) = schema_and_table(&dataset.table);
     let table = table_name(&dataset.table);
-    let delete = if dataset.deletes() { ", delete" } else { "" };
     let mut rights = vec![format!("select ({all}, {SYSTEM_COLUMNS}), insert ({all}){update}{delete} on {table}")];
     if schema != "public" {
         rights.push(format!("usage on schema {}", quoted(schema)));

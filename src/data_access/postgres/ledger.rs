@@ -235,6 +235,7 @@ impl Database {
             .prepare_cached(
                 "with batches as ( \
                      select coalesce(sum(inserted), 0)::bigint as inserted, coalesce(sum(updated), 0)::bigint as updated, \
+                         coalesce(sum(removed), 0)::bigint as removed, \
                          coalesce(sum(unchanged), 0)::bigint as unchanged, coalesce(sum(stale), 0)::bigint as stale, \
                          coalesce(sum(parked), 0)::bigint as parked, coalesce(sum(warnings), 0)::bigint as warnings \
                      from etl.load_batch where load_id = $1 \
@@ -245,12 +246,12 @@ impl Database {
                      from etl.parked where released_by = $1 \
                  ), outcomes as ( \
                      select b.*, r.rejected, f.released, b.warnings + f.warnings as all_warnings, \
-                         b.inserted + b.updated + b.unchanged + b.stale + b.parked + r.rejected as records \
+                         b.inserted + b.updated + b.removed + b.unchanged + b.stale + b.parked + r.rejected as records \
                      from batches b, rejects r, freed f \
                  ) \
                  update etl.load l set state = $3, reason = $4, error = $5, \
                      read = case when $3 = 'loaded' then $6 else greatest(l.read, $6, o.records) end, \
-                     inserted = o.inserted, updated = o.updated, unchanged = o.unchanged, stale = o.stale, \
+                     inserted = o.inserted, updated = o.updated, removed = o.removed, unchanged = o.unchanged, stale = o.stale, \
                      parked = o.parked, rejected = o.rejected, \
                      withheld = case when $3 in ('failed', 'superseded') then greatest(l.read, $6, o.records) - o.records \
                          else 0 end, \
@@ -259,7 +260,7 @@ impl Database {
                      finished_at = case when $3 <> 'interrupted' then clock_timestamp() end, \
                      lease_expires_at = clock_timestamp() \
                  from outcomes o where l.id = $1 and l.lease_token = $2 and l.state = 'loading' \
-                 returning l.read, l.inserted, l.updated, l.unchanged, l.stale, l.parked, l.rejected, l.withheld, \
+                 returning l.read, l.inserted, l.updated, l.removed, l.unchanged, l.stale, l.parked, l.rejected, l.withheld, \
                      l.warnings, l.released, l.deleted",
             )
             .await
@@ -290,7 +291,7 @@ impl Database {
         }
         // The commit before this attempt may have succeeded although its answer was lost.
         transaction.rollback().await.map_err(failed)?;
-        let statement = "select read, inserted, updated, unchanged, stale, parked, rejected, withheld, warnings, released, deleted \
+        let statement = "select read, inserted, updated, removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted \
             from etl.load where id = $1 and lease_token = $2 and state = $3";
         let row = connection.query_opt(statement, &[&claim.load_id.0, &claim.token.0, &state]).await.map_err(failed)?;
         row.as_ref().map(counts).ok_or_else(|| lease_lost(claim))
@@ -302,6 +303,7 @@ pub(super) fn counts(row: &Row) -> Counts {
         read: row.get("read"),
         inserted: row.get("inserted"),
         updated: row.get("updated"),
+        removed: row.get("removed"),
         unchanged: row.get("unchanged"),
         stale: row.get("stale"),
         parked: row.get("parked"),

@@ -26,11 +26,14 @@ mod reconcile;
 mod refusal;
 mod rejects;
 mod replacement;
+mod row_history;
 mod scope;
 mod settle;
 mod table;
 mod tie;
 mod tls;
+mod tombstone;
+mod undo;
 mod upsert;
 
 use std::collections::HashMap;
@@ -59,6 +62,8 @@ pub use pass::Pass;
 pub use reconcile::{ExportedRows, NULL, RunEnd, Standing, VersionStanding};
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject};
 pub use tls::TlsMode;
+pub use tombstone::KeptTombstone;
+pub use undo::{GivenBack, KeptRow, LoadToUndo, without_history};
 
 use self::answer::query_error;
 use self::data_keys::Ciphers;

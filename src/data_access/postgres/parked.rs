@@ -7,7 +7,7 @@ use super::answer::{Answer, query_error};
 use super::claim::Claim;
 use super::ledger::{SeenFile, commit_step};
 use super::refusal::Refusal;
-use super::tie::still_won;
+use super::tie::{batches_of, still_won};
 use super::upsert::{any_ready, incomplete, release};
 use crate::domain::{Dataset, LoadId, Reference};
 use crate::error::{Error, Result};
@@ -87,6 +87,8 @@ pub(super) async fn free(
 ) -> Result<Release> {
     let failed = |error| query_error("release parked rows", error);
     let released = async {
+        let share = format!("select pg_advisory_xact_lock_shared({})", batches_of(&dataset.name));
+        transaction.batch_execute(&share).await?;
         let statement = transaction.prepare_cached(&release(dataset, reference)).await?;
         transaction.query_one(&statement, &[&of, &by, &limit]).await
     };

@@ -13,7 +13,7 @@ use super::parked::{Release, free, refused};
 use super::rejects::link_and_resolve;
 use super::upsert::{quoted, table_name};
 use super::{Database, query_error};
-use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
 use crate::domain::{Dataset, LoadId, ObjectVersion};
 use crate::error::Result;
 
@@ -134,8 +134,8 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn buckets(&self) -> Result<Vec<String>> {
-        let statement = "select distinct bucket from etl.load where bucket <> $1 order by 1";
-        let rows = self.connection().await?.query(statement, &[&LOCAL_BUCKET]).await;
+        let statement = "select distinct bucket from etl.load where bucket <> all ($1) order by 1";
+        let rows = self.connection().await?.query(statement, &[&&[LOCAL_BUCKET, UNDO_BUCKET][..]]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("read the buckets of the ledger", error))
     }
@@ -208,14 +208,15 @@ impl Database {
     ) -> Result<(Vec<LoadId>, usize, Option<LoadId>)> {
         // A load records its end some time before it becomes visible.
         let statement = "select l.id, not ( \
-                l.read = l.inserted + l.updated + l.unchanged + l.stale + l.parked + l.rejected + l.withheld \
-                and (l.inserted, l.updated, l.unchanged, l.stale, l.parked) \
-                    = (b.inserted, b.updated, b.unchanged, b.stale, b.parked) \
+                l.read = l.inserted + l.updated + l.removed + l.unchanged + l.stale + l.parked + l.rejected + l.withheld \
+                and (l.inserted, l.updated, l.removed, l.unchanged, l.stale, l.parked) \
+                    = (b.inserted, b.updated, b.removed, b.unchanged, b.stale, b.parked) \
                 and (l.state <> 'loaded' or (l.read, l.rejected) = (b.read, b.rejected)) \
                 and l.parked = (select count(*) from etl.parked p where p.load_id = l.id) \
                 and l.released = (select count(*) from etl.parked p where p.released_by = l.id)) as wrong \
             from etl.load l cross join lateral ( \
                 select coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated, \
+                    coalesce(sum(removed), 0) as removed, \
                     coalesce(sum(unchanged), 0) as unchanged, coalesce(sum(stale), 0) as stale, \
                     coalesce(sum(parked), 0) as parked, coalesce(sum(rejected), 0) as rejected, \
                     coalesce(sum(last_record - first_record + 1), 0) as read \
@@ -231,7 +232,7 @@ impl Database {
         Ok((wrong, rows.len(), more.then_some(LoadId(last))))
     }
 
-    /// Returns how many rows the table of a dataset has, and how many the ledger has inserted.
+    /// Returns how many rows the table of a dataset has, and how many the ledger has inserted and not removed.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -239,7 +240,7 @@ impl Database {
         // One statement means one snapshot: a batch and its checkpoint are seen together or not at all.
         let statement = format!(
             "select (select count(*) from {}), \
-                 (select coalesce(sum(b.inserted), 0)::bigint from etl.load_batch b join etl.load l on l.id = b.load_id \
+                 (select coalesce(sum(b.inserted - b.removed), 0)::bigint from etl.load_batch b join etl.load l on l.id = b.load_id \
                      where l.dataset = $1) \
                  - (select coalesce(sum(deleted), 0)::bigint from etl.load l where dataset = $1 and not exists ( \
                      select from etl.replacement r where r.load_id = l.id and r.flagged)) \
@@ -298,7 +299,7 @@ impl Database {
             Some(last) => format!("{after} and {}", columns.compared("<=", last)),
             None => format!("({after} or {})", columns.lacks_one()),
         };
-        let columns = dataset.columns.iter().map(|column| {
+        let columns = dataset.table_columns().iter().map(|column| {
             let name = quoted(&column.name);
             format!("{} as {name}", column.kind.export(&name))
         });
@@ -324,12 +325,12 @@ impl Database {
     pub async fn came_in(&self, dataset: &str, window: (DateTime<Utc>, DateTime<Utc>)) -> Result<bool> {
         // Loading a version again, or a mended rejects file, does not mean that the sender sent something. A version
         // that came back does.
-        let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 \
+        let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 and bucket <> $4 \
             and (run = 0 or exists (select from etl.load p where p.bucket = l.bucket and p.key = l.key and p.version = l.version \
                 and p.part = l.part and p.run = l.run - 1 and etl.is_later(l.sequencer, l.modified_at, p.sequencer, p.modified_at))) \
             and reason is distinct from 'not_found' and reason is distinct from 'forbidden' \
             and not exists (select from etl.resubmission s where s.load_id = l.id))";
-        let row = self.connection().await?.query_one(statement, &[&dataset, &window.0, &window.1]).await;
+        let row = self.connection().await?.query_one(statement, &[&dataset, &window.0, &window.1, &UNDO_BUCKET]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
     }
 

@@ -73,6 +73,16 @@ impl Table {
         if self.is_contended(dataset, &answer) {
             return Error::with_source(ErrorKind::Conflict, format!("{step}: another load was in the way"), answer);
         }
+        // Only where a row is deleted does another table refuse that.
+        if let Some(other) =
+            answer.table.as_ref().filter(|other| answer.code == "23503" && *other != schema_and_table(table).1)
+        {
+            let message = format!(
+                "table {table} keeps a row that is to be deleted: rows of table {other} refer to it: {answer}; delete those first, \
+                 and load the file with --again"
+            );
+            return Error::file(Reason::ConstraintViolated, message);
+        }
         match Refusal::of(&answer) {
             Some(Refusal::Row(reason, what, advice)) => Error::file(
                 reason,

@@ -9,7 +9,7 @@ use tokio_postgres::{Row, Transaction};
 
 use super::ledger::WrittenAs;
 use super::{Database, query_error};
-use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
 use crate::domain::{ByteRange, Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -399,7 +399,7 @@ impl<'a> Mending<'a> {
 }
 
 /// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves the
-/// rejects that its rows have mended.
+/// rejects that its rows have mended. The rows of an undo are older ones, which mend nothing.
 pub(super) async fn link_and_resolve(
     transaction: &deadpool_postgres::Transaction<'_>,
     load: LoadId,
@@ -412,9 +412,9 @@ pub(super) async fn link_and_resolve(
     let concerned = "select exists ( \
         select from etl.load own join etl.load l on l.dataset = own.dataset \
                 or l.dataset in (select dataset from etl.parked where released_by = own.id) \
-            join etl.reject r on r.load_id = l.id and r.state = 'open' where own.id = $1)";
+            join etl.reject r on r.load_id = l.id and r.state = 'open' where own.id = $1 and own.bucket <> $2)";
     let concerned = transaction.prepare_cached(concerned).await?;
-    if !transaction.query_one(&concerned, &[&load.0]).await?.get::<_, bool>(0) {
+    if !transaction.query_one(&concerned, &[&load.0, &UNDO_BUCKET]).await?.get::<_, bool>(0) {
         return Ok(());
     }
     transaction.batch_execute(&include_str!("resolve.sql").replace(":load", &load.to_string())).await

@@ -89,7 +89,7 @@ analyze open_row;
 with settled as (
     select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by
     from etl.load own join etl.lineage i on i.dataset = own.dataset and i.load_id >= :load
-        join etl.load w on w.id = i.load_id and w.finished_at is not null
+        join etl.load w on w.id = i.load_id and w.finished_at is not null and w.bucket <> 'undo://'
         cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
     where own.id = :load and n.outcome <> 'parked' and exists (select from open_row o where o.load_id < i.load_id)
     union all

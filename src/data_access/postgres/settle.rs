@@ -9,6 +9,7 @@ use tokio_postgres::{Error as PostgresError, Row};
 
 use super::copy::{CopyRow, CopyRows, Raw};
 use super::key::{Key, joined, parameters};
+use super::tombstone::deleted_keys;
 use super::upsert::{names, quoted, table_name};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Reference};
 
@@ -41,12 +42,14 @@ pub(super) async fn look_up<'a>(
         Some(reference) => Some(Referred::look_up(transaction, dataset, reference, rows).await?),
         None => None,
     };
+    let deleted = deleted_keys(transaction, dataset, rows).await?;
     let mut settled = Settled::default();
     for row in rows.rows() {
         let is_good = referred.as_ref().is_none_or(|referred| referred.agree(rows, row));
         let present = key.bytes(rows, row).and_then(|key| found.get(&key));
         let place = match present {
             _ if !is_good => &mut settled.open,
+            None if deleted.contains(&row.key) => &mut settled.open,
             None => &mut settled.new,
             Some(present) if rows.values(row).enumerate().all(|(at, value)| value_of(present, at) == value) => {
                 &mut settled.unchanged

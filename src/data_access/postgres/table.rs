@@ -79,7 +79,7 @@ impl Database {
             let message = format!("dataset {}: table {} is missing; run its migration", dataset.name, dataset.table);
             return Err(Error::configuration(message));
         }
-        for column in &dataset.columns {
+        for column in dataset.table_columns() {
             let found = columns.iter().find(|row| row.get::<_, &str>("attname") == column.name);
             if found.is_none_or(|row| fit(column, row) == Fit::No) {
                 return Err(Error::configuration(format!(
@@ -93,6 +93,7 @@ impl Database {
             }
         }
         self.check_content(dataset).await?;
+        self.check_history(dataset).await?;
         let (mut table, faults) = self.fit(dataset).await?;
         let named = |name: &str| columns.iter().find(|row| row.get::<_, &str>("attname") == name);
         let refuse = |message: String| {
@@ -102,7 +103,7 @@ impl Database {
         if !faults.is_empty() {
             return refuse(faults.join("; "));
         }
-        for column in dataset.columns.iter().filter(|column| !column.required) {
+        for column in dataset.table_columns().iter().filter(|column| !column.required) {
             if named(&column.name).is_some_and(|row| row.get("required")) {
                 return refuse(format!(
                     "column {} is not null, but optional in the dataset; make one like the other",
@@ -111,7 +112,7 @@ impl Database {
             }
         }
         let never_filled = columns.iter().find(|row| {
-            let is_ours = dataset.column(row.get("attname")).is_some();
+            let is_ours = dataset.table_columns().iter().any(|column| column.name == row.get::<_, &str>("attname"));
             row.get("required") && !row.get::<_, bool>("filled") && !is_ours
         });
         if let Some(row) = never_filled {
@@ -119,7 +120,7 @@ impl Database {
             return refuse(format!("column {name} is not null and has no default, but the dataset has no such column"));
         }
         let same_type = |column: &Column| named(&column.name).is_some_and(|row| fit(column, row) == Fit::Same);
-        table.takes_copies &= dataset.columns.iter().all(same_type);
+        table.takes_copies &= dataset.table_columns().iter().all(same_type);
         let table = Arc::new(table);
         self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked, Arc::clone(&table));
         Ok(table)

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use super::encode::postgres_type;
 use super::key::Key;
+use super::row_history::{keep, origin_names, origin_set, origin_values};
 use super::tie::{Window, outcome, won};
+use super::tombstone::{absent, graves};
 use crate::domain::{Column, Dataset, Reference};
 
 /// The statements of one batch.
@@ -15,7 +17,7 @@ pub(super) struct UpsertStatements {
     pub(super) insert: String,
     /// Creates the temporary table that a batch is copied to, once per session.
     pub(super) create_stage: String,
-    /// Copies rows to the temporary table: `_record`, `_line`, then the columns of the dataset in their order.
+    /// Copies rows to the temporary table: `_record`, `_line`, then the columns of the table in the order of the dataset.
     pub(super) copy: String,
     /// Writes the rows of the temporary table where they belong, and records their outcomes. Returns the counts, the
     /// keys of tied rows that were written, and the records that are unsettled because another load wrote their rows
@@ -31,9 +33,15 @@ impl UpsertStatements {
         // An older load that continues may have been claimed with other columns.
         let name = quoted(&format!("stage_{}_{dataset_version}", dataset.name));
         let stage = format!("pg_temp.{name}");
-        let typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column)));
+        let typed =
+            list(dataset.table_columns(), |column| format!("{} {}", quoted(&column.name), postgres_type(column)));
         Self {
-            insert: format!("copy {} ({}) from stdin binary", table_name(&dataset.table), names(dataset, "")),
+            insert: format!(
+                "copy {} ({}{}) from stdin binary",
+                table_name(&dataset.table),
+                names(dataset, ""),
+                origin_names(dataset)
+            ),
             create_stage: format!(
                 "set local client_min_messages = warning; \
                  create temporary table if not exists {name} (_record bigint, _line bigint, {typed}) on commit delete rows"
@@ -65,9 +73,9 @@ fn list(columns: &[Column], map: impl Fn(&Column) -> String) -> String {
     columns.iter().map(map).collect::<Vec<_>>().join(", ")
 }
 
-/// Lists the columns of a dataset, each with `prefix` before it.
+/// Lists the columns of the table of a dataset, each with `prefix` before it.
 pub(super) fn names(dataset: &Dataset, prefix: &str) -> String {
-    list(&dataset.columns, |column| format!("{prefix}{}", quoted(&column.name)))
+    list(dataset.table_columns(), |column| format!("{prefix}{}", quoted(&column.name)))
 }
 
 fn upsert(dataset: &Dataset, stage: &str) -> String {
@@ -77,18 +85,9 @@ fn upsert(dataset: &Dataset, stage: &str) -> String {
         "with own as materialized (select rank from etl.load where id = $1), {decision}{park}, ended as ( \
              select c._record, c._line, {key} as _key, c._plan = 'tied' as _tied, c._disagreements, {outcome} as _outcome \
              from candidate c left join written w on {is_written} \
-         ), noted as ( \
-             insert into etl.lineage as i (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
-             select $1, $2, '{name}', left(min(_key collate \"C\"), 200), left(max(_key collate \"C\"), 200), array_agg(_key order by _record), \
-                 array_agg(_line order by _record), array_agg(_outcome::etl.row_outcome order by _record) \
-             from ended where _outcome is not null having count(*) > 0 \
-             on conflict (load_id, batch) do update set \
-                 lowest_key = least(i.lowest_key, excluded.lowest_key), \
-                 highest_key = greatest(i.highest_key, excluded.highest_key), keys = i.keys || excluded.keys, \
-                 lines = i.lines || excluded.lines, outcomes = i.outcomes || excluded.outcomes \
-         ) \
+         ), {noted} \
          select count(*) filter (where _outcome = 'inserted') as inserted, \
-             count(*) filter (where _outcome = 'updated') as updated, \
+             count(*) filter (where _outcome = 'updated') as updated, 0::bigint as removed, \
              count(*) filter (where _outcome = 'unchanged') as unchanged, \
              count(*) filter (where _outcome = 'stale') as stale, \
              count(*) filter (where _outcome = 'parked') as parked, \
@@ -96,11 +95,27 @@ fn upsert(dataset: &Dataset, stage: &str) -> String {
              array_agg(_key) filter (where _tied and _outcome = 'updated') as overwritten, \
              array_agg(_record) filter (where _outcome is null) as unsettled \
          from ended",
-        name = dataset.name,
-        decision = decide(dataset, stage, "(select rank from own)", &Window { since: "$3", but: Some("$1") }),
+        noted = noted(dataset),
+        decision = decide(dataset, stage, ("(select rank from own)", "$1"), &Window { since: "$3", but: Some("$1") }),
         outcome = outcome(&key),
         is_written = key.equal("w.", "c."),
         key = key.text("c."),
+    )
+}
+
+/// SQL `noted as (…)`: records the outcomes of `ended` in the lineage of batch 2 of load 1.
+pub(super) fn noted(dataset: &Dataset) -> String {
+    format!(
+        "noted as ( \
+             insert into etl.lineage as i (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
+             select $1, $2, '{name}', left(min(_key collate \"C\"), 200), left(max(_key collate \"C\"), 200), array_agg(_key order by _record), \
+                 array_agg(_line order by _record), array_agg(_outcome::etl.row_outcome order by _record) \
+             from ended where _outcome is not null having count(*) > 0 \
+             on conflict (load_id, batch) do update set \
+                 lowest_key = least(i.lowest_key, excluded.lowest_key), \
+                 highest_key = greatest(i.highest_key, excluded.highest_key), keys = i.keys || excluded.keys, \
+                 lines = i.lines || excluded.lines, outcomes = i.outcomes || excluded.outcomes)",
+        name = dataset.name,
     )
 }
 
@@ -121,7 +136,7 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
 }
 
 /// The version column.
-fn version(dataset: &Dataset) -> Option<&Column> {
+pub(super) fn version(dataset: &Dataset) -> Option<&Column> {
     dataset.version.as_ref().and_then(|version| dataset.column(version))
 }
 
@@ -133,11 +148,11 @@ fn moment(dataset: &Dataset) -> Option<&Column> {
 /// SQL `candidate as (…), … written as (…)`: decides about each row of `source`, and writes rows that are new, changed,
 /// or tied and won. A row that the table already has is neither written nor locked.
 ///
-/// Two rows tie if they have the same version and different values. `rank` is the rank of the load of a row of
+/// Two rows tie if they have the same version and different values. `rank` and `load` are those of a row of
 /// `source`, and `window` says where to look for other loads. A row that another load wrote since the look-up is left
 /// alone, unless our row is newer than that one too. A row without a version was not written by a load, and is older
 /// than any other.
-fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> String {
+fn decide(dataset: &Dataset, source: &str, (rank, load): (&str, &str), window: &Window<'_>) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
     if let Some(reference) = &dataset.reference {
         let there = Key::referred(dataset, reference);
@@ -163,36 +178,58 @@ fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> S
             format!("t.{version} < excluded.{version} or t.{version} is null or t.{version} = excluded.{version} and ");
     }
     let settable: Vec<Column> =
-        dataset.columns.iter().filter(|column| !dataset.key.contains(&column.name)).cloned().collect();
+        dataset.table_columns().iter().filter(|column| !dataset.key.contains(&column.name)).cloned().collect();
     let settled = list(&settable, |column| format!("{0} = excluded.{0}", quoted(&column.name)));
     let update = if settable.is_empty() {
         "nothing".to_owned()
     } else {
-        let tied = format!(
-            "({}, t.ctid) in (select {}, _seen from candidate where _plan = 'tied')",
-            key.list("t."),
-            key.list("")
-        );
-        format!("update set {settled} where {is_newer}{tied}")
+        let seen = |plans: &str| {
+            format!(
+                "({}, t.ctid) in (select {}, _seen from candidate where _plan in ({plans}))",
+                key.list("t."),
+                key.list("")
+            )
+        };
+        // What is kept of a row is what was seen, so that row alone may be overwritten.
+        let condition = match &dataset.history {
+            None => format!("{is_newer}{}", seen("'tied'")),
+            Some(_) => seen("'changed', 'tied'"),
+        };
+        format!("update set {settled}{} where {condition}", origin_set(dataset))
     };
+    let kept = keep(
+        dataset,
+        "c._load",
+        "updated",
+        &format!(
+            "join written w on {} join candidate c on {} where not w._inserted",
+            key.equal("w.", "t."),
+            key.equal("c.", "t.")
+        ),
+    );
     format!(
         "candidate as materialized ( \
-             select s._record, s._line, {rank} as _rank, {here}, t.ctid as _seen, \
+             select s._record, s._line, {rank} as _rank, {load} as _load, {here}, t.ctid as _seen, \
                  case when {orphan} then 'parked' \
-                      when {first} is null then 'new' \
+                      when {first} is null then {absent} \
                       when ({exactly}) is not distinct from ({here}) then 'unchanged' \
                       {older_or_newer}else 'tied' end as _plan, \
                  {disagreements} as _disagreements \
-             from {source} s left join {table} t on {same} {join} \
+             from {source} s left join {table} t on {same} {join}{graves} \
          ), tied as materialized ( \
              select {text} as _key, _rank from candidate where _plan = 'tied' \
          ), {won}, written as ( \
-             insert into {table} as t ({list}) \
-             select {list} from candidate \
+             insert into {table} as t ({list}{origin_names}) \
+             select {list}{origin_values} from candidate \
              where _plan in ('new', 'changed') or _plan = 'tied' and {text} in (select _key from won) order by {key} \
              on conflict ({key}) do {update} \
              returning {own}, (t.xmax = 0) as _inserted \
-         )",
+         ){kept}",
+        origin_names = origin_names(dataset),
+        origin_values = origin_values(dataset, "_load"),
+        kept = kept.map(|kept| format!(", kept as ({kept})")).unwrap_or_default(),
+        absent = absent(dataset, rank),
+        graves = graves(dataset),
         won = won(dataset, window),
         first = key.first("t."),
         same = key.equal("t.", "s."),
@@ -200,7 +237,7 @@ fn decide(dataset: &Dataset, source: &str, rank: &str, window: &Window<'_>) -> S
         own = key.list("t."),
         key = key.list(""),
         table = table_name(&dataset.table),
-        exactly = list(&dataset.columns, exactly),
+        exactly = list(dataset.table_columns(), exactly),
         here = names(dataset, "s."),
         list = names(dataset, ""),
     )
@@ -221,7 +258,7 @@ fn ready(dataset: &Dataset, reference: &Reference) -> String {
 /// SQL condition: a parked row has a value in each column that is required now. The column may have become required
 /// after the row was parked.
 fn complete(dataset: &Dataset) -> String {
-    let required = dataset.columns.iter().filter(|column| column.required);
+    let required = dataset.table_columns().iter().filter(|column| column.required);
     let names: Vec<String> = required.map(|column| format!("'{}'", column.name)).collect();
     format!("jsonb_strip_nulls(p.content) ?& array[{}]::text[]", names.join(", "))
 }
@@ -282,7 +319,7 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
                  partition by key order by {newest_first}load_rank desc, record desc) as rank \
              from waiting \
          ), ready as ( \
-             select w.record as _record, w.line as _line, w.load_rank as _rank, _x.* \
+             select w.record as _record, w.line as _line, w.load_rank as _rank, w.load_id as _load, _x.* \
              from ranked w cross join lateral jsonb_to_record(w.content) as _x ({typed}) where w.rank = 1 \
          ), {decision}, confirmed as materialized ( \
              select {own} from {table} t \
@@ -315,7 +352,7 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
         candidate = key.list("c."),
         same = if key.is_single() { key.is_text_in("c.", "r.key") } else { format!("{} = r.key", key.text("c.")) },
         is_written = key.equal("w.", "c."),
-        typed = list(&dataset.columns, |column| format!("{} {}", quoted(&column.name), postgres_type(column))),
-        decision = decide(dataset, "ready", "s._rank", &Window { since: "0", but: None }),
+        typed = list(dataset.table_columns(), |column| format!("{} {}", quoted(&column.name), postgres_type(column))),
+        decision = decide(dataset, "ready", ("s._rank", "s._load"), &Window { since: "0", but: None }),
     )
 }

@@ -6,6 +6,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Error as PostgresError;
 
 use super::super::claim::Claim;
+use super::super::row_history::keep;
 use super::super::upsert::{quoted, table_name};
 use super::contract::Steps;
 use crate::domain::Dataset;
@@ -29,13 +30,13 @@ impl Steps for Append {
         if self.is_alone(claim) {
             return Ok(0);
         }
+        let (load, record) = (quoted(Filled::LoadId.name()), quoted(Filled::Record.name()));
+        let ended = format!("where t.{load} = {} and t.{record} > {read}", claim.origin.0);
+        if let Some(keep) = keep(dataset, &claim.load_id.0.to_string(), "deleted", &ended) {
+            transaction.execute(&keep, &[]).await?;
+        }
         // Every other record of an earlier run is one of this run, and has an outcome.
-        let statement = format!(
-            "delete from {} where {} = $1 and {} > $2",
-            table_name(&dataset.table),
-            quoted(Filled::LoadId.name()),
-            quoted(Filled::Record.name()),
-        );
+        let statement = format!("delete from {} where {load} = $1 and {record} > $2", table_name(&dataset.table));
         let deleted = transaction.execute(&statement, &[&claim.origin.0, &read]).await?;
         Ok(i64::try_from(deleted).unwrap_or(i64::MAX))
     }

@@ -16,6 +16,7 @@ use super::super::copy::PLACES;
 use super::super::encode::keys;
 use super::super::key::Key;
 use super::super::query_error;
+use super::super::row_history::{keep, origin_of};
 use super::super::scope::Scope;
 use super::super::tie::batches_of;
 use super::super::upsert::table_name;
@@ -153,6 +154,7 @@ async fn take_away(
     may: bool,
 ) -> Result<(Vec<String>, (i64, i64)), PostgresError> {
     let (scope, key, table) = (Scope::of(dataset), Key::of(dataset), table_name(&dataset.table));
+    let origin = origin_of(dataset, "$1");
     let gone = match (may, scope.flag()) {
         (false, _) => format!("select {} as _key from {table} t where false", key.text("t.")),
         (true, None) => format!(
@@ -160,17 +162,20 @@ async fn take_away(
             key.text("t.")
         ),
         (true, Some(flag)) => format!(
-            "update {table} t set {flag} = true from seen where t.ctid = seen._ctid and not seen._there and t.{flag} is not true \
+            "update {table} t set {flag} = true{origin} from seen where t.ctid = seen._ctid and not seen._there and t.{flag} is not true \
              returning {} as _key",
             key.text("t.")
         ),
     };
+    let ended = if may { "join seen on t.ctid = seen._ctid where not seen._there" } else { "where false" };
+    let ended = scope.flag().map_or_else(|| ended.to_owned(), |flag| format!("{ended} and t.{flag} is not true"));
+    let history = keep(dataset, "$1", "deleted", &ended).map(|keep| format!(", kept as ({keep})")).unwrap_or_default();
     // The keys of the ledger are compared as values of their types: the table may print them with more decimals.
     let statement = format!(
         "with file as materialized ({file}), bad as materialized ({bad}), seen as materialized ( \
              select t.ctid as _ctid, f._outcome, f._outcome is not null or b._there is not null as _there \
              from {table} t left join file f on {is_there} left join bad b on {is_bad} where {holds} \
-         ), gone as ({gone}) \
+         ), gone as ({gone}){history} \
          select (select count(*) from seen) as present, \
              (select count(*) from seen where _outcome = 'inserted') \
                  + (select count(*) from etl.parked where load_id = $1 and outcome = 'inserted') as inserted, \

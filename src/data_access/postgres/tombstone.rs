@@ -1,0 +1,202 @@
+//! Deletes the rows that tombstones name, and keeps their versions in `etl.tombstone`, so that an older row that comes later is stale.
+//!
+//! The index of the table makes two loads wait for each other that write one row. A row that does not exist has no place
+//! in an index. So a batch with tombstones runs while no other batch of its dataset does (`postgres/batch.rs`).
+
+use std::collections::HashSet;
+
+use deadpool_postgres::Transaction;
+use serde::Serialize;
+use tokio_postgres::Error as PostgresError;
+
+use super::copy::CopyRows;
+use super::encode::postgres_type;
+use super::key::Key;
+use super::row_history::keep;
+use super::tie::{Window, won};
+use super::upsert::{noted, quoted, table_name, version};
+use super::{Database, query_error};
+use crate::domain::{Dataset, LoadId};
+use crate::error::Result;
+
+/// A key whose row was deleted, or was never there.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeptTombstone {
+    /// The load that brought the tombstone.
+    pub load_id: LoadId,
+    /// The version of the tombstone; `None` if the order of arrival decides.
+    pub version: Option<String>,
+}
+
+impl Database {
+    /// Returns the tombstone of a key, if one is kept.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn tombstone(&self, dataset: &Dataset, key: &str) -> Result<Option<KeptTombstone>> {
+        let statement = "select load_id, version from etl.tombstone where dataset = $1 and key = $2";
+        let row = self.connection().await?.query_opt(statement, &[&dataset.name, &key]).await;
+        let row = row.map_err(|error| query_error("look for a tombstone in the ledger", error))?;
+        Ok(row.map(|row| KeptTombstone { load_id: LoadId(row.get("load_id")), version: row.get("version") }))
+    }
+}
+
+/// The statements for the tombstones of one batch. They are like those for its rows (`postgres/upsert.rs`).
+pub(super) struct TombstoneStatements {
+    pub(super) create_stage: String,
+    pub(super) copy: String,
+    /// Deletes rows, and records versions and outcomes. The parameters are the load, the batch, and the tick of the claim.
+    pub(super) remove: String,
+    pub(super) keep: String,
+}
+
+impl TombstoneStatements {
+    /// Generates the statements for tombstones of `dataset` under one version of the definitions.
+    pub(super) fn new(dataset: &Dataset, dataset_version: &str) -> Self {
+        let name = quoted(&format!("tombstones_{}_{dataset_version}", dataset.name));
+        let (stage, columns) = (format!("pg_temp.{name}"), dataset.as_tombstones().columns);
+        let list = |map: &dyn Fn(&str, &str) -> String| {
+            columns
+                .iter()
+                .map(|column| map(&quoted(&column.name), postgres_type(column)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        Self {
+            create_stage: format!(
+                "set local client_min_messages = warning; \
+                 create temporary table if not exists {name} (_record bigint, _line bigint, {}) on commit delete rows",
+                list(&|name, kind| format!("{name} {kind}"))
+            ),
+            copy: format!("copy {stage} (_record, _line, {}) from stdin binary", list(&|name, _| name.to_owned())),
+            remove: remove(dataset, &stage),
+            keep: format!("delete from {stage} where _record <> all ($1)"),
+        }
+    }
+}
+
+/// The version of a row of `prefix` as `etl.tombstone` keeps it: a text that no setting of the session changes.
+fn kept_version(dataset: &Dataset, prefix: &str) -> String {
+    version(dataset).map_or_else(
+        || "null::text".to_owned(),
+        |column| format!("to_jsonb({prefix}{}) #>> '{{}}'", quoted(&column.name)),
+    )
+}
+
+/// SQL conditions: the row of `s` is older than the tombstone `d`, and it is newer. Neither holds without a version.
+fn older_and_newer(dataset: &Dataset) -> (String, String) {
+    let compared = |operator: &str| {
+        version(dataset).map_or_else(
+            || "false".to_owned(),
+            |column| format!("s.{} {operator} d.version::{}", quoted(&column.name), postgres_type(column)),
+        )
+    };
+    (compared("<"), compared(">"))
+}
+
+/// SQL condition: the load of the tombstone `d` has a lower rank than `rank`. One that the ledger no longer knows has.
+fn outranks(rank: &str) -> String {
+    format!("coalesce((select o.rank < {rank} from etl.load o where o.id = d.load_id), true)")
+}
+
+/// SQL that joins the tombstones of the rows of `s`, if there may be any.
+pub(super) fn graves(dataset: &Dataset) -> String {
+    if dataset.tombstone.is_none() {
+        return String::new();
+    }
+    format!(" left join etl.tombstone d on d.dataset = '{}' and d.key = {}", dataset.name, Key::of(dataset).text("s."))
+}
+
+/// SQL for what to do with a row that the table does not have: `'new'`, or `'stale'` if a tombstone is newer, or is as new and its
+/// load has a higher rank.
+pub(super) fn absent(dataset: &Dataset, rank: &str) -> String {
+    if dataset.tombstone.is_none() {
+        return "'new'".to_owned();
+    }
+    let (older, newer) = older_and_newer(dataset);
+    format!(
+        "case when d.key is null or {newer} then 'new' when {older} then 'stale' when {} then 'new' else 'stale' end",
+        outranks(rank)
+    )
+}
+
+/// Takes the rows that SQL must decide about, because their key was deleted, out of those that the table does not have.
+pub(super) async fn deleted_keys(
+    transaction: &Transaction<'_>,
+    dataset: &Dataset,
+    rows: &CopyRows,
+) -> std::result::Result<HashSet<String>, PostgresError> {
+    if dataset.tombstone.is_none() {
+        return Ok(HashSet::new());
+    }
+    let keys: Vec<&str> = rows.rows().iter().map(|row| row.key.as_str()).collect();
+    let statement = "select key from etl.tombstone where dataset = $1 and key = any ($2::text[])";
+    let statement = transaction.prepare_cached(statement).await?;
+    let found = transaction.query(&statement, &[&dataset.name, &keys]).await?;
+    Ok(found.iter().map(|row| row.get(0)).collect())
+}
+
+/// A tombstone deletes a row that is older, or as old and of a load with a lower rank. Where there is no row, it is unchanged, and its
+/// version is kept unless a newer one is. Where a row is newer, or a newer tombstone is kept, it is stale.
+///
+/// A row that another program has written since it was looked at is left alone and looked at again.
+fn remove(dataset: &Dataset, stage: &str) -> String {
+    let key = Key::of(dataset);
+    let present = version(dataset).map_or_else(
+        || "'tied'".to_owned(),
+        |column| {
+            format!(
+                "case when t.{0} > s.{0} then 'stale' when t.{0} < s.{0} or t.{0} is null then 'changed' else 'tied' end",
+                quoted(&column.name)
+            )
+        },
+    );
+    let (older, newer) = older_and_newer(dataset);
+    let removed =
+        format!("join candidate c on {} where c._record in (select _record from removed)", key.equal("c.", "t."));
+    let history = keep(dataset, "$1", "removed", &removed);
+    format!(
+        "with own as materialized (select rank from etl.load where id = $1), candidate as materialized ( \
+             select s._record, s._line, {here}, {text} as _key, own.rank as _rank, {version} as _version, t.ctid as _seen, \
+                 case when {first} is not null then {present} \
+                      when d.key is null or {newer} then 'absent' when {older} then 'stale' \
+                      when {outranks} then 'absent' else 'known' end as _plan \
+             from {stage} s cross join own left join {table} t on {same}{graves} \
+         ), tied as materialized ( \
+             select _key, _rank from candidate where _plan = 'tied' \
+         ), {won}, removed as ( \
+             delete from {table} t using candidate c \
+             where {is_same} and t.ctid = c._seen and (c._plan = 'changed' or c._plan = 'tied' and c._key in (select _key from won)) \
+             returning c._record \
+         ){history}, kept as ( \
+             insert into etl.tombstone as k (dataset, key, version, load_id) \
+             select '{name}', _key, _version, $1 from candidate \
+             where _plan = 'absent' or _record in (select _record from removed) order by _key \
+             on conflict (dataset, key) do update set version = excluded.version, load_id = excluded.load_id, \
+                 before_version = k.version, before_load_id = k.load_id, at = clock_timestamp() \
+         ), ended as ( \
+             select _record, _line, _key, case when _record in (select _record from removed) then 'removed' \
+                 when _plan in ('absent', 'known') then 'unchanged' when _plan = 'stale' then 'stale' \
+                 when _plan = 'tied' and _key not in (select _key from won) then 'stale' end as _outcome \
+             from candidate \
+         ), {noted} \
+         select 0::bigint as inserted, 0::bigint as updated, count(*) filter (where _outcome = 'removed') as removed, \
+             count(*) filter (where _outcome = 'unchanged') as unchanged, count(*) filter (where _outcome = 'stale') as stale, \
+             0::bigint as parked, 0::bigint as disagreements, null::text[] as overwritten, \
+             array_agg(_record) filter (where _outcome is null) as unsettled \
+         from ended",
+        history = history.map(|history| format!(", history as ({history})")).unwrap_or_default(),
+        here = key.list("s."),
+        text = key.text("s."),
+        version = kept_version(dataset, "s."),
+        first = key.first("t."),
+        outranks = outranks("own.rank"),
+        table = table_name(&dataset.table),
+        same = key.equal("t.", "s."),
+        is_same = key.equal("t.", "c."),
+        graves = graves(dataset),
+        won = won(dataset, &Window { since: "$3", but: Some("$1") }),
+        name = dataset.name,
+        noted = noted(dataset),
+    )
+}
