@@ -47,6 +47,7 @@ mod refused;
 mod replace;
 mod replay;
 mod report;
+mod resaved;
 mod resume;
 mod returned;
 mod rights;
