@@ -117,7 +117,8 @@ async fn main() {
     }
     if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         let report = scratch.path().join("report.html");
-        let object = client.get_object().bucket(BUCKET).key("rejects/trade/2.html").send().await.expect("get the report");
+        let object =
+            client.get_object().bucket(BUCKET).key("rejects/trade/2.html").send().await.expect("get the report");
         let page = object.body.collect().await.expect("read the report").to_vec();
         std::fs::write(&report, page).expect("write the report");
         step("left running until Ctrl-C: look at the report, at the ledger, and load files of your own");

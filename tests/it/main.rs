@@ -8,11 +8,13 @@ mod world;
 
 mod announce;
 mod append;
+mod arrival;
 mod backfill;
 mod chain;
 mod command_line;
 mod composite;
 mod contract;
+mod copies;
 mod dataset;
 mod deadline;
 mod deploy;
