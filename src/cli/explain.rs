@@ -47,7 +47,8 @@ impl Explained {
         self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated" | "deleted"))
     }
 
-    /// Whether something that keeps no ledger has written the row since.
+    /// Whether something that keeps no ledger has written the row since. This is a hint for people and nothing more: transaction numbers
+    /// return, and are lost when a table is altered or restored. Which load wrote the row, only the lineage says.
     fn changed_elsewhere(&self) -> bool {
         let written = self.writer().and_then(|writer| writer.transaction.as_ref());
         self.present.as_ref().is_some_and(|present| written != Some(&present.transaction))
@@ -92,7 +93,9 @@ fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
         (Some(_), Some(writer)) => format!("{dataset} {key}: its present values come from\n  {}\n", attempt(writer)),
     };
     if explained.writer().is_some() && explained.changed_elsewhere() {
-        text.push_str("  but another program has written the row since, or it was restored from a dump\n");
+        text.push_str(
+            "  but another program has written the row since, or the table was altered or restored from a dump\n",
+        );
     }
     if !explained.attempts.is_empty() {
         text.push_str("what the files brought, in the order of the commits:\n");

@@ -62,14 +62,21 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
         all: arguments.all,
         ..RejectFilter::default()
     };
+    let mut moved = Vec::new();
     if let Some(load) = filter.load {
         // Reports an error if there is no such load.
         retrying(|| database.written_as(load)).await?;
+        moved = retrying(|| database.holding_rejects_of(load)).await?;
     }
     if let Some(path) = &arguments.export {
         let rows = export(&database, &filter, path).await?;
-        let answer = json!({ "exported": rows, "file": path });
-        let text = format!("rows written to {}: {rows}\n", path.display());
+        if rows == 0 {
+            let message = format!("there is no bad row to export; nothing was written{}", elsewhere(&moved));
+            return Err(Error::configuration(message.trim_end()));
+        }
+        let answer = json!({ "exported": rows, "file": path, "moved_to": moved });
+        let text =
+            format!("rows written to {}: {rows}\n{}", path.display(), elsewhere(&moved).trim_start_matches("; "));
         print(&if arguments.json { as_json(&answer)? } else { text })?;
         return Ok(DONE);
     }
@@ -89,7 +96,7 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     let more = all - i64::try_from(records).unwrap_or(i64::MAX);
     if arguments.json {
         let rejects: Vec<Value> = shown.iter().map(to_json).collect();
-        print(&as_json(&json!({ "rejects": rejects, "more": more }))?)?;
+        print(&as_json(&json!({ "rejects": rejects, "more": more, "moved_to": moved }))?)?;
         return Ok(DONE);
     }
     let mut text = String::new();
@@ -101,8 +108,19 @@ pub(super) async fn run(settings: &Settings, arguments: RejectsArguments) -> Res
     } else if more > 0 {
         let _ = writeln!(text, "and {more} more rows; --limit shows more, --export writes all of them to a file");
     }
+    text.push_str(elsewhere(&moved).trim_start_matches("; "));
     print(&text)?;
     Ok(DONE)
+}
+
+/// Where rejects of a load are that a later load has read and rejected again.
+fn elsewhere(moved: &[LoadId]) -> String {
+    let [first, ..] = moved else { return String::new() };
+    let loads: Vec<String> = moved.iter().map(ToString::to_string).collect();
+    format!(
+        "; rows that were sent again and are still bad are rejects of load {}: small-etl rejects {first}\n",
+        loads.join(", ")
+    )
 }
 
 fn row(reject: &StoredReject) -> (LoadId, i64) {
@@ -188,7 +206,7 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
         }
     }
     if rows == 0 {
-        return Err(Error::configuration("there is no bad row to export; nothing was written"));
+        return Ok(0);
     }
     let written = out.into_inner().map_err(|error| unwritable(error.into_error()))?;
     written.persist(path).map_err(|error| unwritable(error.error))?;

@@ -11,7 +11,10 @@ use super::dataset::Dataset;
 use super::expression::nearest;
 use super::object::{LONGEST_KEY, ObjectKey, ObjectVersion};
 use super::types::stated_number;
+use super::violation::quoted;
 
+/// How many parts of an object a message names.
+const MOST_PARTS_SHOWN: usize = 10;
 const SUFFIX: &str = ".manifest.json";
 
 /// Returns the key of the manifest of a file; `None` if that key would be too long for S3, so that the file cannot have
@@ -109,9 +112,16 @@ impl Text<'_> {
         let unknown = self.parts.keys().filter(|name| !parts.contains(name)).count();
         let own = self.parts.remove(part);
         let other_parts = match (&own, unknown) {
-            (None, _) => Some("the manifest does not name this part".to_owned()),
+            (None, _) => {
+                Some("the manifest does not name this part; add it, or load the object without a manifest".to_owned())
+            }
             (_, 0) => None,
-            (_, count) => Some(format!("the manifest names {count} parts that the file does not have")),
+            (_, count) => {
+                let has: Vec<String> = parts.iter().take(MOST_PARTS_SHOWN).map(|name| quoted(name)).collect();
+                let more = if parts.len() > has.len() { ", …" } else { "" };
+                let has = has.join(", ");
+                Some(format!("the manifest names {count} parts that the file does not have; it has {has}{more}"))
+            }
         };
         if let Some(PartText { row_count, sums }) = own {
             (self.row_count, self.sums) = (row_count, sums);
@@ -204,7 +214,10 @@ mod tests {
         let differs = |part, text| parse_for(part, text).unwrap().other_parts.unwrap();
         assert!(differs("b.csv", r#"{"parts": {"a.csv": {"row_count": 4}}}"#).contains("does not name this part"));
         let lacking = r#"{"parts": {"a.csv": {"row_count": 4}, "7261": {"row_count": 1}}}"#;
-        assert_eq!(differs("a.csv", lacking), "the manifest names 1 parts that the file does not have");
+        assert_eq!(
+            differs("a.csv", lacking),
+            "the manifest names 1 parts that the file does not have; it has \"a.csv\", \"b.csv\""
+        );
     }
 
     #[test]

@@ -11,12 +11,13 @@ use super::context::Context;
 use super::file_work::{CANCEL_TIMEOUT, FileWork, MOST_STALLED};
 use super::piece::{Piece, Refused};
 use super::request::{Readers, Request, choose_readers, no_file, unidentified};
-use crate::data_access::postgres::{Claimed, Database, FileToClaim, KnownPart};
+use crate::data_access::postgres::{Claimed, Database, FileToClaim, KnownPart, ReplacedLoad};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::file_of_manifest;
+use crate::domain::object::with_part;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, LoadReport, LoadStatus, Location, ObjectVersion};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::object_parts::{FoundPart, FoundParts, ObjectCopy, PartReader, fetch_beside, listed};
 use crate::services::{Extractor, Pipeline};
 
@@ -202,12 +203,31 @@ impl ObjectWork<'_> {
     async fn identify(&self, extractor: &dyn Extractor) -> Result<(ObjectVersion, Option<Refused>)> {
         let location = &self.request.location;
         match extractor.identify(location).await {
-            Ok(object) => Ok((object, None)),
+            Ok(object) => {
+                if object.local {
+                    self.end_replaced(&object).await?;
+                }
+                Ok((object, None))
+            }
             Err(error) if matches!(location, Location::S3 { .. }) => {
                 Ok((unidentified(location), Some(Refused::of(error)?)))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Ends the loads of other contents of a file on this machine: they are gone, and no event or listing asks for them again.
+    async fn end_replaced(&self, object: &ObjectVersion) -> Result<()> {
+        for ReplacedLoad { object, part, dataset } in retrying(|| self.database.replaced_loads(object)).await? {
+            let Ok(dataset) = self.context.datasets.get(&dataset) else { continue };
+            let message =
+                format!("{}: the file was replaced before it was loaded", with_part(object.display_name(), &part));
+            let refused = Some(Refused { reason: Reason::Superseded, message });
+            let parts = std::slice::from_ref(&part);
+            let piece = Piece { dataset, source: None, part: &part, parts, copy: None, refused };
+            self.observed(&part, Box::pin(self.load_piece(&object, piece))).await?;
+        }
+        Ok(())
     }
 
     /// Loads the parts of an object, one after the other. One that fails leaves the others alone.

@@ -18,6 +18,7 @@ use crate::domain::manifest::manifest_key;
 use crate::domain::object::with_part;
 use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::services::content::number_in_ledger;
 use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Places, Validated, rejects};
 
 /// The most workers in a row that may end without committing anything. After that the load has failed; otherwise it
@@ -78,6 +79,11 @@ impl FileWork<'_> {
         // A file with rejects names its source itself.
         let source = extracted.sent.as_ref().map(|sent| sent.source.name.clone());
         tracing::info!(read, rejected = validated.rejected, "validated");
+        if definition.content.is_some()
+            && let Err(error) = self.number_copies(&stage, &extracted).await
+        {
+            return self.fail(error, read, stream::empty).await;
+        }
         let refused = self.over_threshold(&extracted, validated);
         let places = Places::find(self.database, self.claim, definition, (&stage, extracted.mends)).await;
         let places = match places {
@@ -96,8 +102,10 @@ impl FileWork<'_> {
         }
         progress.set_total(read);
         stage.note_free_disk()?;
+        let claim = self.ranked(definition, &stage, &extracted).await?;
+        let late = claim.late;
         let work = LoadWork {
-            claim: self.claim.clone(),
+            claim,
             datasets: Arc::clone(&datasets),
             stage,
             extracted,
@@ -106,7 +114,7 @@ impl FileWork<'_> {
             places,
             deadline: deadline.clone(),
         };
-        if self.claim.late && !self.await_batches().await? {
+        if late && !self.await_batches().await? {
             return self.interrupt(read).await;
         }
         match self.load_everywhere(&work).await {
@@ -131,6 +139,24 @@ impl FileWork<'_> {
             ending => ending?,
         };
         Ok(Ending { source, ..ending })
+    }
+
+    /// Numbers the copies of rows, as far as that depends on other loads. Rejects are numbered, too, so it comes before all that is written.
+    async fn number_copies(&self, stage: &Arc<Stage>, extracted: &Extracted) -> Result<()> {
+        let numbered = tokio::select! {
+            numbered = number_in_ledger(self.database, self.claim, self.piece.parts, stage, extracted) => numbered,
+            lost = self.keep_lease() => Err(lost),
+        };
+        numbered.map_err(|error| Error::with_source(error.kind(), self.name(), error))
+    }
+
+    /// The claim as it is once it is known which rejects the rows mend: without a version, a row ranks with the load that rejected it.
+    async fn ranked(&self, definition: &Dataset, stage: &Arc<Stage>, extracted: &Extracted) -> Result<Claim> {
+        if !extracted.mends || definition.version.is_some() {
+            return Ok(self.claim.clone());
+        }
+        let loads = rejects::loads_mended(stage).await?;
+        retrying(|| self.database.rank_with(self.claim, &loads)).await
     }
 
     /// Loads the file into Postgres, then passes it to the other loaders that have not had it.

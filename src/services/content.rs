@@ -6,15 +6,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder};
 use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
 use sha2::{Digest, Sha256};
 
+use super::Extracted;
 use crate::data_access::duckdb::{Stage, blocking};
-use crate::data_access::postgres::{Claim, Database};
+use crate::data_access::postgres::{Claim, Database, TakenCopy};
 use crate::data_access::retry::retrying;
 use crate::domain::dataset::CONTENT_KEY;
-use crate::domain::{Column, Dataset, LineNumber, LoadId, RecordNumber, Resubmission};
+use crate::domain::{BatchNumber, Column, Dataset, LineNumber, LoadId, RecordNumber, Resubmission};
 use crate::error::{Error, Reason, Result};
 
 /// Characters of a hash.
@@ -119,12 +121,106 @@ pub(super) fn number_copies() -> String {
     )
 }
 
-/// Numbers the rows of a file that mend rejects: in a rejects file each may be the first copy, and be the next one of the file in which it
-/// was bad.
+/// Numbers the copies of rows of a load beside those that its object has in other loads, and those that mend rejects.
 ///
 /// # Errors
-/// `File` if two rows of the file are one and the same then, or one mends a reject that is not known; `Connection`, `System`.
-pub(super) async fn number_mended(database: &Database, claim: &Claim, stage: &Arc<Stage>) -> Result<()> {
+/// `File` if two rows of the file are one and the same then, or one mends a reject that is not known; `Connection`, also while another
+/// worker loads the object of such a reject; `System`.
+pub(crate) async fn number_in_ledger(
+    database: &Database,
+    claim: &Claim,
+    parts: &[String],
+    stage: &Arc<Stage>,
+    extracted: &Extracted,
+) -> Result<()> {
+    // Otherwise no other load of the object can have given a number.
+    if claim.run > 0 || parts.len() > 1 {
+        number_beside(database, claim, stage, extracted.read).await?;
+    }
+    if extracted.mends { number_mended(database, claim, stage).await } else { Ok(()) }
+}
+
+/// How many records of the stage are compared with the ledger at once.
+const RECORDS_AT_ONCE: i32 = 100_000;
+
+/// Gives rows the lowest numbers that no other row of their object has.
+async fn number_beside(database: &Database, claim: &Claim, stage: &Arc<Stage>, read: i64) -> Result<()> {
+    let on = Arc::clone(stage);
+    let table = "(hash varchar, copy bigint, record bigint, line bigint)";
+    blocking(move || on.create_table("taken", table)).await?;
+    for batch in BatchNumber::all(read, RECORDS_AT_ONCE) {
+        let ((first, last), on) = (batch.records(read, RECORDS_AT_ONCE), Arc::clone(stage));
+        let hashes = blocking(move || hashes(&on, first, last)).await?;
+        let taken = match &hashes[..] {
+            [] => Vec::new(),
+            some => retrying(|| database.copies_taken(claim, some)).await?,
+        };
+        let on = Arc::clone(stage);
+        blocking(move || keep_taken(&on, &taken)).await?;
+    }
+    let on = Arc::clone(stage);
+    blocking(move || on.execute(&number_free()).map(|_| ())).await
+}
+
+fn hashes(stage: &Stage, first: i64, last: i64) -> Result<Vec<String>> {
+    let sql = format!(
+        "select distinct left({CONTENT_KEY}, {HASH}) from staged where {CONTENT_KEY} is not null and _record between {first} and {last}"
+    );
+    let rows = stage.query(&sql)?;
+    Ok(rows.iter().flat_map(|rows| rows.column(0).as_string::<i32>().iter().flatten().map(str::to_owned)).collect())
+}
+
+fn keep_taken(stage: &Stage, taken: &[TakenCopy]) -> Result<()> {
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let hash: ArrayRef = Arc::new(StringArray::from_iter_values(taken.iter().map(|taken| &taken.hash)));
+    let copy: ArrayRef = Arc::new(Int64Array::from_iter_values(taken.iter().map(|taken| taken.copy)));
+    let record: ArrayRef = Arc::new(taken.iter().map(|taken| taken.record).collect::<Int64Array>());
+    let line: ArrayRef = Arc::new(taken.iter().map(|taken| taken.line).collect::<Int64Array>());
+    let columns = [("hash", hash), ("copy", copy), ("record", record), ("line", line)];
+    let rows = RecordBatch::try_from_iter(columns).map_err(|error| Error::system("keep the copies of rows", error))?;
+    stage.append(&["taken"], |writers| {
+        writers.into_iter().try_for_each(|mut writer| {
+            writer.write(rows.clone())?;
+            writer.finish()
+        })
+    })
+}
+
+/// Keeps the numbers that rows of the stage have already, and gives the others of the same content the lowest that are not `taken`.
+fn number_free() -> String {
+    format!(
+        "update staged set {CONTENT_KEY} = numbered.hash || '-' || numbered.copy::varchar from ( \
+             with content as materialized ( \
+                 select _record, _line, left({CONTENT_KEY}, {HASH}) as hash from staged \
+                 where left({CONTENT_KEY}, {HASH}) in (select hash from taken) \
+             ), known as materialized ( \
+                 select _record, any_value(hash) as hash, arg_min(copy, place) as copy from ( \
+                     select c._record, t.hash, t.copy, 0 as place from content c join taken t on t.hash = c.hash and t.line = c._line \
+                     union all \
+                     select c._record, t.hash, t.copy, 1 from content c join taken t on t.hash = c.hash and t.record = c._record) \
+                 group by _record \
+             ), other as materialized ( \
+                 select _record, hash, row_number() over (partition by hash order by _record) as nth \
+                 from content where _record not in (select _record from known) \
+             ), free as ( \
+                 select hash, copy, row_number() over (partition by hash order by copy) as nth from ( \
+                     select hash, unnest(range(1, most + 1)) as copy from ( \
+                         select o.hash, max(o.nth) + any_value(t.copies) as most from other o \
+                             join (select hash, count(distinct copy) as copies from taken group by hash) t on t.hash = o.hash \
+                         group by o.hash)) each_number \
+                 where not exists (select 1 from taken t where t.hash = each_number.hash and t.copy = each_number.copy) \
+             ) \
+             select _record, hash, copy from known \
+             union all select o._record, o.hash, f.copy from other o join free f on f.hash = o.hash and f.nth = o.nth \
+         ) as numbered where staged._record = numbered._record"
+    )
+}
+
+/// Numbers the rows of a file that mend rejects: in a rejects file each may be the first copy, and be the next one of the file in which it
+/// was bad.
+async fn number_mended(database: &Database, claim: &Claim, stage: &Arc<Stage>) -> Result<()> {
     let said = Arc::clone(stage);
     let rows = blocking(move || mending(&said)).await?;
     if rows.is_empty() {
@@ -194,6 +290,7 @@ fn mending(stage: &Stage) -> Result<Vec<(Resubmission, String, bool)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_access::duckdb::{StageOptions, Stages};
     use crate::domain::Datasets;
 
     fn dataset(columns: &[(&str, &str)]) -> Datasets {
@@ -255,6 +352,42 @@ mod tests {
         let short = [("a", "\"text\"\nmax_length = 2"), ("b", "\"text\"")];
         assert!(key(&[Some("éé"), None], &short).is_some());
         assert_eq!(key(&[Some("ééé"), None], &short), None);
+    }
+
+    /// The numbers of the rows of a file, all of one content, beside numbers that are taken, some of them by records of the file.
+    fn numbered(rows: usize, taken: &[(i64, Option<i64>, Option<i64>)]) -> Vec<String> {
+        let options = StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: None };
+        let stage = Stages::new(options).open(Arc::default()).unwrap();
+        stage.create_table("staged", &format!("(_record bigint, _line bigint, {CONTENT_KEY} varchar)")).unwrap();
+        stage.create_table("taken", "(hash varchar, copy bigint, record bigint, line bigint)").unwrap();
+        let hash = "a".repeat(HASH);
+        for row in 1..=rows {
+            stage.execute(&format!("insert into staged values ({row}, {row} + 1, '{hash}-1')")).unwrap();
+        }
+        stage.execute(&format!("insert into staged values (99, 100, '{}-1')", "b".repeat(HASH))).unwrap();
+        stage.execute(&number_copies()).unwrap();
+        let taken = taken.iter().map(|(copy, record, line)| TakenCopy {
+            hash: hash.clone(),
+            copy: *copy,
+            record: *record,
+            line: *line,
+        });
+        keep_taken(&stage, &taken.collect::<Vec<_>>()).unwrap();
+        stage.execute(&number_free()).unwrap();
+        let keys =
+            stage.query(&format!("select substr({CONTENT_KEY}, {HASH} + 2) from staged order by _record")).unwrap();
+        keys.iter().flat_map(|keys| keys.column(0).as_string::<i32>().iter().flatten().map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn rows_take_the_lowest_numbers_that_no_other_row_of_their_object_has() {
+        assert_eq!(numbered(3, &[]), ["1", "2", "3", "1"]);
+        assert_eq!(numbered(3, &[(1, None, None), (3, None, None)]), ["2", "4", "5", "1"]);
+        assert_eq!(numbered(1, &[(1, None, None), (1, None, None), (2, None, None)]), ["3", "1"]);
+        // A row that has a number keeps it, also one that is not in order.
+        assert_eq!(numbered(3, &[(2, Some(1), None), (1, None, Some(4))]), ["2", "3", "1", "1"]);
+        assert_eq!(numbered(2, &[(7, Some(2), None), (5, Some(3), None)]), ["1", "7", "1"]);
+        assert_eq!(numbered(2, &[(4, Some(2), Some(3)), (4, None, Some(3))]), ["1", "4", "1"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::plain::Form;
+use super::sent_again::delimited;
 use crate::data_access::csv::{LONGEST_HEADER, MOST_COLUMNS, Record};
 use crate::domain::Dataset;
 use crate::domain::expression::nearest;
@@ -134,6 +135,12 @@ pub(super) fn too_long(file: &str, line: i64) -> Error {
 
 /// Names no column of the file, since without every column of the dataset nobody knows whether those are names at all.
 fn lacking(place: &str, names: &[&str], dataset: &Dataset, missing: &[&str], form: Form) -> Error {
+    if let [only] = names
+        && let Some((_, delimiter)) = delimited(only)
+    {
+        let message = format!("{place}: these rejects have {delimiter:?} between their cells; save them with commas");
+        return Error::file(Reason::MissingColumn, message);
+    }
     if missing.len() == dataset.file_columns().len() {
         let hint = if form == Form::Csv { "is the header missing? " } else { "" };
         let (dataset, needed) = (&dataset.name, missing.join(", "));

@@ -12,7 +12,6 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
 use super::checks::quoted_name;
-use super::content::number_mended;
 use super::places::fill;
 use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
 use super::replace;
@@ -31,9 +30,6 @@ pub struct PostgresLoader;
 impl Loader for PostgresLoader {
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading> {
         let dataset = work.datasets.get(&work.claim.dataset).map_err(Error::configuration)?;
-        if work.extracted.mends && dataset.content.is_some() {
-            number_mended(database, &work.claim, &work.stage).await?;
-        }
         replace::begin(database, work, dataset).await?;
         let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
         let done = match work.claim.attempt {

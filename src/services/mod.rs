@@ -5,7 +5,7 @@
 
 pub mod analyse;
 mod checks;
-mod content;
+pub(crate) mod content;
 pub mod deadline;
 pub mod extract;
 pub mod guess;

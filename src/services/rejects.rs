@@ -167,6 +167,17 @@ pub(super) async fn resubmissions(stage: &Arc<Stage>, first: i64, last: i64) -> 
     .await
 }
 
+/// The loads whose rejects the records are to mend.
+pub(crate) async fn loads_mended(stage: &Arc<Stage>) -> Result<Vec<LoadId>> {
+    let stage = Arc::clone(stage);
+    blocking(move || {
+        let found = stage.query("select distinct _of_load from resubmission")?;
+        let loads = found.iter().flat_map(|rows| rows.column(0).as_primitive::<Int64Type>().values().iter());
+        Ok(loads.map(|load| LoadId(*load)).collect())
+    })
+    .await
+}
+
 /// Record ranges that hold a bounded number of bytes each.
 #[derive(Debug, Default)]
 pub(super) struct Slices {

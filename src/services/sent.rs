@@ -15,7 +15,7 @@ use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
 use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, beside_staging, create_tables, number_of};
 use super::{Extracted, Form};
-use crate::data_access::archive::{Tee, Unpacked};
+use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::LONGEST_HEADER;
 use crate::data_access::duckdb::Stage;
 use crate::data_access::sent::Rows;
@@ -116,7 +116,16 @@ impl Sent<'_> {
         let member = member.ok_or_else(|| malformed(self.name, "the archive lacks the member"))?;
         let member_of = Sent { part: &name, ..*self };
         let needs_file = format_of(source).needs_file();
-        let input = if needs_file { Input::File(self.copy(member)?) } else { Input::Stream(Box::new(member)) };
+        let input = if needs_file {
+            Input::File(self.copy(member)?)
+        } else {
+            // A member may be packed once more, as an object may.
+            match unpacked(member, self.name).map_err(|error| read_error(self.name, error))? {
+                None => return Err(empty(self.name)),
+                Some(Unpacked { unread: Some(archive), .. }) => return Err(unread(self.name, archive)),
+                Some(Unpacked { plain, .. }) => Input::Stream(plain),
+            }
+        };
         member_of.stage_file(input, source, "", None)
     }
 
@@ -159,7 +168,8 @@ impl Sent<'_> {
             let mut stage = |rows: &mut dyn Rows, about: About<'_>| {
                 let Some(staged) = staged.take() else { return Ok(()) };
                 let part = if self.part.is_empty() { about.sheet } else { self.part };
-                let (declared, source) = (lines_of(source).encoding, encoded_as(source, about.encoding));
+                let declared = again.map_or(lines_of(source).encoding, |rejects| rejects.declared);
+                let source = encoded_as(source, about.encoding);
                 let outcome = Sent { part, ..*self }.stage_rows(rows, &source, declared, staged, again);
                 outcome.map(|outcome| extracted = Some(outcome)).map_err(std::io::Error::other)
             };
@@ -279,13 +289,9 @@ impl Sent<'_> {
             let line = row.line;
             let (load, record) = again.mends(&row);
             records.staged.push_mending(*read, line, load, record);
-            if again.source(&row) != source.name {
-                let message = format!(
-                    "line {line}: the record is not one of source {}, as those before it are; give each source a file",
-                    source.name
-                );
-                return Err(malformed(self.name, &message));
-            }
+            again
+                .check_source(source, &row)
+                .map_err(|message| malformed(self.name, &format!("line {line}: {message}")))?;
             let around = again.around(&row);
             if present.as_ref() != Some(&around) {
                 let bound = again.bind(source, &around);

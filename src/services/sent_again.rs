@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::io::{self, Read};
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8};
 
-use super::sent_form::{Around, LOAD, OWN, RECORD, SOURCE, as_rejects, unescaped};
+use super::sent_form::{
+    Around, LOAD, OWN, RECORD, SOURCE, as_rejects, dialect_of, encoded, encoded_as, lines_of, mark_of, unescaped,
+};
 use crate::domain::source::binding::{Binding, Misfit, Surroundings};
 use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::model::Source;
@@ -29,6 +31,10 @@ pub(super) struct SentRejects {
     pub(super) source: Source,
     /// What it asks of a file besides the cells of a record.
     told: Vec<Around>,
+    /// What follows its name.
+    mark: String,
+    /// The encoding that the source declares, whatever that of the file.
+    pub(super) declared: &'static Encoding,
 }
 
 /// The first bytes of a file.
@@ -73,13 +79,63 @@ impl Beginning {
             return Ok(Some(Rejects::Plain));
         };
         // A file without a record has nothing to read; its header alone is checked.
-        let name = lines.next().and_then(|line| line.split(delimiter).nth(index)).map(bare);
+        let name = lines.next().and_then(|line| line.split(delimiter).nth(index)).map(|cell| name_in(cell).to_owned());
         let found = match (name, dataset.sources.first()) {
             (None, Some(any)) => any,
-            (name, _) => dataset.source(&name.unwrap_or_default())?,
+            (name, _) => dataset.source(&name.unwrap_or_default()).map_err(|unknown| {
+                format!("{unknown}; if the source of these rejects has another name now, write that into their column {SOURCE}")
+            })?,
         };
-        Ok(Some(Rejects::Sent(Box::new(SentRejects { source: as_rejects(found), told: Around::of(found) }))))
+        let written = dialect_of(found).delimiter;
+        if delimiter != written {
+            let name = &found.name;
+            return Err(format!(
+                "these rejects have {delimiter:?} between their cells, and source {name} writes {written:?}; save them with that"
+            ));
+        }
+        let source = match self.saved_as(found, delimiter.as_bytes(), index)? {
+            Some(encoding) => encoded_as(&as_rejects(found), encoding),
+            None => as_rejects(found),
+        };
+        let (told, mark, declared) = (Around::of(found), mark_of(found), lines_of(found).encoding);
+        Ok(Some(Rejects::Sent(Box::new(SentRejects { source, told, mark, declared }))))
     }
+
+    /// The encoding in which rejects of a source were saved, if it is another one than the source declares and no byte order mark says so.
+    /// What follows the name of the source shows it: all cells before that are ASCII, whatever the encoding.
+    fn saved_as(&self, source: &Source, delimiter: &[u8], index: usize) -> Result<Option<&'static Encoding>, String> {
+        let (declared, mark) = (lines_of(source).encoding, mark_of(source));
+        if mark.is_empty() || Encoding::for_bom(&self.0).is_some() {
+            return Ok(None);
+        }
+        let Some(line) = self.0.split(|byte| *byte == b'\n').nth(1) else { return Ok(None) };
+        let mut rest = line;
+        for _ in 0..index {
+            let Some(at) = rest.windows(delimiter.len()).position(|bytes| bytes == delimiter) else { return Ok(None) };
+            rest = &rest[at + delimiter.len()..];
+        }
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_ \"'".contains(byte);
+        let begin = rest.iter().position(|byte| !is_name(byte)).unwrap_or(rest.len());
+        match &rest[begin..] {
+            // The bytes of another encoding may be those with which the text begins in UTF-8, but not the other way round.
+            marked if marked.starts_with(mark.as_bytes()) => Ok(Some(UTF_8)),
+            marked if marked.starts_with(&encoded(declared, &mark)) => Ok(None),
+            // From before rejects were marked.
+            unmarked if unmarked.first().is_none_or(u8::is_ascii) => Ok(None),
+            _ => Err(format!(
+                "these rejects of source {} were saved neither as {} nor as UTF-8; save them as UTF-8",
+                source.name,
+                declared.name()
+            )),
+        }
+    }
+}
+
+/// The name of a source, without what shows the encoding.
+fn name_in(cell: &str) -> &str {
+    let cell = cell.trim().trim_matches(QUOTES);
+    let end = cell.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    &cell[..end.unwrap_or(cell.len())]
 }
 
 const QUOTES: [char; 2] = ['"', '\''];
@@ -88,8 +144,13 @@ fn bare(cell: &str) -> String {
     cell.trim().trim_matches(QUOTES).to_owned()
 }
 
+/// Whether bytes are text in UTF-8 with other characters than those of ASCII.
+fn is_utf_8(bytes: &[u8]) -> bool {
+    !bytes.is_ascii() && std::str::from_utf8(bytes).is_ok()
+}
+
 /// The header of a file of rejects, and what stands between its cells; `None` if the file is not one of rejects.
-fn delimited(header: &str) -> Option<(&str, &str)> {
+pub(super) fn delimited(header: &str) -> Option<(&str, &str)> {
     let rest = header.trim_start_matches(QUOTES).strip_prefix(LOAD)?.trim_start_matches(QUOTES);
     let delimiter = rest[..rest.find(RECORD)?].trim_end_matches(QUOTES);
     (!delimiter.is_empty()).then_some((header, delimiter))
@@ -100,12 +161,13 @@ fn delimited(header: &str) -> Option<(&str, &str)> {
 pub(super) struct Again {
     names: Vec<String>,
     told: Vec<Around>,
+    mark: String,
 }
 
 impl Again {
     /// For a file with this header.
     pub(super) fn new(rejects: &SentRejects, names: &[String]) -> Self {
-        Self { names: names.to_vec(), told: rejects.told.clone() }
+        Self { names: names.to_vec(), told: rejects.told.clone(), mark: rejects.mark.clone() }
     }
 
     fn cell<'r>(&self, row: &'r Row, name: &str) -> Option<&'r str> {
@@ -124,9 +186,32 @@ impl Again {
         (self.cell(row, LOAD), self.cell(row, RECORD))
     }
 
-    /// The source of a record.
-    pub(super) fn source<'r>(&self, row: &'r Row) -> &'r str {
-        self.cell(row, SOURCE).unwrap_or_default().trim()
+    /// Checks that a record is one of this source, in the encoding in which the file is read.
+    ///
+    /// # Errors
+    /// What is wrong with the record, and what to do.
+    pub(super) fn check_source(&self, source: &Source, row: &Row) -> Result<(), String> {
+        let cell = self.cell(row, SOURCE).unwrap_or_default().trim();
+        let (name, encoding) = (&source.name, lines_of(source).encoding);
+        match cell.strip_prefix(name.as_str()) {
+            Some(mark) if !mark.is_empty() && mark == self.mark => Ok(()),
+            // From before rejects were marked: bytes of UTF-8 are text in most other encodings, only not this text.
+            Some("") if !self.mark.is_empty() && encoding != UTF_8 && is_utf_8(&row.raw) => Err(format!(
+                "the record can be read as {} and as UTF-8, and nothing says which it is; write the rejects once more (small-etl rejects --export), \
+                 or save them as UTF-8 with a byte order mark",
+                encoding.name()
+            )),
+            Some("") => Ok(()),
+            Some(mark) if !mark.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_') => {
+                Err(format!(
+                    "the record is not in the encoding of those before it, {}; save the file as UTF-8",
+                    encoding.name()
+                ))
+            }
+            _ => {
+                Err(format!("the record is not one of source {name}, as those before it are; give each source a file"))
+            }
+        }
     }
 
     /// What a record says of the file that it was in.

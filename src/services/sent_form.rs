@@ -16,6 +16,10 @@ pub(super) const RECORD: &str = "_record";
 pub(super) const SOURCE: &str = "_source";
 /// The columns before those of the sender, besides what the file told around its table.
 pub(super) const OWN: [&str; 5] = [LOAD, RECORD, "_line", SOURCE, "_errors"];
+/// Characters of which some follow the name of a source in its rejects, if it declares another encoding than UTF-8: their bytes show
+/// whether the file still has the encoding in which it was written, or was saved as UTF-8.
+const MARKS: [char; 10] = ['中', 'é', '€', 'ž', 'я', 'あ', '가', 'α', 'א', 'ا'];
+const MOST_MARKS: usize = 3;
 /// Where the ledger keeps the encoding of a file whose byte order mark says another one than its source.
 const ENCODING: &str = "_encoding";
 
@@ -111,6 +115,13 @@ fn asked_lines(source: &Source, preamble: &[String]) -> Vec<String> {
 /// The encoding in which a file of a source was written, as the ledger has it.
 pub(super) fn told_encoding(told: &Value) -> Option<&'static Encoding> {
     Encoding::for_label(told[ENCODING].as_str()?.as_bytes())
+}
+
+/// What follows the name of a source in its rejects.
+pub(super) fn mark_of(source: &Source) -> String {
+    let declared = lines_of(source).encoding;
+    let marks = MARKS.into_iter().filter(|mark| declared != UTF_8 && has(declared, *mark));
+    marks.take(MOST_MARKS).collect()
 }
 
 /// The columns that are ours, in their order.
@@ -272,5 +283,51 @@ pub(super) fn header_line(source: &Source, header: &[Row], names: &[String]) -> 
             line_of(source, numbers.iter().map(String::as_str))
         }
         _ => line_of(source, names.iter().map(String::as_str)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Encodings by which a file may be declared, with all others that look like it at first.
+    #[test]
+    fn the_marks_of_an_encoding_differ_from_those_that_another_one_would_read() {
+        let labels = [
+            "gb18030",
+            "gbk",
+            "big5",
+            "shift_jis",
+            "euc-jp",
+            "euc-kr",
+            "windows-1250",
+            "windows-1251",
+            "windows-1252",
+            "windows-1253",
+            "windows-1254",
+            "windows-1255",
+            "windows-1256",
+            "windows-1257",
+            "windows-1258",
+            "windows-874",
+            "iso-8859-2",
+            "iso-8859-5",
+            "iso-8859-7",
+            "iso-8859-8",
+            "iso-8859-15",
+            "koi8-r",
+            "koi8-u",
+            "macintosh",
+            "x-mac-cyrillic",
+            "ibm866",
+        ];
+        for label in labels {
+            let encoding = Encoding::for_label(label.as_bytes()).unwrap();
+            let marks: String = MARKS.into_iter().filter(|mark| has(encoding, *mark)).take(MOST_MARKS).collect();
+            assert!(!marks.is_empty(), "{label}");
+            let bytes = encoded(encoding, &marks);
+            assert!(!bytes.starts_with(marks.as_bytes()), "{label}");
+            assert_ne!(encoding.decode(marks.as_bytes()).0, marks, "{label}");
+        }
     }
 }

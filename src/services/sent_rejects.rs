@@ -6,8 +6,8 @@ use encoding_rs::{UTF_16BE, UTF_16LE};
 use serde_json::Value;
 
 use super::sent_form::{
-    Around, LOAD, SOURCE, as_rejects, cut, dialect_of, encoded, encoded_as, escaped, line_of, lines_of, own_columns,
-    quoted, told_encoding,
+    Around, LOAD, SOURCE, as_rejects, cut, dialect_of, encoded, encoded_as, escaped, line_of, lines_of, mark_of,
+    own_columns, quoted, told_encoding,
 };
 use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
@@ -21,6 +21,8 @@ pub(super) struct SentWriter {
     rejects: Source,
     /// What the file told around its table.
     around: Value,
+    /// What `_source` says of its records: its name, and what shows the encoding.
+    named: String,
     /// The header of the file, without columns of ours.
     header: Vec<u8>,
     /// Whether the byte order mark of the file has to say its encoding.
@@ -33,11 +35,12 @@ impl SentWriter {
     /// For a file of this source with this header, which told that besides its records.
     #[must_use]
     pub(super) fn new(source: &Source, around: Value, header: &[u8]) -> Self {
-        let told = told_encoding(&around);
+        let (told, own_name) = (told_encoding(&around), format!("{}{}", source.name, mark_of(source)));
         let encoded = |source: &Source| told.map_or_else(|| source.clone(), |encoding| encoded_as(source, encoding));
         let (source, rejects) = (encoded(source), encoded(&as_rejects(source)));
         let marked = told.is_some() || [UTF_16LE, UTF_16BE].contains(&lines_of(&rejects).encoding);
-        let mut writer = Self { source, rejects, around, header: header.to_vec(), marked, again: None };
+        let mut writer =
+            Self { source, rejects, around, named: own_name, header: header.to_vec(), marked, again: None };
         let row = cut(&writer.rejects, header, 1);
         let names: Vec<String> = row.cells().map(|cell| cell.text.trim().to_owned()).collect();
         let is = |name: &str| names.iter().any(|known| known == name);
@@ -152,7 +155,7 @@ impl SentWriter {
                 })
                 .collect();
             let load = load.map_or(String::new(), |load| load.to_string());
-            let place = [load, record[0].record.to_string(), record[0].line.to_string(), self.source.name.clone()];
+            let place = [load, record[0].record.to_string(), record[0].line.to_string(), self.named.clone()];
             let errors = escaped(&dialect, encoding, &errors.join("; "), false);
             let own: Vec<String> = place.into_iter().chain([errors]).chain(self.told(&row, &record[0])).collect();
             let own: Vec<String> = own.iter().map(|cell| quoted(&dialect, cell)).collect();

@@ -184,6 +184,10 @@ async fn explain_names_the_file_and_line_of_a_row_and_all_that_tried() {
 
     assert_snapshot!(tidy(&world, &explain(&["trade", "nobody"])), @"trade nobody: no such row in the table");
     assert_snapshot!(tidy(&world, &explain(&["trades", "T1"])), @r#"error: unknown dataset "trades"; did you mean "trade"?"#);
+    // A clock that was put back changes nothing about who wrote it last.
+    world.query("update etl.load_batch set committed_at = committed_at - interval '1 day' where load_id = 4").await;
+    let answer = json(&explain(&["trade", "T20251222000001", "--json"]));
+    assert_eq!(answer["present"]["load_id"], 4);
     world.query("update trade set order_remark = 'by hand'").await;
     assert!(
         tidy(&world, &explain(&["trade", "T20251222000001"])).contains("another program has written the row since")

@@ -19,7 +19,7 @@ use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
 use crate::world::World;
 
-const FLOW: &str = r#"
+pub const FLOW: &str = r#"
 name = "flow"
 table = "flow"
 key = "content"
@@ -50,9 +50,9 @@ check = "amount < 1000"
 message = "amount is 1000 or more"
 "#;
 
-const FLOW_TABLE: &str = "create table flow (content_key varchar(84) primary key, day date not null, amount numeric(10, 2) not null, note text)";
+pub const FLOW_TABLE: &str = "create table flow (content_key varchar(84) primary key, day date not null, amount numeric(10, 2) not null, note text)";
 
-const HOLDING: &str = r#"
+pub const HOLDING: &str = r#"
 name = "holding"
 table = "holding"
 key = "code"
@@ -77,7 +77,7 @@ column = "owner"
 dataset = "owner"
 "#;
 
-const OWNER: &str = r#"
+pub const OWNER: &str = r#"
 name = "owner"
 table = "owner"
 key = "owner_id"
@@ -95,11 +95,11 @@ type = "bigint"
 required = true
 "#;
 
-const HOLDING_TABLES: &str = "create table owner (owner_id text primary key, revision bigint not null); \
+pub const HOLDING_TABLES: &str = "create table owner (owner_id text primary key, revision bigint not null); \
     create table holding (code text primary key, volume integer, owner text)";
 
 /// A world with these datasets, and the folder of their definitions.
-async fn world(settings: &[(&str, &str)]) -> (World, Scratch) {
+pub async fn world(settings: &[(&str, &str)]) -> (World, Scratch) {
     let folder = Scratch::new("keys");
     for (name, text) in [("flow", FLOW), ("holding", HOLDING), ("owner", OWNER)] {
         std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
@@ -111,7 +111,7 @@ async fn world(settings: &[(&str, &str)]) -> (World, Scratch) {
 }
 
 /// A file of rows that are a day of January, an amount and a note.
-fn flows(rows: &[&str]) -> String {
+pub fn flows(rows: &[&str]) -> String {
     rows.iter().fold("day,amount,note\n".to_owned(), |text, row| format!("{text}2025-01-{row}\n"))
 }
 
@@ -324,18 +324,18 @@ async fn another_list_of_columns_is_refused_while_the_table_has_rows() {
 }
 
 /// A holding of each of these codes with this volume.
-fn holdings(codes: &[&str], volume: usize, owner: &str) -> String {
+pub fn holdings(codes: &[&str], volume: usize, owner: &str) -> String {
     codes.iter().fold("code,volume,owner\n".to_owned(), |text, code| format!("{text}{code},{volume},{owner}\n"))
 }
 
 const NOON: &str = "2025-12-22T12:00:00Z";
 
-fn seconds_after_noon(seconds: i64) -> DateTime<Utc> {
+pub fn seconds_after_noon(seconds: i64) -> DateTime<Utc> {
     NOON.parse::<DateTime<Utc>>().unwrap() + TimeDelta::seconds(seconds)
 }
 
 /// The request of an object, as a listing finds it that says when it was written.
-async fn written(world: &World, name: &str, at: DateTime<Utc>) -> Request {
+pub async fn written(world: &World, name: &str, at: DateTime<Utc>) -> Request {
     let key = format!("incoming/holdings/{name}.csv");
     let head = world.s3.head_object().bucket(&world.bucket).key(&key).send().await.unwrap();
     let etag = head.e_tag().map(|etag| etag.trim_matches('"').to_owned());
@@ -359,7 +359,7 @@ fn located(
     Location::S3 { bucket, key: key.into(), version_id, etag, size: None, sequencer, modified }
 }
 
-async fn put_holdings(world: &World, name: &str, text: String) {
+pub async fn put_holdings(world: &World, name: &str, text: String) {
     world.put(&format!("incoming/holdings/{name}.csv"), text).await;
 }
 

@@ -9,6 +9,7 @@ use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
 use small_etl::services::tidy::{Tidied, delete_expired, write_missing};
 
+use crate::command_line::{small_etl, text};
 use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
 use crate::world::{World, settings_for};
@@ -244,6 +245,12 @@ async fn the_same_version_loaded_once_more_counts_its_bad_rows_once() {
     2 | 3 | unique | open | 1 | 3
     2 | 4 | field_count | open | 1 | 4
     ");
+    let scratch = Scratch::new("mend");
+    let listed = text(&small_etl(&scratch, &world.variables(), &["rejects", "1"]));
+    assert!(
+        listed.contains("rows that were sent again and are still bad are rejects of load 2: small-etl rejects 2"),
+        "{listed}"
+    );
 }
 
 #[tokio::test]

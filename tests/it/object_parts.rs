@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 use std::time::{Duration, SystemTime};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use insta::assert_snapshot;
 use serde_json::json;
 use small_etl::domain::{LoadReport, LoadStatus, Location};
@@ -117,7 +119,7 @@ fn rows(names: &[&str]) -> String {
     text
 }
 
-fn archive(members: &[(&str, &str)]) -> Vec<u8> {
+pub fn archive(members: &[(&str, &str)]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
     for (name, content) in members {
@@ -128,7 +130,7 @@ fn archive(members: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A workbook of sheets with the cells of these texts.
-fn workbook(sheets: &[(&str, &str)]) -> Vec<u8> {
+pub fn workbook(sheets: &[(&str, &str)]) -> Vec<u8> {
     let head = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#;
     let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     let relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
@@ -501,4 +503,16 @@ async fn the_manifest_of_an_object_with_parts_says_what_each_holds() {
     assert!(
         reports[1].error.as_ref().unwrap().contains("[stocks_1.csv]: row_count: the manifest says 2, the file has 1")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_packed_once_more_is_unpacked() {
+    let (world, _folder) = world().await;
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    writer.start_file("fills_1.csv", SimpleFileOptions::default()).unwrap();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(rows(&["a", "b"]).as_bytes()).unwrap();
+    writer.write_all(&packed.finish().unwrap()).unwrap();
+    world.put(ZIP, writer.finish().unwrap().into_inner()).await;
+    assert_snapshot!(told(&world.load_parts(ZIP).await), @"loaded fill archive [fills_1.csv] 2 read, 2 inserted");
 }

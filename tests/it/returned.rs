@@ -1,11 +1,12 @@
 //! Contents that come back after another one, and versions that come late, in buckets without versions and on disks.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use small_etl::domain::{LoadStatus, Location};
 use small_etl::lambda::event::{self, Asked, Event};
 use small_etl::pipeline::Request;
+use small_etl::services::Deadline;
 
 use crate::contract::ASSETS;
 use crate::nightly::reconcile;
@@ -92,6 +93,37 @@ async fn a_file_on_this_machine_that_comes_back_to_a_content_is_loaded_anew() {
         assert_eq!(world.run(&request).await.unwrap().status, status, "{amount}");
         assert_eq!(world.query("select cash from asset").await, format!("{amount}.00"));
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Nothing else would ever end it: no event asks for it, and no listing has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_of_a_file_on_this_machine_that_was_replaced_ends_and_its_rejects_can_be_mended() {
+    let settings = [("LOAD__BATCH_SIZE", "1"), ("LOAD__CONNECTIONS", "1")];
+    for state in ["loading", "interrupted"] {
+        let (world, scratch) = (World::with(&settings).await, Scratch::new("objects"));
+        let path = scratch.path().join("assets.csv");
+        let request = |name: &str| Request {
+            dataset: Some("asset".into()),
+            ..Request::new(Location::File(scratch.path().join(name)))
+        };
+        let row = |name: &str, cash: &str| format!("{name},2,{cash},0,0,{cash},2025-12-22T14:30:00\n");
+        std::fs::write(&path, format!("{HEADER}\n{}{}{}", row("A1", "1,0"), row("A2", "2"), row("A3", "3"))).unwrap();
+        world.slow_down(1.0).await;
+        let deadline = Deadline::before(SystemTime::now() + Duration::from_millis(1500), Duration::ZERO);
+        let left = world.run(&Request { deadline, ..request("assets.csv") }).await.unwrap();
+        assert_eq!(left.status, LoadStatus::Interrupted);
+        world.query("drop trigger slow on etl.load_batch").await;
+        // A worker that was killed left it so.
+        world.query(&format!("update etl.load set state = '{state}'")).await;
+        std::fs::write(&path, format!("{HEADER}\n{}", row("A4", "4"))).unwrap();
+        assert_eq!(world.run(&request("assets.csv")).await.unwrap().status, LoadStatus::Loaded);
+        let ended = "select state, reason, rejected, finished_at is not null, withheld > 0 from etl.load order by id";
+        assert_eq!(world.query(ended).await, "superseded | superseded | 1 | t | t\nloaded | - | 0 | t | f", "{state}");
+        let mended = format!("_load_id,_record,_line,_errors,{HEADER}\n1,1,2,,{}", row("A1", "1"));
+        std::fs::write(scratch.path().join("mended.csv"), mended).unwrap();
+        assert_eq!(world.run(&request("mended.csv")).await.unwrap().counts.unwrap().inserted, 1);
+        assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
     }
 }
 

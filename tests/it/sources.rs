@@ -213,7 +213,7 @@ async fn packed_files_of_a_source_are_unpacked() {
 }
 
 /// A row that the map does not list, one whose amount is not a number, and one with bytes that are not GB18030.
-fn broken_deals() -> Vec<u8> {
+pub fn broken_deals() -> Vec<u8> {
     let text = DEALS
         .replace("卖出", "赎回")
         .replace("15,500.00", "15,50.00")
@@ -249,9 +249,9 @@ async fn rejects_come_back_as_their_sender_writes_and_load_again_under_any_name(
     let (text, _, _) = GB18030.decode(&file);
     assert_snapshot!(text.replace('\t', " | "), @r#"
     _load_id | _record | _line | _source | _errors | _key | _preamble | 成交编号 | 成交日期 | 成交时间 | 买卖标志 | 成交金额
-    1 | 1 | 5 | huaxi | "amount: ""15,50.00"" does not have groups of three digits (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D1 | 20251222 | 09:31:05 | 买入 | 15,50.00
-    1 | 2 | 6 | huaxi | "side: ""赎回"" is not a value that the map lists (rule map)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D2 | 20251222 | 14:00:00 | 赎回 | 120.50
-    1 | 3 | 7 | huaxi | the record has a NUL or bytes that are not in the encoding that its source declares (rule encoding) | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D3 | 20251222 | 15:00:00 | 买入 | �
+    1 | 1 | 5 | huaxi中é€ | "amount: ""15,50.00"" does not have groups of three digits (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D1 | 20251222 | 09:31:05 | 买入 | 15,50.00
+    1 | 2 | 6 | huaxi中é€ | "side: ""赎回"" is not a value that the map lists (rule map)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D2 | 20251222 | 14:00:00 | 赎回 | 120.50
+    1 | 3 | 7 | huaxi中é€ | the record has a NUL or bytes that are not in the encoding that its source declares (rule encoding) | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D3 | 20251222 | 15:00:00 | 买入 | �
     "#);
     // The bad byte comes back as it was.
     assert!(file.windows(2).any(|two| two == b"\t\xff"));
@@ -284,8 +284,8 @@ async fn rejects_of_rejects_keep_what_was_told_around_the_table() {
     let text = GB18030.decode(&bytes_of(&world, "rejects/deal/2.csv").await).0.into_owned();
     assert_snapshot!(text.replace('\t', " | "), @r#"
     _load_id | _record | _line | _source | _errors | _key | _preamble | 成交编号 | 成交日期 | 成交时间 | 买卖标志 | 成交金额
-    2 | 1 | 2 | huaxi | "amount: ""15,50.00"" does not have groups of three digits (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D1 | 20251222 | 09:31:05 | 买入 | 15,50.00
-    2 | 3 | 4 | huaxi | "amount: ""x"" is not a number as the source declares it (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D3 | 20251222 | 15:00:00 | 买入 | x
+    2 | 1 | 2 | huaxi中é€ | "amount: ""15,50.00"" does not have groups of three digits (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D1 | 20251222 | 09:31:05 | 买入 | 15,50.00
+    2 | 3 | 4 | huaxi中é€ | "amount: ""x"" is not a number as the source declares it (decimal mark '.', thousands "","") (rule number)" | incoming/deals/huaxi/a_20251222.txt | 账号: 880015 | D3 | 20251222 | 15:00:00 | 买入 | x
     "#);
     let mended = text.replace("15,50.00", "15,500.00").replace("\tx\n", "\t9.00\n");
     let report = world.drop_file("incoming/deals/huaxi/whole.txt", gb(&mended)).await;

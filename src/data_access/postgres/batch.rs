@@ -18,7 +18,7 @@ use super::rejects::{Mending, copy_rejects};
 use super::row_history::origin;
 use super::settle::{Settled, look_up};
 use super::table::Table;
-use super::tie::{Rivals, batches_of, still_won};
+use super::tie::{Overwritten, Rivals, batches_of, still_won};
 use super::tombstone::TombstoneStatements;
 use super::upsert::UpsertStatements;
 use super::{Database, query_error};
@@ -157,13 +157,14 @@ impl Database {
                 staged = true;
             }
         }
+        // Which reject a row mends may decide whether it wins.
+        mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         if staged {
             transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await.map_err(failed)?;
             let settled = settle(&transaction, claim, rows.batch, (&statements.upsert, &statements.keep)).await;
             let settled = settled.map_err(refused)?;
             let (counts, overwritten) = settled.ok_or_else(|| table.drops_rows(dataset))?;
-            let loads = vec![claim.load_id.0; overwritten.len()];
-            if !still_won(&transaction, dataset, &overwritten, &loads, claim.since).await.map_err(failed)? {
+            if !still_won(&transaction, dataset, &overwritten, claim.since).await.map_err(failed)? {
                 return Err(Error::new(ErrorKind::Conflict, format!("{step}: a later load was in the way")));
             }
             upserted = upserted + counts;
@@ -257,16 +258,16 @@ async fn note_batch(
 }
 
 /// Moves the staged rows to where they belong. A row that another load wrote since it was looked up is locked by now
-/// and is looked up again. Also returns the keys of the rows that tied. Returns `None` if the table still does not take
+/// and is looked up again. Also returns the rows that tied. Returns `None` if the table still does not take
 /// some of the rows after all rounds.
 async fn settle(
     transaction: &Transaction<'_>,
     claim: &Claim,
     batch: BatchNumber,
     (write, keep): (&str, &str),
-) -> Result<Option<(Counts, Vec<String>)>, PostgresError> {
+) -> Result<Option<(Counts, Overwritten)>, PostgresError> {
     let write = transaction.prepare_cached(write).await?;
-    let (mut sum, mut overwritten) = (Counts::default(), Vec::new());
+    let (mut sum, mut overwritten) = (Counts::default(), Overwritten::default());
     for _ in 0..MOST_ROUNDS {
         let row = transaction.query_one(&write, &[&claim.load_id.0, &batch.0, &claim.since]).await?;
         sum = sum
@@ -280,7 +281,7 @@ async fn settle(
                 warnings: row.get("disagreements"),
                 ..Counts::default()
             };
-        overwritten.extend(row.get::<_, Option<Vec<String>>>("overwritten").unwrap_or_default());
+        overwritten.add(&row);
         let unsettled: Option<Vec<i64>> = row.get("unsettled");
         let Some(unsettled) = unsettled else { return Ok(Some((sum, overwritten))) };
         transaction.execute(keep, &[&unsettled]).await?;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio_postgres::{Row, Transaction};
+use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
 
+use super::content::take_from_the_dead;
 use super::{Database, query_error};
 use crate::domain::{Dataset, Datasets, LoadId, LoadLimits, ObjectVersion};
 use crate::error::Result;
@@ -234,6 +236,12 @@ impl Database {
             }),
             None => claim_again(&transaction, token, file).await.map_err(failed)?,
         };
+        if let Claimed::Taken(claim) = &claimed
+            && let Some(held) = held_beside(&transaction, claim, file).await.map_err(failed)?
+        {
+            transaction.rollback().await.map_err(failed)?;
+            return Ok(held);
+        }
         transaction.commit().await.map_err(failed)?;
         Ok(claimed)
     }
@@ -246,6 +254,29 @@ fn seconds(time: Option<Duration>) -> Option<i64> {
 /// Whether loads that were claimed before may have a higher rank.
 fn is_late(row: &Row) -> bool {
     row.get("late") || row.get::<_, i64>("since") < row.get("claimed_tick")
+}
+
+/// The load of another part of the object that must end first: with content keys, copies of a row are counted across all parts, and
+/// what a worker has counted is not in the ledger before it commits.
+async fn held_beside(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    FileToClaim { object, part, parts, datasets, .. }: FileToClaim<'_>,
+) -> Result<Option<Claimed>, tokio_postgres::Error> {
+    if parts.len() < 2 || datasets.get(&claim.dataset).is_ok_and(|dataset| dataset.content.is_none()) {
+        return Ok(None);
+    }
+    let beside = "select id from etl.load \
+        where bucket = $1 and key = $2 and version = $3 and part <> $4 and dataset = $5 and state = 'loading'";
+    let key = object.key.as_str();
+    let beside = transaction.query(beside, &[&object.bucket, &key, &object.version, &part, &claim.dataset]).await?;
+    let beside: Vec<i64> = beside.iter().map(|row| row.get(0)).collect();
+    let held = take_from_the_dead(transaction, &beside).await?;
+    Ok(held.map(|load| Claimed::Held {
+        load_id: LoadId(load.get("id")),
+        attempt: load.get("attempt"),
+        remaining: Duration::try_from_secs_f64(load.get("remain")).unwrap_or_default(),
+    }))
 }
 
 /// Decides about a claim if the row already exists: it is finished, or held, or free to be taken over, or this very

@@ -6,7 +6,7 @@
 -- $16 seconds in the future, $17 part, $18 all parts of the object, $19 source, $20 whether the order of arrival tells the newer one of two
 -- rows
 with known as (
-    select version, part, run, dataset, coalesce(origin, id) as origin, finished_at is not null as finished, sequencer, modified_at,
+    select id, version, part, run, dataset, coalesce(origin, id) as origin, finished_at is not null as finished, sequencer, modified_at,
         coalesce(precedes, id) as place, arrival, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key
     from etl.load where bucket = $1 and key = $2
 ), last as (
@@ -17,7 +17,8 @@ with known as (
 ), own as (
     -- A request that names a version need not know its sequencer. But if the same version was written again since, it
     -- has another sequencer.
-    select coalesce($4, (select sequencer from last where (modified_at = $15) is not false)) as sequencer
+    select coalesce($4, (select sequencer from last where (modified_at = $15) is not false), (
+        select max(sequencer) from known where version = $3 and part <> $17 and (modified_at = $15) is not false)) as sequencer
 ), newer as (
     -- S3 orders the events of one key by their sequencers: hexadecimal numbers, the shorter one padded with zeros on
     -- the right. Versions from a listing have ranks, which cannot be compared with sequencers.
@@ -25,17 +26,23 @@ with known as (
     from own left join known on version <> $3 and (known.sequencer like '#%') = (own.sequencer like '#%')
         and rpad(lower(known.sequencer), 64, '0') collate "C" > rpad(lower(own.sequencer), 64, '0') collate "C"
     group by own.sequencer
+), beside as (
+    -- The first part of this version that was claimed, if there is one: the others rank with it, each by its place in the object.
+    select min(id) as id, (array_agg(arrival order by id))[1] as arrival from known
+    where $20 and cardinality($18::text[]) > 1 and version = $3 and dataset = $5 and arrival is not null
+        and id > (select coalesce(max(id), 0) from known where version <> $3)
 ), arrived as (
     -- In seconds since 1970: when the object was written, as S3 tells it; now, where that is not known, or lies in the future. What
     -- orders the versions of its key takes precedence. A dataset that was ordered by arrival before goes on above all loads from then.
-    select case when $20 then greatest(0, least(min(known.arrival) filter (where known.place_in_key > own.place_in_key),
+    select case when beside.arrival is not null then beside.arrival when $20 then greatest(0, least(min(known.arrival) filter (where known.place_in_key > own.place_in_key),
             greatest(max(known.arrival) filter (where known.place_in_key < own.place_in_key), least(clock.written, clock.now))))
         else (select max(arrival) from etl.load where dataset = $5 and arrival is not null) end as arrival
     from (select sequencer, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key from own) own
         cross join (select floor(extract(epoch from clock_timestamp()))::bigint as now,
             floor(extract(epoch from $15::timestamptz))::bigint as written) clock
+        cross join beside
         left join known on known.version <> $3 and (known.sequencer like '#%') = (own.sequencer like '#%')
-    group by clock.written, clock.now
+    group by clock.written, clock.now, beside.arrival
 ), earlier as (
     -- The run whose rows this one writes once more. Content that has come back is new, and its rows are rows of their own.
     select known.origin from known join last on last.finished and not last.returned
@@ -48,7 +55,7 @@ select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned)
     $10, $13, clock_timestamp() + make_interval(secs => $11), $14, 1, newer.late, $15, $16, $19,
     arrived.arrival,
     case when newer.late then coalesce(newer.place,
-        (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) end,
+        (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) else (select id from beside) end,
     $17, $18, earlier.origin
 from own cross join newer cross join arrived left join last on true left join earlier on true
 on conflict (bucket, key, version, part, run) do nothing

@@ -1,10 +1,27 @@
 //! Content keys: which columns the keys in a table cover, and which copy of its content a mended row is.
 
+use deadpool_postgres::{Object, Transaction};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error as PostgresError, Row};
+
 use super::claim::Claim;
 use super::upsert::table_name;
 use super::{Database, query_error};
 use crate::domain::{Dataset, Datasets, Resubmission};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The number of a copy that a row of the object has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenCopy {
+    /// The hash of its content.
+    pub hash: String,
+    /// The number.
+    pub copy: i64,
+    /// The record of the load that has it, if it is one of those.
+    pub record: Option<i64>,
+    /// The same by its line.
+    pub line: Option<i64>,
+}
 
 impl Database {
     /// Refuses a definition under which the keys of the rows that are in the table would be others.
@@ -47,26 +64,94 @@ impl Database {
         }))
     }
 
-    /// The keys of accepted rows that say which reject they mend, for those that do: each is the next copy of its content after those of
-    /// the file in which it was bad first. The same row gets the same number whenever it comes again.
+    /// The keys of rows that say which reject they mend, for those that do: each is the next copy of its content after those of the object
+    /// in which it was bad first. The same row gets the same number whenever it comes again.
     ///
     /// # Errors
-    /// `Connection` or `System`.
+    /// `Connection`, also while another worker loads that object: it has given its rows numbers that are not in the ledger yet. `System`.
     pub async fn copies_of_mended(&self, claim: &Claim, rows: &[(Resubmission, String)]) -> Result<Vec<(i64, String)>> {
         let failed = |error| query_error("number mended rows", error);
         let mut connection = self.connection().await?;
-        let transaction = connection.transaction().await.map_err(failed)?;
-        let alone = "select pg_advisory_xact_lock(hashtextextended('etl.content_copy ' || $1, 0))";
-        transaction.execute(alone, &[&claim.dataset]).await.map_err(failed)?;
+        let transaction = alone(&mut connection, claim).await.map_err(failed)?;
         let number = |of: fn(&Resubmission) -> i64| rows.iter().map(|(row, _)| of(row)).collect::<Vec<i64>>();
         let (records, of_loads) = (number(|row| row.record.0), number(|row| row.of_load.0));
         let of_records = number(|row| row.of_record.0);
         let keys: Vec<&str> = rows.iter().map(|(_, key)| key.as_str()).collect();
-        let numbered = transaction
-            .query(include_str!("content_copy.sql"), &[&claim.load_id.0, &records, &of_loads, &of_records, &keys])
-            .await
-            .map_err(failed)?;
+        let running = "select distinct l.id from etl.load own join etl.load old on old.bucket = own.bucket and old.dataset = own.dataset \
+                join lateral (select distinct first_load_id from etl.reject where load_id = old.id and record = any ($3)) r on true \
+                join etl.load first on first.id = r.first_load_id \
+                join etl.load l on l.bucket = first.bucket and l.key = first.key and l.version = first.version and l.dataset = first.dataset \
+            where own.id = $1 and old.id = any ($2) and l.id <> own.id and l.state = 'loading'";
+        let running = transaction.query(running, &[&claim.load_id.0, &of_loads, &of_records]).await.map_err(failed)?;
+        let running: Vec<i64> = running.iter().map(|row| row.get(0)).collect();
+        if let Some(held) = take_from_the_dead(&transaction, &running).await.map_err(failed)? {
+            let load: i64 = held.get("id");
+            let message =
+                format!("rows mend rejects of a file that load {load} is loading; send them again when it has ended");
+            return Err(Error::new(ErrorKind::Connection, message));
+        }
+        let statement = include_str!("content_copy.sql").replace("{given}", GIVEN);
+        let parameters: [&(dyn ToSql + Sync); 5] = [&claim.load_id.0, &records, &of_loads, &of_records, &keys];
+        let numbered = transaction.query(&statement, &parameters).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         Ok(numbered.iter().map(|row| (row.get("record"), row.get("key"))).collect())
     }
+
+    /// Which copies of these contents (hashes) other rows of the same object have, and which these very rows have already.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn copies_taken(&self, claim: &Claim, hashes: &[String]) -> Result<Vec<TakenCopy>> {
+        let failed = |error| query_error("look for the copies of rows in the same object", error);
+        let mut connection = self.connection().await?;
+        // Waits for mended rows that are being numbered. None are from now on, until this load has ended.
+        let transaction = alone(&mut connection, claim).await.map_err(failed)?;
+        let statement = format!(
+            "with own as (select * from etl.load where id = $1), runs as ( \
+                 select 0 as object, l.id as load_id, l.part from own join etl.load l using (bucket, key, version, dataset) \
+             ), wanted as (select unnest($2::text[]) as hash), {GIVEN} {}",
+            include_str!("content_taken.sql")
+        );
+        let rows = transaction.query(&statement, &[&claim.load_id.0, &hashes]).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        let taken = rows.iter().map(|row| TakenCopy {
+            hash: row.get("hash"),
+            copy: row.get("copy"),
+            record: row.get("record"),
+            line: row.get("line"),
+        });
+        Ok(taken.collect())
+    }
+}
+
+/// SQL `given as (…)`.
+const GIVEN: &str = include_str!("content_given.sql");
+
+/// Begins a transaction that alone numbers rows of the dataset.
+async fn alone<'c>(connection: &'c mut Object, claim: &Claim) -> Result<Transaction<'c>, PostgresError> {
+    let transaction = connection.transaction().await?;
+    let alone = "select pg_advisory_xact_lock(hashtextextended('etl.content_copy ' || $1, 0))";
+    transaction.execute(alone, &[&claim.dataset]).await?;
+    Ok(transaction)
+}
+
+/// One of these loads that a worker holds: `id`, `attempt`, and the seconds that `remain` of its lease. If none is held, a worker of theirs
+/// that still runs cannot commit any more: it does not know of the numbers that are about to be given.
+pub(super) async fn take_from_the_dead(
+    transaction: &Transaction<'_>,
+    loads: &[i64],
+) -> Result<Option<Row>, PostgresError> {
+    if loads.is_empty() {
+        return Ok(None);
+    }
+    let lock = "select id, attempt, extract(epoch from lease_expires_at - clock_timestamp())::float8 as remain from etl.load \
+        where id = any ($1) and state = 'loading' order by id for no key update";
+    let locked = transaction.query(lock, &[&loads]).await?;
+    let held = locked.into_iter().find(|load| load.get::<_, f64>("remain") > 0.0);
+    if held.is_none() {
+        let take =
+            "update etl.load set lease_token = nextval('etl.lease_token') where id = any ($1) and state = 'loading'";
+        transaction.execute(take, &[&loads]).await?;
+    }
+    Ok(held)
 }

@@ -18,7 +18,7 @@ grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
         max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, arrival, precedes, source, part, parts, origin),
     update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, modified_at, header, read, inserted, updated,
-        removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped)
+        removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped, ranks_from)
     on etl.load to small_etl_ingest;
 grant insert (load_id, batch, first_record, last_record, inserted, updated, removed, unchanged, stale, parked, rejected, warnings)
     on etl.load_batch to small_etl_ingest;
@@ -29,7 +29,7 @@ grant
     update (first_load_id, first_record, state, resolved_by, resolved_at),
     delete
     on etl.reject to small_etl_ingest;
-grant insert (load_id, record, line, first_load_id, first_record) on etl.resubmission to small_etl_ingest;
+grant insert (load_id, record, line, first_load_id, first_record, ranks_with) on etl.resubmission to small_etl_ingest;
 grant insert (first_load_id, first_record, hash, copy) on etl.content_copy to small_etl_ingest;
 grant
     insert (load_id, record, line, dataset, key, reference_dataset, reference_key, row_version, content),

@@ -192,14 +192,17 @@ impl Database {
     pub async fn status(&self, since: Option<DateTime<Utc>>, limit: i64) -> Result<Status> {
         let failed = |error| query_error("read the history of loads", error);
         let connection = self.connection().await?;
-        let statement = "select * from etl.load_history \
-            where $1::timestamptz is null or started_at >= $1 order by load_id desc limit $2";
+        // What the view counts, it counts of these loads alone.
+        let statement = "select * from etl.load_history where load_id = any (array( \
+                select id from etl.load where $1::timestamptz is null or started_at >= $1 order by id desc limit $2)) \
+            order by load_id desc";
         let loads = connection.query(statement, &[&since, &limit]).await.map_err(failed)?;
         let statement = "select count(*) from etl.load where $1::timestamptz is null or started_at >= $1";
         let all: i64 = connection.query_one(statement, &[&since]).await.map_err(failed)?.get(0);
         let statement = "with rejects as ( \
-                select dataset, count(distinct (load_id, record)) as open, min(rejected_at) as oldest \
-                from etl.open_reject group by 1 \
+                select l.dataset, sum(r.records)::bigint as open, min(l.started_at) as oldest from ( \
+                    select load_id, count(distinct record) as records from etl.open_reject group by 1) r \
+                    join etl.load l on l.id = r.load_id group by 1 \
             ), parked as (select dataset, sum(rows)::bigint as rows, min(oldest) as oldest from etl.parked_age group by 1) \
             select dataset, coalesce(r.open, 0) as open, r.oldest as oldest_reject, coalesce(p.rows, 0) as parked, \
                 p.oldest as oldest_parked \
@@ -249,27 +252,29 @@ impl Database {
         })
     }
 
-    /// Returns every occurrence of this key in a file, in the order of the commits.
+    /// Returns every occurrence of this key in a file, in the order in which the batches wrote it. Their ticks tell that order, whatever clocks
+    /// say; what still waits comes last.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn row_attempts(&self, dataset: &Dataset, key: &str) -> Result<Vec<RowAttempt>> {
         let statement = "with attempt as ( \
                 select i.load_id, n.line, n.outcome::text as outcome, b.committed_at as at, null::timestamptz as parked_at, \
-                    null::bigint as released_by, b.xid::text as transaction \
+                    null::bigint as released_by, b.xid::text as transaction, b.tick \
                 from etl.lineage i join etl.load_batch b using (load_id, batch) \
                     cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
                 where i.dataset = $1 and i.lowest_key <= $2 and i.highest_key >= left($2, 200) and n.key = $2 and n.outcome <> 'parked' \
                 union all \
                 select p.load_id, p.line, coalesce(p.outcome, 'parked'), coalesce(p.released_at, p.parked_at), p.parked_at, \
-                    p.released_by, p.released_xid::text \
+                    p.released_by, p.released_xid::text, p.tick \
                 from etl.parked p where p.dataset = $1 and p.key = $2 \
                 union all \
-                select r.load_id, null, 'deleted', r.ended_at, null, null, r.xid::text \
+                select r.load_id, null, 'deleted', r.ended_at, null, null, r.xid::text, null \
                 from etl.replacement r where r.dataset = $1 and $2 = any (r.deleted_keys) \
             ) \
             select a.*, l.bucket, l.key, l.version, l.part, l.dataset_version \
-            from attempt a join etl.load l on l.id = a.load_id order by a.at, a.load_id";
+            from attempt a join etl.load l on l.id = a.load_id \
+            order by case when a.outcome = 'deleted' then (select max(b.tick) from attempt b where b.at <= a.at) else a.tick end, a.at, a.load_id";
         let rows = self.connection().await?.query(statement, &[&dataset.name, &key]).await;
         let rows = rows.map_err(|error| query_error("look for a row in the ledger", error))?;
         let attempts = rows.iter().map(|row| RowAttempt {

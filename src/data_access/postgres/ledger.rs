@@ -336,6 +336,6 @@ pub(super) async fn commit_step(
     if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
 }
 
-fn lease_lost(claim: &Claim) -> Error {
+pub(super) fn lease_lost(claim: &Claim) -> Error {
     Error::new(ErrorKind::LeaseLost, format!("load {}: another worker has taken over", claim.load_id))
 }

@@ -49,13 +49,14 @@ use tokio_postgres::config::{Host, SslMode};
 
 pub use batch::BatchRows;
 pub use claim::{Claim, ClaimTerms, Claimed, FencingToken, FileToClaim};
+pub use content::TakenCopy;
 pub use copy::CopyRows;
 pub use data_keys::SealedRow;
 pub use history::{LoadDetail, LoadSummary, LoadedFile, PresentRow, RowAttempt, Status, Waiting};
 pub use ledger::{Closing, SeenFile, WrittenAs};
 pub use login::Login;
 pub use migrate::{AppliedMigration, newest_migration};
-pub use object_parts::{KnownLoad, KnownPart};
+pub use object_parts::{KnownLoad, KnownPart, ReplacedLoad};
 pub use outbox::OutboxEvent;
 pub use parked::Release;
 pub use pass::Pass;

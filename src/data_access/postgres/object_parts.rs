@@ -1,5 +1,7 @@
 //! What the ledger knows of the parts of an object.
 
+use tokio_postgres::types::ToSql;
+
 use super::{Database, query_error};
 use crate::domain::{LoadId, ObjectVersion};
 use crate::error::Result;
@@ -24,7 +26,36 @@ pub struct KnownLoad {
     pub is_wanted: bool,
 }
 
+/// A load that nobody works on and nobody can finish.
+#[derive(Clone, Debug)]
+pub struct ReplacedLoad {
+    /// The version of the object that it was of.
+    pub object: ObjectVersion,
+    /// The part of it, or an empty text for the whole object.
+    pub part: String,
+    /// Its dataset.
+    pub dataset: String,
+}
+
 impl Database {
+    /// The loads of other contents of a file on this machine that have begun, have not ended, and are held by nobody.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn replaced_loads(&self, object: &ObjectVersion) -> Result<Vec<ReplacedLoad>> {
+        let statement = "select version, part, dataset, modified_at from etl.load where bucket = $1 and key = $2 and version <> $3 \
+            and finished_at is null and lease_expires_at <= clock_timestamp() order by id";
+        let parameters: [&(dyn ToSql + Sync); 3] = [&object.bucket, &object.key.as_str(), &object.version];
+        let rows = self.connection().await?.query(statement, &parameters).await;
+        let rows = rows.map_err(|error| query_error("look for loads of a file that was replaced", error))?;
+        let loads = rows.iter().map(|row| {
+            let (version, modified) = (row.get("version"), row.get("modified_at"));
+            let object = ObjectVersion { version, modified, size: None, ..object.clone() };
+            ReplacedLoad { object, part: row.get("part"), dataset: row.get("dataset") }
+        });
+        Ok(loads.collect())
+    }
+
     /// The parts of a version of an object, as the last of its loads was claimed; none if there is no load of it.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::answer::{Answer, query_error};
 use super::claim::Claim;
 use super::ledger::{SeenFile, commit_step};
 use super::refusal::Refusal;
-use super::tie::{batches_of, still_won};
+use super::tie::{Overwritten, batches_of, still_won};
 use super::upsert::{any_ready, incomplete, release};
 use crate::domain::{Dataset, LoadId, Reference};
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ impl Database {
         let of = of.map(|load| load.0);
         let is_ready = async {
             let statement = connection.prepare_cached(&any_ready(dataset, reference)).await?;
-            connection.query_one(&statement, &[&of]).await
+            connection.query_one(&statement, &[&of, &claim.load_id.0]).await
         };
         match is_ready.await {
             Ok(row) if row.get(0) => {}
@@ -96,9 +96,9 @@ pub(super) async fn free(
         Ok(row) => row,
         Err(error) => return refused(dataset, error),
     };
-    let (keys, loads): (Option<Vec<String>>, Option<Vec<i64>>) = (row.get("overwritten"), row.get("overwriting"));
-    let (keys, loads) = (keys.unwrap_or_default(), loads.unwrap_or_default());
-    let stays = still_won(transaction, dataset, &keys, &loads, 0).await.map_err(failed)?;
+    let mut overwritten = Overwritten::default();
+    overwritten.add(&row);
+    let stays = still_won(transaction, dataset, &overwritten, 0).await.map_err(failed)?;
     Ok(Release::Rows(if stays { row.get("released") } else { 0 }))
 }
 

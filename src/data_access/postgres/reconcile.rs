@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 
 use super::key::Key;
 use super::parked::{Release, free, refused};
-use super::rejects::link_and_resolve;
+use super::rejects::resolve_released;
 use super::upsert::{quoted, table_name};
 use super::{Database, query_error};
 use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
@@ -186,7 +186,7 @@ impl Database {
             update etl.load l set released = l.released + f.released, warnings = l.warnings + f.warnings \
             from freed f where l.id = f.load_id returning l.id";
         for load in transaction.query(count, &[&dataset.name]).await.map_err(failed)? {
-            link_and_resolve(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
+            resolve_released(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
         }
         match transaction.commit().await {
             Ok(()) => Ok(freed),

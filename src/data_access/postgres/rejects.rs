@@ -3,9 +3,10 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use deadpool_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Row, Transaction};
+use tokio_postgres::{Error as PostgresError, Row};
 
 use super::ledger::WrittenAs;
 use super::{Database, query_error};
@@ -211,6 +212,19 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("count the rejects", error))
     }
 
+    /// Returns the loads that hold the last attempts to mend rejects of this load, the earliest first, at most ten.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn holding_rejects_of(&self, load: LoadId) -> Result<Vec<LoadId>> {
+        let statement = "select distinct last.load_id from etl.reject r join etl.reject last \
+                on last.first_load_id = r.first_load_id and last.first_record = r.first_record and last.load_id > r.load_id \
+            where r.load_id = $1 and exists (select from etl.open_reject o where o.reject_id = last.id) order by 1 limit 10";
+        let rows = self.connection().await?.query(statement, &[&load.0]).await;
+        let rows = rows.map_err(|error| query_error("look for later attempts to mend rejects", error))?;
+        Ok(rows.iter().map(|row| LoadId(row.get(0))).collect())
+    }
+
     /// Returns the bytes of the header of a load's file; `None` if the file has no header.
     ///
     /// # Errors
@@ -366,7 +380,7 @@ impl<'a> Mending<'a> {
     /// it names a reject of the same dataset from the same bucket, and if the row has the key of that reject. The key
     /// does not matter if that of the reject could not be read or was itself at fault. All other claims are ignored.
     pub(super) async fn keep(
-        self,
+        &mut self,
         transaction: &Transaction<'_>,
         load: LoadId,
         dataset: &Dataset,
@@ -375,8 +389,9 @@ impl<'a> Mending<'a> {
             return Ok(());
         }
         let column = |of: fn(&Resubmission) -> i64| self.with_keys.iter().map(|(row, _)| of(row)).collect::<Vec<_>>();
-        let statement = "insert into etl.resubmission (load_id, record, line, first_load_id, first_record) \
-            select $1, n.record, n.line, r.first_load_id, r.first_record \
+        let statement = "insert into etl.resubmission (load_id, record, line, first_load_id, first_record, ranks_with) \
+            select $1, n.record, n.line, r.first_load_id, r.first_record, coalesce(( \
+                select m.ranks_with from etl.resubmission m where m.load_id = n.of_load_id and m.record = n.of_record), n.of_load_id) \
             from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) \
                     as n (record, line, of_load_id, of_record, key) \
                 join etl.load own on own.id = $1 \
@@ -393,29 +408,60 @@ impl<'a> Mending<'a> {
         let is_content = dataset.content.is_some() || dataset.is_known_by_place();
         transaction
             .execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records, &keys, &dataset.key, &is_content])
-            .await
-            .map(|_| ())
+            .await?;
+        self.with_keys.clear();
+        Ok(())
     }
 }
 
 /// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves the
 /// rejects that its rows have mended. The rows of an undo are older ones, which mend nothing.
-pub(super) async fn link_and_resolve(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    load: LoadId,
-) -> Result<(), tokio_postgres::Error> {
-    // Loads of a dataset take turns, so that if two end at once, the second sees the first.
+pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
+    if !concerns_rejects(transaction, load).await? {
+        return Ok(());
+    }
+    transaction.batch_execute(&include_str!("link.sql").replace(":load", &load.to_string())).await?;
+    transaction.batch_execute(&resolving(load, true)).await
+}
+
+/// Resolves the rejects that are mended by parked rows that were released on behalf of a load that had ended.
+pub(super) async fn resolve_released(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
+    if !concerns_rejects(transaction, load).await? {
+        return Ok(());
+    }
+    transaction.batch_execute(&resolving(load, false)).await
+}
+
+fn resolving(load: LoadId, closing: bool) -> String {
+    /// Rejects of a failed load wait until the whole file is loaded, unless they are lines of a rejects file themselves: the rest of such
+    /// a file is recorded in other rejects.
+    const CLOSABLE: &str = "(l.state <> 'failed' or exists ( \
+            select from etl.load w where w.bucket = l.bucket and w.key = l.key and w.part = l.part and w.dataset = l.dataset \
+                and w.id > l.id and w.state = 'loaded') \
+        or exists (select from etl.resubmission s where s.load_id = o.load_id and s.record = o.record))";
+    let sql = include_str!("resolve.sql").replace("{closable}", CLOSABLE);
+    sql.replace(":closing", &closing.to_string()).replace(":load", &load.to_string())
+}
+
+/// Whether a load, or the datasets of parked rows that it has released, have open rejects; also if that would take long to find out.
+/// Loads of a dataset take turns from then on, so that if two end at once, the second sees the first.
+async fn concerns_rejects(transaction: &Transaction<'_>, load: LoadId) -> Result<bool, PostgresError> {
     let alone = "select pg_advisory_xact_lock(hashtextextended('etl.reject ' || dataset, 0)) from ( \
         select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 order by 1) d";
     let alone = transaction.prepare_cached(alone).await?;
     transaction.query(&alone, &[&load.0]).await?;
-    let concerned = "select exists ( \
-        select from etl.load own join etl.load l on l.dataset = own.dataset \
-                or l.dataset in (select dataset from etl.parked where released_by = own.id) \
-            join etl.reject r on r.load_id = l.id and r.state = 'open' where own.id = $1 and own.bucket <> $2)";
+    // The loads with open rejects, the newest first, each by one look at an index.
+    let concerned = "with recursive concerned as materialized ( \
+             select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 \
+         ), open (load_id, nth) as ( \
+             (select load_id, 1 from etl.reject where state = 'open' order by load_id desc limit 1) \
+             union all \
+             select (select r.load_id from etl.reject r where r.state = 'open' and r.load_id < open.load_id \
+                 order by r.load_id desc limit 1), nth + 1 \
+             from open where load_id is not null and nth < 1000 \
+         ) \
+         select exists (select from open where nth = 1000 \
+             or (select dataset from etl.load where id = open.load_id) in (select dataset from concerned))";
     let concerned = transaction.prepare_cached(concerned).await?;
-    if !transaction.query_one(&concerned, &[&load.0, &UNDO_BUCKET]).await?.get::<_, bool>(0) {
-        return Ok(());
-    }
-    transaction.batch_execute(&include_str!("resolve.sql").replace(":load", &load.to_string())).await
+    Ok(transaction.query_one(&concerned, &[&load.0, &UNDO_BUCKET]).await?.get(0))
 }

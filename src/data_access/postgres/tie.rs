@@ -9,10 +9,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
-use tokio_postgres::Error as PostgresError;
+use tokio_postgres::{Error as PostgresError, Row};
 
+use super::claim::Claim;
 use super::copy::{CopyRow, CopyRows};
 use super::key::{Key, parameters};
+use super::ledger::lease_lost;
 use super::upsert::table_name;
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
@@ -30,6 +32,20 @@ pub(super) struct Window<'a> {
     pub(super) but: Option<&'a str>,
 }
 
+/// SQL for the rank of a row of a load: that of the load or, if the row mends a reject and no column tells which of two rows is newer,
+/// right above the load with which it came. `load` is SQL for the id, `rank` and `ranks_from` are those of the load, and `row` is
+/// a condition on the resubmission `m` of the row.
+pub(super) fn rank_of_row(dataset: &Dataset, load: &str, [rank, ranks_from]: [&str; 2], row: &str) -> String {
+    if dataset.version.is_some() {
+        return rank.to_owned();
+    }
+    format!(
+        "case when {ranks_from} is null then {rank} else coalesce(( \
+             select f.rank || {rank} from etl.resubmission m join etl.load f on f.id = m.ranks_with \
+             where m.load_id = {load} and {row}), {rank}) end"
+    )
+}
+
 /// SQL `entry as (…), won as (…)`: selects from the rows of `tied`, which has `_key` and `_rank`, those that the table
 /// must take. A row of the table belongs to the load that last wrote it, or to a load with a higher rank that has since
 /// found it unchanged. If the lineage was deleted or never had the row, the owner is unknown, and the table keeps its
@@ -39,16 +55,16 @@ pub(super) fn won(dataset: &Dataset, Window { since, but }: &Window<'_>) -> Stri
     // This form makes the planner use a hash for the keys, however few it expects.
     format!(
         "entry as materialized ( \
-             select n.key as _key, o.rank as _rank, b.tick as _tick, n.outcome <> 'unchanged' as _wrote, false as _own \
+             select n.key as _key, {rank} as _rank, b.tick as _tick, n.outcome <> 'unchanged' as _wrote, false as _own \
              from etl.load_batch b join etl.lineage i using (load_id, batch) join etl.load o on o.id = b.load_id \
-                 cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) \
+                 cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
              where (select count(*) > 0 from tied) and i.dataset = '{name}' and b.tick > {since} {but} \
                  and i.lowest_key <= (select left(max(_key collate \"C\"), 200) from tied) \
                  and i.highest_key >= (select left(min(_key collate \"C\"), 200) from tied) \
                  and n.outcome in ('inserted', 'updated', 'unchanged') \
                  and case when n.key in (select _key from tied) then true end \
              union all \
-             select p.key, o.rank, p.tick, p.outcome <> 'unchanged', false \
+             select p.key, {parked_rank}, p.tick, p.outcome <> 'unchanged', false \
              from etl.parked p join etl.load o on o.id = p.load_id \
              where p.dataset = '{name}' and p.key = any (array(select _key from tied)) and p.tick > {since} \
                  and p.outcome in ('inserted', 'updated', 'unchanged') \
@@ -64,6 +80,8 @@ pub(super) fn won(dataset: &Dataset, Window { since, but }: &Window<'_>) -> Stri
                  and coalesce(max(_last) > (select tick from etl.forgotten), {since} >= (select tick from etl.forgotten)) \
          )",
         name = dataset.name,
+        rank = rank_of_row(dataset, "i.load_id", ["o.rank", "o.ranks_from"], "m.line = n.line"),
+        parked_rank = rank_of_row(dataset, "p.load_id", ["o.rank", "o.ranks_from"], "m.record = p.record"),
     )
 }
 
@@ -77,13 +95,29 @@ pub(super) fn outcome(key: &Key<'_>) -> String {
     )
 }
 
+/// Rows of the table that tied and were replaced: their keys, and the ranks and loads of the rows that replaced them.
+#[derive(Default)]
+pub(super) struct Overwritten {
+    pub(super) keys: Vec<String>,
+    pub(super) ranks: Vec<String>,
+    pub(super) loads: Vec<i64>,
+}
+
+impl Overwritten {
+    /// Adds the rows of which a statement says so, in the columns `overwritten`, `ranks` and `overwriting`.
+    pub(super) fn add(&mut self, row: &Row) {
+        self.keys.extend(row.get::<_, Option<Vec<String>>>("overwritten").unwrap_or_default());
+        self.ranks.extend(row.get::<_, Option<Vec<String>>>("ranks").unwrap_or_default());
+        self.loads.extend(row.get::<_, Option<Vec<i64>>>("overwriting").unwrap_or_default());
+    }
+}
+
 /// Checks that no load with a higher rank has meanwhile found a replaced row unchanged. The rows that tied are written
 /// by now, and so locked. Returns `false` if the transaction must be tried again.
 pub(super) async fn still_won(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
-    keys: &[String],
-    loads: &[i64],
+    Overwritten { keys, ranks, loads }: &Overwritten,
     since: i64,
 ) -> Result<bool, PostgresError> {
     if keys.is_empty() {
@@ -91,13 +125,13 @@ pub(super) async fn still_won(
     }
     let statement = format!(
         "with tied as materialized ( \
-             select k.key as _key, o.rank as _rank, k.load_id as _load \
-             from unnest($1::text[], $2::bigint[]) as k (key, load_id) join etl.load o on o.id = k.load_id), {} \
+             select key as _key, rank as _rank, load_id as _load \
+             from unnest($1::text[], $2::text[], $3::bigint[]) as k (key, rank, load_id)), {} \
          select count(*) from won",
-        won(dataset, &Window { since: "$3", but: (since > 0).then_some("all (select _load from tied)") })
+        won(dataset, &Window { since: "$4", but: (since > 0).then_some("all (select _load from tied)") })
     );
     let statement = transaction.prepare_cached(&statement).await?;
-    let row = transaction.query_one(&statement, &[&keys, &loads, &since]).await?;
+    let row = transaction.query_one(&statement, &[keys, ranks, loads, &since]).await?;
     Ok(usize::try_from(row.get::<_, i64>(0)) == Ok(keys.len()))
 }
 
@@ -118,7 +152,7 @@ impl Rivals {
         dataset: &Dataset,
     ) -> Result<Self, PostgresError> {
         let statement = "select exists (select from etl.load own join etl.load o on o.dataset = own.dataset \
-                where own.id = $1 and o.finished_at is null and o.rank < own.rank) as unfinished, \
+                where own.id = $1 and o.finished_at is null and least(o.rank, o.ranks_from) < own.rank) as unfinished, \
             exists (select from etl.parked where dataset = $2 and released_by is null) as waiting";
         let statement = transaction.prepare_cached(statement).await?;
         let row = transaction.query_one(&statement, &[&load.0, &dataset.name]).await?;
@@ -161,6 +195,27 @@ impl Rivals {
 }
 
 impl Database {
+    /// Records that rows of a load mend rejects of these loads, and so rank with them. Returns the claim, which looks further back from now on.
+    ///
+    /// # Errors
+    /// `LeaseLost` if another worker has taken over; `Connection` or `System`.
+    pub async fn rank_with(&self, claim: &Claim, loads: &[LoadId]) -> Result<Claim> {
+        let failed = |error| query_error("rank mended rows", error);
+        let statement = "update etl.load l set ranks_from = ( \
+                select min(least(o.rank, o.ranks_from)) from etl.load o \
+                where o.id = any ($3) and o.dataset = l.dataset and o.bucket = l.bucket and o.id < l.id) \
+            where id = $1 and lease_token = $2 and state = 'loading' returning ranks_from is not null as mends";
+        let connection = self.connection().await?;
+        let loads: Vec<i64> = loads.iter().map(|load| load.0).collect();
+        let row = connection.query_opt(statement, &[&claim.load_id.0, &claim.token.0, &loads]).await.map_err(failed)?;
+        if !row.ok_or_else(|| lease_lost(claim))?.get::<_, bool>("mends") {
+            return Ok(claim.clone());
+        }
+        let since = "select etl.since(l) from etl.load l where id = $1";
+        let since = connection.query_one(since, &[&claim.load_id.0]).await.map_err(failed)?.get(0);
+        Ok(Claim { late: true, since, ..claim.clone() })
+    }
+
     /// Waits until the batches of a dataset that are under way have ended. They began before a late load was claimed, perhaps, and
     /// so do not know that they have to [keep it out](Rivals::keep_out); those that begin from now on do.
     ///

@@ -13,7 +13,7 @@ use super::copy::CopyRows;
 use super::encode::postgres_type;
 use super::key::Key;
 use super::row_history::keep;
-use super::tie::{Window, won};
+use super::tie::{Window, rank_of_row, won};
 use super::upsert::{noted, quoted, table_name, version};
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
@@ -152,12 +152,13 @@ fn remove(dataset: &Dataset, stage: &str) -> String {
         },
     );
     let (older, newer) = older_and_newer(dataset);
+    let rank = rank_of_row(dataset, "$1", ["own.rank", "own.ranks_from"], "m.record = s._record");
     let removed =
         format!("join candidate c on {} where c._record in (select _record from removed)", key.equal("c.", "t."));
     let history = keep(dataset, "$1", "removed", &removed);
     format!(
-        "with own as materialized (select rank from etl.load where id = $1), candidate as materialized ( \
-             select s._record, s._line, {here}, {text} as _key, own.rank as _rank, {version} as _version, t.ctid as _seen, \
+        "with own as materialized (select rank, ranks_from from etl.load where id = $1), candidate as materialized ( \
+             select s._record, s._line, {here}, {text} as _key, {rank} as _rank, {version} as _version, t.ctid as _seen, \
                  case when {first} is not null then {present} \
                       when d.key is null or {newer} then 'absent' when {older} then 'stale' \
                       when {outranks} then 'absent' else 'known' end as _plan \
@@ -183,6 +184,7 @@ fn remove(dataset: &Dataset, stage: &str) -> String {
          select 0::bigint as inserted, 0::bigint as updated, count(*) filter (where _outcome = 'removed') as removed, \
              count(*) filter (where _outcome = 'unchanged') as unchanged, count(*) filter (where _outcome = 'stale') as stale, \
              0::bigint as parked, 0::bigint as disagreements, null::text[] as overwritten, \
+             null::text[] as ranks, null::bigint[] as overwriting, \
              array_agg(_record) filter (where _outcome is null) as unsettled \
          from ended",
         history = history.map(|history| format!(", history as ({history})")).unwrap_or_default(),
@@ -190,7 +192,7 @@ fn remove(dataset: &Dataset, stage: &str) -> String {
         text = key.text("s."),
         version = kept_version(dataset, "s."),
         first = key.first("t."),
-        outranks = outranks("own.rank"),
+        outranks = outranks(&rank),
         table = table_name(&dataset.table),
         same = key.equal("t.", "s."),
         is_same = key.equal("t.", "c."),

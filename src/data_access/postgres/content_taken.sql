@@ -1,0 +1,8 @@
+-- Which copies of some contents rows of a load must not take, because other rows of its object have them; with a record or a line,
+-- the number is that of just this row of the load. Parameters: 1 the load, 2 the hashes. Goes on after `given`.
+select hash, copy,
+    case when is_own and row_number() over (partition by hash, record, is_own order by place, load_id) = 1 then record end as record,
+    case when load_id = $1 then line end as line
+from (select g.*, g.part = own.part and g.owner = own.part as is_own from given g cross join own) g
+-- What good rows of earlier runs of the same part had is free: the same rows take it again.
+where not is_own or record is not null or load_id = $1
