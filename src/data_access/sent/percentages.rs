@@ -14,6 +14,7 @@ const OF_EVERY_WORKBOOK: [u32; 2] = [9, 10];
 const ENOUGH: usize = 20_000;
 
 /// The columns of a sheet, from 0, all of whose numbers are shown as percentages. None of a workbook that cannot be read so.
+#[must_use]
 pub fn percentages<F: Read + Seek>(file: F, sheet: &str) -> BTreeSet<usize> {
     let found = || {
         let mut members = Members::open(file).ok()?;

@@ -209,16 +209,14 @@ impl Known<'_> {
         let mut asked = Vec::new();
         for declared in &missing {
             let was = declared.header.names[0].clone();
-            match self.renamed(declared, &new, guessed, answers, &mut asked) {
-                Some(at) => {
-                    let to = header_of(new.remove(at));
-                    amended.rename(&declared.column, &to, &declared.header.names);
-                    differences.push(Difference::Renamed { column: declared.column.clone(), from: was, to });
-                }
-                None => {
-                    amended.make_optional(&declared.column);
-                    differences.push(Difference::Missing { column: declared.column.clone(), header: was });
-                }
+            let column = declared.column.clone();
+            if let Some(at) = self.renamed(declared, &new, guessed, answers, &mut asked) {
+                let to = header_of(new.remove(at));
+                amended.rename(&column, &to, &declared.header.names);
+                differences.push(Difference::Renamed { column, from: was, to });
+            } else {
+                amended.make_optional(&column);
+                differences.push(Difference::Missing { column, header: was });
             }
         }
         for field in &new {

@@ -47,16 +47,14 @@ impl Amended {
         self.text.to_string()
     }
 
-    fn source(&mut self) -> &mut Table {
-        let sources = self.text["source"].as_array_of_tables_mut().map(|sources| sources.get_mut(self.source));
-        // `of` has seen that it is there.
-        sources.flatten().expect("the source is there")
+    fn source(&mut self) -> Option<&mut Table> {
+        self.text["source"].as_array_of_tables_mut()?.get_mut(self.source)
     }
 
     /// The table of a column of the source; it is added if the source does not have it.
-    fn column(&mut self, name: &str) -> &mut Table {
-        let columns = self.source().entry("column").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
-        let columns = columns.as_array_of_tables_mut().expect("columns are tables");
+    fn column(&mut self, name: &str) -> Option<&mut Table> {
+        let columns = self.source()?.entry("column").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+        let columns = columns.as_array_of_tables_mut()?;
         let known = columns.iter().position(|table| table.get("name").and_then(Item::as_str) == Some(name));
         let at = known.unwrap_or_else(|| {
             let mut table = Table::new();
@@ -64,7 +62,14 @@ impl Amended {
             columns.push(table);
             columns.len() - 1
         });
-        columns.get_mut(at).expect("the column is there")
+        columns.get_mut(at)
+    }
+
+    /// Sets an option of a column of the source.
+    fn set_of_column(&mut self, column: &str, option: &str, item: Item) {
+        if let Some(table) = self.column(column) {
+            table[option] = item;
+        }
     }
 
     /// Takes an option of the layout from what was guessed; if that says nothing, the option is taken out.
@@ -72,7 +77,9 @@ impl Amended {
     /// # Errors
     /// A message if what was guessed is not TOML.
     pub fn take_layout(&mut self, option: &str, guessed: &Guessed) -> Result<(), String> {
-        self.source().remove(option);
+        if let Some(source) = self.source() {
+            source.remove(option);
+        }
         for line in &guessed.options {
             if line.option.split('=').next().map(str::trim) == Some(option) {
                 self.set(&line.option)?;
@@ -110,7 +117,9 @@ impl Amended {
     fn set(&mut self, line: &str) -> Result<(), String> {
         let parsed: DocumentMut = line.parse().map_err(|error: toml_edit::TomlError| format!("{line}: {error}"))?;
         for (name, item) in parsed.iter() {
-            self.source()[name] = item.clone();
+            if let Some(source) = self.source() {
+                source[name] = item.clone();
+            }
         }
         Ok(())
     }
@@ -118,12 +127,12 @@ impl Amended {
     /// Adds a header that a column has as well.
     pub fn rename(&mut self, column: &str, to: &str, from: &[String]) {
         let names: Array = std::iter::once(to).chain(from.iter().map(String::as_str)).collect();
-        self.column(column)["header"] = toml_edit::value(names);
+        self.set_of_column(column, "header", toml_edit::value(names));
     }
 
     /// Lets files lack a column.
     pub fn make_optional(&mut self, column: &str) {
-        self.column(column)["optional"] = toml_edit::value(true);
+        self.set_of_column(column, "optional", toml_edit::value(true));
     }
 
     /// Has a column written as it was guessed.
@@ -131,11 +140,12 @@ impl Amended {
     /// # Errors
     /// A message if what was guessed is not TOML.
     pub fn write_as(&mut self, column: &str, field: &Field, guessed: &Guessed) -> Result<(), String> {
-        let table = self.column(column);
-        for option in
-            ["form", "zone", "pivot", "months", "year", "currency", "unit", "unit_pattern", "negative", "percent"]
-        {
-            table.remove(option);
+        if let Some(table) = self.column(column) {
+            for option in
+                ["form", "zone", "pivot", "months", "year", "currency", "unit", "unit_pattern", "negative", "percent"]
+            {
+                table.remove(option);
+            }
         }
         self.add_options(column, field, guessed)
     }
@@ -152,9 +162,10 @@ impl Amended {
         for line in lines {
             let parsed: DocumentMut = line.parse().map_err(|error: toml_edit::TomlError| format!("{line}: {error}"))?;
             for (name, item) in parsed.iter() {
-                let shared = self.source().get(name).map(|known| known.to_string().trim().to_owned());
+                let shared =
+                    self.source().and_then(|source| source.get(name)).map(|known| known.to_string().trim().to_owned());
                 if shared.as_deref() != Some(item.to_string().trim()) {
-                    self.column(column)[name] = item.clone();
+                    self.set_of_column(column, name, item.clone());
                 }
             }
         }
@@ -178,10 +189,9 @@ impl Amended {
             columns.push(table);
         }
         let header = field.header.as_deref().unwrap_or("").trim();
-        let table = self.column(&field.name);
-        table["header"] = toml_edit::value(header);
+        self.set_of_column(&field.name, "header", toml_edit::value(header));
         // Files of before do not have it.
-        table["optional"] = toml_edit::value(true);
+        self.make_optional(&field.name);
         self.add_options(&field.name, field, guessed)
     }
 
