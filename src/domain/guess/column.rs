@@ -156,8 +156,6 @@ const TIMES: &[&str] = &[
     "modified",
     "opened",
     "closed",
-    "open",
-    "close",
     "expiry",
     "maturity",
     "when",
