@@ -9,7 +9,7 @@ use super::kind::TargetColumn;
 use super::layout::{Format, Header};
 use super::layout_definition::read_layout;
 use super::model::{Origin, Source, SourceColumn};
-use super::schema::SourceDefinition;
+use super::schema::{FormatName, SourceDefinition};
 use super::time_form::TimeForm;
 use super::values::Group;
 use crate::domain::definition_text::DefinitionText;
