@@ -59,6 +59,8 @@ pub enum Reason {
     MissingColumn,
     /// The header names a column twice.
     DuplicateColumn,
+    /// The header has a column that its source, which is strict, does not read.
+    UnexpectedColumn,
     /// The bytes are not valid CSV: an open quote, a broken archive, a header that is not UTF-8.
     Malformed,
     /// The object does not exist.
@@ -97,6 +99,7 @@ impl Reason {
             Self::Empty => "empty",
             Self::MissingColumn => "missing_column",
             Self::DuplicateColumn => "duplicate_column",
+            Self::UnexpectedColumn => "unexpected_column",
             Self::Malformed => "malformed",
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",

@@ -1,8 +1,8 @@
 //! `make bench`: measures what the project promises to be fast at. Each figure is measured in turn with its peer, in
 //! one session, so that a machine that slows down slows both. It writes `BENCHMARKS.md` and its plot.
 //!
-//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `sources`, `peers`, `memory`; for the others, earlier
-//! results are kept (`benches/results.json`). `RUNS` sets how often to measure (5), `ROWS`, `PEER_ROWS` and
+//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `sources`, `peers`, `memory`, `guess`; for the
+//! others, earlier results are kept (`benches/results.json`). `RUNS` sets how often to measure (5), `ROWS`, `PEER_ROWS` and
 //! `LARGE_ROWS` set the sizes, and `INGEST` names another build of the function. If one of these is set, nothing is
 //! kept and nothing is written.
 
@@ -18,6 +18,7 @@
 )]
 
 mod figures;
+mod guess;
 mod report;
 mod results;
 mod sections;
@@ -65,11 +66,16 @@ async fn main() {
             "rejects" => vec![sections::rejects(&world, &sizes).await],
             "validate" => vec![sections::validate(&world, &sizes)],
             "sources" => vec![sources::sources(&world, &sizes)],
+            "guess" => guess::guess(&world),
             "peers" => sections::peers(&world, &sizes, &mut points).await,
             _ => sections::memory(&world, &sizes).await,
         };
         if as_promised {
-            let peers = if section == "peers" { sections::versions() } else { String::new() };
+            let peers = match section {
+                "peers" => sections::versions(),
+                "guess" => guess::versions(),
+                _ => String::new(),
+            };
             let server = format!("Postgres {}", world.server().await);
             let beside: Vec<&str> = std::iter::once(server.as_str()).chain(peers.lines()).collect();
             results.keep(section, &beside.join(", "), lines, points);

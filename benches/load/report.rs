@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use crate::results::{Point, Results};
 
 /// The sections, in the order in which they are measured and shown.
-pub const SECTIONS: [&str; 8] = ["init", "small", "load", "rejects", "validate", "sources", "peers", "memory"];
+pub const SECTIONS: [&str; 9] = ["init", "small", "load", "rejects", "validate", "sources", "peers", "memory", "guess"];
 const PLOT: &str = "docs/benchmark.svg";
 const TOOLS: [(&str, RGBColor); 6] = [
     ("small-etl", RGBColor(0, 90, 160)),
@@ -33,7 +33,8 @@ pub fn write(results: &Results) {
          file from an S3 server and checks every rule. psql, sling, pgloader and dlt read it from disk and check nothing. `copy` shows how \
          fast this table can be filled at all: two `psql`, each with half of the file and one `\\copy` straight into the table. A second load of \
          the same file would fail. The table has its five indexes and its foreign key; Postgres has its default settings, except \
-         `max_wal_size = 4GB`. `benches/peers/` shows how each peer is set up, and how it differs.\n\n\
+         `max_wal_size = 4GB`. `benches/peers/` shows how each peer is set up, and how it differs. `guess` is compared with readers that guess as well: a format is \
+         asked where its questions were answered first, and wrong where a value, a row or a column is not the truth and nothing said so.\n\n\
          | work | Small ETL | beside | figure | bound | |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     let measured = || SECTIONS.into_iter().filter_map(|name| Some((name, results.0.get(name)?)));

@@ -21,13 +21,14 @@ use crate::domain::guess::key::Key;
 use crate::domain::guess::names;
 use crate::domain::guess::question::Question;
 use crate::error::{Error, Reason, Result};
-use crate::services::guess::{self, Checked, Input, Written};
+use crate::services::guess::{self, Against, Checked, Input, Written};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   small-etl guess export.csv --name trade
   small-etl guess export.csv --name trade --answer 'zone:Trade time=Europe/Paris'
+  small-etl guess export.csv --against trade --out changed
   small-etl guess s3://my-bucket/incoming/acme/2025-12-22.zip --name acme --out etl --json
 
 What no program can know is a question. On a terminal it is asked; elsewhere the files are written with the open line marked,
@@ -37,8 +38,11 @@ pub(super) struct GuessArguments {
     #[arg(value_name = "FILE|s3://BUCKET/KEY", required = true)]
     files: Vec<String>,
     /// What the dataset and its table are called
-    #[arg(long, value_name = "NAME")]
-    name: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "against", conflicts_with = "against")]
+    name: Option<String>,
+    /// Say how the files differ from this dataset, and write what would read them
+    #[arg(long, value_name = "DATASET")]
+    against: Option<String>,
     /// Write the definitions and the migrations below this folder
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -60,11 +64,11 @@ struct Outcome {
     checked: std::result::Result<Checked, String>,
 }
 
-pub(super) async fn run(_settings: &Settings, arguments: GuessArguments) -> Result<u8> {
-    if !names::is_legal(&arguments.name) {
+pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Result<u8> {
+    let name = arguments.name.clone().or_else(|| arguments.against.clone()).unwrap_or_default();
+    if arguments.against.is_none() && !names::is_legal(&name) {
         let message = format!(
-            "{:?} is not a name; use lowercase letters, digits and _, at most 40, a letter first, and no word of SQL",
-            arguments.name
+            "{name:?} is not a name; use lowercase letters, digits and _, at most 40, a letter first, and no word of SQL"
         );
         return Err(Error::configuration(message));
     }
@@ -76,11 +80,17 @@ pub(super) async fn run(_settings: &Settings, arguments: GuessArguments) -> Resu
     let answers = Answers::parse(&arguments.answers).map_err(Error::configuration)?;
     let fetched = guess::fetch(&locations, &ObjectStore::default()).await?;
     let inputs = fetched.inputs.clone();
-    let asks = std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !arguments.json;
-    let name = arguments.name.clone();
+    if arguments.against.is_some() {
+        return against(settings, arguments, inputs, answers, &name).await;
+    }
+    let asks = asks(&arguments);
     let given: Vec<String> =
         arguments.answers.iter().filter_map(|answer| Some(answer.rsplit_once('=')?.0.to_owned())).collect();
-    let (guessed, checked, unused) = blocking(move || look(&inputs, &name, answers, asks)).await?;
+    let (guessed, unused, inputs) = blocking(move || {
+        let (guessed, unused) = look(&inputs, &name, answers, asks)?;
+        Ok((guessed, unused, inputs))
+    })
+    .await?;
     for id in &unused {
         let known: Vec<String> =
             guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
@@ -95,19 +105,110 @@ pub(super) async fn run(_settings: &Settings, arguments: GuessArguments) -> Resu
         warn(&format!("--answer {}: that is not an answer; it is one of {}", question.id, question.answers.join(", ")));
     }
     let written = guess::write(&arguments.out, &guessed, newest_migration(), arguments.force)?;
-    let outcomes: Vec<Outcome> = guessed
-        .into_iter()
-        .zip(written)
-        .zip(checked)
-        .map(|((guessed, written), checked)| Outcome { guessed, written, checked })
-        .collect();
+    // Nobody waits for the whole file to see what was found.
+    if !arguments.json {
+        print(&for_people(&guessed, &written))?;
+    }
+    let outcomes = blocking(move || {
+        let check = |(guessed, written): (Guessed, Written)| {
+            let checked = guess::check(&guessed, &inputs);
+            Outcome { guessed, written, checked }
+        };
+        Ok(guessed.into_iter().zip(written).map(check).collect::<Vec<Outcome>>())
+    })
+    .await?;
     let open: Vec<&Question> = outcomes.iter().flat_map(|outcome| outcome.guessed.open()).collect();
     print(&if arguments.json {
         as_json(&for_programs(&arguments.files, &outcomes, &open))?
     } else {
-        for_people(&outcomes, &open)
+        checked_for_people(&outcomes)
     })?;
     Ok(if open.is_empty() { DONE } else { QUESTIONS_OPEN })
+}
+
+/// Says how files differ from a dataset, and writes the definition and the migration that take them.
+async fn against(
+    settings: &Settings,
+    arguments: GuessArguments,
+    inputs: Vec<Input>,
+    mut answers: Answers,
+    name: &str,
+) -> Result<u8> {
+    let datasets = settings.datasets()?;
+    let (asks, name) = (asks(&arguments), name.to_owned());
+    let compare = move || {
+        let mut skipped: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let unusable = |message| Error::file(Reason::Malformed, message);
+            let found = guess::against(&datasets, &name, &inputs, &answers).map_err(unusable)?;
+            let open = found.asked.iter().filter(|asked| asked.is_open()).map(|asked| &asked.question);
+            let next = open.clone().find(|question| !skipped.contains(&question.id)).cloned();
+            let Some(question) = next.filter(|_| asks) else { return Ok(found) };
+            match ask(&question) {
+                Some(answer) => answers.add(&question.id, &answer),
+                None => drop(skipped.insert(question.id)),
+            }
+        }
+    };
+    let found: Against = blocking(compare).await?;
+    let written = if found.differences.is_empty() {
+        None
+    } else {
+        Some(guess::write_against(&arguments.out, &found, newest_migration(), arguments.force)?)
+    };
+    let open: Vec<&Question> =
+        found.asked.iter().filter(|asked| asked.is_open()).map(|asked| &asked.question).collect();
+    print(&if arguments.json {
+        let (definition, migration) = written.clone().map_or((None, None), |(path, migration)| (Some(path), migration));
+        let differences: Vec<Value> = found
+            .differences
+            .iter()
+            .map(|difference| {
+                let mut told = json!(difference);
+                told["message"] = difference.to_string().into();
+                told
+            })
+            .collect();
+        as_json(&json!({
+            "files": arguments.files,
+            "against": {
+                "dataset": found.dataset, "source": found.source, "differences": differences,
+                "definition": definition, "migration": migration,
+                "validated": { "read": found.read, "rejected": found.rejected },
+            },
+            "questions": open,
+        }))?
+    } else {
+        against_for_people(&found, written.as_ref(), &open)
+    })?;
+    Ok(if open.is_empty() { DONE } else { QUESTIONS_OPEN })
+}
+
+fn against_for_people(found: &Against, written: Option<&(PathBuf, Option<PathBuf>)>, open: &[&Question]) -> String {
+    let source = found.source.as_ref().map_or_else(|| "the plain form".to_owned(), |source| format!("source {source}"));
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let Some((definition, migration)) = written else {
+        let _ = writeln!(text, "dataset {} ({source}): nothing has changed", found.dataset);
+        return text;
+    };
+    let _ = writeln!(text, "dataset {} ({source}):", found.dataset);
+    for difference in &found.differences {
+        let _ = writeln!(text, "  {difference}");
+    }
+    let _ = writeln!(text, "  {}", definition.display());
+    if let Some(migration) = migration {
+        let _ = writeln!(text, "  {}", migration.display());
+    }
+    let loads = found.read - found.rejected;
+    let _ = writeln!(text, "  {} rows read: {loads} would load, {} would be rejected", found.read, found.rejected);
+    tell_questions(&mut text, open);
+    text
+}
+
+/// Whether somebody is there to be asked.
+fn asks(arguments: &GuessArguments) -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !arguments.json
 }
 
 fn warn(warning: &str) {
@@ -116,7 +217,8 @@ fn warn(warning: &str) {
     let _ = writeln!(anstream::stderr(), "warning: {warning}");
 }
 
-type Looked = (Vec<Guessed>, Vec<std::result::Result<Checked, String>>, Vec<String>);
+/// What was guessed, and the answers that nobody asked for.
+type Looked = (Vec<Guessed>, Vec<String>);
 
 /// Looks at the files, and asks on the terminal what they do not tell.
 fn look(inputs: &[Input], name: &str, mut answers: Answers, asks: bool) -> Result<Looked> {
@@ -141,8 +243,7 @@ fn look(inputs: &[Input], name: &str, mut answers: Answers, asks: bool) -> Resul
     };
     let asked = guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
     let unused = answers.unused(&asked).into_iter().map(str::to_owned).collect();
-    let checked = guessed.iter().map(|guessed| guess::check(guessed, inputs)).collect();
-    Ok((guessed, checked, unused))
+    Ok((guessed, unused))
 }
 
 /// Asks a person; `None` if nothing was answered.
@@ -192,9 +293,9 @@ fn for_programs(files: &[String], outcomes: &[Outcome], open: &[&Question]) -> V
     json!({ "files": files, "datasets": outcomes.iter().map(dataset).collect::<Vec<_>>(), "questions": open })
 }
 
-fn for_people(outcomes: &[Outcome], open: &[&Question]) -> String {
+fn for_people(all: &[Guessed], written: &[Written]) -> String {
     let mut text = String::new();
-    for Outcome { guessed, written, checked } in outcomes {
+    for (guessed, written) in all.iter().zip(written) {
         // Writing to a string does not fail.
         let _ = writeln!(text, "dataset {} ({})", guessed.place.name, guessed.place.looked_at);
         let _ = writeln!(text, "  {}", written.dataset.display());
@@ -208,6 +309,20 @@ fn for_people(outcomes: &[Outcome], open: &[&Question]) -> String {
             Key::Columns(columns, _) => columns.join(", "),
         };
         let _ = writeln!(text, "  key: {key}: {}", guessed.key.evidence());
+    }
+    let open: Vec<&Question> = all.iter().flat_map(Guessed::open).collect();
+    tell_questions(&mut text, &open);
+    text
+}
+
+/// What a load of the files would do.
+fn checked_for_people(outcomes: &[Outcome]) -> String {
+    // Writing to a string does not fail.
+    let mut text = String::new();
+    let is_open = outcomes.iter().any(|outcome| outcome.guessed.open().next().is_some());
+    let _ = if is_open { writeln!(text, "\nWith any answers:") } else { Ok(()) };
+    for Outcome { guessed, checked, .. } in outcomes {
+        let _ = if outcomes.len() > 1 { writeln!(text, "dataset {}", guessed.place.name) } else { Ok(()) };
         match checked {
             Ok(checked) => {
                 let loads = checked.read - checked.rejected;
@@ -225,6 +340,11 @@ fn for_people(outcomes: &[Outcome], open: &[&Question]) -> String {
             }
         }
     }
+    text
+}
+
+fn tell_questions(text: &mut String, open: &[&Question]) {
+    // Writing to a string does not fail.
     if !open.is_empty() {
         let _ = writeln!(text, "\nOpen questions; answer them with --answer ID=VALUE:");
     }
@@ -238,5 +358,4 @@ fn for_people(outcomes: &[Outcome], open: &[&Question]) -> String {
             question.answers.join(", ")
         );
     }
-    text
 }

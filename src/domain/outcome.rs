@@ -207,6 +207,9 @@ pub struct LoadReport {
     /// When to request the rest if the load waits for a manifest; not part of the answer.
     #[serde(skip)]
     pub resume_after: Option<Duration>,
+    /// How many changes of the columns no file of the source had before; not a part of the answer.
+    #[serde(skip)]
+    pub schema_changes: u64,
     /// How far the load came, as it was counted on the way; not a part of the answer.
     #[serde(skip)]
     pub progress: Arc<Progress>,
@@ -235,6 +238,7 @@ impl LoadReport {
             rest: None,
             retry_after: None,
             resume_after: None,
+            schema_changes: 0,
             progress: Arc::default(),
         }
     }

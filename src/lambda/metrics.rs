@@ -63,6 +63,8 @@ struct FileMetrics {
     released: Option<u64>,
     #[metrics(unit = Count)]
     deleted: Option<u64>,
+    #[metrics(unit = Count)]
+    schema_changes: Option<u64>,
     rows_per_second: f64,
     #[metrics(unit = Percent)]
     reject_rate: Option<f64>,
@@ -169,6 +171,7 @@ impl Metrics {
             warnings: counts.map(|counts| count(counts.warnings)),
             released: counts.map(|counts| count(counts.released)),
             deleted: counts.map(|counts| count(counts.deleted)),
+            schema_changes: (report.schema_changes > 0).then_some(report.schema_changes),
             rows_per_second,
             reject_rate,
             large_file_rows_per_second: (large && report.status != LoadStatus::Failed).then_some(rows_per_second),

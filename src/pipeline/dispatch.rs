@@ -453,6 +453,7 @@ impl ObjectWork<'_> {
             error: ending.error,
             rest,
             source: ending.source,
+            schema_changes: ending.schema_changes,
             resume_after: ending.resume_after,
             ..report(ending.status, claim.load_id, claim.attempt)
         })

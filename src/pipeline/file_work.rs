@@ -16,6 +16,7 @@ use crate::data_access::postgres::{Claim, Closing, Database};
 use crate::data_access::retry::retrying;
 use crate::domain::manifest::manifest_key;
 use crate::domain::object::with_part;
+use crate::domain::source::drift;
 use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::content::number_in_ledger;
@@ -39,6 +40,8 @@ pub(super) struct Ending {
     pub(super) statistics: Value,
     /// The source by which the file was read.
     pub(super) source: Option<String>,
+    /// How many changes of the columns no file of the source had before.
+    pub(super) schema_changes: u64,
     pub(super) resume_after: Option<Duration>,
 }
 
@@ -84,6 +87,7 @@ impl FileWork<'_> {
         {
             return self.fail(error, read, stream::empty).await;
         }
+        let schema_changes = self.note_drift(&extracted).await?;
         let refused = self.over_threshold(&extracted, validated);
         let places = Places::find(self.database, self.claim, definition, (&stage, extracted.mends)).await;
         let places = match places {
@@ -138,7 +142,16 @@ impl FileWork<'_> {
             Err(error) => return self.fail(error, read, stream::empty).await,
             ending => ending?,
         };
-        Ok(Ending { source, ..ending })
+        Ok(Ending { source, schema_changes, ..ending })
+    }
+
+    /// Records how the columns of the file differ from those that its source declares. Returns how many of these changes are new.
+    async fn note_drift(&self, extracted: &Extracted) -> Result<u64> {
+        let Some(sent) = extracted.sent.as_deref().filter(|sent| !sent.drift.is_empty()) else { return Ok(0) };
+        let (source, drift) = (sent.source.name.as_str(), &sent.drift);
+        let new = retrying(|| self.database.note_drift(self.claim, source, drift)).await?;
+        tracing::warn!(source, new, changes = drift::shown(drift), "the columns differ from those of the source");
+        Ok(new)
     }
 
     /// Numbers the copies of rows, as far as that depends on other loads. Rejects are numbered, too, so it comes before all that is written.
@@ -411,6 +424,7 @@ impl FileWork<'_> {
             counts,
             statistics: closing.statistics.clone(),
             source: self.claim.source.clone(),
+            schema_changes: 0,
             resume_after: None,
         })
     }

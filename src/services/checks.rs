@@ -34,6 +34,7 @@ impl Breach {
             Self::Record(RowFault::Encoding) => -4,
             Self::Record(RowFault::AfterEnd) => -5,
             Self::Record(RowFault::NotAnObject) => -6,
+            Self::Record(RowFault::Touching) => -7,
             Self::Check(place) => i32::try_from(place).unwrap_or(i32::MAX),
         }
     }
@@ -55,6 +56,7 @@ impl Breach {
             Self::Record(RowFault::Encoding),
             Self::Record(RowFault::AfterEnd),
             Self::Record(RowFault::NotAnObject),
+            Self::Record(RowFault::Touching),
         ];
         let known = others.into_iter().find(|breach| i64::from(breach.number()) == number);
         known.or_else(|| usize::try_from(number).ok().map(Self::Check))
@@ -293,12 +295,13 @@ mod tests {
     #[test]
     fn every_breach_is_known_by_its_number() {
         let faults =
-            [RowFault::Encoding, RowFault::Quoting, RowFault::AfterEnd, RowFault::NotAnObject].map(Breach::Record);
+            [RowFault::Encoding, RowFault::Quoting, RowFault::AfterEnd, RowFault::NotAnObject, RowFault::Touching]
+                .map(Breach::Record);
         let others = [Breach::FieldCount(7), Breach::SameKey(7), Breach::UNREADABLE, Breach::Check(41)];
         for breach in faults.into_iter().chain(others) {
             assert_eq!(Breach::of(breach.number().into(), breach.detail().unwrap_or(7)), Some(breach));
         }
-        assert_eq!(Breach::of(-7, 0), None);
+        assert_eq!(Breach::of(-8, 0), None);
     }
 
     #[test]

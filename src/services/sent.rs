@@ -25,6 +25,7 @@ use crate::data_access::sent::members::Members;
 use crate::data_access::sent::table::{Dropped, Head, Table, TableError};
 use crate::domain::Dataset;
 use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
+use crate::domain::source::drift::{self, Change, Drift};
 use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
@@ -40,6 +41,8 @@ pub struct SentFile {
     pub told: Value,
     /// How many of its lines are no records, likewise.
     pub dropped: Value,
+    /// How its columns differ from those that its source declares.
+    pub drift: Vec<Drift>,
     /// What its footer says of each column that its source wants a total of.
     pub totals: Vec<(String, Total)>,
     pub(super) binding: Binding,
@@ -205,6 +208,7 @@ impl Sent<'_> {
         }
         let mut records = Records::new(staged, self.stage, source);
         let mut read = 0;
+        let (mut extra_columns, mut drift) = (Vec::new(), Vec::new());
         let (binding, again) = match again {
             // Packed, or saved as another kind of file, its own columns would be taken for columns that nobody reads.
             None if [LOAD, RECORD].iter().all(|own| head.names.iter().any(|name| name == own)) => {
@@ -224,6 +228,7 @@ impl Sent<'_> {
                     let place = Place::of_row(read, &row);
                     records.push(place, read, &row, &mut binding)?;
                 }
+                (extra_columns, drift) = self.drift(source, &head, &binding, table.others())?;
                 let absent = table.absent();
                 if read > 0 && !absent.is_empty() {
                     let names = absent.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
@@ -241,10 +246,6 @@ impl Sent<'_> {
                 (binding, Some(again))
             }
         };
-        let extra_columns = match again {
-            None => self.extra_columns(source, &head, &binding, table.others()),
-            Some(_) => Vec::new(),
-        };
         Ok(Extracted {
             read,
             form: Form::Csv,
@@ -258,7 +259,8 @@ impl Sent<'_> {
             sha256: String::new(),
             sent: Some(Arc::new(SentFile {
                 told: told_by(source, &head.around, declared),
-                dropped: counted(table.dropped()),
+                dropped: counted(source, table.dropped()),
+                drift,
                 totals: totals(source, self.dataset, &binding, table.footers()),
                 source: source.clone(),
                 binding,
@@ -307,6 +309,32 @@ impl Sent<'_> {
             records.push(place, number, &row, &mut binding)?;
         }
         Ok(binding)
+    }
+
+    /// The columns of a file that its source does not read, and how they differ from those that it declares.
+    fn drift(
+        &self,
+        source: &Source,
+        head: &Head,
+        binding: &Binding,
+        others: Vec<String>,
+    ) -> Result<(Vec<String>, Vec<Drift>)> {
+        let extra = self.extra_columns(source, head, binding, others);
+        let of = |change: Change| move |column: String| Drift { change, column };
+        let missing = source.lacks_optional(&head.names).map(str::to_owned).map(of(Change::Missing));
+        let drift: Vec<Drift> = missing.chain(extra.iter().cloned().map(of(Change::New))).collect();
+        if !source.strict || drift.is_empty() {
+            return Ok((extra, drift));
+        }
+        let message = format!(
+            "{} line {}: the columns are not those of source {}, which is strict: {}; change the source, or take columns = \"strict\" out",
+            self.name,
+            head.line(),
+            source.name,
+            drift::shown(&drift)
+        );
+        let missing = drift.iter().any(|drift| drift.change == Change::Missing);
+        Err(Error::file(if missing { Reason::MissingColumn } else { Reason::UnexpectedColumn }, message))
     }
 
     /// The columns of a file that its source does not read.
@@ -431,6 +459,10 @@ fn totals(source: &Source, dataset: &Dataset, binding: &Binding, footers: &[Row]
     source.totals.iter().filter_map(&mut total).collect()
 }
 
-fn counted(Dropped { preamble, footer, blank, comment }: Dropped) -> Value {
-    json!({ "preamble": preamble, "footer": footer, "blank": blank, "comment": comment })
+fn counted(source: &Source, Dropped { preamble, footer, blank, comment, between }: Dropped) -> Value {
+    let mut counted = json!({ "preamble": preamble, "footer": footer, "blank": blank, "comment": comment });
+    if !source.layout.between.is_empty() {
+        counted["between"] = between.into();
+    }
+    counted
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::data_access::sent::format::format_of;
 use crate::domain::source::binding::Surroundings;
-use crate::domain::source::layout::{Dialect, End, Format, Header, TextLines};
+use crate::domain::source::layout::{Between, Dialect, End, Format, Header, TextLines};
 use crate::domain::source::model::{Origin, Outside, Source};
 use crate::domain::source::row::Row;
 
@@ -164,6 +164,8 @@ pub(super) fn as_rejects(source: &Source) -> Source {
     again.layout.header_lines = 1;
     again.layout.section = None;
     again.layout.end = End::Never;
+    again.layout.between = Between::default();
+    again.layout.blank_between = false;
     again.totals.clear();
     for column in &mut again.columns {
         if let Origin::Position(index) = &mut column.origin {

@@ -17,7 +17,7 @@ use crate::support::web::WebServer;
 use crate::world::{World, moto, query};
 
 /// The schemas, by the type of the event.
-fn schemas() -> BTreeMap<String, Value> {
+pub fn schemas() -> BTreeMap<String, Value> {
     let folder = format!("{}/events/schemas", env!("CARGO_MANIFEST_DIR"));
     let read = |file: std::io::Result<std::fs::DirEntry>| {
         let schema: Value = serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap();
@@ -27,7 +27,7 @@ fn schemas() -> BTreeMap<String, Value> {
 }
 
 /// Checks that the detail has exactly the members of the schema, and that each is of the right kind.
-fn assert_fits(detail: &Value, schema: &Value) {
+pub fn assert_fits(detail: &Value, schema: &Value) {
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(detail), names(&schema["properties"]));
     assert_eq!(schema["required"].as_array().unwrap().len(), names(detail).len());
@@ -49,14 +49,14 @@ fn assert_fits(detail: &Value, schema: &Value) {
 }
 
 /// A bus whose events arrive in a queue.
-struct Subscriber {
-    bus: String,
+pub struct Subscriber {
+    pub bus: String,
     sqs: aws_sdk_sqs::Client,
     queue: String,
 }
 
 impl Subscriber {
-    async fn new(world: &World) -> Self {
+    pub async fn new(world: &World) -> Self {
         let (bus, client) = (world.bucket.clone(), Client::new(&moto().config()));
         client.create_event_bus().name(&bus).send().await.unwrap();
         let (sqs, queue) = world.queue().await;
@@ -70,7 +70,7 @@ impl Subscriber {
     }
 
     /// Returns the next `count` events with their types.
-    async fn events(&self, count: usize) -> Vec<(String, Value)> {
+    pub async fn events(&self, count: usize) -> Vec<(String, Value)> {
         let (mut events, started) = (Vec::new(), Instant::now());
         while events.len() < count {
             assert!(started.elapsed() < Duration::from_secs(30), "only {events:?}");
@@ -113,7 +113,7 @@ async fn what_happens_is_told_once_it_is_true_in_the_shapes_of_the_schemas() {
         kinds,
         ["FileFailed", "FileLoaded", "FileLoaded", "ReconciliationFinished", "RowsRejected", "RowsReleased"]
     );
-    assert_eq!(schemas.len(), 5);
+    assert_eq!(schemas.len(), 6);
     assert_eq!(events[0].1["reason"], "missing_column");
     assert_snapshot!(events.last().unwrap().1["released"], @"2");
     let ids = world.query("select string_agg(id::text, ' ' order by type, id), count(*) filter (where sent_at is null) from etl.outbox").await;

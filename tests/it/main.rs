@@ -20,6 +20,7 @@ mod deadline;
 mod deploy;
 mod dist;
 mod documents;
+mod drift;
 mod events;
 mod formats;
 mod functions;

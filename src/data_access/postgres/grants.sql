@@ -9,7 +9,7 @@ grant usage on sequence etl.lease_token, etl.clock to small_etl_ingest;
 grant select on public.refinery_schema_history to small_etl_ingest;
 
 grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.content_copy, etl.tombstone, etl.scope, etl.replacement, etl.reconciliation,
-    etl.reconciliation_step, etl.data_key, etl.delivery, etl.outbox, etl.outbox_sender, etl.forgotten, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
+    etl.reconciliation_step, etl.data_key, etl.delivery, etl.outbox, etl.outbox_sender, etl.forgotten, etl.schema_change, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
     to small_etl_ingest;
 
 grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
@@ -18,7 +18,7 @@ grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
         max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, arrival, precedes, source, part, parts, origin),
     update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, modified_at, header, read, inserted, updated,
-        removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped, ranks_from)
+        removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped, ranks_from, drift)
     on etl.load to small_etl_ingest;
 grant insert (load_id, batch, first_record, last_record, inserted, updated, removed, unchanged, stale, parked, rejected, warnings)
     on etl.load_batch to small_etl_ingest;
@@ -50,6 +50,7 @@ grant
     delete
     on etl.tombstone to small_etl_ingest;
 grant insert (load_id, loader, rows) on etl.delivery to small_etl_ingest;
+grant insert (dataset, source, change, "column", load_id) on etl.schema_change to small_etl_ingest;
 grant
     insert (bucket, prefix),
     update (state, finished_at, compared, sent, released, discrepancies, missing_files, report, report_bucket, report_key, error)

@@ -255,7 +255,7 @@ impl Database {
                      parked = o.parked, rejected = o.rejected, \
                      withheld = case when $3 in ('failed', 'superseded') then greatest(l.read, $6, o.records) - o.records \
                          else 0 end, \
-                     warnings = o.all_warnings, released = o.released, deleted = $9, statistics = $7, \
+                     warnings = o.all_warnings + coalesce(jsonb_array_length(l.drift), 0), released = o.released, deleted = $9, statistics = $7, \
                      stalled = case when $8 then l.stalled else greatest(l.stalled - 1, 0) end, \
                      finished_at = case when $3 <> 'interrupted' then clock_timestamp() end, \
                      lease_expires_at = clock_timestamp() \

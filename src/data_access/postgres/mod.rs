@@ -7,6 +7,7 @@ mod content;
 mod copy;
 mod data_keys;
 mod delivery;
+mod drift;
 mod encode;
 mod fit;
 mod grants;

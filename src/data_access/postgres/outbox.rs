@@ -20,7 +20,7 @@ const KEPT: &str = "30 days";
 pub struct OutboxEvent {
     /// The id by which a receiver recognizes a duplicate.
     pub id: String,
-    /// `FileLoaded`, `FileFailed`, `RowsRejected`, `RowsReleased` or `ReconciliationFinished`.
+    /// `FileLoaded`, `FileFailed`, `RowsRejected`, `RowsReleased`, `SchemaChanged` or `ReconciliationFinished`.
     pub kind: String,
     /// When it happened.
     pub at: DateTime<Utc>,

@@ -15,6 +15,7 @@ pub mod members;
 #[cfg(test)]
 mod page;
 pub mod parquet_rows;
+pub mod percentages;
 pub mod table;
 pub mod text_rows;
 pub mod workbook;

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use super::Rows;
 use crate::data_access::csv::SplitError;
 use crate::domain::source::binding::{Binding, Misfit, Surroundings, header_name};
-use crate::domain::source::layout::{End, Format, Header, Layout};
+use crate::domain::source::cell_form::Cell;
+use crate::domain::source::layout::{End, Format, Header, Layout, is_drawn};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::{Row, RowFault};
 
@@ -25,6 +26,8 @@ pub struct Dropped {
     pub blank: u64,
     /// Lines that are comments.
     pub comment: u64,
+    /// Lines between the records that the source says are none: the header again, lines of dashes, subtotals.
+    pub between: u64,
 }
 
 /// Why a file has no table that its source describes.
@@ -61,6 +64,10 @@ pub struct Table<R> {
     over: bool,
     dropped: Dropped,
     footers: Vec<Row>,
+    /// The cells of each line of the header, if a line that repeats one is no record.
+    header: Vec<Vec<String>>,
+    /// The places of cells between which a blank stands.
+    apart: Vec<(usize, usize)>,
     /// Records that may turn out to be the last lines, and rows to fill.
     waiting: VecDeque<Row>,
     spare: Vec<Row>,
@@ -107,6 +114,8 @@ impl<R: Rows> Table<R> {
             over: false,
             dropped: Dropped::default(),
             footers: Vec::new(),
+            header: Vec::new(),
+            apart: apart(source),
             waiting: VecDeque::new(),
             spare: Vec::new(),
         };
@@ -121,6 +130,9 @@ impl<R: Rows> Table<R> {
             Header::Find => table.find(&mut before)?,
         };
         let names = source.names_of(&header);
+        if source.layout.between.header {
+            table.header = header.iter().map(|row| table.cells_of(row)).collect();
+        }
         Ok((table, Head { header, names, around: before.around }))
     }
 
@@ -268,6 +280,10 @@ impl<R: Rows> Table<R> {
                 self.over = self.ended && self.layout.section.is_some();
                 continue;
             }
+            if self.is_between(row) {
+                self.dropped.between += 1;
+                continue;
+            }
             let is_footer = match &self.layout.end {
                 End::Cells(cells) => {
                     let first = self.first_cell(row);
@@ -288,8 +304,44 @@ impl<R: Rows> Table<R> {
                 }
                 row.fault = row.fault.or(Some(RowFault::AfterEnd));
             }
+            if self.touches(row) {
+                row.fault = row.fault.or(Some(RowFault::Touching));
+            }
             return Ok(true);
         }
+    }
+
+    /// The cells of a row as those of a header are compared, without blank ones at its end.
+    fn cells_of(&self, row: &Row) -> Vec<String> {
+        let name = |cell: Cell<'_>| header_name(self.source.clean.apply(cell.text)).into_owned();
+        let mut cells: Vec<String> = row.cells().map(name).collect();
+        while cells.pop_if(|cell| cell.is_empty()).is_some() {}
+        cells
+    }
+
+    /// Checks whether a row is one of the lines between the records that are none.
+    fn is_between(&self, row: &Row) -> bool {
+        let between = &self.layout.between;
+        if between.is_empty() {
+            return false;
+        }
+        let clean = self.source.clean;
+        let first = || row.cells().map(|cell| clean.apply(cell.text).trim()).find(|cell| !cell.is_empty());
+        let drawn = || if row.is_empty() { is_drawn(row.text()) } else { row.cells().all(|cell| is_drawn(cell.text)) };
+        between.ruled && drawn()
+            || !between.first_cells.is_empty()
+                && first().is_some_and(|cell| between.first_cells.iter().any(|known| known.is(cell)))
+            || between.header && {
+                let cells = self.cells_of(row);
+                self.header.contains(&cells)
+            }
+    }
+
+    /// Checks whether two cells at fixed places touch although a blank should stand between them.
+    fn touches(&self, row: &Row) -> bool {
+        let text = |place: usize| row.cell(place).map_or("", |cell| cell.text);
+        let full = |c: char| !c.is_whitespace();
+        self.apart.iter().any(|(one, next)| text(*one).ends_with(full) && text(*next).starts_with(full))
     }
 
     fn keep_footer(&mut self, row: &Row) {
@@ -328,6 +380,16 @@ impl<R: Rows> Table<R> {
     pub fn footers(&self) -> &[Row] {
         &self.footers
     }
+}
+
+/// The cells at fixed places that follow each other, by their places among the fields of the source.
+fn apart(source: &Source) -> Vec<(usize, usize)> {
+    let Format::Fixed(_, fields) = &source.format else { return Vec::new() };
+    if !source.layout.blank_between {
+        return Vec::new();
+    }
+    let next = |one: usize| (0..fields.len()).find(|other| fields[*other].from == fields[one].to);
+    (0..fields.len()).filter_map(|one| Some((one, next(one)?))).collect()
 }
 
 /// What was read before the table.

@@ -42,8 +42,8 @@ pub(super) enum Cells {
     Times(Vec<Reading>),
     /// True dates or times of a workbook.
     Workbook(What),
-    /// A time that is counted, and in which unit.
-    Epoch(&'static str),
+    /// A time that is counted, in which unit, and whether some cells are 0.
+    Epoch(&'static str, bool),
     /// Text, and why it is not anything else, if that needs to be said.
     Text(Option<&'static str>),
 }
@@ -156,8 +156,6 @@ const TIMES: &[&str] = &[
     "modified",
     "opened",
     "closed",
-    "open",
-    "close",
     "expiry",
     "maturity",
     "when",
@@ -355,7 +353,7 @@ fn what_are(cells: &[(i64, &str, CellKind)], hints: Hints) -> Cells {
     }
     let digits = texts.iter().all(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     if let Some(unit) = epoch(&texts, hints) {
-        return Cells::Epoch(unit);
+        return Cells::Epoch(unit, texts.iter().any(|text| is_zero(text)));
     }
     if !digits || !hints.id && are_compact_dates(&texts, hints.time) {
         let found = readings(&texts);
@@ -436,6 +434,11 @@ fn are_clock_digits(cells: &[&str]) -> bool {
     cells.iter().all(|cell| part(cell, 0) < 24 && part(cell, 2) < 60 && part(cell, 4) < 60)
 }
 
+/// `0`, which may stand for a time that is not there.
+pub(super) fn is_zero(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte == b'0')
+}
+
 /// The unit in which times are counted from 1970 on, if all numbers lie between 2000 and 2050 then.
 fn epoch(cells: &[&str], hints: Hints) -> Option<&'static str> {
     if !hints.time || hints.id {
@@ -449,7 +452,9 @@ fn epoch(cells: &[&str], hints: Hints) -> Option<&'static str> {
         fits && whole.parse::<u64>().is_ok_and(|number| (from * factor..to * factor).contains(&number))
     };
     let units = [("epoch_s", 1), ("epoch_ms", 1000), ("epoch_us", 1_000_000), ("epoch_ns", 1_000_000_000)];
-    units.into_iter().find(|(_, factor)| cells.iter().all(|cell| in_reach(cell, *factor))).map(|(unit, _)| unit)
+    let counted: Vec<&&str> = cells.iter().filter(|cell| !is_zero(cell)).collect();
+    let all = |(_, factor): &(&str, u64)| !counted.is_empty() && counted.iter().all(|cell| in_reach(cell, *factor));
+    units.into_iter().find(all).map(|(unit, _)| unit)
 }
 
 #[cfg(test)]
@@ -478,8 +483,9 @@ mod tests {
         assert_eq!(is("a", &["", " "]), "Empty");
         assert_eq!(is("order_id", &["d80fbc78-9ea5-48e2-ac76-3a51fd45bbe3", ""]), "Uuid");
         assert_eq!(is("extra", &["{\"a\": 1}", "[]"]), "Json");
-        assert_eq!(is("time", &["1766361603960"]), "Epoch(\"epoch_ms\")");
-        assert_eq!(is("seen_at", &["1766361603"]), "Epoch(\"epoch_s\")");
+        assert_eq!(is("time", &["1766361603960"]), "Epoch(\"epoch_ms\", false)");
+        assert_eq!(is("seen_at", &["1766361603"]), "Epoch(\"epoch_s\", false)");
+        assert_eq!(is("close_time", &["1766361603960", "0"]), "Epoch(\"epoch_ms\", true)");
         assert!(is("order_id", &["1766361603960"]).starts_with("Text"));
         assert!(is("code", &["600519", "600520"]).starts_with("Text(Some"));
         assert!(is("zip_or_not", &["01234", "12"]).starts_with("Text(Some"));

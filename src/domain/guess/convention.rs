@@ -24,6 +24,99 @@ pub(super) struct Convention {
     /// The order of day and month that some column decides, by the sign between them.
     orders: BTreeMap<char, Option<(Order, String)>>,
     thousands: BTreeSet<char>,
+    /// Whether digits are grouped as in India.
+    indian: bool,
+}
+
+/// Words of headers in languages that write a decimal comma.
+const COMMA_WORDS: &[&str] = &[
+    "betrag",
+    "kurs",
+    "menge",
+    "stück",
+    "anzahl",
+    "preis",
+    "wert",
+    "datum",
+    "buchungstag",
+    "gebühr",
+    "saldo",
+    "währung",
+    "umsatz",
+    "nominale",
+    "stk",
+    "montant",
+    "quantité",
+    "prix",
+    "cours",
+    "libellé",
+    "débit",
+    "crédit",
+    "solde",
+    "frais",
+    "valeur",
+    "importo",
+    "quantità",
+    "prezzo",
+    "descrizione",
+    "valuta",
+    "controvalore",
+    "commissioni",
+    "importe",
+    "cantidad",
+    "precio",
+    "fecha",
+    "descripción",
+    "comisión",
+    "efectivo",
+    "quantidade",
+    "preço",
+    "descrição",
+    "comissão",
+    "bedrag",
+    "aantal",
+    "koers",
+    "prijs",
+    "waarde",
+    "omschrijving",
+    "belopp",
+    "antal",
+    "värdepapper",
+    "courtage",
+    "beløb",
+    "kurtage",
+    "beløp",
+    "kwota",
+    "ilość",
+    "cena",
+    "wartość",
+    "prowizja",
+    "částka",
+    "množství",
+    "objem",
+    "poplatek",
+    "összeg",
+    "mennyiség",
+    "árfolyam",
+    "suma",
+    "cantitate",
+    "preț",
+    "сумма",
+    "количество",
+    "цена",
+    "дата",
+    "tutar",
+    "adet",
+    "fiyat",
+    "määrä",
+    "hinta",
+    "summa",
+];
+
+/// Checks whether a header is in a language that writes a decimal comma.
+fn has_decimal_comma(header: &str) -> bool {
+    let lower = header.to_lowercase();
+    lower.split(|c: char| !c.is_alphanumeric()).any(|word| COMMA_WORDS.contains(&word))
 }
 
 impl Convention {
@@ -63,7 +156,9 @@ impl Convention {
         {
             convention.mark = Some(Mark::Point);
         }
-        convention.point_is_doubtful = semicolons && needed.is_empty();
+        // Where a comma is the decimal mark, a lone point is one between thousands.
+        let comma_language = sent.iter().filter_map(|column| column.header.as_deref()).any(has_decimal_comma);
+        convention.point_is_doubtful = (semicolons || comma_language) && needed.is_empty();
         if !convention.conflict {
             let mark = convention.mark.unwrap_or(Mark::Point);
             for found in found {
@@ -71,6 +166,7 @@ impl Convention {
                     && (numbers.mark == Some(mark) || numbers.mark.is_none() && convention.mark.is_some())
                 {
                     convention.thousands.extend(numbers.thousands(mark));
+                    convention.indian |= numbers.indian;
                 }
             }
         }
@@ -117,6 +213,9 @@ impl Convention {
                 format!("thousands = {}", toml_text::one_or_list(&marks)),
                 "groups of three digits are set apart",
             ));
+        }
+        if self.indian {
+            lines.push(Line::new("grouping = \"indian\"", "groups before the last have two digits"));
         }
         lines
     }

@@ -1,6 +1,7 @@
 //! A table of a file becomes the definition of a dataset and of its source.
 
 use super::answers::{About, Answers};
+use super::between::{beginning, exact_or_beginning};
 use super::column::{Found, Sent};
 use super::convention::Convention;
 use super::field::{self, Field, Table};
@@ -32,6 +33,10 @@ pub struct Place {
     pub named: bool,
     /// Where the cells are in a line of fixed width, in characters.
     pub places: Vec<(usize, usize)>,
+    /// Whether a blank stands between any two of them.
+    pub apart: bool,
+    /// The columns of a workbook whose numbers it shows as percentages, from 0.
+    pub percents: Vec<usize>,
     /// How much of the file was looked at.
     pub looked_at: String,
 }
@@ -79,7 +84,14 @@ impl Guessed {
 /// Looks at a table. `records` are those of the file, `rows` further rows of other files of the same kind.
 #[must_use]
 pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Record], answers: &Answers) -> Guessed {
-    let own: Vec<&Record> = found.rows.iter().map(|at| &records[*at]).collect();
+    let mut asked = Vec::new();
+    let headings = headings(&place, records, found, answers, &mut asked);
+    let mut own: Vec<usize> = found.rows.clone();
+    if headings == Headings::AreRows {
+        own.extend(&found.between.headings);
+        own.sort_unstable();
+    }
+    let own: Vec<&Record> = own.iter().map(|at| &records[*at]).collect();
     let rows: Vec<&Record> = own.into_iter().chain(rows.iter().copied()).collect();
     let header: Vec<&Record> = found.header.clone().map(|at| &records[at]).collect();
     let preamble: Vec<String> = found.preamble.iter().map(|at| records[*at].text.trim().to_owned()).collect();
@@ -88,7 +100,6 @@ pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Re
     rename(&mut sent, &place, answers);
     let looked: Vec<Found> = sent.iter().map(|column| column.look(clean)).collect();
     let convention = Convention::of(&sent, &looked, place.sheet, semicolons(&place));
-    let mut asked = Vec::new();
     let table = Table {
         place: &place,
         sent: &sent,
@@ -101,7 +112,7 @@ pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Re
     };
     let mut fields = field::fields(&table, &mut asked);
     let named: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
-    let outside = outside::fields(&table, &fields, &named);
+    let outside = outside::fields(&table, &fields, &named, &mut asked);
     let key = key::find(&table, &fields, &mut asked);
     let version = key::version(&fields);
     for field in &mut fields {
@@ -111,6 +122,7 @@ pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Re
     fields.extend(outside);
     let mut options = place.layout.clone();
     options.extend(layout_options(&table, found, records));
+    options.extend(between_options(&table, found, records, headings));
     options.extend(convention.options(clean, &fields));
     options.extend(null_options(&table));
     Guessed { place, options, fields, key, version, asked }
@@ -176,6 +188,75 @@ fn rename(sent: &mut [Sent<'_>], place: &Place, answers: &Answers) {
 /// What a question about a column is about.
 pub(super) fn about<'a>(place: &'a Place, column: &'a Sent<'_>) -> About<'a> {
     About { part: &place.part, header: column.header.as_deref(), position: column.position, nth: column.nth }
+}
+
+/// What lines with one text alone between the rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Headings {
+    /// There are none, or they are to be skipped.
+    AreSkipped,
+    /// They are rows.
+    AreRows,
+}
+
+fn headings(
+    place: &Place,
+    records: &[Record],
+    found: &FoundTable,
+    answers: &Answers,
+    asked: &mut Vec<Asked>,
+) -> Headings {
+    let lines = &found.between.headings;
+    if lines.is_empty() {
+        return Headings::AreSkipped;
+    }
+    let about = About { part: &place.part, ..About::default() };
+    let question = Question {
+        id: about.id("heading_lines"),
+        why:
+            "lines between the rows have one text alone: headings of the rows below them, which can be skipped, or rows"
+                .into(),
+        values: lines.iter().take(5).map(|at| records[*at].first_filled().to_owned()).collect(),
+        answers: vec!["skip".into(), "keep".into()],
+    };
+    let question = answers.ask("heading_lines", about, question, |answer| {
+        Some(answer.to_ascii_lowercase()).filter(|answer| ["skip", "keep"].contains(&answer.as_str()))
+    });
+    let keep = question.answer.as_deref() == Some("keep");
+    asked.push(question);
+    if keep { Headings::AreRows } else { Headings::AreSkipped }
+}
+
+/// Which lines between the rows are no rows.
+fn between_options(table: &Table<'_>, found: &FoundTable, records: &[Record], headings: Headings) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let between = &found.between;
+    if let Some(first) = between.repeated.first() {
+        lines.push(Line::new("repeated_header = true", format!("line {first} is the header again")));
+    }
+    if let Some(first) = between.ruled.first() {
+        lines.push(Line::new("ruled = true", format!("line {first} has nothing but dashes and signs like them")));
+    }
+    let mut skip = between.skip.clone();
+    if headings == Headings::AreSkipped {
+        for record in between.headings.iter().map(|at| &records[*at]) {
+            let pattern = exact_or_beginning(record.first_filled());
+            if skip.iter().all(|(known, _)| *known != pattern) {
+                skip.push((pattern, record.line));
+            }
+        }
+    }
+    if let Some((_, first)) = skip.first() {
+        let cells: Vec<String> = skip.iter().map(|(cell, _)| table.clean.apply(cell).trim().to_owned()).collect();
+        lines.push(Line::new(
+            format!("skip = {}", super::toml_text::list(&cells)),
+            format!("subtotals, headings and notes between the rows, from line {first} on"),
+        ));
+    }
+    if !table.place.places.is_empty() && table.place.apart {
+        lines.push(Line::new("blank_between = true", "a blank stands between any two cells; a wider value is refused"));
+    }
+    lines
 }
 
 /// Where the table is in the file.
@@ -260,16 +341,6 @@ fn end_options(table: &Table<'_>, found: &FoundTable, footer: &[&Record], rows: 
 
 fn lines_of(count: usize) -> String {
     if count == 1 { "1 line".into() } else { format!("{count} lines") }
-}
-
-/// What a line of a footer begins with, without what changes from file to file.
-fn beginning(first: &str) -> String {
-    if let Some(sign) = first.chars().next().filter(|sign| matches!(sign, '#' | '*' | '※')) {
-        return sign.to_string();
-    }
-    let end =
-        first.find(|c: char| c.is_ascii_digit() || matches!(c, ':' | '：' | '[' | '(' | '（')).unwrap_or(first.len());
-    first[..end].trim().chars().take(30).collect::<String>().trim().to_owned()
 }
 
 /// The marks of missing values that are not those of every dataset.

@@ -11,6 +11,7 @@ use super::nulls::PLAIN;
 use super::question::{Asked, Question};
 use super::toml_text;
 use crate::domain::source::cell_form::Clean;
+use crate::domain::source::kind::Kind;
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,21 @@ pub enum FieldType {
 }
 
 impl FieldType {
+    /// The family of types that it belongs to.
+    #[must_use]
+    pub fn family(self) -> Kind {
+        match self {
+            Self::Text | Self::Uuid | Self::Json => Kind::Text,
+            Self::Bigint => Kind::Whole,
+            Self::Decimal { .. } => Kind::Decimal,
+            Self::Date => Kind::Date,
+            Self::Time => Kind::Time,
+            Self::Timestamp => Kind::Timestamp,
+            Self::LocalTimestamp => Kind::LocalTimestamp,
+            Self::Boolean => Kind::Boolean,
+        }
+    }
+
     /// Its name in a definition.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -238,9 +254,11 @@ impl Table<'_> {
     fn null_option(&self, at: usize) -> Option<ColumnOption> {
         let own = self.found[at].marks.iter().map(|(mark, _)| mark.as_str());
         let own: Vec<&str> = own.filter(|mark| !super::nulls::is_mark(mark) && !PLAIN.contains(mark)).collect();
-        if own.is_empty() {
-            return None;
-        }
+        (!own.is_empty()).then(|| self.nulls_with(own))
+    }
+
+    /// The option for these marks of this column and those of every column.
+    pub(super) fn nulls_with(&self, own: Vec<&str>) -> ColumnOption {
         let shared = self.found.iter().flat_map(|found| &found.marks).map(|(mark, _)| mark.as_str());
         let mut all: Vec<&str> = PLAIN.to_vec();
         for mark in shared.filter(|mark| super::nulls::is_mark(mark)).chain(own) {
@@ -248,7 +266,7 @@ impl Table<'_> {
                 all.push(mark);
             }
         }
-        Some(ColumnOption::new("null_values", toml_text::list(&all)))
+        ColumnOption::new("null_values", toml_text::list(&all))
     }
 }
 
@@ -264,6 +282,11 @@ const MOST_CODES: usize = 12;
 pub(super) fn fields(table: &Table<'_>, asked: &mut Vec<Asked>) -> Vec<Field> {
     let mut fields = Vec::new();
     for at in 0..table.sent.len() {
+        // A delimiter before the first cell makes a column without a name and without values.
+        let nameless = table.sent[at].header.as_deref().is_some_and(|header| header.trim().is_empty());
+        if at == 0 && nameless && matches!(table.found[at].cells, Cells::Empty) && table.sent.len() > 1 {
+            continue;
+        }
         fields.extend(one(table, at, asked));
     }
     combined::add(table, &mut fields, asked);
@@ -302,7 +325,7 @@ fn one(table: &Table<'_>, at: usize, asked: &mut Vec<Asked>) -> Vec<Field> {
         Cells::Number(numbers) => field_number::fields(table, at, numbers, asked),
         Cells::Times(readings) => vec![field_time::field(table, at, readings, asked)],
         Cells::Workbook(what) => vec![field_time::workbook(table, at, *what, asked)],
-        Cells::Epoch(unit) => vec![field_time::epoch(table, at, unit)],
+        Cells::Epoch(unit, zeros) => vec![field_time::epoch(table, at, unit, *zeros, asked)],
         Cells::Text(why) => {
             let because = why.map_or(String::new(), |why| format!(": {why}"));
             let mut field = table.field(at, FieldType::Text, format!("{share} are texts{because}"));

@@ -15,9 +15,8 @@ const SCALES: &[usize] = &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18];
 
 pub(super) fn fields(table: &Table<'_>, at: usize, numbers: &Numbers, asked: &mut Vec<Asked>) -> Vec<Field> {
     let (mark, question) = mark_of(table, at, numbers);
-    let percent = numbers.percent.then(|| percent_question(table, at));
-    let divide = percent.as_ref().and_then(|asked| asked.answer.as_deref()) == Some("divide");
-    let form = numbers.form(mark, numbers.percent.then_some(if divide { Percent::Divide } else { Percent::Keep }));
+    let (percent, percent_question) = percent_of(table, at, numbers);
+    let form = numbers.form(mark, percent);
     let (whole, scale, decimals) = size(table, at, &form);
     let kind = kind(table, at, whole, scale);
     let places = if decimals > 0 { format!(" with up to {decimals} decimals") } else { String::new() };
@@ -27,12 +26,16 @@ pub(super) fn fields(table: &Table<'_>, at: usize, numbers: &Numbers, asked: &mu
     let mut field = table.field(at, kind, evidence);
     field.form = Some(describe(&form));
     field.options.extend(options(table, numbers, mark, question.as_ref()));
-    if let Some(percent) = &percent {
-        let value = if divide { "\"divide\"" } else { "\"keep\"" };
-        field.options.push(ColumnOption::asked("percent", value, percent));
+    if let (Some(percent), Some(question)) = (percent, &percent_question) {
+        let value = match percent {
+            Percent::Keep => "\"keep\"",
+            Percent::Divide => "\"divide\"",
+            Percent::Multiply => "\"multiply\"",
+        };
+        field.options.push(ColumnOption::asked("percent", value, question));
     }
     asked.extend(question);
-    asked.extend(percent);
+    asked.extend(percent_question);
     if !numbers.unit_varies() {
         return vec![field];
     }
@@ -50,6 +53,7 @@ fn unit_field(table: &Table<'_>, at: usize, number: Field) -> Field {
         "unit_pattern",
         "decimal_mark",
         "thousands",
+        "grouping",
         "negative",
         "plus",
         "exponent",
@@ -110,8 +114,31 @@ fn understood_mark(answer: &str) -> Option<String> {
     }
 }
 
-fn percent_question(table: &Table<'_>, at: usize) -> Asked {
-    let why = "the numbers have a percent sign: 12.5% may be kept as 12.5 or divided to 0.125".to_owned();
+/// What becomes of numbers with a percent sign, and of those that a workbook shows with one, and the question for it.
+fn percent_of(table: &Table<'_>, at: usize, numbers: &Numbers) -> (Option<Percent>, Option<Asked>) {
+    if table.place.percents.contains(&at) && table.found[at].has_numbers {
+        let why = "the workbook shows these numbers as percentages: 12.5% is 0.125 in the file, and may be kept as 12.5 or divided to 0.125";
+        let asked = percent_question(table, at, why);
+        let divide = asked.answer.as_deref() == Some("divide");
+        let percent = match (divide, numbers.percent) {
+            (true, true) => Some(Percent::Divide),
+            // The numbers of the file are the fractions.
+            (true, false) => None,
+            (false, _) => Some(Percent::Multiply),
+        };
+        return (percent, Some(asked));
+    }
+    if !numbers.percent {
+        return (None, None);
+    }
+    let why = "the numbers have a percent sign: 12.5% may be kept as 12.5 or divided to 0.125";
+    let asked = percent_question(table, at, why);
+    let divide = asked.answer.as_deref() == Some("divide");
+    (Some(if divide { Percent::Divide } else { Percent::Keep }), Some(asked))
+}
+
+fn percent_question(table: &Table<'_>, at: usize, why: &str) -> Asked {
+    let why = why.to_owned();
     table.ask(at, "percent_scale", why, (table.examples(at), vec!["keep".into(), "divide".into()]), |answer| {
         match answer.to_ascii_lowercase().as_str() {
             "keep" | "percent" | "kept" | "1" | "100" | "12.5" => Some("keep".into()),
@@ -167,6 +194,9 @@ fn options(table: &Table<'_>, numbers: &Numbers, mark: Mark, question: Option<&A
             let mut option = ColumnOption::new("thousands", toml_text::one_or_list(&thousands));
             option.question = question.filter(|asked| asked.is_open()).map(|asked| asked.question.id.clone());
             options.push(option);
+        }
+        if numbers.indian {
+            options.push(ColumnOption::new("grouping", "\"indian\""));
         }
     }
     let pattern = numbers.unit_pattern();

@@ -1,6 +1,6 @@
 //! A column of dates, times or moments.
 
-use super::column::Cells;
+use super::column::{Cells, is_zero};
 use super::field::{ColumnOption, Field, FieldType, Table};
 use super::moments::{Order, Reading, What};
 use super::outside;
@@ -191,7 +191,8 @@ pub(super) fn workbook(table: &Table<'_>, at: usize, what: What, asked: &mut Vec
     field
 }
 
-pub(super) fn epoch(table: &Table<'_>, at: usize, unit: &str) -> Field {
+/// A column of counted times. Whether 0 is the beginning of 1970 or no time at all is a question.
+pub(super) fn epoch(table: &Table<'_>, at: usize, unit: &str, zeros: bool, asked: &mut Vec<Asked>) -> Field {
     let share = table.share(at);
     let what = match unit {
         "epoch_s" => "seconds",
@@ -203,5 +204,24 @@ pub(super) fn epoch(table: &Table<'_>, at: usize, unit: &str) -> Field {
         table.field(at, FieldType::Timestamp, format!("{share} are {what} since 1970 that lie between 2000 and 2050"));
     field.options.push(ColumnOption::new("form", toml_text::text(unit)));
     field.form = Some(unit.to_owned());
+    if zeros {
+        let why =
+            "some times are 0: either no time is there (null), or they mean the beginning of 1970 (epoch)".to_owned();
+        let answers = vec!["null".to_owned(), "epoch".to_owned()];
+        let question = table.ask(at, "zero_time", why, (vec!["0".into()], answers), |answer| {
+            Some(answer.to_ascii_lowercase()).filter(|answer| ["null", "epoch"].contains(&answer.as_str()))
+        });
+        if question.answer.as_deref() != Some("epoch") {
+            let values = table.found[at].values.iter().flatten();
+            let mut own: Vec<&str> = values.map(String::as_str).filter(|value| is_zero(value)).collect();
+            own.sort_unstable();
+            own.dedup();
+            field.options.retain(|option| option.name != "null_values");
+            let nulls = table.nulls_with(own);
+            field.options.push(ColumnOption::asked("null_values", nulls.value, &question));
+            field.required = false;
+        }
+        asked.push(question);
+    }
     field
 }

@@ -180,7 +180,7 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
         return Key::Columns(vec![id.name.clone(), changed.name.clone()], evidence);
     }
     if !is_of_events(&own)
-        && let Some(key) = of_positions(&candidates, rows, &unique, &has)
+        && let Some(key) = of_positions(&candidates, &own, rows, &unique, &has)
     {
         return key;
     }
@@ -204,6 +204,7 @@ fn is_of_events(fields: &[&Field]) -> bool {
 /// Account, instrument and day, as far as the table has them and needs them.
 fn of_positions(
     candidates: &[&Field],
+    own: &[&Field],
     rows: usize,
     unique: &impl Fn(&[&Field]) -> bool,
     has: &impl Fn(&Field, &[&str]) -> bool,
@@ -223,7 +224,9 @@ fn of_positions(
     if columns.is_empty() {
         return None;
     }
-    if !unique(&columns) {
+    // A file of the next day has the same names again.
+    let is_daily = unique(&columns) && day.is_some_and(|day| is_of_a_day(day, own, has));
+    if is_daily || !unique(&columns) {
         columns.push(day?);
     }
     if !unique(&columns) {
@@ -231,11 +234,47 @@ fn of_positions(
     }
     columns.sort_by_key(|field| field.position);
     let names: Vec<String> = columns.iter().map(|field| field.name.clone()).collect();
-    let evidence = format!(
-        "{} together are there in each of {rows} rows and never twice, and no smaller set that names something is",
-        names.join(", ")
-    );
+    let why =
+        if is_daily { "a file of another day names the same again" } else { "no smaller set that names something is" };
+    let evidence = format!("{} together are there in each of {rows} rows and never twice, and {why}", names.join(", "));
     Some(Key::Columns(names, evidence))
+}
+
+/// Whether rows say what was on a day, so that each day has rows of its own: prices and holdings of a day do. What was gained up
+/// to a day, in percent, is renewed.
+fn is_of_a_day(day: &Field, own: &[&Field], has: &impl Fn(&Field, &[&str]) -> bool) -> bool {
+    let dated = has(
+        day,
+        &["date", "day", "as", "of", "nav", "valuation", "price", "pricing", "business", "datum", "fecha", "data"],
+    );
+    let other = has(
+        day,
+        &[
+            "maturity",
+            "expiry",
+            "expiration",
+            "birth",
+            "inception",
+            "listing",
+            "launch",
+            "issue",
+            "settlement",
+            "open",
+            "opened",
+            "purchase",
+            "acquired",
+            "coupon",
+            "dividend",
+            "ex",
+            "start",
+            "end",
+            "due",
+            "update",
+            "updated",
+            "created",
+        ],
+    );
+    dated && !other && !own.iter().any(|field| has(field, &["percent", "return", "performance", "ytd"]))
 }
 
 fn content(table: &Table<'_>, own: &[&Field], rows: usize, asked: &mut Vec<Asked>) -> Key {

@@ -23,8 +23,26 @@ pub fn migration(guessed: &Guessed) -> String {
     create + &about + &comments
 }
 
+/// Adds a column to a table.
+#[must_use]
+pub fn add_column(table: &str, field: &Field) -> String {
+    format!("alter table {table} add column {} {};\n", field.name, type_of(field.kind))
+}
+
+/// Gives a column of a table a wider type.
+#[must_use]
+pub fn alter_type(table: &str, column: &str, kind: FieldType) -> String {
+    let kind = type_of(kind);
+    format!("alter table {table} alter column {column} type {kind} using {column}::{kind};\n")
+}
+
 fn column(field: &Field) -> String {
-    let kind = match field.kind {
+    let null = if field.required { " not null" } else { "" };
+    format!("    {} {}{null}", field.name, type_of(field.kind))
+}
+
+fn type_of(kind: FieldType) -> String {
+    match kind {
         FieldType::Text => "text".to_owned(),
         FieldType::Bigint => "bigint".to_owned(),
         FieldType::Decimal { precision, scale } => format!("numeric({precision}, {scale})"),
@@ -35,9 +53,7 @@ fn column(field: &Field) -> String {
         FieldType::Boolean => "boolean".to_owned(),
         FieldType::Uuid => "uuid".to_owned(),
         FieldType::Json => "jsonb".to_owned(),
-    };
-    let null = if field.required { " not null" } else { "" };
-    format!("    {} {kind}{null}", field.name)
+    }
 }
 
 /// A text as a literal of SQL.

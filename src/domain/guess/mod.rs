@@ -3,7 +3,10 @@
 //! Everything here is pure. A hypothesis is tested with the forms of [`source`](super::source) on every row of the sample, so
 //! that what is believed here is what a load will do. What no file can tell becomes a [`Question`](question::Question).
 
+pub mod against;
+pub mod amended;
 pub mod answers;
+pub mod between;
 mod booleans;
 mod column;
 mod combined;
@@ -15,11 +18,14 @@ pub mod encoding;
 pub mod field;
 mod field_number;
 mod field_time;
+mod file_code;
 pub mod fixed;
+mod footer;
 pub mod key;
 mod language;
 pub mod migration;
 mod moments;
+mod months;
 pub mod names;
 mod nulls;
 mod numbers;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike, NaiveDate, NaiveTime};
 
-use super::times::{forms_of, months};
+use super::months::months;
+use super::times::forms_of;
 use crate::domain::source::time_form::{Calendar, Moment, StatementYear, TimeForm};
 
 /// What the cells of a column are.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::source::number::{Negative, NumberForm, Percent};
+use crate::domain::source::number::{Grouping, Negative, NumberForm, Percent};
 
 /// Signs and codes of currencies that stand beside numbers.
 const CURRENCIES: &[&str] = &[
@@ -24,6 +24,7 @@ struct Apart<'c> {
     plus: bool,
     trailing: bool,
     wide_minus: bool,
+    triangle: bool,
     percent: bool,
 }
 
@@ -77,18 +78,20 @@ fn take_apart(cell: &str) -> Option<Apart<'_>> {
         plus: false,
         trailing: false,
         wide_minus: false,
+        triangle: false,
         percent: false,
     };
     let mut signs = 0;
     before = before.trim();
     for _ in 0..2 {
-        for sign in ['-', '+', '\u{2212}'] {
+        for sign in ['-', '+', '\u{2212}', '△', '▲'] {
             let stripped = before.strip_prefix(sign).or_else(|| before.strip_suffix(sign));
             if let Some(rest) = stripped {
                 before = rest.trim();
                 signs += 1;
                 apart.plus |= sign == '+';
                 apart.wide_minus |= sign == '\u{2212}';
+                apart.triangle |= matches!(sign, '△' | '▲');
             }
         }
     }
@@ -148,6 +151,8 @@ pub(super) struct Numbers {
     pub(super) sure: bool,
     /// Cells that raise the question.
     pub(super) doubtful: Vec<String>,
+    /// Whether digits are grouped as in India.
+    pub(super) indian: bool,
     /// Separators that are not points or commas.
     others: BTreeSet<char>,
     has_point: bool,
@@ -163,6 +168,7 @@ pub(super) struct Numbers {
     pub(super) parentheses: bool,
     pub(super) trailing: bool,
     pub(super) wide_minus: bool,
+    pub(super) triangle: bool,
     /// The cells that are not numbers: a number with something added after it.
     pub(super) odd: Vec<usize>,
 }
@@ -200,6 +206,7 @@ pub(super) fn look(cells: &[&str]) -> Option<Numbers> {
         indifferent: !has_point && !has_comma,
         sure: false,
         doubtful: Vec::new(),
+        indian: there.iter().any(|apart| is_indian(apart.core)),
         others,
         has_point,
         has_comma,
@@ -213,6 +220,7 @@ pub(super) fn look(cells: &[&str]) -> Option<Numbers> {
         parentheses: there.iter().any(|apart| apart.parentheses),
         trailing: there.iter().any(|apart| apart.trailing),
         wide_minus: there.iter().any(|apart| apart.wide_minus),
+        triangle: there.iter().any(|apart| apart.triangle),
         odd,
     };
     let reads = |mark| {
@@ -239,6 +247,19 @@ pub(super) fn look(cells: &[&str]) -> Option<Numbers> {
         }
     }
     Some(numbers)
+}
+
+/// `1,25,000.00`: groups of two digits before one of three.
+fn is_indian(core: &str) -> bool {
+    let whole = core.split('.').next().unwrap_or(core);
+    let groups: Vec<&str> = whole.split(',').collect();
+    let [first, middle @ .., last] = groups.as_slice() else { return false };
+    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    !middle.is_empty()
+        && groups.iter().all(digits)
+        && first.len() <= 2
+        && last.len() == 3
+        && middle.iter().all(|group| group.len() == 2)
 }
 
 /// `5.79(refunded 2.00)`: a number, and then something that is not a part of it.
@@ -270,6 +291,7 @@ impl Numbers {
         NumberForm {
             decimal_mark: mark.sign(),
             thousands: self.thousands(mark),
+            grouping: self.indian.then_some(Grouping::Indian),
             currency: units(),
             units: Vec::new(),
             unit_pattern: self.unit_pattern().and_then(|pattern| regex::Regex::new(&format!("^(?:{pattern})$")).ok()),
@@ -296,6 +318,7 @@ impl Numbers {
             (self.parentheses, Negative::Parentheses),
             (self.trailing, Negative::Trailing),
             (self.wide_minus, Negative::Unicode),
+            (self.triangle, Negative::Triangle),
         ];
         ways.into_iter().filter(|(there, _)| *there).map(|(_, way)| way).collect()
     }
@@ -306,6 +329,7 @@ impl Numbers {
             Negative::Parentheses => "parentheses",
             Negative::Trailing => "trailing",
             Negative::Unicode => "unicode",
+            Negative::Triangle => "triangle",
         };
         self.negative().iter().map(name).collect()
     }
@@ -378,6 +402,9 @@ mod tests {
         assert!(numbers.percent && numbers.plus);
         assert!(look(&["5.00-", "6.00"]).unwrap().trailing);
         assert!(look(&["\u{2212}5.00", "6.00"]).unwrap().wide_minus);
+        assert!(look(&["△5,000", "▲6"]).unwrap().triangle);
+        let indian = look(&["1,25,000.00", "1,234", "12"]).unwrap();
+        assert!(indian.indian && indian.mark == Some(Mark::Point));
         assert!(look(&[".7314", "19.1934"]).unwrap().bare_point);
         assert_eq!(look(&["32.21元", "-5,946.45元"]).unwrap().units, ["元"]);
         assert_eq!(look(&["12,50 €", "1.234,00 €"]).unwrap().mark, Some(Mark::Comma));

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::field::{ColumnOption, Field, FieldType, Table};
+use super::file_code;
 use super::moments::{What, readings};
 use super::names::words;
 use super::question::Asked;
@@ -12,32 +13,32 @@ use super::toml_text;
 
 /// Lines that tell an account, and the part of them that it is.
 static ACCOUNT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)^[#\s]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=]\s*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,}(?: \d{2,4})*)").ok()
+    Regex::new(r#"(?i)^[#\s"]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=\x1f]["\s:：,;\t=\x1f]*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,}(?: \d{2,4})*)"#).ok()
 });
 /// Lines that tell a currency.
 static CURRENCY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)^[#\s]*(?:currency|base currency|ccy|货\s*币|币\s*[种别]|valuta|währung|devise|divisa|moneda|waluta)\s*[:：,;\t=]\s*\[?([^\]\s,;]+)").ok()
+    Regex::new(r#"(?i)^[#\s"]*(?:currency|base currency|ccy|货\s*币|币\s*[种别]|valuta|währung|devise|divisa|moneda|waluta)["\s]*[:：,;\t=\x1f]["\s:：,;\t=\x1f]*\[?([^\]\s,;"\x1f]+)"#).ok()
 });
 /// Lines that tell when the file was made.
 static MADE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)^[#\s]*(?:[^\d:：]{0,60}\b(?:as of)\b[^\d]{0,10}|[^\d:：]{0,30}(?:as at|estrazione|generated|generation|created|exported|export date|report date|生成时间|导出时间|erstellt|stand)[^\d:：]{0,20}[:：]?\s*\[?\s*)(\d[0-9:./ T-]*[0-9])").ok()
+    Regex::new(r#"(?i)^[#\s"]*(?:[^\d:：]{0,60}\b(?:as of)\b[^\d]{0,10}|[^\d:：]{0,30}(?:as at|estrazione|generated|generation|created|exported|export date|report date|生成时间|导出时间|erstellt|stand)[^\d:：]{0,20}[:：]?["\s\x1f,;]*\[?\s*)(\d[0-9:./ T-]*[0-9])"#).ok()
 });
 /// A year with a month.
 static STATEMENT: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?:^|\D)((?:19|20)\d{2})(年| ?[-/._] ?|)(0[1-9]|1[0-2]|[1-9]月)").ok());
 static YEAR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?:^|\D)((?:19|20)\d{2})(?:\D|$)").ok());
 /// A day in a name, with or without signs between its numbers.
-static DAY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+pub(super) static DAY: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?:^|[^\d])((?:19|20)\d{2}([-_.]?)(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01]))(?:$|[^\d])").ok()
 });
 
 /// What comes after the last slash of a key.
-fn file_name(key: &str) -> &str {
+pub(super) fn file_name(key: &str) -> &str {
     key.rsplit(['/', '\\']).next().unwrap_or(key)
 }
 
 /// The text before a value as a pattern in which numbers may be others.
-fn general(text: &str) -> String {
+pub(super) fn general(text: &str) -> String {
     let mut pattern = String::new();
     let mut digits = false;
     for c in text.chars() {
@@ -125,7 +126,7 @@ fn statement(table: &Table<'_>) -> Vec<Told> {
 }
 
 /// Columns that no cell of the table fills.
-pub(super) fn fields(table: &Table<'_>, known: &[Field], names: &[String]) -> Vec<Field> {
+pub(super) fn fields(table: &Table<'_>, known: &[Field], names: &[String], asked: &mut Vec<Asked>) -> Vec<Field> {
     let mut all: Vec<Field> = Vec::new();
     let has = |list: &[&str]| known.iter().any(|field| words(&field.name).any(|word| list.contains(&word)));
     if !has(&["account", "card", "holder"]) {
@@ -138,7 +139,7 @@ pub(super) fn fields(table: &Table<'_>, known: &[Field], names: &[String]) -> Ve
     }
     all.extend(made(table, known));
     all.extend(day_of_name(table, known));
-    all.extend(code_of_name(table, known, &all));
+    all.extend(file_code::find(table, known, &all, asked));
     for field in &mut all {
         let mut name = field.name.clone();
         let mut nth = 2;
@@ -151,7 +152,7 @@ pub(super) fn fields(table: &Table<'_>, known: &[Field], names: &[String]) -> Ve
     all
 }
 
-fn field(name: &str, kind: FieldType, evidence: String, options: Vec<ColumnOption>) -> Field {
+pub(super) fn field(name: &str, kind: FieldType, evidence: String, options: Vec<ColumnOption>) -> Field {
     Field {
         header: None,
         position: 0,
@@ -169,13 +170,18 @@ fn field(name: &str, kind: FieldType, evidence: String, options: Vec<ColumnOptio
     }
 }
 
+/// What stands before a value in a line, as a pattern. The cells of a workbook stand side by side there.
+fn before(text: &str) -> String {
+    regex::escape(&text.replace(super::sample::BETWEEN_CELLS, ""))
+}
+
 fn from_line(table: &Table<'_>, pattern: Option<&Regex>, name: &str, fits: impl Fn(&str) -> bool) -> Option<Field> {
     let pattern = pattern?;
     let found =
         table.preamble.iter().find_map(|line| pattern.captures(line).and_then(|found| Some((line, found.get(1)?))));
     let (line, value) = found.filter(|(_, value)| fits(value.as_str()))?;
     let group = if name == "account" { r"([A-Za-z0-9_*-]+(?: \d{2,4})*)" } else { r"([^\]\s,;]+)" };
-    let own = format!("^{}{group}", regex::escape(&line[..value.start()]));
+    let own = format!("^{}{group}", before(&line[..value.start()]));
     let options = vec![ColumnOption::new("from", "\"preamble\""), ColumnOption::new("pattern", toml_text::text(&own))];
     Some(field(name, FieldType::Text, "a line before the table tells it for all rows".into(), options))
 }
@@ -185,31 +191,56 @@ fn made(table: &Table<'_>, known: &[Field]) -> Option<Field> {
     let pattern = MADE.as_ref()?;
     let (line, value) =
         table.preamble.iter().find_map(|line| pattern.captures(line).and_then(|found| Some((line, found.get(1)?))))?;
-    let all = readings(&[value.as_str()]);
+    let start = value.start();
+    let (value, tail) = with_tail(line, start, value.end())?;
+    let all = readings(&[value]);
     let begins =
         |form: &str| known.iter().filter_map(|field| field.form.as_deref()).any(|own| own.get(..3) == form.get(..3));
     let reading = match all.as_slice() {
         [one] => one,
         several => several.iter().find(|reading| begins(&reading.forms[0]))?,
     };
-    if reading.zoned || reading.short_year || reading.no_year || reading.what == What::Time {
+    if reading.short_year || reading.no_year || reading.what == What::Time {
         return None;
     }
-    let own = format!("^{}({})", regex::escape(&line[..value.start()]), r"\d[0-9:./ T-]*[0-9]");
+    let own = format!("^{}({}{tail})", before(&line[..start]), r"\d[0-9:./ T-]*[0-9]");
     let mut options = vec![
         ColumnOption::new("from", "\"preamble\""),
         ColumnOption::new("pattern", toml_text::text(&own)),
         ColumnOption::new("form", toml_text::text(&reading.forms[0])),
     ];
-    let kind = if reading.what == What::Date {
-        FieldType::Date
-    } else {
-        options.push(ColumnOption::new("zone", "\"none\""));
-        FieldType::LocalTimestamp
+    let kind = match (reading.what, reading.zoned) {
+        (What::Date, _) => FieldType::Date,
+        (_, true) => FieldType::Timestamp,
+        _ => {
+            options.push(ColumnOption::new("zone", "\"none\""));
+            FieldType::LocalTimestamp
+        }
     };
     let mut made = field("made_at", kind, "a line before the table tells when the file was made".into(), options);
     made.form = Some(reading.forms[0].clone());
     Some(made)
+}
+
+/// A time in a line together with what belongs to it after its digits, and the pattern for that: a zone, or half of a day. `None`
+/// if something follows that may change what it means.
+fn with_tail(line: &str, start: usize, end: usize) -> Option<(&str, String)> {
+    let rest = &line[end..];
+    let blanks = rest.len() - rest.trim_start_matches(' ').len();
+    let word = &rest[blanks..];
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | ':' | '/' | '_');
+    let length = word.find(|c: char| !is_part(c)).unwrap_or(word.len());
+    let word = &word[..length];
+    // A longer word goes on with the sentence.
+    let is_sentence = word.len() > 5 && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if word.is_empty() || blanks > 1 || is_sentence {
+        return Some((&line[start..end], String::new()));
+    }
+    let whole = &line[start..end + blanks + length];
+    if readings(&[whole]).is_empty() {
+        return None;
+    }
+    Some((whole, format!("{}[A-Za-z0-9+:/_-]+", " ".repeat(blanks))))
 }
 
 /// The day in the name of a file, if the table has none of its own.
@@ -248,56 +279,4 @@ fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
     );
     field.form = Some(form);
     Some(field)
-}
-
-/// The account or the symbol in the name of a file.
-fn code_of_name(table: &Table<'_>, known: &[Field], found: &[Field]) -> Option<Field> {
-    let name = file_name(&table.place.key);
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    // A run of signs inside of a masked number belongs to it.
-    let masked = Regex::new(r"(?:^|[_\s(-])(\d{2,6}[_*xX]{2,}\d{2,6})(?:[_\s)-]|$)").ok()?;
-    let plain = Regex::new(r"(?:^|[_\s(-])([A-Z]?\d{4,12}|[A-Z0-9]{5,12})(?:[_\s)-]|$)").ok()?;
-    let account = |list: &[Field]| {
-        list.iter().any(|field| words(&field.name).any(|word| ["account", "card", "holder"].contains(&word)))
-    };
-    let symbol = known.iter().any(|field| {
-        words(&field.name).any(|word| ["symbol", "code", "ticker", "isin", "pair", "stock", "security"].contains(&word))
-    });
-    let is_code = |text: &str| {
-        let digits = text.chars().filter(char::is_ascii_digit).count();
-        let day = DAY.as_ref().is_some_and(|day| day.is_match(text))
-            || matches!(digits, 14 | 6 | 8) && text.starts_with("20");
-        let year = text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
-        let counted = digits == 10 && text.starts_with('1') && text.len() == 10;
-        !day && !year && !counted
-    };
-    let value = masked.captures(stem).or_else(|| {
-        plain.captures_iter(stem).find(|found| found.get(1).is_some_and(|value| is_code(value.as_str())))
-    })?;
-    let value = value.get(1)?;
-    let letters = value.as_str().chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
-        && value.as_str().contains(|c: char| c.is_ascii_uppercase());
-    let pair = letters && value.as_str().chars().filter(char::is_ascii_uppercase).count() >= 5;
-    let generic =
-        ["TRADES", "ORDERS", "POSITIONS", "STATEMENT", "HISTORY", "ACCOUNT", "REPORT", "EXPORT", "FILLS", "DEALS"]
-            .contains(&value.as_str());
-    let own = if pair { "symbol" } else { "file_code" };
-    let told = account(found) && table.preamble.iter().any(|line| line.contains(value.as_str()));
-    if generic || pair && symbol || !pair && told || letters && !pair && value.as_str().len() < 5 {
-        return None;
-    }
-    let group = if pair { "([A-Z0-9]+)" } else { r"(\w+?)" };
-    let rest = general(&stem[value.end()..]);
-    let pattern = format!("{}{group}{rest}", general(&stem[..value.start()]));
-    let extension = general(&name[stem.len()..]);
-    let options = vec![
-        ColumnOption::new("from", "\"key\""),
-        ColumnOption::new("pattern", toml_text::text(&format!("{pattern}{extension}$"))),
-    ];
-    Some(field(
-        own,
-        FieldType::Text,
-        "a part of the name of the file that tells files of a series apart".into(),
-        options,
-    ))
 }

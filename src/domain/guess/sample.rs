@@ -3,6 +3,9 @@
 use super::shape::{Shape, shape};
 use crate::domain::source::cell_form::CellKind;
 
+/// What stands between the cells of a row of a workbook in the text of its record.
+pub const BETWEEN_CELLS: char = '\u{1f}';
+
 /// A cell as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampleCell {
@@ -47,6 +50,12 @@ impl Record {
     #[must_use]
     pub fn span(&self) -> usize {
         self.cells.iter().rposition(|cell| !cell.text.trim().is_empty()).map_or(0, |last| last + 1)
+    }
+
+    /// The first cell that is not blank, trimmed; empty if all are.
+    #[must_use]
+    pub fn first_filled(&self) -> &str {
+        self.cells.iter().map(|cell| cell.text.trim()).find(|text| !text.is_empty()).unwrap_or("")
     }
 
     /// How many cells are not blank.

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use super::between::{self, FoundBetween, is_page, is_ruled};
+use super::footer::{Usual, median};
 use super::sample::Record;
 use super::shape::{Shape, shape};
-use super::terms::{is_bare_total, is_total};
+use super::terms::is_total;
 
 /// A table in a file, by the places of its records in the sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct FoundTable {
     pub ends_blank: bool,
     /// What the table after it begins with.
     pub next: Option<String>,
+    /// What stands between its rows.
+    pub between: FoundBetween,
 }
 
 /// How many lines in a row may be a header.
@@ -48,6 +52,7 @@ pub fn find_tables(records: &[Record], sheet: bool) -> Vec<FoundTable> {
     };
     let mut tables = Vec::new();
     let starts = section_starts(records, &there, first);
+    let hidden = hidden_table(records, &there, starts[0].title.unwrap_or(first));
     for (nth, start) in starts.iter().enumerate() {
         let end = starts.get(nth + 1).map_or(there.len(), |next| next.title.unwrap_or(next.header));
         let from = if nth == 0 { 0 } else { start.title.unwrap_or(start.header) };
@@ -59,6 +64,9 @@ pub fn find_tables(records: &[Record], sheet: bool) -> Vec<FoundTable> {
             let last = table.rows.last().copied().unwrap_or(table.header.end);
             table.ends_blank = (last..next).any(|at| records[at].is_blank());
             table.next = Some(records[next].cell(0).trim().to_owned());
+        }
+        if let Some(hidden) = hidden.filter(|_| nth == 0) {
+            table.between.refused = Some(another(&records[start_of(&there, start)], &records[hidden]));
         }
         tables.push(table);
     }
@@ -121,12 +129,13 @@ fn first_of_sections(records: &[Record], there: &[usize], candidates: &[(usize, 
 fn title_before(records: &[Record], there: &[usize], place: usize) -> Option<usize> {
     let before = place.checked_sub(1)?;
     let record = &records[there[before]];
-    (record.filled() == 1 && record.span() == 1 && shape(record.cell(0)) == Shape::Text).then_some(before)
+    (!is_ruled(record) && record.filled() == 1 && record.span() == 1 && shape(record.cell(0)) == Shape::Text)
+        .then_some(before)
 }
 
 /// Checks whether a record could name columns: two names or more, none of which is a number or a date.
 fn is_header(record: &Record) -> bool {
-    record.filled() >= 2 && record.values() == 0 && {
+    record.filled() >= 2 && record.values() == 0 && !is_ruled(record) && {
         let mut names: Vec<&str> =
             record.cells.iter().map(|cell| cell.text.trim()).filter(|name| !name.is_empty()).collect();
         let all = names.len();
@@ -164,6 +173,12 @@ fn section_starts(records: &[Record], there: &[usize], first: usize) -> Vec<Star
         // A row of texts alone below a short row is not a header: another header has other names than the rows above.
         let next = &records[there[place + 1]];
         let repeats = record.cells.iter().zip(&header.cells).all(|(one, other)| one.text == other.text);
+        // A title that is that of the first table, or the mark of a page, begins another page of the same table.
+        let named = |place: usize| records[there[place]].cell(0).trim();
+        let pages = is_page(named(title)) || starts[0].title.is_some_and(|first| named(first) == named(title));
+        if repeats && pages {
+            continue;
+        }
         if next.values() > 0 || repeats {
             starts.push(Start { title: Some(title), header: place });
         }
@@ -196,9 +211,22 @@ fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: u
         first -= 1;
     }
     let header_end = there[start.header] + body + 1;
-    let rows = below(body).to_vec();
-    let footers = footer_length(records, &rows, Some(header));
-    let (rows, footer) = rows.split_at(rows.len() - footers);
+    let mut rows = below(body).to_vec();
+    let lines: Vec<&Record> = (there[first]..header_end).map(|at| &records[at]).collect();
+    let mut between = between::take_out(records, &mut rows, &lines);
+    let usual = |rows: &[usize]| {
+        let body: Vec<&Record> = rows.iter().map(|at| &records[*at]).collect();
+        let usual = Usual::of(&body, |row| is_row_of(row, header));
+        let footers = usual.footers(&body);
+        (usual, footers)
+    };
+    let (usual, footers) = usual(&rows);
+    let footer = rows.split_off(rows.len() - footers);
+    let title = start.title.map(|title| records[there[title]].cell(0).trim());
+    between::find(&mut between, records, &mut rows, &usual, title);
+    if let Some(place) = between::another_table(records, &rows, &usual) {
+        between.refused = Some(another(&records[rows[place]], header));
+    }
     let header_width = (there[first]..header_end).map(|at| records[at].cells.len()).max().unwrap_or(0);
     let named = (there[first]..header_end).map(|at| records[at].span()).max().unwrap_or(0);
     let used =
@@ -213,25 +241,50 @@ fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: u
         section: None,
         header: there[first]..header_end,
         preamble: there[from..first].to_vec(),
-        rows: rows.to_vec(),
-        footer: footer.to_vec(),
         width: if trailing || sheet { width } else { header_width.max(width) },
         trailing,
         shorter: shortest > 0 && (sheet || shortest * 10 >= rows.len()),
-        ends_blank: false,
-        next: None,
+        rows,
+        footer,
+        between,
+        ..FoundTable::default()
     }
 }
 
-fn median(values: impl Iterator<Item = usize>) -> usize {
-    let mut values: Vec<usize> = values.take(200).collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or(0)
+fn start_of(there: &[usize], start: &Start) -> usize {
+    there[start.header]
+}
+
+/// The header of a table that stands before the one that was found: names, and two rows or more with values below them.
+fn hidden_table(records: &[Record], there: &[usize], first: usize) -> Option<usize> {
+    let is_table = |place: &usize| {
+        let header = &records[there[*place]];
+        let rows = there[place + 1..first].iter().map(|at| &records[*at]);
+        let is_row = |row: &&Record| {
+            let label = row.cell(0).trim_end().ends_with([':', '：']);
+            let told = shape(row.cell(0)) == Shape::Value || row.filled() >= 3;
+            row.values() > 0 && !label && told && row.filled() * 4 >= header.filled() * 3 && is_row_of(row, header)
+        };
+        is_header(header) && rows.take_while(is_row).count() >= 2
+    };
+    (0..first).find(is_table).map(|place| there[place])
+}
+
+/// Why two tables are not taken for one.
+fn another(header: &Record, other: &Record) -> String {
+    let names: Vec<&str> = header.cells.iter().map(|cell| cell.text.trim()).filter(|name| !name.is_empty()).collect();
+    let shown = names.iter().take(4).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    format!(
+        "line {}: another table begins there ({shown}, …), and no line with a title alone sets it apart from the one whose header is on \
+         line {}; put the tables into files of their own, or a title before each",
+        header.line, other.line
+    )
 }
 
 fn is_further_line(header: &Record, line: &Record, usual: usize) -> bool {
     usual > 0
         && line.values() == 0
+        && !is_ruled(line)
         && line.filled() * 2 > header.filled()
         && line.span() <= header.span()
         && line.cells.iter().all(|cell| !matches!(shape(&cell.text), Shape::Mark))
@@ -246,72 +299,27 @@ fn names_groups(above: &Record, header: &Record) -> bool {
     above.values() == 0 && above.filled() >= 2 && above.span() <= header.span() + 1 && (0..names.len()).any(helps)
 }
 
-/// How many of the last records are not rows.
-fn footer_length(records: &[Record], rows: &[usize], header: Option<&Record>) -> usize {
-    let body: Vec<&Record> = rows.iter().map(|at| &records[*at]).collect();
-    // What is usual is told by records that may be rows.
-    let may_be = |row: &&&Record| header.is_none_or(|header| is_row_of(row, header));
-    // In a short table there may be more lines after the rows than rows.
-    let like_first = |row: &&&Record| {
-        body.len() >= 20 || body.first().is_none_or(|first| shape(row.cell(0)) == shape(first.cell(0)))
-    };
-    let sample: Vec<&Record> = body.iter().filter(may_be).filter(like_first).take(400).copied().collect();
-    let filled = median(sample.iter().map(|row| row.filled()));
-    let values = median(sample.iter().map(|row| row.values()));
-    let mut widths = std::collections::BTreeMap::new();
-    for row in &sample {
-        *widths.entry(row.cells.len()).or_insert(0_usize) += 1;
-    }
-    let width = widths.iter().max_by_key(|(_, count)| **count).map_or(0, |(width, _)| *width);
-    let first_is_value = {
-        let shapes = sample.iter().map(|row| shape(row.cell(0)));
-        let (mut value, mut other) = (0, 0);
-        for found in shapes {
-            match found {
-                Shape::Value => value += 1,
-                Shape::Text => other += 1,
-                Shape::Empty | Shape::Mark => {}
-            }
-        }
-        value > other
-    };
-    let is_footer = |row: &Record| {
-        let first = row.cells.iter().map(|cell| cell.text.trim()).find(|text| !text.is_empty()).unwrap_or("");
-        let begins = row.cell(0).trim();
-        let odd_width = row.cells.len() != width && row.cells.len() != width + 1;
-        // A name may begin like a total or a note, but then its row is as full as the others.
-        let less = row.filled() < filled || odd_width;
-        is_total(first) && (less || is_bare_total(first)) && (shape(begins) == Shape::Text || begins.is_empty())
-            || less && first.starts_with(['#', '*', '※'])
-            || first.starts_with("----")
-            || first.starts_with("====")
-            || filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value
-            || first_is_value
-                && shape(begins) == Shape::Text
-                && (odd_width || row.values() == 0 || row.filled() * 2 <= filled)
-            || odd_width && row.span() < width && row.filled() * 2 <= filled && row.values() * 2 <= values
-    };
-    let count = body.iter().rev().take_while(|row| is_footer(row)).count();
-    // A table of nothing but footers is one whose rows look odd.
-    if count == body.len() && count > 0 && !body.iter().all(|row| is_total(row.cell(0))) { 0 } else { count }
-}
-
 fn headless(records: &[Record], there: &[usize], sheet: bool) -> FoundTable {
     let mut widths = std::collections::BTreeMap::new();
     for at in there {
         *widths.entry(records[*at].cells.len()).or_insert(0_usize) += 1;
     }
     let width = widths.iter().max_by_key(|(_, count)| **count).map_or(1, |(width, _)| *width);
-    let footers = footer_length(records, there, None);
-    let (rows, footer) = there.split_at(there.len() - footers);
+    let mut rows = there.to_vec();
+    let mut between = between::take_out(records, &mut rows, &[]);
+    let body: Vec<&Record> = rows.iter().map(|at| &records[*at]).collect();
+    let usual = Usual::of(&body, |_| true);
+    let footer = rows.split_off(rows.len() - usual.footers(&body));
+    between::find(&mut between, records, &mut rows, &usual, None);
     let used = rows.iter().map(|at| records[*at].span()).max().unwrap_or(0);
     let trailing = used < width && !sheet;
     FoundTable {
         width: if trailing { used } else { width.max(used.min(width)) },
-        rows: rows.to_vec(),
-        footer: footer.to_vec(),
         trailing,
         shorter: sheet && rows.iter().any(|at| records[*at].cells.len() < width),
+        rows,
+        footer,
+        between,
         ..FoundTable::default()
     }
 }

@@ -4,136 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Names of months by language, whole and short, each in the order of the year.
-const MONTHS: &[[&str; 12]] = &[
-    [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ],
-    [
-        "januar",
-        "februar",
-        "märz",
-        "april",
-        "mai",
-        "juni",
-        "juli",
-        "august",
-        "september",
-        "oktober",
-        "november",
-        "dezember",
-    ],
-    ["jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez"],
-    [
-        "janvier",
-        "février",
-        "mars",
-        "avril",
-        "mai",
-        "juin",
-        "juillet",
-        "août",
-        "septembre",
-        "octobre",
-        "novembre",
-        "décembre",
-    ],
-    ["janv", "févr", "mars", "avr", "mai", "juin", "juil", "août", "sept", "oct", "nov", "déc"],
-    [
-        "enero",
-        "febrero",
-        "marzo",
-        "abril",
-        "mayo",
-        "junio",
-        "julio",
-        "agosto",
-        "septiembre",
-        "octubre",
-        "noviembre",
-        "diciembre",
-    ],
-    ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sep", "oct", "nov", "dic"],
-    [
-        "gennaio",
-        "febbraio",
-        "marzo",
-        "aprile",
-        "maggio",
-        "giugno",
-        "luglio",
-        "agosto",
-        "settembre",
-        "ottobre",
-        "novembre",
-        "dicembre",
-    ],
-    ["gen", "feb", "mar", "apr", "mag", "giu", "lug", "ago", "set", "ott", "nov", "dic"],
-    [
-        "januari",
-        "februari",
-        "maart",
-        "april",
-        "mei",
-        "juni",
-        "juli",
-        "augustus",
-        "september",
-        "oktober",
-        "november",
-        "december",
-    ],
-    ["jan", "feb", "mrt", "apr", "mei", "jun", "jul", "aug", "sep", "okt", "nov", "dec"],
-    [
-        "janeiro",
-        "fevereiro",
-        "março",
-        "abril",
-        "maio",
-        "junho",
-        "julho",
-        "agosto",
-        "setembro",
-        "outubro",
-        "novembro",
-        "dezembro",
-    ],
-    ["jan", "fev", "mar", "abr", "mai", "jun", "jul", "ago", "set", "out", "nov", "dez"],
-    ["jan", "feb", "mar", "apr", "maj", "jun", "jul", "aug", "sep", "okt", "nov", "dec"],
-    [
-        "stycznia",
-        "lutego",
-        "marca",
-        "kwietnia",
-        "maja",
-        "czerwca",
-        "lipca",
-        "sierpnia",
-        "września",
-        "października",
-        "listopada",
-        "grudnia",
-    ],
-    ["sty", "lut", "mar", "kwi", "maj", "cze", "lip", "sie", "wrz", "paź", "lis", "gru"],
-    ["янв", "фев", "мар", "апр", "май", "июн", "июл", "авг", "сен", "окт", "ноя", "дек"],
-];
-
-/// The names of the months in the languages that are known; English is read without them.
-pub(super) fn months() -> impl Iterator<Item = Option<Vec<String>>> {
-    let named = MONTHS[1..].iter().map(|names| Some(names.iter().map(|name| (*name).to_owned()).collect()));
-    std::iter::once(None).chain(named)
-}
+use crate::domain::source::zone::Zone;
 
 /// A pattern that a date begins with, and the forms that it may have.
 struct DatePart {
@@ -154,6 +25,8 @@ static DATES: LazyLock<Vec<DatePart>> = LazyLock::new(|| {
         }
     };
     add(r"\d{4}年\d{1,2}月\d{1,2}日", &["%Y年%m月%d日"]);
+    add(r"\d{4}년 ?\d{1,2}월 ?\d{1,2}일", &["%Y년 %m월 %d일", "%Y년%m월%d일"]);
+    add(r"\d{1,2}월 ?\d{1,2}일", &["%m월 %d일", "%m월%d일"]);
     add(r"\d{1,2}月\d{1,2}日", &["%m月%d日"]);
     for sign in ["-", "/", ".", " ", "_"] {
         let quoted = regex::escape(sign);
@@ -202,8 +75,11 @@ static DATES: LazyLock<Vec<DatePart>> = LazyLock::new(|| {
 });
 
 static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"^(?:(\d{1,2}):(\d{2})(?::(\d{2})(?:([.,:])(\d{1,9}))?)?( ?[AaPp][Mm])?|(\d{1,2})时(\d{1,2})分(?:(\d{1,2})秒)?)").ok()
+    Regex::new(r"^(?:(\d{1,2}):(\d{2})(?::(\d{2})(?:([.,:])(\d{1,9}))?)?( ?[AaPp][Mm])?|(\d{1,2})(时|時|시)( ?)(\d{1,2})(?:分|분)(?:( ?)(\d{1,2})(?:秒|초))?)").ok()
 });
+/// `오후 `, `午前`: half a day, in front of its time.
+static HALF_DAY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^(.*?)(?:오전|오후|午前|午後|上午|下午)( ?)$").ok());
 
 /// All forms that a cell may have.
 pub(super) fn forms_of(cell: &str) -> Vec<String> {
@@ -213,6 +89,13 @@ pub(super) fn forms_of(cell: &str) -> Vec<String> {
             forms.push(form);
         }
     };
+    // Half a day in front of a time alone.
+    let digits = cell.find(|c: char| c.is_ascii_digit()).unwrap_or(0);
+    if HALF_DAY.as_ref().is_some_and(|half| half.is_match(&cell[..digits])) {
+        for form in tails(cell, "") {
+            push(form);
+        }
+    }
     for (time, rest) in time_forms(cell) {
         if let Some(zone) = zone_form(rest) {
             push(format!("{time}{zone}"));
@@ -314,6 +197,18 @@ fn tails(rest: &str, date: &str) -> Vec<String> {
         .last()
         .unwrap_or(0);
     let (between, time) = rest.split_at(between_length);
+    if let Some(found) = HALF_DAY.as_ref().and_then(|half| half.captures(between)) {
+        let group = |at: usize| found.get(at).map_or("", |group| group.as_str());
+        let before = group(1);
+        if !matches!(before.trim(), "" | "." | ",") {
+            return Vec::new();
+        }
+        let with_half = time_forms(time).into_iter().filter(|(form, _)| form.starts_with("%H"));
+        let with_half = with_half.filter_map(|(form, after)| {
+            Some(format!("{before}%p{}{}{}", group(2), form.replacen("%H", "%I", 1), zone_form(after)?))
+        });
+        return with_half.collect();
+    }
     if time.is_empty() {
         // A zone alone after a date says nothing of a date; a sign at its end is a part of the form.
         let sign = between.chars().count() == 1 && !between.starts_with(char::is_alphanumeric);
@@ -338,9 +233,14 @@ fn time_forms(text: &str) -> Vec<(String, &str)> {
     let Some(found) = TIME.as_ref().and_then(|time| time.captures(text)) else { return Vec::new() };
     let whole = found.get(0).map_or(0, |whole| whole.end());
     let rest = &text[whole..];
-    if found.get(7).is_some() {
-        let form = if found.get(9).is_some() { "%H时%M分%S秒" } else { "%H时%M分" };
-        return vec![(form.to_owned(), rest)];
+    if let Some(sign) = found.get(8) {
+        let (minute, second) = if sign.as_str() == "시" { ("분", "초") } else { ("分", "秒") };
+        let blank = |group: usize| found.get(group).map_or("", |blank| blank.as_str());
+        let mut form = format!("%H{}{}%M{minute}", sign.as_str(), blank(9));
+        if found.get(12).is_some() {
+            form = format!("{form}{}%S{second}", blank(11));
+        }
+        return vec![(form, rest)];
     }
     let mut form = String::from("%M");
     if found.get(3).is_some() {
@@ -380,6 +280,13 @@ fn compact_times<'t>(text: &'t str, adjacent: bool, date: &str) -> Vec<(String, 
     vec![(form.to_owned(), rest)]
 }
 
+/// Abbreviations of zones that are not the same everywhere, or all year.
+const ZONES: &[&str] = &[
+    "ET", "CT", "MT", "PT", "CST", "CDT", "AKST", "AKDT", "HST", "AST", "ADT", "NST", "NDT", "BST", "IST", "WET",
+    "WEST", "CET", "CEST", "MEZ", "MESZ", "EET", "EEST", "MSK", "TRT", "SAST", "GST", "PKT", "ICT", "WIB", "SGT",
+    "MYT", "PHT", "HKT", "JST", "KST", "AWST", "ACST", "ACDT", "AEST", "AEDT", "NZST", "NZDT", "BRT", "ART", "CLT",
+];
+
 /// The form of the zone that follows a time; `None` if something else does.
 fn zone_form(rest: &str) -> Option<String> {
     if rest.is_empty() {
@@ -398,11 +305,14 @@ fn zone_form(rest: &str) -> Option<String> {
             }
         }
         _ if trimmed.starts_with('(') && trimmed.ends_with(')') => "(%Z)".to_owned(),
-        _ if crate::domain::source::zone::Zone::parse(trimmed).is_some()
-            && !trimmed.starts_with(|c: char| c.is_ascii_digit()) =>
+        _ if Zone::named_offsets().any(|name| name == trimmed)
+            || trimmed.contains('/') && Zone::parse(trimmed).is_some()
+            || (trimmed.starts_with("UTC") || trimmed.starts_with("GMT")) && Zone::parse(trimmed).is_some() =>
         {
             "%Z".to_owned()
         }
+        // An abbreviation such as CST or BST is one of several zones: it is a part of the form, and its zone a question.
+        _ if ZONES.contains(&trimmed) => trimmed.to_owned(),
         _ => return None,
     };
     Some(format!("{blanks}{zone}"))
@@ -410,6 +320,7 @@ fn zone_form(rest: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::months::months;
     use super::*;
     use crate::domain::source::time_form::{Calendar, StatementYear, TimeForm};
 
@@ -459,6 +370,14 @@ mod tests {
             ("09:30 12/05/2025", "%H:%M %m/%d/%Y"),
             ("02JAN2025", "%d%b%Y"),
             ("Jan 5", "%b %d"),
+            ("오후 1:05:00", "%p %I:%M:%S"),
+            ("2025. 1. 2. 오후 1:05:00", "%Y. %m. %d. %p %I:%M:%S"),
+            ("2025-01-02 오전 9:05", "%Y-%m-%d %p %I:%M"),
+            ("2025年1月2日 午後1時05分", "%Y年%m月%d日 %p%I時%M分"),
+            ("2025년 1월 2일 9시 5분 3초", "%Y년 %m월 %d일 %H시 %M분 %S초"),
+            ("2025/01/02 下午 1:05:00", "%Y/%m/%d %p %I:%M:%S"),
+            ("2025-01-02 09:30:00 EDT", "%Y-%m-%d %H:%M:%S %Z"),
+            ("2025-01-02 09:30:00 CST", "%Y-%m-%d %H:%M:%S CST"),
         ] {
             assert!(reads(cell).contains(&form.to_owned()), "{cell}: {:?}", reads(cell));
         }
@@ -476,6 +395,6 @@ mod tests {
         assert_eq!(reads("05/06/2025"), ["%d/%m/%Y", "%m/%d/%Y"]);
         assert_eq!(reads("05.06.2025"), ["%d.%m.%Y"]);
         // Every pattern compiles.
-        assert_eq!(DATES.len(), 2 + 5 * 6 + 3 + 13);
+        assert_eq!(DATES.len(), 4 + 5 * 6 + 3 + 13);
     }
 }

@@ -190,6 +190,15 @@ impl Source {
         missing
     }
 
+    /// The columns of the dataset that a header with these names lacks, and may lack.
+    pub fn lacks_optional(&self, names: &[String]) -> impl Iterator<Item = &str> {
+        let lacks = |column: &&SourceColumn| match &column.origin {
+            Origin::Header { header, optional: true } => place(names, header).is_ok_and(|place| place.is_none()),
+            _ => false,
+        };
+        self.columns.iter().filter(lacks).map(|column| column.name.as_str())
+    }
+
     /// Binds the source to a file with this header, or without one.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::exact::Exact;
 use super::fault::Fault;
-use super::number::NumberForm;
+use super::number::{NumberForm, Percent};
 use super::time_form::{Calendar, Moment, TimeForm};
 use super::zone::{Doubtful, Zone, to_utc};
 
@@ -340,7 +340,9 @@ impl CellForm {
             // A number of a workbook, or of JSON, has no marks of its sender's.
             Value::Number(form) if matches!(kind, CellKind::Number | CellKind::Literal) => {
                 let (exponent, whole) = (form.exponent && kind == CellKind::Literal, form.whole);
-                NumberForm { exponent, whole, ..NumberForm::default() }.read(text, scratch)
+                // The percentages of a workbook are fractions.
+                let percent = form.percent.filter(|percent| *percent == Percent::Multiply && kind == CellKind::Number);
+                NumberForm { exponent, whole, percent, ..NumberForm::default() }.read(text, scratch)
             }
             Value::Number(form) => form.read(text, scratch),
             Value::Unit(form) => Ok(form.unit(text)?.map_or(Exact::Null, Exact::Plain)),

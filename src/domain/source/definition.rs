@@ -6,10 +6,10 @@ use toml::Spanned;
 use super::cell_form::Value;
 use super::columns::Columns;
 use super::kind::TargetColumn;
-use super::layout::Format;
+use super::layout::{Format, Header};
 use super::layout_definition::read_layout;
 use super::model::{Origin, Source, SourceColumn};
-use super::schema::SourceDefinition;
+use super::schema::{FormatName, SourceDefinition};
 use super::time_form::TimeForm;
 use super::values::Group;
 use crate::domain::definition_text::DefinitionText;
@@ -97,6 +97,7 @@ fn read_source(
         name: name.clone(),
         files: Files::read(definition.files.get_ref()).map_err(|message| text.error(&definition.files, message))?,
         member: member(text, definition)?,
+        strict: strict(text, definition, layout.header)?,
         totals: totals(text, definition, targets, &columns)?,
         clean,
         format,
@@ -109,6 +110,16 @@ fn member(text: DefinitionText<'_>, definition: &SourceDefinition) -> Result<Opt
     let Some(at) = &definition.member else { return Ok(None) };
     Files::read(std::slice::from_ref(at.get_ref())).map_err(|message| text.error(at, message))?;
     Ok(Some(at.get_ref().clone()))
+}
+
+/// Columns without names cannot be told from others.
+fn strict(text: DefinitionText<'_>, definition: &SourceDefinition, header: Header) -> Result<bool, String> {
+    match &definition.columns {
+        Some(at) if header == Header::None || definition.format == FormatName::Fixed => {
+            Err(text.error(at, "columns = \"strict\" goes with a header, which names the columns of a file"))
+        }
+        columns => Ok(columns.is_some()),
+    }
 }
 
 fn totals(
@@ -253,8 +264,8 @@ mod tests {
             error("delimeter = \";\""),
             "t.toml line 4: unknown field `delimeter`, expected one of `name`, `files`, `format`, `member`, `sheet`, `section`, \
              `encoding`, `delimiter`, `quote`, `escape`, `comment`, `line_end`, `header`, `header_lines`, `end`, `footer_lines`, \
-             `anything_after_end`, `trailing_delimiter`, `longer`, `shorter`, `significant_digits`, `total`, `column`, `trim`, \
-             `excel_text`, `apostrophes`, `null_values`, `decimal_mark`, `thousands`, `currency`, `unit`, `unit_pattern`, \
+             `anything_after_end`, `trailing_delimiter`, `longer`, `shorter`, `repeated_header`, `ruled`, `skip`, `blank_between`, `significant_digits`, `columns`, `total`, `column`, `trim`, \
+             `excel_text`, `apostrophes`, `null_values`, `decimal_mark`, `thousands`, `grouping`, `currency`, `unit`, `unit_pattern`, \
              `negative`, `plus`, `percent`, `exponent`, `bare_point`, `zone`, `fold`, `gap`, `pivot`, `months`, `true_values`, \
              `false_values`"
         );

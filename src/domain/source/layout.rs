@@ -96,6 +96,56 @@ pub struct Layout {
     pub longer: bool,
     /// Whether cells that a record lacks at its end are empty.
     pub shorter: bool,
+    /// Lines between the records that are none.
+    pub between: Between,
+    /// Whether a blank stands between any two cells at fixed places. A record in which two cells touch is refused.
+    pub blank_between: bool,
+}
+
+/// Which lines between the records of a table are no records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Between {
+    /// The header again, as on every page of a printed list.
+    pub header: bool,
+    /// Lines of nothing but dashes and signs like them.
+    pub ruled: bool,
+    /// Lines whose first cell that is not blank is one of these.
+    pub first_cells: Vec<FirstCell>,
+}
+
+impl Between {
+    /// Checks whether every line is a record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a first cell is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstCell {
+    /// Exactly this text.
+    Is(String),
+    /// A text that begins so.
+    Begins(String),
+}
+
+impl FirstCell {
+    /// Checks whether a cell is so.
+    #[must_use]
+    pub fn is(&self, cell: &str) -> bool {
+        match self {
+            Self::Is(text) => cell == text,
+            Self::Begins(text) => cell.starts_with(text.as_str()),
+        }
+    }
+}
+
+/// Checks whether a cell has nothing but the signs of which lines are drawn.
+#[must_use]
+pub fn is_drawn(cell: &str) -> bool {
+    cell.chars()
+        .all(|c| matches!(c, '-' | '=' | '_' | '+' | ':' | '|' | '—' | '–' | '─' | '━' | '═') || c.is_whitespace())
 }
 
 /// Where the header is.

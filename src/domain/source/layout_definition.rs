@@ -3,7 +3,9 @@
 use encoding_rs::{Encoding, REPLACEMENT, UTF_8};
 use toml::Spanned;
 
-use super::layout::{Dialect, End, Field, Format, Header, Layout, Sheet, TextLines, Workbook};
+use super::layout::{
+    Between, Dialect, End, Field, FirstCell, Format, Header, Layout, Sheet, TextLines, Workbook, is_drawn,
+};
 use super::schema::{
     EndDefinition, FormatName, HeaderDefinition, HeaderName, LineEnd, SheetDefinition, SourceDefinition,
 };
@@ -24,7 +26,8 @@ fn check_options(text: DefinitionText<'_>, source: &SourceDefinition) -> Result<
     let csv: &[FormatName] = &[FormatName::Csv];
     let xlsx: &[FormatName] = &[FormatName::Xlsx];
     let cells: &[FormatName] = &[FormatName::Csv, FormatName::Xlsx];
-    let given: [Given<'_>; 17] = [
+    let fixed: &[FormatName] = &[FormatName::Fixed];
+    let given: [Given<'_>; 21] = [
         ("sheet", span(source.sheet.as_ref()), xlsx),
         ("significant_digits", span(source.significant_digits.as_ref()), xlsx),
         ("section", span(source.section.as_ref()), cells),
@@ -42,6 +45,10 @@ fn check_options(text: DefinitionText<'_>, source: &SourceDefinition) -> Result<
         ("trailing_delimiter", span(source.trailing_delimiter.as_ref()), cells),
         ("longer", span(source.longer.as_ref()), TABLES),
         ("shorter", span(source.shorter.as_ref()), TABLES),
+        ("repeated_header", span(source.repeated_header.as_ref()), cells),
+        ("ruled", span(source.ruled.as_ref()), TABLES),
+        ("skip", span(source.skip.as_ref()), TABLES),
+        ("blank_between", span(source.blank_between.as_ref()), fixed),
     ];
     for (name, at, formats) in given {
         if let Some(at) = at.filter(|_| !formats.contains(&source.format)) {
@@ -72,7 +79,12 @@ pub(super) fn read_layout(text: DefinitionText<'_>, source: &SourceDefinition) -
         trailing_delimiter: is(&source.trailing_delimiter),
         longer: source.longer.is_some(),
         shorter: source.shorter.is_some(),
+        between: between(text, source)?,
+        blank_between: is(&source.blank_between),
     };
+    if let Some(at) = source.repeated_header.as_ref().filter(|_| layout.header == Header::None) {
+        return Err(text.error(at, "repeated_header contradicts header = \"none\""));
+    }
     if let Some(at) = source.anything_after_end.as_ref().filter(|_| !matches!(layout.end, End::Cells(_))) {
         return Err(text.error(at, "anything_after_end goes with an end that lists first cells"));
     }
@@ -216,6 +228,28 @@ fn end(text: DefinitionText<'_>, source: &SourceDefinition) -> Result<End, Strin
             EndDefinition::Cells(cells) => Ok(End::Cells(cells.iter().map(|cell| cell.trim().to_owned()).collect())),
         },
     }
+}
+
+/// A text, or the beginning of one that ends in `*`.
+fn between(text: DefinitionText<'_>, source: &SourceDefinition) -> Result<Between, String> {
+    let mut first_cells = Vec::new();
+    for cell in source.skip.iter().flat_map(|skip| skip.get_ref()) {
+        let (begin, is_whole) = cell.strip_suffix('*').map_or((cell.as_str(), true), |begin| (begin, false));
+        let begin = begin.trim();
+        if begin.is_empty() || !is_whole && is_drawn(begin) {
+            let at = source.skip.as_ref().map_or(0, |skip| skip.span().start);
+            let message = format!(
+                "{cell:?} would skip records; skip lists first cells, or what they begin with and a *; lines of dashes are skipped by ruled = true"
+            );
+            return Err(text.error_at(at, message));
+        }
+        first_cells.push(if is_whole { FirstCell::Is(begin.to_owned()) } else { FirstCell::Begins(begin.to_owned()) });
+    }
+    if let Some(at) = source.skip.as_ref().filter(|skip| skip.get_ref().is_empty()) {
+        return Err(text.error(at, "skip lists no first cell"));
+    }
+    let is = |option: &Option<Spanned<bool>>| option.as_ref().is_some_and(|value| *value.get_ref());
+    Ok(Between { header: is(&source.repeated_header), ruled: is(&source.ruled), first_cells })
 }
 
 /// The place of a field among all of them.

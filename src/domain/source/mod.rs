@@ -5,6 +5,7 @@ pub mod cell_form;
 mod column_definition;
 mod columns;
 mod definition;
+pub mod drift;
 pub mod exact;
 pub mod fault;
 mod fixed_form;

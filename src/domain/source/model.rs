@@ -23,6 +23,8 @@ pub struct Source {
     pub clean: Clean,
     /// One for each column of the dataset, in the dataset's order.
     pub columns: Vec<SourceColumn>,
+    /// Whether a file that lacks an optional column or has another one fails.
+    pub strict: bool,
     /// The totals that its footer tells, by the column of the dataset that they add up.
     pub totals: Vec<String>,
     pub(in crate::domain) files: Files,

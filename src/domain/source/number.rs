@@ -17,6 +17,16 @@ pub enum Negative {
     Trailing,
     /// `−5.00`, with the minus sign U+2212.
     Unicode,
+    /// `△5.00` or `▲5.00`, as in Japan.
+    Triangle,
+}
+
+/// How digits are grouped, besides in groups of three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grouping {
+    /// `1,25,000`: three digits before the point, and two in every group before those.
+    Indian,
 }
 
 /// What a percent sign does.
@@ -27,6 +37,8 @@ pub enum Percent {
     Keep,
     /// `12.5%` is 0.125.
     Divide,
+    /// 0.125 is 12.5: a workbook shows it as `12.5%`. A cell that has a percent sign is kept.
+    Multiply,
 }
 
 /// The most digits that a number may have; no column holds as many.
@@ -42,6 +54,8 @@ pub struct NumberForm {
     pub decimal_mark: char,
     /// Between groups of three digits; the same one within a number.
     pub thousands: Vec<char>,
+    /// How digits are grouped, if not by three.
+    pub grouping: Option<Grouping>,
     /// Signs that may stand before or after a number.
     pub currency: Vec<String>,
     /// Units that may stand after a number.
@@ -67,6 +81,7 @@ impl Default for NumberForm {
         Self {
             decimal_mark: '.',
             thousands: Vec::new(),
+            grouping: None,
             currency: Vec::new(),
             units: Vec::new(),
             unit_pattern: None,
@@ -109,7 +124,8 @@ impl NumberForm {
         let (first, mark) = (*digits.first()?, u8::try_from(self.decimal_mark).ok()?);
         // A zero before other digits is spelled out, since it counts as a digit.
         let zero_first = first == b'0' && digits.get(1).is_some_and(|next| *next != mark);
-        if digits.len() > LONGEST_SHORT || zero_first || self.percent == Some(Percent::Divide) {
+        let shifts = matches!(self.percent, Some(Percent::Divide | Percent::Multiply));
+        if digits.len() > LONGEST_SHORT || zero_first || shifts || self.grouping.is_some() {
             return None;
         }
         let (mut count, mut at) = (0_i64, 0);
@@ -169,7 +185,8 @@ impl NumberForm {
     pub fn describe(&self) -> String {
         let mut said = vec![format!("decimal mark {:?}", self.decimal_mark)];
         if !self.thousands.is_empty() {
-            said.push(format!("thousands {:?}", self.thousands.iter().collect::<String>()));
+            let indian = if self.grouping == Some(Grouping::Indian) { " in Indian groups" } else { "" };
+            said.push(format!("thousands {:?}{indian}", self.thousands.iter().collect::<String>()));
         }
         let signs: Vec<String> = self.currency.iter().chain(&self.units).map(|sign| format!("{sign:?}")).collect();
         if !signs.is_empty() {
@@ -200,7 +217,12 @@ impl NumberForm {
             rest = self.take_after(rest, &mut marks)?;
         }
         let digits = start..out.len();
-        let shift = exponent - 2 * i64::from(self.percent == Some(Percent::Divide));
+        let shift = exponent
+            + match self.percent {
+                Some(Percent::Divide) => -2,
+                Some(Percent::Multiply) if !marks.percent => 2,
+                _ => 0,
+            };
         if self.percent == Some(Percent::Divide) && !marks.percent {
             return Err(Fault::NoPercent);
         }
@@ -224,7 +246,9 @@ impl NumberForm {
     /// Takes one sign or currency off the front; `None` where the number begins.
     fn take_before<'c>(&self, text: &'c str, marks: &mut Marks<'c>) -> Result<Option<&'c str>, Fault> {
         let Some(first) = text.chars().next().filter(|first| !first.is_ascii_digit()) else { return Ok(None) };
-        let minus = first == '-' || first == '\u{2212}' && self.negative.contains(&Negative::Unicode);
+        let minus = first == '-'
+            || first == '\u{2212}' && self.negative.contains(&Negative::Unicode)
+            || matches!(first, '△' | '▲') && self.negative.contains(&Negative::Triangle);
         if minus || first == '+' && self.plus {
             marks.sign(minus)?;
             return Ok(Some(&text[first.len_utf8()..]));
@@ -269,20 +293,27 @@ impl NumberForm {
         let mut rest = push_digits(text, out);
         let mut group = out.len() - start;
         let mut separator = None;
+        // Indian groups before the last have two digits.
+        let indian = self.grouping == Some(Grouping::Indian);
         while let Some(mark) = rest.chars().next()
             && self.thousands.contains(&mark)
             && rest[mark.len_utf8()..].starts_with(|next: char| next.is_ascii_digit())
         {
-            if group > 3 || group == 0 || separator.is_some_and(|one| one != mark) {
+            let longest = if indian { 2 } else { 3 };
+            // A group of three that another one follows is not Indian.
+            if group > longest || group == 0 || separator.is_some_and(|one| one != mark) {
                 return Err(Fault::Grouping);
             }
             separator = Some(mark);
             let before = out.len();
             rest = push_digits(&rest[mark.len_utf8()..], out);
             group = out.len() - before;
-            if group != 3 {
+            if group != 3 && !(indian && group == 2) {
                 return Err(Fault::Grouping);
             }
+        }
+        if separator.is_some() && group != 3 {
+            return Err(Fault::Grouping);
         }
         let whole = out.len() - start;
         if let Some(behind) = rest.strip_prefix(self.decimal_mark) {

@@ -40,6 +40,8 @@ pub enum RowFault {
     AfterEnd,
     /// It is not an object of plain values.
     NotAnObject,
+    /// No blank stands between two cells at fixed places, although its source says that one does.
+    Touching,
 }
 
 impl RowFault {
@@ -51,6 +53,7 @@ impl RowFault {
             Self::Quoting => violation::QUOTING,
             Self::AfterEnd => violation::END,
             Self::NotAnObject => violation::JSON,
+            Self::Touching => violation::FIELD_COUNT,
         }
     }
 }
@@ -70,6 +73,9 @@ impl RowFault {
             Self::NotAnObject => {
                 "the line is no JSON object whose members come once each, are no more than 16384, and have texts, numbers, \
                  true, false or null for columns; write one object in a line"
+            }
+            Self::Touching => {
+                "a value is wider than its place: no blank stands between it and the next one; widen the places (at) of the source"
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::number::{Negative, Percent};
+use super::number::{Grouping, Negative, Percent};
 use super::values::{Several, ZoneDefinition, with_values};
 use super::zone::{Fold, Gap};
 use crate::domain::column::Literal;
@@ -54,8 +54,18 @@ with_values! {
         pub(super) longer: Option<Spanned<Longer>>,
         /// What becomes of cells that a record lacks at its end.
         pub(super) shorter: Option<Spanned<Shorter>>,
+        /// Whether a line between the records that is the header again is no record.
+        pub(super) repeated_header: Option<Spanned<bool>>,
+        /// Whether lines of nothing but dashes and the like are no records.
+        pub(super) ruled: Option<Spanned<bool>>,
+        /// First cells of lines between the records that are no records, such as subtotals; one that ends in `*` begins so.
+        pub(super) skip: Option<Spanned<Vec<String>>>,
+        /// Whether a blank stands between any two cells at fixed places; a record in which two of them touch is refused.
+        pub(super) blank_between: Option<Spanned<bool>>,
         /// To how many significant digits the numbers of a workbook are kept.
         pub(super) significant_digits: Option<Spanned<usize>>,
+        /// What becomes of a file that lacks an optional column or has one that nobody reads: "strict" fails it.
+        pub(super) columns: Option<Spanned<ColumnsRule>>,
         /// The columns whose totals the footer tells.
         pub(super) total: Option<Spanned<Several<String>>>,
         /// Columns that are written in another way than the plain form, or under another name.
@@ -130,6 +140,13 @@ impl FormatName {
             Self::Xlsx => "xlsx",
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ColumnsRule {
+    /// It fails.
+    Strict,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

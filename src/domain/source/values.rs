@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::cell_form::Clean;
 use super::kind::Kind;
 use super::model::Origin;
-use super::number::{Negative, NumberForm, Percent};
+use super::number::{Grouping, Negative, NumberForm, Percent};
 use super::zone::{Fold, Gap};
 
 /// One value or several.
@@ -142,17 +142,19 @@ value_options! { $
     Numbers decimal_mark: char,
     /// What may stand between groups of three digits.
     Numbers thousands: Several<char>,
+    /// How digits are grouped, if not by three: indian.
+    Numbers grouping: Grouping,
     /// Signs that may stand before or after a number; they are dropped.
     Numbers currency: Several<String>,
     /// Units that may stand after a number; they are dropped.
     Numbers unit: Several<String>,
     /// A regular expression for units that may stand after a number; they are dropped.
     Numbers unit_pattern: String,
-    /// How negative numbers may be written besides with `-`: parentheses, trailing, unicode.
+    /// How negative numbers may be written besides with `-`: parentheses, trailing, unicode, triangle.
     Numbers negative: Several<Negative>,
     /// Whether `+5` is a number.
     Numbers plus: bool,
-    /// Whether the value before a percent sign is kept or divided by 100.
+    /// Whether the value before a percent sign is kept or divided by 100, or that of a workbook is multiplied by 100.
     Numbers percent: Percent,
     /// Whether `1.9E-4` is a number.
     Numbers exponent: bool,
@@ -217,10 +219,11 @@ impl Values {
 
     /// Whether anything is said of how numbers are written.
     pub(super) fn has_numbers(&self) -> bool {
-        let Self { decimal_mark, thousands, currency, unit, unit_pattern, .. } = self;
+        let Self { decimal_mark, thousands, grouping, currency, unit, unit_pattern, .. } = self;
         let Self { negative, plus, percent, exponent, bare_point, .. } = self;
         decimal_mark.is_some()
             || thousands.is_some()
+            || grouping.is_some()
             || currency.is_some()
             || unit.is_some()
             || unit_pattern.is_some()
@@ -244,6 +247,7 @@ impl Values {
         let form = NumberForm {
             decimal_mark: self.decimal_mark.as_ref().map_or('.', |mark| *mark.get_ref()),
             thousands: self.thousands.as_ref().map(|marks| marks.get_ref().to_vec()).unwrap_or_default(),
+            grouping: self.grouping.as_ref().map(|grouping| *grouping.get_ref()),
             currency: texts(&self.currency),
             units: texts(&self.unit),
             unit_pattern: self.unit_pattern.as_ref().map(whole_pattern).transpose()?,
@@ -268,7 +272,12 @@ impl Values {
         if let Some(mark) = self.decimal_mark.as_ref().filter(|mark| !is_mark(*mark.get_ref())) {
             return Err(wrong(mark, format!("decimal_mark {:?} is not a mark between digits", mark.get_ref())));
         }
-        let Some(thousands) = &self.thousands else { return Ok(()) };
+        let Some(thousands) = &self.thousands else {
+            return match &self.grouping {
+                Some(at) => Err(wrong(at, "grouping goes with thousands, which say what stands between the groups")),
+                None => Ok(()),
+            };
+        };
         if let Some(mark) = form.thousands.iter().find(|mark| !is_mark(**mark)) {
             return Err(wrong(thousands, format!("thousands {mark:?} is not a mark between digits")));
         }

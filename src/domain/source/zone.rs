@@ -15,16 +15,34 @@ pub enum Zone {
     Named(Tz),
 }
 
+/// Names that always mean the same offset, in hours (RFC 2822, without CST and CDT, which China has as well).
+const NAMED_OFFSETS: [(&str, i32); 10] = [
+    ("Z", 0),
+    ("UTC", 0),
+    ("GMT", 0),
+    ("UT", 0),
+    ("EST", -5),
+    ("EDT", -4),
+    ("MST", -7),
+    ("MDT", -6),
+    ("PST", -8),
+    ("PDT", -7),
+];
+
 impl Zone {
     /// UTC.
     pub const UTC: Self = Self::Fixed(0);
 
+    /// The names that always mean the same offset.
+    pub fn named_offsets() -> impl Iterator<Item = &'static str> {
+        NAMED_OFFSETS.iter().map(|(name, _)| *name)
+    }
+
     /// Reads the name of a zone (`Europe/Paris`), or an offset (`Z`, `+08:00`, `-0330`, `+8`, `UTC+8`).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "Z" | "UTC" | "GMT" => return Some(Self::UTC),
-            _ => {}
+        if let Some((_, hours)) = NAMED_OFFSETS.iter().find(|(name, _)| *name == text) {
+            return Some(Self::Fixed(hours * 3600));
         }
         if let Ok(zone) = text.parse::<Tz>() {
             return Some(Self::Named(zone));

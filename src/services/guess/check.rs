@@ -3,22 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Input;
-use super::open::part_of;
-use crate::data_access::sent::Rows;
-use crate::data_access::sent::members::Members;
-use crate::data_access::sent::table::{Table, TableError};
-use crate::data_access::sent::text_rows::{Cut, TextRows};
-use crate::data_access::sent::workbook::Workbook;
+use super::records::{Seen, records};
 use crate::domain::Datasets;
 use crate::domain::guess::dataset::Guessed;
 use crate::domain::guess::definition;
-use crate::domain::guess::field::FieldType;
-use crate::domain::source::binding::{PlainRow, Surroundings};
-use crate::domain::source::kind::{Kind, TargetColumn};
-use crate::domain::source::layout::Format;
+use crate::domain::guess::field::{Field, FieldType};
+use crate::domain::source::kind::TargetColumn;
 use crate::domain::source::model::Source;
 use crate::domain::source::parse_sources;
-use crate::domain::source::row::Row;
 
 /// What a load of the files would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,24 +76,14 @@ pub(super) fn source_of(guessed: &Guessed) -> Result<Source, String> {
     // The whole definition is read as the program reads it when it starts.
     Datasets::parse([(guessed.place.name.as_str(), text.as_str())])?;
     let sources = text.find("[[source]]").map_or("", |at| &text[at..]);
-    let targets: Vec<TargetColumn> =
-        guessed.fields.iter().map(|field| TargetColumn { name: field.name.clone(), kind: kind(field.kind) }).collect();
+    let targets: Vec<TargetColumn> = guessed
+        .fields
+        .iter()
+        .map(|field| TargetColumn { name: field.name.clone(), kind: field.kind.family() })
+        .collect();
     let nulls = ["", "NULL", "null", "None"].map(String::from);
     let mut all = parse_sources(&guessed.place.name, sources, &targets, &nulls)?;
     Ok(all.remove(0))
-}
-
-fn kind(field: FieldType) -> Kind {
-    match field {
-        FieldType::Text | FieldType::Uuid | FieldType::Json => Kind::Text,
-        FieldType::Bigint => Kind::Whole,
-        FieldType::Decimal { .. } => Kind::Decimal,
-        FieldType::Date => Kind::Date,
-        FieldType::Time => Kind::Time,
-        FieldType::Timestamp => Kind::Timestamp,
-        FieldType::LocalTimestamp => Kind::LocalTimestamp,
-        FieldType::Boolean => Kind::Boolean,
-    }
 }
 
 /// Reads every record of the part of a file that a source reads.
@@ -111,91 +93,20 @@ pub(super) fn read(
     input: &Input,
     mut each: impl FnMut(i64, &Values),
 ) -> Result<(), String> {
-    let around = |part: &str| Surroundings { key: input.key.clone(), part: part.to_owned(), preamble: Vec::new() };
-    let members: Vec<Option<String>> = match &source.member {
-        None => vec![None],
-        Some(pattern) => {
-            let failed = || format!("{}: the archive cannot be read", input.key);
-            let file = std::fs::File::open(&input.path).map_err(|_| failed())?;
-            let archive = Members::open(file).map_err(|_| failed())?;
-            archive.matching(pattern).map_err(|_| failed())?.into_iter().map(Some).collect()
-        }
-    };
-    for member in members {
-        let part = member.clone().or_else(|| source.layout.section.clone()).unwrap_or_default();
-        match &source.format {
-            Format::Delimited(lines, dialect) => {
-                let bytes = part_of(input, member.as_deref())?;
-                let rows = TextRows::new(bytes, *lines, Cut::Delimited(dialect.clone()))
-                    .map_err(|error| format!("{}: {error}", input.key))?;
-                read_table(guessed, rows, source, around(&part), input, &mut each)?;
-            }
-            Format::Fixed(lines, fields) => {
-                let bytes = part_of(input, member.as_deref())?;
-                let cut = Cut::Fixed(fields.clone(), source.layout.shorter);
-                let rows = TextRows::new(bytes, *lines, cut).map_err(|error| format!("{}: {error}", input.key))?;
-                read_table(guessed, rows, source, around(&part), input, &mut each)?;
-            }
-            Format::Workbook(wanted) => {
-                let failed = || format!("{}: the workbook cannot be read", input.key);
-                let file = std::fs::File::open(&input.path).map_err(|_| failed())?;
-                let mut book = Workbook::open(file).map_err(|_| failed())?;
-                for sheet in book.chosen(wanted.sheet.as_ref()) {
-                    let rows = book.rows(&sheet, wanted.significant_digits).map_err(|_| failed())?;
-                    read_table(guessed, rows, source, around(&part), input, &mut each)?;
+    records(source, input, |record| match record {
+        Seen::Broken(line, reason) => each(line, &Err(reason)),
+        Seen::Row(row, _, plain) => {
+            let value = |(at, field): (usize, &Field)| match plain.value(at) {
+                Ok(None) if field.required => Err(format!("column {}: a value is missing (rule required)", field.name)),
+                Ok(Some(value)) if !is_value(field.kind, value) => {
+                    Err(format!("column {}: not a value of type {}", field.name, field.kind.name()))
                 }
-            }
-            Format::JsonLines | Format::Parquet => {}
+                Ok(value) => Ok(value.map(str::to_owned)),
+                Err(fault) => Err(format!("column {}: rule {}", field.name, fault.rule())),
+            };
+            each(row.line, &Ok(guessed.fields.iter().enumerate().map(value).collect()));
         }
-    }
-    Ok(())
-}
-
-fn read_table<R: Rows>(
-    guessed: &Guessed,
-    rows: R,
-    source: &Source,
-    around: Surroundings,
-    input: &Input,
-    each: &mut impl FnMut(i64, &Values),
-) -> Result<(), String> {
-    let failed = |error: TableError| format!("{}: {}", input.key, misfit(&error));
-    let (mut table, head) = Table::open(rows, source, around).map_err(failed)?;
-    let mut binding = head.bind(source).map_err(failed)?;
-    let (mut row, mut plain, mut number) = (Row::default(), PlainRow::default(), 0);
-    loop {
-        match table.read(&mut row) {
-            Ok(false) => return Ok(()),
-            Ok(true) => {}
-            Err(error) => return Err(format!("{}: the file cannot be split: {error:?}", input.key)),
-        }
-        number += 1;
-        if let Some(fault) = row.fault {
-            each(row.line, &Err(format!("rule {}", fault.rule())));
-            continue;
-        }
-        if !binding.fits(&row) {
-            each(row.line, &Err(format!("{} cells instead of {}", row.len(), binding.width())));
-            continue;
-        }
-        binding.translate(&row, number, &mut plain);
-        let value = |(at, field): (usize, &crate::domain::guess::field::Field)| match plain.value(at) {
-            Ok(None) if field.required => Err(format!("column {}: a value is missing (rule required)", field.name)),
-            Ok(Some(value)) if !is_value(field.kind, value) => {
-                Err(format!("column {}: not a value of type {}", field.name, field.kind.name()))
-            }
-            Ok(value) => Ok(value.map(str::to_owned)),
-            Err(fault) => Err(format!("column {}: rule {}", field.name, fault.rule())),
-        };
-        each(row.line, &Ok(guessed.fields.iter().enumerate().map(value).collect()));
-    }
-}
-
-fn misfit(error: &TableError) -> String {
-    match error {
-        TableError::Misfit(_, misfit) => misfit.to_string(),
-        other => format!("the table is not found: {other:?}"),
-    }
+    })
 }
 
 /// Checks whether the type of a column takes a plain cell.

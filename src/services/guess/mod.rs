@@ -1,5 +1,6 @@
 //! Guess: from files as a sender writes them to the definitions of datasets, each checked against the whole file.
 
+mod against;
 mod archive;
 #[cfg(test)]
 mod brokers;
@@ -13,17 +14,21 @@ mod layouts;
 #[cfg(test)]
 mod neighbours;
 mod open;
+mod records;
 mod sample;
 #[cfg(test)]
 mod told;
+#[cfg(test)]
+mod unfamiliar;
 mod write;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub use against::{Against, against};
 pub use check::{Checked, check};
 pub use fetch::{Fetched, fetch};
-pub use write::{Written, write};
+pub use write::{Written, write, write_against};
 
 use crate::domain::guess::answers::Answers;
 use crate::domain::guess::dataset::{Guessed, Place, look_at};
@@ -89,6 +94,10 @@ fn add(tables: &mut Vec<Table>, input: &Input, opened: &Opened, several: bool) -
         if table.rows.is_empty() && several {
             continue;
         }
+        if let Some(why) = &table.between.refused {
+            let part = if opened.part.is_empty() { String::new() } else { format!(", {}", opened.part) };
+            return Err(format!("{}{part}: {why}", input.key));
+        }
         let part = if sections { table.section.clone().unwrap_or_default() } else { opened.part.clone() };
         let label = if sections { part.clone() } else { opened.label.clone() };
         let header = |records: &[Record], table: &FoundTable| -> Vec<String> {
@@ -104,6 +113,7 @@ fn add(tables: &mut Vec<Table>, input: &Input, opened: &Opened, several: bool) -
         };
         if let Some(known) = tables.iter_mut().find(same) {
             known.more.extend(table.rows.iter().map(|at| opened.records[*at].clone()));
+            known.found.between.extend(&table.between);
             continue;
         }
         if tables.iter().any(|known| known.label == label) && !several && !sections {
@@ -121,6 +131,8 @@ fn add(tables: &mut Vec<Table>, input: &Input, opened: &Opened, several: bool) -
             sheet: opened.sheet,
             named: opened.named,
             places: opened.places.clone(),
+            apart: opened.apart,
+            percents: opened.percents.clone(),
             looked_at: opened.looked_at.clone(),
         };
         tables.push(Table { place, label, records: opened.records.clone(), found: table, more: Vec::new() });

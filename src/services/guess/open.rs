@@ -11,11 +11,12 @@ use super::json;
 use super::sample::{self, Sample};
 use crate::data_access::sent::Rows;
 use crate::data_access::sent::members::Members;
+use crate::data_access::sent::percentages::percentages;
 use crate::data_access::sent::workbook::Workbook;
 use crate::domain::guess::dataset::Line;
 use crate::domain::guess::dialect::{self, FoundDialect, find_dialect};
 use crate::domain::guess::encoding::find_encoding;
-use crate::domain::guess::fixed;
+use crate::domain::guess::fixed::{self, FoundPlaces};
 use crate::domain::guess::sample::{Record, SampleCell};
 use crate::domain::guess::toml_text;
 use crate::domain::source::row::Row;
@@ -30,12 +31,18 @@ pub(super) struct Opened {
     pub(super) sheet: bool,
     pub(super) named: bool,
     pub(super) places: Vec<(usize, usize)>,
+    pub(super) apart: bool,
+    pub(super) percents: Vec<usize>,
     pub(super) looked_at: String,
 }
 
+/// [`BETWEEN_CELLS`](crate::domain::guess::sample::BETWEEN_CELLS) as a text.
+const BETWEEN: &str = "\u{1f}";
 const ZIP: &[u8] = b"PK\x03\x04";
 const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 const PARQUET: &[u8] = b"PAR1";
+/// So many bytes of a member of an archive are looked at.
+const OF_A_MEMBER: u64 = 2 * 1024 * 1024;
 /// Rows of a sheet that are kept: so many first ones, and so many last ones.
 const FIRST_ROWS: usize = 20_000;
 const LAST_ROWS: usize = 500;
@@ -85,11 +92,17 @@ fn archive(input: &Input, members: &mut Members<File>, names: &[String]) -> Resu
         let Some(member) = members.read(name).map_err(|_| broken())? else { continue };
         let mut sample = Sample::default();
         // A member is read from its beginning: what comes after is not looked at.
-        member.take(2 * 1024 * 1024).read_to_end(&mut sample.head).map_err(|_| broken())?;
+        member.take(OF_A_MEMBER + 1).read_to_end(&mut sample.head).map_err(|_| broken())?;
         sample.size = sample.head.len() as u64;
-        let Some(opened) = text(&sample, &format!("{}, member {name}", input.key)) else { continue };
+        let is_cut = sample.size > OF_A_MEMBER;
+        // Its true size does not matter, as long as it is not that of the head.
+        sample.size += u64::from(is_cut);
+        let Some(mut opened) = text(&sample, &format!("{}, member {name}", input.key)) else { continue };
         if opened.records.len() < 2 {
             continue;
+        }
+        if is_cut {
+            opened.looked_at = format!("{}: the first 2 MB of the member were looked at", file_name(name));
         }
         let pattern = general(name);
         let option = Line::new(
@@ -117,6 +130,8 @@ fn workbook(input: &Input) -> Result<Vec<Opened>, String> {
     let sheets = book.sheets();
     let mut all = Vec::new();
     for sheet in &sheets {
+        let again = File::open(&input.path).map_err(|error| broken(&format!("cannot be read: {error}")))?;
+        let percents: Vec<usize> = percentages(again, sheet).into_iter().collect();
         let mut rows = book.rows(sheet, Some(DIGITS)).map_err(|_| broken("a sheet of the workbook is broken"))?;
         let (mut row, mut records, mut last, mut count) =
             (Row::default(), Vec::new(), std::collections::VecDeque::new(), 0_usize);
@@ -124,7 +139,7 @@ fn workbook(input: &Input) -> Result<Vec<Opened>, String> {
             count += 1;
             let cells: Vec<SampleCell> =
                 row.cells().map(|cell| SampleCell { text: cell.text.to_owned(), kind: cell.kind }).collect();
-            let text = cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(",");
+            let text = cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(BETWEEN);
             let record = Record { line: row.line, cells, text };
             if records.len() < FIRST_ROWS {
                 records.push(record);
@@ -161,6 +176,7 @@ fn workbook(input: &Input) -> Result<Vec<Opened>, String> {
             records,
             layout,
             sheet: true,
+            percents,
             looked_at: format!("{}: {looked_at}", file_name(&input.key)),
             ..Opened::default()
         });
@@ -204,8 +220,13 @@ fn text(sample: &Sample, key: &str) -> Option<Opened> {
     let last = sample.pieces.len().saturating_sub(1);
     let pieces = sample.pieces.iter().enumerate();
     let texts: Vec<String> = pieces.map(|(at, piece)| decode(found.encoding, piece, true, at == last)).collect();
-    let Some(dialect) = find_dialect(&head) else {
-        return fixed_width(&head, &texts, layout, looked_at);
+    let places = fixed::find_places(&head);
+    let dialect = find_dialect(&head).filter(|dialect| {
+        let at_places = places.as_ref().is_some_and(|places| places.beat(&head, &dialect.dialect.delimiter));
+        !at_places
+    });
+    let Some(dialect) = dialect else {
+        return fixed_width(&head, &texts, layout, looked_at, places?);
     };
     layout.extend(dialect_options(&dialect));
     let mut records = dialect::cut(&head, &dialect);
@@ -215,8 +236,14 @@ fn text(sample: &Sample, key: &str) -> Option<Opened> {
     Some(Opened { records, layout, looked_at, ..Opened::default() })
 }
 
-fn fixed_width(head: &str, texts: &[String], mut layout: Vec<Line>, looked_at: String) -> Option<Opened> {
-    let places = fixed::find_places(head)?;
+fn fixed_width(
+    head: &str,
+    texts: &[String],
+    mut layout: Vec<Line>,
+    looked_at: String,
+    found: FoundPlaces,
+) -> Option<Opened> {
+    let FoundPlaces { places, apart } = found;
     layout.insert(
         0,
         Line::new(
@@ -228,7 +255,7 @@ fn fixed_width(head: &str, texts: &[String], mut layout: Vec<Line>, looked_at: S
     for text in texts {
         records.extend(fixed::cut(text, &places).into_iter().map(|record| Record { line: 0, ..record }));
     }
-    Some(Opened { records, layout, places, looked_at, ..Opened::default() })
+    Some(Opened { records, layout, places, apart, looked_at, ..Opened::default() })
 }
 
 fn dialect_options(found: &FoundDialect) -> Vec<Line> {

@@ -29,7 +29,28 @@ pub(super) fn look(name: &str, bytes: &[u8], answers: &[&str]) -> Told {
     Told { guessed, rows }
 }
 
+/// Why nothing is made of a file; `None` if something is.
+pub(super) fn refusal(name: &str, bytes: &[u8]) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, bytes).unwrap();
+    let input = Input { key: format!("incoming/{name}"), path, folder: None };
+    guess(&[input], "guessed", &Answers::default()).err()
+}
+
 impl Told {
+    /// The rows of another file, read with what was guessed of this one.
+    pub(super) fn read_again(&self, name: &str, bytes: &[u8]) -> Vec<Values> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, bytes).unwrap();
+        let input = Input { key: format!("incoming/{name}"), path, folder: None };
+        let source = source_of(&self.guessed[0]).unwrap();
+        let mut rows = Vec::new();
+        read(&self.guessed[0], &source, &input, |_, values| rows.push(values.clone())).unwrap();
+        rows
+    }
+
     /// The ids of the open questions.
     pub(super) fn questions(&self) -> Vec<String> {
         let mut all: Vec<String> =

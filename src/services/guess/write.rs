@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::Against;
 use crate::domain::guess::dataset::Guessed;
 use crate::domain::guess::{definition, migration};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,6 +65,38 @@ pub fn write(folder: &Path, all: &[Guessed], newest: i64, force: bool) -> Result
         fs::write(&path, text).map_err(|error| unwritable(&path, error))?;
     }
     Ok(written)
+}
+
+/// Writes the definition that reads what has changed, and the migration that its table needs, below `folder`.
+///
+/// # Errors
+/// `Configuration` if a file is there that says something else, unless `force` is set.
+pub fn write_against(folder: &Path, against: &Against, newest: i64, force: bool) -> Result<(PathBuf, Option<PathBuf>)> {
+    let (datasets, migrations) = (folder.join("datasets"), folder.join("migrations"));
+    for folder in [&datasets, &migrations] {
+        fs::create_dir_all(folder).map_err(|error| unwritable(folder, error))?;
+    }
+    let dataset = datasets.join(format!("{}.toml", against.dataset));
+    if !force && fs::read_to_string(&dataset).is_ok_and(|known| known != against.definition) {
+        let message = format!(
+            "{}: this file is there and says something else; give another --out, or overwrite it with --force",
+            dataset.display()
+        );
+        return Err(Error::configuration(message));
+    }
+    fs::write(&dataset, &against.definition).map_err(|error| unwritable(&dataset, error))?;
+    if against.migration.is_empty() {
+        return Ok((dataset, None));
+    }
+    let known = numbered(&migrations)?;
+    let same = known
+        .iter()
+        .find(|(file, _)| fs::read_to_string(migrations.join(file)).is_ok_and(|text| text == against.migration));
+    let next = known.iter().map(|(_, number)| *number).max().unwrap_or(0).max(newest) + 1;
+    let name = same.map_or_else(|| format!("V{next}__{}_columns.sql", against.dataset), |(file, _)| file.clone());
+    let migration = migrations.join(name);
+    fs::write(&migration, &against.migration).map_err(|error| unwritable(&migration, error))?;
+    Ok((dataset, Some(migration)))
 }
 
 /// The migrations in a folder, with their numbers.

@@ -1,0 +1,264 @@
+//! Exports that are unlike those in `tests/formats`: each is read right, raises a question, or is refused, and none is read
+//! wrongly without a word. Values are invented.
+
+use super::told::{Told, look, refusal};
+
+/// What must become of a file.
+enum Must {
+    /// These rows, and no question.
+    Be(&'static [&'static str]),
+    /// These questions, and these rows once they are answered.
+    Ask(&'static [&'static str], &'static [&'static str], &'static [&'static str]),
+    /// A message that has these words.
+    Refuse(&'static str),
+}
+
+use Must::{Ask, Be, Refuse};
+
+type Case = (&'static str, &'static str, Must);
+
+const CASES: &[Case] = &[
+    // Two tables, and no line between them that names the second one.
+    (
+        "two_tables.csv",
+        "Date,Text,Amount\n2025-01-02,a,1.50\n2025-01-03,b,2.50\n\nSymbol,Quantity,Price\nNRVL,10,1.25\nTNDR,20,2.25\n",
+        Refuse("line 5: another table begins there (\"Symbol\", \"Quantity\", \"Price\", …)"),
+    ),
+    // A table of other width right below.
+    (
+        "two_tables.csv",
+        "Date,Amount\n2025-01-02,1.50\n2025-01-03,2.50\nSymbol,Quantity,Price\nNRVL,10,1.25\nTNDR,20,2.25\n",
+        Refuse("another table begins there"),
+    ),
+    // The header is on every page.
+    (
+        "pages.csv",
+        "Order Ref,Date,Amount\nR1,2025-01-02,1.50\nR2,2025-01-03,2.50\nOrder Ref,Date,Amount\nR3,2025-01-04,3.50\n",
+        Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50", "R3|2025-01-04|3.50"]),
+    ),
+    // A mark of the page and the title, too.
+    (
+        "pages.csv",
+        "Orders\nOrder Ref,Date,Amount\nR1,2025-01-02,1.50\nR2,2025-01-03,2.50\nPage 1 of 2\nOrders\nOrder Ref,Date,Amount\nR3,2025-01-04,3.50\n",
+        Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50", "R3|2025-01-04|3.50"]),
+    ),
+    // A line of dashes below the header.
+    (
+        "ruled.csv",
+        "Order Ref;Date;Amount\n---------;----;------\nR1;2025-01-02;1.50\nR2;2025-01-03;2.50\n",
+        Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50"]),
+    ),
+    // Subtotals and comments between rows.
+    (
+        "subtotals.csv",
+        "Order Ref,Date,Text,Amount\nR1,2025-01-02,a,1.50\nR2,2025-01-03,b,2.50\nSubtotal,,,4.00\n# second account,,,\nR3,2025-01-04,c,3.50\nR4,2025-01-05,d,1.00\nSubtotal,,,4.50\nR5,2025-01-06,e,1.00\nTotal,,,9.50\n",
+        Be(&[
+            "R1|2025-01-02|a|1.50",
+            "R2|2025-01-03|b|2.50",
+            "R3|2025-01-04|c|3.50",
+            "R4|2025-01-05|d|1.00",
+            "R5|2025-01-06|e|1.00",
+        ]),
+    ),
+    // Headings of groups: they may be thrown away, or not.
+    (
+        "groups.csv",
+        "Order Ref,Date,Text,Amount\nEquities,,,\nR1,2025-01-02,a,1.50\nR2,2025-01-03,b,2.50\nBonds,,,\nR3,2025-01-04,c,3.50\n",
+        Ask(
+            &["heading_lines"],
+            &["heading_lines=skip"],
+            &["R1|2025-01-02|a|1.50", "R2|2025-01-03|b|2.50", "R3|2025-01-04|c|3.50"],
+        ),
+    ),
+    // Bars around every row, as in Markdown and psql.
+    (
+        "table.md",
+        "| Order Ref | Date | Amount |\n|---|:---:|---:|\n| R1 | 2025-01-02 | 1.50 |\n| R2 | 2025-01-03 | 2.50 |\n",
+        Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50"]),
+    ),
+    (
+        "table.txt",
+        "+-----------+------------+--------+\n| Order Ref | Date       | Amount |\n+-----------+------------+--------+\n| R1        | 2025-01-02 |   1.50 |\n| R2        | 2025-01-03 |   2.50 |\n+-----------+------------+--------+\n",
+        Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50"]),
+    ),
+    (
+        "table.txt",
+        " order_ref |    date    | amount \n-----------+------------+--------\n R1        | 2025-01-02 |   1.50\n R2        | 2025-01-03 |   2.50\n(2 rows)\n",
+        Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50"]),
+    ),
+    // Cells at fixed places: blanks in names, commas in numbers, and in texts.
+    (
+        "fixed.txt",
+        "Order Ref  Trade Date    Net Amount\nR1         2025-01-02      1,250.00\nR2         2025-01-03         12.50\nR3         2025-01-04    321,000.00\n",
+        Be(&["R1|2025-01-02|1250.00", "R2|2025-01-03|12.50", "R3|2025-01-04|321000.00"]),
+    ),
+    (
+        "fixed.txt",
+        "Order Ref  Trade Date  Paid To        Amount\nR1         2025-01-02  Coffee, Milk     1.50\nR2         2025-01-03  Bread           12.50\nR3         2025-01-04  Tea             32.00\nR4         2025-01-05  Salt             2.00\n",
+        Be(&[
+            "R1|2025-01-02|Coffee, Milk|1.50",
+            "R2|2025-01-03|Bread|12.50",
+            "R3|2025-01-04|Tea|32.00",
+            "R4|2025-01-05|Salt|2.00",
+        ]),
+    ),
+    // A lone point below German names, in a file with commas between its cells.
+    (
+        "depot.csv",
+        "Auftrag Nr,Datum,Stück\nR1,2025-01-02,1.250\nR2,2025-01-03,2.500\n",
+        Ask(&["decimal_mark:Stück"], &["decimal_mark:Stück=,"], &["R1|2025-01-02|1250", "R2|2025-01-03|2500"]),
+    ),
+    // Counted times of which some are 0.
+    (
+        "orders.csv",
+        "order_id,close_time,price\n7,1766361603960,1.5\n8,0,2.5\n",
+        Ask(
+            &["zero_time:close_time"],
+            &["zero_time:close_time=null"],
+            &["7|2025-12-22T00:00:03.960000Z|1.5", "8||2.5"],
+        ),
+    ),
+    (
+        "orders.csv",
+        "order_id,close_time,price\n7,1766361603960,1.5\n8,0,2.5\n",
+        Ask(
+            &["zero_time:close_time"],
+            &["zero_time:close_time=epoch"],
+            &["7|2025-12-22T00:00:03.960000Z|1.5", "8|1970-01-01T00:00:00Z|2.5"],
+        ),
+    ),
+    // The account is in the cell beside its label.
+    (
+        "statement.csv",
+        "\"Account Number\",\"\",\"DE7712-99\"\n\nDate,Text,Amount\n2025-01-02,a,1.50\n2025-01-03,b,2.50\n",
+        Be(&["2025-01-02|a|1.50|DE7712-99", "2025-01-03|b|2.50|DE7712-99"]),
+    ),
+    // Lakhs and crores.
+    (
+        "ledger.csv",
+        "Voucher Ref,Date,Amount,Balance\nR1,2025-01-02,\"1,25,000.00\",\"12,34,56,789.50\"\nR2,2025-01-03,\"1,250.00\",\"500.00\"\n",
+        Be(&["R1|2025-01-02|125000.00|123456789.50", "R2|2025-01-03|1250.00|500.00"]),
+    ),
+    // A triangle is a minus in Japan.
+    (
+        "torihiki.csv",
+        "注文番号,約定日,損益\nR1,2025/01/02,\"△1,250\"\nR2,2025/01/03,\"3,000\"\n",
+        Be(&["R1|2025-01-02|-1250", "R2|2025-01-03|3000"]),
+    ),
+    // Halves of the day in Korean, Japanese and Chinese.
+    (
+        "체결.csv",
+        "주문 ID,일시,수량\nR1,2025-01-02 오전 9:05:00,1\nR2,2025-01-02 오후 1:05:30,2\n",
+        Ask(&["zone:일시"], &["zone:일시=Asia/Seoul"], &["R1|2025-01-02T00:05:00Z|1", "R2|2025-01-02T04:05:30Z|2"]),
+    ),
+    (
+        "約定.csv",
+        "注文ID,日時,数量\nR1,2025年1月2日 午前9時05分,1\nR2,2025年1月2日 午後1時05分,2\n",
+        Ask(&["zone:日時"], &["zone:日時=Asia/Tokyo"], &["R1|2025-01-02T00:05:00Z|1", "R2|2025-01-02T04:05:00Z|2"]),
+    ),
+    // Names of zones: those of New York tell their offset, others are those of several countries.
+    (
+        "fills.csv",
+        "fill_id,at,price\nR1,2025-03-08 09:30:00 EST,1.5\nR2,2025-03-10 09:30:00 EDT,2.5\n",
+        Be(&["R1|2025-03-08T14:30:00Z|1.5", "R2|2025-03-10T13:30:00Z|2.5"]),
+    ),
+    (
+        "fills.csv",
+        "fill_id,at,price\nR1,2025-03-08 09:30:00 CST,1.5\nR2,2025-03-10 09:30:00 CST,2.5\n",
+        Ask(&["zone:at"], &["zone:at=Asia/Shanghai"], &["R1|2025-03-08T01:30:00Z|1.5", "R2|2025-03-10T01:30:00Z|2.5"]),
+    ),
+    // The time at which a file was made has a zone, or is in the afternoon.
+    (
+        "report.csv",
+        "Generated: 2025-01-05T10:11:12Z\nOrder Ref,Date,Amount\nR1,2025-01-02,1.50\nR2,2025-01-03,2.50\n",
+        Be(&["R1|2025-01-02|1.50|2025-01-05T10:11:12Z", "R2|2025-01-03|2.50|2025-01-05T10:11:12Z"]),
+    ),
+    (
+        "report.csv",
+        "Generated: 2025-01-05 10:11 PM\nOrder Ref,Date,Amount\nR1,2025-01-02,1.50\nR2,2025-01-03,2.50\n",
+        Be(&["R1|2025-01-02|1.50|2025-01-05T22:11:00", "R2|2025-01-03|2.50|2025-01-05T22:11:00"]),
+    ),
+    // A number in the name of a file tells an account, or nothing; a ticker tells whose prices these are.
+    (
+        "export_83712.csv",
+        "Date,Text,Amount\n2025-01-02,a,1.50\n2025-01-03,b,2.50\n",
+        Ask(&["file_code"], &["file_code=keep"], &["2025-01-02|a|1.50|83712", "2025-01-03|b|2.50|83712"]),
+    ),
+    (
+        "export_83712.csv",
+        "Date,Text,Amount\n2025-01-02,a,1.50\n2025-01-03,b,2.50\n",
+        Ask(&["file_code"], &["file_code=drop"], &["2025-01-02|a|1.50", "2025-01-03|b|2.50"]),
+    ),
+    (
+        "NRVL.csv",
+        "Date,Open,High,Low,Close,Volume\n2025-01-02,1.5,1.7,1.4,1.6,1000\n2025-01-03,1.6,1.8,1.5,1.7,2000\n",
+        Ask(
+            &["file_code"],
+            &["file_code=keep"],
+            &["2025-01-02|1.5|1.7|1.4|1.6|1000|NRVL", "2025-01-03|1.6|1.8|1.5|1.7|2000|NRVL"],
+        ),
+    ),
+    // A name that is a word is no pair of currencies.
+    (
+        "STATEMENT_JANUARY.csv",
+        "Date,Text,Amount\n2025-01-02,a,1.50\n2025-01-03,b,2.50\n",
+        Ask(&["file_code"], &["file_code=drop"], &["2025-01-02|a|1.50", "2025-01-03|b|2.50"]),
+    ),
+];
+
+fn rows(told: &Told) -> Vec<String> {
+    let shown = |row: usize| match &told.rows[0][row] {
+        Ok(_) => told.row(0, row),
+        Err(reason) => format!("!{reason}"),
+    };
+    (0..told.rows[0].len()).map(shown).collect()
+}
+
+/// What is wrong with what became of a file.
+fn judge((name, text, must): &Case) -> Option<String> {
+    let label = format!("{name}: {}", text.lines().next().unwrap_or(""));
+    let differ = |what: &str, is: String, should: String| {
+        (is != should).then(|| format!("{label}: {what}\n  is     {is}\n  should {should}"))
+    };
+    match must {
+        Refuse(words) => match refusal(name, text.as_bytes()) {
+            Some(message) if message.contains(words) => None,
+            other => Some(format!("{label}: {other:?} instead of {words:?}")),
+        },
+        Be(expected) => {
+            let told = look(name, text.as_bytes(), &[]);
+            let questions = differ("questions", format!("{:?}", told.questions()), "[]".into());
+            questions.or_else(|| differ("rows", format!("{:?}", rows(&told)), format!("{expected:?}")))
+        }
+        Ask(questions, answers, expected) => {
+            let asked = look(name, text.as_bytes(), &[]).questions();
+            let told = look(name, text.as_bytes(), answers);
+            let wrong = differ("questions", format!("{asked:?}"), format!("{questions:?}"));
+            let open = || differ("open", format!("{:?}", told.questions()), "[]".into());
+            wrong.or_else(open).or_else(|| differ("rows", format!("{:?}", rows(&told)), format!("{expected:?}")))
+        }
+    }
+}
+
+#[test]
+fn no_unfamiliar_file_is_read_wrongly_without_a_word() {
+    let wrong: Vec<String> = CASES.iter().filter_map(judge).collect();
+    assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
+
+#[test]
+fn prices_of_a_day_keep_every_day() {
+    let text = "Fund,ISIN,NAV Date,NAV\nNorvale,US9X40K7A101,2025-11-28,12.50\nTindra,SE00ZK71Q200,2025-11-28,13.50\n";
+    let told = look("navs.csv", text.as_bytes(), &[]);
+    assert_eq!(told.guessed[0].key.columns(), ["isin", "nav_date"]);
+}
+
+#[test]
+fn a_number_that_is_wider_than_its_place_is_refused() {
+    let text = "R1 2025-01-02   12.50\nR2 2025-01-03 1234.00\nR3 2025-01-04    3.25\n";
+    let told = look("fixed.txt", text.as_bytes(), &[]);
+    assert!(told.guessed[0].options.iter().any(|line| line.option == "blank_between = true"));
+    let later = format!("{text}R4 2025-01-05123456.00\n");
+    let rows = told.read_again("fixed.txt", later.as_bytes());
+    assert_eq!(rows[3].as_ref().unwrap_err(), "rule field_count");
+}
