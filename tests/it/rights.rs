@@ -97,7 +97,7 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.lineage update: lowest_key highest_key keys lines outcomes
     etl.load select: all
     etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id modified_at max_future_seconds precedes source arrival part parts origin
-    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at source around dropped deleted removed ranks_from
+    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at source around dropped deleted removed ranks_from drift
     etl.load_batch select: all
     etl.load_batch insert: load_id batch first_record last_record inserted updated unchanged stale parked rejected warnings removed
     etl.load_history select: all
