@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 
 use super::encode::postgres_type;
 use super::key::Key;
-        noted = noted(dataset),
-        decision = decide(dataset, stage, (&rank, "$1"), &Window { since: "$3", but: Some("$1") }),
+use super::row_history::{keep, origin_names, origin_set, origin_values};
+use super::tie::{Window, outcome, rank_of_row, won};
+use super::tombstone::{absent, graves};
 use crate::domain::{Column, Dataset, Reference};
 
 /// The statements of one batch.
