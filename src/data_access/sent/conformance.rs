@@ -264,6 +264,7 @@ fn what_an_object_holds_is_taken_exactly_or_refused() {
         ("{}", "-|-|-"),
         // Two names of one column, a member twice, an object for a column, no object at all.
         (r#"{"id": "a", "code": "b"}"#, "[json]"),
+        (r#"{"id": "a", "id ": "b"}"#, "[json]"),
         (r#"{"amount": 1, "amount": 2}"#, "[json]"),
         (r#"{"code": {"a": 1}}"#, "[json]"),
         ("[1]", "[json]"),

@@ -13,6 +13,7 @@ use super::Rows;
 use super::format::{About, Asked, FileFormat, Input, Take};
 use super::lines::Lines;
 use crate::data_access::csv::{MOST_COLUMNS, SplitError};
+use crate::domain::source::binding::header_name;
 use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::layout::{Format, TextLines};
 use crate::domain::source::model::{Member, Source};
@@ -185,7 +186,7 @@ impl<'de> Visitor<'de> for &Members {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
         let mut object = Object { values: vec![None; self.all.len()], others: BTreeSet::new() };
         while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-            let is_new = match self.places.get(&name) {
+            let is_new = match self.places.get(header_name(&name).as_ref()) {
                 Some(place) => object.values[*place].replace(value).is_none(),
                 None => object.others.len() < MOST_COLUMNS && object.others.insert(name),
             };
