@@ -227,3 +227,24 @@ async fn a_table_that_cannot_take_such_rows_is_refused_before_anything_is_claime
         assert!(error.chain().contains(message), "{}", error.chain());
     }
 }
+
+/// A row that waits for another table is appended once it has come, and keeps its place.
+#[tokio::test]
+async fn a_row_may_wait_for_the_row_that_it_refers_to() {
+    let (world, folder) = world(&[("LOAD__BATCH_SIZE", "2")]).await;
+    let page = "name = \"page\"\ntable = \"page\"\nkey = \"page\"\nversion = \"arrival\"\nfiles = [\"incoming/pages/*\"]\n[[column]]\nname = \"page\"\n\
+        type = \"text\"\nrequired = true\n";
+    std::fs::write(folder.path().join("page.toml"), page).unwrap();
+    define(&folder, &format!("{VISIT}\n[reference]\ncolumn = \"page\"\ndataset = \"page\"\n"));
+    let world = world.under(&[]);
+    world.query("create table page (page text primary key); insert into page values ('a')").await;
+    let report = drop_visits(&world, "1", &["a,1", "b,1", "b,1000", "a,2"]).await.counts.unwrap();
+    assert_eq!((report.inserted, report.parked, report.rejected), (2, 1, 1));
+    let mended = drop_rejects(&world, 1, "2", |text| text.replace(",1000\n", ",3\n")).await.counts.unwrap();
+    assert_eq!(mended.parked, 1);
+    assert_eq!(world.drop_file("incoming/pages/1.csv", "page\nb\n").await.counts.unwrap().released, 2);
+    assert_eq!(world.query(PRESENT).await, "1 | 1 | a | 1\n1 | 2 | b | 1\n1 | 3 | b | 3\n1 | 4 | a | 2");
+    assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
+    assert_eq!(again(&world, "1").await.counts.unwrap().unchanged, 3);
+    assert_eq!(world.query("select count(*) from visit").await, "4");
+}
