@@ -452,7 +452,9 @@ async fn concerns_rejects(transaction: &Transaction<'_>, load: LoadId) -> Result
     transaction.query(&alone, &[&load.0]).await?;
     // The loads with open rejects, the newest first, each by one look at an index.
     let concerned = "with recursive concerned as materialized ( \
-             select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 \
+             select dataset from etl.load where id = $1 and bucket <> $2 \
+             union select p.dataset from etl.parked p join etl.load l on l.id = p.released_by \
+             where p.released_by = $1 and l.bucket <> $2 \
          ), open (load_id, nth) as ( \
              (select load_id, 1 from etl.reject where state = 'open' order by load_id desc limit 1) \
              union all \
@@ -460,8 +462,8 @@ async fn concerns_rejects(transaction: &Transaction<'_>, load: LoadId) -> Result
                  order by r.load_id desc limit 1), nth + 1 \
              from open where load_id is not null and nth < 1000 \
          ) \
-         select exists (select from open where nth = 1000 \
-             or (select dataset from etl.load where id = open.load_id) in (select dataset from concerned))";
+         select exists (select from open where exists (select from concerned) and (nth = 1000 \
+             or (select dataset from etl.load where id = open.load_id) in (select dataset from concerned)))";
     let concerned = transaction.prepare_cached(concerned).await?;
     Ok(transaction.query_one(&concerned, &[&load.0, &UNDO_BUCKET]).await?.get(0))
 }
