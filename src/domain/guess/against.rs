@@ -197,8 +197,8 @@ impl Known<'_> {
         let own = cells(guessed);
         let headers: Vec<String> = own.iter().map(|field| header_of(field)).collect();
         let has = |header: &Named| header.names.iter().any(|name| headers.contains(&header_name(name).into_owned()));
-        let missing: Vec<Declared> =
-            self.declared().into_iter().filter(|declared| !declared.may_lack && !has(&declared.header)).collect();
+        // One that a file may lack has perhaps another name, and would be null in silence.
+        let missing: Vec<Declared> = self.declared().into_iter().filter(|declared| !has(&declared.header)).collect();
         let read = self.read();
         let mut new: Vec<&Field> = own
             .iter()
@@ -214,7 +214,7 @@ impl Known<'_> {
                 let to = header_of(new.remove(at));
                 amended.rename(&column, &to, &declared.header.names);
                 differences.push(Difference::Renamed { column, from: was, to });
-            } else {
+            } else if !declared.may_lack {
                 amended.make_optional(&column);
                 differences.push(Difference::Missing { column, header: was });
             }
