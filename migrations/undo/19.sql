@@ -24,4 +24,4 @@ alter table etl.load
         coalesce('A' || lpad(arrival::text, 19, '0'), '')
         || lpad(coalesce(precedes, id)::text, 19, '0') || rpad(lower(coalesce(sequencer, '')), 64, '0') || lpad(id::text, 19, '0')) stored;
 create index load_by_arrival on etl.load (dataset, rank) where arrival is not null;
-delete from refinery_schema_history where version = 18;
+delete from refinery_schema_history where version = 19;

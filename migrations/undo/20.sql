@@ -2,4 +2,4 @@
 drop table etl.schema_change;
 drop function etl.announce_schema_change();
 alter table etl.load drop column drift;
-delete from refinery_schema_history where version = 18;
+delete from refinery_schema_history where version = 20;

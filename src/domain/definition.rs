@@ -169,8 +169,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     filled.extend(replacement.iter().filter_map(Replacement::filled));
     let used = used_columns(&definition, &[&key[..], refers], version.as_ref());
     let tombstone = definition.tombstone.as_ref();
-    let tombstone =
-        tombstone.map(|found| read_tombstone(&source, found, (mode, content.is_some()), &used, &mut columns));
+    let tombstone = tombstone.map(|one| read_tombstone(&source, one, (mode, content.is_some()), &used, &mut columns));
     let tombstone = tombstone.transpose()?;
     let history =
         definition.history.as_ref().map(|history| read_history(&source, history, definition.table.get_ref(), &columns));
