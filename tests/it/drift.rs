@@ -129,7 +129,11 @@ async fn a_strict_source_fails_files_with_other_columns() {
         assert!(report.error.unwrap_or_default().contains(message), "{key}");
     }
     assert_eq!(world.query("select count(*) from fill").await, "1");
-    let wrong = strict.replace("files = [\"incoming/fills/**\"]", "files = [\"incoming/fills/**\"]\nheader = \"none\"");
+    let mut wrong = strict.replace("files = [\"incoming/fills/**\"]", "files = [\"incoming/fills/**\"]\nheader = \"none\"");
+    for (position, header) in (1..).zip(["Fill", "Side", "Price", "Fee"]) {
+        wrong = wrong.replace(&format!("header = \"{header}\""), &format!("position = {position}"));
+    }
+    let wrong = wrong.replace("optional = true\n", "");
     let message = small_etl::domain::Datasets::parse([("fill.toml", wrong.as_str())]).unwrap_err();
     assert!(message.contains("columns = \"strict\" goes with a header"), "{message}");
 }
@@ -174,19 +178,19 @@ fn guess_says_what_has_changed_and_writes_what_takes_it() {
     fs::write(&file, "Fill,Side,Price,Fee\nF1,buy,1.50,0.10\nF2,sell,2.50,0.20\n").unwrap();
     assert!(text(&guess(&[])).contains("nothing has changed"));
     // Another delimiter and encoding, a header that reads alike, a new column, a finer price, another code.
-    let changed = "FILL;Side;Price;Gebühr;Venue\nF1;buy;1.505;0.10;XETR\nF2;short;2.50;0.20;XLON\n";
+    let changed = "FILL;Side;Price;Abzüge;Venue\nF1;buy;1.505;0.10;XETR\nF2;short;2.50;0.20;XLON\n";
     fs::write(&file, encoding_rs::WINDOWS_1252.encode(changed).0).unwrap();
     let asked = guess(&["--json"]);
     assert_eq!(asked.status.code(), Some(4), "{}", text(&asked));
     let told: Value = serde_json::from_slice(&asked.stdout).unwrap();
     assert_eq!(told["questions"][0]["id"], "renamed:Fee");
-    let done = guess(&["--answer", "renamed:Fee=Gebühr"]);
+    let done = guess(&["--answer", "renamed:Fee=Abzüge"]);
     let said = text(&done);
     for line in [
         "delimiter: it is \";\" and was \",\"",
         "encoding: it is \"windows-1252\" and was \"utf-8\"",
         "column fill_id: its header is \"FILL\" and was \"Fill\"",
-        "column fee: its header is \"Gebühr\" and was \"Fee\"",
+        "column fee: its header is \"Abzüge\" and was \"Fee\"",
         "new column \"Venue\": text venue",
         "column side: new values \"short\"",
         "column price: 1 of 2 cells are no longer",
@@ -196,7 +200,7 @@ fn guess_says_what_has_changed_and_writes_what_takes_it() {
     }
     let amended = fs::read_to_string(path("changed/datasets/fill.toml")).unwrap();
     assert!(
-        amended.contains("# What we know of fills.") && amended.contains("header = [\"Gebühr\", \"Fee\"]"),
+        amended.contains("# What we know of fills.") && amended.contains("header = [\"Abzüge\", \"Fee\"]"),
         "{amended}"
     );
     let migration = fs::read_dir(path("changed/migrations")).unwrap().next().unwrap().unwrap().path();
