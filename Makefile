@@ -19,13 +19,14 @@ EMULATOR_RELEASE := 1.170.0
 SAM := $(SMALL_ETL_CACHE)/sam-$(shell sed -n 's/^aws-sam-cli==//p' .ci/sam-requirements.txt)
 MDBOOK := $(SMALL_ETL_CACHE)/mdbook-0.5.4
 RELEASE_TOOLS := $(SMALL_ETL_CACHE)/release-tools-$(shell sed -n 's/^cyclonedx-python-lib==//p' .ci/release-requirements.txt)
+CONTRACT_TOOLS := $(SMALL_ETL_CACHE)/contract-tools-$(shell sed -n 's/^frictionless==//p' .ci/contract-requirements.txt)
 MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requirements.txt)
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures
+.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -43,12 +44,20 @@ $(MOTO): .ci/moto-requirements.txt
 	@echo "==> installing moto (an emulator of S3, SQS, CloudFormation and others, for the tests) to $@"
 	@.ci/install-moto $@
 
+$(CONTRACT_TOOLS): .ci/contract-requirements.txt
+	@.ci/install-packages
+	@echo "==> installing what the tests check schemas and contracts with (taplo, frictionless, the Open Data Contract Standard) to $@"
+	@.ci/install-contract-tools $@
+
 build: setup ## Build the library, the binaries and the examples
 	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB and a few hundred crates, which takes about three quarters of an hour on two cores"
 	$(CARGO) build $(LOCKED) --bins --examples
 
 demo: build ## Run the main job on real components; KEEP=1 leaves them running
 	@cargo run $(LOCKED) --quiet --example demo
+
+schemas: build ## Write schemas/, by which editors check definitions and settings, anew from the types
+	@for of in dataset settings; do $(CARGO_TARGET_DIR)/debug/small-etl schema $$of > schemas/$$of.schema.json; done
 
 invoke: build ## Send EVENT (a file in events/) to ingest on local servers
 	@cargo run $(LOCKED) --quiet --example invoke -- $(EVENT)
@@ -59,7 +68,7 @@ sam-invoke: build $(SAM) ## Send EVENT with `sam local invoke` to a container ma
 check-sam-invoke: setup $(SAM) ## Send every event to ingest with `sam local invoke`, as sam-invoke does (needs Docker)
 	SAM_INVOKE=1 $(CARGO) test $(LOCKED) --test it events::
 
-test: setup $(SAM) $(RELEASE_TOOLS) ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
+test: setup $(SAM) $(RELEASE_TOOLS) $(CONTRACT_TOOLS) ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
 	$(CARGO) test $(LOCKED)
 
 check-deploy: setup $(SAM) ## Deploy every set of parameters to an emulator, with the real sam

@@ -4,12 +4,16 @@
 //! variables such as `SMALL_ETL__LOAD__BATCH_SIZE`. The files are compiled in. A file of the same name in the folder `config` of the
 //! working folder, or in the folder that `SMALL_ETL_CONFIG` names, replaces the compiled one.
 
+mod places;
+mod schema;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::config::{Config, Environment, File, FileFormat};
+use ::config::{Config, ConfigError, Environment, File, FileFormat};
 use include_dir::{Dir, include_dir};
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,6 +25,7 @@ use crate::domain::expression::unknown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::parts::PipelineChoice;
 use crate::services::rejects::MOST_REJECTS;
+use places::Places;
 
 static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
 static DATASET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/datasets");
@@ -57,7 +62,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// All settings. `Debug` does not print secrets.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Settings {
     /// How to reach Postgres.
     #[serde(default)]
@@ -101,9 +106,10 @@ pub struct Settings {
 }
 
 /// Section `database`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct DatabaseSettings {
     /// The URL, including the password if `login` is `password`.
+    #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
     /// How to log in.
     #[serde(default)]
@@ -117,7 +123,7 @@ pub struct DatabaseSettings {
 }
 
 /// How to log in to Postgres.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginKind {
     /// With the password in the URL.
@@ -130,21 +136,27 @@ pub enum LoginKind {
 }
 
 /// Section `load`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct LoadSettings {
     /// Records in one transaction.
+    #[schemars(range(min = 1))]
     pub batch_size: i32,
     /// Connections to Postgres of one process.
+    #[schemars(range(min = 1, max = 9))]
     pub connections: usize,
     /// How long a claim lasts without being renewed, in seconds.
+    #[schemars(range(min = 1))]
     pub lease_seconds: u64,
     /// How far in the future the version of a row may lie, in seconds from the first claim of its file.
     #[serde(default = "most_future_seconds")]
+    #[schemars(range(max = LONGEST_FUTURE_SECONDS))]
     pub max_future_seconds: u64,
     /// More rejects than this fail the file.
     #[serde(default = "most_rejects")]
+    #[schemars(range(min = 0))]
     pub max_rejects: i64,
     /// A greater share of rejects than this fails the file.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub max_reject_rate: Option<f64>,
     /// How long before the end of a call no further batch is begun, in seconds.
     pub deadline_margin_seconds: u64,
@@ -165,25 +177,27 @@ fn most_rejects() -> i64 {
 }
 
 /// Section `stage`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct StageSettings {
     /// Memory of the staging database in megabytes.
+    #[schemars(range(min = 16))]
     pub memory_limit_mb: u32,
     /// Threads of one query.
+    #[schemars(range(min = 1, max = 64))]
     pub threads: u32,
     /// The folder for all temporary files.
     pub temp_folder: Option<PathBuf>,
 }
 
 /// A section with the single key `path`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct PathSetting {
     /// A folder.
     pub path: Option<PathBuf>,
 }
 
 /// Section `migrations`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct MigrationSettings {
     /// A folder of additional migrations.
     pub path: Option<PathBuf>,
@@ -193,35 +207,35 @@ pub struct MigrationSettings {
 }
 
 /// Section `source`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct SourceSettings {
     /// The bucket that the nightly run compares with the ledger; by default every bucket that the ledger knows.
     pub bucket: Option<String>,
 }
 
 /// Section `encryption`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct EncryptionSettings {
     /// The name or ARN of a key of AWS KMS.
     pub kms_key: Option<String>,
 }
 
 /// Section `events`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct EventsSettings {
     /// The name or ARN of a bus of `EventBridge`; without it no events are sent.
     pub bus: Option<String>,
 }
 
 /// Section `queue`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct QueueSettings {
     /// The URL of the queue.
     pub url: Option<String>,
 }
 
 /// Section `output`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct OutputSettings {
     /// The bucket; by default the bucket of each file.
     pub bucket: Option<String>,
@@ -231,21 +245,22 @@ pub struct OutputSettings {
 }
 
 /// Section `rejects`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct RejectsSettings {
     /// How many days after the end of a load the nightly run deletes its rejects; by default it never does.
+    #[schemars(range(min = 1, max = 36_500))]
     pub retention_days: Option<u32>,
 }
 
 /// Section `log`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct LogSettings {
     /// The form of a line.
     pub format: LogFormat,
 }
 
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object, for machines.
@@ -258,7 +273,8 @@ impl Settings {
     /// Reads all layers from this process's working folder and environment.
     ///
     /// # Errors
-    /// `Configuration`, naming the unknown key and the nearest known one, or the value that does not fit.
+    /// `Configuration`: each unknown key with the nearest known one, and each value that does not fit, on a line of its own
+    /// that begins with the file and its line, or with the variable.
     pub fn read() -> Result<Self> {
         Self::from_variables(
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
@@ -287,15 +303,23 @@ impl Settings {
                 unknown("environment", &environment, &known)
             )));
         }
-        let mut builder = Config::builder();
+        let (mut builder, mut places) = (Config::builder(), Places::default());
         let folder = PathBuf::from(variables.get("SMALL_ETL_CONFIG").map_or("config", String::as_str));
         for name in ["default", &environment] {
-            builder = builder.add_source(File::from_str(&layer(&folder, &format!("{name}.toml"))?, FileFormat::Toml));
+            let (file, text) = layer(&folder, &format!("{name}.toml"))?;
+            places.add_file(&file, &text)?;
+            builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
         }
         let unreadable = |error| Error::with_source(ErrorKind::Configuration, "read the settings", error);
         if let Some(url) = variables.get("DATABASE_URL").filter(|url| !url.is_empty()) {
             let standard = Config::builder().set_default("database.url", url.as_str()).map_err(unreadable)?;
             builder = builder.add_source(standard.build().map_err(unreadable)?);
+            places.add_variable("DATABASE_URL", "database.url");
+        }
+        for name in variables.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name) {
+            if let Some(key) = name.strip_prefix("SMALL_ETL__") {
+                places.add_variable(name, &key.to_lowercase().replace("__", "."));
+            }
         }
         let own = Environment::with_prefix(PREFIX)
             .prefix_separator("__")
@@ -305,13 +329,16 @@ impl Settings {
             .ignore_empty(true)
             .source(Some(variables.into_iter().filter(|(name, _)| name.starts_with("SMALL_ETL__")).collect()));
         let config = builder.add_source(own).build().map_err(unreadable)?;
-        refuse_unknown_keys(&config)?;
-        let settings: Self = config.try_deserialize().map_err(unreadable)?;
-        settings.check()?;
+        refuse_unknown_keys(&config, &places)?;
+        let settings: Self = config.try_deserialize().map_err(|error| {
+            let place = key_of(&error).map_or("settings", |key| places.of(key)).to_owned();
+            Error::with_source(ErrorKind::Configuration, place, error)
+        })?;
+        settings.check(&places)?;
         Ok(Self { environment, ..settings })
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, places: &Places) -> Result<()> {
         let LoadSettings { batch_size, connections, lease_seconds, max_rejects, max_reject_rate, .. } = self.load;
         let future = self.load.max_future_seconds;
         let (prefix, days) = (&self.output.prefix, self.rejects.retention_days);
@@ -327,10 +354,10 @@ impl Settings {
             ("stage.memory_limit_mb", self.stage.memory_limit_mb >= 16, "at least 16"),
             ("stage.threads", (1..=64).contains(&self.stage.threads), "1 to 64"),
         ];
-        match rules.into_iter().find(|(_, holds, _)| !holds) {
-            None => Ok(()),
-            Some((key, _, bounds)) => Err(Error::configuration(format!("{key} must be {bounds}"))),
-        }
+        let broken = rules.into_iter().filter(|(_, holds, _)| !holds);
+        let faults: Vec<String> =
+            broken.map(|(key, _, bounds)| format!("{}: {key} must be {bounds}", places.of(key))).collect();
+        refuse(&faults)
     }
 
     /// How to reach Postgres.
@@ -418,27 +445,43 @@ impl Settings {
     }
 }
 
-/// Returns the text of one settings file: from the folder if it is there, otherwise the compiled one.
-fn layer(folder: &Path, name: &str) -> Result<String> {
+/// The key that an error is about.
+fn key_of(error: &ConfigError) -> Option<&str> {
+    match error {
+        ConfigError::Type { key, .. } | ConfigError::At { key, .. } => key.as_deref(),
+        _ => None,
+    }
+}
+
+/// All faults in one error, a line each.
+fn refuse(faults: &[String]) -> Result<()> {
+    if faults.is_empty() { Ok(()) } else { Err(Error::configuration(faults.join("\n"))) }
+}
+
+/// Returns what one settings file is called and its text: from the folder if it is there, otherwise the compiled one.
+fn layer(folder: &Path, name: &str) -> Result<(String, String)> {
     let path = folder.join(name);
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text),
+        Ok(text) => Ok((path.display().to_string(), text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let file = CONFIG_FILES.get_file(name).and_then(|file| file.contents_utf8());
-            Ok(file.unwrap_or_default().to_owned())
+            Ok((format!("{name} (built in)"), file.unwrap_or_default().to_owned()))
         }
         Err(error) => Err(Error::with_source(ErrorKind::Configuration, format!("read {}", path.display()), error)),
     }
 }
 
-fn refuse_unknown_keys(config: &Config) -> Result<()> {
+fn refuse_unknown_keys(config: &Config, places: &Places) -> Result<()> {
     let tree: Value = config
         .clone()
         .try_deserialize()
         .map_err(|error| Error::with_source(ErrorKind::Configuration, "read the settings", error))?;
+    let mut faults = Vec::new();
+    let mut refused = |key: &str| faults.push(format!("{}: {}", places.of(key), unknown("key", key, KEYS)));
     for (section, keys) in tree.as_object().into_iter().flatten() {
         let Value::Object(keys) = keys else {
-            return Err(Error::configuration(format!("settings: {}", unknown("key", section, KEYS))));
+            refused(section);
+            continue;
         };
         // The keys of this section are datasets, and the parts check their own.
         if section == "pipeline" {
@@ -447,11 +490,11 @@ fn refuse_unknown_keys(config: &Config) -> Result<()> {
         for key in keys.keys() {
             let name = format!("{section}.{key}");
             if !KEYS.contains(&name.as_str()) {
-                return Err(Error::configuration(format!("settings: {}", unknown("key", &name, KEYS))));
+                refused(&name);
             }
         }
     }
-    Ok(())
+    refuse(&faults)
 }
 
 #[cfg(test)]
@@ -473,7 +516,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest() {
         let error = read(&[("SMALL_ETL__LOAD__BATCH_SICE", "7")]).unwrap_err();
-        assert_eq!(error.to_string(), r#"settings: unknown key "load.batch_sice"; did you mean "load.batch_size"?"#);
+        assert_eq!(
+            error.to_string(),
+            r#"SMALL_ETL__LOAD__BATCH_SICE: unknown key "load.batch_sice"; did you mean "load.batch_size"?"#
+        );
         assert!(read(&[("SMALL_ETL_LOAD_BATCH_SIZE", "7")]).unwrap_err().to_string().contains("two underscores"));
         assert!(read(&[("SMALL_ETL_ENV", "production")]).unwrap_err().to_string().contains("did you mean \"prod\""));
     }
@@ -506,11 +552,11 @@ mod tests {
     #[test]
     fn a_value_out_of_bounds_is_refused() {
         let error = read(&[("SMALL_ETL__LOAD__CONNECTIONS", "10")]).unwrap_err();
-        assert_eq!(error.to_string(), "load.connections must be 1 to 9");
+        assert_eq!(error.to_string(), "SMALL_ETL__LOAD__CONNECTIONS: load.connections must be 1 to 9");
         let error = read(&[("SMALL_ETL__REJECTS__RETENTION_DAYS", "0")]).unwrap_err();
-        assert_eq!(error.to_string(), "rejects.retention_days must be 1 to 36500");
+        assert!(error.to_string().ends_with("rejects.retention_days must be 1 to 36500"), "{error}");
         let error = read(&[("SMALL_ETL__OUTPUT__PREFIX", "out")]).unwrap_err();
-        assert_eq!(error.to_string(), "output.prefix must be empty, or end with /");
+        assert!(error.to_string().ends_with("output.prefix must be empty, or end with /"), "{error}");
     }
 
     #[test]

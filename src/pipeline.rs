@@ -3,6 +3,7 @@
 mod check;
 mod context;
 mod dispatch;
+mod example;
 mod file_work;
 mod land;
 mod piece;
@@ -14,6 +15,7 @@ mod undo;
 pub use self::check::{CheckedFile, in_full, try_definition, unusable, validate};
 pub use self::context::{Context, with_rules};
 pub use self::dispatch::{run, skipped};
+pub use self::example::example_rows;
 pub use self::land::{Landed, land};
 pub use self::reconcile::{LoadHere, NightlyTerms, reconcile};
 pub use self::replay::{ReplayedFile, RuleChange, replay};

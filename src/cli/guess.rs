@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{DONE, QUESTIONS_OPEN, as_json, print};
+use super::{DONE, QUESTIONS_OPEN, as_json, print, warn};
 use crate::config::Settings;
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::newest_migration;
@@ -30,31 +30,35 @@ Examples:
   small-etl guess export.csv --name trade --answer 'zone:Trade time=Europe/Paris'
   small-etl guess export.csv --against trade --out changed
   small-etl guess s3://my-bucket/incoming/acme/2025-12-22.zip --name acme --out etl --json
+  small-etl guess --from trade.odcs.yaml --name trade
 
 What no program can know is a question. On a terminal it is asked; elsewhere the files are written with the open line marked,
 the exit code is 4, and --json lists the questions.")]
 pub(super) struct GuessArguments {
     /// Files on this machine or objects in S3, all of the same kind
-    #[arg(value_name = "FILE|s3://BUCKET/KEY", required = true)]
+    #[arg(value_name = "FILE|s3://BUCKET/KEY", required_unless_present = "from")]
     files: Vec<String>,
+    /// Instead of files, read a contract: a Table Schema of Frictionless Data, or an Open Data Contract
+    #[arg(long, value_name = "CONTRACT", conflicts_with = "files")]
+    from: Option<PathBuf>,
     /// What the dataset and its table are called
     #[arg(long, value_name = "NAME", required_unless_present = "against", conflicts_with = "against")]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// Say how the files differ from this dataset, and write what would read them
-    #[arg(long, value_name = "DATASET")]
+    #[arg(long, value_name = "DATASET", conflicts_with = "from")]
     against: Option<String>,
     /// Write the definitions and the migrations below this folder
     #[arg(long, value_name = "DIR", default_value = ".")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Answer a question, or rename a column with name:HEADER=NAME
     #[arg(long = "answer", value_name = "ID=VALUE")]
     answers: Vec<String>,
     /// Overwrite files that say something else
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What became of a dataset.
@@ -78,12 +82,15 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
         .map(|file| Location::parse(file).map_err(Error::configuration))
         .collect::<Result<Vec<_>>>()?;
     let answers = Answers::parse(&arguments.answers).map_err(Error::configuration)?;
+    let asks = asks(&arguments);
+    if let Some(contract) = &arguments.from {
+        return super::guess_from::run(contract, &name, &arguments, answers, asks);
+    }
     let fetched = guess::fetch(&locations, &ObjectStore::default()).await?;
     let inputs = fetched.inputs.clone();
     if arguments.against.is_some() {
         return against(settings, arguments, inputs, answers, &name).await;
     }
-    let asks = asks(&arguments);
     let given: Vec<String> =
         arguments.answers.iter().filter_map(|answer| Some(answer.rsplit_once('=')?.0.to_owned())).collect();
     let (guessed, unused, inputs) = blocking(move || {
@@ -202,19 +209,12 @@ fn against_for_people(found: &Against, written: Option<&(PathBuf, Option<PathBuf
     }
     let loads = found.read - found.rejected;
     let _ = writeln!(text, "  {} rows read: {loads} would load, {} would be rejected", found.read, found.rejected);
-    tell_questions(&mut text, open);
-    text
+    text + &open_questions(open)
 }
 
 /// Whether somebody is there to be asked.
 fn asks(arguments: &GuessArguments) -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !arguments.json
-}
-
-fn warn(warning: &str) {
-    use std::io::Write as _;
-    // Nobody is left to read it when standard error is closed.
-    let _ = writeln!(anstream::stderr(), "warning: {warning}");
 }
 
 /// What was guessed, and the answers that nobody asked for.
@@ -247,15 +247,9 @@ fn look(inputs: &[Input], name: &str, mut answers: Answers, asks: bool) -> Resul
 }
 
 /// Asks a person; `None` if nothing was answered.
-fn ask(question: &Question) -> Option<String> {
+pub(super) fn ask(question: &Question) -> Option<String> {
     use std::io::Write as _;
-    let text = format!(
-        "{}\n  {}\n  for example {}\n  answers: {}\n  (empty leaves it open) > ",
-        question.id,
-        question.why,
-        question.values.join(", "),
-        question.answers.join(", ")
-    );
+    let text = format!("{}\n  (empty leaves it open) > ", shown(question, ""));
     // Nobody is left to ask when standard error is closed.
     let mut out = anstream::stderr().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok()?;
@@ -311,7 +305,7 @@ fn for_people(all: &[Guessed], written: &[Written]) -> String {
         let _ = writeln!(text, "  key: {key}: {}", guessed.key.evidence());
     }
     let open: Vec<&Question> = all.iter().flat_map(Guessed::open).collect();
-    tell_questions(&mut text, &open);
+    text.push_str(&open_questions(&open));
     text
 }
 
@@ -343,19 +337,23 @@ fn checked_for_people(outcomes: &[Outcome]) -> String {
     text
 }
 
-fn tell_questions(text: &mut String, open: &[&Question]) {
-    // Writing to a string does not fail.
+/// The questions that nobody has answered, for people.
+pub(super) fn open_questions(open: &[&Question]) -> String {
+    let mut text = String::new();
     if !open.is_empty() {
-        let _ = writeln!(text, "\nOpen questions; answer them with --answer ID=VALUE:");
+        text.push_str("\nOpen questions; answer them with --answer ID=VALUE:\n");
     }
     for question in open {
-        let _ = writeln!(
-            text,
-            "  {}\n    {}\n    for example {}\n    answers: {}",
-            question.id,
-            question.why,
-            question.values.join(", "),
-            question.answers.join(", ")
-        );
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{}", shown(question, "  "));
     }
+    text
+}
+
+/// A question with the values that raise it and its answers.
+fn shown(question: &Question, indent: &str) -> String {
+    let Question { id, why, values, answers } = question;
+    let example =
+        if values.is_empty() { String::new() } else { format!("\n{indent}  for example {}", values.join(", ")) };
+    format!("{indent}{id}\n{indent}  {why}{example}\n{indent}  answers: {}", answers.join(", "))
 }

@@ -1,14 +1,19 @@
 //! The command line `small-etl`: arguments in, tables or JSON out.
 
+mod check;
 mod decrypt;
+mod describe;
 mod explain;
 mod guess;
+mod guess_from;
 mod load;
 mod man;
+mod migrate;
 mod reconcile;
 mod rejects;
 mod replay;
 mod report;
+mod schema;
 mod status;
 mod undo;
 mod validate;
@@ -55,6 +60,7 @@ const EXAMPLES: &str = "\
 Examples:
   small-etl guess trades_2025-12-22.csv --name trade
   small-etl validate trades.csv --dataset trade --rejects bad.csv
+  small-etl check
   DATABASE_URL=postgres://me:PASSWORD@localhost/etl small-etl migrate
   DATABASE_URL=postgres://me:PASSWORD@localhost/etl small-etl load assets.csv --dataset asset
   small-etl load s3://my-bucket/incoming/trades/2025-12-22.csv --json
@@ -69,7 +75,7 @@ Exit codes:
   1  validate: some rows would be rejected
   2  the file as a whole is unusable
   3  settings, connection or machine failed, another worker has the file, no dataset claims it, or it was interrupted;
-     reconcile and backfill: something is missing, differs or has failed
+     reconcile and backfill: something is missing, differs or has failed; check: settings or definitions are wrong
   4  guess: the files are written, and some questions are open
 
 Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BATCH_SIZE; see docs/settings.md.";
@@ -77,15 +83,15 @@ Settings come from config/*.toml and from variables such as SMALL_ETL__LOAD__BAT
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Bring the database schema to the version that this program needs
-    Migrate {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Migrate(migrate::MigrateArguments),
+    /// Check settings and definitions, without data and without a database
+    Check(check::CheckArguments),
     /// Load files into Postgres; a file that was already loaded is left alone
     Load(load::LoadArguments),
     /// Make the definition of a dataset and its migration from files as their sender writes them
     Guess(guess::GuessArguments),
+    /// Write what a sender must deliver: a page for people, or a contract that other programs read
+    Describe(describe::DescribeArguments),
     /// Check a file without a database
     Validate(validate::ValidateArguments),
     /// Show how the last loads went, and which rows wait to be mended or for another row
@@ -135,6 +141,11 @@ enum Command {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Print the schema by which editors complete and check definitions or settings
+    Schema {
+        /// Of what
+        of: schema::SchemaOf,
+    },
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -173,6 +184,11 @@ fn say(error: &str) {
     let _ = writeln!(stderr(), "{ERROR}error{ERROR:#}: {error}");
 }
 
+fn warn(warning: &str) {
+    // Nobody can read it if standard error is closed.
+    let _ = writeln!(stderr(), "warning: {warning}");
+}
+
 /// Prints what went wrong and returns the exit code for it.
 fn tell(error: &Error) -> u8 {
     say(&error.chain());
@@ -203,9 +219,12 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
                 written => written.map(|()| DONE).map_err(|error| Error::system("write the sample", error)),
             }
         }
-        Command::Migrate { json } => migrate(&start()?, json).await,
+        Command::Schema { of } => schema::run(of),
+        Command::Check(arguments) => check::run(parts, arguments).await,
+        Command::Migrate(arguments) => migrate::run(&start()?, arguments).await,
         Command::Load(arguments) => load::run(&start()?, parts, arguments).await,
         Command::Guess(arguments) => guess::run(&start()?, arguments).await,
+        Command::Describe(arguments) => describe::run(&start()?, parts, arguments).await,
         Command::Validate(arguments) => validate::run(&start()?, parts, arguments).await,
         Command::Status(arguments) => status::run(&start()?, arguments).await,
         Command::Rejects(arguments) => rejects::run(&start()?, arguments).await,
@@ -289,24 +308,6 @@ fn write_sample(dataset: SampleDataset, options: SampleOptions, output: Option<P
         SampleDataset::Trade => sample::trades(&mut out, options)?,
     }
     out.flush()
-}
-
-async fn migrate(settings: &Settings, json: bool) -> Result<u8> {
-    let database = Database::new(&settings.database()?)?;
-    let applied = database.migrate(settings.migrations.path.as_deref(), &settings.datasets()?).await?;
-    if settings.migrations.rds_iam {
-        database.grant_rds_iam().await?;
-    }
-    if json {
-        print(&format!("{}\n", serde_json::json!({ "applied": applied })))?;
-    } else if applied.is_empty() {
-        print("the schema is current\n")?;
-    } else {
-        for migration in applied {
-            print(&format!("applied V{} {}\n", migration.version, migration.name))?;
-        }
-    }
-    Ok(DONE)
 }
 
 async fn write_report(settings: &Settings, load: LoadId, path: &Path, json: bool) -> Result<u8> {

@@ -1,5 +1,7 @@
 //! When a file is expected: days, a time of day, and the time zone of that time.
 
+use std::fmt;
+
 use chrono::{DateTime, Datelike, Days, NaiveTime, TimeDelta, TimeZone, Utc, Weekday};
 use chrono_tz::Tz;
 
@@ -67,6 +69,18 @@ impl Calendar {
     pub fn window(&self, due: DateTime<Utc>) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         let (before, after) = (self.due_before(due)?, self.due(due, due + FORTNIGHT).next()?);
         Some((before + (due - before) / 2, due + (after - due) / 2))
+    }
+}
+
+/// The calendar as a definition has it, each day by its name.
+impl fmt::Display for Calendar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days = match &self.days[..] {
+            days if days == WEEK => "daily".to_owned(),
+            days if days == &WEEK[..5] => "weekdays".to_owned(),
+            days => days.iter().map(|day| day.to_string().to_lowercase()).collect::<Vec<_>>().join(","),
+        };
+        write!(f, "{days} {} {}", self.time.format("%H:%M"), self.zone)
     }
 }
 

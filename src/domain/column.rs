@@ -1,5 +1,6 @@
 //! A column of a dataset: its type, and which values it allows.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::rule::Severity;
@@ -7,7 +8,7 @@ use super::types::ColumnType;
 use super::violation::quoted;
 
 /// A bound or an allowed value as it is written in the definition: `0`, `true`, `2025-12-22`, `"0.01"`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "a whole number, true, false, a date, a time, or text in quotes such as \"0.01\", which is exact"
@@ -18,7 +19,7 @@ pub enum Literal {
     /// True or false.
     Boolean(bool),
     /// A date, a time, or both.
-    Moment(toml::value::Datetime),
+    Moment(#[schemars(with = "String")] toml::value::Datetime),
     /// Anything else, as text.
     Text(String),
 }

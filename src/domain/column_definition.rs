@@ -2,37 +2,54 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::column::{Column, Constraint, Literal};
 use super::definition_text::DefinitionText;
 use super::expression::unknown;
 use super::rule::Severity;
-use super::types::{Options, registration};
+use super::spanned::Spanned;
+use super::types::{self, Options, registration};
 
 /// A column as it is written in a definition.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(transform = types::require_options)]
 pub(super) struct ColumnDefinition {
+    /// The name of the column, in the header of a file in the plain form and in the table.
     pub(super) name: Spanned<String>,
+    /// What its values are.
     #[serde(rename = "type")]
+    #[schemars(with = "types::TypeName")]
     pub(super) kind: Spanned<String>,
+    /// Whether a row without a value is rejected.
     #[serde(default)]
     required: bool,
+    /// The fewest characters of a text.
     min_length: Option<u32>,
+    /// The most characters of a text.
     max_length: Option<u32>,
+    /// The least value. Write one with decimals in quotes, such as "0.01", which is exact.
     min: Option<Literal>,
+    /// Values must be greater than this.
     above: Option<Literal>,
+    /// The greatest value. Write one with decimals in quotes, such as "0.01", which is exact.
     max: Option<Literal>,
+    /// Values must be less than this.
     below: Option<Literal>,
+    /// The only values that may come.
     allowed: Option<Vec<Literal>>,
+    /// A regular expression that matches the whole text.
     pattern: Option<String>,
+    /// Whether the values are encrypted before they leave the program. The column of the table is then a `bytea`.
     #[serde(default)]
     encrypt: bool,
+    /// What breaking a rule of this column does, by the name of the rule: `{ min = "warning" }` loads the row and counts it.
     #[serde(default)]
     severity: BTreeMap<String, Severity>,
     /// All other keys are options of the type.
     #[serde(flatten)]
+    #[schemars(with = "types::TypeOptions")]
     options: BTreeMap<String, toml::Value>,
 }
 
@@ -64,7 +81,8 @@ pub(super) fn read_column(
     let definition = at.get_ref();
     let registration =
         registration(definition.kind.get_ref()).map_err(|message| source.error(&definition.kind, message))?;
-    read_options(source, at, registration.options)?;
+    let names: Vec<&str> = registration.options.iter().map(|option| option.name).collect();
+    read_options(source, at, &names)?;
     let kind = registration.kind(&Options(definition.options.clone()));
     let kind = kind.map_err(|message| source.error(&definition.kind, message))?;
     let given = [

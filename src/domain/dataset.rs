@@ -1,6 +1,7 @@
 //! A dataset: its table, key, version, columns, rules, reference and statistics.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::calendar::Calendar;
@@ -17,7 +18,7 @@ use super::tombstone::Tombstone;
 use super::types::ColumnType;
 
 /// Warns if a column differs from one of the row that it refers to.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Agreement {
     /// The id of the rule.
@@ -128,7 +129,7 @@ pub struct Dataset {
 }
 
 /// Whether a file needs a manifest beside it. A manifest that exists is always checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestRule {
     /// Whether a file without a manifest is not loaded.

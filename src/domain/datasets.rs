@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::dataset::Dataset;
 use super::definition::{check_names, is_implied, read_definition, resolve_references};
+use super::definition_text::all;
 use super::expression::unknown;
 use super::rule::RowRule;
 use super::source::model::Source;
@@ -26,30 +27,30 @@ impl Datasets {
     /// Reads and checks a set of definitions: pairs of a file name, for messages, and its text.
     ///
     /// # Errors
-    /// A message with file and line for the first definition that is wrong.
+    /// A message with file and line for each fault, a line each.
     pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
-        let files: Vec<_> = files.into_iter().collect();
-        files.iter().try_for_each(|(file, text)| check_names(file, text))?;
-        Self::frozen(files)
+        let read = |file: &str, text: &str| check_names(file, text).and_then(|()| read_definition(file, text));
+        Self::of(&files.into_iter().collect::<Vec<_>>(), read)
     }
 
     /// Reads a set that a program has accepted before. It may contain what is refused today: a load that began with it
     /// also ends with it.
     ///
     /// # Errors
-    /// A message with file and line for the first definition that cannot be read.
+    /// A message with file and line for each definition that cannot be read.
     pub fn frozen<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
-        let files: Vec<_> = files.into_iter().collect();
-        let mut datasets = Vec::new();
+        Self::of(&files.into_iter().collect::<Vec<_>>(), read_definition)
+    }
+
+    fn of(files: &[(&str, &str)], read: impl Fn(&str, &str) -> Result<Dataset, String>) -> Result<Self, String> {
+        let mut datasets = all(files.iter().map(|(file, text)| read(file, text)))?;
         let mut definitions = BTreeMap::new();
-        for (file, text) in &files {
-            let dataset = read_definition(file, text)?;
+        for (dataset, (file, text)) in datasets.iter().zip(files) {
             if definitions.insert(dataset.name.clone(), (*text).to_owned()).is_some() {
                 return Err(format!("{file}: dataset {:?} is defined twice", dataset.name));
             }
-            datasets.push(dataset);
         }
-        resolve_references(&mut datasets, &files)?;
+        resolve_references(&mut datasets, files)?;
         let mut hash = Sha256::new();
         for (name, text) in &definitions {
             hash.update(format!("{name}\0{text}\0"));

@@ -2,103 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
-use toml::Spanned;
-
 use super::calendar::Calendar;
 use super::column::{Column, Constraint};
 use super::column_definition::{ColumnDefinition, read_column, read_options};
-use super::dataset::{Agreement, Dataset, FOOTER, ManifestRule, OWN_FIGURES, Reference, Statistic};
-use super::definition_text::DefinitionText;
+use super::dataset::{Agreement, Dataset, FOOTER, OWN_FIGURES, Reference, Statistic};
+use super::definition_text::{DefinitionText, all};
 use super::expression::{Expression, Scope, unknown};
 use super::files::Files;
 use super::identity_definition::{Given, Identity, check_key, read_identity, read_limits, read_mode};
 use super::key_definition::{Names, bound_texts, check_columns, content_key};
-use super::limits::LoadLimits;
 use super::mode::Filled;
-use super::replacement::{Empty, GivenReplacement, Replacement};
+use super::replacement::{GivenReplacement, Replacement};
 use super::row_history::read_history;
-use super::rule::{RowRule, Severity};
+use super::rule::RowRule;
+use super::schema::{Definition, ReferenceDefinition, RuleDefinition, StatisticDefinition};
 use super::source::kind::TargetColumn;
-use super::source::{SourceDefinition, read_sources};
-use super::tombstone::{TombstoneDefinition, read_tombstone};
+use super::source::read_sources;
+use super::spanned::Spanned;
+use super::tombstone::read_tombstone;
 use super::types::{IGNORED, TYPES};
 use super::violation;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Definition {
-    name: Spanned<String>,
-    table: Spanned<String>,
-    mode: Option<Spanned<String>>,
-    key: Option<Spanned<Names>>,
-    content: Option<Spanned<Vec<Spanned<String>>>>,
-    version: Option<Spanned<String>>,
-    replace_by: Option<Spanned<Names>>,
-    deleted: Option<Spanned<String>>,
-    max_delete_rate: Option<Spanned<f64>>,
-    empty: Option<Spanned<Empty>>,
-    tombstone: Option<Spanned<TombstoneDefinition>>,
-    history: Option<Spanned<String>>,
-    #[serde(default = "no_files")]
-    files: Spanned<Vec<String>>,
-    #[serde(default)]
-    source: Vec<Spanned<SourceDefinition>>,
-    #[serde(default = "default_null_values")]
-    null_values: Vec<String>,
-    column: Vec<Spanned<ColumnDefinition>>,
-    #[serde(default)]
-    rule: Vec<RuleDefinition>,
-    reference: Option<Spanned<ReferenceDefinition>>,
-    #[serde(default)]
-    statistic: Vec<StatisticDefinition>,
-    #[serde(default)]
-    manifest: ManifestRule,
-    load: Option<Spanned<LoadLimits>>,
-    expected: Option<Spanned<String>>,
-    /// What `small-etl guess` could not know.
-    #[serde(default)]
-    open_questions: Vec<Spanned<String>>,
-}
-
-/// A dataset whose files all have a declared source needs no pattern for the plain form.
-fn no_files() -> Spanned<Vec<String>> {
-    Spanned::new(0..0, Vec::new())
-}
-
-fn default_null_values() -> Vec<String> {
-    ["", "NULL", "null", "None"].map(String::from).to_vec()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleDefinition {
-    id: Spanned<String>,
-    #[serde(default)]
-    severity: Severity,
-    column: Spanned<String>,
-    when: Option<Spanned<String>>,
-    check: Spanned<String>,
-    message: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReferenceDefinition {
-    column: Option<Spanned<Names>>,
-    columns: Option<Spanned<Names>>,
-    dataset: Spanned<String>,
-    #[serde(default)]
-    warn_unless: Vec<Spanned<Agreement>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StatisticDefinition {
-    id: Spanned<String>,
-    expression: Spanned<String>,
-    group_by: Option<Spanned<String>>,
-}
 
 /// Whether a rule with this name exists for every file, its key or its columns. No other rule may have the name.
 pub(super) fn is_implied(rule: &str) -> bool {
@@ -127,20 +50,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let source = DefinitionText { file, text };
     let definition: Definition = source.read()?;
     source.check_answered(&definition.open_questions)?;
-    let mut columns = Vec::new();
-    let mut ignored = Vec::new();
-    for column in &definition.column {
-        let name = source.name(&column.get_ref().name)?;
-        if columns.iter().any(|known: &Column| known.name == name) || ignored.contains(&name) {
-            return Err(source.error(&column.get_ref().name, format!("column {name:?} is defined twice")));
-        }
-        if column.get_ref().kind.get_ref() == IGNORED {
-            read_options(&source, column, &[])?;
-            ignored.push(name);
-        } else {
-            columns.push(read_column(&source, name, column)?);
-        }
-    }
+    let (mut columns, ignored) = read_columns(&source, &definition.column)?;
     let refers = match &definition.reference {
         None => &[][..],
         Some(reference) => referring(&source, reference)?.get_ref().all(),
@@ -175,9 +85,12 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         definition.history.as_ref().map(|history| read_history(&source, history, definition.table.get_ref(), &columns));
     let history = history.transpose()?;
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let rules = read_rules(&source, &definition.rule, &names)?;
+    let rules = read_rules(&source, &definition.rule, &names);
     let secret = |name: &str| columns.iter().any(|column| column.name == name && column.encrypt);
-    let statistics = read_statistics(&source, &definition.statistic, &names, secret)?;
+    let statistics = read_statistics(&source, &definition.statistic, &names, secret);
+    let faults = [rules.as_ref().err(), statistics.as_ref().err()];
+    all(faults.into_iter().flatten().map(|message| Err::<(), _>(message.clone())))?;
+    let (rules, statistics) = (rules?, statistics?);
     let reference = match &definition.reference {
         None => None,
         Some(reference) => {
@@ -234,6 +147,26 @@ fn used_columns(definition: &Definition, names: &[&[String]], version: Option<&S
     names.iter().copied().flatten().chain(version).chain(agreeing).cloned().collect()
 }
 
+/// Reads the columns: those that are loaded, and the names of the others.
+fn read_columns(
+    source: &DefinitionText<'_>,
+    definitions: &[Spanned<ColumnDefinition>],
+) -> Result<(Vec<Column>, Vec<String>), String> {
+    let mut known = BTreeSet::new();
+    let read = |column: &Spanned<ColumnDefinition>| {
+        let name = source.name(&column.get_ref().name)?;
+        if !known.insert(name.clone()) {
+            return Err(source.error(&column.get_ref().name, format!("column {name:?} is defined twice")));
+        }
+        if column.get_ref().kind.get_ref() == IGNORED {
+            return read_options(source, column, &[]).map(|()| (None, Some(name)));
+        }
+        read_column(source, name, column).map(|column| (Some(column), None))
+    };
+    let (columns, ignored): (Vec<_>, Vec<_>) = all(definitions.iter().map(read))?.into_iter().unzip();
+    Ok((columns.into_iter().flatten().collect(), ignored.into_iter().flatten().collect()))
+}
+
 /// Returns the name of a column if the dataset has it.
 fn known(source: &DefinitionText<'_>, name: &Spanned<String>, names: &[&str]) -> Result<String, String> {
     if names.contains(&name.get_ref().as_str()) {
@@ -265,7 +198,7 @@ fn read_rules(
             message: rule.message.clone(),
         })
     };
-    definitions.iter().map(read).collect()
+    all(definitions.iter().map(read))
 }
 
 fn read_statistics(
@@ -285,7 +218,7 @@ fn read_statistics(
         }
         Ok(Statistic { id: id.get_ref().clone(), expression, group_by })
     };
-    definitions.iter().map(read).collect()
+    all(definitions.iter().map(read))
 }
 
 /// What a reference says of its columns: `column = "…"` or `columns = ["…", "…"]`.
@@ -326,9 +259,9 @@ fn read_reference(
 pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)]) -> Result<(), String> {
     let targets = datasets.to_vec();
     let names: Vec<&str> = targets.iter().map(|dataset| dataset.name.as_str()).collect();
-    for (dataset, (file, text)) in datasets.iter_mut().zip(files) {
+    let resolve = |(dataset, (file, text)): (&mut Dataset, &(&str, &str))| {
         let own = &dataset.columns;
-        let Some(reference) = &mut dataset.reference else { continue };
+        let Some(reference) = &mut dataset.reference else { return Ok(()) };
         let source = DefinitionText { file, text };
         let at = text.find("[reference]").unwrap_or(0);
         let Some(target) = targets.iter().find(|target| target.name == reference.dataset) else {
@@ -370,8 +303,9 @@ pub(super) fn resolve_references(datasets: &mut [Dataset], files: &[(&str, &str)
                 return Err(source.error_at(at, message));
             }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    all(datasets.iter_mut().zip(files).map(resolve)).map(|_| ())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
+use super::spanned::Spanned;
 use serde::de::DeserializeOwned;
-use toml::Spanned;
 
 /// The file and the text of a definition.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +52,15 @@ impl DefinitionText<'_> {
     /// # Errors
     /// The first question that is open, with file and line.
     pub(super) fn check_answered(&self, open: &[Spanned<String>]) -> Result<(), String> {
-        let Some(question) = open.first() else { return Ok(()) };
-        let id = question.get_ref();
-        let message = format!(
-            "question {id:?} is open; answer it with `small-etl guess … --answer {id}=VALUE`, or write what is missing at the \
-             line marked OPEN and take it off this list"
-        );
-        Err(self.error(question, message))
+        let refuse = |question: &Spanned<String>| {
+            let id = question.get_ref();
+            let message = format!(
+                "question {id:?} is open; answer it with `small-etl guess … --answer {id}=VALUE`, or write what is missing at the \
+                 line marked OPEN and take it off this list"
+            );
+            Err::<(), _>(self.error(question, message))
+        };
+        all(open.iter().map(refuse)).map(|_| ())
     }
 
     /// Returns a message with file and line.
@@ -96,6 +98,21 @@ impl DefinitionText<'_> {
             _ => self.name(name),
         }
     }
+}
+
+/// Returns all values, or everything that is wrong, a line each.
+///
+/// # Errors
+/// The messages of those that are wrong.
+pub(super) fn all<T>(results: impl IntoIterator<Item = Result<T, String>>) -> Result<Vec<T>, String> {
+    let (mut values, mut faults) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(message) => faults.push(message),
+        }
+    }
+    if faults.is_empty() { Ok(values) } else { Err(faults.join("\n")) }
 }
 
 fn is_name(text: &str) -> bool {

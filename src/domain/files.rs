@@ -32,6 +32,11 @@ impl Files {
         Ok(Self { patterns, set })
     }
 
+    /// The patterns as they were written.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(Glob::glob)
+    }
+
     /// Whether a pattern matches a key.
     pub(super) fn claim(&self, key: &str) -> bool {
         self.set.is_match(key)

@@ -1,13 +1,12 @@
 //! What a definition says of the identity of rows, or what its mode says instead.
 
-use toml::Spanned;
-
 use super::column::Column;
 use super::dataset::{CONTENT_KEY, Content};
 use super::definition_text::DefinitionText;
 use super::key_definition::{Names, check_columns, read_content, read_version};
 use super::limits::LoadLimits;
 use super::mode::{Filled, MODES, Mode, mode};
+use super::spanned::Spanned;
 
 /// What a definition says of it.
 pub(super) struct Given<'a> {

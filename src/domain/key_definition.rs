@@ -1,13 +1,14 @@
 //! `key`, `content` and `version` of a definition: what tells the rows of a dataset apart, and which of two is the newer one.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::column::{Column, Constraint};
 use super::dataset::{CONTENT_KEY, Content};
 use super::definition_text::DefinitionText;
 use super::expression::unknown;
 use super::rule::Severity;
+use super::spanned::Spanned;
 use super::types;
 
 /// `key = "content"`, unless a column has that name.
@@ -20,7 +21,7 @@ const ARRIVAL: &str = "arrival";
 const LONGEST_KEY: u32 = 660;
 
 /// The name of a column, or of several.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "the name of a column, or a list of names")]
 pub(super) enum Names {
     One(String),

@@ -1,16 +1,20 @@
 //! What a dataset says of its loads instead of the settings of section `load`.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `[load]` in a definition. What it does not say the settings do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoadLimits {
     /// Records in one transaction.
+    #[schemars(range(min = 1))]
     pub batch_size: Option<i32>,
     /// More rejects than this fail the file.
+    #[schemars(range(min = 0))]
     pub max_rejects: Option<i64>,
     /// A greater share of rejects than this fails the file.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub max_reject_rate: Option<f64>,
 }
 

@@ -1,7 +1,7 @@
 //! What a file of mode `replace` replaces, as its definition says.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::column::Column;
 use super::definition_text::DefinitionText;
@@ -9,6 +9,7 @@ use super::expression::unknown;
 use super::key_definition::{Names, check_columns};
 use super::mode::{Filled, Mode};
 use super::source::model::{Origin, Source};
+use super::spanned::Spanned;
 
 /// What a file replaces, and what becomes of the rows that it does not have.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,7 +33,7 @@ impl Replacement {
 }
 
 /// What an empty file does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Empty {
     /// Nothing.

@@ -1,9 +1,8 @@
 //! `history` of a definition: the table that keeps rows as they were before a load overwrote or deleted them.
 
-use toml::Spanned;
-
 use super::column::Column;
 use super::definition_text::DefinitionText;
+use super::spanned::Spanned;
 
 /// The load that wrote a row. The table of the dataset and its history have it.
 pub const WRITTEN_BY: &str = "written_by";

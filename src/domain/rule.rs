@@ -1,11 +1,12 @@
 //! Rules over several columns of a row, and what happens if a row breaks one.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::expression::Expression;
 
 /// What a violation does to its row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The row is rejected.

@@ -1,12 +1,13 @@
 //! `[tombstone]` of a definition: which records of a file delete the row with their key instead of bringing one.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::column::{Column, Literal};
 use super::definition_text::DefinitionText;
 use super::expression::unknown;
 use super::mode::Mode;
+use super::spanned::Spanned;
 
 /// Which records delete the row with their key.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,11 +20,15 @@ pub struct Tombstone {
     pub in_table: bool,
 }
 
-#[derive(Deserialize)]
+/// The records that delete.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TombstoneDefinition {
+    /// The column that tells.
     column: Spanned<String>,
+    /// Its values in records that delete the row with their key.
     values: Spanned<Vec<Literal>>,
+    /// Whether the table has this column.
     #[serde(default = "yes")]
     in_table: bool,
 }

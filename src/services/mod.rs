@@ -6,6 +6,7 @@
 pub mod analyse;
 mod checks;
 pub(crate) mod content;
+pub mod contract;
 pub mod deadline;
 pub mod extract;
 pub mod guess;
@@ -15,6 +16,7 @@ pub mod landing;
 pub mod load;
 mod local;
 pub mod manifest;
+pub mod migrations;
 pub mod object_parts;
 pub mod parts;
 pub mod places;

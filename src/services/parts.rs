@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -25,7 +26,7 @@ use crate::error::{Error, Result};
 
 /// The parts that the settings choose for the files of one dataset. An empty list means the default: `s3_csv`,
 /// `duckdb`, `postgresql`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineChoice {
     /// The extractors. The first one whose `files` match the key of a file reads it.
@@ -37,7 +38,7 @@ pub struct PipelineChoice {
 }
 
 /// One part.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct PartChoice {
     /// The name under which it is registered.
     #[serde(rename = "type")]

@@ -79,6 +79,11 @@ pub fn sam() -> PathBuf {
     installed("sam", include_str!("../../.ci/sam-requirements.txt"))
 }
 
+/// Returns the folder of taplo, frictionless and the Open Data Contract Standard.
+pub fn contract_tools() -> PathBuf {
+    installed("contract-tools", include_str!("../../.ci/contract-requirements.txt"))
+}
+
 /// Returns `PATH` with further folders at the front.
 pub fn path_with(folders: &[PathBuf]) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();

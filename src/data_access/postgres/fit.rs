@@ -1,5 +1,7 @@
 //! Whether the catalog has something that makes loads into a table fail although its columns fit (`fit.sql`).
 
+use tokio_postgres::Row;
+
 use super::row_history::origin_columns;
 use super::table::Table;
 use super::upsert::table_name;
@@ -7,13 +9,32 @@ use super::{Database, query_error};
 use crate::domain::Dataset;
 use crate::error::Result;
 
+/// The place of the reason that it is a view, partitioned, or something else that is no plain table (`fit.sql`).
+pub(super) const NOT_A_TABLE: i32 = 1;
+/// The place of the reason that the key has no unique index.
+pub(super) const NO_KEY_INDEX: i32 = 6;
+/// The places of reasons about tables that the table refers to.
+pub(super) const OF_REFERENCE: [i32; 2] = [10, 11];
+/// The first place of the reasons about the rights of the role that asks.
+pub(super) const OF_ROLE: i32 = 12;
+
 impl Database {
-    /// Returns the table of a dataset, and each reason why rows cannot be written to it, as a sentence. The table must
+    /// Describes the columns of a dataset's table, a row each. There are none if the table does not exist.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub(super) async fn table_columns(&self, dataset: &Dataset) -> Result<Vec<Row>> {
+        let table = table_name(&dataset.table);
+        let rows = self.connection().await?.query(include_str!("columns.sql"), &[&table]).await;
+        rows.map_err(|error| query_error("look at the dataset's table", error))
+    }
+
+    /// Returns the table of a dataset, and each reason why rows cannot be written to it: its place and a sentence. The table must
     /// exist and have the columns of the dataset.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub(super) async fn fit(&self, dataset: &Dataset) -> Result<(Table, Vec<String>)> {
+    pub(super) async fn fit(&self, dataset: &Dataset) -> Result<(Table, Vec<(i32, String)>)> {
         let names: Vec<&str> =
             dataset.table_columns().iter().map(|column| column.name.as_str()).chain(origin_columns(dataset)).collect();
         let reference = dataset.reference.as_ref();
@@ -45,6 +66,7 @@ impl Database {
             triggers: row.get("triggers"),
             policies: row.get("policies"),
         };
-        Ok((table, row.get("faults")))
+        let (places, faults): (Vec<i32>, Vec<String>) = (row.get("places"), row.get("faults"));
+        Ok((table, places.into_iter().zip(faults).collect()))
     }
 }

@@ -4,8 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio_postgres::Row;
 
-use super::upsert::table_name;
-use super::{Database, query_error};
+use super::Database;
 use crate::domain::types::{Fit, TableColumn};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, Result};
@@ -50,31 +49,7 @@ impl Database {
             return Ok(Arc::clone(table));
         }
         self.check_ledger().await?;
-        let columns = self
-            .connection()
-            .await?
-            .query(
-                // A column of a domain holds what the type beneath the domain holds.
-                "with recursive below as ( \
-                     select a.attrelid, a.attnum, a.atttypid as kind, a.atttypmod as modifier \
-                     from pg_attribute a \
-                     where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped \
-                     union all \
-                     select b.attrelid, b.attnum, t.typbasetype, t.typtypmod \
-                     from below b join pg_type t on t.oid = b.kind where t.typtype = 'd' \
-                 ) \
-                 select a.attname, b.kind::regtype::text as kind, a.attnotnull or own.typnotnull as required, \
-                     a.atthasdef or a.attidentity <> '' or own.typdefault is not null as filled, format_type(a.atttypid, a.atttypmod) as shown, \
-                     information_schema._pg_char_max_length(b.kind, b.modifier) as length, \
-                     information_schema._pg_numeric_precision(b.kind, b.modifier) as precision, \
-                     information_schema._pg_numeric_scale(b.kind, b.modifier) as scale, \
-                     information_schema._pg_datetime_precision(b.kind, b.modifier) as fraction \
-                 from below b join pg_type t on t.oid = b.kind and t.typtype <> 'd' \
-                     join pg_attribute a using (attrelid, attnum) join pg_type own on own.oid = a.atttypid",
-                &[&table_name(&dataset.table)],
-            )
-            .await
-            .map_err(|error| query_error("look at the dataset's table", error))?;
+        let columns = self.table_columns(dataset).await?;
         if columns.is_empty() {
             let message = format!("dataset {}: table {} is missing; run its migration", dataset.name, dataset.table);
             return Err(Error::configuration(message));
@@ -101,7 +76,7 @@ impl Database {
             Err(Error::configuration(format!("dataset {name}: table {table}: {message}")))
         };
         if !faults.is_empty() {
-            return refuse(faults.join("; "));
+            return refuse(faults.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; "));
         }
         for column in dataset.table_columns().iter().filter(|column| !column.required) {
             if named(&column.name).is_some_and(|row| row.get("required")) {
@@ -138,10 +113,15 @@ fn checked_as(dataset: &Dataset, dataset_version: &str) -> String {
 }
 
 /// Whether a column of the table, as the catalog describes it, can hold the values of a column of the dataset.
-fn fit(column: &Column, row: &Row) -> Fit {
+pub(super) fn fit(column: &Column, row: &Row) -> Fit {
+    holds(column, &table_column(row))
+}
+
+/// A column of the table, as the catalog describes it.
+pub(super) fn table_column(row: &Row) -> TableColumn<'_> {
     let (length, precision) = (row.get("length"), row.get("precision"));
     let (scale, fraction) = (row.get("scale"), row.get("fraction"));
-    holds(column, &TableColumn { kind: row.get("kind"), length, precision, scale, fraction })
+    TableColumn { kind: row.get("kind"), length, precision, scale, fraction }
 }
 
 fn holds(column: &Column, found: &TableColumn<'_>) -> Fit {
@@ -152,7 +132,8 @@ fn holds(column: &Column, found: &TableColumn<'_>) -> Fit {
     }
 }
 
-fn needed(column: &Column) -> String {
+/// Describes, for people, the columns of tables that can hold a column of a dataset.
+pub(super) fn needed(column: &Column) -> String {
     if column.encrypt {
         return "bytea, since it is encrypted".into();
     }

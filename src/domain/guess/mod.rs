@@ -33,6 +33,7 @@ mod outside;
 pub mod question;
 pub mod sample;
 mod shape;
+pub mod standard;
 pub mod table;
 mod terms;
 mod times;

@@ -130,7 +130,8 @@ impl Epoch {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The form that names the unit.
+    pub(in crate::domain) fn name(self) -> &'static str {
         match self {
             Self::Seconds => "epoch_s",
             Self::Milliseconds => "epoch_ms",

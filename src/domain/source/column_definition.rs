@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use toml::Spanned;
-
 use super::cell_form::{CellForm, Value};
 use super::columns::Columns;
 use super::kind::{Kind, TargetColumn};
@@ -16,6 +14,7 @@ use super::time_form::StatementYear;
 use super::values::{Group, Values, part_pattern};
 use crate::domain::column::Literal;
 use crate::domain::expression::{Expression, unknown};
+use crate::domain::spanned::Spanned;
 
 impl Columns<'_> {
     /// One column for each of the dataset, in its order; those that the source does not name are read under their own name.

@@ -1,7 +1,6 @@
 //! The text of a `[[source]]` becomes a [`Source`]; what is wrong is reported with file and line.
 
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::cell_form::Value;
 use super::columns::Columns;
@@ -15,6 +14,7 @@ use super::values::Group;
 use crate::domain::definition_text::DefinitionText;
 use crate::domain::expression::unknown;
 use crate::domain::files::Files;
+use crate::domain::spanned::Spanned;
 
 /// A file of sources: a dataset's sources may stand in files of their own.
 #[derive(Deserialize)]

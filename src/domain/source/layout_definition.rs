@@ -1,7 +1,6 @@
 //! The options of a source that say what its files consist of and where the table is in them.
 
 use encoding_rs::{Encoding, REPLACEMENT, UTF_8};
-use toml::Spanned;
 
 use super::layout::{
     Between, Dialect, End, Field, FirstCell, Format, Header, Layout, Sheet, TextLines, Workbook, is_drawn,
@@ -10,6 +9,7 @@ use super::schema::{
     EndDefinition, FormatName, HeaderDefinition, HeaderName, LineEnd, SheetDefinition, SourceDefinition,
 };
 use crate::domain::definition_text::DefinitionText;
+use crate::domain::spanned::Spanned;
 
 /// An option: its name, where it stands, and the formats that have it.
 type Given<'a> = (&'static str, Option<std::ops::Range<usize>>, &'a [FormatName]);
@@ -233,7 +233,7 @@ fn end(text: DefinitionText<'_>, source: &SourceDefinition) -> Result<End, Strin
 /// A text, or the beginning of one that ends in `*`.
 fn between(text: DefinitionText<'_>, source: &SourceDefinition) -> Result<Between, String> {
     let mut first_cells = Vec::new();
-    for cell in source.skip.iter().flat_map(|skip| skip.get_ref()) {
+    for cell in source.skip.iter().flat_map(Spanned::get_ref) {
         let (begin, is_whole) = cell.strip_suffix('*').map_or((cell.as_str(), true), |begin| (begin, false));
         let begin = begin.trim();
         if begin.is_empty() || !is_whole && is_drawn(begin) {

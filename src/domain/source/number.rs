@@ -2,13 +2,14 @@
 //! exactly as they are declared, and anything else is refused.
 
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::exact::Exact;
 use super::fault::Fault;
 
 /// How a negative number may be written, besides with a `-` before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Negative {
     /// `(5.00)`.
@@ -22,7 +23,7 @@ pub enum Negative {
 }
 
 /// How digits are grouped, besides in groups of three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Grouping {
     /// `1,25,000`: three digits before the point, and two in every group before those.
@@ -30,7 +31,7 @@ pub enum Grouping {
 }
 
 /// What a percent sign does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Percent {
     /// `12.5%` is 12.5.

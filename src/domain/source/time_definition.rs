@@ -1,7 +1,5 @@
 //! The options of a source that say how dates and times are written, and where local times are.
 
-use toml::Spanned;
-
 use super::cell_form::{CellForm, Epoch, TimeRule, Value, Wanted, ZoneOf};
 use super::columns::Columns;
 use super::kind::{Kind, TargetColumn};
@@ -10,6 +8,7 @@ use super::schema::{FormatName, YearDefinition, YearOrigin};
 use super::time_form::{Calendar, TimeForm};
 use super::values::{Group, Several, Values, ZoneDefinition};
 use super::zone::{Doubtful, Zone};
+use crate::domain::spanned::Spanned;
 
 impl Columns<'_> {
     pub(super) fn time_form(

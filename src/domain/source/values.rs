@@ -1,17 +1,18 @@
 //! The options that say how cells are written. A source declares them for all of its columns, and a column for itself.
 
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::cell_form::Clean;
 use super::kind::Kind;
 use super::model::Origin;
 use super::number::{Grouping, Negative, NumberForm, Percent};
 use super::zone::{Fold, Gap};
+use crate::domain::spanned::Spanned;
 
 /// One value or several.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a text, or a list of texts")]
 pub(super) enum Several<T> {
     One(T),
@@ -28,16 +29,17 @@ impl<T: Clone> Several<T> {
 }
 
 /// Where local times are.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "the name of a zone, \"none\", or { header = \"…\" }")]
 pub(super) enum ZoneDefinition {
     Named(String),
     Cell(ZoneCell),
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ZoneCell {
+    /// The name of the column, or those that it has had.
     pub(super) header: Several<String>,
 }
 
@@ -111,11 +113,11 @@ macro_rules! value_options {
         macro_rules! with_values {
             ($dollar(#[$dollar meta:meta])* struct $dollar name:ident { $dollar($dollar body:tt)* }) => {
                 $dollar(#[$dollar meta])*
-                #[derive(Debug, serde::Deserialize)]
+                #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
                 #[serde(deny_unknown_fields)]
                 pub(in crate::domain) struct $dollar name {
                     $dollar($dollar body)*
-                    $($(#[$doc])* $field: Option<toml::Spanned<$type>>,)+
+                    $($(#[$doc])* $field: Option<crate::domain::spanned::Spanned<$type>>,)+
                 }
 
                 impl $dollar name {

@@ -2,6 +2,7 @@
 
 use chrono::{MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::fault::Fault;
@@ -90,7 +91,7 @@ pub(super) fn offset_at(text: &[u8], colon: Colon) -> Option<(i32, usize)> {
 }
 
 /// Which of two moments a local time means that came twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fold {
     /// The first, before the clocks went back.
@@ -100,7 +101,7 @@ pub enum Fold {
 }
 
 /// By which clock a local time was read that the clocks skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gap {
     /// By the one before it went forward.

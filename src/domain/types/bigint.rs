@@ -5,8 +5,13 @@ use arrow::datatypes::Int64Type;
 use super::contract::{ColumnType, Registration, Samples};
 use super::whole::Whole;
 
-pub(super) const TYPE: Registration =
-    Registration { name: KIND.name, options: &[], make: |_| Ok(bigint()), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: KIND.name,
+    about: "A whole number of up to 64 bits.",
+    options: &[],
+    make: |_| Ok(bigint()),
+    samples: &[SAMPLES],
+};
 
 const KIND: Whole<Int64Type> = Whole {
     name: "bigint",

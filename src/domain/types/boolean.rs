@@ -11,8 +11,13 @@ use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
 use super::text::is_text;
 
-pub(super) const TYPE: Registration =
-    Registration { name: "boolean", options: &[], make: |_| Ok(boolean()), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: "boolean",
+    about: "`true` or `false`.",
+    options: &[],
+    make: |_| Ok(boolean()),
+    samples: &[SAMPLES],
+};
 
 const SAMPLES: Samples = Samples {
     options: "",

@@ -48,7 +48,7 @@ fn every_type_is_documented_with_a_cell_that_it_reads() {
         let begin = format!("| `{}` |", registered.name);
         let row = tutorial.lines().find(|line| line.starts_with(&begin)).unwrap_or_else(|| panic!("{begin}"));
         let cells: Vec<&str> = row.split('|').skip(1).map(str::trim).collect();
-        assert!(registered.options.iter().all(|option| cells[1].contains(&format!("`{option}`"))), "{row}");
+        assert!(registered.options.iter().all(|option| cells[1].contains(&format!("`{}`", option.name))), "{row}");
         let example = cells[2].trim_matches('`');
         let samples = &registered.samples[0];
         let kind = registered.kind(&toml::from_str(samples.options).unwrap()).unwrap();

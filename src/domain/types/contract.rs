@@ -66,6 +66,24 @@ pub trait Type: fmt::Debug + Send + Sync {
     /// Describes, for people, the columns of tables for which [`Type::fit`] is not [`Fit::No`].
     fn needed(&self, max_length: Option<u32>) -> String;
 
+    /// What a plain cell is, in a sentence for the person who writes it.
+    fn about(&self) -> String {
+        let name = self.name();
+        super::TYPES.iter().find(|registered| registered.name == name).map_or(name, |known| known.about.to_owned())
+    }
+
+    /// The SQL type of a new column that holds all values.
+    fn column_type(&self) -> String {
+        self.needed(None)
+    }
+
+    /// The SQL type to which a column of a table can be changed so that it holds all values of this type and goes on to hold
+    /// exactly what it holds; `None` if there is none.
+    fn widened(&self, column: &TableColumn<'_>) -> Option<String> {
+        let unlimited = TableColumn { kind: column.kind, ..TableColumn::default() };
+        (self.fit(&unlimited, None) != Fit::No).then(|| column.kind.to_owned())
+    }
+
     /// Encodes values in the binary form that Postgres sends and receives.
     fn encode(&self, values: &dyn Array) -> BinaryArray;
 
@@ -221,13 +239,26 @@ impl Options {
     }
 }
 
+/// An option of a type: a small whole number.
+#[derive(Debug)]
+pub struct TypeOption {
+    /// The key in a definition.
+    pub name: &'static str,
+    /// What it says, in a sentence for people.
+    pub about: &'static str,
+    /// The least and the greatest value.
+    pub bounds: (u8, u8),
+}
+
 /// A type, as it is registered.
 #[derive(Debug)]
 pub struct Registration {
     /// The name of the type in definitions.
     pub name: &'static str,
-    /// The names of its options.
-    pub options: &'static [&'static str],
+    /// What its values are, in a sentence for people.
+    pub about: &'static str,
+    /// Its options. A column of the type must have each of them.
+    pub options: &'static [TypeOption],
     /// Creates the type from its options.
     pub(super) make: fn(&Options) -> Result<ColumnType, String>,
     /// What the type reads, for each set of options that makes a difference.

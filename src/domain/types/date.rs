@@ -15,8 +15,13 @@ use super::table::{Fit, TableColumn};
 use super::text::is_text;
 use super::{clock, primitive};
 
-pub(super) const TYPE: Registration =
-    Registration { name: "date", options: &[], make: |_| Ok(ColumnType::of(Date)), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: "date",
+    about: "A date, such as 2025-12-22.",
+    options: &[],
+    make: |_| Ok(ColumnType::of(Date)),
+    samples: &[SAMPLES],
+};
 
 const SAMPLES: Samples = Samples {
     options: "",

@@ -8,14 +8,26 @@ use arrow::datatypes::{DataType, Decimal128Type, DecimalType as _};
 use super::super::source::exact::Unit;
 use super::super::source::kind::Kind;
 use super::super::violation::quoted;
-use super::contract::{ColumnType, Options, Registration, Samples, Type};
+use super::contract::{ColumnType, Options, Registration, Samples, Type, TypeOption};
 use super::number::{self, Digits, is_digits};
 use super::primitive;
 use super::table::{Fit, TableColumn};
 use super::text::{is_decimal, is_text};
 
-pub(super) const TYPE: Registration =
-    Registration { name: "decimal", options: &["precision", "scale"], make, samples: &[MONEY, LONG, WHOLE] };
+pub(super) const TYPE: Registration = Registration {
+    name: "decimal",
+    about: "An exact decimal number, with the digits that `precision` and `scale` say.",
+    options: &[
+        TypeOption { name: "precision", about: "How many digits a number has at most.", bounds: (1, MOST_DIGITS) },
+        TypeOption {
+            name: "scale",
+            about: "How many of the digits are after the point.",
+            bounds: (0, MOST_DIGITS - 1),
+        },
+    ],
+    make,
+    samples: &[MONEY, LONG, WHOLE],
+};
 
 const MOST_DIGITS: u8 = 38;
 
@@ -168,6 +180,29 @@ impl Type for Decimal {
 
     fn needed(&self, _: Option<u32>) -> String {
         format!("numeric({}, {}) or wider", self.precision, self.scale)
+    }
+
+    fn about(&self) -> String {
+        let Digits { whole, scale } = self.shape();
+        format!("An exact decimal number with at most {whole} digits before the point and {scale} after it.")
+    }
+
+    fn column_type(&self) -> String {
+        format!("numeric({}, {})", self.precision, self.scale)
+    }
+
+    /// A column of whole numbers, or one with fewer digits, becomes one with the digits of both.
+    fn widened(&self, column: &TableColumn<'_>) -> Option<String> {
+        let (whole, scale) = match (column.kind, column.precision, column.scale) {
+            ("numeric", Some(precision), Some(scale)) => (precision - scale, scale),
+            ("smallint", ..) => (5, 0),
+            ("integer", ..) => (10, 0),
+            ("bigint", ..) => (19, 0),
+            _ => return None,
+        };
+        let own = self.shape();
+        let (whole, scale) = (whole.max(own.whole.into()), scale.max(own.scale.into()));
+        Some(format!("numeric({}, {scale})", whole + scale))
     }
 
     fn encode(&self, values: &dyn Array) -> BinaryArray {

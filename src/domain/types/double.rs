@@ -15,8 +15,13 @@ use super::primitive;
 use super::table::{Fit, TableColumn};
 use super::text::is_text;
 
-pub(super) const TYPE: Registration =
-    Registration { name: "double", options: &[], make: |_| Ok(ColumnType::of(Double)), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: "double",
+    about: "A floating-point number of 64 bits: the one that is nearest to what is written.",
+    options: &[],
+    make: |_| Ok(ColumnType::of(Double)),
+    samples: &[SAMPLES],
+};
 
 const SAMPLES: Samples = Samples {
     options: "",

@@ -5,8 +5,13 @@ use arrow::datatypes::Int32Type;
 use super::contract::{ColumnType, Registration, Samples};
 use super::whole::Whole;
 
-pub(super) const TYPE: Registration =
-    Registration { name: KIND.name, options: &[], make: |_| Ok(ColumnType::of(KIND)), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: KIND.name,
+    about: "A whole number from -2147483648 to 2147483647.",
+    options: &[],
+    make: |_| Ok(ColumnType::of(KIND)),
+    samples: &[SAMPLES],
+};
 
 const KIND: Whole<Int32Type> = Whole {
     name: "integer",

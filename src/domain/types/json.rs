@@ -19,8 +19,13 @@ use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
 use super::text::is_text;
 
-pub(super) const TYPE: Registration =
-    Registration { name: "json", options: &[], make: |_| Ok(ColumnType::of(Json)), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: "json",
+    about: "A JSON value.",
+    options: &[],
+    make: |_| Ok(ColumnType::of(Json)),
+    samples: &[SAMPLES],
+};
 
 const SAMPLES: Samples = Samples {
     options: "",

@@ -15,6 +15,7 @@ use super::{clock, moment};
 
 pub(super) const TYPE: Registration = Registration {
     name: "local_timestamp",
+    about: "A date and a time of day whose zone is unknown, such as 2025-12-22T14:30:00.",
     options: &[],
     make: |_| Ok(ColumnType::of(LocalTimestamp)),
     samples: &[SAMPLES],
@@ -107,6 +108,10 @@ impl Type for LocalTimestamp {
 
     fn needed(&self, _: Option<u32>) -> String {
         "timestamp (without time zone)".into()
+    }
+
+    fn column_type(&self) -> String {
+        "timestamp".into()
     }
 
     fn encode(&self, values: &dyn Array) -> BinaryArray {

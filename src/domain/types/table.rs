@@ -77,6 +77,36 @@ mod tests {
     }
 
     #[test]
+    fn a_column_is_widened_without_changing_a_value_or_not_at_all() {
+        let decimal = kind("decimal", "precision = 20\nscale = 2");
+        let wider = |kind: &ColumnType, column: TableColumn<'_>| kind.widened(&column);
+        assert_eq!(wider(&decimal, numeric(10, 4)).as_deref(), Some("numeric(22, 4)"));
+        assert_eq!(wider(&decimal, numeric(30, 1)).as_deref(), Some("numeric(31, 2)"));
+        assert_eq!(wider(&decimal, numeric(3, -2)).as_deref(), Some("numeric(20, 2)"));
+        assert_eq!(wider(&decimal, found("bigint")).as_deref(), Some("numeric(21, 2)"));
+        assert_eq!(wider(&decimal, found("double precision")), None);
+        let (small, big) = (kind("smallint", ""), kind("bigint", ""));
+        assert_eq!(wider(&big, found("smallint")).as_deref(), Some("bigint"));
+        assert_eq!((wider(&small, found("integer")), wider(&big, found("numeric"))), (None, None));
+        let varchar = TableColumn { length: Some(3), ..found("character varying") };
+        assert_eq!(wider(&kind("text", ""), varchar).as_deref(), Some("character varying"));
+        assert_eq!(wider(&kind("text", ""), TableColumn { length: Some(3), ..found("character") }), None);
+        for (name, column) in [
+            ("time", "time without time zone"),
+            ("timestamp", "timestamp with time zone"),
+            ("local_timestamp", "timestamp without time zone"),
+        ] {
+            let rounds = TableColumn { fraction: Some(0), ..found(column) };
+            assert_eq!(wider(&kind(name, ""), rounds).as_deref(), Some(column));
+        }
+        for (name, column) in
+            [("timestamp", "timestamp without time zone"), ("json", "json"), ("double", "real"), ("text", "integer")]
+        {
+            assert_eq!(wider(&kind(name, ""), found(column)), None, "{name}");
+        }
+    }
+
+    #[test]
     fn a_time_that_would_be_rounded_is_not_held() {
         let keeps_microseconds_alone = |name: &str, column| {
             let fit = |fraction| kind(name, "").fit(&TableColumn { fraction, ..found(column) }, None);

@@ -10,7 +10,7 @@ use super::contract::{ColumnType, Registration, Samples, Type};
 use super::table::{Fit, TableColumn};
 
 pub(super) const TYPE: Registration =
-    Registration { name: "text", options: &[], make: |_| Ok(text()), samples: &[SAMPLES] };
+    Registration { name: "text", about: "Any text.", options: &[], make: |_| Ok(text()), samples: &[SAMPLES] };
 
 const SAMPLES: Samples = Samples {
     options: "",

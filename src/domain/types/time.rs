@@ -17,8 +17,13 @@ use super::table::{Fit, TableColumn};
 use super::text::is_text;
 use super::{clock, primitive};
 
-pub(super) const TYPE: Registration =
-    Registration { name: "time", options: &[], make: |_| Ok(ColumnType::of(Time)), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: "time",
+    about: "A time of day, such as 14:30:00.25.",
+    options: &[],
+    make: |_| Ok(ColumnType::of(Time)),
+    samples: &[SAMPLES],
+};
 
 const SAMPLES: Samples = Samples {
     options: "",
@@ -97,6 +102,10 @@ impl Type for Time {
 
     fn needed(&self, _: Option<u32>) -> String {
         "time (without time zone)".into()
+    }
+
+    fn column_type(&self) -> String {
+        "time".into()
     }
 
     fn encode(&self, values: &dyn Array) -> BinaryArray {

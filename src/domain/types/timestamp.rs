@@ -15,8 +15,13 @@ use super::table::{Fit, TableColumn};
 use super::text::is_text;
 use super::{clock, moment};
 
-pub(super) const TYPE: Registration =
-    Registration { name: "timestamp", options: &[], make: |_| Ok(ColumnType::of(Timestamp)), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: "timestamp",
+    about: "A moment, such as 2025-12-22T14:30:00Z.",
+    options: &[],
+    make: |_| Ok(ColumnType::of(Timestamp)),
+    samples: &[SAMPLES],
+};
 
 const SAMPLES: Samples = Samples {
     options: "",

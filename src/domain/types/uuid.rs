@@ -12,8 +12,13 @@ use super::primitive;
 use super::table::{Fit, TableColumn};
 use super::text::is_text;
 
-pub(super) const TYPE: Registration =
-    Registration { name: "uuid", options: &[], make: |_| Ok(ColumnType::of(Uuid)), samples: &[SAMPLES] };
+pub(super) const TYPE: Registration = Registration {
+    name: "uuid",
+    about: "A UUID, such as 123e4567-e89b-12d3-a456-426614174000.",
+    options: &[],
+    make: |_| Ok(ColumnType::of(Uuid)),
+    samples: &[SAMPLES],
+};
 
 const SAMPLES: Samples = Samples {
     options: "",

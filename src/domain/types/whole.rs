@@ -14,6 +14,9 @@ use super::primitive;
 use super::table::{Fit, TableColumn};
 use super::text::is_text;
 
+/// The types of whole numbers in a table, with their bits.
+const WHOLE: &[(&str, u8)] = &[("smallint", 16), ("integer", 32), ("bigint", 64)];
+
 /// Whole numbers that an Arrow type can hold.
 #[derive(Debug)]
 pub(super) struct Whole<T: ArrowPrimitiveType> {
@@ -90,6 +93,15 @@ where
 
     fn needed(&self, _: Option<u32>) -> String {
         [&[self.name], self.wider].concat().join(" or ")
+    }
+
+    fn column_type(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn widened(&self, column: &TableColumn<'_>) -> Option<String> {
+        let bits = WHOLE.iter().find(|(name, _)| *name == column.kind)?.1;
+        (bits < self.bits).then(|| self.name.to_owned())
     }
 
     fn encode(&self, values: &dyn Array) -> BinaryArray {

@@ -8,6 +8,7 @@ mod check;
 mod fetch;
 #[cfg(test)]
 mod formats;
+mod from;
 mod json;
 #[cfg(test)]
 mod layouts;
@@ -28,7 +29,8 @@ use std::path::PathBuf;
 pub use against::{Against, against};
 pub use check::{Checked, check};
 pub use fetch::{Fetched, fetch};
-pub use write::{Written, write, write_against};
+pub use from::{from_contract, read_contract};
+pub use write::{Texts, Written, write, write_against, write_texts};
 
 use crate::domain::guess::answers::Answers;
 use crate::domain::guess::dataset::{Guessed, Place, look_at};

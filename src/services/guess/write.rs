@@ -7,6 +7,7 @@ use super::Against;
 use crate::domain::guess::dataset::Guessed;
 use crate::domain::guess::{definition, migration};
 use crate::error::{Error, ErrorKind, Result};
+use crate::services::migrations::numbered;
 
 /// The files of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,30 @@ pub struct Written {
 /// # Errors
 /// `Configuration` if a file is there that says something else, unless it is one with open questions, or `force` is set.
 pub fn write(folder: &Path, all: &[Guessed], newest: i64, force: bool) -> Result<Vec<Written>> {
+    let texts = |guessed: &Guessed| Texts {
+        name: guessed.place.name.clone(),
+        dataset: definition::definition(guessed),
+        migration: migration::migration(guessed),
+    };
+    write_texts(folder, &all.iter().map(texts).collect::<Vec<_>>(), newest, force)
+}
+
+/// The texts of the files of a dataset.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// Its name.
+    pub name: String,
+    /// Its definition.
+    pub dataset: String,
+    /// The migration that creates its table.
+    pub migration: String,
+}
+
+/// Writes the files of each dataset, as [`write`] does.
+///
+/// # Errors
+/// The same as those of [`write`].
+pub fn write_texts(folder: &Path, all: &[Texts], newest: i64, force: bool) -> Result<Vec<Written>> {
     let (datasets, migrations) = (folder.join("datasets"), folder.join("migrations"));
     for folder in [&datasets, &migrations] {
         fs::create_dir_all(folder).map_err(|error| unwritable(folder, error))?;
@@ -33,8 +58,8 @@ pub fn write(folder: &Path, all: &[Guessed], newest: i64, force: bool) -> Result
     for (_, number) in numbered(&migrations)? {
         next = next.max(number);
     }
-    for guessed in all {
-        let name = &guessed.place.name;
+    for texts in all {
+        let name = &texts.name;
         let dataset = datasets.join(format!("{name}.toml"));
         let ending = format!("__{name}.sql");
         let known = numbered(&migrations)?
@@ -48,8 +73,8 @@ pub fn write(folder: &Path, all: &[Guessed], newest: i64, force: bool) -> Result
         };
         // What a run with open questions has left is not finished: a run with answers goes on from there.
         let unfinished = fs::read_to_string(&dataset).is_ok_and(|text| text.contains("\nopen_questions = ["));
-        for (path, text) in [(&dataset, definition::definition(guessed)), (&migration, migration::migration(guessed))] {
-            let other = fs::read_to_string(path).is_ok_and(|known| known != text);
+        for (path, text) in [(&dataset, &texts.dataset), (&migration, &texts.migration)] {
+            let other = fs::read_to_string(path).is_ok_and(|known| known != *text);
             if other && !force && !unfinished {
                 let message = format!(
                     "{}: this file is there and says something else; give another --name or --out, or overwrite it with --force",
@@ -57,7 +82,7 @@ pub fn write(folder: &Path, all: &[Guessed], newest: i64, force: bool) -> Result
                 );
                 return Err(Error::configuration(message));
             }
-            planned.push((path.clone(), text));
+            planned.push((path.clone(), text.clone()));
         }
         written.push(Written { dataset, migration });
     }
@@ -97,21 +122,6 @@ pub fn write_against(folder: &Path, against: &Against, newest: i64, force: bool)
     let migration = migrations.join(name);
     fs::write(&migration, &against.migration).map_err(|error| unwritable(&migration, error))?;
     Ok((dataset, Some(migration)))
-}
-
-/// The migrations in a folder, with their numbers.
-fn numbered(folder: &Path) -> Result<Vec<(String, i64)>> {
-    let unreadable =
-        |error| Error::with_source(ErrorKind::Configuration, format!("{}: cannot be read", folder.display()), error);
-    let mut all = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-        let number =
-            name.strip_prefix('V').and_then(|rest| rest.split_once("__")).and_then(|(number, _)| number.parse().ok());
-        all.extend(number.map(|number| (name, number)));
-    }
-    all.sort();
-    Ok(all)
 }
 
 fn unwritable(path: &Path, error: std::io::Error) -> Error {
