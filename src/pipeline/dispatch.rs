@@ -431,7 +431,8 @@ impl ObjectWork<'_> {
             None if claim.stalled > MOST_STALLED => {
                 work.fail(work.no_progress("it is not known how they ended"), 0, stream::empty).await
             }
-            None => work.load().await,
+            // It would make the future of every caller large.
+            None => Box::pin(work.load()).await,
         };
         let outcome = match outcome {
             Err(error) => work.leave(error).await,

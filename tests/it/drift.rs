@@ -129,7 +129,8 @@ async fn a_strict_source_fails_files_with_other_columns() {
         assert!(report.error.unwrap_or_default().contains(message), "{key}");
     }
     assert_eq!(world.query("select count(*) from fill").await, "1");
-    let mut wrong = strict.replace("files = [\"incoming/fills/**\"]", "files = [\"incoming/fills/**\"]\nheader = \"none\"");
+    let mut wrong =
+        strict.replace("files = [\"incoming/fills/**\"]", "files = [\"incoming/fills/**\"]\nheader = \"none\"");
     for (position, header) in (1..).zip(["Fill", "Side", "Price", "Fee"]) {
         wrong = wrong.replace(&format!("header = \"{header}\""), &format!("position = {position}"));
     }

@@ -83,7 +83,7 @@ pub enum Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::New { header, column, r#type } => write!(f, "new column {header:?}: {type} {column}", type = r#type),
+            Self::New { header, column, r#type } => write!(f, "new column {header:?}: {type} {column}"),
             Self::Missing { column, header } => write!(f, "missing column {header:?}, which is {column}"),
             Self::Renamed { column, from, to } => write!(f, "column {column}: its header is {to:?} and was {from:?}"),
             Self::Type { column, declared, found, cells, of, line, rule } => write!(

@@ -25,18 +25,17 @@ impl Amended {
         let mut text: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
         let sources = text.entry("source").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
         let sources = sources.as_array_of_tables_mut().ok_or("the sources are not written as [[source]]")?;
-        let place = match source {
-            Some(name) => sources
+        let place = if let Some(name) = source {
+            sources
                 .iter()
                 .position(|table| table.get("name").and_then(Item::as_str) == Some(name))
-                .ok_or_else(|| format!("there is no source {name:?} in the definition"))?,
-            None => {
-                let mut table = Table::new();
-                table["name"] = toml_edit::value(place.name.chars().take(40).collect::<String>());
-                table["files"] = toml_edit::value(place.files.iter().collect::<Array>());
-                sources.push(table);
-                sources.len() - 1
-            }
+                .ok_or_else(|| format!("there is no source {name:?} in the definition"))?
+        } else {
+            let mut table = Table::new();
+            table["name"] = toml_edit::value(place.name.chars().take(40).collect::<String>());
+            table["files"] = toml_edit::value(place.files.iter().collect::<Array>());
+            sources.push(table);
+            sources.len() - 1
         };
         Ok(Self { text, source: place })
     }

@@ -343,7 +343,7 @@ impl CellForm {
                 let (exponent, whole) = (form.exponent && kind == CellKind::Literal, form.whole);
                 // The percentages of a workbook are fractions.
                 let percent = form.percent.filter(|percent| *percent == Percent::Multiply && kind == CellKind::Number);
-                NumberForm { exponent, whole, percent, ..NumberForm::default() }.read(text, scratch)
+                NumberForm { percent, exponent, whole, ..NumberForm::default() }.read(text, scratch)
             }
             Value::Number(form) => form.read(text, scratch),
             Value::Unit(form) => Ok(form.unit(text)?.map_or(Exact::Null, Exact::Plain)),

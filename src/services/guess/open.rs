@@ -226,7 +226,7 @@ fn text(sample: &Sample, key: &str) -> Option<Opened> {
         !at_places
     });
     let Some(dialect) = dialect else {
-        return fixed_width(&head, &texts, layout, looked_at, places?);
+        return Some(fixed_width(&head, &texts, layout, looked_at, places?));
     };
     layout.extend(dialect_options(&dialect));
     let mut records = dialect::cut(&head, &dialect);
@@ -236,13 +236,7 @@ fn text(sample: &Sample, key: &str) -> Option<Opened> {
     Some(Opened { records, layout, looked_at, ..Opened::default() })
 }
 
-fn fixed_width(
-    head: &str,
-    texts: &[String],
-    mut layout: Vec<Line>,
-    looked_at: String,
-    found: FoundPlaces,
-) -> Option<Opened> {
+fn fixed_width(head: &str, texts: &[String], mut layout: Vec<Line>, looked_at: String, found: FoundPlaces) -> Opened {
     let FoundPlaces { places, apart } = found;
     layout.insert(
         0,
@@ -255,7 +249,7 @@ fn fixed_width(
     for text in texts {
         records.extend(fixed::cut(text, &places).into_iter().map(|record| Record { line: 0, ..record }));
     }
-    Some(Opened { records, layout, places, apart, looked_at, ..Opened::default() })
+    Opened { records, layout, places, apart, looked_at, ..Opened::default() }
 }
 
 fn dialect_options(found: &FoundDialect) -> Vec<Line> {
