@@ -33,7 +33,8 @@ async fn mend(world: &World, name: &str, seconds: i64, rows: &[(i64, i64, &str, 
         if text.is_empty() {
             text = format!("{header}\n");
         }
-        text += &format!("{}\n", row.replace(&format!(",{bad},"), &format!(",{good},")));
+        text.push_str(&row.replace(&format!(",{bad},"), &format!(",{good},")));
+        text.push('\n');
     }
     put_holdings(world, name, text).await;
     let report = world.run(&written(world, name, seconds_after_noon(seconds)).await).await.unwrap();
@@ -130,7 +131,8 @@ async fn whenever_rows_are_mended_the_last_file_of_each_key_stays() {
             for code in ["A", "B", "C", "D", "E", "F"] {
                 if random.random_ratio(1, 2) {
                     let (volume, is_bad) = (random.random_range(0..3), random.random_ratio(1, 3));
-                    text += &format!("{code},{}{volume},\n", if is_bad { "x" } else { "" });
+                    let mark = if is_bad { "x" } else { "" };
+                    text.extend([code, ",", mark, &volume.to_string(), ",\n"]);
                     last.insert(code, volume);
                 }
             }

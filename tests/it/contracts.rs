@@ -180,7 +180,9 @@ fn examples(markdown: &str) -> Vec<Vec<String>> {
 
 fn csv(rows: &[Vec<String>], delimiter: u8) -> String {
     let mut out = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
-    rows.iter().for_each(|row| out.write_record(row).unwrap());
+    for row in rows {
+        out.write_record(row).unwrap();
+    }
     String::from_utf8(out.into_inner().unwrap()).unwrap()
 }
 

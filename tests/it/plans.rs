@@ -24,7 +24,9 @@ impl Desk {
             fs::create_dir(scratch.path().join(folder)).unwrap();
         }
         let desk = Self { scratch, url };
-        definitions.iter().for_each(|(name, definition)| desk.define(name, definition));
+        for (name, definition) in definitions {
+            desk.define(name, definition);
+        }
         let early = text(&desk.run(&["migrate", "--plan"]));
         assert!(early.starts_with("exit 3\n") && early.contains("run `small-etl migrate`, and then plan"), "{early}");
         desk.succeed(&["migrate"]);
@@ -140,9 +142,9 @@ async fn columns_are_added_and_widened_and_an_index_is_made_without_touching_a_r
         ("v_text_0", "varchar(5)"),
         ("v_smallint_0", "smallint"),
     ];
-    let narrowed: String =
-        narrow.iter().map(|(column, kind)| format!("alter table one alter {column} type {kind};")).collect();
-    query(&desk.url, &narrowed).await;
+    for (column, kind) in narrow {
+        query(&desk.url, &format!("alter table one alter {column} type {kind}")).await;
+    }
     query(&desk.url, "alter table one drop constraint one_pkey, drop column v_uuid_0, alter v_boolean_0 set not null")
         .await;
     let extra = "alter table one add column extra text not null default 'x'; alter table one alter extra drop default";

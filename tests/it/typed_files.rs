@@ -169,7 +169,7 @@ async fn a_member_that_no_object_has_fails_the_file_and_a_misspelled_one_is_no_n
 fn parquet(rows: &[(&str, i128, &str, Option<i64>)]) -> Vec<u8> {
     let amounts = Decimal128Array::from_iter_values(rows.iter().map(|row| row.1)).with_precision_and_scale(20, 4);
     let columns: [(&str, ArrayRef); 4] = [
-        ("time", Arc::new(TimestampMillisecondArray::from_iter(rows.iter().map(|row| row.3)))),
+        ("time", Arc::new(rows.iter().map(|row| row.3).collect::<TimestampMillisecondArray>())),
         ("id", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.0)))),
         ("sum", Arc::new(amounts.unwrap())),
         ("kind", Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.2)))),

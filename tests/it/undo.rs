@@ -138,22 +138,25 @@ async fn an_undo_that_is_killed_is_finished_by_the_next_one() {
         let proxy = world.proxy();
         let pid = Arc::new(Mutex::new(0));
         let target = Arc::clone(&pid);
-        let mut number = pid.lock().unwrap();
         let kill = Box::new(move || signal(*target.lock().unwrap(), "KILL"));
         proxy.at_moment((Which::Commit, commit).into(), Fault::Call(kill));
         let mut url = url::Url::parse(&world.admin_url()).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(proxy.port)).unwrap();
-        let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_small-etl"))
-            .args(["undo", "2"])
-            .envs(as_owner(&world))
-            .env("DATABASE_URL", url.as_str())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        *number = process.id();
-        drop(number);
+        let mut process = {
+            // The kill waits until it is known which process it is for.
+            let mut number = pid.lock().unwrap();
+            let process = std::process::Command::new(env!("CARGO_BIN_EXE_small-etl"))
+                .args(["undo", "2"])
+                .envs(as_owner(&world))
+                .env("DATABASE_URL", url.as_str())
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            *number = process.id();
+            process
+        };
         let code = tokio::task::spawn_blocking(move || process.wait().unwrap().code()).await.unwrap();
         world.end_leases().await;
         let said = undo(&world, &scratch, &["2"]);
