@@ -204,7 +204,7 @@ fn mistakes_are_told_with_what_to_do() {
     ");
     assert_snapshot!(run(&unset, &["migrate"]), @r#"
     exit 3
-    error: settings: unknown key "load.batch_sice"; did you mean "load.batch_size"?
+    error: SMALL_ETL__LOAD__BATCH_SICE: unknown key "load.batch_sice"; did you mean "load.batch_size"?
     "#);
     assert_snapshot!(run(&[], &["validate", "x.csv"]), @r"
     exit 3
