@@ -127,6 +127,8 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.replacement update: inserted deleted elsewhere rows_after kept deleted_keys ended_at xid
     etl.resubmission select: all
     etl.resubmission insert: all
+    etl.schema_change select: all
+    etl.schema_change insert: dataset source change column load_id
     etl.scope select: all
     etl.scope insert: all
     etl.scope update: load_id
