@@ -22,7 +22,7 @@ Examples:
 A plan creates tables, adds columns and indexes, and widens types. It never narrows a type, and it alters nothing by itself: write it
 as a migration and run `migrate`. The exit code is 3 if a table cannot be made to fit without a decision of yours.")]
 pub(super) struct MigrateArguments {
-    /// Print the SQL by which each table would fit the definition of its dataset, and change nothing
+    /// Print the SQL that would make each table fit the definition of its dataset, and change nothing
     #[arg(long)]
     plan: bool,
     /// Also write the plan as a migration: into this folder, with the next free number, or into this file

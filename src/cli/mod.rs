@@ -141,7 +141,7 @@ enum Command {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
-    /// Print the schema by which editors complete and check definitions or settings
+    /// Print the JSON Schema that editors use to complete and check definitions or settings
     Schema {
         /// Of what
         of: schema::SchemaOf,

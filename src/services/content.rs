@@ -12,11 +12,12 @@ use arrow::record_batch::RecordBatch;
 use sha2::{Digest, Sha256};
 
 use super::Extracted;
+use super::rejects::resubmission_at;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::{Claim, Database, TakenCopy};
 use crate::data_access::retry::retrying;
 use crate::domain::dataset::CONTENT_KEY;
-use crate::domain::{BatchNumber, Column, Dataset, LineNumber, LoadId, RecordNumber, Resubmission};
+use crate::domain::{BatchNumber, Column, Dataset, Resubmission};
 use crate::error::{Error, Reason, Result};
 
 /// Characters of a hash.
@@ -272,17 +273,9 @@ fn mending(stage: &Stage) -> Result<Vec<(Resubmission, String, bool)>> {
     );
     let mut found = Vec::new();
     for rows in stage.query(&sql)? {
-        let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
         let (keys, good) = (rows.column(4).as_string::<i32>(), rows.column(5).as_boolean());
-        found.extend((0..rows.num_rows()).map(|row| {
-            let resubmission = Resubmission {
-                record: RecordNumber(numbers(0).value(row)),
-                line: LineNumber(numbers(1).value(row)),
-                of_load: LoadId(numbers(2).value(row)),
-                of_record: RecordNumber(numbers(3).value(row)),
-            };
-            (resubmission, keys.value(row).to_owned(), good.value(row))
-        }));
+        let resubmissions = (0..rows.num_rows()).map(|row| resubmission_at(&rows, row));
+        found.extend(resubmissions.enumerate().map(|(row, sent)| (sent, keys.value(row).to_owned(), good.value(row))));
     }
     Ok(found)
 }

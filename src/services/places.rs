@@ -7,11 +7,12 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::datatypes::{Field, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 
+use super::rejects::resubmission_at;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::{Claim, Database};
 use crate::data_access::retry::retrying;
 use crate::domain::mode::Filled;
-use crate::domain::{Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation, row_key};
+use crate::domain::{Dataset, LineNumber, LoadId, Resubmission, Violation, row_key};
 use crate::error::{Error, Reason, Result};
 
 /// The place of each row of a load: the load that brought it first, and its record there. A row that mends a reject takes
@@ -86,17 +87,8 @@ fn mending(stage: &Stage) -> Result<Vec<(Resubmission, bool)>> {
     let sql = "select r.*, coalesce(s._ok, false) from resubmission r left join staged s using (_record) order by 1";
     let mut found = Vec::new();
     for rows in stage.query(sql)? {
-        let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
         let good = rows.column(4).as_boolean();
-        found.extend((0..rows.num_rows()).map(|row| {
-            let resubmission = Resubmission {
-                record: RecordNumber(numbers(0).value(row)),
-                line: LineNumber(numbers(1).value(row)),
-                of_load: LoadId(numbers(2).value(row)),
-                of_record: RecordNumber(numbers(3).value(row)),
-            };
-            (resubmission, good.value(row))
-        }));
+        found.extend((0..rows.num_rows()).map(|row| (resubmission_at(&rows, row), good.value(row))));
     }
     Ok(found)
 }

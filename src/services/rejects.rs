@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::checks::{Breach, Check};
@@ -154,17 +155,22 @@ pub(super) async fn resubmissions(stage: &Arc<Stage>, first: i64, last: i64) -> 
         let mut found = Vec::new();
         let sql = format!("select * from resubmission where _record between {first} and {last} order by _record");
         for rows in stage.query(&sql)? {
-            let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
-            found.extend((0..rows.num_rows()).map(|row| Resubmission {
-                record: RecordNumber(numbers(0).value(row)),
-                line: LineNumber(numbers(1).value(row)),
-                of_load: LoadId(numbers(2).value(row)),
-                of_record: RecordNumber(numbers(3).value(row)),
-            }));
+            found.extend((0..rows.num_rows()).map(|row| resubmission_at(&rows, row)));
         }
         Ok(found)
     })
     .await
+}
+
+/// A row of the table `resubmission` of the stage, whose columns come first in `rows`.
+pub(super) fn resubmission_at(rows: &RecordBatch, row: usize) -> Resubmission {
+    let number = |column: usize| rows.column(column).as_primitive::<Int64Type>().value(row);
+    Resubmission {
+        record: RecordNumber(number(0)),
+        line: LineNumber(number(1)),
+        of_load: LoadId(number(2)),
+        of_record: RecordNumber(number(3)),
+    }
 }
 
 /// The loads whose rejects the records are to mend.

@@ -1,4 +1,4 @@
-//! `migrate --plan`: the SQL by which tables fit their definitions. After it was applied, the check of each table passes and rows load.
+//! `migrate --plan`: the SQL that makes tables fit their definitions. After it was applied, the check of each table passes and rows load.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -154,6 +154,21 @@ async fn rejected_and_parked_rows_count_as_present_and_an_unreadable_key_keeps_a
 }
 
 #[tokio::test]
+async fn a_mended_row_of_an_older_file_does_not_come_back_into_a_scope_that_a_newer_one_has_replaced() {
+    let (world, _folder) = world("").await;
+    assert_eq!(counts(&drop_positions(&world, "1", &["1,A,1,", "1,B,200,", "2,A,300,"]).await), (1, 0, 0, 2, 0, 0));
+    assert_eq!(counts(&drop_positions(&world, "2", &["1,A,2,"]).await), (0, 1, 0, 0, 0, 0));
+    let rejects = world.get(&world.bucket, "rejects/position/1.csv").await;
+    let mended = rejects.replace(",200,", ",20,").replace(",300,", ",30,");
+    let mended = world.drop_file("incoming/positions/3.csv", mended).await.counts.unwrap();
+    // No newer file has replaced the second account.
+    assert_eq!((mended.inserted, mended.stale), (1, 1));
+    assert_eq!(world.query(PRESENT).await, "1 | A | 2.0000\n2 | A | 30.0000");
+    assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
+    assert!(reconcile(&world).await.is_clean());
+}
+
+#[tokio::test]
 async fn a_file_that_lacks_too_many_rows_fails_before_anything_is_written() {
     let (world, folder) = world("max_delete_rate = 0.5").await;
     drop_positions(&world, "1", &["1,A,1,", "1,B\\\\,2,", "1,C,3,", "1,D,4,", "2,A,1,"]).await;

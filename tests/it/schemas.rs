@@ -1,4 +1,4 @@
-//! The schemas by which editors complete and check: taplo, which editors run, accepts every definition and every file of settings in the
+//! The schemas that editors use to complete and check: taplo, which editors run, accepts every definition and every file of settings in the
 //! repository by them, and refuses what the program refuses.
 
 use std::fs;

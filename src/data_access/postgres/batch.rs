@@ -125,9 +125,12 @@ impl Database {
         let origin = origin(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         let (mut upserted, mut staged, mut mending) = (Counts::default(), false, Mending::of(rows.resubmissions));
         while let Some(chunk) = rows.accepted.try_next().await? {
-            let overtaken = steps(dataset).overtaken(&transaction, claim.load_id, dataset, &chunk).await?;
-            let chunk = CopyRows::encode(dataset, cipher.as_deref(), &chunk)?;
+            let staged_rows = chunk;
+            let chunk = CopyRows::encode(dataset, cipher.as_deref(), &staged_rows)?;
             mending.note(chunk.rows().iter().map(|row| (row.record, Some(row.key.as_str()))));
+            // Which reject a row mends may decide whether it wins.
+            mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
+            let overtaken = steps(dataset).overtaken(&transaction, claim.load_id, dataset, &staged_rows).await?;
             if !is_alone {
                 let kept_out = rivals.keep_out(&transaction, dataset, &chunk).await;
                 kept_out.map_err(|error| not_straight(table, dataset, &step, error))?;
@@ -157,8 +160,6 @@ impl Database {
                 staged = true;
             }
         }
-        // Which reject a row mends may decide whether it wins.
-        mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         if staged {
             transaction.batch_execute("set local plan_cache_mode = force_custom_plan").await.map_err(failed)?;
             let settled = settle(&transaction, claim, rows.batch, (&statements.upsert, &statements.keep)).await;

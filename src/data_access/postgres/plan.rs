@@ -1,4 +1,4 @@
-//! The SQL by which a table would fit the definition of its dataset. Nothing here alters a table.
+//! The SQL that would make a table fit the definition of its dataset. Nothing here alters a table.
 
 use std::collections::BTreeMap;
 

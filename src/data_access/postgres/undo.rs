@@ -169,8 +169,8 @@ fn records(undone: &GivenBack) -> i64 {
 fn refused(dataset: &Dataset, error: PostgresError) -> Error {
     match error.as_db_error() {
         Some(server) if server.code().code().starts_with("23") => Error::configuration(format!(
-            "table {} refuses the rows as they were before (SQLSTATE {}, table {}, constraint {}); nothing was changed. Undo the loads first \
-             that wrote what stands in the way",
+            "table {} refuses the rows as they were before (SQLSTATE {}, table {}, constraint {}); nothing was changed. First undo the \
+             loads that wrote the rows that conflict with them",
             dataset.table,
             server.code().code(),
             server.table().unwrap_or("unknown"),

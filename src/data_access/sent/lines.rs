@@ -293,7 +293,7 @@ impl Decoded {
     }
 }
 
-/// Appends the text of `bytes` to `text` if all of them are in the encoding, which is told.
+/// Decodes `bytes` and appends the text to `text`. Returns whether all of them are in the encoding.
 fn decode_exactly(encoding: &'static Encoding, bytes: &[u8], text: &mut String) -> bool {
     let mut decoder = encoding.new_decoder_without_bom_handling();
     let Some(most) = decoder.max_utf8_buffer_length_without_replacement(bytes.len()) else { return false };

@@ -178,7 +178,7 @@ impl Contract<'_> {
             };
             let what = if column.year.is_some() { "The year of" } else { "The value of" };
             let pattern = pattern.map(|pattern| format!(", where it matches {}", code(pattern.as_str())));
-            Some(format!("{what} {} is told by the {from}{}.", code(&column.name), pattern.unwrap_or_default()))
+            Some(format!("{what} {} comes from the {from}{}.", code(&column.name), pattern.unwrap_or_default()))
         });
         told.collect()
     }

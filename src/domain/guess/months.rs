@@ -1,21 +1,7 @@
 //! Names of months in the languages that files are written in.
 
-/// Names of months by language, whole and short, each in the order of the year.
+/// Names of months by language but English, whole and short, each in the order of the year.
 const MONTHS: &[[&str; 12]] = &[
-    [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ],
     [
         "januar",
         "februar",
@@ -127,6 +113,6 @@ const MONTHS: &[[&str; 12]] = &[
 
 /// The names of the months in the languages that are known; English is read without them.
 pub(super) fn months() -> impl Iterator<Item = Option<Vec<String>>> {
-    let named = MONTHS[1..].iter().map(|names| Some(names.iter().map(|name| (*name).to_owned()).collect()));
+    let named = MONTHS.iter().map(|names| Some(names.iter().map(|name| (*name).to_owned()).collect()));
     std::iter::once(None).chain(named)
 }

@@ -31,7 +31,7 @@ pub struct Against {
     pub asked: Vec<Asked>,
     /// The definition that reads them.
     pub definition: String,
-    /// The SQL by which the table takes what is new; empty if it takes everything as it is.
+    /// The SQL that lets the table take what is new; empty if it takes everything as it is.
     pub migration: String,
     /// Records of the files, and how many of them the definition would reject.
     pub read: u64,

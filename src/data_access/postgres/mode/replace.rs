@@ -18,7 +18,7 @@ use super::super::key::Key;
 use super::super::query_error;
 use super::super::row_history::{keep, origin_of};
 use super::super::scope::Scope;
-use super::super::tie::batches_of;
+use super::super::tie::{batches_of, rank_of_row};
 use super::super::upsert::table_name;
 use super::contract::Steps;
 use crate::domain::{Dataset, LoadId};
@@ -36,12 +36,20 @@ impl Steps for Replace {
         rows: &[RecordBatch],
     ) -> Result<HashSet<i64>> {
         let failed = |error| query_error("look which scopes later files have replaced", error);
-        let of_rows = scopes_of(dataset, rows)?;
-        let scopes: HashSet<&str> = of_rows.iter().map(|(_, scope)| scope.as_str()).collect();
-        let scopes: Vec<&str> = scopes.into_iter().collect();
-        let overtaken = overtaken(transaction, load, &scopes).await.map_err(failed)?;
-        let rows = of_rows.into_iter().filter(|(_, scope)| overtaken.contains(scope));
-        Ok(rows.map(|(record, _)| record).collect())
+        let (records, scopes): (Vec<i64>, Vec<String>) = scopes_of(dataset, rows)?.into_iter().unzip();
+        // A mended row is a part of the file in which it was bad.
+        let rank = rank_of_row(dataset, "own.id", ["own.rank", "own.ranks_from"], "m.record = r.record");
+        let statement = format!(
+            "with own as materialized (select id, dataset, rank, ranks_from from etl.load where id = $1), \
+                 newer as materialized ( \
+                     select s.scope, o.rank from own join etl.scope s on s.dataset = own.dataset and s.scope = any ($3) \
+                         join etl.load o on o.id = s.load_id and o.rank > least(own.rank, own.ranks_from)) \
+             select r.record from unnest($2::bigint[], $3::text[]) as r (record, scope) join newer n using (scope) cross join own \
+             where n.rank > {rank}"
+        );
+        let statement = transaction.prepare_cached(&statement).await.map_err(failed)?;
+        let rows = transaction.query(&statement, &[&load.0, &records, &scopes]).await.map_err(failed)?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     async fn end(
