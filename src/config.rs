@@ -23,8 +23,8 @@ use crate::data_access::postgres::{ClaimTerms, DatabaseOptions, Login, TlsMode};
 use crate::domain::Datasets;
 use crate::domain::expression::unknown;
 use crate::error::{Error, ErrorKind, Result};
+use crate::services::bad_records::MOST_REJECTS;
 use crate::services::parts::PipelineChoice;
-use crate::services::rejects::MOST_REJECTS;
 use places::Places;
 
 static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
@@ -61,7 +61,8 @@ const KEYS: &[&str] = &[
     "stage.threads",
 ];
 
-/// All settings. `Debug` does not print secrets.
+/// All settings.
+// `Debug` does not print secrets.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct Settings {
     /// How to reach Postgres.

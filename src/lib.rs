@@ -4,7 +4,7 @@
 //! The layers, from the outside in; each imports only from those to its right:
 //!
 //! ```text
-//! bin -> lambda | cli -> (config, context) -> pipeline -> services -> data_access -> domain
+//! bin -> lambda | cli -> (config, start) -> pipeline -> services -> data_access -> domain
 //! ```
 //!
 //! `error` is a leaf that every layer may use. What must always hold:
@@ -26,7 +26,6 @@ pub use ::async_trait::async_trait;
 
 pub mod cli;
 pub mod config;
-pub mod context;
 pub mod data_access;
 pub mod domain;
 pub mod error;
@@ -34,3 +33,4 @@ pub mod lambda;
 pub mod pipeline;
 pub mod sample;
 pub mod services;
+pub mod start;

@@ -39,7 +39,7 @@ impl Parts {
         let settings = Settings::from_variables(settings).expect("the settings are good");
         let runtime = Runtime::new().expect("start a runtime");
         let context = runtime.block_on(async {
-            small_etl::context::context(&settings, &services::Parts::default()).expect("the settings are good")
+            small_etl::start::context(&settings, &services::Parts::default()).expect("the settings are good")
         });
         let dataset = context.datasets.get("trade").expect("trade is known").clone();
         Self { context, dataset, file, runtime, _folder: folder }

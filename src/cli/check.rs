@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::{DONE, NOT_DONE, as_json, print, say, warn};
+use super::terminal::{DONE, NOT_DONE, as_json, print, say, warn};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::pipeline::try_definition;
@@ -57,7 +57,7 @@ impl Checked {
             }
         }
         // A context is what every command and function makes of its settings before it does anything.
-        let context = match crate::context::context(settings, parts) {
+        let context = match crate::start::context(settings, parts) {
             Ok(context) => context,
             Err(error) => return self.refuse(&error),
         };

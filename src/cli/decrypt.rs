@@ -6,7 +6,7 @@ use anstream::stdout;
 use clap::Args;
 use futures::TryStreamExt;
 
-use super::DONE;
+use super::terminal::DONE;
 use crate::config::Settings;
 use crate::data_access::cipher::Place;
 use crate::data_access::postgres::Database;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{DONE, print, unwritable};
+use super::terminal::{DONE, print, unwritable};
 use crate::config::Settings;
 use crate::domain::contract::Contract;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ enum Format {
 }
 
 pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: DescribeArguments) -> Result<u8> {
-    let context = crate::context::context(settings, parts)?;
+    let context = crate::start::context(settings, parts)?;
     let dataset = context.datasets.get(&arguments.dataset).map_err(Error::configuration)?;
     let source = arguments.source.as_ref().map(|name| dataset.source(name)).transpose();
     let source = source.map_err(Error::configuration)?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::rejects::{line, to_json};
 use super::status::moment;
-use super::{DONE, as_json, print};
+use super::terminal::{DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::{
     Database, KeptTombstone, PresentRow, RejectCursor, RejectFilter, RowAttempt, StoredReject,

@@ -1,14 +1,17 @@
 //! `small-etl guess`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use clap::Args;
 use serde_json::{Value, json};
 
-use super::{DONE, QUESTIONS_OPEN, as_json, print, warn};
+use super::guess_arguments::GuessArguments;
+use super::questions::{ask, open_questions};
+use super::report;
+use super::terminal::{DONE, QUESTIONS_OPEN, as_json, print, say, warn};
 use crate::config::Settings;
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::newest_migration;
@@ -20,46 +23,24 @@ use crate::domain::guess::field::Field;
 use crate::domain::guess::key::Key;
 use crate::domain::guess::names;
 use crate::domain::guess::question::Question;
-use crate::error::{Error, Reason, Result};
-use crate::services::guess::{self, Against, Checked, Input, Written};
+use crate::domain::object::with_part;
+use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::pipeline::{self, CheckedFile, Context, Request};
+use crate::services::Parts;
+use crate::services::guess::{self, Against, Input, Written};
+use crate::start;
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  small-etl guess export.csv --name trade
-  small-etl guess export.csv --name trade --answer 'zone:Trade time=Europe/Paris'
-  small-etl guess export.csv --against trade --out changed
-  small-etl guess s3://my-bucket/incoming/acme/2025-12-22.zip --name acme --out etl --json
-  small-etl guess --from trade.odcs.yaml --name trade
-
-What no program can know is a question. On a terminal it is asked; elsewhere the files are written with the open line marked,
-the exit code is 4, and --json lists the questions.")]
-pub(super) struct GuessArguments {
-    /// Files on this machine or objects in S3, all of the same kind
-    #[arg(value_name = "FILE|s3://BUCKET/KEY", required_unless_present = "from")]
-    files: Vec<String>,
-    /// Instead of files, read a contract: a Table Schema of Frictionless Data, or an Open Data Contract
-    #[arg(long, value_name = "CONTRACT", conflicts_with = "files")]
-    from: Option<PathBuf>,
-    /// What the dataset and its table are called
-    #[arg(long, value_name = "NAME", required_unless_present = "against", conflicts_with = "against")]
-    pub(super) name: Option<String>,
-    /// Say how the files differ from this dataset, and write what would read them
-    #[arg(long, value_name = "DATASET", conflicts_with = "from")]
-    against: Option<String>,
-    /// Write the definitions and the migrations below this folder
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(super) out: PathBuf,
-    /// Answer a question, or rename a column with name:HEADER=NAME
-    #[arg(long = "answer", value_name = "ID=VALUE")]
-    answers: Vec<String>,
-    /// Overwrite files that say something else
-    #[arg(long)]
-    pub(super) force: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
+/// What a load of the files would do.
+#[derive(Default)]
+struct Checked {
+    read: i64,
+    rejected: i64,
+    /// Why, for the first rejects, each with its file and line.
+    reasons: Vec<String>,
 }
+
+/// How many reasons are kept.
+const MOST_REASONS: usize = 10;
 
 /// What became of a dataset.
 struct Outcome {
@@ -93,11 +74,7 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
     }
     let given: Vec<String> =
         arguments.answers.iter().filter_map(|answer| Some(answer.rsplit_once('=')?.0.to_owned())).collect();
-    let (guessed, unused, inputs) = blocking(move || {
-        let (guessed, unused) = look(&inputs, &name, answers, asks)?;
-        Ok((guessed, unused, inputs))
-    })
-    .await?;
+    let (guessed, unused) = blocking(move || look(&inputs, &name, answers, asks)).await?;
     for id in &unused {
         let known: Vec<String> =
             guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
@@ -116,14 +93,21 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
     if !arguments.json {
         print(&for_people(&guessed, &written))?;
     }
-    let outcomes = blocking(move || {
-        let check = |(guessed, written): (Guessed, Written)| {
-            let checked = guess::check(&guessed, &inputs);
-            Outcome { guessed, written, checked }
+    let mut outcomes = Vec::new();
+    let context = context_of(settings, &guessed);
+    for (guessed, written) in guessed.into_iter().zip(written) {
+        let checked = match &context {
+            Ok(context) => check(context, &guessed.place.name, &locations).await,
+            Err(error) => Err(Error::configuration(error.to_string())),
         };
-        Ok(guessed.into_iter().zip(written).map(check).collect::<Vec<Outcome>>())
-    })
-    .await?;
+        let checked = match checked {
+            Err(error) if matches!(error.kind(), ErrorKind::File(_) | ErrorKind::Configuration) => {
+                Err(pipeline::in_full(&error))
+            }
+            checked => Ok(checked?),
+        };
+        outcomes.push(Outcome { guessed, written, checked });
+    }
     let open: Vec<&Question> = outcomes.iter().flat_map(|outcome| outcome.guessed.open()).collect();
     print(&if arguments.json {
         as_json(&for_programs(&arguments.files, &outcomes, &open))?
@@ -131,6 +115,34 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
         checked_for_people(&outcomes)
     })?;
     Ok(if open.is_empty() { DONE } else { QUESTIONS_OPEN })
+}
+
+/// Prepares what `validate` needs to check files with what was guessed.
+fn context_of(settings: &Settings, guessed: &[Guessed]) -> Result<Context> {
+    let datasets = guess::datasets_of(guessed).map_err(Error::configuration)?;
+    // The parts that the settings choose are those of other datasets.
+    let settings = Settings { pipeline: BTreeMap::new(), ..settings.clone() };
+    start::context_of(&settings, &Parts::default(), Arc::default(), datasets)
+}
+
+/// Checks whole files against a dataset, as `validate` does.
+async fn check(context: &Context, dataset: &str, locations: &[Location]) -> Result<Checked> {
+    let mut found = Checked::default();
+    for location in locations {
+        let request = Request { dataset: Some(dataset.to_owned()), ..Request::new(location.clone()) };
+        let each = async |checked: Result<CheckedFile>| {
+            let file = checked?;
+            found.read += file.extracted.read;
+            found.rejected += file.validated.rejected;
+            let name = with_part(report::base_name(request.location.key().as_str()), &file.part);
+            let more = file.first_rejects(MOST_REASONS - found.reasons.len()).await?;
+            found.reasons.extend(more.iter().map(|reject| reject.describe(&name)));
+            Ok(())
+        };
+        let checking = Box::pin(pipeline::validate(context, &request, each));
+        report::with_progress_bar(&request.progress, checking).await?;
+    }
+    Ok(found)
 }
 
 /// Says how files differ from a dataset, and writes the definition and the migration that take them.
@@ -233,7 +245,7 @@ fn look(inputs: &[Input], name: &str, mut answers: Answers, asks: bool) -> Resul
                 answers.add(&question.id, &answer);
                 let again = guess::guess(inputs, name, &answers).map_err(unusable)?;
                 if again.iter().flat_map(Guessed::open).any(|open| open.id == question.id) {
-                    super::say(&format!("{answer:?} is not an answer to {}", question.id));
+                    say(&format!("{answer:?} is not an answer to {}", question.id));
                 }
             }
             None => {
@@ -244,18 +256,6 @@ fn look(inputs: &[Input], name: &str, mut answers: Answers, asks: bool) -> Resul
     let asked = guessed.iter().flat_map(|guessed| &guessed.asked).map(|asked| asked.question.id.clone()).collect();
     let unused = answers.unused(&asked).into_iter().map(str::to_owned).collect();
     Ok((guessed, unused))
-}
-
-/// Asks a person; `None` if nothing was answered.
-pub(super) fn ask(question: &Question) -> Option<String> {
-    use std::io::Write as _;
-    let text = format!("{}\n  (empty leaves it open) > ", shown(question, ""));
-    // Nobody is left to ask when standard error is closed.
-    let mut out = anstream::stderr().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok()?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).ok()?;
-    Some(line.trim().to_owned()).filter(|answer| !answer.is_empty())
 }
 
 fn for_programs(files: &[String], outcomes: &[Outcome], open: &[&Question]) -> Value {
@@ -335,25 +335,4 @@ fn checked_for_people(outcomes: &[Outcome]) -> String {
         }
     }
     text
-}
-
-/// The questions that nobody has answered, for people.
-pub(super) fn open_questions(open: &[&Question]) -> String {
-    let mut text = String::new();
-    if !open.is_empty() {
-        text.push_str("\nOpen questions; answer them with --answer ID=VALUE:\n");
-    }
-    for question in open {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{}", shown(question, "  "));
-    }
-    text
-}
-
-/// A question with the values that raise it and its answers.
-fn shown(question: &Question, indent: &str) -> String {
-    let Question { id, why, values, answers } = question;
-    let example =
-        if values.is_empty() { String::new() } else { format!("\n{indent}  for example {}", values.join(", ")) };
-    format!("{indent}{id}\n{indent}  {why}{example}\n{indent}  answers: {}", answers.join(", "))
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::guess::{GuessArguments, ask, open_questions};
-use super::{DONE, QUESTIONS_OPEN, as_json, print};
+use super::guess_arguments::GuessArguments;
+use super::questions::{ask, open_questions};
+use super::terminal::{DONE, QUESTIONS_OPEN, as_json, print};
 use crate::data_access::postgres::newest_migration;
 use crate::domain::guess::answers::Answers;
 use crate::domain::guess::question::{Asked, Question};

@@ -6,7 +6,9 @@ use anstream::stderr;
 use clap::Args;
 use serde_json::json;
 
-use super::{DONE, FILE_UNUSABLE, NOT_DONE, print, report, stop_on_signal, tell};
+use super::report;
+use super::signals::stop_on_signal;
+use super::terminal::{DONE, FILE_UNUSABLE, NOT_DONE, print, tell};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter};
 use crate::data_access::retry::retrying;
@@ -46,7 +48,7 @@ pub(super) struct LoadArguments {
 const SHOWN_REJECTS: usize = 10;
 
 pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: LoadArguments) -> Result<u8> {
-    let context = crate::context::context(settings, parts)?;
+    let context = crate::start::context(settings, parts)?;
     let database = Database::new(&settings.database()?)?;
     let deadline = stop_on_signal()?;
     let mut reports = Vec::new();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{DONE, NOT_DONE, as_json, print, say};
+use super::terminal::{DONE, NOT_DONE, as_json, print, say};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, TablePlan, newest_migration};
 use crate::error::Result;

@@ -5,16 +5,20 @@ mod decrypt;
 mod describe;
 mod explain;
 mod guess;
+mod guess_arguments;
 mod guess_from;
 mod load;
 mod man;
 mod migrate;
+mod questions;
 mod reconcile;
 mod rejects;
 mod replay;
 mod report;
 mod schema;
+mod signals;
 mod status;
+mod terminal;
 mod undo;
 mod validate;
 
@@ -22,30 +26,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anstream::{stderr, stdout};
-use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::domain::LoadId;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::sample::{self, SampleOptions};
-use crate::services::{self, Deadline, Parts};
-
-/// Everything succeeded.
-const DONE: u8 = 0;
-/// `validate` found rows that would be rejected.
-const ROWS_REJECTED: u8 = 1;
-/// The file as a whole is unusable.
-const FILE_UNUSABLE: u8 = 2;
-/// Settings, connection or machine failed, or another worker has the file.
-const NOT_DONE: u8 = 3;
-/// `guess` has questions that nobody has answered.
-const QUESTIONS_OPEN: u8 = 4;
-
-const ERROR: Style = AnsiColor::Red.on_default().bold();
+use crate::services::{self, Parts};
+use terminal::{DONE, NOT_DONE, as_json, print, tell, unwritable};
 
 /// Loads CSV files from S3 or from this machine into Postgres: every row checked, none lost, none twice, each bad one
 /// explained.
@@ -89,7 +79,7 @@ enum Command {
     /// Load files into Postgres; a file that was already loaded is left alone
     Load(load::LoadArguments),
     /// Make the definition of a dataset and its migration from files as their sender writes them
-    Guess(guess::GuessArguments),
+    Guess(guess_arguments::GuessArguments),
     /// Write what a sender must deliver: a page for people, or a contract that other programs read
     Describe(describe::DescribeArguments),
     /// Check a file without a database
@@ -179,22 +169,6 @@ pub async fn main(parts: Parts) -> ExitCode {
     std::process::exit(code.into())
 }
 
-fn say(error: &str) {
-    // Nobody can read it if standard error is closed.
-    let _ = writeln!(stderr(), "{ERROR}error{ERROR:#}: {error}");
-}
-
-fn warn(warning: &str) {
-    // Nobody can read it if standard error is closed.
-    let _ = writeln!(stderr(), "warning: {warning}");
-}
-
-/// Prints what went wrong and returns the exit code for it.
-fn tell(error: &Error) -> u8 {
-    say(&error.chain());
-    if matches!(error.kind(), ErrorKind::File(_)) { FILE_UNUSABLE } else { NOT_DONE }
-}
-
 async fn run(command: Command, parts: &Parts) -> Result<u8> {
     match command {
         Command::Completions { shell } => {
@@ -238,62 +212,11 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM) stops after the present batch and leaves the rest to the next run; the second ends the
-/// process at once.
-fn stop_on_signal() -> Result<Deadline> {
-    let deadline = Deadline::default();
-    let mut signals = Signals::listen().map_err(|error| Error::system("listen for signals", error))?;
-    let stop = deadline.clone();
-    tokio::spawn(async move {
-        let mut stopped = false;
-        loop {
-            signals.next().await;
-            if stopped {
-                std::process::exit(NOT_DONE.into());
-            }
-            stopped = true;
-            stop.interrupt();
-        }
-    });
-    Ok(deadline)
-}
-
-/// The signals that ask a process to stop: Ctrl-C, and SIGTERM where there is one.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(windows)]
-    interrupt: tokio::signal::windows::CtrlC,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn listen() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    #[cfg(windows)]
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: tokio::signal::windows::ctrl_c()? })
-    }
-
-    /// Waits for the next of them.
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! { _ = self.terminate.recv() => {} _ = self.interrupt.recv() => {} }
-        #[cfg(windows)]
-        self.interrupt.recv().await;
-    }
-}
-
 fn start() -> Result<Settings> {
     let settings = Settings::read()?;
     // On a terminal the report says it all, except what it waits for and what is odd about the definitions;
     // `RUST_LOG=info` shows the steps.
-    crate::context::start_logging(settings.log.format, "small_etl::context=warn,small_etl::data_access::retry=warn");
+    crate::start::logging(settings.log.format, "small_etl::start=warn,small_etl::data_access::retry=warn");
     Ok(settings)
 }
 
@@ -321,23 +244,4 @@ async fn write_report(settings: &Settings, load: LoadId, path: &Path, json: bool
     let text = format!("report of load {load} written to {}\n", path.display());
     print(&if json { as_json(&serde_json::json!({ "load_id": load, "html": path }))? } else { text })?;
     Ok(DONE)
-}
-
-fn unwritable(path: &Path, error: std::io::Error) -> Error {
-    Error::with_source(ErrorKind::Configuration, format!("{}: cannot be written", path.display()), error)
-}
-
-/// One JSON value on a line of its own.
-fn as_json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map(|text| text + "\n").map_err(|error| Error::system("write JSON", error))
-}
-
-/// Writes to standard output, with colours only on a terminal.
-fn print(text: &str) -> Result<()> {
-    let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader closed the pipe.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Error::system("write to standard output", error)),
-    }
 }

@@ -6,14 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use clap::Args;
 use serde_json::json;
 
-use super::{DONE, NOT_DONE, as_json, print, report, stop_on_signal};
+use super::report;
+use super::signals::stop_on_signal;
+use super::terminal::{DONE, NOT_DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::domain::{LoadReport, LoadStatus};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, LoadHere};
 use crate::services::Parts;
-use crate::services::reconcile::{Reconciliation, Scope};
+use crate::services::reconciliation::{Reconciliation, Scope};
 use crate::services::tidy::Undone;
 
 #[derive(Debug, Args)]
@@ -66,7 +68,7 @@ async fn run(
     (jobs, tolerated): (usize, Option<u64>),
     shown: bool,
 ) -> Result<(Reconciliation, Vec<LoadReport>)> {
-    let context = crate::context::context(settings, parts)?;
+    let context = crate::start::context(settings, parts)?;
     let database = Database::new(&settings.database()?)?;
     let deadline = stop_on_signal()?;
     let reports = Mutex::new(Vec::<LoadReport>::new());

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::{DONE, as_json, print, unwritable};
+use super::terminal::{DONE, as_json, print, unwritable};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, RejectCursor, RejectFilter, StoredReject};
 use crate::data_access::retry::retrying;

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::status::since;
-use super::{DONE, NOT_DONE, as_json, print};
+use super::terminal::{DONE, NOT_DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
@@ -42,7 +42,7 @@ pub(super) struct ReplayArguments {
 const EXAMPLES: usize = 3;
 
 pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ReplayArguments) -> Result<u8> {
-    let context = crate::context::context(settings, parts)?;
+    let context = crate::start::context(settings, parts)?;
     let today = context.datasets.get(&arguments.dataset).map_err(Error::configuration)?;
     let path = arguments.definition.display().to_string();
     let text = std::fs::read_to_string(&arguments.definition)

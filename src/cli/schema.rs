@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::{DONE, print};
+use super::terminal::{DONE, print};
 use crate::config::Settings;
 use crate::domain::json_schema;
 use crate::error::{Error, Result};

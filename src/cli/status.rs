@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::{DONE, as_json, print};
+use super::terminal::{DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, Status};
 use crate::data_access::retry::retrying;

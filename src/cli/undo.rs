@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{DONE, as_json, print};
+use super::terminal::{DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::{Database, GivenBack};
 use crate::domain::LoadId;

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
-use super::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, report, unwritable};
+use super::report;
+use super::terminal::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, say, unwritable};
 use crate::config::Settings;
 use crate::domain::object::with_part;
 use crate::domain::{Location, Violation};
@@ -67,7 +68,7 @@ enum Format {
 }
 
 pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ValidateArguments) -> Result<u8> {
-    let mut context = crate::context::context(settings, parts)?;
+    let mut context = crate::start::context(settings, parts)?;
     if arguments.warnings_as_errors {
         context = Context { datasets: context.datasets.with_warnings_as_errors().into(), ..context };
     }
@@ -135,7 +136,7 @@ impl Shown {
     fn show_unusable(&mut self, error: Error, arguments: &ValidateArguments, format: Format) -> Result<()> {
         let ErrorKind::File(reason) = error.kind() else { return Err(error) };
         match format {
-            Format::Human => super::say(&pipeline::in_full(&error)),
+            Format::Human => say(&pipeline::in_full(&error)),
             Format::Json => self.json.push(pipeline::unusable(&arguments.file, error)?),
             Format::Github => {
                 let message = pipeline::in_full(&error);

@@ -1,7 +1,7 @@
 //! What a definition says of the identity of rows, or what its mode says instead.
 
 use super::column::Column;
-use super::dataset::{CONTENT_KEY, Content};
+use super::content::{CONTENT_KEY, Content};
 use super::definition_text::DefinitionText;
 use super::key_definition::{Names, check_columns, read_content, read_version};
 use super::limits::LoadLimits;

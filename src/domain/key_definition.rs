@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::column::{Column, Constraint};
-use super::dataset::{CONTENT_KEY, Content};
+use super::content::{CONTENT_KEY, Content};
 use super::definition_text::DefinitionText;
 use super::expression::unknown;
 use super::rule::Severity;

@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod calendar;
 pub mod column;
 mod column_definition;
+pub mod content;
 pub mod contract;
 pub mod dataset;
 mod datasets;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::domain::object::listed_at;
 use crate::domain::{Arrival, Location, ObjectKey, RecordBatch, StreamRecord};
 use crate::error::{Error, ErrorKind, Result};
-use crate::services::reconcile::Scope;
+use crate::services::reconciliation::Scope;
 
 /// What an event asks for.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,7 +17,7 @@ use crate::data_access::sqs::Queue;
 use crate::domain::{LoadReport, LoadStatus, Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, CheckedFile, Context, LoadHere, Request};
-use crate::services::reconcile::{FoundFile, Receiver};
+use crate::services::reconciliation::{FoundFile, Receiver};
 use crate::services::{Deadline, Parts};
 
 /// How long a returned message is hidden after its first delivery. Each further delivery makes it four times as long:
@@ -60,7 +60,7 @@ impl Ingest {
     /// `Configuration` if a setting, a dataset or a part is wrong.
     pub fn new(settings: &Settings, parts: &Parts) -> Result<Self> {
         Ok(Self {
-            context: crate::context::context(settings, parts)?,
+            context: crate::start::context(settings, parts)?,
             database: Database::new(&settings.database()?)?,
             queue: settings.queue.url.clone().map(Queue::new),
             margin: Duration::from_secs(settings.load.deadline_margin_seconds),

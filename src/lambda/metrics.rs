@@ -15,7 +15,7 @@ use metrique::writer::{EntryIoStream, FormatExt};
 use metrique::{CloseValue, InflectableEntry, RootEntry};
 
 use crate::domain::{LoadReport, LoadStatus};
-use crate::services::reconcile::Reconciliation;
+use crate::services::reconciliation::Reconciliation;
 
 /// Files with fewer records raise no alarm: their speed and reject rate mean little.
 const LARGE_FILE: i64 = 10_000;

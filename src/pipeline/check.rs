@@ -1,6 +1,6 @@
 //! Stages and checks a file and writes nothing: the part of a load that needs no database.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use chrono::Utc;
 use futures::{Stream, TryStreamExt};
@@ -16,7 +16,7 @@ use crate::domain::source::model::Source;
 use crate::domain::{Dataset, ObjectVersion, Progress, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::object_parts::{FoundPart, ObjectCopy, fetch};
-use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, analyse, manifest, rejects, totals};
+use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, analyse, bad_records, manifests, totals};
 
 /// The control totals to compare a file with.
 pub(super) enum Totals {
@@ -67,7 +67,7 @@ pub(super) async fn stage_and_validate(
         Totals::Of(manifests) => (extract.await?, manifests),
         Totals::Ignored => (extract.await?, Manifests::default()),
     };
-    let agreed = match manifest::check(&manifests, object, dataset, (reading.part, reading.parts), &extracted) {
+    let agreed = match manifests::check(&manifests, object, dataset, (reading.part, reading.parts), &extracted) {
         Ok(agreed) => agreed,
         Err(error) => return Err(unless_replaced(&**extractor, object, error).await?),
     };
@@ -135,7 +135,7 @@ pub struct CheckedFile {
 impl CheckedFile {
     /// All violations of severity error in the order of the file, in chunks of bounded size.
     pub fn violations(&self) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
-        rejects::errors(&self.dataset, &self.stage, &self.extracted)
+        bad_records::errors(&self.dataset, &self.stage, &self.extracted)
     }
 
     /// Returns the first violations of severity error, at most `most`.
@@ -168,7 +168,7 @@ impl CheckedFile {
     }
 
     async fn warnings(&self) -> Result<impl Stream<Item = Result<Vec<Violation>>> + use<>> {
-        rejects::warnings(&self.dataset, &self.stage, &self.extracted).await
+        bad_records::warnings(&self.dataset, &self.stage, &self.extracted).await
     }
 }
 
@@ -266,7 +266,7 @@ struct CheckWork<'a> {
 impl CheckWork<'_> {
     async fn check(&self, dataset: &Dataset, reading: Reading<'_>) -> Result<CheckedFile> {
         let Self { context, request, object, extractor } = self;
-        context.check_definition(dataset).await?;
+        check_definition(context, dataset).await?;
         let manifests = extractor.manifests(object, 0).await?;
         if manifests.is_empty() && dataset.manifest.required {
             return Err(manifest_missing(object, dataset));
@@ -287,6 +287,17 @@ pub async fn try_definition(context: &Context, dataset: &Dataset) -> Result<()> 
     for validator in &context.pipeline(&dataset.name)?.validators {
         validator.check_definition(dataset, &stage).await?;
     }
+    Ok(())
+}
+
+/// Tries the rules of a dataset once, before anything is claimed: a mistake in them must not cost a load.
+pub(super) async fn check_definition(context: &Context, dataset: &Dataset) -> Result<()> {
+    // The set only grows, so a panic elsewhere cannot leave it half changed.
+    if context.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&dataset.name) {
+        return Ok(());
+    }
+    try_definition(context, dataset).await?;
+    context.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset.name.clone());
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! Everything that outlives one file.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::{NightlyTerms, try_definition};
 use crate::data_access::duckdb::Stages;
 use crate::data_access::event_bus::EventBus;
 use crate::data_access::postgres::{ClaimTerms, Database};
+use crate::data_access::s3::ObjectStore;
 use crate::domain::expression::unknown;
 use crate::domain::{Dataset, Datasets};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,15 +64,18 @@ impl Context {
             tracing::warn!(error = %error.chain(), "events are not sent yet");
         }
     }
+}
 
-    /// Tries the rules of a dataset once, before anything is claimed: a mistake in them must not cost a load.
-    pub(super) async fn check_definition(&self, dataset: &Dataset) -> Result<()> {
-        // The set only grows, so a panic elsewhere cannot leave it half changed.
-        if self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&dataset.name) {
-            return Ok(());
-        }
-        try_definition(self, dataset).await?;
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(dataset.name.clone());
-        Ok(())
-    }
+/// What the nightly run needs in addition to what a load needs.
+pub struct NightlyTerms {
+    /// Lists buckets.
+    pub store: Arc<ObjectStore>,
+    /// The bucket where files arrive; without it, the buckets that the ledger knows.
+    pub source_bucket: Option<String>,
+    /// Checks rows of tables. They are exported as CSV, whatever form they arrived in.
+    pub tables: Pipeline,
+    /// How many rows of a table are checked at once, so that a table of any size fits on the disk.
+    pub rows_at_once: usize,
+    /// How many days after the end of their load rejects are deleted.
+    pub retention_days: Option<u32>,
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::stream;
 use tracing::{Instrument, Span};
 
+use super::check::check_definition;
 use super::context::Context;
 use super::file_work::{CANCEL_TIMEOUT, FileWork, MOST_STALLED};
 use super::piece::{Piece, Refused};
@@ -377,7 +378,7 @@ impl ObjectWork<'_> {
         for (_, loader) in &pipeline.loaders {
             loader.check_file(object)?;
         }
-        context.check_definition(dataset).await?;
+        check_definition(context, dataset).await?;
         retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
         let token = retrying(|| database.fencing_token()).await?;
         let Piece { part, parts, .. } = piece;

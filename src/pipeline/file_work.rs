@@ -20,7 +20,9 @@ use crate::domain::source::drift;
 use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::content::number_in_ledger;
-use crate::services::{Extracted, LoadWork, Loading, Manifests, Pipeline, Places, Validated, rejects};
+use crate::services::{
+    Extracted, LoadWork, Loading, Manifests, Pipeline, Places, Validated, bad_records, resubmissions,
+};
 
 /// The most workers in a row that may end without committing anything. After that the load has failed; otherwise it
 /// would go on forever.
@@ -101,7 +103,7 @@ impl FileWork<'_> {
         }
         if let Some(error) = refused {
             let most = self.most_kept();
-            let first = || rejects::first(definition, &stage, &extracted, most);
+            let first = || bad_records::first(definition, &stage, &extracted, most);
             return self.fail(error, read, || keyed(first(), places.clone())).await;
         }
         progress.set_total(read);
@@ -168,7 +170,7 @@ impl FileWork<'_> {
         if !extracted.mends || definition.version.is_some() {
             return Ok(self.claim.clone());
         }
-        let loads = rejects::loads_mended(stage).await?;
+        let loads = resubmissions::loads_mended(stage).await?;
         retrying(|| self.database.rank_with(self.claim, &loads)).await
     }
 
@@ -380,7 +382,7 @@ impl FileWork<'_> {
 
     /// How many rejected records are kept of a file with too many of them.
     fn most_kept(&self) -> i64 {
-        self.claim.terms.max_rejects.unwrap_or_default().max(rejects::MOST_REJECTS)
+        self.claim.terms.max_rejects.unwrap_or_default().max(bad_records::MOST_REJECTS)
     }
 
     /// Ends the load if the file is at fault; passes on any other error.

@@ -2,7 +2,7 @@
 
 use super::tombstones::{is_checked, is_row};
 use crate::domain::column::{Column, Constraint, Literal};
-use crate::domain::dataset::CONTENT_KEY;
+use crate::domain::content::CONTENT_KEY;
 use crate::domain::expression::Expression;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};

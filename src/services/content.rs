@@ -12,11 +12,11 @@ use arrow::record_batch::RecordBatch;
 use sha2::{Digest, Sha256};
 
 use super::Extracted;
-use super::rejects::resubmission_at;
+use super::resubmissions::resubmission_at;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::{Claim, Database, TakenCopy};
 use crate::data_access::retry::retrying;
-use crate::domain::dataset::CONTENT_KEY;
+use crate::domain::content::CONTENT_KEY;
 use crate::domain::{BatchNumber, Column, Dataset, Resubmission};
 use crate::error::{Error, Reason, Result};
 

@@ -17,7 +17,7 @@ use super::reading::{HashWriter, Stoppable, empty, malformed, read_error, split_
 use super::sent::Sent;
 use super::sent_again::{Beginning, Rejects};
 use super::staging::{create_tables, stage_records};
-use super::{Extracted, Extractor, Manifests, manifest};
+use super::{Extracted, Extractor, Manifests, manifests};
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::Records;
 use crate::data_access::duckdb::{Stage, blocking};
@@ -27,7 +27,8 @@ use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Location, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
-pub use super::plain::{Convert, Form};
+pub use super::form::Form;
+pub use super::plain::Convert;
 
 /// The parts `s3_csv`, `s3_json_lines` and `s3_parquet`.
 pub struct FileExtractor {
@@ -85,7 +86,7 @@ impl Extractor for FileExtractor {
     }
 
     async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests> {
-        manifest::beside(&self.store, object, run).await
+        manifests::beside(&self.store, object, run).await
     }
 
     async fn extract(&self, object: &ObjectVersion, dataset: &Dataset, stage: &Arc<Stage>) -> Result<Extracted> {

@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::plain::Form;
+use super::form::Form;
 use super::sent_again::delimited;
-use crate::data_access::csv::{LONGEST_HEADER, MOST_COLUMNS, Record};
+use crate::data_access::csv::{MOST_COLUMNS, Record};
 use crate::domain::Dataset;
 use crate::domain::expression::nearest;
 use crate::error::{Error, Reason, Result};
@@ -121,16 +121,6 @@ fn check_width(place: &str, width: usize) -> Result<()> {
     let message =
         format!("{place}: the file has {width} columns, more than the limit of {MOST_COLUMNS}; leave some out");
     Err(Error::file(Reason::Malformed, message))
-}
-
-/// What to say of a first record that does not end.
-pub(super) fn too_long(file: &str, line: i64) -> Error {
-    let most = LONGEST_HEADER / (1024 * 1024);
-    let message = format!(
-        "{file} line {line}: what begins here as a header is longer than {most} MiB; is it missing, is a quote never closed, or do \
-         lines end with a lone carriage return?"
-    );
-    Error::file(Reason::Malformed, message)
 }
 
 /// Names no column of the file, since without every column of the dataset nobody knows whether those are names at all.

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use serde::Deserialize;
 
-use super::parts::PartSettings;
-use super::plain::Form;
+use super::form::Form;
+use super::part_settings::PartSettings;
 use super::{LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::parquet::ParquetFile;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::extract::FileExtractor;
-use super::parts::PartSettings;
-use super::plain::Form;
+use super::form::Form;
+use super::part_settings::PartSettings;
 use super::{Extracted, Extractor, Manifests};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::ObjectStore;

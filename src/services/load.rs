@@ -11,10 +11,12 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 
+use super::bad_records;
 use super::checks::quoted_name;
 use super::places::fill;
-use super::rejects::{self, Found, RECORDS_AT_ONCE, Slices};
 use super::replace;
+use super::resubmissions::resubmissions;
+use super::slices::{Found, RECORDS_AT_ONCE, Slices};
 use super::tombstones::{is_row, is_tombstone};
 use super::{Deadline, LoadWork, Loader, Loading};
 use crate::data_access::duckdb::blocking;
@@ -97,7 +99,7 @@ fn write_batch<'a>(
             Slices::default()
         };
         let mends = work.extracted.mends;
-        let resubmissions = if mends { rejects::resubmissions(&work.stage, first, end).await? } else { Vec::new() };
+        let resubmissions = if mends { resubmissions(&work.stage, first, end).await? } else { Vec::new() };
         let removed = tombstones(work, dataset, (first, end)).await?;
         let contended = AtomicBool::new(false);
         let counts = retrying(async || {
@@ -219,12 +221,14 @@ fn rejected_rows(
     ranges: Vec<(i64, i64)>,
 ) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
     let places = work.places.clone();
-    rejects::violations(dataset, &work.stage, &work.extracted, Found::Error, ranges).map_ok(move |mut violations| {
-        if let Some(places) = &places {
-            places.key(&mut violations);
-        }
-        violations
-    })
+    bad_records::violations(dataset, &work.stage, &work.extracted, Found::Error, ranges).map_ok(
+        move |mut violations| {
+            if let Some(places) = &places {
+                places.key(&mut violations);
+            }
+            violations
+        },
+    )
 }
 
 /// How often another load may be in the way of a release, one time after the other.

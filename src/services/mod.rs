@@ -4,45 +4,49 @@
 //! sinks can be added, also from outside.
 
 pub mod analyse;
+pub mod bad_records;
 mod checks;
 pub(crate) mod content;
 pub mod contract;
 pub mod deadline;
 pub mod extract;
+mod form;
 pub mod guess;
 mod header;
+pub mod http_source;
+pub mod kafka_source;
 pub mod lake;
 pub mod landing;
 pub mod load;
 mod local;
-pub mod manifest;
+pub mod manifests;
 pub mod migrations;
 pub mod object_parts;
+mod part_settings;
 pub mod parts;
 pub mod places;
 mod plain;
 mod reading;
-pub mod reconcile;
+pub mod reconciliation;
 pub mod reconciliation_page;
-pub mod rejects;
 pub mod rejects_file;
 pub mod rejects_writer;
 mod replace;
 pub mod report;
+pub(crate) mod resubmissions;
 mod sent;
 mod sent_again;
 mod sent_expressions;
 mod sent_form;
 mod sent_record;
 mod sent_rejects;
+mod slices;
 mod staged;
 mod staging;
-pub mod stream;
 pub mod tidy;
 mod tombstones;
 pub mod totals;
 pub mod validate;
-pub mod web;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,11 +55,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use deadline::Deadline;
-pub use manifest::Manifests;
+pub use form::Form;
+pub use manifests::Manifests;
 pub use object_parts::ObjectCopy;
 pub use parts::{Parts, Pipeline};
 pub use places::Places;
-pub use plain::Form;
 pub use sent::{SentFile, Total};
 pub use staged::{good_rows, reject};
 

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::datatypes::{Field, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 
-use super::rejects::resubmission_at;
+use super::resubmissions::resubmission_at;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::{Claim, Database};
 use crate::data_access::retry::retrying;

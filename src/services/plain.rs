@@ -4,8 +4,7 @@
 use std::io::Read;
 use std::sync::PoisonError;
 
-use serde::Deserialize;
-
+use super::form::Form;
 use super::header::{Columns, shown};
 use super::reading::{Stoppable, read_error};
 use crate::data_access::duckdb::Stage;
@@ -17,20 +16,6 @@ use crate::error::{Error, Result};
 /// Makes CSV of the plain bytes of a file: a header with the names of columns, then records. It may keep the bytes of a record or
 /// two, not of the file. An [`Error`] inside of an I/O error stays what it is; any other says that the file is broken.
 pub type Convert = for<'a> fn(Box<dyn Read + Send + 'a>, &Dataset) -> std::io::Result<Box<dyn Read + Send + 'a>>;
-
-/// What a file consists of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Form {
-    /// A header and records.
-    #[default]
-    Csv,
-    /// An object in each line.
-    JsonLines,
-    /// Columns, written in pages. Settings choose it by the part that reads or writes it.
-    #[serde(skip)]
-    Parquet,
-}
 
 impl Form {
     fn format(self) -> &'static dyn PlainFormat {

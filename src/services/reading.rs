@@ -5,12 +5,11 @@ use std::io::{BufWriter, Read, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::header::too_long;
 use crate::data_access::csv::{LONGEST_HEADER, SplitError};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::into_error;
 use crate::data_access::sent::members::MemberError;
-use crate::data_access::sent::workbook::WorkbookError;
+use crate::data_access::sent::workbook_error::WorkbookError;
 use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// Ends when nobody wants the file any more.
@@ -123,4 +122,14 @@ mod tests {
         assert_eq!(printable(b"a\xff\xfe\xc3\xa9"), "a\\xff\\xfeé");
         assert_eq!(printable(b"a\0b"), "a\\x00b");
     }
+}
+
+/// What to say of a first record that does not end.
+pub(super) fn too_long(file: &str, line: i64) -> Error {
+    let most = LONGEST_HEADER / (1024 * 1024);
+    let message = format!(
+        "{file} line {line}: what begins here as a header is longer than {most} MiB; is it missing, is a quote never closed, or do \
+         lines end with a lone carriage return?"
+    );
+    Error::file(Reason::Malformed, message)
 }

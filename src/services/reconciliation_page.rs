@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::reconcile::{Reconciliation, Scope};
+use super::reconciliation::{Reconciliation, Scope};
 use super::report::head;
 
 /// Builds the page for a run that ended in `state`.

@@ -7,8 +7,9 @@ use arrow::array::{Array, StringArray};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::LoadWork;
+use super::bad_records::violations;
 use super::checks::quoted_name;
-use super::rejects::{Found, RECORDS_AT_ONCE, Slices, violations};
+use super::slices::{Found, RECORDS_AT_ONCE, Slices};
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;

@@ -12,12 +12,12 @@ use chrono::{DateTime, Utc};
 
 use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
+use super::form::Form;
 use super::header::Header;
-use super::plain::Form;
 use super::reading::split_error;
 use crate::data_access::csv::{Record, Records};
 use crate::data_access::duckdb::{Stage, StageWriter};
-use crate::domain::dataset::CONTENT_KEY;
+use crate::domain::content::CONTENT_KEY;
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::exact::Exact;
 use crate::domain::source::fault::Fault;

@@ -127,7 +127,7 @@ async fn what_is_read_and_the_contract_agree_on_every_cell() {
     }
     std::fs::write(scratch.path().join("cells.csv"), file).unwrap();
     let settings = settings_for("postgres://localhost/unused", &[("DATASETS__PATH", scratch.path().to_str().unwrap())]);
-    let context = small_etl::context::context(&settings, &small_etl::services::Parts::default()).unwrap();
+    let context = small_etl::start::context(&settings, &small_etl::services::Parts::default()).unwrap();
     let location = Location::File(scratch.path().join("cells.csv"));
     let request = Request { dataset: Some("cell".into()), ..Request::new(location) };
     let checked = checked(&context, &request).await.unwrap();

@@ -28,6 +28,7 @@ mod functions;
 mod history;
 mod hostile;
 mod house;
+mod imports;
 mod inspect;
 mod keys;
 mod lake;

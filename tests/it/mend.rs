@@ -415,7 +415,7 @@ async fn a_dataset_that_would_load_rejects_files_is_refused() {
     fs::write(scratch.path().join("asset.toml"), definition).unwrap();
     let path = scratch.path().display().to_string();
     let settings = settings_for("postgres://localhost/none", &[("DATASETS__PATH", &path)]);
-    let Err(error) = small_etl::context::context(&settings, &small_etl::services::Parts::default()) else {
+    let Err(error) = small_etl::start::context(&settings, &small_etl::services::Parts::default()) else {
         panic!("it would never end")
     };
     assert_snapshot!(error.to_string(), @"dataset asset claims rejects/asset/1.csv, where rejects are written; set output.prefix, or narrow its files");

@@ -15,7 +15,7 @@ use small_etl::domain::{LoadStatus, Location};
 use small_etl::error::Result;
 use small_etl::pipeline::{self, LoadHere, Request};
 use small_etl::services::Deadline;
-use small_etl::services::reconcile::{Cause, FoundFile, Receiver, Reconciliation, Scope};
+use small_etl::services::reconciliation::{Cause, FoundFile, Receiver, Reconciliation, Scope};
 
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;

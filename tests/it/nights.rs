@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use small_etl::error::Result;
 use small_etl::pipeline::{self, LoadHere};
 use small_etl::services::Deadline;
-use small_etl::services::reconcile::{FoundFile, Receiver, Reconciliation, Scope};
+use small_etl::services::reconciliation::{FoundFile, Receiver, Reconciliation, Scope};
 
 use crate::contract::{ASSETS, TRADES};
 use crate::nightly::reconcile;

@@ -7,7 +7,7 @@ use small_etl::domain::{LoadId, LoadReport, LoadStatus, Location};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::{self, LoadHere, Request};
 use small_etl::services::Deadline;
-use small_etl::services::reconcile::Scope;
+use small_etl::services::reconciliation::Scope;
 
 use crate::contract::ASSETS;
 use crate::returned::cash;

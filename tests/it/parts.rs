@@ -211,7 +211,7 @@ async fn a_load_ends_when_every_loader_has_had_it_once() {
     let parts = Parts::default().with_loader("steady", counting(0, 0)).with_loader("away", counting(1, 1));
     let settings = Settings::from_variables(world.variables()).unwrap();
     let store = Arc::new(ObjectStore::with_config(&world.s3_server.config()));
-    world.context = small_etl::context::context_on(&settings, &parts, store).unwrap();
+    world.context = small_etl::start::context_on(&settings, &parts, store).unwrap();
     world.put("incoming/assets/1.csv", ASSETS).await;
     assert_eq!(world.try_load("incoming/assets/1.csv").await.unwrap_err().kind(), ErrorKind::Connection);
     let ledger = "select state, (select string_agg(loader, ' ' order by loader) from etl.delivery), (select count(*) from asset) from etl.load";

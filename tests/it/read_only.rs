@@ -10,7 +10,7 @@ use small_etl::domain::LoadStatus;
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::{self, LoadHere};
 use small_etl::services::Deadline;
-use small_etl::services::reconcile::Scope;
+use small_etl::services::reconciliation::Scope;
 
 use crate::contract::ASSETS;
 use crate::support::postgres::Postgres;

@@ -399,7 +399,7 @@ fn parts(url: &str, settings: &[(String, String)], store: ObjectStore) -> (Conte
     let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let settings = settings_for(url, &settings);
     let context =
-        small_etl::context::context_on(&settings, &Parts::default(), Arc::new(store)).expect("the settings are good");
+        small_etl::start::context_on(&settings, &Parts::default(), Arc::new(store)).expect("the settings are good");
     let database = Database::new(&settings.database().expect("a URL is set")).expect("the URL is good");
     (context, database)
 }

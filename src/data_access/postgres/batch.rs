@@ -9,15 +9,15 @@ use futures::stream::BoxStream;
 use tokio_postgres::Error as PostgresError;
 use tokio_postgres::error::SqlState;
 
+use super::checked_table::Table;
 use super::claim::Claim;
 use super::copy::{CopyRow, CopyRows, Origin, Target};
 use super::data_keys::sealed;
 use super::ledger::{SeenFile, commit_step, counts};
+use super::mending::{Mending, copy_rejects};
 use super::mode::steps;
-use super::rejects::{Mending, copy_rejects};
 use super::row_history::origin;
 use super::settle::{Settled, look_up};
-use super::table::Table;
 use super::tie::{Overwritten, Rivals, batches_of, still_won};
 use super::tombstone::TombstoneStatements;
 use super::upsert::UpsertStatements;

@@ -6,10 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
-use super::content::take_from_the_dead;
+use super::lease::take_from_the_dead;
 use super::{Database, query_error};
 use crate::domain::{Dataset, Datasets, LoadId, LoadLimits, ObjectVersion};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The terms that the first claim fixes for the whole life of a load.
 #[derive(Clone, Debug)]
@@ -362,4 +362,8 @@ async fn claim_again(
         late: is_late(&row),
         since: row.get("since"),
     }))
+}
+
+pub(super) fn lease_lost(claim: &Claim) -> Error {
+    Error::new(ErrorKind::LeaseLost, format!("load {}: another worker has taken over", claim.load_id))
 }

@@ -2,10 +2,11 @@
 
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error as PostgresError, Row};
+use tokio_postgres::Error as PostgresError;
 
 use super::claim::Claim;
-use super::upsert::table_name;
+use super::lease::take_from_the_dead;
+use super::sql_names::table_name;
 use super::{Database, query_error};
 use crate::domain::{Dataset, Datasets, Resubmission};
 use crate::error::{Error, ErrorKind, Result};
@@ -133,25 +134,4 @@ async fn alone<'c>(connection: &'c mut Object, claim: &Claim) -> Result<Transact
     let alone = "select pg_advisory_xact_lock(hashtextextended('etl.content_copy ' || $1, 0))";
     transaction.execute(alone, &[&claim.dataset]).await?;
     Ok(transaction)
-}
-
-/// One of these loads that a worker holds: `id`, `attempt`, and the seconds that `remain` of its lease. If none is held, a worker of theirs
-/// that still runs cannot commit any more: it does not know of the numbers that are about to be given.
-pub(super) async fn take_from_the_dead(
-    transaction: &Transaction<'_>,
-    loads: &[i64],
-) -> Result<Option<Row>, PostgresError> {
-    if loads.is_empty() {
-        return Ok(None);
-    }
-    let lock = "select id, attempt, extract(epoch from lease_expires_at - clock_timestamp())::float8 as remain from etl.load \
-        where id = any ($1) and state = 'loading' order by id for no key update";
-    let locked = transaction.query(lock, &[&loads]).await?;
-    let held = locked.into_iter().find(|load| load.get::<_, f64>("remain") > 0.0);
-    if held.is_none() {
-        let take =
-            "update etl.load set lease_token = nextval('etl.lease_token') where id = any ($1) and state = 'loading'";
-        transaction.execute(take, &[&loads]).await?;
-    }
-    Ok(held)
 }

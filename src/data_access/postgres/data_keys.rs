@@ -1,8 +1,7 @@
 //! `etl.data_key`: the wrapped keys of encrypted columns, the ciphers made from them, and the values that are decrypted
 //! with them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use deadpool_postgres::Object;
 use futures::{Stream, TryStreamExt};
@@ -11,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::key::Key;
-use super::upsert::{quoted, table_name};
+use super::sql_names::{quoted, table_name};
 use super::{Database, query_error};
 use crate::data_access::cipher::{Cipher, Place, data_key_of};
 use crate::data_access::kms::{new_data_key, open_data_key};
@@ -23,20 +22,6 @@ struct WrappedKey {
     id: i64,
     kms_key: String,
     wrapped: Vec<u8>,
-}
-
-/// The ciphers of the data keys that were needed so far. They are kept between calls.
-#[derive(Default)]
-pub(super) struct Ciphers {
-    /// The key of KMS whose data keys encrypt new values.
-    pub(super) kms_key: Option<String>,
-    opened: Mutex<HashMap<i64, Arc<Cipher>>>,
-}
-
-impl Ciphers {
-    pub(super) fn new(kms_key: Option<String>) -> Self {
-        Self { kms_key, opened: Mutex::default() }
-    }
 }
 
 /// The key of a row and its encrypted values, in the order of the dataset's encrypted columns.

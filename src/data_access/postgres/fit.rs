@@ -2,9 +2,9 @@
 
 use tokio_postgres::Row;
 
+use super::checked_table::Table;
 use super::row_history::origin_columns;
-use super::table::Table;
-use super::upsert::table_name;
+use super::sql_names::table_name;
 use super::{Database, query_error};
 use crate::domain::Dataset;
 use crate::error::Result;

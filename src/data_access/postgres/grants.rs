@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Row, Transaction};
 
 use super::query_error;
 use super::row_history::origin_columns;
-use super::upsert::{quoted, schema_and_table, table_name};
+use super::sql_names::{quoted, schema_and_table, table_name};
 use crate::domain::{Dataset, Datasets};
 use crate::error::{Error, Result};
 

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::key::Key;
 use super::ledger::counts;
 use super::rejects::no_such_load;
-use super::upsert::table_name;
+use super::sql_names::table_name;
 use super::{Database, query_error};
 use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
 use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion, row_key};

@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::copy::{CopyRow, CopyRows, Raw};
 use super::encode::postgres_type;
-use super::upsert::quoted;
+use super::sql_names::quoted;
 use crate::domain::{Dataset, Reference, row_key};
 
 /// The columns of a key with their types, and where their values stand in a row of the dataset.

@@ -8,12 +8,12 @@ use futures::{Stream, TryStreamExt};
 use serde_json::Value;
 use tokio_postgres::Row;
 
-use super::claim::Claim;
+use super::claim::{Claim, lease_lost};
 use super::data_keys::sealed;
-use super::rejects::{Mending, copy_rejects, link_and_resolve};
+use super::mending::{Mending, copy_rejects, link_and_resolve};
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk};
-use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::error::{Reason, Result};
 
 /// What a worker knows of a file so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,21 +49,6 @@ impl SeenFile<'_> {
     fn of_this_run(self, claim: &Claim) -> Self {
         Self { modified: self.modified.filter(|_| !claim.returned), ..self }
     }
-}
-
-/// How the records of a load were written, so that its rejects can be written likewise.
-#[derive(Clone, Debug, Default)]
-pub struct WrittenAs {
-    /// The header.
-    pub header: Vec<u8>,
-    /// The source, where the file was not in the plain form.
-    pub source: Option<String>,
-    /// What the file told around its table.
-    pub around: Option<Value>,
-    /// The dataset, and the version of the definitions in force.
-    pub dataset: String,
-    /// The version of the definitions that were in force.
-    pub dataset_version: String,
 }
 
 /// How a worker leaves a load.
@@ -334,8 +319,4 @@ pub(super) async fn commit_step(
         .await
         .map_err(failed)?;
     if renewed == 1 { Ok(()) } else { Err(lease_lost(claim)) }
-}
-
-pub(super) fn lease_lost(claim: &Claim) -> Error {
-    Error::new(ErrorKind::LeaseLost, format!("load {}: another worker has taken over", claim.load_id))
 }

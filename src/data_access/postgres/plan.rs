@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 
 use super::fit::{NO_KEY_INDEX, NOT_A_TABLE, OF_REFERENCE, OF_ROLE};
 use super::row_history::origin_columns;
+use super::sql_names::{schema_and_table, table_name};
 use super::table::{fit, needed, table_column};
-use super::upsert::{schema_and_table, table_name};
 use super::{Database, query_error};
 use crate::domain::row_history::OF_TABLE;
 use crate::domain::table_sql::{self, column_type};

@@ -3,8 +3,8 @@
 use tokio_postgres::Error as PostgresError;
 
 use super::answer::{Answer, query_error};
-use super::table::Table;
-use super::upsert::schema_and_table;
+use super::checked_table::Table;
+use super::sql_names::schema_and_table;
 use crate::domain::Dataset;
 use crate::error::{Error, ErrorKind, Reason};
 

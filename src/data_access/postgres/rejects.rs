@@ -1,17 +1,14 @@
 //! `etl.reject`: rejected records, which earlier ones they were to mend, and what mended them.
 
-use std::pin::pin;
 use std::sync::Arc;
 
-use deadpool_postgres::Transaction;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Error as PostgresError, Row};
+use serde_json::Value;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::Row;
 
-use super::ledger::WrittenAs;
 use super::{Database, query_error};
-use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
-use crate::domain::{ByteRange, Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation};
+use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::{ByteRange, LineNumber, LoadId, RecordNumber, Violation};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which rejects to return.
@@ -310,160 +307,17 @@ pub(super) fn no_such_load(load: LoadId) -> Error {
     Error::new(ErrorKind::Configuration, format!("there is no load {load}; `small-etl status` lists the latest"))
 }
 
-/// Copies violations of whole records to `etl.reject`. The bytes of a record are stored with its first violation only.
-pub(super) async fn copy_rejects(transaction: &Transaction<'_>, load: LoadId, violations: &[Violation]) -> Result<()> {
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let failed = |error| query_error("keep the rejects", error);
-    let copy = "copy etl.reject (load_id, record, line, \"column\", rule, message, value, raw, byte_offset, byte_length, key, \
-        first_load_id, first_record, data_key) from stdin binary";
-    let (number, text) = (Type::INT8, Type::TEXT);
-    let types = [
-        &number,
-        &number,
-        &number,
-        &text,
-        &text,
-        &text,
-        &text,
-        &Type::BYTEA,
-        &number,
-        &number,
-        &text,
-        &number,
-        &number,
-        &number,
-    ]
-    .map(Type::clone);
-    let sink = transaction.copy_in(copy).await.map_err(failed)?;
-    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-    let mut last = None;
-    for violation in violations {
-        let Violation { record, line, column, rule, message, value, raw, bytes, key, data_key } = violation;
-        let raw = (last.replace(record) != Some(record)).then_some(&**raw);
-        let (offset, length) = (bytes.map(|bytes| bytes.offset), bytes.map(|bytes| bytes.length));
-        writer
-            .as_mut()
-            .write(&[
-                &load.0, &record.0, &line.0, column, rule, message, value, &raw, &offset, &length, key, &load.0,
-                &record.0, data_key,
-            ])
-            .await
-            .map_err(failed)?;
-    }
-    writer.finish().await.map(|_| ()).map_err(failed)
-}
-
-/// Records that name the reject that they mend, and their keys.
-pub(super) struct Mending<'a> {
-    /// In the order of the file.
-    said: &'a [Resubmission],
-    with_keys: Vec<(&'a Resubmission, Option<String>)>,
-}
-
-impl<'a> Mending<'a> {
-    pub(super) fn of(said: &'a [Resubmission]) -> Self {
-        Self { said, with_keys: Vec::new() }
-    }
-
-    /// Notes the keys of those records, good or bad, that name a reject; `None` for a key that cannot be read.
-    pub(super) fn note<'k>(&mut self, records: impl Iterator<Item = (i64, Option<&'k str>)>) {
-        for (record, key) in records {
-            if let Ok(place) = self.said.binary_search_by_key(&record, |said| said.record.0) {
-                self.with_keys.push((&self.said[place], key.map(String::from)));
-            }
-        }
-    }
-
-    /// Stores the records whose claim is valid. A sender can write any numbers into a file. So a claim is valid only if
-    /// it names a reject of the same dataset from the same bucket, and if the row has the key of that reject. The key
-    /// does not matter if that of the reject could not be read or was itself at fault. All other claims are ignored.
-    pub(super) async fn keep(
-        &mut self,
-        transaction: &Transaction<'_>,
-        load: LoadId,
-        dataset: &Dataset,
-    ) -> Result<(), tokio_postgres::Error> {
-        if self.with_keys.is_empty() {
-            return Ok(());
-        }
-        let column = |of: fn(&Resubmission) -> i64| self.with_keys.iter().map(|(row, _)| of(row)).collect::<Vec<_>>();
-        let statement = "insert into etl.resubmission (load_id, record, line, first_load_id, first_record, ranks_with) \
-            select $1, n.record, n.line, r.first_load_id, r.first_record, coalesce(( \
-                select m.ranks_with from etl.resubmission m where m.load_id = n.of_load_id and m.record = n.of_record), n.of_load_id) \
-            from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) \
-                    as n (record, line, of_load_id, of_record, key) \
-                join etl.load own on own.id = $1 \
-                join etl.load old on old.id = n.of_load_id and old.dataset = own.dataset and old.bucket = own.bucket \
-                join lateral ( \
-                    select first_load_id, first_record, key, bool_or(\"column\" = any ($7) or rule = 'unique') over () as key_was_wrong \
-                    from etl.reject where load_id = n.of_load_id and record = n.of_record limit 1) r on true \
-            where old.id < own.id and old.finished_at is not null and (r.key is null or r.key_was_wrong or $8 or r.key = n.key) \
-            on conflict do nothing";
-        let (records, lines) = (column(|row| row.record.0), column(|row| row.line.0));
-        let (of_loads, of_records) = (column(|row| row.of_load.0), column(|row| row.of_record.0));
-        let keys: Vec<Option<&str>> = self.with_keys.iter().map(|(_, key)| key.as_deref()).collect();
-        // Whoever mends a row gives it another content key.
-        let is_content = dataset.content.is_some() || dataset.is_known_by_place();
-        transaction
-            .execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records, &keys, &dataset.key, &is_content])
-            .await?;
-        self.with_keys.clear();
-        Ok(())
-    }
-}
-
-/// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves the
-/// rejects that its rows have mended. The rows of an undo are older ones, which mend nothing.
-pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
-    if !concerns_rejects(transaction, load).await? {
-        return Ok(());
-    }
-    transaction.batch_execute(&include_str!("link.sql").replace(":load", &load.to_string())).await?;
-    transaction.batch_execute(&resolving(load, true)).await
-}
-
-/// Resolves the rejects that are mended by parked rows that were released on behalf of a load that had ended.
-pub(super) async fn resolve_released(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
-    if !concerns_rejects(transaction, load).await? {
-        return Ok(());
-    }
-    transaction.batch_execute(&resolving(load, false)).await
-}
-
-fn resolving(load: LoadId, closing: bool) -> String {
-    /// Rejects of a failed load wait until the whole file is loaded, unless they are lines of a rejects file themselves: the rest of such
-    /// a file is recorded in other rejects.
-    const CLOSABLE: &str = "(l.state <> 'failed' or exists ( \
-            select from etl.load w where w.bucket = l.bucket and w.key = l.key and w.part = l.part and w.dataset = l.dataset \
-                and w.id > l.id and w.state = 'loaded') \
-        or exists (select from etl.resubmission s where s.load_id = o.load_id and s.record = o.record))";
-    let sql = include_str!("resolve.sql").replace("{closable}", CLOSABLE);
-    sql.replace(":closing", &closing.to_string()).replace(":load", &load.to_string())
-}
-
-/// Whether a load, or the datasets of parked rows that it has released, have open rejects; also if that would take long to find out.
-/// Loads of a dataset take turns from then on, so that if two end at once, the second sees the first.
-async fn concerns_rejects(transaction: &Transaction<'_>, load: LoadId) -> Result<bool, PostgresError> {
-    let alone = "select pg_advisory_xact_lock(hashtextextended('etl.reject ' || dataset, 0)) from ( \
-        select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 order by 1) d";
-    let alone = transaction.prepare_cached(alone).await?;
-    transaction.query(&alone, &[&load.0]).await?;
-    // The loads with open rejects, the newest first, each by one look at an index.
-    let concerned = "with recursive concerned as materialized ( \
-             select dataset from etl.load where id = $1 and bucket <> $2 \
-             union select p.dataset from etl.parked p join etl.load l on l.id = p.released_by \
-             where p.released_by = $1 and l.bucket <> $2 \
-         ), open (load_id, nth) as ( \
-             (select load_id, 1 from etl.reject where state = 'open' order by load_id desc limit 1) \
-             union all \
-             select (select r.load_id from etl.reject r where r.state = 'open' and r.load_id < open.load_id \
-                 order by r.load_id desc limit 1), nth + 1 \
-             from open where load_id is not null and nth < 1000 \
-         ) \
-         select exists (select from open where exists (select from concerned) and (nth = 1000 \
-             or (select dataset from etl.load where id = open.load_id) in (select dataset from concerned)))";
-    let concerned = transaction.prepare_cached(concerned).await?;
-    Ok(transaction.query_one(&concerned, &[&load.0, &UNDO_BUCKET]).await?.get(0))
+/// How the records of a load were written, so that its rejects can be written likewise.
+#[derive(Clone, Debug, Default)]
+pub struct WrittenAs {
+    /// The header.
+    pub header: Vec<u8>,
+    /// The source, where the file was not in the plain form.
+    pub source: Option<String>,
+    /// What the file told around its table.
+    pub around: Option<Value>,
+    /// The dataset, and the version of the definitions in force.
+    pub dataset: String,
+    /// The version of the definitions that were in force.
+    pub dataset_version: String,
 }

@@ -6,7 +6,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::{Error as PostgresError, Row};
 
 use super::copy::{Origin, Raw};
-use super::upsert::{names, quoted, table_name};
+use super::sql_names::{names, quoted, table_name};
 use super::{Database, query_error};
 use crate::domain::row_history::{ENDED_AS, OF_HISTORY, OF_TABLE, REPLACED_BY, VALID_FROM, VALID_TO, WRITTEN_BY};
 use crate::domain::{Dataset, LoadId};

@@ -1,7 +1,7 @@
 //! The scopes of a dataset whose files replace what was there, in SQL.
 
 use super::encode::postgres_type;
-use super::upsert::quoted;
+use super::sql_names::quoted;
 use crate::domain::{Column, Dataset, row_key};
 
 /// The columns whose values are the scope of a row: none if the scope is the whole table.

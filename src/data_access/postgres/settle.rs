@@ -9,8 +9,8 @@ use tokio_postgres::{Error as PostgresError, Row};
 
 use super::copy::{CopyRow, CopyRows, Raw};
 use super::key::{Key, joined, parameters};
+use super::sql_names::{names, quoted, table_name};
 use super::tombstone::deleted_keys;
-use super::upsert::{names, quoted, table_name};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, Reference};
 
 /// Rows, grouped by what the look-up found.

@@ -5,22 +5,10 @@ use std::sync::{Arc, PoisonError};
 use tokio_postgres::Row;
 
 use super::Database;
+use super::checked_table::Table;
 use crate::domain::types::{Fit, TableColumn};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, Result};
-
-/// What is known about the table of a dataset.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Table {
-    /// Whether rows can be copied directly to it. A copy casts no value and ignores policies.
-    pub(super) takes_copies: bool,
-    /// The constraints that a row breaks only if another load interfered: those of the key and of the reference.
-    pub(super) contended: Vec<String>,
-    /// The triggers that may drop a row.
-    pub(super) triggers: Vec<String>,
-    /// The policies of row level security, if it applies to this role.
-    pub(super) policies: Vec<String>,
-}
 
 impl Database {
     /// Checks that the schema is new enough for this program, that the table can hold the columns of the dataset, and

@@ -11,11 +11,10 @@ use std::time::Duration;
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Error as PostgresError, Row};
 
-use super::claim::Claim;
+use super::claim::{Claim, lease_lost};
 use super::copy::{CopyRow, CopyRows};
 use super::key::{Key, parameters};
-use super::ledger::lease_lost;
-use super::upsert::table_name;
+use super::sql_names::table_name;
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
 use crate::error::Result;

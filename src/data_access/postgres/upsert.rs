@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use super::encode::postgres_type;
 use super::key::Key;
+use super::lineage::noted;
 use super::row_history::{keep, origin_names, origin_set, origin_values};
+use super::sql_names::{list, names, quoted, table_name, version};
 use super::tie::{Window, outcome, rank_of_row, won};
 use super::tombstone::{absent, graves};
 use crate::domain::{Column, Dataset, Reference};
@@ -53,31 +55,6 @@ impl UpsertStatements {
     }
 }
 
-/// Quotes a name for SQL, so that it may be a keyword.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
-}
-
-/// A table with its schema, as it stands in SQL.
-pub(super) fn table_name(table: &str) -> String {
-    let (schema, table) = schema_and_table(table);
-    format!("{}.{}", quoted(schema), quoted(table))
-}
-
-/// A table's schema, which is `public` where a definition names none, and its name.
-pub(super) fn schema_and_table(table: &str) -> (&str, &str) {
-    table.split_once('.').unwrap_or(("public", table))
-}
-
-fn list(columns: &[Column], map: impl Fn(&Column) -> String) -> String {
-    columns.iter().map(map).collect::<Vec<_>>().join(", ")
-}
-
-/// Lists the columns of the table of a dataset, each with `prefix` before it.
-pub(super) fn names(dataset: &Dataset, prefix: &str) -> String {
-    list(dataset.table_columns(), |column| format!("{prefix}{}", quoted(&column.name)))
-}
-
 fn upsert(dataset: &Dataset, stage: &str) -> String {
     let key = Key::of(dataset);
     let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
@@ -107,22 +84,6 @@ fn upsert(dataset: &Dataset, stage: &str) -> String {
     )
 }
 
-/// SQL `noted as (…)`: records the outcomes of `ended` in the lineage of batch 2 of load 1.
-pub(super) fn noted(dataset: &Dataset) -> String {
-    format!(
-        "noted as ( \
-             insert into etl.lineage as i (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
-             select $1, $2, '{name}', left(min(_key collate \"C\"), 200), left(max(_key collate \"C\"), 200), array_agg(_key order by _record), \
-                 array_agg(_line order by _record), array_agg(_outcome::etl.row_outcome order by _record) \
-             from ended where _outcome is not null having count(*) > 0 \
-             on conflict (load_id, batch) do update set \
-                 lowest_key = least(i.lowest_key, excluded.lowest_key), \
-                 highest_key = greatest(i.highest_key, excluded.highest_key), keys = i.keys || excluded.keys, \
-                 lines = i.lines || excluded.lines, outcomes = i.outcomes || excluded.outcomes)",
-        name = dataset.name,
-    )
-}
-
 fn park(dataset: &Dataset, reference: &Reference) -> String {
     format!(
         ", held as ( \
@@ -137,11 +98,6 @@ fn park(dataset: &Dataset, reference: &Reference) -> String {
         version = moment(dataset).map_or_else(|| "null".to_owned(), |version| format!("c.{}", quoted(&version.name))),
         columns = names(dataset, "c."),
     )
-}
-
-/// The version column.
-pub(super) fn version(dataset: &Dataset) -> Option<&Column> {
-    dataset.version.as_ref().and_then(|version| dataset.column(version))
 }
 
 /// The version column, if it holds times, as `etl.parked.row_version` does.

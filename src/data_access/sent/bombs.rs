@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::workbook::WorkbookError;
+use super::workbook_error::WorkbookError;
 
 /// How large a workbook and its parts may be when they are unpacked.
 struct Limits {

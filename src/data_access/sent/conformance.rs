@@ -10,7 +10,8 @@ use arrow::record_batch::RecordBatch;
 use encoding_rs::GB18030;
 
 use super::Rows;
-use super::format::{About, Asked, FORMATS, Input, format_of};
+use super::file_format::{About, Asked, Input};
+use super::format::{FORMATS, format_of};
 use super::hostile::{sheet_row, workbook};
 use super::kept::Kept;
 use super::table::Table;

@@ -287,7 +287,7 @@ fn a_sheet_that_is_missing_is_known_to_be() {
 #[test]
 fn a_text_that_is_named_like_a_workbook_is_not_one() {
     let outcome = Workbook::open(Cursor::new(b"code\tamount\n".to_vec()));
-    assert!(matches!(outcome, Err(super::workbook::WorkbookError::NoWorkbook)));
+    assert!(matches!(outcome, Err(super::workbook_error::WorkbookError::NoWorkbook)));
 }
 
 /// A way to write a table: what the definition says, and what it does to cells.

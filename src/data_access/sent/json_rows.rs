@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Rows;
-use super::format::{About, Asked, FileFormat, Input, Take};
+use super::file_format::{About, Asked, FileFormat, Input, Take};
 use super::lines::Lines;
 use crate::data_access::csv::{MOST_COLUMNS, SplitError};
 use crate::domain::source::binding::header_name;

@@ -3,6 +3,7 @@
 mod bombs;
 #[cfg(test)]
 mod conformance;
+pub mod file_format;
 pub mod format;
 #[cfg(test)]
 mod formats;
@@ -19,6 +20,7 @@ pub mod percentages;
 pub mod table;
 pub mod text_rows;
 pub mod workbook;
+pub mod workbook_error;
 
 use super::csv::SplitError;
 use crate::domain::source::row::Row;

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use encoding_rs::UTF_8;
 
 use super::Rows;
-use super::format::{About, Asked, FileFormat, Input, Take};
+use super::file_format::{About, Asked, FileFormat, Input, Take};
 use super::kept::kept_row;
 use crate::data_access::csv::SplitError;
 use crate::data_access::parquet::{Chunks, FileColumn, ParquetSource, cell};

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use encoding_rs::Encoding;
 
 use super::Rows;
-use super::format::{About, Asked, FileFormat, Input, Take};
+use super::file_format::{About, Asked, FileFormat, Input, Take};
 use super::lines::{Line, Lines, decode};
 use crate::data_access::csv::{LONGEST_RECORD, SplitError};
 use crate::domain::source::layout::{Dialect, Field, Format, TextLines};

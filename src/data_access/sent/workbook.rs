@@ -9,15 +9,15 @@ use globset::GlobBuilder;
 
 use super::Rows;
 use super::bombs::check_workbook;
-use super::format::{About, Asked, FileFormat, Input, Take};
+use super::file_format::{About, Asked, FileFormat, Input, Take};
 use super::kept::kept_row;
+use super::workbook_error::{WorkbookError, malformed};
 use crate::data_access::csv::SplitError;
 use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::layout::{self, Format, Sheet};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
 use crate::domain::violation::quoted;
-use crate::error::{Error, Reason};
 
 /// What an `xls` begins with, as every compound file does.
 const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
@@ -58,39 +58,6 @@ pub enum Workbook<F: Read + Seek> {
     Xlsx(Box<Xlsx<BufReader<F>>>),
     /// Of before 2007.
     Xls(Box<Xls<BufReader<F>>>),
-}
-
-/// Why a file is not a workbook that can be read; without cells.
-#[derive(Debug)]
-pub enum WorkbookError {
-    /// Reading failed.
-    Read(io::Error),
-    /// It is neither `xlsx` nor `xls`.
-    NoWorkbook,
-    /// It is broken, or has a password.
-    Broken,
-    /// It is larger, unpacked or packed, than it may be.
-    TooLarge,
-}
-
-impl From<io::Error> for WorkbookError {
-    fn from(error: io::Error) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl WorkbookError {
-    /// What to say of the file with that name; an [`Error`] inside, unless reading failed.
-    #[must_use]
-    pub fn into_io(self, file: &str) -> io::Error {
-        let what = match self {
-            Self::Read(error) => return error,
-            Self::NoWorkbook => "it is neither xlsx nor xls; a text that is named like a workbook has format csv",
-            Self::Broken => "the workbook is broken or has a password; save it again",
-            Self::TooLarge => "the workbook unpacks to more than it may; send it as text",
-        };
-        malformed(file, what)
-    }
 }
 
 impl<F: Read + Seek> Workbook<F> {
@@ -233,10 +200,6 @@ fn sheet_of(workbook: &layout::Workbook, part: &str) -> String {
         Some(Sheet::Numbered(number)) => format!("sheet {number}"),
         None => "the first sheet".to_owned(),
     }
-}
-
-fn malformed(file: &str, message: &str) -> io::Error {
-    io::Error::other(Error::file(Reason::Malformed, format!("{file}: {message}")))
 }
 
 /// A cell with its text.

@@ -2,8 +2,9 @@
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value};
 
-use super::dataset::{Guessed, Place};
+use super::dataset::Guessed;
 use super::field::{Field, FieldType};
+use super::place::Place;
 
 /// A definition that is being amended.
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
 //! A date and a time in two columns are one moment.
 
 use super::column::Cells;
-use super::field::{ColumnOption, Field, FieldType, Table};
+use super::field::{ColumnOption, Field, FieldType};
 use super::field_time::{ZoneIs, zone_of};
+use super::known_table::Table;
 use super::moments::What;
 use super::names;
 use super::question::Asked;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::column::{Cells, Found, Sent};
-use super::dataset::Line;
 use super::field::{Field, FieldType};
 use super::moments::Order;
 use super::numbers::Mark;
+use super::place::Line;
 use super::toml_text;
 use crate::domain::source::cell_form::Clean;
 

@@ -4,58 +4,18 @@ use super::answers::{About, Answers};
 use super::between::{beginning, exact_or_beginning};
 use super::column::{Found, Sent};
 use super::convention::Convention;
-use super::field::{self, Field, Table};
+use super::field::Field;
+use super::fields;
 use super::key::{self, Key};
+use super::known_table::Table;
 use super::names;
 use super::outside;
+use super::place::{Line, Place, about};
 use super::question::{Asked, Question};
 use super::sample::Record;
 use super::table::FoundTable;
 use crate::domain::source::binding::header_name;
 use crate::domain::source::cell_form::Clean;
-
-/// What is known of a file besides its records.
-#[derive(Clone, Debug, Default)]
-pub struct Place {
-    /// The name of the dataset.
-    pub name: String,
-    /// The key of the object, or the path of the file.
-    pub key: String,
-    /// The part of the file that the table is in; empty for a whole object.
-    pub part: String,
-    /// Patterns of the keys that the source claims.
-    pub files: Vec<String>,
-    /// What its files consist of, and how they are cut, as options of a source with their evidence.
-    pub layout: Vec<Line>,
-    /// Whether it is a workbook.
-    pub sheet: bool,
-    /// Whether its values have names and no places, as those of JSON lines have.
-    pub named: bool,
-    /// Where the cells are in a line of fixed width, in characters.
-    pub places: Vec<(usize, usize)>,
-    /// Whether a blank stands between any two of them.
-    pub apart: bool,
-    /// The columns of a workbook whose numbers it shows as percentages, from 0.
-    pub percents: Vec<usize>,
-    /// How much of the file was looked at.
-    pub looked_at: String,
-}
-
-/// An option with the evidence for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// The option and its value.
-    pub option: String,
-    /// Why.
-    pub evidence: String,
-}
-
-impl Line {
-    /// An option with its evidence.
-    pub fn new(option: impl Into<String>, evidence: impl Into<String>) -> Self {
-        Self { option: option.into(), evidence: evidence.into() }
-    }
-}
 
 /// A dataset as far as a file tells it.
 #[derive(Clone, Debug)]
@@ -110,7 +70,7 @@ pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Re
         answers,
         has_header: !header.is_empty(),
     };
-    let mut fields = field::fields(&table, &mut asked);
+    let mut fields = fields::fields(&table, &mut asked);
     let named: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
     let outside = outside::fields(&table, &fields, &named, &mut asked);
     let key = key::find(&table, &fields, &mut asked);
@@ -183,11 +143,6 @@ fn rename(sent: &mut [Sent<'_>], place: &Place, answers: &Answers) {
             sent[at].name = name;
         }
     }
-}
-
-/// What a question about a column is about.
-pub(super) fn about<'a>(place: &'a Place, column: &'a Sent<'_>) -> About<'a> {
-    About { part: &place.part, header: column.header.as_deref(), position: column.position, nth: column.nth }
 }
 
 /// What lines with one text alone between the rows are.

@@ -1,8 +1,9 @@
 //! The text of a definition, with the evidence for each choice.
 
-use super::dataset::{Guessed, Line};
+use super::dataset::Guessed;
 use super::field::{ColumnOption, Field, FieldType};
 use super::key::Key;
+use super::place::Line;
 use super::question::Question;
 use super::toml_text;
 

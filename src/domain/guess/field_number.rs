@@ -1,6 +1,7 @@
 //! A column of numbers.
 
-use super::field::{ColumnOption, Field, FieldType, Table};
+use super::field::{ColumnOption, Field, FieldType};
+use super::known_table::Table;
 use super::numbers::{Mark, Numbers};
 use super::question::Asked;
 use super::toml_text;

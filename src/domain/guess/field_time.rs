@@ -1,7 +1,8 @@
 //! A column of dates, times or moments.
 
 use super::column::{Cells, is_zero};
-use super::field::{ColumnOption, Field, FieldType, Table};
+use super::field::{ColumnOption, Field, FieldType};
+use super::known_table::Table;
 use super::moments::{Order, Reading, What};
 use super::outside;
 use super::question::Asked;

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::answers::About;
-use super::field::{ColumnOption, Field, FieldType, Table};
+use super::field::{ColumnOption, Field, FieldType};
+use super::file_name::{DAY, file_name, general};
+use super::known_table::Table;
 use super::names::words;
-use super::outside::{DAY, field, file_name, general};
 use super::question::Asked;
 use super::toml_text;
 
@@ -79,7 +80,7 @@ pub(super) fn find(table: &Table<'_>, known: &[Field], found: &[Field], asked: &
     let dropped = question.as_ref().is_some_and(|question| question.answer.as_deref() == Some("drop"));
     asked.extend(question);
     let evidence = "a part of the name of the file that tells files of a series apart";
-    (!dropped).then(|| field(code.name, FieldType::Text, evidence.into(), options))
+    (!dropped).then(|| Field::outside(code.name, FieldType::Text, evidence.into(), options))
 }
 
 fn question(table: &Table<'_>, code: &Code<'_>) -> Asked {

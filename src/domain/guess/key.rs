@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::answers::About;
-use super::field::{Field, FieldType, Table};
+use super::field::{Field, FieldType};
+use super::known_table::Table;
 use super::names::words;
 use super::question::Asked;
 

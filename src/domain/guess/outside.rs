@@ -4,8 +4,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::field::{ColumnOption, Field, FieldType, Table};
+use super::field::{ColumnOption, Field, FieldType};
 use super::file_code;
+use super::file_name::{DAY, file_name, general};
+use super::known_table::Table;
 use super::moments::{What, readings};
 use super::names::words;
 use super::question::Asked;
@@ -27,33 +29,6 @@ static MADE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 static STATEMENT: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?:^|\D)((?:19|20)\d{2})(年| ?[-/._] ?|)(0[1-9]|1[0-2]|[1-9]月)").ok());
 static YEAR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?:^|\D)((?:19|20)\d{2})(?:\D|$)").ok());
-/// A day in a name, with or without signs between its numbers.
-pub(super) static DAY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?:^|[^\d])((?:19|20)\d{2}([-_.]?)(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01]))(?:$|[^\d])").ok()
-});
-
-/// What comes after the last slash of a key.
-pub(super) fn file_name(key: &str) -> &str {
-    key.rsplit(['/', '\\']).next().unwrap_or(key)
-}
-
-/// The text before a value as a pattern in which numbers may be others.
-pub(super) fn general(text: &str) -> String {
-    let mut pattern = String::new();
-    let mut digits = false;
-    for c in text.chars() {
-        if c.is_ascii_digit() {
-            if !digits {
-                pattern.push_str(r"\d+");
-            }
-            digits = true;
-            continue;
-        }
-        digits = false;
-        pattern.push_str(&regex::escape(&c.to_string()));
-    }
-    pattern
-}
 
 /// The option for the year of dates that have none, and the question for it.
 pub(super) fn year(table: &Table<'_>, at: usize) -> (Vec<ColumnOption>, Asked) {
@@ -152,24 +127,6 @@ pub(super) fn fields(table: &Table<'_>, known: &[Field], names: &[String], asked
     all
 }
 
-pub(super) fn field(name: &str, kind: FieldType, evidence: String, options: Vec<ColumnOption>) -> Field {
-    Field {
-        header: None,
-        position: 0,
-        name: name.to_owned(),
-        kind,
-        form: None,
-        evidence,
-        required: true,
-        is_unit: false,
-        is_made: true,
-        options,
-        allowed: None,
-        longest: 0,
-        at: 0,
-    }
-}
-
 /// What stands before a value in a line, as a pattern. The cells of a workbook stand side by side there.
 fn before(text: &str) -> String {
     regex::escape(&text.replace(super::sample::BETWEEN_CELLS, ""))
@@ -183,7 +140,7 @@ fn from_line(table: &Table<'_>, pattern: Option<&Regex>, name: &str, fits: impl 
     let group = if name == "account" { r"([A-Za-z0-9_*-]+(?: \d{2,4})*)" } else { r"([^\]\s,;]+)" };
     let own = format!("^{}{group}", before(&line[..value.start()]));
     let options = vec![ColumnOption::new("from", "\"preamble\""), ColumnOption::new("pattern", toml_text::text(&own))];
-    Some(field(name, FieldType::Text, "a line before the table tells it for all rows".into(), options))
+    Some(Field::outside(name, FieldType::Text, "a line before the table tells it for all rows".into(), options))
 }
 
 /// When the file was made, if a line before the table says so in a way that only one reading fits.
@@ -217,7 +174,8 @@ fn made(table: &Table<'_>, known: &[Field]) -> Option<Field> {
             FieldType::LocalTimestamp
         }
     };
-    let mut made = field("made_at", kind, "a line before the table tells when the file was made".into(), options);
+    let mut made =
+        Field::outside("made_at", kind, "a line before the table tells when the file was made".into(), options);
     made.form = Some(reading.forms[0].clone());
     Some(made)
 }
@@ -271,7 +229,7 @@ fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
         ColumnOption::new("pattern", toml_text::text(&pattern)),
         ColumnOption::new("form", toml_text::text(&form)),
     ];
-    let mut field = field(
+    let mut field = Field::outside(
         "as_of",
         FieldType::Date,
         "the name of the file tells the day; add it to the key to keep every day".into(),

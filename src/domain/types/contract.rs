@@ -66,10 +66,9 @@ pub trait Type: fmt::Debug + Send + Sync {
     /// Describes, for people, the columns of tables for which [`Type::fit`] is not [`Fit::No`].
     fn needed(&self, max_length: Option<u32>) -> String;
 
-    /// What a plain cell is, in a sentence for the person who writes it.
-    fn about(&self) -> String {
-        let name = self.name();
-        super::TYPES.iter().find(|registered| registered.name == name).map_or(name, |known| known.about.to_owned())
+    /// What a plain cell is, in a sentence for the person who writes it, if that depends on the options of the type.
+    fn about_options(&self) -> Option<String> {
+        None
     }
 
     /// The SQL type of a new column that holds all values.

@@ -182,9 +182,9 @@ impl Type for Decimal {
         format!("numeric({}, {}) or wider", self.precision, self.scale)
     }
 
-    fn about(&self) -> String {
+    fn about_options(&self) -> Option<String> {
         let Digits { whole, scale } = self.shape();
-        format!("An exact decimal number with at most {whole} digits before the point and {scale} after it.")
+        Some(format!("An exact decimal number with at most {whole} digits before the point and {scale} after it."))
     }
 
     fn column_type(&self) -> String {

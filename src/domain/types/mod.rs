@@ -74,3 +74,13 @@ pub fn registration(name: &str) -> Result<&'static Registration, String> {
     let names = || TYPES.iter().map(|registered| registered.name).chain([IGNORED]).collect::<Vec<_>>();
     TYPES.iter().find(|registered| registered.name == name).copied().ok_or_else(|| unknown("type", name, &names()))
 }
+
+impl ColumnType {
+    /// What a plain cell is, in a sentence for the person who writes it.
+    #[must_use]
+    pub fn about(&self) -> String {
+        let name = self.name();
+        let registered = || TYPES.iter().find(|registered| registered.name == name).map(|known| known.about.to_owned());
+        self.about_options().or_else(registered).unwrap_or(name)
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Described, Logical, constraints, description, is_plain};
+use super::described::{Described, Logical, constraints, description, is_plain};
 use crate::domain::contract::Delivered;
 
 pub(super) fn schema(described: &Described<'_>) -> Value {

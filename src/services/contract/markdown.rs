@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Described;
+use super::described::Described;
 
 pub(super) fn markdown(described: &Described<'_>) -> String {
     let contract = &described.contract;

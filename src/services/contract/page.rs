@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::Described;
+use super::described::Described;
 use crate::services::report::head;
 
 pub(super) fn page(described: &Described<'_>) -> String {

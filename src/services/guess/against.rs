@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::guess;
+use super::input::Input;
+use super::parsed::source_of;
 use super::records::{Seen, records};
-use super::{Input, check, guess};
 use crate::domain::column::Constraint;
 use crate::domain::guess::against::{Compared, Difference, Known};
 use crate::domain::guess::amended::Amended;
@@ -54,7 +56,7 @@ pub fn against(datasets: &Datasets, name: &str, inputs: &[Input], answers: &Answ
     let source = source_for(dataset, first, &guessed);
     let mut guessed = part_for(guessed, source, first)?;
     rename_like(&mut guessed, dataset);
-    let format = check::source_of(&guessed)?.format;
+    let format = source_of(&guessed)?.format;
     let is_ascii = std::fs::read(&first.path).is_ok_and(|bytes| bytes.is_ascii());
     let known = Known { dataset, source };
     let Compared { mut differences, mut asked, mut amended, new } =

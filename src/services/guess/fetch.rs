@@ -5,7 +5,7 @@ use std::io::Read;
 
 use tempfile::NamedTempFile;
 
-use super::Input;
+use super::input::Input;
 use crate::data_access::archive::unpacked;
 use crate::data_access::duckdb::blocking;
 use crate::data_access::s3::{ObjectStore, into_error};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::check::{Values, read, source_of};
+use super::parsed::source_of;
+use super::values::{Values, read};
 use super::{Input, guess};
 use crate::domain::guess::answers::Answers;
 use crate::domain::guess::dataset::Guessed;
@@ -186,7 +187,7 @@ fn judge(folder: &Path) -> Vec<String> {
             }
         };
         let mut rows: Vec<Values> = Vec::new();
-        if let Err(message) = read(guessed, &source, &input, |_, values| rows.push(values.clone())) {
+        if let Err(message) = read(guessed, &source, &input, |values| rows.push(values.clone())) {
             wrong.push(message);
         }
         wrong.extend(differences(guessed, truth, &rows));

@@ -4,51 +4,44 @@ mod against;
 mod archive;
 #[cfg(test)]
 mod brokers;
-mod check;
 mod fetch;
 #[cfg(test)]
 mod formats;
 mod from;
+mod input;
 mod json;
 #[cfg(test)]
 mod layouts;
 #[cfg(test)]
 mod neighbours;
 mod open;
+mod parsed;
 mod records;
 mod sample;
 #[cfg(test)]
 mod told;
 #[cfg(test)]
 mod unfamiliar;
+#[cfg(test)]
+mod values;
 mod write;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 pub use against::{Against, against};
-pub use check::{Checked, check};
 pub use fetch::{Fetched, fetch};
 pub use from::{from_contract, read_contract};
+pub use input::Input;
+pub use parsed::datasets_of;
 pub use write::{Texts, Written, write, write_against, write_texts};
 
 use crate::domain::guess::answers::Answers;
-use crate::domain::guess::dataset::{Guessed, Place, look_at};
+use crate::domain::guess::dataset::{Guessed, look_at};
 use crate::domain::guess::names;
+use crate::domain::guess::place::Place;
 use crate::domain::guess::sample::Record;
 use crate::domain::guess::table::{FoundTable, find_tables};
 use open::Opened;
-
-/// A file to look at.
-#[derive(Clone, Debug)]
-pub struct Input {
-    /// The key of the object, or the path as it was given.
-    pub key: String,
-    /// Where its bytes are on this machine, unpacked if it was packed with gzip or zstd.
-    pub path: PathBuf,
-    /// The pattern of the keys of files like it, if it is an object.
-    pub folder: Option<String>,
-}
 
 /// Looks at files of the same kind, and says what datasets they hold.
 ///

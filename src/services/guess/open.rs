@@ -5,18 +5,18 @@ use std::io::{Cursor, Read};
 
 use encoding_rs::{Encoding, UTF_8};
 
-use super::Input;
 use super::archive::{general, label, may_be_a_table};
+use super::input::Input;
 use super::json;
 use super::sample::{self, Sample};
 use crate::data_access::sent::Rows;
 use crate::data_access::sent::members::Members;
 use crate::data_access::sent::percentages::percentages;
 use crate::data_access::sent::workbook::Workbook;
-use crate::domain::guess::dataset::Line;
 use crate::domain::guess::dialect::{self, FoundDialect, find_dialect};
 use crate::domain::guess::encoding::find_encoding;
 use crate::domain::guess::fixed::{self, FoundPlaces};
+use crate::domain::guess::place::Line;
 use crate::domain::guess::sample::{Record, SampleCell};
 use crate::domain::guess::toml_text;
 use crate::domain::source::row::Row;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use super::Input;
+use super::input::Input;
 use super::open::part_of;
 use crate::data_access::sent::Rows;
 use crate::data_access::sent::members::Members;
@@ -16,8 +16,8 @@ use crate::domain::source::row::Row;
 
 /// A record.
 pub(super) enum Seen<'r> {
-    /// One that breaks a rule as a whole: its line, and which rule.
-    Broken(i64, String),
+    /// One that breaks a rule as a whole.
+    Broken,
     /// Any other: its cells, and its values in the plain form.
     Row(&'r Row, &'r Binding, &'r PlainRow),
 }
@@ -85,12 +85,8 @@ fn read_table<R: Rows>(
             Err(error) => return Err(format!("{}: the file cannot be split: {error:?}", input.key)),
         }
         number += 1;
-        if let Some(fault) = row.fault {
-            each(Seen::Broken(row.line, format!("rule {}", fault.rule())));
-            continue;
-        }
-        if !binding.fits(&row) {
-            each(Seen::Broken(row.line, format!("{} cells instead of {}", row.len(), binding.width())));
+        if row.fault.is_some() || !binding.fits(&row) {
+            each(Seen::Broken);
             continue;
         }
         binding.translate(&row, number, &mut plain);

@@ -1,6 +1,7 @@
 //! What tests see of a file: what was guessed, and its rows as the engine reads them.
 
-use super::check::{Values, read, source_of};
+use super::parsed::source_of;
+use super::values::{Values, read};
 use super::{Input, guess};
 use crate::domain::guess::answers::Answers;
 use crate::domain::guess::dataset::Guessed;
@@ -22,7 +23,7 @@ pub(super) fn look(name: &str, bytes: &[u8], answers: &[&str]) -> Told {
     let rows = guessed.iter().map(|guessed| {
         let source = source_of(guessed).unwrap();
         let mut rows = Vec::new();
-        read(guessed, &source, &input, |_, values| rows.push(values.clone())).unwrap();
+        read(guessed, &source, &input, |values| rows.push(values.clone())).unwrap();
         rows
     });
     let rows = rows.collect();
@@ -47,7 +48,7 @@ impl Told {
         let input = Input { key: format!("incoming/{name}"), path, folder: None };
         let source = source_of(&self.guessed[0]).unwrap();
         let mut rows = Vec::new();
-        read(&self.guessed[0], &source, &input, |_, values| rows.push(values.clone())).unwrap();
+        read(&self.guessed[0], &source, &input, |values| rows.push(values.clone())).unwrap();
         rows
     }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Error as PostgresError;
 
 use super::super::claim::Claim;
 use super::super::row_history::keep;
-use super::super::upsert::{quoted, table_name};
+use super::super::sql_names::{quoted, table_name};
 use super::contract::Steps;
 use crate::domain::Dataset;
 use crate::domain::mode::Filled;

@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+use super::form::Form;
 use super::landing::{Landing, Place, Source};
-use super::parts::PartSettings;
-use super::plain::Form;
+use super::part_settings::PartSettings;
 use crate::data_access::duckdb::blocking;
 use crate::data_access::retry::retrying;
 use crate::data_access::secrets::secret;

@@ -5,49 +5,29 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
-use arrow::record_batch::RecordBatch;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::checks::{Breach, Check};
 use super::reading::printable;
+use super::resubmissions::resubmissions;
 use super::sent::SentFile;
 use super::sent_record::SentRecord;
+use super::slices::{Found, RECORDS_AT_ONCE, Slices};
 use super::validate::explain_warnings;
 use super::{Extracted, Form};
 use crate::data_access::csv::fields_of;
 use crate::data_access::duckdb::{Spool, Stage, blocking};
-use crate::domain::dataset::CONTENT_KEY;
+use crate::domain::content::CONTENT_KEY;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
 use crate::domain::{
-    BatchNumber, ByteRange, Dataset, LineNumber, LoadId, RecordNumber, RejectedChunk, Resubmission, Violation, row_key,
+    BatchNumber, ByteRange, Dataset, LineNumber, RecordNumber, RejectedChunk, Violation, row_key,
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// No more bytes of a file's records are held at once than this, whatever the size of a batch.
-const BYTES_AT_ONCE: i64 = 8 * 1024 * 1024;
-pub(super) const RECORDS_AT_ONCE: i32 = 10_000;
 /// More rejects than this fail a file unless the settings say otherwise, and no more bad records of a file that failed are kept:
 /// a sender may break any number of them with a few bytes each.
 pub const MOST_REJECTS: i64 = 1_000_000;
-
-/// Which of the tables of the stage violations are read from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Found {
-    /// `violation`: those of severity error, of rejected records.
-    Error,
-    /// `warning`: those of severity warning, of accepted records.
-    Warning,
-}
-
-impl Found {
-    fn table(self) -> &'static str {
-        match self {
-            Self::Error => "violation",
-            Self::Warning => "warning",
-        }
-    }
-}
 
 /// The first `most` rejects of a validated file in the order of the file, in chunks of bounded size.
 pub fn first(
@@ -146,108 +126,6 @@ pub(super) fn violations(
         let (dataset, stage, extracted) = (Arc::clone(&dataset), Arc::clone(&stage), Arc::clone(&extracted));
         blocking(move || read_violations(&dataset, &stage, &extracted, found, range))
     })
-}
-
-/// The records `first` to `last` that say what they are to mend.
-pub(super) async fn resubmissions(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Vec<Resubmission>> {
-    let stage = Arc::clone(stage);
-    blocking(move || {
-        let mut found = Vec::new();
-        let sql = format!("select * from resubmission where _record between {first} and {last} order by _record");
-        for rows in stage.query(&sql)? {
-            found.extend((0..rows.num_rows()).map(|row| resubmission_at(&rows, row)));
-        }
-        Ok(found)
-    })
-    .await
-}
-
-/// A row of the table `resubmission` of the stage, whose columns come first in `rows`.
-pub(super) fn resubmission_at(rows: &RecordBatch, row: usize) -> Resubmission {
-    let number = |column: usize| rows.column(column).as_primitive::<Int64Type>().value(row);
-    Resubmission {
-        record: RecordNumber(number(0)),
-        line: LineNumber(number(1)),
-        of_load: LoadId(number(2)),
-        of_record: RecordNumber(number(3)),
-    }
-}
-
-/// The loads whose rejects the records are to mend.
-pub(crate) async fn loads_mended(stage: &Arc<Stage>) -> Result<Vec<LoadId>> {
-    let stage = Arc::clone(stage);
-    blocking(move || {
-        let found = stage.query("select distinct _of_load from resubmission")?;
-        let loads = found.iter().flat_map(|rows| rows.column(0).as_primitive::<Int64Type>().values().iter());
-        Ok(loads.map(|load| LoadId(*load)).collect())
-    })
-    .await
-}
-
-/// Record ranges that hold a bounded number of bytes each.
-#[derive(Debug, Default)]
-pub(super) struct Slices {
-    /// First and last record of each, both included.
-    pub(super) ranges: Vec<(i64, i64)>,
-    /// How many records they hold together.
-    pub(super) records: i64,
-    /// Violations of severity warning on them.
-    pub(super) warnings: i64,
-}
-
-impl Slices {
-    /// Those of the accepted rows among the records `first` to `last`.
-    pub(super) async fn of_accepted(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Self> {
-        let sql = format!(
-            "select _record, _length, _warnings from staged where _ok and _record between {first} and {last} order by 1"
-        );
-        Self::read(stage, sql, first, last).await
-    }
-
-    /// Those of the records `first` to `last` that have violations.
-    pub(super) async fn of_violations(stage: &Arc<Stage>, found: Found, first: i64, last: i64) -> Result<Self> {
-        let table = found.table();
-        let sql = format!(
-            "select _record, any_value(_length), 0::bigint from {table} \
-             where _record between {first} and {last} group by 1 order by 1"
-        );
-        Self::read(stage, sql, first, last).await
-    }
-
-    async fn read(stage: &Arc<Stage>, sql: String, first: i64, last: i64) -> Result<Self> {
-        let stage = Arc::clone(stage);
-        blocking(move || {
-            let mut slices = Self::default();
-            let mut bytes = BYTES_AT_ONCE;
-            for rows in stage.query(&sql)? {
-                let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
-                let (records, lengths, warnings) = (numbers(0), numbers(1), numbers(2));
-                for row in 0..rows.num_rows() {
-                    let record = records.value(row);
-                    match slices.ranges.last_mut() {
-                        Some((_, last)) if bytes + lengths.value(row) <= BYTES_AT_ONCE => *last = record,
-                        _ => {
-                            bytes = 0;
-                            slices.ranges.push((record, record));
-                        }
-                    }
-                    bytes += lengths.value(row);
-                    slices.records += 1;
-                    slices.warnings += warnings.value(row);
-                }
-            }
-            // What lies between the slices is of no interest. So those of a file in one batch are asked for in the same words as
-            // those of any other, which the staging database has read before.
-            if let [(begin, _), ..] = &mut slices.ranges[..] {
-                *begin = first;
-            }
-            if let [.., (_, end)] = &mut slices.ranges[..] {
-                *end = last;
-            }
-            Ok(slices)
-        })
-        .await
-    }
 }
 
 fn read_violations(

@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::key::Key;
+use super::mending::resolve_released;
 use super::parked::{Release, free, refused};
-use super::rejects::resolve_released;
-use super::upsert::{quoted, table_name};
+use super::sql_names::{quoted, table_name};
 use super::{Database, query_error};
 use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
 use crate::domain::{Dataset, LoadId, ObjectVersion};

@@ -8,6 +8,7 @@ use crate::config::{LogFormat, Settings};
 use crate::data_access::duckdb::Stages;
 use crate::data_access::event_bus::EventBus;
 use crate::data_access::s3::ObjectStore;
+use crate::domain::Datasets;
 use crate::domain::expression::unknown;
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, NightlyTerms, with_rules};
@@ -30,7 +31,14 @@ pub fn context(settings: &Settings, parts: &Parts) -> Result<Context> {
 /// # Errors
 /// The same as those of [`context`].
 pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -> Result<Context> {
-    let datasets = settings.datasets()?;
+    context_of(settings, parts, store, settings.datasets()?)
+}
+
+/// Does the same with other datasets than those of the settings.
+///
+/// # Errors
+/// The same as those of [`context`].
+pub fn context_of(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>, datasets: Datasets) -> Result<Context> {
     for (first, other, key) in datasets.overlaps() {
         let (first, other) = (&first.name, &other.name);
         tracing::warn!(
@@ -90,7 +98,7 @@ pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -
 
 /// Starts logging to standard error. `RUST_LOG` sets what is logged, and `quiet` does if it is unset. Nothing is ever
 /// logged in more detail than `info`.
-pub fn start_logging(format: LogFormat, quiet: &str) {
+pub fn logging(format: LogFormat, quiet: &str) {
     use tracing_subscriber::filter::{EnvFilter, LevelFilter};
     use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
     use tracing_subscriber::util::SubscriberInitExt as _;

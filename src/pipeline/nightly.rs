@@ -19,32 +19,17 @@ use super::check::{Reading, Totals, check};
 use super::{Context, Request};
 use crate::data_access::postgres::{Database, NULL, Pass, RunEnd};
 use crate::data_access::retry::retrying;
-use crate::data_access::s3::ObjectStore;
 use crate::domain::object::{LOCAL_BUCKET, place};
 use crate::domain::{Dataset, Datasets, LoadReport, LoadStatus, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
-use crate::services::reconcile::{
+use crate::services::reconciliation::{
     FoundFile, Receiver, Reconciliation, Scope, check_balance, check_calendar, check_rows, compare, release,
 };
 use crate::services::tidy::{delete_expired, write_missing};
-use crate::services::{Deadline, Pipeline, reconciliation_page};
+use crate::services::{Deadline, reconciliation_page};
 
 /// A pass over a prefix is not continued if it began longer ago than this.
 const LONGEST_PASS_OF_A_PREFIX: Duration = Duration::from_hours(24);
-
-/// What the nightly run needs in addition to what a load needs.
-pub struct NightlyTerms {
-    /// Lists buckets.
-    pub store: Arc<ObjectStore>,
-    /// The bucket where files arrive; without it, the buckets that the ledger knows.
-    pub source_bucket: Option<String>,
-    /// Checks rows of tables. They are exported as CSV, whatever form they arrived in.
-    pub tables: Pipeline,
-    /// How many rows of a table are checked at once, so that a table of any size fits on the disk.
-    pub rows_at_once: usize,
-    /// How many days after the end of their load rejects are deleted.
-    pub retention_days: Option<u32>,
-}
 
 /// Loads the files that were found in this process, if there is no queue to send them to.
 pub struct LoadHere<'a> {

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::form::Form;
 use super::landing::{Landing, Place, Source};
-use super::parts::PartSettings;
-use super::plain::Form;
+use super::part_settings::PartSettings;
 use crate::data_access::csv::Records;
 use crate::data_access::retry::retrying;
 use crate::domain::{Arrival, Dataset, Location, ObjectKey, RecordBatch, StreamRecord};
