@@ -26,7 +26,7 @@ LOCKED := --locked
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures
+.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -48,6 +48,9 @@ $(CONTRACT_TOOLS): .ci/contract-requirements.txt
 	@.ci/install-packages
 	@echo "==> installing what the tests check schemas and contracts with (taplo, frictionless, the Open Data Contract Standard) to $@"
 	@.ci/install-contract-tools $@
+
+prune: ## Delete from the cache what other versions left there
+	@.ci/prune $(SAM) $(MDBOOK) $(RELEASE_TOOLS) $(CONTRACT_TOOLS) $(MOTO)
 
 build: setup ## Build the library, the binaries and the examples
 	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB and a few hundred crates, which takes about three quarters of an hour on two cores"
