@@ -20,9 +20,7 @@ use crate::data_access::duckdb::{Spool, Stage, blocking};
 use crate::domain::content::CONTENT_KEY;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
-use crate::domain::{
-    BatchNumber, ByteRange, Dataset, LineNumber, RecordNumber, RejectedChunk, Violation, row_key,
-};
+use crate::domain::{BatchNumber, ByteRange, Dataset, LineNumber, RecordNumber, RejectedChunk, Violation, row_key};
 use crate::error::{Error, ErrorKind, Result};
 
 /// More rejects than this fail a file unless the settings say otherwise, and no more bad records of a file that failed are kept:

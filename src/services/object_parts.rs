@@ -1,5 +1,6 @@
 //! The parts of an object that are loads of their own: members of an archive, sheets of a workbook, sections of a text.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -175,10 +176,11 @@ pub struct FoundParts {
 /// The parts that datasets read, each by a source.
 fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<FoundParts> {
     let mut object = Object::open(name, copy)?;
-    let mut found = FoundParts::default();
+    let (mut found, mut containers) = (FoundParts::default(), BTreeSet::new());
     for (dataset, source) in readers {
-        for name in object.names(source)? {
+        for (name, container) in object.names(source)? {
             check_name(object.name, &name)?;
+            containers.insert(container);
             if let Some(first) = found.parts.iter().find(|part| part.name == name) {
                 let (first, other) = (&first.dataset, dataset);
                 tracing::warn!(part = name, first, other, "two sources read the same part, which goes to the first");
@@ -191,7 +193,7 @@ fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<F
     if found.parts.is_empty() {
         return Err(object.nothing_matches(&all, readers));
     }
-    found.unread = all.into_iter().filter(|name| found.parts.iter().all(|part| part.name != *name)).collect();
+    found.unread = all.into_iter().filter(|name| !containers.contains(name)).collect();
     Ok(found)
 }
 
@@ -239,25 +241,26 @@ impl<'a> Object<'a> {
         Ok(Self { name, content })
     }
 
-    /// The parts that a source reads; none if it reads objects of another kind.
-    fn names(&mut self, source: &Source) -> Result<Vec<String>> {
-        match (&mut self.content, &source.member, &source.format) {
+    /// The parts that a source reads, each with its member or sheet; none if it reads objects of another kind.
+    fn names(&mut self, source: &Source) -> Result<Vec<(String, String)>> {
+        let containers = match (&mut self.content, &source.member, &source.format) {
             (Content::Archive(members), Some(pattern), _) => {
-                members.matching(pattern).map_err(|error| member_error(self.name, error))
+                members.matching(pattern).map_err(|error| member_error(self.name, error))?
             }
             (Content::Workbook(book), None, Format::Workbook(wanted)) => {
                 let chosen = book.chosen(wanted.sheet.as_ref());
-                Ok(match &wanted.sheet {
+                match &wanted.sheet {
                     // Its load says that it is not there.
                     Some(Sheet::Named(wanted)) if chosen.is_empty() && !is_pattern(wanted) => vec![wanted.clone()],
                     _ => chosen,
-                })
+                }
             }
             (Content::Text, None, Format::Delimited(..) | Format::Fixed(..)) => {
-                Ok(source.layout.section.iter().cloned().collect())
+                return Ok(source.layout.section.iter().map(|section| (section.clone(), String::new())).collect());
             }
-            _ => Ok(Vec::new()),
-        }
+            _ => Vec::new(),
+        };
+        Ok(containers.into_iter().map(|container| (source.part_in(&container), container)).collect())
     }
 
     /// The names of all members or sheets.
@@ -393,6 +396,17 @@ mod tests {
         let datasets = datasets(&["section = \"Cash\"", "section = \"Investments\""]);
         assert_eq!(found(b"Cash\n", &datasets).unwrap(), "a Cash, b Investments | ");
         assert!(refusal(&archive(&["Cash"]), &datasets).contains("section \"Cash\""));
+    }
+
+    #[test]
+    fn sections_of_a_member_are_parts_of_their_own() {
+        let datasets =
+            datasets(&["member = \"*.csv\"\nsection = \"Cash\"", "member = \"*.csv\"\nsection = \"Positions\""]);
+        let object = archive(&["1.csv", "notes.txt"]);
+        assert_eq!(found(&object, &datasets).unwrap(), "a 1.csv/Cash, b 1.csv/Positions | notes.txt");
+        let source = &datasets.get("b").unwrap().sources[0];
+        assert_eq!(source.container_of("1.csv/Positions"), "1.csv");
+        assert_eq!(source.container_of("1.csv"), "1.csv");
     }
 
     #[test]

@@ -111,11 +111,12 @@ impl Sent<'_> {
     /// The same of the plain bytes of a file that lies on this machine.
     pub(super) fn stage_kept(&self, file: File, source: &Source) -> Result<Extracted> {
         create_tables(self.dataset, self.stage)?;
+        let part = source.container_of(self.part);
         let Some(pattern) = &source.member else {
-            return self.stage_file(Input::File(file), source, self.part, None);
+            return Sent { part, ..*self }.stage_file(Input::File(file), source, part, None);
         };
         let mut members = Members::open(file).map_err(|error| member_error(self.name, error))?;
-        let name = self.member(&members, pattern)?;
+        let name = Sent { part, ..*self }.member(&members, pattern)?;
         let member = members.read(&name).map_err(|error| member_error(self.name, error))?;
         let member = member.ok_or_else(|| malformed(self.name, "the archive lacks the member"))?;
         let member_of = Sent { part: &name, ..*self };

@@ -1,8 +1,8 @@
 //! Content keys: which columns the keys in a table cover, and which copy of its content a mended row is.
 
 use deadpool_postgres::{Object, Transaction};
-use tokio_postgres::types::ToSql;
 use tokio_postgres::Error as PostgresError;
+use tokio_postgres::types::ToSql;
 
 use super::claim::Claim;
 use super::lease::take_from_the_dead;

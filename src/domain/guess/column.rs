@@ -142,6 +142,7 @@ const TIMES: &[&str] = &[
     "datetime",
     "timestamp",
     "ts",
+    "dt",
     "at",
     "day",
     "datum",
@@ -338,7 +339,7 @@ fn what_are(cells: &[(i64, &str, CellKind)], hints: Hints) -> Cells {
     if let Some(workbook) = workbook_times(cells) {
         return workbook;
     }
-    if let Some((yes, no)) = booleans::words(&texts) {
+    if let Some((yes, no)) = booleans::words(&texts).filter(|_| !hints.id) {
         return Cells::Words(yes, no);
     }
     if texts.iter().all(|text| is_uuid(text)) {

@@ -149,6 +149,9 @@ const OF_EVENTS: &[&str] = &[
     "booking",
 ];
 
+/// Words of days on which something happens.
+const DAYS_OF_EVENTS: &[&str] = &["ex", "dividend", "payable", "pay", "record", "posting", "posted", "paid"];
+
 /// Finds the key.
 pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) -> Key {
     let own: Vec<&Field> = fields.iter().filter(|field| field.position > 0 && !field.is_unit).collect();
@@ -197,6 +200,7 @@ fn is_of_events(fields: &[&Field]) -> bool {
             || field.name == "typ"
             || all.iter().any(|word| OF_EVENTS.contains(word)) && !instrument
             || matches!(field.kind, FieldType::Time)
+            || field.kind == FieldType::Date && all.iter().any(|word| DAYS_OF_EVENTS.contains(word))
             || matches!(field.kind, FieldType::Timestamp | FieldType::LocalTimestamp)
                 && !all.iter().any(|word| ["as", "updated", "update", "modified", "last"].contains(word))
     })
@@ -222,7 +226,13 @@ fn of_positions(
         candidates.iter().filter(text).filter(no_kind).filter(is_instrument).min_by_key(|field| rank(field));
     let day = candidates.iter().find(|field| matches!(field.kind, FieldType::Date));
     let mut columns: Vec<&Field> = account.into_iter().chain(instrument).copied().collect();
-    if columns.is_empty() {
+    // An account has one balance a day, and any number of bookings.
+    let is_described = |field: &&Field| {
+        matches!(field.kind, FieldType::Text | FieldType::Json)
+            && account.is_none_or(|account| account.name != field.name)
+            && !has(field, &["currency", "ccy", "type", "name", "status"])
+    };
+    if columns.is_empty() || instrument.is_none() && own.iter().any(is_described) {
         return None;
     }
     // A file of the next day has the same names again.

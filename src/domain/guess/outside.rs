@@ -15,7 +15,7 @@ use super::toml_text;
 
 /// Lines that tell an account, and the part of them that it is.
 static ACCOUNT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"(?i)^[#\s"]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=\x1f]["\s:：,;\t=\x1f]*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,}(?: \d{2,4})*)"#).ok()
+    Regex::new(r#"(?i)^[#\s"]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=\x1f]["\s:：,;\t=\x1f]*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,}(?:[ ./]\d{2,})*)"#).ok()
 });
 /// Lines that tell a currency.
 static CURRENCY: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -105,7 +105,10 @@ pub(super) fn fields(table: &Table<'_>, known: &[Field], names: &[String], asked
     let mut all: Vec<Field> = Vec::new();
     let has = |list: &[&str]| known.iter().any(|field| words(&field.name).any(|word| list.contains(&word)));
     if !has(&["account", "card", "holder"]) {
-        all.extend(from_line(table, ACCOUNT.as_ref(), "account", |value| value.contains(|c: char| c.is_ascii_digit())));
+        let is_account = |value: &str| {
+            value.contains(|c: char| c.is_ascii_digit()) && DAY.as_ref().is_none_or(|day| !day.is_match(value))
+        };
+        all.extend(from_line(table, ACCOUNT.as_ref(), "account", is_account));
     }
     if !has(&["currency", "ccy"]) {
         all.extend(from_line(table, CURRENCY.as_ref(), "currency", |value| {
@@ -136,11 +139,23 @@ fn from_line(table: &Table<'_>, pattern: Option<&Regex>, name: &str, fits: impl 
     let pattern = pattern?;
     let found =
         table.preamble.iter().find_map(|line| pattern.captures(line).and_then(|found| Some((line, found.get(1)?))));
-    let (line, value) = found.filter(|(_, value)| fits(value.as_str()))?;
-    let group = if name == "account" { r"([A-Za-z0-9_*-]+(?: \d{2,4})*)" } else { r"([^\]\s,;]+)" };
+    let (line, value) = found.filter(|(line, value)| fits(value.as_str()) && !goes_on(&line[value.end()..]))?;
+    let group = if name == "account" {
+        r"([A-Za-z0-9_*-]+(?:[ ./]\d{2,})*)(?:[^\w./-]|[./-](?:\D|$)|$)"
+    } else {
+        r"([^\]\s,;]+)"
+    };
     let own = format!("^{}{group}", before(&line[..value.start()]));
     let options = vec![ColumnOption::new("from", "\"preamble\""), ColumnOption::new("pattern", toml_text::text(&own))];
     Some(Field::outside(name, FieldType::Text, "a line before the table tells it for all rows".into(), options))
+}
+
+/// Whether what follows a value belongs to it, so that it would be cut.
+fn goes_on(rest: &str) -> bool {
+    let mut next = rest.chars();
+    let first = next.next();
+    let joins = matches!(first, Some('.' | '/' | '-')) && next.next().is_some_and(|c| c.is_ascii_digit());
+    joins || first.is_some_and(|c| c.is_alphanumeric() || c == '_')
 }
 
 /// When the file was made, if a line before the table says so in a way that only one reading fits.
@@ -213,8 +228,13 @@ fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
         return None;
     }
     let name = file_name(&table.place.key);
-    let days: Vec<_> =
-        DAY.as_ref()?.captures_iter(name).filter_map(|found| Some((found.get(1)?, found.get(2)?.as_str()))).collect();
+    let (mut days, mut from) = (Vec::new(), 0);
+    while let Some(found) = DAY.as_ref()?.captures_at(name, from) {
+        let (day, sign) = (found.get(1)?, found.get(2)?.as_str());
+        days.push((day, sign));
+        // The sign after a day may be the one before the next: the two are a range, which no row tells more of.
+        from = day.end();
+    }
     let [(day, sign)] = days.as_slice() else { return None };
     let digits = if sign.is_empty() {
         r"(\d{8})".to_owned()

@@ -55,9 +55,10 @@ pub fn find_tables(records: &[Record], sheet: bool) -> Vec<FoundTable> {
     let hidden = hidden_table(records, &there, starts[0].title.unwrap_or(first));
     for (nth, start) in starts.iter().enumerate() {
         let end = starts.get(nth + 1).map_or(there.len(), |next| next.title.unwrap_or(next.header));
-        let from = if nth == 0 { 0 } else { start.title.unwrap_or(start.header) };
-        let mut table = table(records, &there, from, start, end, sheet);
         let named = starts.len() > 1 && start.title.is_some();
+        // A source that reads a section sees nothing that stands before it.
+        let from = if nth == 0 && !named { 0 } else { start.title.unwrap_or(start.header) };
+        let mut table = table(records, &there, from, start, end, sheet);
         table.section = start.title.filter(|_| named).map(|title| records[there[title]].cell(0).trim().to_owned());
         if let Some(next) = starts.get(nth + 1) {
             let next = there[next.title.unwrap_or(next.header)];
@@ -213,6 +214,7 @@ fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: u
     let header_end = there[start.header] + body + 1;
     let mut rows = below(body).to_vec();
     let lines: Vec<&Record> = (there[first]..header_end).map(|at| &records[at]).collect();
+    let again = begins_again(records, &rows, header, &there[from..first]);
     let mut between = between::take_out(records, &mut rows, &lines);
     let usual = |rows: &[usize]| {
         let body: Vec<&Record> = rows.iter().map(|at| &records[*at]).collect();
@@ -224,8 +226,9 @@ fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: u
     let footer = rows.split_off(rows.len() - footers);
     let title = start.title.map(|title| records[there[title]].cell(0).trim());
     between::find(&mut between, records, &mut rows, &usual, title);
-    if let Some(place) = between::another_table(records, &rows, &usual) {
-        between.refused = Some(another(&records[rows[place]], header));
+    let other = between::another_table(records, &rows, &usual).map(|place| rows[place]);
+    if let Some(at) = again.or(other) {
+        between.refused = Some(another(&records[at], header));
     }
     let header_width = (there[first]..header_end).map(|at| records[at].cells.len()).max().unwrap_or(0);
     let named = (there[first]..header_end).map(|at| records[at].span()).max().unwrap_or(0);
@@ -249,6 +252,29 @@ fn table(records: &[Record], there: &[usize], from: usize, start: &Start, end: u
         between,
         ..FoundTable::default()
     }
+}
+
+/// The header that comes again after lines that tell of another account, another day or the like: what stood before the first one is
+/// not true of the rows below it. On a further page of one table, nothing but marks of pages and totals stand before it, or the same lines.
+fn begins_again(records: &[Record], rows: &[usize], header: &Record, preamble: &[usize]) -> Option<usize> {
+    let cells = |record: &Record| record.cells.iter().map(|cell| cell.text.trim().to_owned()).collect::<Vec<_>>();
+    let named = cells(header);
+    let is_row = |record: &Record| {
+        record.values() > 0 && record.filled() * 4 >= header.filled() * 3 && is_row_of(record, header)
+    };
+    let tells = |at: &usize| {
+        let (record, first) = (&records[*at], records[*at].first_filled());
+        record.filled() > 1
+            && !is_page(first)
+            && !is_ruled(record)
+            && !is_total(first)
+            && preamble.iter().all(|before| records[*before].text.trim() != record.text.trim())
+    };
+    (0..rows.len()).find_map(|place| {
+        let again = records[rows[place]].values() == 0 && cells(&records[rows[place]]) == named;
+        let mut before = rows[..place].iter().rev().take_while(|at| !is_row(&records[**at]));
+        (again && before.any(tells)).then(|| rows[place])
+    })
 }
 
 fn start_of(there: &[usize], start: &Start) -> usize {

@@ -44,6 +44,19 @@ impl Source {
         self.member.is_some() || sheet || self.layout.section.is_some()
     }
 
+    /// The name of the part that it reads in a member or a sheet. A section of one has both names.
+    #[must_use]
+    pub fn part_in(&self, container: &str) -> String {
+        self.layout.section.as_ref().map_or_else(|| container.to_owned(), |section| format!("{container}/{section}"))
+    }
+
+    /// The member or the sheet of a part.
+    #[must_use]
+    pub fn container_of<'p>(&self, part: &'p str) -> &'p str {
+        let section = self.layout.section.as_deref();
+        section.and_then(|section| part.strip_suffix(section)?.strip_suffix('/')).unwrap_or(part)
+    }
+
     /// Whether a column is told before the table.
     #[must_use]
     pub fn reads_preamble(&self, column: &str) -> bool {

@@ -42,6 +42,23 @@ const CASES: &[Case] = &[
         "Orders\nOrder Ref,Date,Amount\nR1,2025-01-02,1.50\nR2,2025-01-03,2.50\nPage 1 of 2\nOrders\nOrder Ref,Date,Amount\nR3,2025-01-04,3.50\n",
         Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50", "R3|2025-01-04|3.50"]),
     ),
+    // The header again, of another account: its lines are not pages of one table.
+    (
+        "accounts.csv",
+        "Account A;EUR;\nDate;Text;Amount;\n30.01.2025;rent;-850,00;\n29.01.2025;food;-23,45;\n\nAccount B;USD;\nDate;Text;Amount;\n\
+         28.01.2025;interest;1,10;\n27.01.2025;interest;1,20;\n",
+        Refuse("line 7: another table begins there"),
+    ),
+    // An account of several groups of digits is never cut.
+    (
+        "account.csv",
+        "Account:;0234 00123456.01\nDate;Text;Amount\n30.01.2025;rent;-850,00\n29.01.2025;food;-23,45\n",
+        Be(&["2025-01-30|rent|-850.00|0234 00123456.01", "2025-01-29|food|-23.45|0234 00123456.01"]),
+    ),
+    // A symbol that reads like a word for true.
+    ("symbols.csv", "Symbol,Price\nTRUE,1.50\n", Be(&["TRUE|1.50"])),
+    // Two days in a name are a range, and neither is that of the rows.
+    ("statement_2025-01-01_2025-01-31.csv", "Symbol,Quantity\nNRVL,10.5\nTNDR,20.5\n", Be(&["NRVL|10.5", "TNDR|20.5"])),
     // A line of dashes below the header.
     (
         "ruled.csv",
@@ -251,6 +268,28 @@ fn prices_of_a_day_keep_every_day() {
     let text = "Fund,ISIN,NAV Date,NAV\nNorvale,US9X40K7A101,2025-11-28,12.50\nTindra,SE00ZK71Q200,2025-11-28,13.50\n";
     let told = look("navs.csv", text.as_bytes(), &[]);
     assert_eq!(told.guessed[0].key.columns(), ["isin", "nav_date"]);
+}
+
+#[test]
+fn what_happens_has_no_key_of_account_and_day_or_of_an_instrument() {
+    for text in [
+        "Konto;Datum;Betrag;Notiz\n0815;05.02.2025;-1.234,50;Miete\n0815;13.02.2025;1.000,00;Gehalt\n",
+        "Ex Date,Symbol,Amount\n2025-05-07,AAPL,12.75\n2025-05-08,MSFT,1.75\n",
+    ] {
+        assert_eq!(look("few.csv", text.as_bytes(), &[]).guessed[0].key.columns(), [] as [&str; 0], "{text}");
+    }
+    // One balance a day, and holdings of a day that is written without signs.
+    let balances = "Account,Date,Cash,Total\nA1,2025-02-05,1.50,2.50\nA1,2025-02-06,1.50,3.50\n";
+    assert_eq!(look("balances.csv", balances.as_bytes(), &[]).guessed[0].key.columns(), ["account", "date"]);
+    let holdings = "ACCT|CUSIP|QTY|AS_OF_DT\n0001|037833100|100|20250131\n0001|912828E37|5|20250131\n";
+    assert_eq!(look("h.txt", holdings.as_bytes(), &[]).guessed[0].key.columns(), ["acct", "cusip", "as_of_dt"]);
+}
+
+#[test]
+fn a_section_has_no_column_from_lines_that_it_does_not_see() {
+    let text = "Account: 880015\nPositions\nSymbol,Quantity\nNRVL,10.5\nTNDR,20.5\n\nOrders\nSymbol,State,Quantity\nNRVL,filled,1.5\n";
+    let told = look("report.csv", text.as_bytes(), &[]);
+    assert_eq!((told.row(0, 1), told.row(1, 0)), ("TNDR|20.5".to_owned(), "NRVL|filled|1.5".to_owned()));
 }
 
 #[test]
