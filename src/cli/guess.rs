@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::guess_arguments::GuessArguments;
 use super::questions::{ask, open_questions};
 use super::report;
-use super::terminal::{DONE, QUESTIONS_OPEN, as_json, print, say, warn};
+use super::terminal::{DONE, FILE_UNUSABLE, QUESTIONS_OPEN, as_json, print, say, warn};
 use crate::config::Settings;
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::newest_migration;
@@ -108,13 +108,17 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
         };
         outcomes.push(Outcome { guessed, written, checked });
     }
-    let open: Vec<&Question> = outcomes.iter().flat_map(|outcome| outcome.guessed.open()).collect();
+    let open = open_in(outcomes.iter().map(|outcome| &outcome.guessed));
     print(&if arguments.json {
         as_json(&for_programs(&arguments.files, &outcomes, &open))?
     } else {
         checked_for_people(&outcomes)
     })?;
-    Ok(if open.is_empty() { DONE } else { QUESTIONS_OPEN })
+    Ok(match () {
+        () if !open.is_empty() => QUESTIONS_OPEN,
+        () if outcomes.iter().any(|outcome| outcome.checked.is_err()) => FILE_UNUSABLE,
+        () => DONE,
+    })
 }
 
 /// Prepares what `validate` needs to check files with what was guessed.
@@ -304,9 +308,20 @@ fn for_people(all: &[Guessed], written: &[Written]) -> String {
         };
         let _ = writeln!(text, "  key: {key}: {}", guessed.key.evidence());
     }
-    let open: Vec<&Question> = all.iter().flat_map(Guessed::open).collect();
+    let open = open_in(all.iter());
     text.push_str(&open_questions(&open));
     text
+}
+
+/// The open questions, each once: one may be about several tables of a file.
+fn open_in<'g>(all: impl Iterator<Item = &'g Guessed>) -> Vec<&'g Question> {
+    let mut open: Vec<&Question> = Vec::new();
+    for question in all.flat_map(Guessed::open) {
+        if open.iter().all(|known| known.id != question.id) {
+            open.push(question);
+        }
+    }
+    open
 }
 
 /// What a load of the files would do.

@@ -110,10 +110,14 @@ pub(super) fn choose_readers<'a>(datasets: &'a Datasets, request: &Request) -> R
     let is_asked = |dataset: &&Dataset| request.dataset.as_ref().is_none_or(|name| *name == dataset.name);
     let mut readers = Vec::new();
     for dataset in datasets.all().filter(is_asked) {
-        let claiming: Vec<&Source> = match named {
+        let mut claiming: Vec<&Source> = match named {
             Some(name) => dataset.source(name).into_iter().collect(),
             None => dataset.sources_for(key.as_str(), local).collect(),
         };
+        // The only source of a dataset that is named reads its files wherever they are, such as mended rejects.
+        if claiming.is_empty() && dataset.name == first.name {
+            claiming.extend(source);
+        }
         let parts = claiming.into_iter().filter(|source| source.reads_parts());
         readers.extend(parts.map(|source| PartReader { dataset, source }));
     }

@@ -69,6 +69,25 @@ zone = "UTC"
 section = "Fills"
 header = "find"
 end = ["Sum"]
+
+[[source]]
+name = "packed_text"
+files = ["incoming/reports/*.zip"]
+zone = "UTC"
+member = "*.csv"
+section = "Fills"
+header = "find"
+end = ["Sum"]
+
+[[source]]
+name = "sheet_text"
+files = ["incoming/reports/*.xlsx"]
+zone = "UTC"
+format = "xlsx"
+sheet = 1
+section = "Fills"
+header = "find"
+end = ["Sum"]
 "#;
 
 const STOCKS: &str = r#"
@@ -89,6 +108,25 @@ sheet = "Stocks"
 name = "text"
 files = ["incoming/days/*.txt"]
 zone = "UTC"
+section = "Stocks"
+header = "find"
+end = ["Sum"]
+
+[[source]]
+name = "packed_text"
+files = ["incoming/reports/*.zip"]
+zone = "UTC"
+member = "*.csv"
+section = "Stocks"
+header = "find"
+end = ["Sum"]
+
+[[source]]
+name = "sheet_text"
+files = ["incoming/reports/*.xlsx"]
+zone = "UTC"
+format = "xlsx"
+sheet = 1
 section = "Stocks"
 header = "find"
 end = ["Sum"]
@@ -250,6 +288,30 @@ async fn each_sheet_and_each_section_is_a_load_of_its_own() {
     ");
     assert_eq!(world.query("select string_agg(ref, ' ' order by ref) from fill").await, "a b c d e");
     assert_eq!(world.query("select string_agg(ref, ' ' order by ref) from stock").await, "x y");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_section_of_a_member_or_a_sheet_is_a_load_of_its_own() {
+    let (world, _folder) = world().await;
+    let text = |names: [&str; 2]| format!("Fills\n{}Sum,1\nStocks\n{}Sum,1\n", rows(&names[..1]), rows(&names[1..]));
+    let (zip, book) = ("incoming/reports/1.zip", "incoming/reports/1.xlsx");
+    world.put(zip, archive(&[("1.csv", &text(["a", "x"])), ("2.csv", &text(["b", "y"]))])).await;
+    world.put(book, workbook(&[("Day", &text(["c", "z"]))])).await;
+    assert_snapshot!(told(&world.load_parts(zip).await) + &told(&world.load_parts(book).await), @"
+    loaded fill packed_text [1.csv/Fills] 1 read, 1 inserted
+    loaded fill packed_text [2.csv/Fills] 1 read, 1 inserted
+    loaded stock packed_text [1.csv/Stocks] 1 read, 1 inserted
+    loaded stock packed_text [2.csv/Stocks] 1 read, 1 inserted
+    loaded fill sheet_text [Day/Fills] 1 read, 1 inserted
+    loaded stock sheet_text [Day/Stocks] 1 read, 1 inserted
+    ");
+    assert_eq!(world.query("select string_agg(ref, ' ' order by ref) from fill").await, "a b c");
+    assert_eq!(world.query("select string_agg(ref, ' ' order by ref) from stock").await, "x y z");
+    assert!(reconcile(&world).await.is_clean());
+    for (key, again) in [(zip, 4), (book, 2)] {
+        let reports = world.load_parts(key).await;
+        assert_eq!(reports.iter().filter(|report| report.status == LoadStatus::Duplicate).count(), again);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

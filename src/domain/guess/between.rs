@@ -42,7 +42,7 @@ impl FoundBetween {
 
 /// `Page 2 of 7`, `第 2 页`: a mark of a page.
 static PAGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)^[-–\s]*(?:page|seite|pagina|página|strona|sida|side|stránka|strana|oldal|страница|стр\.?|头?第|p\.)\s*:?\s*\d+").ok()
+    Regex::new(r"(?i)^[-–\s]*(?:page|seite|pagina|página|strona|sida|side|stránka|strana|oldal|страница|стр\.?|头?第|p\.)\s*:?\s*\d+|\s(?:page|seite|pagina|página|strona)\s*:?\s*\d+\s*(?:of|von|de|di|z|/)\s*\d+\s*$").ok()
 });
 
 /// Checks whether a text is a mark of a page.

@@ -44,7 +44,7 @@ impl Guessed {
 /// Looks at a table. `records` are those of the file, `rows` further rows of other files of the same kind.
 #[must_use]
 pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Record], answers: &Answers) -> Guessed {
-    let mut asked = Vec::new();
+    let mut asked: Vec<Asked> = place.encoding.iter().cloned().collect();
     let headings = headings(&place, records, found, answers, &mut asked);
     let mut own: Vec<usize> = found.rows.clone();
     if headings == Headings::AreRows {

@@ -16,7 +16,27 @@ pub struct FoundEncoding {
     pub marked: bool,
     /// How it was found.
     pub evidence: String,
+    /// Set if the bytes do not tell: other encodings that make as much sense of them, and words of the text as this one reads them.
+    pub doubt: Option<Doubt>,
 }
+
+/// Why an encoding is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The encodings that it may be.
+    pub encodings: Vec<&'static Encoding>,
+    /// Words with the letters in question, each as every one of those encodings reads it.
+    pub words: Vec<String>,
+}
+
+/// Two encodings whose scores differ by less make as much sense as each other.
+const CLOSE: f64 = 0.12;
+/// A text in an encoding that is not known scores less.
+const PLAUSIBLE: f64 = 0.75;
+/// Encodings that make sense of almost any bytes are only told apart by the words.
+const OF_ONE_BYTE: [&Encoding; 3] = [WINDOWS_1252, WINDOWS_1250, WINDOWS_1254];
+/// How many words are shown.
+const MOST_WORDS: usize = 5;
 
 /// The most bytes that are looked at.
 const MOST: usize = 512 * 1024;
@@ -24,7 +44,12 @@ const MOST: usize = 512 * 1024;
 /// Finds the encoding of a text. `whole` says whether the bytes are all of the file, so that no character is cut at their end.
 #[must_use]
 pub fn find_encoding(bytes: &[u8], whole: bool) -> FoundEncoding {
-    let found = |encoding, marked, evidence: &str| FoundEncoding { encoding, marked, evidence: evidence.to_owned() };
+    let found = |encoding, marked, evidence: &str| FoundEncoding {
+        encoding,
+        marked,
+        evidence: evidence.to_owned(),
+        doubt: None,
+    };
     if let Some((encoding, _)) = Encoding::for_bom(bytes) {
         return found(encoding, true, "a byte order mark");
     }
@@ -52,20 +77,57 @@ pub fn find_encoding(bytes: &[u8], whole: bool) -> FoundEncoding {
         WINDOWS_1253,
     ];
     let mut best: Option<(f64, &'static Encoding)> = None;
+    let mut scores: Vec<(f64, &'static Encoding)> = Vec::new();
     for encoding in candidates {
         let Some(score) = plausibility(encoding, bytes, whole) else { continue };
+        scores.push((score, encoding));
         if best.is_none_or(|(most, _)| score > most + 1e-9) {
             best = Some((score, encoding));
         }
     }
     match best {
-        Some((_, encoding)) => {
+        Some((score, encoding)) => {
             let evidence =
                 format!("the bytes are not UTF-8, and make words in {}", encoding.name().to_ascii_lowercase());
-            FoundEncoding { encoding, marked: false, evidence }
+            FoundEncoding { encoding, marked: false, evidence, doubt: doubt(bytes, (score, encoding), &scores) }
         }
         None => found(WINDOWS_1252, false, "the bytes are not in any other encoding that is known"),
     }
+}
+
+/// What else the bytes may be in, if they do not tell.
+fn doubt(bytes: &[u8], (most, best): (f64, &'static Encoding), scores: &[(f64, &'static Encoding)]) -> Option<Doubt> {
+    let read = |encoding: &'static Encoding| encoding.decode_without_bom_handling(bytes).0.into_owned();
+    let text = read(best);
+    let is_rival = |(score, encoding): &&(f64, &'static Encoding)| {
+        *encoding != best && OF_ONE_BYTE.contains(encoding) && score + CLOSE > most && read(encoding) != text
+    };
+    let mut encodings = vec![best];
+    if OF_ONE_BYTE.contains(&best) {
+        encodings.extend(scores.iter().filter(is_rival).map(|(_, encoding)| *encoding));
+    }
+    if encodings.len() == 1 && most >= PLAUSIBLE {
+        return None;
+    }
+    let texts: Vec<String> = encodings.iter().map(|encoding| read(encoding)).collect();
+    let split =
+        |text: &str| text.split([',', ';', '\t', '|', '"', ' ', '\n', '\r']).map(str::to_owned).collect::<Vec<_>>();
+    let all: Vec<Vec<String>> = texts.iter().map(|text| split(text)).collect();
+    let mut words: Vec<String> = Vec::new();
+    for (at, word) in all[0].iter().enumerate().filter(|(_, word)| !word.is_ascii()) {
+        let mut forms: Vec<&str> = Vec::new();
+        for form in all.iter().filter_map(|words| words.get(at)) {
+            if !forms.contains(&form.as_str()) {
+                forms.push(form);
+            }
+        }
+        let shown = forms.join(" / ");
+        if (forms.len() > 1 || all.len() == 1) && words.len() < MOST_WORDS && !words.contains(&shown) && word.len() < 60
+        {
+            words.push(shown);
+        }
+    }
+    Some(Doubt { encodings, words })
 }
 
 fn wide(bytes: &[u8]) -> Option<&'static Encoding> {

@@ -152,6 +152,12 @@ const OF_EVENTS: &[&str] = &[
 /// Words of days on which something happens.
 const DAYS_OF_EVENTS: &[&str] = &["ex", "dividend", "payable", "pay", "record", "posting", "posted", "paid"];
 
+/// Words of what there is, of which a lone amount is a part.
+const OF_STATES: &[&str] = &[
+    "price", "close", "open", "high", "low", "nav", "quantity", "qty", "shares", "position", "market", "value",
+    "total", "balance", "cost", "weight", "volume", "holding", "held", "cash",
+];
+
 /// Finds the key.
 pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) -> Key {
     let own: Vec<&Field> = fields.iter().filter(|field| field.position > 0 && !field.is_unit).collect();
@@ -193,6 +199,8 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
 
 /// Whether the rows of a table are what happened, and not what is.
 fn is_of_events(fields: &[&Field]) -> bool {
+    let of_state = |field: &&Field| words(&field.name).any(|word| OF_STATES.contains(&word));
+    let has_state = fields.iter().any(|field| of_state(&field));
     fields.iter().any(|field| {
         let all: Vec<&str> = words(&field.name).collect();
         let instrument = all.iter().any(|word| ["code", "market", "currency", "id", "account"].contains(word));
@@ -200,6 +208,7 @@ fn is_of_events(fields: &[&Field]) -> bool {
             || field.name == "typ"
             || all.iter().any(|word| OF_EVENTS.contains(word)) && !instrument
             || matches!(field.kind, FieldType::Time)
+            || ["amount", "change", "delta"].contains(&field.name.as_str()) && !has_state
             || field.kind == FieldType::Date && all.iter().any(|word| DAYS_OF_EVENTS.contains(word))
             || matches!(field.kind, FieldType::Timestamp | FieldType::LocalTimestamp)
                 && !all.iter().any(|word| ["as", "updated", "update", "modified", "last"].contains(word))
@@ -247,7 +256,8 @@ fn of_positions(
     let names: Vec<String> = columns.iter().map(|field| field.name.clone()).collect();
     let why =
         if is_daily { "a file of another day names the same again" } else { "no smaller set that names something is" };
-    let evidence = format!("{} together are there in each of {rows} rows and never twice, and {why}", names.join(", "));
+    let (together, verb) = if names.len() > 1 { (" together", "are") } else { ("", "is") };
+    let evidence = format!("{}{together} {verb} in each of {rows} rows and never twice, and {why}", names.join(", "));
     Some(Key::Columns(names, evidence))
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{Datelike, NaiveDate, NaiveTime};
 
 use super::months::months;
-use super::times::forms_of;
+use super::times::{are_of_one_zone, forms_of};
 use crate::domain::source::time_form::{Calendar, Moment, StatementYear, TimeForm};
 
 /// What the cells of a column are.
@@ -156,7 +156,8 @@ fn with_months(cells: &BTreeSet<&str>, forms: &BTreeMap<String, usize>, months: 
             class.extend(dates);
         }
     }
-    let all: Vec<Reading> = by_class.into_values().filter_map(|class| cover(cells, class, &calendar, months)).collect();
+    let read = by_class.into_values().filter_map(|class| cover(cells, class, &calendar, months));
+    let all: Vec<Reading> = read.filter(|reading| are_of_one_zone(&reading.forms)).collect();
     plausible(all)
 }
 

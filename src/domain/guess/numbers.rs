@@ -272,6 +272,12 @@ fn has_number_first(cell: &str) -> bool {
         && cell[end..].starts_with(['(', '（', '[', '*', '/', '（'])
 }
 
+/// Words for how many. If they differ from row to row, the numbers alone mean nothing.
+const MULTIPLES: &[&str] = &[
+    "k", "m", "mn", "mm", "b", "bn", "t", "tn", "mio", "mrd", "tsd", "lakh", "crore", "million", "billion", "thousand",
+    "万", "萬", "亿", "億", "千", "百万", "万股", "亿元", "万元", "만", "억",
+];
+
 /// Whether what stands beside numbers is a unit, and the whole not a code such as `12A`.
 fn are_units(units: &BTreeSet<&str>, cells: &[&Apart<'_>]) -> bool {
     let decimals = cells.iter().any(|apart| apart.core.contains(is_separator) || apart.percent);
@@ -280,6 +286,11 @@ fn are_units(units: &BTreeSet<&str>, cells: &[&Apart<'_>]) -> bool {
     let leading_zero = cells.iter().any(|apart| {
         apart.core.len() > 1 && apart.core.starts_with('0') && apart.core.bytes().all(|byte| byte.is_ascii_digit())
     });
+    let is_multiple = |unit: &&str| MULTIPLES.contains(&unit.trim_end_matches('.').to_lowercase().as_str());
+    let with_unit = cells.iter().filter(|apart| !apart.before.is_empty() || !apart.after.is_empty()).count();
+    if units.iter().any(is_multiple) && (units.len() > 1 || with_unit < cells.len()) {
+        return false;
+    }
     let apart_by_blank = units.len() == 1 && units.iter().all(|unit| unit.chars().all(char::is_lowercase));
     !leading_zero && few && (decimals || units.iter().all(known) || apart_by_blank)
 }

@@ -15,7 +15,7 @@ use super::toml_text;
 
 /// Lines that tell an account, and the part of them that it is.
 static ACCOUNT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"(?i)^[#\s"]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=\x1f]["\s:：,;\t=\x1f]*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*([A-Za-z0-9_*-]{4,}(?:[ ./]\d{2,})*)"#).ok()
+    Regex::new(r#"(?i)^[#\s"]*(?:[\w ]{0,20}?)(?:account|acct|konto|conto|compte|cuenta|rachunek|portfolio|depot|iban|账\s*[户号]|帐\s*[户号]|卡\s*号|资金账号|客户号|login)[^:：,;\t=]{0,20}[:：,;\t=\x1f]["\s:：,;\t=\x1f]*\[?(?:[^\d\[\]:：,;]{1,12}[:：])?\s*((?-i:[A-Z]{2}\d{2}(?: [A-Z0-9]{1,4}){3,8})|[A-Za-z0-9_*-]{4,}(?:[ ./-]\d{2,})*)"#).ok()
 });
 /// Lines that tell a currency.
 static CURRENCY: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -141,7 +141,7 @@ fn from_line(table: &Table<'_>, pattern: Option<&Regex>, name: &str, fits: impl 
         table.preamble.iter().find_map(|line| pattern.captures(line).and_then(|found| Some((line, found.get(1)?))));
     let (line, value) = found.filter(|(line, value)| fits(value.as_str()) && !goes_on(&line[value.end()..]))?;
     let group = if name == "account" {
-        r"([A-Za-z0-9_*-]+(?:[ ./]\d{2,})*)(?:[^\w./-]|[./-](?:\D|$)|$)"
+        r"([A-Z]{2}\d{2}(?: [A-Z0-9]{1,4}){3,8}|[A-Za-z0-9_*-]+(?:[ ./-]\d{2,})*)(?:[^\w./-]|[./-](?:\D|$)|$)"
     } else {
         r"([^\]\s,;]+)"
     };
@@ -230,19 +230,18 @@ fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
     let name = file_name(&table.place.key);
     let (mut days, mut from) = (Vec::new(), 0);
     while let Some(found) = DAY.as_ref()?.captures_at(name, from) {
-        let (day, sign) = (found.get(1)?, found.get(2)?.as_str());
-        days.push((day, sign));
+        days.push(found.get(2)?.as_str());
         // The sign after a day may be the one before the next: the two are a range, which no row tells more of.
-        from = day.end();
+        from = found.get(1)?.end();
     }
-    let [(day, sign)] = days.as_slice() else { return None };
+    let [sign] = days.as_slice() else { return None };
     let digits = if sign.is_empty() {
         r"(\d{8})".to_owned()
     } else {
         format!(r"(\d{{4}}{0}\d{{2}}{0}\d{{2}})", regex::escape(sign))
     };
-    // What stands before it may differ from file to file.
-    let pattern = format!(r"(?:^|\D){digits}{}$", general(&name[day.end()..]));
+    // What stands around it may differ from file to file.
+    let pattern = format!(r"(?:^|\D){digits}(?:\D|$)");
     let form = format!("%Y{sign}%m{sign}%d");
     let options = vec![
         ColumnOption::new("from", "\"key\""),

@@ -2,6 +2,7 @@
 
 use super::answers::About;
 use super::column::Sent;
+use super::question::Asked;
 
 /// What is known of a file besides its records.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Place {
     pub percents: Vec<usize>,
     /// How much of the file was looked at.
     pub looked_at: String,
+    /// The question for its encoding, if its bytes do not tell.
+    pub encoding: Option<Asked>,
 }
 
 /// An option with the evidence for it.

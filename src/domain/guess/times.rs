@@ -287,6 +287,31 @@ const ZONES: &[&str] = &[
     "MYT", "PHT", "HKT", "JST", "KST", "AWST", "ACST", "ACDT", "AEST", "AEDT", "NZST", "NZDT", "BRT", "ART", "CLT",
 ];
 
+/// Abbreviations that one zone has in winter and in summer.
+const OF_ONE_ZONE: &[&[&str]] = &[
+    &["CET", "CEST", "MEZ", "MESZ"],
+    &["WET", "WEST"],
+    &["EET", "EEST"],
+    &["CST", "CDT"],
+    &["AKST", "AKDT"],
+    &["AST", "ADT"],
+    &["NST", "NDT"],
+    &["ACST", "ACDT"],
+    &["AEST", "AEDT"],
+    &["NZST", "NZDT"],
+];
+
+/// Whether times of these forms can be in one zone. One answer cannot be true of `HKT` and `JST`.
+pub(super) fn are_of_one_zone(forms: &[String]) -> bool {
+    let mut zones = forms.iter().filter_map(|form| {
+        let last = form.rsplit(|c: char| !c.is_ascii_uppercase()).next()?;
+        ZONES.iter().find(|zone| **zone == last)
+    });
+    let Some(first) = zones.next() else { return true };
+    let same = OF_ONE_ZONE.iter().find(|names| names.contains(first));
+    zones.all(|zone| zone == first || same.is_some_and(|names| names.contains(zone)))
+}
+
 /// The form of the zone that follows a time; `None` if something else does.
 fn zone_form(rest: &str) -> Option<String> {
     if rest.is_empty() {

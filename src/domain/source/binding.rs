@@ -45,7 +45,7 @@ impl std::fmt::Display for Misfit {
                 write!(f, "the header names column {column} twice; say with nth which one it is")
             }
             Self::Untold(column) => {
-                write!(f, "the pattern of column {column} matches nothing; it is looked for where its from says")
+                write!(f, "the pattern of column {column} matches nothing in the place that its `from` names")
             }
             Self::Unreadable(column, fault) => {
                 write!(

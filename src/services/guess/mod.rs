@@ -50,7 +50,7 @@ use open::Opened;
 pub fn guess(inputs: &[Input], name: &str, answers: &Answers) -> Result<Vec<Guessed>, String> {
     let mut tables: Vec<Table> = Vec::new();
     for input in inputs {
-        let opened = open::open(input)?;
+        let opened = open::open(input, answers)?;
         let several = opened.len() > 1;
         for part in opened {
             add(&mut tables, input, &part, several)?;
@@ -129,6 +129,7 @@ fn add(tables: &mut Vec<Table>, input: &Input, opened: &Opened, several: bool) -
             apart: opened.apart,
             percents: opened.percents.clone(),
             looked_at: opened.looked_at.clone(),
+            encoding: opened.encoding.clone(),
         };
         tables.push(Table { place, label, records: opened.records.clone(), found: table, more: Vec::new() });
     }

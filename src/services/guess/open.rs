@@ -13,10 +13,12 @@ use crate::data_access::sent::Rows;
 use crate::data_access::sent::members::Members;
 use crate::data_access::sent::percentages::percentages;
 use crate::data_access::sent::workbook::Workbook;
+use crate::domain::guess::answers::{About, Answers};
 use crate::domain::guess::dialect::{self, FoundDialect, find_dialect};
-use crate::domain::guess::encoding::find_encoding;
+use crate::domain::guess::encoding::{FoundEncoding, find_encoding};
 use crate::domain::guess::fixed::{self, FoundPlaces};
 use crate::domain::guess::place::Line;
+use crate::domain::guess::question::{Asked, Question};
 use crate::domain::guess::sample::{Record, SampleCell};
 use crate::domain::guess::toml_text;
 use crate::domain::source::row::Row;
@@ -34,6 +36,7 @@ pub(super) struct Opened {
     pub(super) apart: bool,
     pub(super) percents: Vec<usize>,
     pub(super) looked_at: String,
+    pub(super) encoding: Option<Asked>,
 }
 
 /// [`BETWEEN_CELLS`](crate::domain::guess::sample::BETWEEN_CELLS) as a text.
@@ -50,15 +53,15 @@ const LAST_ROWS: usize = 500;
 const DIGITS: usize = 15;
 
 /// Opens a file.
-pub(super) fn open(input: &Input) -> Result<Vec<Opened>, String> {
+pub(super) fn open(input: &Input, answers: &Answers) -> Result<Vec<Opened>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: cannot be read: {error}", input.key);
     let sample = sample::read(&input.path).map_err(|error| failed(&error))?;
     if sample.head.is_empty() {
         return Err(format!("{}: the file is empty; not even a header is there", input.key));
     }
     if sample.head.starts_with(PARQUET) {
-        let message = "this is Parquet, whose columns have names and types; write a definition with those, and give the dataset the \
-                       extractor \"s3_parquet\" in the settings";
+        let message = "this is Parquet, whose columns have names and types; write a definition with those, and a source with \
+                       format = \"parquet\" (docs/sources.md)";
         return Err(format!("{}: {message}", input.key));
     }
     if sample.head.starts_with(COMPOUND) {
@@ -73,19 +76,27 @@ pub(super) fn open(input: &Input) -> Result<Vec<Opened>, String> {
         return if names.iter().any(|name| name == "xl/workbook.xml") {
             workbook(input)
         } else {
-            archive(input, &mut members, &names)
+            archive(input, answers, &mut members, &names)
         };
     }
-    let opened = text(&sample, &input.key);
+    if let Some(what) = unread(&sample.head) {
+        return Err(format!("{}: {what}", input.key));
+    }
+    let opened = text(&sample, &input.key, "", answers);
     if opened.as_ref().is_some_and(|opened| opened.named) {
-        let message = "these are JSON lines, whose values have names and types; write a definition with those names, and give the dataset \
-                       the extractor \"s3_json_lines\" in the settings";
+        let message = "these are JSON lines, whose values have names and types; write a definition with those names, and a source with \
+                       format = \"json_lines\" (docs/sources.md)";
         return Err(format!("{}: {message}", input.key));
     }
     Ok(opened.into_iter().collect())
 }
 
-fn archive(input: &Input, members: &mut Members<File>, names: &[String]) -> Result<Vec<Opened>, String> {
+fn archive(
+    input: &Input,
+    answers: &Answers,
+    members: &mut Members<File>,
+    names: &[String],
+) -> Result<Vec<Opened>, String> {
     let mut all: Vec<Opened> = Vec::new();
     for name in names.iter().filter(|name| may_be_a_table(name)) {
         let broken = || format!("{}: member {name} cannot be unpacked", input.key);
@@ -97,7 +108,7 @@ fn archive(input: &Input, members: &mut Members<File>, names: &[String]) -> Resu
         let is_cut = sample.size > OF_A_MEMBER;
         // Its true size does not matter, as long as it is not that of the head.
         sample.size += u64::from(is_cut);
-        let Some(mut opened) = text(&sample, &format!("{}, member {name}", input.key)) else { continue };
+        let Some(mut opened) = text(&sample, &format!("{}, member {name}", input.key), name, answers) else { continue };
         if opened.records.len() < 2 {
             continue;
         }
@@ -199,8 +210,52 @@ fn file_name(key: &str) -> &str {
     key.rsplit(['/', '\\']).next().unwrap_or(key)
 }
 
-fn text(sample: &Sample, key: &str) -> Option<Opened> {
-    let found = find_encoding(&sample.head, sample.is_whole());
+/// What a text is that has no table of cells; `None` if it may have one.
+fn unread(head: &[u8]) -> Option<&'static str> {
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    let begins = |tag: &[u8]| text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag));
+    if text.strip_prefix(b"[").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"{")) {
+        return Some(
+            "this is one JSON array; write each of its objects on a line of its own, for example with jq -c '.[]'",
+        );
+    }
+    if [b"<!doctype".as_slice(), b"<html", b"<table", b"<?xml"].iter().any(|tag| begins(tag)) {
+        return Some("this is a web page or XML, whatever its name says; save it as CSV or as a workbook");
+    }
+    if [b":20:".as_slice(), b"{1:F01"].iter().any(|tag| begins(tag)) {
+        return Some("this is a SWIFT message such as MT940, and not a table; have it exported as CSV");
+    }
+    None
+}
+
+/// Asks for the encoding if the bytes do not tell it.
+fn ask_encoding(part: &str, found: &FoundEncoding, answers: &Answers) -> Option<Asked> {
+    let doubt = found.doubt.as_ref()?;
+    let about = About { part, ..About::default() };
+    let question = Question {
+        id: about.id("encoding"),
+        why:
+            "the bytes are words in several encodings, or in none that is known; any label of an encoding is an answer"
+                .into(),
+        values: doubt.words.clone(),
+        answers: doubt.encodings.iter().map(|encoding| encoding.name().to_ascii_lowercase()).collect(),
+    };
+    Some(answers.ask("encoding", about, question, |answer| {
+        Encoding::for_label(answer.as_bytes()).map(|encoding| encoding.name().to_ascii_lowercase())
+    }))
+}
+
+fn text(sample: &Sample, key: &str, part: &str, answers: &Answers) -> Option<Opened> {
+    let mut found = find_encoding(&sample.head, sample.is_whole());
+    let asked = ask_encoding(part, &found, answers);
+    if let Some(asked) = &asked {
+        let answer = asked.answer.as_ref().and_then(|answer| Encoding::for_label(answer.as_bytes()));
+        found.encoding = answer.unwrap_or(found.encoding);
+        found.evidence = match answer {
+            Some(_) => "by your answer".to_owned(),
+            None => format!("OPEN {}: {}", asked.question.id, asked.question.why),
+        };
+    }
     let head = decode(found.encoding, &sample.head, false, sample.is_whole());
     let looked_at = format!("{}: {}", file_name(key), sample.describe());
     let mut layout = Vec::new();
@@ -214,7 +269,7 @@ fn text(sample: &Sample, key: &str) -> Option<Opened> {
         && let Some(records) = json::records(&head)
     {
         layout.insert(0, Line::new("format = \"json_lines\"", "each line is a JSON object"));
-        return Some(Opened { records, layout, named: true, looked_at, ..Opened::default() });
+        return Some(Opened { records, layout, named: true, looked_at, encoding: asked, ..Opened::default() });
     }
     // The last piece ends as the file does; all others end anywhere.
     let last = sample.pieces.len().saturating_sub(1);
@@ -226,14 +281,15 @@ fn text(sample: &Sample, key: &str) -> Option<Opened> {
         !at_places
     });
     let Some(dialect) = dialect else {
-        return Some(fixed_width(&head, &texts, layout, looked_at, places?));
+        let fixed = fixed_width(&head, &texts, layout, looked_at, places?);
+        return Some(Opened { encoding: asked, ..fixed });
     };
     layout.extend(dialect_options(&dialect));
     let mut records = dialect::cut(&head, &dialect);
     for text in &texts {
         records.extend(dialect::cut(text, &dialect).into_iter().map(|record| Record { line: 0, ..record }));
     }
-    Some(Opened { records, layout, looked_at, ..Opened::default() })
+    Some(Opened { records, layout, looked_at, encoding: asked, ..Opened::default() })
 }
 
 fn fixed_width(head: &str, texts: &[String], mut layout: Vec<Line>, looked_at: String, found: FoundPlaces) -> Opened {

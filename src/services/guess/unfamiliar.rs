@@ -55,6 +55,39 @@ const CASES: &[Case] = &[
         "Account:;0234 00123456.01\nDate;Text;Amount\n30.01.2025;rent;-850,00\n29.01.2025;food;-23,45\n",
         Be(&["2025-01-30|rent|-850.00|0234 00123456.01", "2025-01-29|food|-23.45|0234 00123456.01"]),
     ),
+    (
+        "account.csv",
+        "IBAN: GB33 BUKB 2020 1555 5555 55;\nDate;Text;Amount\n30.01.2025;rent;-850,00\n29.01.2025;food;-23,45\n",
+        Be(&[
+            "2025-01-30|rent|-850.00|GB33 BUKB 2020 1555 5555 55",
+            "2025-01-29|food|-23.45|GB33 BUKB 2020 1555 5555 55",
+        ]),
+    ),
+    (
+        "account.csv",
+        "Account: 1234/5678-90\nDate;Text;Amount\n30.01.2025;rent;-850,00\n29.01.2025;food;-23,45\n",
+        Be(&["2025-01-30|rent|-850.00|1234/5678-90", "2025-01-29|food|-23.45|1234/5678-90"]),
+    ),
+    // One answer cannot be true of two zones.
+    (
+        "fills.csv",
+        "Fill Ref,Time,Price\nF1,2025-01-15 10:31:05 HKT,5.5\nF2,2025-01-15 10:31:06 JST,7.5\n",
+        Be(&["F1|2025-01-15 10:31:05 HKT|5.5", "F2|2025-01-15 10:31:06 JST|7.5"]),
+    ),
+    // Thousands and millions: without them the numbers mean nothing.
+    ("screener.csv", "Ticker,Volume\nNRVL,45.2M\nTNDR,950.5K\n", Be(&["NRVL|45.2M", "TNDR|950.5K"])),
+    ("aum.csv", "Fund,AUM\nNorvale,45.2m\nTindra,950.5m\n", Be(&["Norvale|45.2", "Tindra|950.5"])),
+    // The name of the sender before the mark of each page.
+    (
+        "pages.txt",
+        "ACME BROKER   Page 1 of 2\nOrder Ref,Date,Amount\nR1,2025-01-02,1.50\nR2,2025-01-03,2.50\nACME BROKER   Page 2 of 2\n\
+         Order Ref,Date,Amount\nR3,2025-01-04,3.50\n",
+        Be(&["R1|2025-01-02|1.50", "R2|2025-01-03|2.50", "R3|2025-01-04|3.50"]),
+    ),
+    // What is no table of cells.
+    ("list.json", "[{\"a\": 1, \"b\": 2}, {\"a\": 3, \"b\": 4}]\n", Refuse("jq -c '.[]'")),
+    ("report.xls", "<html><body><table><tr><td>a</td><td>b</td></tr></table></body></html>\n", Refuse("a web page")),
+    ("stmt.sta", ":20:STARTUMS\n:25:12345678/1234567890\n:28C:1/1\n", Refuse("MT940")),
     // A symbol that reads like a word for true.
     ("symbols.csv", "Symbol,Price\nTRUE,1.50\n", Be(&["TRUE|1.50"])),
     // Two days in a name are a range, and neither is that of the rows.
@@ -275,6 +308,8 @@ fn what_happens_has_no_key_of_account_and_day_or_of_an_instrument() {
     for text in [
         "Konto;Datum;Betrag;Notiz\n0815;05.02.2025;-1.234,50;Miete\n0815;13.02.2025;1.000,00;Gehalt\n",
         "Ex Date,Symbol,Amount\n2025-05-07,AAPL,12.75\n2025-05-08,MSFT,1.75\n",
+        "Account No,Date,Amount\nA1,2025-02-05,1.50\nA1,2025-02-06,2.50\n",
+        "Date,Coin,Change\n2025-02-05,BTC,1.50\n2025-02-05,ETH,2.50\n",
     ] {
         assert_eq!(look("few.csv", text.as_bytes(), &[]).guessed[0].key.columns(), [] as [&str; 0], "{text}");
     }
@@ -283,6 +318,21 @@ fn what_happens_has_no_key_of_account_and_day_or_of_an_instrument() {
     assert_eq!(look("balances.csv", balances.as_bytes(), &[]).guessed[0].key.columns(), ["account", "date"]);
     let holdings = "ACCT|CUSIP|QTY|AS_OF_DT\n0001|037833100|100|20250131\n0001|912828E37|5|20250131\n";
     assert_eq!(look("h.txt", holdings.as_bytes(), &[]).guessed[0].key.columns(), ["acct", "cusip", "as_of_dt"]);
+}
+
+#[test]
+fn an_encoding_that_bytes_do_not_tell_is_asked_for() {
+    let spanish = b"Id,Nombre,Importe\n1,Pe\xf1a Nieto,1.50\n2,Espa\xf1a,2.50\n";
+    let told = look("e.csv", spanish, &[]);
+    assert_eq!(told.questions(), ["encoding"]);
+    let question = told.guessed[0].open().next().unwrap();
+    assert_eq!(question.values[0], "Pe\u{144}a / Pe\u{f1}a");
+    let told = look("e.csv", spanish, &["encoding=windows-1252"]);
+    assert_eq!((told.questions().len(), told.row(0, 0)), (0, "1|Pe\u{f1}a Nieto|1.50".to_owned()));
+    // Words in no encoding that is known.
+    let mac = b"Id,Name,Amount\n1,M\x9fller,1.50\n2,Caf\x8e,2.50\n";
+    assert_eq!(look("m.csv", mac, &[]).questions(), ["encoding"]);
+    assert_eq!(look("m.csv", mac, &["encoding=macintosh"]).row(0, 1), "2|Caf\u{e9}|2.50");
 }
 
 #[test]
