@@ -332,7 +332,7 @@ fn a_page_is_one_file_that_loads_nothing_whatever_the_definition_says() {
     for words in [
         "One of <code>Koop</code> (buy)",
         "<code>%d.%m.%Y</code>",
-        "told by the key of the object",
+        "comes from the key of the object",
         "weekdays 18:00 Europe/Amsterdam",
     ] {
         assert!(page.contains(words), "{words}: {page}");

@@ -530,6 +530,25 @@ async fn rejects_of_several_parts_are_mended_each_by_its_own_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mended_rejects_of_a_part_load_under_any_name_if_their_dataset_is_named() {
+    let folder = Scratch::new("part");
+    let source = FILLS.split("[[source]]").nth(1).unwrap();
+    std::fs::write(folder.path().join("fill.toml"), dataset("fill", &format!("[[source]]{source}"))).unwrap();
+    let world = World::with_own_s3(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+    world.query("create table fill (ref text primary key, qty bigint not null, seen_at timestamptz not null)").await;
+    world.put(ZIP, archive(&[("fills_1.csv", &format!("{}b,many,{AT}\n", rows(&["a"])))])).await;
+    let report = world.load_parts(ZIP).await.remove(0);
+    let mended = world.get(&world.bucket, &report.rejects_key.unwrap()).await.replace(",many,", ",7,");
+    world.put("elsewhere/mended.csv", mended).await;
+    let named = |key: &str| Request { dataset: Some("fill".into()), ..world.request(key) };
+    let reports = world.run_all(&named("elsewhere/mended.csv")).await.unwrap();
+    assert_snapshot!(told(&reports), @"loaded fill archive [] 1 read, 1 inserted");
+    assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
+    let reports = world.run_all(&named("elsewhere/nothing.csv")).await.unwrap();
+    assert_eq!(reports.iter().map(|report| report.status).collect::<Vec<_>>(), [LoadStatus::Failed], "{reports:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_s3_is_answered_with_an_entry_for_each_part() {
     let (world, _folder) = world().await;
     world.put(ZIP, two_members()).await;
