@@ -11,6 +11,7 @@ mod man;
 mod migrate;
 mod reconcile;
 mod rejects;
+mod rekey;
 mod replay;
 mod report;
 mod schema;
@@ -104,6 +105,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Give back what a table had before a load, as far as no later load has touched it
     Undo(undo::UndoArguments),
+    /// Give the rows of a table new keys after `content` in its definition has changed
+    Rekey(rekey::RekeyArguments),
     /// Write the report of a load as a web page
     Report {
         /// Which load
@@ -231,6 +234,7 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
         Command::Explain(arguments) => explain::run(&start()?, arguments).await,
         Command::Replay(arguments) => replay::run(&start()?, parts, arguments).await,
         Command::Undo(arguments) => undo::run(&start()?, arguments).await,
+        Command::Rekey(arguments) => rekey::run(&start()?, arguments).await,
         Command::Report { load, html, json } => write_report(&start()?, LoadId(load), &html, json).await,
         Command::Reconcile(arguments) => reconcile::reconcile(&start()?, parts, arguments).await,
         Command::Backfill(arguments) => reconcile::backfill(&start()?, parts, arguments).await,
