@@ -77,8 +77,9 @@ test: setup $(SAM) $(RELEASE_TOOLS) $(CONTRACT_TOOLS) ## Run all tests on a real
 check-deploy: setup $(SAM) ## Deploy every set of parameters to an emulator, with the real sam
 	DEPLOY_SETS=all $(CARGO) test $(LOCKED) --test it deploy::
 
-torture: setup ## Kill and cut workers at random for MINUTES (default 5), from SEED (default: random), and check the result
-	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --exact torture::whatever_happens_the_end_is_that_of_one_quiet_run
+torture: setup ## Kill and cut workers at random for MINUTES (default 5) and as long again in every mode, from SEED (default: random), and check the result
+	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --test-threads 1 --exact \
+		torture::whatever_happens_the_end_is_that_of_one_quiet_run torture_modes::whatever_happens_every_mode_ends_as_its_model_says
 
 bench: setup ## Measure against psql, sling, pgloader and dlt, write BENCHMARKS.md; ONLY=peers (or load, small, …) measures a part
 	$(CARGO) bench $(LOCKED) --profile dev --bench load

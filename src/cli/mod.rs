@@ -13,6 +13,7 @@ mod migrate;
 mod questions;
 mod reconcile;
 mod rejects;
+mod rekey;
 mod replay;
 mod report;
 mod schema;
@@ -94,6 +95,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Give back what a table had before a load, as far as no later load has touched it
     Undo(undo::UndoArguments),
+    /// Give the rows of a table new keys after `content` in its definition has changed
+    Rekey(rekey::RekeyArguments),
     /// Write the report of a load as a web page
     Report {
         /// Which load
@@ -205,6 +208,7 @@ async fn run(command: Command, parts: &Parts) -> Result<u8> {
         Command::Explain(arguments) => explain::run(&start()?, arguments).await,
         Command::Replay(arguments) => replay::run(&start()?, parts, arguments).await,
         Command::Undo(arguments) => undo::run(&start()?, arguments).await,
+        Command::Rekey(arguments) => rekey::run(&start()?, arguments).await,
         Command::Report { load, html, json } => write_report(&start()?, LoadId(load), &html, json).await,
         Command::Reconcile(arguments) => reconcile::reconcile(&start()?, parts, arguments).await,
         Command::Backfill(arguments) => reconcile::backfill(&start()?, parts, arguments).await,

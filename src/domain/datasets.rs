@@ -69,6 +69,15 @@ impl Datasets {
         read_definition(file, text).map(|dataset| dataset.content_form())
     }
 
+    /// The columns that files had under a definition, each with what its values were.
+    ///
+    /// # Errors
+    /// A message with file and line if the definition cannot be read.
+    pub fn columns_of(file: &str, text: &str) -> Result<Vec<(String, &'static str)>, String> {
+        let dataset = read_definition(file, text)?;
+        Ok(dataset.file_columns().iter().map(|column| (column.name.clone(), column.kind.rule())).collect())
+    }
+
     /// Returns the set with one definition replaced.
     ///
     /// # Errors

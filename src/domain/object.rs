@@ -165,6 +165,12 @@ pub const LOCAL_BUCKET: &str = "file://";
 /// The bucket of loads that undo another, whose number is their key. No bucket of S3 can have this name.
 pub const UNDO_BUCKET: &str = "undo://";
 
+/// The bucket of loads that gave the rows of a table new content keys. Their key is the dataset.
+pub const REKEY_BUCKET: &str = "rekey://";
+
+/// The buckets of loads that read no file.
+pub const BUCKETS_WITHOUT_FILES: [&str; 2] = [UNDO_BUCKET, REKEY_BUCKET];
+
 /// One immutable content: what the ledger claims and the extractor must read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
@@ -231,6 +237,7 @@ pub fn place(bucket: &str, key: &str) -> String {
     match bucket {
         LOCAL_BUCKET => key.to_owned(),
         UNDO_BUCKET => format!("undo of load {key}"),
+        REKEY_BUCKET => format!("rekey of dataset {key}"),
         _ => format!("s3://{bucket}/{key}"),
     }
 }

@@ -7,7 +7,7 @@ use crate::data_access::postgres::{
     Claim, ClaimTerms, Claimed, Closing, Database, FileToClaim, GivenBack, LoadToUndo, without_history,
 };
 use crate::data_access::retry::retrying;
-use crate::domain::object::{UNDO_BUCKET, place_of_part};
+use crate::domain::object::{REKEY_BUCKET, UNDO_BUCKET, place_of_part};
 use crate::domain::{Dataset, Datasets, LoadId, LoadStatus, ObjectVersion};
 use crate::error::{Error, Result};
 
@@ -83,6 +83,20 @@ async fn ready<'d>(database: &Database, datasets: &'d Datasets, load: LoadId) ->
         let undone = &found.key;
         return Err(Error::configuration(format!(
             "load {load} has undone load {undone}; to have the rows of load {undone} again, load its file with --again"
+        )));
+    }
+    if found.bucket == REKEY_BUCKET {
+        return Err(Error::configuration(format!(
+            "load {load} has given the rows of dataset {0} new keys; to have the old ones again, let `content` name the columns from before and \
+             run `small-etl rekey {0}`",
+            found.dataset
+        )));
+    }
+    if let Some(later) = found.rekeyed_by {
+        return Err(Error::configuration(format!(
+            "load {load} cannot be undone: load {later} has given the rows of dataset {} other keys since, so that it is not known which row was \
+             which",
+            found.dataset
         )));
     }
     if !found.ended {

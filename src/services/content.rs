@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, NullArray, StringArray, StringBuilder};
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use sha2::{Digest, Sha256};
@@ -76,6 +76,25 @@ impl<'a> ContentKeys<'a> {
         let rows = (0..made.len()).filter(is_known);
         rows.filter(|row| !is_copy(given.value(*row), made.value(*row))).collect()
     }
+}
+
+/// The hashes of rows of the table, from the plain cells of the columns that the key covers in the order of their names. `None` for a row with
+/// a value that the definition does not allow.
+#[must_use]
+pub(crate) fn hashes_of(dataset: &Dataset, cells: &[StringArray]) -> Vec<Option<String>> {
+    let Some(keys) = ContentKeys::of(dataset) else { return Vec::new() };
+    let rows = cells.first().map_or(0, Array::len);
+    let mut values: Vec<ArrayRef> = vec![Arc::new(NullArray::new(rows)); dataset.file_columns().len()];
+    let mut is_unread = vec![false; rows];
+    for ((place, column), cells) in keys.columns.iter().zip(cells) {
+        let read = column.kind.read(cells);
+        for (row, is_unread) in is_unread.iter_mut().enumerate() {
+            *is_unread |= read.is_null(row) && (column.required || !cells.is_null(row));
+        }
+        values[*place] = read;
+    }
+    let made = keys.first_copies(&values, &is_unread);
+    made.iter().map(|key| key.map(|key| key[..HASH].to_owned())).collect()
 }
 
 /// A text that is longer than its column allows was cut in the stage.

@@ -10,7 +10,7 @@ use crate::nightly::reconcile;
 use crate::support::Scratch;
 use crate::world::World;
 
-const VISIT: &str = r#"
+pub const VISIT: &str = r#"
 name = "visit"
 table = "visit"
 mode = "append"
@@ -33,7 +33,7 @@ check = "seconds < 1000"
 message = "seconds are 1000 or more"
 "#;
 
-const TABLE: &str = "create table visit (load_id bigint, record bigint, page text not null, seconds integer, primary key (load_id, record))";
+pub const TABLE: &str = "create table visit (load_id bigint, record bigint, page text not null, seconds integer, primary key (load_id, record))";
 
 async fn world(settings: &[(&str, &str)]) -> (World, Scratch) {
     let folder = Scratch::new("append");

@@ -8,12 +8,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use small_etl::domain::{LoadReport, LoadStatus};
 use small_etl::error::ErrorKind;
-use small_etl::pipeline;
+use small_etl::pipeline::{self, Request};
 
+use crate::command_line::{small_etl, text};
 use crate::nightly::reconcile;
 use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
-use crate::world::World;
+use crate::world::{World, moto};
 
 pub const PRICE: &str = r#"
 name = "price"
@@ -281,4 +282,101 @@ async fn the_role_of_ingest_may_only_add_to_a_history() {
         assert_eq!(world.query(&may(what)).await, granted, "{what}");
     }
     assert_eq!(world.query("select has_table_privilege('small_etl_ingest', 'orders', 'delete')").await, "f");
+}
+
+/// Rows of which a part is secret.
+const MEMBER: &str = r#"
+name = "member"
+table = "member"
+history = "member_history"
+mode = "replace"
+key = ["club", "code"]
+replace_by = "club"
+files = ["incoming/members/*"]
+
+[[column]]
+name = "club"
+type = "integer"
+required = true
+
+[[column]]
+name = "code"
+type = "text"
+required = true
+
+[[column]]
+name = "tax_number"
+type = "text"
+encrypt = true
+"#;
+
+const MEMBER_TABLES: &str = "create table member (club integer, code text, tax_number bytea, written_by bigint, valid_from timestamptz, primary key (club, code)); \
+    create table member_history (club integer, code text, tax_number bytea, written_by bigint, valid_from timestamptz, \
+        replaced_by bigint not null, valid_to timestamptz not null, ended_as text not null)";
+
+#[tokio::test]
+async fn encrypted_columns_stay_encrypted_in_a_history_and_rows_that_a_file_lacks_go_into_it() {
+    let folder = Scratch::new("history");
+    std::fs::write(folder.path().join("member.toml"), MEMBER).unwrap();
+    let key = moto().kms().create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
+    let path = folder.path().display().to_string();
+    let world = World::on_moto(&[("DATASETS__PATH", &path), ("ENCRYPTION__KMS_KEY", &key)]).await;
+    world.query(MEMBER_TABLES).await;
+    let drop = async |name: &str, rows: &str| {
+        let text = format!("club,code,tax_number\n{rows}");
+        let key = format!("incoming/members/{name}.csv");
+        world.put(&key, text).await;
+        // Another process, which may use the key.
+        world.worker(&key, None).finish().await.unwrap().unwrap()
+    };
+    drop("1", "1,A,canary-1\n1,B,canary-2\n2,C,canary-3\n").await;
+    let bytes = "select code, tax_number from member order by 1";
+    let before = world.query(bytes).await;
+    let counts = drop("2", "1,A,canary-4\n").await;
+    assert_eq!((counts["updated"].as_i64(), counts["deleted"].as_i64()), (Some(1), Some(1)), "{counts}");
+    assert_eq!(
+        world.query("select code, written_by, replaced_by, ended_as from member_history order by 1").await,
+        "A | 1 | 2 | updated\nB | 1 | 2 | deleted"
+    );
+    let kept = world.query("select code, tax_number from member_history order by 1").await;
+    assert!(before.starts_with(&kept), "{kept}");
+    let clear = "select count(*) from member_history where encode(tax_number, 'escape') like '%canary%'";
+    assert_eq!(world.query(clear).await, "0");
+    // What is given back can be read by who may use the key, and by nobody else.
+    let mut owner = world.variables();
+    owner.push(("DATABASE_URL".into(), world.admin_url()));
+    let said = text(&small_etl(&folder, &owner, &["undo", "2"]));
+    assert!(said.starts_with("exit 0"), "{said}");
+    assert_eq!(world.query(bytes).await, before);
+    let said = text(&small_etl(&folder, &world.variables(), &["decrypt", "member"]));
+    assert!(said.contains("\"1,A\",canary-1\n\"1,B\",canary-2\n\"2,C\",canary-3\n"), "{said}");
+}
+
+#[tokio::test]
+async fn rows_that_a_second_run_of_an_appended_file_changes_or_lacks_go_into_the_history() {
+    let folder = Scratch::new("history");
+    let text = "name = \"visit\"\ntable = \"visit\"\nhistory = \"visit_history\"\nmode = \"append\"\nfiles = [\"incoming/visits/*\"]\n\
+        [[column]]\nname = \"page\"\ntype = \"text\"\nrequired = true\n";
+    std::fs::write(folder.path().join("visit.toml"), text).unwrap();
+    let path = folder.path().display().to_string();
+    let world = World::with(&[("DATASETS__PATH", &path)]).await;
+    let columns = "load_id bigint, record bigint, page text, written_by bigint, valid_from timestamptz";
+    world
+        .query(&format!(
+            "create table visit ({columns}, primary key (load_id, record)); \
+             create table visit_history ({columns}, replaced_by bigint not null, valid_to timestamptz not null, ended_as text not null)"
+        ))
+        .await;
+    world.drop_file("incoming/visits/1.csv", "page\na\nb\nc\n").await;
+    // As if the file had been longer once, and its first row another one.
+    world
+        .query("update visit set page = 'A' where record = 1; insert into visit values (1, 4, 'gone', 1, now())")
+        .await;
+    let again = Request { again: true, ..world.request("incoming/visits/1.csv") };
+    let counts = world.run(&again).await.unwrap().counts.unwrap();
+    assert_eq!((counts.updated, counts.unchanged, counts.deleted), (1, 2, 1));
+    assert_eq!(
+        world.query("select record, page, written_by, replaced_by, ended_as from visit_history order by 1").await,
+        "1 | A | 1 | 2 | updated\n4 | gone | 1 | 2 | deleted"
+    );
 }

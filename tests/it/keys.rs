@@ -310,7 +310,7 @@ async fn another_list_of_columns_is_refused_while_the_table_has_rows() {
     world.put("incoming/flows/2.csv", flows(&["02,5,tea"])).await;
     let error = world.try_load("incoming/flows/2.csv").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert_snapshot!(error.chain(), @"dataset flow: the content key covers amount (decimal), day (date), but for the rows of table flow it covered amount (decimal), day (date), note (text); let `content` name just those columns, or empty the table and load its files with --again");
+    assert_snapshot!(error.chain(), @"dataset flow: the content key covers amount (decimal), day (date), but for the rows of table flow it covered amount (decimal), day (date), note (text); let `content` name just those columns, or give the rows new keys with `small-etl rekey flow`");
     // More decimals, and other rules, change no key.
     change("precision = 10\nscale = 2", "precision = 12\nscale = 4");
     let wide = world.under(&[]);

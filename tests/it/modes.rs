@@ -16,8 +16,6 @@ use crate::support::proxy::{Fault, Proxy, Which};
 use crate::world::World;
 
 const COLUMNS: &str = r#"
-files = ["incoming/holdings/*"]
-
 [[column]]
 name = "account"
 type = "integer"
@@ -31,6 +29,7 @@ required = true
 [[column]]
 name = "volume"
 type = "integer"
+required = true
 max = 99
 "#;
 
@@ -41,6 +40,8 @@ struct Case {
     options: &'static str,
     /// The columns of the table besides those of the dataset.
     table: &'static str,
+    /// A column of its key, by which it may be partitioned.
+    partitioned_by: &'static str,
     /// The rows that are there, where the table keeps others.
     present: &'static str,
     /// The rows of a table after these files, each the latest so far.
@@ -52,6 +53,7 @@ const CASES: &[Case] = &[
         mode: "upsert",
         options: "key = [\"account\", \"code\"]\nversion = \"arrival\"",
         table: "unique (account, code)",
+        partitioned_by: "account",
         present: "true",
         model: |files| {
             let rows = files.iter().flat_map(|file| file.good());
@@ -60,9 +62,59 @@ const CASES: &[Case] = &[
         },
     },
     Case {
+        mode: "upsert",
+        options: "key = [\"account\", \"code\"]\nversion = \"volume\"",
+        table: "unique (account, code)",
+        partitioned_by: "account",
+        present: "true",
+        model: |files| {
+            let rows = files.iter().flat_map(|file| file.rows.iter().copied()).filter(Row::is_good);
+            let mut newest: BTreeMap<(i64, &str), Row> = BTreeMap::new();
+            for row in rows {
+                let kept = newest.entry((row.0, row.1)).or_insert(row);
+                *kept = row.max(*kept);
+            }
+            newest.into_values().collect()
+        },
+    },
+    Case {
+        mode: "upsert",
+        options: "key = \"content\"\nversion = \"arrival\"",
+        table: "content_key text primary key",
+        partitioned_by: "content_key",
+        present: "true",
+        model: |files| {
+            let mut most: BTreeMap<Row, usize> = BTreeMap::new();
+            for file in files {
+                let mut copies: BTreeMap<Row, usize> = BTreeMap::new();
+                for row in file.rows.iter().copied().filter(Row::is_good) {
+                    *copies.entry(row).or_default() += 1;
+                }
+                for (row, copies) in copies {
+                    let most = most.entry(row).or_default();
+                    *most = copies.max(*most);
+                }
+            }
+            most.into_iter().flat_map(|(row, copies)| std::iter::repeat_n(row, copies)).collect()
+        },
+    },
+    Case {
+        mode: "upsert",
+        options: "key = [\"account\", \"code\"]\nversion = \"arrival\"\n[tombstone]\ncolumn = \"volume\"\nvalues = [0]",
+        table: "unique (account, code)",
+        partitioned_by: "account",
+        present: "true",
+        model: |files| {
+            let rows = files.iter().flat_map(|file| file.good());
+            let last: BTreeMap<(i64, &str), Row> = rows.map(|row| ((row.0, row.1), row)).collect();
+            last.into_values().filter(|row| row.2 > 0).collect()
+        },
+    },
+    Case {
         mode: "append",
         options: "mode = \"append\"",
         table: "load_id bigint, record bigint, primary key (load_id, record)",
+        partitioned_by: "record",
         present: "true",
         model: |files| {
             let mut rows: Vec<Row> =
@@ -75,6 +127,7 @@ const CASES: &[Case] = &[
         mode: "replace",
         options: "mode = \"replace\"\nkey = [\"account\", \"code\"]\nreplace_by = \"account\"",
         table: "unique (account, code)",
+        partitioned_by: "account",
         present: "true",
         model: |files| replaced(files, |row| row.0),
     },
@@ -82,8 +135,31 @@ const CASES: &[Case] = &[
         mode: "replace",
         options: "mode = \"replace\"\nkey = [\"account\", \"code\"]\ndeleted = \"gone\"",
         table: "gone boolean not null, unique (account, code)",
+        partitioned_by: "code",
         present: "not gone",
         model: |files| replaced(files, |_| 0),
+    },
+    Case {
+        mode: "replace",
+        options: "mode = \"replace\"\nkey = \"code\"\nreplace_by = \"account\"",
+        table: "unique (code)",
+        partitioned_by: "code",
+        present: "true",
+        // A row belongs to the account in which the last file has it, and is gone if a later one of that account lacks it.
+        model: |files| {
+            let (mut last, mut scopes) = (BTreeMap::new(), BTreeMap::new());
+            for (nth, file) in files.iter().enumerate() {
+                let good = file.rows.iter().filter(|row| row.is_good()).map(|row| (row.1, *row));
+                for row in good.collect::<BTreeMap<_, _>>().into_values() {
+                    last.insert(row.1, (nth, row));
+                    scopes.insert(row.0, nth);
+                }
+            }
+            let mut rows: Vec<Row> =
+                last.into_values().filter(|(nth, row)| scopes[&row.0] == *nth).map(|(_, row)| row).collect();
+            rows.sort_unstable();
+            rows
+        },
     },
 ];
 
@@ -144,7 +220,8 @@ fn files(seed: u64) -> Vec<File> {
                 return Row(account, "bad", 100);
             }
             let code = ["A", "B,", "C\\", "D", "E"][random.random_range(0..5)];
-            Row(account, code, random.random_range(1..3))
+            // Where a dataset has tombstones, 0 is one.
+            Row(account, code, random.random_range(0..3))
         });
         File { name: format!("{number}.csv"), at: begin + TimeDelta::seconds(number), rows: rows.collect() }
     };
@@ -153,7 +230,10 @@ fn files(seed: u64) -> Vec<File> {
 
 async fn world(case: &Case, settings: &[(&str, &str)], files: &[File]) -> (World, Scratch) {
     let folder = Scratch::new("modes");
-    let definition = format!("name = \"holding\"\ntable = \"holding\"\n{}\n{COLUMNS}", case.options);
+    let definition = format!(
+        "name = \"holding\"\ntable = \"holding\"\nfiles = [\"incoming/holdings/*\"]\n{}\n{COLUMNS}",
+        case.options
+    );
     std::fs::write(folder.path().join("holding.toml"), definition).unwrap();
     let path = folder.path().display().to_string();
     let world = World::with(&[settings, &[("DATASETS__PATH", &path)]].concat()).await;
@@ -162,6 +242,21 @@ async fn world(case: &Case, settings: &[(&str, &str)], files: &[File]) -> (World
         world.put(&format!("incoming/holdings/{}", file.name), file.text()).await;
     }
     (world, folder)
+}
+
+/// Makes the table anew, with its rows in three partitions.
+async fn partition(world: &World, case: &Case) {
+    let by = case.partitioned_by;
+    let parts = (0..3).map(|nth| {
+        format!("create table holding_{nth} partition of holding for values with (modulus 3, remainder {nth});")
+    });
+    world
+        .query(&format!(
+            "drop table holding; create table holding (account integer, code text, volume integer, {}) partition by hash ({by}); {}",
+            case.table,
+            parts.collect::<String>()
+        ))
+        .await;
 }
 
 /// The request of a file, as a listing finds it that says when it was written.
@@ -246,10 +341,44 @@ async fn files_that_overlap_and_are_loaded_at_once_end_as_the_model_says() {
     }
 }
 
+/// Rows of several partitions may have the same place, and no system column tells there which row was inserted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_ends_as_the_model_says_and_its_rows_are_counted_right() {
+    for case in CASES {
+        for (batch_size, order) in [("1", [3, 1, 0, 2]), ("10000", [0, 2, 1, 3])] {
+            let (files, count) = (files(9), "select count(*) from holding");
+            let (world, _folder) = world(case, &[("LOAD__BATCH_SIZE", batch_size)], &files).await;
+            partition(&world, case).await;
+            for place in order {
+                let before: i64 = world.query(count).await.parse().unwrap();
+                let report = world.run(&request(&world, &files[place]).await).await.unwrap();
+                let counts = report.counts.unwrap();
+                let gone = counts.removed + if case.options.contains("gone") { 0 } else { counts.deleted };
+                let after: i64 = world.query(count).await.parse().unwrap();
+                assert_eq!(before + counts.inserted - gone, after, "{}: {counts:?}", case.options);
+            }
+            let all: Vec<&File> = files.iter().collect();
+            assert_like_model(&world, case, &all, "in partitions").await;
+        }
+    }
+    for case in CASES {
+        let files = files(3);
+        let (world, _folder) = world(case, &[("LOAD__BATCH_SIZE", "2"), ("LOAD__CONNECTIONS", "2")], &files).await;
+        partition(&world, case).await;
+        let all = [0, 1, 1, 0].map(|place| {
+            let (world, file) = (&world, &files[place]);
+            async move { while load(world, file).await == LoadStatus::InProgress {} }
+        });
+        futures::future::join_all(all).await;
+        assert_like_model(&world, case, &[&files[0], &files[1]], "in partitions, two at once").await;
+    }
+}
+
 /// Cuts a worker off at each of several steps, and lets an older or a newer file come before the next worker continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_killed_and_overtaken_ends_as_the_model_says() {
-    for (case, first) in CASES.iter().zip([1, 3, 4, 2]) {
+    assert_eq!(CASES.len(), 8);
+    for (case, first) in CASES.iter().zip([1, 2, 3, 4, 3, 4, 2, 3]) {
         let files = files(5);
         for step in (first..).step_by(19) {
             let (world, _folder) = world(case, &[("LOAD__BATCH_SIZE", "5"), ("LOAD__CONNECTIONS", "1")], &files).await;

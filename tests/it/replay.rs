@@ -10,6 +10,7 @@ use crate::command_line::{self, small_etl};
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
 use crate::world::World;
+use crate::{append, tombstones};
 
 const TODAY: &str = include_str!("../../datasets/trade.toml");
 
@@ -117,5 +118,51 @@ async fn a_definition_that_is_wrong_is_told_before_any_file_is_read() {
     assert_snapshot!(run(&changed().replace("'[0-9A-Z]{6}'", "'[0-9A-Z{6}'")), @"
     exit 3
     error: dataset trade: a rule or pattern is wrong: Invalid Input Error: missing ]: [0-9A-Z{6}
+    ");
+}
+
+/// Loads a file of a dataset and replays it under a definition in which one text is another.
+async fn replayed((name, definition, table): (&str, &str, &str), file: &str, (from, to): (&str, &str)) -> String {
+    let scratch = Scratch::new("replay");
+    fs::write(scratch.path().join(format!("{name}.toml")), definition).unwrap();
+    let world = World::with(&[("DATASETS__PATH", scratch.path().to_str().unwrap())]).await;
+    world.query(table).await;
+    world.drop_file(&format!("incoming/{name}s/1.csv"), file).await;
+    assert!(definition.contains(from));
+    fs::write(scratch.path().join("new.txt"), definition.replace(from, to)).unwrap();
+    let arguments = ["replay", "--dataset", name, "--definition", "new.txt", "--since", "1d"];
+    text(&world, &small_etl(&scratch, &world.variables(), &arguments))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_checks_of_a_tombstone_what_a_load_checks_of_it() {
+    let quote = ("quote", tombstones::QUOTE, tombstones::QUOTE_TABLE);
+    let file = "op,code,revision,bid\nI,A,1,10\nD,B,1,\nD,C,1,900\nI,D,1,20\nI,E,1,\n";
+    assert_snapshot!(replayed(quote, file, ("bid < 1000", "bid < 20")).await, @"
+    exit 0
+    1 files with 5 records of dataset quote: 1 rows would be rejected that are accepted today, 0 accepted that are rejected
+      rule bid_is_small: would reject 1, would accept 0
+        load 1 1.csv line 5: column bid: bid is 1000 or more (rule bid_is_small)
+    ");
+    // What was a tombstone is a row that lacks a value, and the other way round.
+    let answer = replayed(quote, file, ("values = [\"D\"]", "values = [\"I\"]")).await;
+    assert!(
+        answer.contains("1 rows would be rejected that are accepted today, 1 accepted that are rejected"),
+        "{answer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_compares_rows_that_are_appended_by_their_places() {
+    let visit = ("visit", append::VISIT, append::TABLE);
+    // Equal rows are rows of their own.
+    let file = "page,seconds\na,1\na,1\na,1000\nb,7\nb,7\n";
+    assert_snapshot!(replayed(visit, file, ("seconds < 1000", "seconds <> 7")).await, @"
+    exit 0
+    1 files with 5 records of dataset visit: 2 rows would be rejected that are accepted today, 1 accepted that are rejected
+      rule seconds_are_few: would reject 2, would accept 1
+        load 1 1.csv line 4: column seconds: seconds are 1000 or more (rule seconds_are_few)
+        load 1 1.csv line 5: column seconds: seconds are 1000 or more (rule seconds_are_few)
+        load 1 1.csv line 6: column seconds: seconds are 1000 or more (rule seconds_are_few)
     ");
 }

@@ -16,7 +16,7 @@ use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
 use crate::world::World;
 
-const QUOTE: &str = r#"
+pub const QUOTE: &str = r#"
 name = "quote"
 table = "quote"
 key = "code"
@@ -61,7 +61,8 @@ id = "rows"
 expression = "count(*)"
 "#;
 
-const QUOTE_TABLE: &str = "create table quote (code text primary key, revision bigint not null, bid integer not null)";
+pub const QUOTE_TABLE: &str =
+    "create table quote (code text primary key, revision bigint not null, bid integer not null)";
 
 /// Rows without a version, whose tombstones stand in the table's own column.
 const STOCK: &str = r#"

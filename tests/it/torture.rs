@@ -9,28 +9,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::seq::IndexedRandom as _;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use small_etl::domain::{LoadStatus, Location};
-use small_etl::pipeline::{self, Request};
-use small_etl::services::Deadline;
-use tokio::task::JoinSet;
 
 use crate::support::Scratch;
 use crate::support::postgres::Postgres;
-use crate::support::proxy::{Fault, Proxy, Which};
-use crate::support::s3::{ReadFault, S3Server};
-use crate::world::{World, signal};
+use crate::support::s3::S3Server;
+use crate::torment::{DELIVERIES, Load, Torment};
+use crate::world::World;
 
 const SECONDS_WITHIN_ALL_TESTS: f64 = 20.0;
 /// A round without any takeover proves little; so many in a row do not happen.
 const MOST_QUIET_ROUNDS: u64 = 20;
-const WORKERS_AT_ONCE: usize = 3;
-const DELIVERIES: usize = 24;
 const ACCOUNTS: usize = 30;
 const TRADES: usize = 150;
 
@@ -99,15 +92,6 @@ impl Content {
     }
 }
 
-/// A content that an object may have, and its place among those of its key, where S3 tells it.
-struct Version {
-    content: Content,
-    sequencer: Option<String>,
-}
-
-/// Which there are in a round, by key and version.
-type Versions = BTreeMap<(String, String), Version>;
-
 /// What happens to the tables meanwhile, and changes no value in them.
 const REWRITES: [&str; 4] = [
     "alter table asset alter account_type type bigint",
@@ -172,27 +156,9 @@ impl Found {
 }
 
 struct Round {
-    world: World,
-    proxy: Arc<Proxy>,
-    postgres: Arc<Postgres>,
-    versions: Versions,
-    /// What is to be delivered: keys, and where the bucket keeps versions, each of them.
-    requests: Vec<Request>,
-    keeps_versions: bool,
+    torment: Torment<Content>,
     /// Whether the order of arrival decides between rows, and not their times.
     by_arrival: bool,
-    /// Whether a server is away on purpose.
-    restarting: Arc<AtomicBool>,
-    rewrites: u64,
-}
-
-/// A load as the ledger has it.
-struct Load {
-    id: i64,
-    key: String,
-    /// Where it stands among all loads: of two rows with one time that of the higher one stays. When its object arrived, the load that
-    /// it stands at, the place of its version among those of the object, and its number.
-    rank: (i64, i64, String, i64),
 }
 
 impl Round {
@@ -213,247 +179,49 @@ impl Round {
         // Long enough that a fault finds a worker at work.
         world.slow_down(0.05).await;
         let proxy = Arc::new(world.proxy());
-        let (versions, requests, restarting) = (BTreeMap::new(), Vec::new(), Arc::default());
-        let mut round =
-            Self { world, proxy, postgres, versions, requests, keeps_versions, by_arrival, restarting, rewrites: 0 };
-        for number in 0..random.random_range(3..8) {
-            let trades = random.random();
-            let key = format!("incoming/{}/{number}.csv", if trades { "trades" } else { "assets" });
-            if keeps_versions {
-                for _ in 0..random.random_range(1..5) {
-                    round.add_version(&key, Content::random(&mut random, trades)).await;
-                }
-            } else {
-                let text = round.invent(&key, Content::random(&mut random, trades)).await;
-                round.world.put(&key, text).await;
-                round.requests.push(round.world.request(&key));
-            }
-        }
-        round.requests.shuffle(&mut random);
-        Box::pin(round.deliver_all(&mut random)).await;
-        round.finish_quietly().await;
-        round.check().await
-    }
-
-    /// Notes a content that the object `key` may come to have, and returns its text.
-    async fn invent(&mut self, key: &str, content: Content) -> String {
-        let text = content.text();
-        let spare =
-            self.world.s3.put_object().bucket(&self.world.bucket).key("spare").body(text.clone().into_bytes().into());
-        let etag = spare.send().await.unwrap().e_tag.unwrap().trim_matches('"').to_owned();
-        self.versions.insert((key.to_owned(), etag), Version { content, sequencer: None });
-        text
-    }
-
-    /// Puts a version of an object, and keeps the event that S3 sends for it.
-    async fn add_version(&mut self, key: &str, content: Content) {
-        let body = content.text().into_bytes().into();
-        let put = self.world.s3.put_object().bucket(&self.world.bucket).key(key).body(body).send().await.unwrap();
-        let version_id = put.version_id.unwrap();
-        let sequencer = Some(format!("{:06X}", self.versions.len()));
-        self.versions.insert((key.to_owned(), version_id.clone()), Version { content, sequencer: sequencer.clone() });
-        self.requests.push(Request::new(Location::S3 {
-            bucket: self.world.bucket.clone(),
-            key: key.into(),
-            version_id: Some(version_id),
-            etag: None,
-            size: None,
-            sequencer,
-            modified: None,
-        }));
-    }
-
-    /// Every file at least once, many of them more often and some at once, each worker with a fault of its own.
-    async fn deliver_all(&mut self, random: &mut ChaCha8Rng) {
-        let mut workers = JoinSet::new();
-        for delivery in 0..DELIVERIES.max(self.requests.len()) {
-            while workers.len() >= WORKERS_AT_ONCE {
-                workers.join_next().await.unwrap().unwrap();
-            }
-            let request = self.requests.get(delivery).unwrap_or_else(|| self.requests.choose(random).unwrap());
-            let request = Request { deadline: Deadline::default(), ..request.clone() };
-            let key = request.location.key().to_string();
-            let lethal = self.may_die(&key).await;
-            let pause = Duration::from_millis(random.random_range(100..500));
-            let fault = random.random_range(0..12);
-            let mut replacement = None;
-            if fault == 0 && !self.keeps_versions {
-                let text = self.invent(&key, Content::random(random, key.contains("trades"))).await;
-                let put =
-                    self.world.s3.put_object().bucket(&self.world.bucket).key(&key).body(text.into_bytes().into());
-                replacement = Some(put.send());
-            } else if fault == 1 && !self.keeps_versions {
-                let bytes = random.random_range(0..5000);
-                let faults = [ReadFault::Short(bytes), ReadFault::Reset(bytes), ReadFault::Status(503)];
-                self.world.s3_server.fault_next_reads(faults);
-            } else if fault <= 4 {
-                let which = *[Which::Any, Which::Commit, Which::CopyData].choose(random).unwrap();
-                let cut = if random.random() { Fault::CutBefore } else { Fault::CutAnswer };
-                self.proxy.at(which, random.random_range(1..40), cut);
-            } else if fault >= 10 {
-                self.rewrites += u64::from(self.rewrite(REWRITES.choose(random).unwrap()).await);
-            }
-            if self.keeps_versions {
-                self.work_here(&mut workers, request, (fault, lethal), pause);
-                continue;
-            }
-            let worker = self.world.worker(&key, Some(&self.proxy));
-            let (pid, proxy) = (worker.pid(), Arc::clone(&self.proxy));
-            let (postgres, restarting) = (Arc::clone(&self.postgres), Arc::clone(&self.restarting));
-            let runtime = tokio::runtime::Handle::current();
-            workers.spawn_blocking(move || {
-                let torment = std::thread::spawn(move || {
-                    std::thread::sleep(pause);
-                    match fault {
-                        0 => drop(replacement.map(|put| runtime.block_on(put).unwrap())),
-                        5 if lethal => signal(pid, "KILL"),
-                        6 if lethal => {
-                            signal(pid, "STOP");
-                            // Longer than its lease.
-                            std::thread::sleep(Duration::from_millis(1500));
-                            signal(pid, "CONT");
-                        }
-                        7 => signal(pid, "TERM"),
-                        8 => proxy.cut_all(),
-                        9 => restart(&postgres, &restarting),
-                        _ => {}
-                    }
-                });
-                // Whatever became of it: it comes again.
-                worker.finish_blocking();
-                torment.join().unwrap();
-            });
-        }
-        while let Some(ended) = workers.join_next().await {
-            ended.unwrap();
-        }
-        self.proxy.disarm();
-        self.world.s3_server.forget_faults();
-    }
-
-    /// The command line does not load a version that an event names: a worker of this process does, which is dropped instead of
-    /// killed.
-    fn work_here(&self, workers: &mut JoinSet<()>, request: Request, (fault, lethal): (u32, bool), pause: Duration) {
-        let (context, database) = self.world.another(&self.proxy);
-        let (proxy, postgres, restarting) =
-            (Arc::clone(&self.proxy), Arc::clone(&self.postgres), Arc::clone(&self.restarting));
-        let runtime = tokio::runtime::Handle::current();
-        workers.spawn_blocking(move || {
-            let deadline = request.deadline.clone();
-            runtime.block_on(async {
-                let work = pipeline::run(&context, &database, &request);
-                let torment = async {
-                    tokio::time::sleep(pause).await;
-                    match fault {
-                        5 | 6 if lethal => return,
-                        7 => deadline.interrupt(),
-                        8 => proxy.cut_all(),
-                        9 => tokio::task::spawn_blocking(move || restart(&postgres, &restarting)).await.unwrap(),
-                        _ => {}
-                    }
-                    std::future::pending::<()>().await;
-                };
-                tokio::select! {
-                    // Whatever became of it: it comes again.
-                    ended = work => drop(ended),
-                    () = torment => {}
-                }
-            });
-        });
-    }
-
-    /// Returns whether the server was there to do it.
-    async fn rewrite(&self, sql: &str) -> bool {
-        let Ok((client, connection)) = tokio_postgres::connect(&self.world.url, tokio_postgres::NoTls).await else {
-            return false;
+        let mut torment = Torment {
+            world,
+            proxy,
+            postgres,
+            versions: BTreeMap::new(),
+            requests: Vec::new(),
+            keeps_versions,
+            replaces_content: true,
+            repeats: false,
+            is_untimely: false,
+            invent: |random, key| Content::random(random, key.contains("trades")),
+            text: Content::text,
+            rewrites: &REWRITES,
+            rewritten: 0,
+            restarting: Arc::default(),
         };
-        tokio::spawn(connection);
-        client.batch_execute(sql).await.is_ok()
-    }
-
-    /// A load whose workers die three times in a row has failed, as it should; here it is to be loaded in the end.
-    async fn may_die(&self, key: &str) -> bool {
-        if self.restarting.load(Ordering::Relaxed) {
-            return false;
-        }
-        // It may have been stopped a moment ago.
-        let Ok((client, connection)) = tokio_postgres::connect(&self.world.url, tokio_postgres::NoTls).await else {
-            return false;
-        };
-        tokio::spawn(connection);
-        let stalled = client.query_one("select coalesce(max(stalled), 0) from etl.load where key = $1", &[&key]).await;
-        stalled.is_ok_and(|row| row.get::<_, i32>(0) == 0)
-    }
-
-    /// What the queue and the nightly reconciliation would bring again.
-    async fn finish_quietly(&self) {
-        for request in &self.requests {
-            self.finish(request).await;
-        }
-        let open = self.world.query("select key, version from etl.load where finished_at is null").await;
-        for line in open.lines() {
-            let (key, version) = line.split_once(" | ").unwrap();
-            self.finish(&Request::new(Location::S3 {
-                bucket: self.world.bucket.clone(),
-                key: key.into(),
-                version_id: None,
-                etag: Some(version.into()),
-                size: None,
-                sequencer: None,
-                modified: None,
-            }))
-            .await;
-        }
-    }
-
-    async fn finish(&self, request: &Request) {
-        loop {
-            let report = self.world.run(request).await.unwrap();
-            match report.status {
-                LoadStatus::InProgress => tokio::time::sleep(Duration::from_millis(100)).await,
-                LoadStatus::Loaded | LoadStatus::Superseded => return,
-                LoadStatus::Duplicate if matches!(report.reason.as_deref(), None | Some("superseded")) => return,
-                _ => panic!("{report:?}"),
-            }
-        }
-    }
-
-    /// The order of the loads. A version that was claimed after a newer one of its object stands right before that.
-    fn ranked(&self, claimed: Vec<(i64, String, String, i64)>) -> Vec<(Load, &Content)> {
-        let mut loads: Vec<(Load, &Content)> = Vec::new();
-        for (id, key, version, arrival) in claimed {
-            let Version { content, sequencer } = &self.versions[&(key.clone(), version)];
-            let sequencer = sequencer.clone().unwrap_or_default();
-            let newer = loads.iter().filter(|(load, _)| load.key == key && load.rank.2 > sequencer);
-            let place = newer.map(|(load, _)| load.rank.1).min().unwrap_or(id);
-            loads.push((Load { id, key, rank: (arrival, place, sequencer, id) }, content));
-        }
-        loads
+        let key =
+            |number: usize, trades: bool| format!("incoming/{}/{number}.csv", if trades { "trades" } else { "assets" });
+        let keys: Vec<String> = (0..random.random_range(3..8)).map(|number| key(number, random.random())).collect();
+        torment.put_files(&mut random, &keys).await;
+        Box::pin(torment.deliver_all(&mut random)).await;
+        torment.finish_quietly().await;
+        Self { torment, by_arrival }.check().await
     }
 
     async fn check(&self) -> Found {
-        let mut found = Found { rewrites: self.rewrites, ..Found::default() };
+        let mut found = Found { rewrites: self.torment.rewritten, ..Found::default() };
         let by_arrival = self.by_arrival;
         let mut best = [(); 2].map(|()| Best { by_arrival, rows: BTreeMap::new() });
         let mut committed: Vec<(&Load, usize, &Row)> = Vec::new();
         let mut bad_rows: Vec<(i64, usize, &Row, bool)> = Vec::new();
         let mut good_rows: Vec<(i64, &Row, bool)> = Vec::new();
-        let claimed = self.world.query("select id, key, version, coalesce(arrival, 0) from etl.load order by id").await;
-        let claimed = claimed.lines().map(|line| {
-            let [id, key, version, arrival] = line.split(" | ").collect::<Vec<_>>().try_into().unwrap();
-            (id.parse().unwrap(), key.to_owned(), version.to_owned(), arrival.parse().unwrap())
-        });
-        let loads = self.ranked(claimed.collect());
+        let loads = self.torment.ranked().await;
         for (load, content) in &loads {
             let id = load.id;
             let ended = format!("select state, read, rejected, late from etl.load where id = {id}");
-            let ended = self.world.query(&ended).await;
+            let ended = self.torment.world.query(&ended).await;
             let [state, read, rejected, late] = ended.split(" | ").collect::<Vec<_>>().try_into().unwrap();
             assert_eq!(late == "t", load.rank.1 < id, "load {id}: late");
             assert_eq!(load.rank.0 > 0, self.by_arrival, "load {id}: arrival");
             found.late += u64::from(load.rank.1 < id);
             let accepted = content.accepted(self.by_arrival);
-            let done: BTreeSet<usize> = self.records_done(id).await;
+            let done: BTreeSet<usize> = self.torment.records_done(id).await;
             if state == "loaded" {
                 assert_eq!(done.len(), content.rows.len(), "load {id}: batches");
                 assert_eq!(read, content.rows.len().to_string(), "load {id}: read");
@@ -462,7 +230,7 @@ impl Round {
                 done.iter().filter(|record| !accepted.contains_key(record)).map(usize::to_string).collect();
             assert_eq!(rejected, bad.len().to_string(), "load {id}: rejected");
             let rejects = format!("select distinct record from etl.reject where load_id = {id} order by 1");
-            assert_eq!(self.world.query(&rejects).await, bad.join("\n"), "load {id}: rejects");
+            assert_eq!(self.torment.world.query(&rejects).await, bad.join("\n"), "load {id}: rejects");
             let bad = done.iter().filter(|record| !accepted.contains_key(record));
             bad_rows.extend(bad.map(|record| (id, *record, &content.rows[record - 1], content.trades)));
             for (record, row) in accepted.into_iter().filter(|(record, _)| done.contains(record)) {
@@ -487,25 +255,25 @@ impl Round {
         found.doubtful = self.check_states(&bad_rows, &good_rows).await;
         let minute = "extract(minute from updated_at)::int";
         let sql = format!("select substr(account_id, 2)::int, {minute}, cash::int from asset order by 1");
-        assert_eq!(self.world.query(&sql).await, accounts.lines(|row| row.value.to_string()), "assets");
+        assert_eq!(self.torment.world.query(&sql).await, accounts.lines(|row| row.value.to_string()), "assets");
         let account = "substr(account_id, 2)";
         let sql =
             format!("select substr(traded_id, 2)::int, {minute}, traded_volume / 100, {account} from trade order by 1");
         let trade = |row: &Row| format!("{} | {}", row.value, row.account);
-        assert_eq!(self.world.query(&sql).await, trades.lines(trade), "trades");
+        assert_eq!(self.torment.world.query(&sql).await, trades.lines(trade), "trades");
         let sql = "select load_id, record from etl.parked where released_by is null order by 1, 2";
-        assert_eq!(self.world.query(sql).await, waiting.join("\n"), "parked");
+        assert_eq!(self.torment.world.query(sql).await, waiting.join("\n"), "parked");
         let sums = "select count(*) from etl.load l where released <> (select count(*) from etl.parked p where p.released_by = l.id) \
             or parked <> (select count(*) from etl.parked p where p.load_id = l.id)";
-        assert_eq!(self.world.query(sums).await, "0", "sums of parked and released rows");
-        let takeovers = self.world.query("select sum(attempt - 1) from etl.load").await;
+        assert_eq!(self.torment.world.query(sums).await, "0", "sums of parked and released rows");
+        let takeovers = self.torment.world.query("select sum(attempt - 1) from etl.load").await;
         Found { takeovers: takeovers.parse().unwrap(), ..found }
     }
 
     /// A bad row is mended by a good one of its key in a later load that has no bad one of it. Returns how many bad rows met
     /// a load that has both.
     async fn check_states(&self, bad: &[(i64, usize, &Row, bool)], good: &[(i64, &Row, bool)]) -> u64 {
-        let states = self.world.query("select distinct load_id, record, state from etl.reject").await;
+        let states = self.torment.world.query("select distinct load_id, record, state from etl.reject").await;
         let states: BTreeSet<&str> = states.lines().collect();
         assert_eq!(states.len(), bad.len(), "a reject has one state");
         let mut doubtful = 0;
@@ -524,12 +292,6 @@ impl Round {
         }
         doubtful
     }
-
-    async fn records_done(&self, load: i64) -> BTreeSet<usize> {
-        let sql =
-            format!("select generate_series(first_record, last_record) from etl.load_batch where load_id = {load}");
-        self.world.query(&sql).await.lines().map(|record| record.parse().unwrap()).collect()
-    }
 }
 
 /// The datasets, where the order of arrival decides between rows.
@@ -543,16 +305,6 @@ fn arrival_definitions() -> Scratch {
         std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
     }
     folder
-}
-
-/// Stops a server for a moment, unless somebody does.
-fn restart(postgres: &Postgres, restarting: &AtomicBool) {
-    if !restarting.swap(true, Ordering::Relaxed) {
-        postgres.stop();
-        std::thread::sleep(Duration::from_millis(200));
-        postgres.start_again();
-        restarting.store(false, Ordering::Relaxed);
-    }
 }
 
 /// The rows that stay, by key.

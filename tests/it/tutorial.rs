@@ -91,7 +91,7 @@ async fn the_first_file_of_the_readme_loads_is_mended_and_explained() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_on_a_further_dataset_holds_line_by_line() {
-    assert_eq!(follow(include_str!("../../docs/add-a-dataset.md")).await, (9, 6));
+    assert_eq!(follow(include_str!("../../docs/add-a-dataset.md")).await, (9, 7));
 }
 
 #[tokio::test(flavor = "multi_thread")]

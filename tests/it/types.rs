@@ -2,7 +2,7 @@
 //! checked at night, delivered to the lake and read from it, parked, encrypted, summed, and found by its key. A new
 //! type is tested by being registered with its samples.
 
-mod case;
+pub mod case;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

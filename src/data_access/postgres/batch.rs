@@ -121,7 +121,7 @@ impl Database {
         if let Some(counts) = committed {
             return Ok(counts);
         }
-        let statements = UpsertStatements::new(dataset, &claim.dataset_version);
+        let statements = UpsertStatements::new(dataset, &claim.dataset_version, table.storage);
         let origin = origin(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         let (mut upserted, mut staged, mut mending) = (Counts::default(), false, Mending::of(rows.resubmissions));
         while let Some(chunk) = rows.accepted.try_next().await? {

@@ -6,8 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
-use super::lease::take_from_the_dead;
+use super::content_form::check_claim;
+use super::held::take_from_the_dead;
 use super::{Database, query_error};
+use crate::domain::object::BUCKETS_WITHOUT_FILES;
 use crate::domain::{Dataset, Datasets, LoadId, LoadLimits, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -166,7 +168,7 @@ impl Database {
     /// Repeating it with the same token does no harm: a claim whose answer was lost is found again.
     ///
     /// # Errors
-    /// `Connection` or `System`.
+    /// `Configuration` if the content keys of the table cover other columns by now; `Connection` or `System`.
     pub async fn claim(&self, token: FencingToken, file: FileToClaim<'_>) -> Result<Claimed> {
         let FileToClaim { object, part, parts, dataset, source, datasets, terms, again } = file;
         let mut connection = self.connection().await?;
@@ -215,6 +217,10 @@ impl Database {
             )
             .await
             .map_err(failed)?;
+        if inserted.is_some() && !BUCKETS_WITHOUT_FILES.contains(&object.bucket.as_str()) {
+            let dataset = datasets.get(dataset).map_err(Error::configuration)?;
+            check_claim(&transaction, dataset, datasets.version()).await?;
+        }
         let claimed = match inserted {
             Some(row) => Claimed::Taken(Claim {
                 load_id: LoadId(row.get("id")),

@@ -1,14 +1,13 @@
-//! Content keys: which columns the keys in a table cover, and which copy of its content a mended row is.
+//! Content keys: which copy of its content a row is.
 
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::Error as PostgresError;
 use tokio_postgres::types::ToSql;
 
 use super::claim::Claim;
-use super::lease::take_from_the_dead;
-use super::sql_names::table_name;
+use super::held::take_from_the_dead;
 use super::{Database, query_error};
-use crate::domain::{Dataset, Datasets, Resubmission};
+use crate::domain::Resubmission;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The number of a copy that a row of the object has.
@@ -25,46 +24,6 @@ pub struct TakenCopy {
 }
 
 impl Database {
-    /// Refuses a definition under which the keys of the rows that are in the table would be others.
-    pub(super) async fn check_content(&self, dataset: &Dataset) -> Result<()> {
-        if dataset.content.is_none() {
-            return Ok(());
-        }
-        let failed = |error| query_error("compare the content key with that of earlier loads", error);
-        let connection = self.connection().await?;
-        let last = "select d.definition from etl.load l join etl.dataset d on d.version = l.dataset_version and d.name = l.dataset \
-            where l.dataset = $1 and exists ( \
-                select from etl.load_batch b where b.load_id = l.id and b.inserted + b.updated + b.unchanged > 0) \
-            order by l.id desc limit 1";
-        let Some(last) = connection.query_opt(last, &[&dataset.name]).await.map_err(failed)? else { return Ok(()) };
-        let before = Datasets::content_of(&dataset.name, last.get(0)).map_err(Error::configuration)?;
-        let now = dataset.content_form();
-        if before == now {
-            return Ok(());
-        }
-        let any = format!("select exists (select from {})", table_name(&dataset.table));
-        if !connection.query_one(&any, &[]).await.map_err(failed)?.get::<_, bool>(0) {
-            return Ok(());
-        }
-        let form = |columns: &[(String, &str)]| {
-            let columns: Vec<String> = columns.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
-            columns.join(", ")
-        };
-        let (name, table) = (&dataset.name, &dataset.table);
-        Err(Error::configuration(if before.is_empty() {
-            format!(
-                "dataset {name}: the rows of table {table} were loaded by another key; empty it, and load its files with --again"
-            )
-        } else {
-            format!(
-                "dataset {name}: the content key covers {}, but for the rows of table {table} it covered {}; let `content` name just \
-                 those columns, or empty the table and load its files with --again",
-                form(&now),
-                form(&before)
-            )
-        }))
-    }
-
     /// The keys of rows that say which reject they mend, for those that do: each is the next copy of its content after those of the object
     /// in which it was bad first. The same row gets the same number whenever it comes again.
     ///

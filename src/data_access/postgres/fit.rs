@@ -2,6 +2,7 @@
 
 use tokio_postgres::Row;
 
+use super::checked_table::Storage;
 use super::checked_table::Table;
 use super::row_history::origin_columns;
 use super::sql_names::table_name;
@@ -9,7 +10,7 @@ use super::{Database, query_error};
 use crate::domain::Dataset;
 use crate::error::Result;
 
-/// The place of the reason that it is a view, partitioned, or something else that is no plain table (`fit.sql`).
+/// The place of the reason that it is a view or something else that is no table (`fit.sql`).
 pub(super) const NOT_A_TABLE: i32 = 1;
 /// The place of the reason that the key has no unique index.
 pub(super) const NO_KEY_INDEX: i32 = 6;
@@ -62,6 +63,7 @@ impl Database {
             .map_err(|error| query_error("look at the dataset's table", error))?;
         let table = Table {
             takes_copies: row.get("takes_copies"),
+            storage: if row.get("is_partitioned") { Storage::Partitioned } else { Storage::Plain },
             contended: row.get("contended"),
             triggers: row.get("triggers"),
             policies: row.get("policies"),

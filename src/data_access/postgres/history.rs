@@ -11,7 +11,7 @@ use super::ledger::counts;
 use super::rejects::no_such_load;
 use super::sql_names::table_name;
 use super::{Database, query_error};
-use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
+use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET};
 use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion, row_key};
 use crate::error::Result;
 
@@ -320,9 +320,9 @@ impl Database {
         let statement = "select * from ( \
                 select distinct on (bucket, key, version, part) id, bucket, key, version, part, version_id, source, \
                     started_at + make_interval(secs => max_future_seconds) as latest_version from etl.load \
-                where dataset = $1 and started_at >= $2 and finished_at is not null and bucket <> $3 \
+                where dataset = $1 and started_at >= $2 and finished_at is not null and bucket <> all ($3) \
                     and coalesce(reason, '') not in ('not_found', 'forbidden') order by bucket, key, version, part, id desc) l order by id";
-        let rows = self.connection().await?.query(statement, &[&dataset, &since, &UNDO_BUCKET]).await;
+        let rows = self.connection().await?.query(statement, &[&dataset, &since, &&BUCKETS_WITHOUT_FILES[..]]).await;
         let rows = rows.map_err(|error| query_error("look for the files of a dataset", error))?;
         let files = rows.iter().map(|row| {
             let bucket: String = row.get("bucket");

@@ -8,7 +8,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 
 use super::query_error;
-use crate::domain::object::UNDO_BUCKET;
+use crate::domain::object::BUCKETS_WITHOUT_FILES;
 use crate::domain::{Dataset, LoadId, Resubmission, Violation};
 use crate::error::Result;
 
@@ -154,9 +154,9 @@ async fn concerns_rejects(transaction: &Transaction<'_>, load: LoadId) -> Result
     transaction.query(&alone, &[&load.0]).await?;
     // The loads with open rejects, the newest first, each by one look at an index.
     let concerned = "with recursive concerned as materialized ( \
-             select dataset from etl.load where id = $1 and bucket <> $2 \
+             select dataset from etl.load where id = $1 and bucket <> all ($2) \
              union select p.dataset from etl.parked p join etl.load l on l.id = p.released_by \
-             where p.released_by = $1 and l.bucket <> $2 \
+             where p.released_by = $1 and l.bucket <> all ($2) \
          ), open (load_id, nth) as ( \
              (select load_id, 1 from etl.reject where state = 'open' order by load_id desc limit 1) \
              union all \
@@ -167,5 +167,5 @@ async fn concerns_rejects(transaction: &Transaction<'_>, load: LoadId) -> Result
          select exists (select from open where exists (select from concerned) and (nth = 1000 \
              or (select dataset from etl.load where id = open.load_id) in (select dataset from concerned)))";
     let concerned = transaction.prepare_cached(concerned).await?;
-    Ok(transaction.query_one(&concerned, &[&load.0, &UNDO_BUCKET]).await?.get(0))
+    Ok(transaction.query_one(&concerned, &[&load.0, &&BUCKETS_WITHOUT_FILES[..]]).await?.get(0))
 }

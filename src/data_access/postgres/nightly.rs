@@ -13,7 +13,7 @@ use super::mending::resolve_released;
 use super::parked::{Release, free, refused};
 use super::sql_names::{quoted, table_name};
 use super::{Database, query_error};
-use crate::domain::object::{LOCAL_BUCKET, UNDO_BUCKET};
+use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET};
 use crate::domain::{Dataset, LoadId, ObjectVersion};
 use crate::error::Result;
 
@@ -134,8 +134,8 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn buckets(&self) -> Result<Vec<String>> {
-        let statement = "select distinct bucket from etl.load where bucket <> all ($1) order by 1";
-        let rows = self.connection().await?.query(statement, &[&&[LOCAL_BUCKET, UNDO_BUCKET][..]]).await;
+        let statement = "select distinct bucket from etl.load where bucket <> $1 and bucket <> all ($2) order by 1";
+        let rows = self.connection().await?.query(statement, &[&LOCAL_BUCKET, &&BUCKETS_WITHOUT_FILES[..]]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("read the buckets of the ledger", error))
     }
@@ -325,12 +325,16 @@ impl Database {
     pub async fn came_in(&self, dataset: &str, window: (DateTime<Utc>, DateTime<Utc>)) -> Result<bool> {
         // Loading a version again, or a mended rejects file, does not mean that the sender sent something. A version
         // that came back does.
-        let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 and bucket <> $4 \
+        let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 and bucket <> all ($4) \
             and (run = 0 or exists (select from etl.load p where p.bucket = l.bucket and p.key = l.key and p.version = l.version \
                 and p.part = l.part and p.run = l.run - 1 and etl.is_later(l.sequencer, l.modified_at, p.sequencer, p.modified_at))) \
             and reason is distinct from 'not_found' and reason is distinct from 'forbidden' \
             and not exists (select from etl.resubmission s where s.load_id = l.id))";
-        let row = self.connection().await?.query_one(statement, &[&dataset, &window.0, &window.1, &UNDO_BUCKET]).await;
+        let row = self
+            .connection()
+            .await?
+            .query_one(statement, &[&dataset, &window.0, &window.1, &&BUCKETS_WITHOUT_FILES[..]])
+            .await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
     }
 

@@ -4,9 +4,11 @@ use deadpool_postgres::Transaction;
 
 use super::Database;
 use super::answer::{Answer, query_error};
+use super::checked_table::Storage;
 use super::claim::Claim;
 use super::ledger::{SeenFile, commit_step};
 use super::refusal::Refusal;
+use super::sql_names::table_name;
 use super::tie::{Overwritten, batches_of, still_won};
 use super::upsert::{any_ready, incomplete, release};
 use crate::domain::{Dataset, LoadId, Reference};
@@ -89,7 +91,11 @@ pub(super) async fn free(
     let released = async {
         let share = format!("select pg_advisory_xact_lock_shared({})", batches_of(&dataset.name));
         transaction.batch_execute(&share).await?;
-        let statement = transaction.prepare_cached(&release(dataset, reference)).await?;
+        let lies = "select exists (select from pg_class where oid = to_regclass($1) and relkind = 'p')";
+        let lies = transaction.prepare_cached(lies).await?;
+        let is_partitioned: bool = transaction.query_one(&lies, &[&table_name(&dataset.table)]).await?.get(0);
+        let storage = if is_partitioned { Storage::Partitioned } else { Storage::Plain };
+        let statement = transaction.prepare_cached(&release(dataset, reference, storage)).await?;
         transaction.query_one(&statement, &[&of, &by, &limit]).await
     };
     let row = match released.await {

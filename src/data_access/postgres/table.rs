@@ -37,6 +37,14 @@ impl Database {
             return Ok(Arc::clone(table));
         }
         self.check_ledger().await?;
+        let table = Arc::new(self.fitting_table(dataset).await?);
+        self.check_content(dataset).await?;
+        self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked, Arc::clone(&table));
+        Ok(table)
+    }
+
+    /// Checks the table of a dataset, whichever columns its content keys cover.
+    pub(super) async fn fitting_table(&self, dataset: &Dataset) -> Result<Table> {
         let columns = self.table_columns(dataset).await?;
         if columns.is_empty() {
             let message = format!("dataset {}: table {} is missing; run its migration", dataset.name, dataset.table);
@@ -55,7 +63,6 @@ impl Database {
                 )));
             }
         }
-        self.check_content(dataset).await?;
         self.check_history(dataset).await?;
         let (mut table, faults) = self.fit(dataset).await?;
         let named = |name: &str| columns.iter().find(|row| row.get::<_, &str>("attname") == name);
@@ -84,8 +91,6 @@ impl Database {
         }
         let same_type = |column: &Column| named(&column.name).is_some_and(|row| fit(column, row) == Fit::Same);
         table.takes_copies &= dataset.table_columns().iter().all(same_type);
-        let table = Arc::new(table);
-        self.tables_checked.lock().unwrap_or_else(PoisonError::into_inner).insert(checked, Arc::clone(&table));
         Ok(table)
     }
 

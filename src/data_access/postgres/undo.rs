@@ -11,7 +11,7 @@ use super::row_history::keep;
 use super::sql_names::{names, quoted, table_name};
 use super::tie::batches_of;
 use super::{Database, query_error};
-use crate::domain::object::UNDO_BUCKET;
+use crate::domain::object::{REKEY_BUCKET, UNDO_BUCKET};
 use crate::domain::row_history::{ENDED_AS, REPLACED_BY, VALID_FROM, VALID_TO, WRITTEN_BY};
 use crate::domain::{Dataset, LoadId};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +36,8 @@ pub struct LoadToUndo {
     pub ended: bool,
     /// The load that has undone it.
     pub undone_by: Option<LoadId>,
+    /// The load that has given the rows of the dataset new content keys since.
+    pub rekeyed_by: Option<LoadId>,
 }
 
 /// What an undo does, or would do.
@@ -73,9 +75,10 @@ impl Database {
     /// `Configuration` if there is no such load; `Connection` or `System`.
     pub async fn load_to_undo(&self, load: LoadId) -> Result<LoadToUndo> {
         let statement = "select l.dataset, l.bucket, l.key, l.part, l.finished_at is not null as ended, \
-                (select u.id from etl.load u where u.bucket = $2 and u.key = l.id::text and u.state = 'loaded') as undone_by \
+                (select u.id from etl.load u where u.bucket = $2 and u.key = l.id::text and u.state = 'loaded') as undone_by, \
+                (select max(u.id) from etl.load u where u.bucket = $3 and u.key = l.dataset and u.id > l.id) as rekeyed_by \
             from etl.load l where l.id = $1";
-        let row = self.connection().await?.query_opt(statement, &[&load.0, &UNDO_BUCKET]).await;
+        let row = self.connection().await?.query_opt(statement, &[&load.0, &UNDO_BUCKET, &REKEY_BUCKET]).await;
         let row = row.map_err(|error| query_error("look for the load to undo", error))?;
         let row = row.ok_or_else(|| super::rejects::no_such_load(load))?;
         Ok(LoadToUndo {
@@ -86,6 +89,7 @@ impl Database {
             part: row.get("part"),
             ended: row.get("ended"),
             undone_by: row.get::<_, Option<i64>>("undone_by").map(LoadId),
+            rekeyed_by: row.get::<_, Option<i64>>("rekeyed_by").map(LoadId),
         })
     }
 

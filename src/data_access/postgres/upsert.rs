@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::checked_table::Storage;
 use super::encode::postgres_type;
 use super::key::Key;
 use super::lineage::noted;
@@ -31,7 +32,7 @@ pub(super) struct UpsertStatements {
 
 impl UpsertStatements {
     /// Generates the statements for rows of `dataset` under one version of the definitions.
-    pub(super) fn new(dataset: &Dataset, dataset_version: &str) -> Self {
+    pub(super) fn new(dataset: &Dataset, dataset_version: &str, storage: Storage) -> Self {
         // An older load that continues may have been claimed with other columns.
         let name = quoted(&format!("stage_{}_{dataset_version}", dataset.name));
         let stage = format!("pg_temp.{name}");
@@ -49,13 +50,13 @@ impl UpsertStatements {
                  create temporary table if not exists {name} (_record bigint, _line bigint, {typed}) on commit delete rows"
             ),
             copy: format!("copy {stage} (_record, _line, {}) from stdin binary", names(dataset, "")),
-            upsert: upsert(dataset, &stage),
+            upsert: upsert(dataset, &stage, storage),
             keep: format!("delete from {stage} where _record <> all ($1)"),
         }
     }
 }
 
-fn upsert(dataset: &Dataset, stage: &str) -> String {
+fn upsert(dataset: &Dataset, stage: &str, storage: Storage) -> String {
     let key = Key::of(dataset);
     let park = dataset.reference.as_ref().map_or(String::new(), |reference| park(dataset, reference));
     let own = ["(select rank from own)", "(select ranks_from from own)"];
@@ -77,7 +78,7 @@ fn upsert(dataset: &Dataset, stage: &str) -> String {
              array_agg(_record) filter (where _outcome is null) as unsettled \
          from ended",
         noted = noted(dataset),
-        decision = decide(dataset, stage, (&rank, "$1"), &Window { since: "$3", but: Some("$1") }),
+        decision = decide(dataset, (stage, storage), (&rank, "$1"), &Window { since: "$3", but: Some("$1") }),
         outcome = outcome(&key),
         is_written = key.equal("w.", "c."),
         key = key.text("c."),
@@ -112,7 +113,12 @@ fn moment(dataset: &Dataset) -> Option<&Column> {
 /// `source`, and `window` says where to look for other loads. A row that another load wrote since the look-up is left
 /// alone, unless our row is newer than that one too. A row without a version was not written by a load, and is older
 /// than any other.
-fn decide(dataset: &Dataset, source: &str, (rank, load): (&str, &str), window: &Window<'_>) -> String {
+fn decide(
+    dataset: &Dataset,
+    (source, storage): (&str, Storage),
+    (rank, load): (&str, &str),
+    window: &Window<'_>,
+) -> String {
     let (mut orphan, mut disagreements, mut join) = ("false".to_owned(), String::from("0"), String::new());
     if let Some(reference) = &dataset.reference {
         let there = Key::referred(dataset, reference);
@@ -151,12 +157,31 @@ fn decide(dataset: &Dataset, source: &str, (rank, load): (&str, &str), window: &
             )
         };
         // What is kept of a row is what was seen, so that row alone may be overwritten.
-        let condition = match &dataset.history {
-            None => format!("{is_newer}{}", seen("'tied'")),
-            Some(_) => seen("'changed', 'tied'"),
+        let condition = match (&dataset.history, storage) {
+            (None, Storage::Plain) => format!("{is_newer}{}", seen("'tied'")),
+            _ => seen("'changed', 'tied'"),
         };
         format!("update set {settled}{} where {condition}", origin_set(dataset))
     };
+    let (mut placed, mut returned) = ("written", format!("{}, (t.xmax = 0) as _inserted", key.list("t.")));
+    let (mut held, mut is_held, mut told) = (String::new(), String::new(), String::new());
+    if storage == Storage::Partitioned {
+        (placed, returned) = ("placed", key.list("t."));
+        held = format!(
+            ", held as materialized ( \
+                 select {own} from {table} t \
+                 where ({own}, t.ctid) in (select {list}, _seen from candidate where _plan in ('changed', 'tied')) \
+                 order by {own} for no key update)",
+            own = key.list("t."),
+            list = key.list(""),
+            table = table_name(&dataset.table),
+        );
+        is_held = format!(" and (_plan = 'new' or ({}) in (select * from held))", key.list(""));
+        told = format!(
+            ", written as (select p.*, c._plan = 'new' as _inserted from placed p join candidate c on {})",
+            key.equal("p.", "c.")
+        );
+    }
     let kept = keep(
         dataset,
         "c._load",
@@ -178,13 +203,13 @@ fn decide(dataset: &Dataset, source: &str, (rank, load): (&str, &str), window: &
              from {source} s left join {table} t on {same} {join}{graves} \
          ), tied as materialized ( \
              select {text} as _key, _rank from candidate where _plan = 'tied' \
-         ), {won}, written as ( \
+         ), {won}{held}, {placed} as ( \
              insert into {table} as t ({list}{origin_names}) \
              select {list}{origin_values} from candidate \
-             where _plan in ('new', 'changed') or _plan = 'tied' and {text} in (select _key from won) order by {key} \
+             where (_plan in ('new', 'changed') or _plan = 'tied' and {text} in (select _key from won)){is_held} order by {key} \
              on conflict ({key}) do {update} \
-             returning {own}, (t.xmax = 0) as _inserted \
-         ){kept}",
+             returning {returned} \
+         ){told}{kept}",
         origin_names = origin_names(dataset),
         origin_values = origin_values(dataset, "_load"),
         kept = kept.map(|kept| format!(", kept as ({kept})")).unwrap_or_default(),
@@ -194,7 +219,6 @@ fn decide(dataset: &Dataset, source: &str, (rank, load): (&str, &str), window: &
         first = key.first("t."),
         same = key.equal("t.", "s."),
         text = key.text(""),
-        own = key.list("t."),
         key = key.list(""),
         table = table_name(&dataset.table),
         exactly = list(dataset.table_columns(), exactly),
@@ -281,7 +305,7 @@ pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
 /// A parked row may have waited for a long time. It replaces a row with the same time only if the lineage names the
 /// load of that row: a row of unknown origin stays. A row that it finds unchanged is locked, so that a load with a
 /// lower rank sees this.
-pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
+pub(super) fn release(dataset: &Dataset, reference: &Reference, storage: Storage) -> String {
     let key = Key::of(dataset);
     let row_version = version(dataset).map(|column| match moment(dataset) {
         Some(_) => "p.row_version".to_owned(),
@@ -333,6 +357,6 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference) -> String {
         same = if key.is_single() { key.is_text_in("c.", "r.key") } else { format!("{} = r.key", key.text("c.")) },
         is_written = key.equal("w.", "c."),
         typed = list(dataset.table_columns(), |column| format!("{} {}", quoted(&column.name), postgres_type(column))),
-        decision = decide(dataset, "ready", ("s._rank", "s._load"), &Window { since: "0", but: None }),
+        decision = decide(dataset, ("ready", storage), ("s._rank", "s._load"), &Window { since: "0", but: None }),
     )
 }

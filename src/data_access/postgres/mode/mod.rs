@@ -2,6 +2,7 @@
 
 mod append;
 mod contract;
+mod moved;
 mod replace;
 mod upsert;
 

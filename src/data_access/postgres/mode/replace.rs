@@ -18,9 +18,11 @@ use super::super::key::Key;
 use super::super::query_error;
 use super::super::row_history::{keep, origin_of};
 use super::super::scope::Scope;
+use super::super::sql_names::quoted;
 use super::super::sql_names::table_name;
 use super::super::tie::{batches_of, rank_of_row};
 use super::contract::Steps;
+use super::moved;
 use crate::domain::{Dataset, LoadId};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,7 +38,8 @@ impl Steps for Replace {
         rows: &[RecordBatch],
     ) -> Result<HashSet<i64>> {
         let failed = |error| query_error("look which scopes later files have replaced", error);
-        let (records, scopes): (Vec<i64>, Vec<String>) = scopes_of(dataset, rows)?.into_iter().unzip();
+        let scope = dataset.replacement.as_ref().map_or(&[][..], |replacement| &replacement.scope);
+        let (records, scopes): (Vec<i64>, Vec<String>) = texts_of(dataset, scope, rows)?.into_iter().unzip();
         // A mended row is a part of the file in which it was bad.
         let rank = rank_of_row(dataset, "own.id", ["own.rank", "own.ranks_from"], "m.record = r.record");
         let statement = format!(
@@ -48,8 +51,14 @@ impl Steps for Replace {
              where n.rank > {rank}"
         );
         let statement = transaction.prepare_cached(&statement).await.map_err(failed)?;
-        let rows = transaction.query(&statement, &[&load.0, &records, &scopes]).await.map_err(failed)?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let found = transaction.query(&statement, &[&load.0, &records, &scopes]).await.map_err(failed)?;
+        let mut overtaken: HashSet<i64> = found.iter().map(|row| row.get(0)).collect();
+        if moved::may_move(dataset) {
+            let (records, keys): (Vec<i64>, Vec<String>) = texts_of(dataset, &dataset.key, rows)?.into_iter().unzip();
+            let superseded = moved::superseded(transaction, load, dataset, (&records, &keys)).await;
+            overtaken.extend(superseded.map_err(failed)?);
+        }
+        Ok(overtaken)
     }
 
     async fn end(
@@ -86,19 +95,20 @@ impl Steps for Replace {
             let (taken, figures) = take_away(transaction, claim, dataset, &own, kept.is_none()).await?;
             (taken, (own.len() == scopes.len()).then_some(figures))
         };
+        let moved = if moved::may_move(dataset) { moved::take_away(transaction, claim, dataset).await? } else { 0 };
         let deleted = i64::try_from(taken.len()).unwrap_or(i64::MAX);
         let (present, inserted) = figures.unzip();
         let ended = "update etl.replacement set kept = $2, deleted_keys = $3, deleted = $4::bigint, rows_after = $5::bigint - case when flagged then 0 else $4::bigint end, \
                 inserted = $6, elsewhere = $5::bigint - rows_before - $6::bigint, ended_at = clock_timestamp(), xid = pg_current_xact_id()::xid \
             where load_id = $1";
         transaction.execute(ended, &[&claim.load_id.0, &kept, &taken, &deleted, &present, &inserted]).await?;
-        Ok(deleted)
+        // Those are no rows of the scopes of this file.
+        Ok(deleted + moved)
     }
 }
 
-/// The records of rows and their scopes, as the ledger knows them.
-fn scopes_of(dataset: &Dataset, rows: &[RecordBatch]) -> Result<Vec<(i64, String)>> {
-    let scope = dataset.replacement.as_ref().map_or(&[][..], |replacement| &replacement.scope);
+/// The records of rows with the values of some columns, as the ledger knows them: those of the scope, or the key.
+fn texts_of(dataset: &Dataset, names: &[String], rows: &[RecordBatch]) -> Result<Vec<(i64, String)>> {
     let mut found = Vec::new();
     for rows in rows {
         let (places, values) = rows.columns().split_at_checked(PLACES).unwrap_or_default();
@@ -106,12 +116,12 @@ fn scopes_of(dataset: &Dataset, rows: &[RecordBatch]) -> Result<Vec<(i64, String
             .first()
             .and_then(|records| arrow::array::AsArray::as_primitive_opt::<arrow::datatypes::Int64Type>(records));
         let records = records.ok_or_else(|| Error::new(ErrorKind::System, "rows to load lack their records"))?;
-        if scope.is_empty() {
+        if names.is_empty() {
             found.extend(records.values().iter().map(|record| (*record, String::new())));
             continue;
         }
-        let columns = dataset.columns.iter().zip(values).filter(|(column, _)| scope.contains(&column.name));
-        let texts = keys(columns, scope)?;
+        let columns = dataset.columns.iter().zip(values).filter(|(column, _)| names.contains(&column.name));
+        let texts = keys(columns, names)?;
         found.extend(records.values().iter().enumerate().map(|(row, record)| (*record, texts.value(row).to_owned())));
     }
     Ok(found)
@@ -163,25 +173,28 @@ async fn take_away(
 ) -> Result<(Vec<String>, (i64, i64)), PostgresError> {
     let (scope, key, table) = (Scope::of(dataset), Key::of(dataset), table_name(&dataset.table));
     let origin = origin_of(dataset, "$1");
+    // Rows of several partitions may have the same place.
+    let same = dataset.key.iter().map(|name| format!(" and t.{0} is not distinct from seen.{0}", quoted(name)));
+    let is_seen = format!("t.ctid = seen._ctid{}", same.collect::<String>());
     let gone = match (may, scope.flag()) {
         (false, _) => format!("select {} as _key from {table} t where false", key.text("t.")),
         (true, None) => format!(
-            "delete from {table} t using seen where t.ctid = seen._ctid and not seen._there returning {} as _key",
+            "delete from {table} t using seen where {is_seen} and not seen._there returning {} as _key",
             key.text("t.")
         ),
         (true, Some(flag)) => format!(
-            "update {table} t set {flag} = true{origin} from seen where t.ctid = seen._ctid and not seen._there and t.{flag} is not true \
+            "update {table} t set {flag} = true{origin} from seen where {is_seen} and not seen._there and t.{flag} is not true \
              returning {} as _key",
             key.text("t.")
         ),
     };
-    let ended = if may { "join seen on t.ctid = seen._ctid where not seen._there" } else { "where false" };
-    let ended = scope.flag().map_or_else(|| ended.to_owned(), |flag| format!("{ended} and t.{flag} is not true"));
+    let ended = if may { format!("join seen on {is_seen} where not seen._there") } else { "where false".to_owned() };
+    let ended = scope.flag().map_or_else(|| ended.clone(), |flag| format!("{ended} and t.{flag} is not true"));
     let history = keep(dataset, "$1", "deleted", &ended).map(|keep| format!(", kept as ({keep})")).unwrap_or_default();
     // The keys of the ledger are compared as values of their types: the table may print them with more decimals.
     let statement = format!(
         "with file as materialized ({file}), bad as materialized ({bad}), seen as materialized ( \
-             select t.ctid as _ctid, f._outcome, f._outcome is not null or b._there is not null as _there \
+             select t.ctid as _ctid, {own}, f._outcome, f._outcome is not null or b._there is not null as _there \
              from {table} t left join file f on {is_there} left join bad b on {is_bad} where {holds} \
          ), gone as ({gone}){history} \
          select (select count(*) from seen) as present, \
@@ -194,6 +207,7 @@ async fn take_away(
             "_outcome",
         ),
         bad = key.of_texts("select distinct key as _text, true as _there from etl.reject where load_id = $1", "_there"),
+        own = key.list("t."),
         is_bad = key.equal("b.", "t."),
         is_there = key.equal("f.", "t."),
         holds = scope.holds("t.", 2),

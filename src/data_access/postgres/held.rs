@@ -1,4 +1,4 @@
-//! Leases of workers that may have died.
+//! Loads that a worker holds, or that a dead one has left.
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Error as PostgresError, Row};
