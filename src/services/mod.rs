@@ -35,6 +35,7 @@ mod sent_expressions;
 mod sent_form;
 mod sent_record;
 mod sent_rejects;
+mod sent_sheet;
 mod staged;
 mod staging;
 pub mod stream;

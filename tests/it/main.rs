@@ -71,3 +71,4 @@ mod typed_files;
 mod types;
 mod undo;
 mod web;
+mod workbooks;
