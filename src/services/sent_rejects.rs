@@ -135,6 +135,7 @@ impl SentWriter {
             match around {
                 Around::Record => violation.record.to_string(),
                 Around::Line => violation.line.to_string(),
+                Around::Cells if row.is_empty() => String::new(),
                 Around::Cells => self.sent(row).into_iter().map(|cell| cell.kind.letter()).collect(),
                 Around::Key | Around::Part | Around::Preamble => {
                     let text = self.around[around.name()].as_str().unwrap_or_default();

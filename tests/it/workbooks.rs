@@ -229,7 +229,7 @@ async fn the_rejects_of_a_workbook_come_back_as_a_workbook_that_the_same_source_
     assert_eq!(report.rejects_key.as_deref(), Some("rejects/fill/1.xlsx"));
     let rejects = bytes_of(&world, "rejects/fill/1.xlsx").await;
     let shown = |cell: &Is| match cell {
-        Is::Empty => String::new(),
+        Is::Empty => "-".to_owned(),
         Is::Text(text) => format!("{text:?}"),
         other => format!("{other:?}"),
     };
@@ -237,7 +237,13 @@ async fn the_rejects_of_a_workbook_come_back_as_a_workbook_that_the_same_source_
     assert_eq!((sheets.len(), sheets[0].0.as_str()), (1, "_rejects"));
     let lines: Vec<String> =
         sheets[0].1.iter().map(|row| row.iter().map(shown).collect::<Vec<_>>().join(" | ")).collect();
-    assert_snapshot!(lines.join("\n"), @"");
+    assert_snapshot!(lines.join("\n"), @r##"
+    "_load_id" | "_record" | "_line" | "_source" | "_errors" | "_key" | "code" | "price" | "day" | "at" | "note"
+    Number(1.0) | Number(2.0) | Number(3.0) | "book" | "price: \"5000.25\" is greater than 1000 (rule max)" | "incoming/fills/20251222.xlsx" | "000038" | Number(5000.25) | Day(45670.0) | Clock(0.5416944444444445) | -
+    Number(1.0) | Number(3.0) | Number(4.0) | "book" | "code: the cell holds no value, but one is required (rule required)" | "incoming/fills/20251222.xlsx" | - | Number(1.5) | Day(45671.0) | - | "no code\n<&>"
+    Number(1.0) | Number(4.0) | Number(5.0) | "book" | "price: \"n/a\" is not a number as the source declares it (decimal mark '.') (rule number)" | "incoming/fills/20251222.xlsx" | "000040" | "n/a" | Day(45672.0) | - | -
+    Number(1.0) | Number(5.0) | Number(6.0) | "book" | "price: \"#N/A\" is an error of the workbook, not a value (rule cell)" | "incoming/fills/20251222.xlsx" | "000041" | Error("#N/A") | - | - | "007"
+    "##);
 
     // Nothing is mended: all come back again, and with one that is.
     let again = world.drop_file("incoming/fills/same.xlsx", rejects.clone()).await;
@@ -254,7 +260,15 @@ async fn the_rejects_of_a_workbook_come_back_as_a_workbook_that_the_same_source_
     let report = world.drop_file("incoming/fills/any name.bin", rest).await;
     let counts = report.counts.unwrap();
     assert_eq!((report.status, counts.inserted, counts.rejected), (LoadStatus::Loaded, 3, 0), "{:?}", report.error);
-    assert_snapshot!(world.query(ROWS).await, @"");
+    assert_snapshot!(world.query(ROWS).await, @r"
+    000037 | 4.9900 | 2025-01-12 | 12:00:00 | good | 2025-12-22
+    000038 | 500.2500 | 2025-01-13 | 13:00:02.4 | - | 2025-12-22
+    000039 | 1.5000 | 2025-01-14 | - | no code
+    <&> | 2025-12-22
+    000040 | 7.5000 | 2025-01-15 | - | - | 2025-12-22
+    000041 | 8.0000 | - | - | 007 | 2025-12-22
+    000042 | 0.1000 | - | - | - | 2025-12-22
+    ");
     assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
 }
 
