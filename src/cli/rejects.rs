@@ -229,8 +229,8 @@ pub(super) fn check_fit(fit: Fit, path: &Path) -> Result<()> {
 fn does_not_fit(path: &Path) -> Error {
     let (shown, other) = (path.display(), path.with_extension("csv"));
     Error::configuration(format!(
-        "{shown}: a workbook does not hold these rejects: they have too many rows or columns, or a text that no cell holds; write \
-         them as text: {}",
+        "{shown}: a workbook does not hold these rejects: they came as text, or have too many rows or columns, or a text that no \
+         cell holds; write them as text: {}",
         other.display()
     ))
 }

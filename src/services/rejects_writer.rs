@@ -39,12 +39,13 @@ pub enum RejectsFile<W: Write> {
 }
 
 impl<W: Write> RejectsFile<W> {
-    /// Begins a file with its header; `None` if no workbook holds it.
+    /// Begins a file with its header; `None` if no workbook holds it, or the records came as text.
     ///
     /// # Errors
     /// `System` when `out` cannot be written.
     pub fn begin(writer: &RejectsWriter, mut out: W, form: RejectsForm) -> Result<Option<Self>> {
         match &writer.sent {
+            Some(sent) if form == RejectsForm::Workbook && !sent.has_sheet() => Ok(None),
             Some(sent) if form == RejectsForm::Workbook => match sent.begin_sheet(out) {
                 Ok(sheet) => Ok(Some(Self::Workbook(Box::new(sheet)))),
                 Err(SheetError::Full) => Ok(None),
@@ -143,11 +144,12 @@ impl RejectsWriter {
         self.sent.as_ref().is_some_and(SentWriter::has_sheet)
     }
 
-    /// The form of a file of that name: a workbook if it ends in `.xlsx` and its rejects are those of a workbook.
+    /// The form of a file of that name: a workbook if it ends in `.xlsx` and the rejects are of a source of workbooks.
     #[must_use]
     pub fn form_of(&self, path: &Path) -> RejectsForm {
         let is_book = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("xlsx"));
-        if is_book && self.has_sheet() { RejectsForm::Workbook } else { RejectsForm::Text }
+        let is_of_book = self.sent.as_ref().is_some_and(SentWriter::is_of_workbook);
+        if is_book && is_of_book { RejectsForm::Workbook } else { RejectsForm::Text }
     }
 
     /// The media type of a file in that form.

@@ -12,7 +12,7 @@ use super::header::{MOST_NAMES, shown, too_long};
 use super::reading::{Stoppable, empty, malformed, member_error, read_error, split_error, spool, unread};
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
-use super::sent_form::{LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
+use super::sent_form::{Around, LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
 use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, beside_staging, create_tables, number_of};
 use super::{Extracted, Form};
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
@@ -284,7 +284,9 @@ impl Sent<'_> {
     ) -> Result<Binding> {
         let lacks: Vec<String> = again.lacks().into_iter().map(String::from).chain(source.lacks(&head.names)).collect();
         if !lacks.is_empty() {
-            return Err(self.lacks_column(&format!("the header of these rejects lacks {}", lacks.join(", "))));
+            let was_sheet = lacks.iter().any(|name| name == Around::Cells.name());
+            let hint = if was_sheet { "; if they were a workbook, save them as xlsx" } else { "" };
+            return Err(self.lacks_column(&format!("the header of these rejects lacks {}{hint}", lacks.join(", "))));
         }
         let (mut row, mut binding) = (Row::default(), Binding::default());
         let mut present = None;

@@ -82,7 +82,12 @@ impl SentWriter {
         lines_of(&self.rejects).encoding.name()
     }
 
-    /// Whether the rejects can be a workbook.
+    /// Whether the files of the source are workbooks.
+    pub(super) fn is_of_workbook(&self) -> bool {
+        matches!(self.source.format, Format::Workbook(_))
+    }
+
+    /// Whether the rejects can be a workbook, too.
     pub(super) fn has_sheet(&self) -> bool {
         self.has_sheet
     }

@@ -289,6 +289,8 @@ async fn rejects_of_a_workbook_that_were_written_as_text_still_load() {
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 4, 3, 1), "{:?}", report.error);
     // What came as text goes back as text.
     assert_eq!(report.rejects_key.as_deref(), Some("rejects/fill/2.csv"));
+    let refused = small_etl(&scratch, &world.variables(), &["rejects", "2", "--export", "again.xlsx"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("write them as text: again.csv"));
     let csv = String::from_utf8(bytes_of(&world, "rejects/fill/2.csv").await).unwrap();
     let report = world.drop_file("incoming/fills/last.csv", csv.replace(",,1.5,", ",000039,1.5,")).await;
     assert_eq!(summary(&report), (LoadStatus::Loaded, None, 1, 1, 0), "{:?}", report.error);
@@ -360,6 +362,11 @@ fn validate_writes_the_rejects_of_a_workbook_as_one_and_reads_them() {
     fs::write(scratch.path().join("mended.xlsx"), mended).unwrap();
     let told = validate(&["mended.xlsx", "--dataset", "fill"]);
     assert!(told.contains("4 records, 4 accepted, 0 rejected"), "{told}");
+    let text = read("bad.csv");
+    let text = String::from_utf8_lossy(&text).replace("_cells,", "");
+    fs::write(scratch.path().join("as_text.csv"), text).unwrap();
+    let told = validate(&["as_text.csv", "--dataset", "fill"]);
+    assert!(told.contains("if they were a workbook, save them as xlsx"), "{told}");
     // Of a sheet with another name nobody knows what it is.
     let (_, rows) = cells_of(&read("bad.xlsx")).remove(0);
     fs::write(scratch.path().join("copied.xlsx"), book("Sheet1", &rows)).unwrap();
