@@ -338,6 +338,43 @@ async fn rejects_that_no_workbook_holds_or_that_a_dataset_would_load_are_text() 
     assert_eq!(report.rejects_key.as_deref(), Some("rejects/fill/1.csv"), "{:?}", report.error);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workbook_and_its_mended_rejects_are_compared_with_manifests_explained_and_replayed() {
+    let folder = Scratch::new("workbooks");
+    let world = world_with(&folder, FILL).await;
+    let key = "incoming/fills/20251222.xlsx";
+    world.put(&format!("{key}.manifest.json"), r#"{"row_count": 7}"#).await;
+    let report = world.drop_file(key, book("Fills", &fills())).await;
+    assert_eq!(summary(&report), (LoadStatus::Failed, Some("manifest_mismatch"), 6, 0, 0), "{:?}", report.error);
+    let key = "incoming/fills/20251223.xlsx";
+    world.put(&format!("{key}.manifest.json"), r#"{"row_count": 6}"#).await;
+    let report = world.drop_file(key, book("Fills", &fills())).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 6, 2, 4), "{:?}", report.error);
+    let mended = saved_again(&bytes_of(&world, "rejects/fill/2.xlsx").await, |number, row| mend(number, row));
+    let report = world.drop_file("incoming/fills/mended.xlsx", mended).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 4, 4, 0), "{:?}", report.error);
+
+    let scratch = Scratch::new("workbooks");
+    let told = |arguments: &[&str]| text_of(&small_etl(&scratch, &world.variables(), arguments));
+    let explained = told(&["explain", "fill", "000042"]);
+    assert!(explained.contains("incoming/fills/20251223.xlsx line 7"), "{explained}");
+    let explained = told(&["explain", "fill", "000040"]);
+    assert!(explained.contains("incoming/fills/mended.xlsx line 4"), "{explained}");
+    let rejected = told(&["rejects", "2", "--all"]);
+    assert!(rejected.contains("20251223.xlsx line 5") && rejected.contains("mended by load 3"), "{rejected}");
+    // Numbers up to 4 alone: the good row that has 4.99, in either file, and all but one that were mended.
+    fs::write(scratch.path().join("new.toml"), FILL.replace("max = \"1000\"", "max = \"4\"")).unwrap();
+    let replayed = told(&["replay", "--dataset", "fill", "--definition", "new.toml", "--since", "30d"]);
+    assert!(replayed.contains("3 files with 16 records of dataset fill: 5 rows would be rejected"), "{replayed}");
+    for place in ["load 1 20251222.xlsx line 2", "load 2 20251223.xlsx line 2", "load 3 mended.xlsx line 2"] {
+        assert!(replayed.contains(place), "{place}: {replayed}");
+    }
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
 #[test]
 fn validate_writes_the_rejects_of_a_workbook_as_one_and_reads_them() {
     let scratch = Scratch::new("workbooks");
@@ -346,10 +383,7 @@ fn validate_writes_the_rejects_of_a_workbook_as_one_and_reads_them() {
     fs::write(datasets.join("fill.toml"), FILL).unwrap();
     fs::write(scratch.path().join("20251222.xlsx"), book("Fills", &fills())).unwrap();
     let variables = [("SMALL_ETL__DATASETS__PATH".to_owned(), datasets.display().to_string())];
-    let validate = |arguments: &[&str]| {
-        let found = small_etl(&scratch, &variables, &[&["validate"], arguments].concat());
-        String::from_utf8_lossy(&found.stdout).into_owned() + &String::from_utf8_lossy(&found.stderr)
-    };
+    let validate = |arguments: &[&str]| text_of(&small_etl(&scratch, &variables, &[&["validate"], arguments].concat()));
     for name in ["bad.xlsx", "bad.csv"] {
         let told = validate(&["20251222.xlsx", "--source", "book", "--rejects", name]);
         assert!(told.contains("6 records, 2 accepted, 4 rejected"), "{told}");
