@@ -83,6 +83,7 @@ pub fn context_of(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>, d
         retention_days: settings.rejects.retention_days,
     };
     let output = Output::new(store, settings.output.bucket.clone(), settings.output.prefix.clone());
+    let output = output.beside(&datasets);
     output.check(&datasets)?;
     Ok(Context {
         datasets: Arc::new(with_rules(datasets, &pipelines)?),

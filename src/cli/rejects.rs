@@ -1,7 +1,7 @@
 //! `small-etl rejects`.
 
 use std::fmt::Write as _;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,14 +15,15 @@ use crate::data_access::retry::retrying;
 use crate::domain::object::place_of_part;
 use crate::domain::{LoadId, Violation};
 use crate::error::{Error, Result};
-use crate::services::rejects_writer::RejectsWriter;
+use crate::services::rejects_writer::{Fit, RejectsFile, RejectsWriter};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   small-etl rejects
   small-etl rejects 7 --rule lot_size
-  small-etl rejects 7 --export mend.csv     # mend the lines, then load the file, or put it where files arrive")]
+  small-etl rejects 7 --export mend.csv     # mend the lines, then load the file, or put it where files arrive
+  small-etl rejects 8 --export mend.xlsx    # the same of a workbook")]
 pub(super) struct RejectsArguments {
     /// Only rejects of this load
     load: Option<i64>,
@@ -38,8 +39,9 @@ pub(super) struct RejectsArguments {
     /// Also rejects that are mended
     #[arg(long)]
     all: bool,
-    /// Write the rows to this file, with what is wrong with each, so that you can mend and load it
-    #[arg(long, value_name = "OUT.csv")]
+    /// Write the rows to this file, with what is wrong with each, so that you can mend and load it; rows of a workbook become one if the
+    /// name ends in .xlsx
+    #[arg(long, value_name = "OUT")]
     export: Option<PathBuf>,
     /// Show at most this many violations
     #[arg(long, default_value_t = 20)]
@@ -173,8 +175,8 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
     let unwritable = |error| unwritable(path, error);
     // Another program sees either the whole file or what was there before.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut out = BufWriter::new(NamedTempFile::new_in(folder).map_err(unwritable)?);
     let mut present: Option<(LoadId, RejectsWriter)> = None;
+    let mut file: Option<RejectsFile<BufWriter<NamedTempFile>>> = None;
     let (mut rows, mut cursor) = (0, RejectCursor::default());
     loop {
         let (page, end) = retrying(|| database.page_of_rejects(filter, cursor)).await?;
@@ -184,7 +186,6 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
             if present.as_ref().is_none_or(|(known, _)| *known != load) {
                 let writer = RejectsWriter::of(database, load).await?;
                 match &present {
-                    None => writer.begin(&mut out)?,
                     Some((_, known)) if known.has_form_of(&writer) => {}
                     Some((other, _)) => {
                         return Err(Error::configuration(format!(
@@ -192,12 +193,16 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
                              time: small-etl rejects {load} --export …"
                         )));
                     }
+                    None => {
+                        let out = BufWriter::new(NamedTempFile::new_in(folder).map_err(unwritable)?);
+                        file = Some(begin_rejects(&writer, out, path)?);
+                    }
                 }
                 present = Some((load, writer));
             }
-            if let Some((_, writer)) = &present {
+            if let (Some((_, writer)), Some(file)) = (&present, &mut file) {
                 let violations: Vec<Violation> = record.iter().map(|reject| reject.violation.clone()).collect();
-                writer.write(&mut out, Some(load), &violations)?;
+                check_fit(file.write(writer, Some(load), &violations)?, path)?;
                 rows += 1;
             }
         }
@@ -205,10 +210,27 @@ async fn export(database: &Database, filter: &RejectFilter, path: &Path) -> Resu
             break;
         }
     }
-    if rows == 0 {
-        return Ok(0);
-    }
-    let written = out.into_inner().map_err(|error| unwritable(error.into_error()))?;
+    let Some(file) = file else { return Ok(0) };
+    let written = file.finish()?.into_inner().map_err(|error| unwritable(error.into_error()))?;
     written.persist(path).map_err(|error| unwritable(error.error))?;
     Ok(rows)
+}
+
+/// Begins a file of rejects in the form that its name asks for.
+pub(super) fn begin_rejects<W: Write>(writer: &RejectsWriter, out: W, path: &Path) -> Result<RejectsFile<W>> {
+    RejectsFile::begin(writer, out, writer.form_of(path))?.ok_or_else(|| does_not_fit(path))
+}
+
+/// Refuses to write a workbook that lacks rejects.
+pub(super) fn check_fit(fit: Fit, path: &Path) -> Result<()> {
+    if fit == Fit::Fits { Ok(()) } else { Err(does_not_fit(path)) }
+}
+
+fn does_not_fit(path: &Path) -> Error {
+    let (shown, other) = (path.display(), path.with_extension("csv"));
+    Error::configuration(format!(
+        "{shown}: a workbook does not hold these rejects: they came as text, or have too many rows or columns, or a text that no \
+         cell holds; write them as text: {}",
+        other.display()
+    ))
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
+use super::rejects::{begin_rejects, check_fit};
 use super::report;
 use super::terminal::{DONE, FILE_UNUSABLE, ROWS_REJECTED, as_json, print, say, unwritable};
 use crate::config::Settings;
@@ -40,8 +41,8 @@ pub(super) struct ValidateArguments {
     /// Of a file with several parts check this one alone: a member of an archive, a sheet or a section; may be repeated
     #[arg(long = "part", value_name = "NAME")]
     parts: Vec<String>,
-    /// Write the rejected records to this file, with what is wrong with each
-    #[arg(long, value_name = "OUT.csv")]
+    /// Write the rejected records to this file, with what is wrong with each; those of a workbook become one if the name ends in .xlsx
+    #[arg(long, value_name = "OUT")]
     rejects: Option<PathBuf>,
     /// Also reject rows for what would only cause a warning
     #[arg(long)]
@@ -158,14 +159,13 @@ async fn take_rejects(file: &CheckedFile, arguments: &ValidateArguments) -> Resu
             return Err(Error::configuration(message));
         }
         let created = std::fs::File::create(path).map_err(|error| unwritable(path, error))?;
-        let mut out = BufWriter::new(created);
         let writer = RejectsWriter::of_file(&file.dataset, &file.extracted)?;
-        writer.begin(&mut out)?;
+        let mut out = begin_rejects(&writer, BufWriter::new(created), path)?;
         let mut chunks = std::pin::pin!(file.violations());
         while let Some(chunk) = chunks.try_next().await? {
-            writer.write(&mut out, None, &chunk)?;
+            check_fit(out.write(&writer, None, &chunk)?, path)?;
         }
-        out.flush().map_err(|error| Error::system("write the rejects file", error))?;
+        out.finish()?.flush().map_err(|error| Error::system("write the rejects file", error))?;
     }
     file.first_rejects(arguments.limit).await
 }

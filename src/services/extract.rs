@@ -1,7 +1,7 @@
 //! Extract: CSV, JSON lines or Parquet from S3 or from this machine, packed or not, into the stage.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,15 +14,18 @@ use super::local::unreadable;
 use super::object_parts::ObjectCopy;
 use super::plain::{PlainFile, Reader};
 use super::reading::{HashWriter, Stoppable, empty, malformed, read_error, split_error, spool, unread};
-use super::sent::Sent;
+use super::sent::{Sent, reads_file};
 use super::sent_again::{Beginning, Rejects};
+use super::sent_sheet::RejectsSheet;
 use super::staging::{create_tables, stage_records};
 use super::{Extracted, Extractor, Manifests, manifests};
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::Records;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::s3::ObjectStore;
+use crate::data_access::sent::file_format::Input;
 use crate::domain::object::LOCAL_BUCKET;
+use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Location, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -209,27 +212,51 @@ fn stage_file(body: impl Read + Send, reader: Reader, file: &Sent<'_>, source: O
         if dataset.sources.is_empty() {
             stage_plain(content, reader, file)?
         } else {
-            let (beginning, plain) = Beginning::of(content.plain).map_err(|error| read_error(name, error))?;
-            let content = Unpacked { plain, ..content };
-            match (beginning.rejects(dataset).map_err(|message| malformed(name, &message))?, source) {
-                (Some(Rejects::Sent(rejects)), _) => file.stage_again(content.plain, &rejects)?,
-                (None, Some(source)) => file.stage(content, source)?,
-                (None, None) if !dataset.has_plain_files() => {
-                    let names: Vec<&str> = dataset.sources.iter().map(|source| source.name.as_str()).collect();
-                    let message = format!(
-                        "{name}: no source of dataset {} claims this path; name one with --source: {}",
-                        dataset.name,
-                        names.join(", ")
-                    );
-                    return Err(Error::configuration(message));
-                }
-                (Some(Rejects::Plain), _) | (None, None) => stage_plain(content, reader, file)?,
-            }
+            stage_declared(content, reader, file, source)?
         }
     };
     // What follows the end of an archive is a part of the object, too.
     std::io::copy(&mut body, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
     Ok(Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted })
+}
+
+/// Streams a file of a dataset with sources into the stage.
+fn stage_declared(
+    content: Unpacked<'_>,
+    reader: Reader,
+    file: &Sent<'_>,
+    source: Option<&Source>,
+) -> Result<Extracted> {
+    let (name, dataset) = (file.name, file.dataset);
+    let Unpacked { plain, unread: archive } = content;
+    let (beginning, mut plain) = Beginning::of(plain).map_err(|error| read_error(name, error))?;
+    if beginning.is_zip() && dataset.sources.iter().any(|source| matches!(source.format, Format::Workbook(_))) {
+        let mut kept = file.copy(plain)?;
+        if let Some(sheet) = RejectsSheet::of(&kept) {
+            let rejects = sheet.rejects(dataset).map_err(|message| malformed(name, &message))?;
+            return file.stage_again(Input::File(kept), &rejects);
+        }
+        kept.rewind().map_err(|error| Error::system("read a copy of the file", error))?;
+        if let Some(source) = source.filter(|source| reads_file(source)) {
+            return file.stage_kept(kept, source);
+        }
+        plain = Box::new(kept);
+    }
+    let content = Unpacked { plain, unread: archive };
+    match (beginning.rejects(dataset).map_err(|message| malformed(name, &message))?, source) {
+        (Some(Rejects::Sent(rejects)), _) => file.stage_again(Input::Stream(content.plain), &rejects),
+        (None, Some(source)) => file.stage(content, source),
+        (None, None) if !dataset.has_plain_files() => {
+            let names: Vec<&str> = dataset.sources.iter().map(|source| source.name.as_str()).collect();
+            let message = format!(
+                "{name}: no source of dataset {} claims this path; name one with --source: {}",
+                dataset.name,
+                names.join(", ")
+            );
+            Err(Error::configuration(message))
+        }
+        (Some(Rejects::Plain), _) | (None, None) => stage_plain(content, reader, file),
+    }
 }
 
 fn stage_plain(content: Unpacked<'_>, reader: Reader, file: &Sent<'_>) -> Result<Extracted> {

@@ -40,6 +40,7 @@ mod sent_expressions;
 mod sent_form;
 mod sent_record;
 mod sent_rejects;
+mod sent_sheet;
 mod slices;
 mod staged;
 mod staging;

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use super::reading::{HashWriter, Stoppable, empty, malformed, member_error, read_error, workbook_error};
 use super::sent::Sent;
 use super::sent_again::Beginning;
+use super::sent_sheet::RejectsSheet;
 use super::{Extracted, Extractor};
 use crate::data_access::archive::{Tee, unpacked};
 use crate::data_access::duckdb::{Stage, Stages, blocking};
@@ -81,6 +82,9 @@ impl ObjectCopy {
     /// # Errors
     /// `System`.
     pub fn rejects_of(&self) -> Result<Option<Option<LoadId>>> {
+        if let Some(sheet) = RejectsSheet::of(&self.open()?) {
+            return Ok(Some(sheet.rejected_by()));
+        }
         let (beginning, _) = Beginning::of(Box::new(self.open()?)).map_err(|error| read_error("the copy", error))?;
         Ok(beginning.is_of_rejects().then(|| beginning.rejected_by()))
     }

@@ -1,18 +1,90 @@
 //! Writes rejects as a file that a person can mend.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::reading::printable;
+pub use super::sent_form::RejectsForm;
 use super::sent_rejects::SentWriter;
 use super::{Extracted, Form};
 use crate::data_access::csv::{cells_of, fields_of};
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
+use crate::data_access::sent::sheet_writer::{SheetError, SheetWriter};
 use crate::domain::{Dataset, Datasets, LoadId, Violation};
 use crate::error::{Error, Result};
 
 /// The columns that a rejects file puts before those of a record.
 const OWN_COLUMNS: [&str; 4] = ["_load_id", "_record", "_line", "_errors"];
+
+/// The media type of an `xlsx`.
+const WORKBOOK: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+
+/// Whether rejects fit into their file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Fit {
+    /// They do.
+    Fits,
+    /// No workbook holds them. As text they can be written.
+    Full,
+}
+
+/// A file of rejects that is being written to `W`.
+pub enum RejectsFile<W: Write> {
+    /// Text.
+    Text(W),
+    /// A workbook.
+    Workbook(Box<SheetWriter<W>>),
+}
+
+impl<W: Write> RejectsFile<W> {
+    /// Begins a file with its header; `None` if no workbook holds it, or the records came as text.
+    ///
+    /// # Errors
+    /// `System` when `out` cannot be written.
+    pub fn begin(writer: &RejectsWriter, mut out: W, form: RejectsForm) -> Result<Option<Self>> {
+        match &writer.sent {
+            Some(sent) if form == RejectsForm::Workbook && !sent.has_sheet() => Ok(None),
+            Some(sent) if form == RejectsForm::Workbook => match sent.begin_sheet(out) {
+                Ok(sheet) => Ok(Some(Self::Workbook(Box::new(sheet)))),
+                Err(SheetError::Full) => Ok(None),
+                Err(SheetError::Write(error)) => Err(unwritable(error)),
+            },
+            _ => {
+                writer.begin(&mut out)?;
+                Ok(Some(Self::Text(out)))
+            }
+        }
+    }
+
+    /// Writes the records of `violations`, one after the other.
+    ///
+    /// # Errors
+    /// `System` when the file cannot be written.
+    pub fn write(&mut self, writer: &RejectsWriter, load: Option<LoadId>, violations: &[Violation]) -> Result<Fit> {
+        match (self, &writer.sent) {
+            (Self::Workbook(sheet), Some(sent)) => match sent.write_rows(sheet, load, violations) {
+                Ok(()) => Ok(Fit::Fits),
+                Err(SheetError::Full) => Ok(Fit::Full),
+                Err(SheetError::Write(error)) => Err(unwritable(error)),
+            },
+            (Self::Text(out), _) => writer.write(out, load, violations).map(|()| Fit::Fits),
+            (Self::Workbook(_), None) => Ok(Fit::Full),
+        }
+    }
+
+    /// Ends the file, and gives back where it was written.
+    ///
+    /// # Errors
+    /// `System` when the file cannot be written.
+    pub fn finish(self) -> Result<W> {
+        match self {
+            Self::Text(out) => Ok(out),
+            Self::Workbook(sheet) => sheet.finish().map_err(unwritable),
+        }
+    }
+}
 
 /// Writes rejects in a form that a person can mend and send again: four cells of ours, then the record's own bytes.
 ///
@@ -66,9 +138,26 @@ impl RejectsWriter {
         Self { sent: Some(writer), header: Vec::new(), width: 0, own: Vec::new() }
     }
 
-    /// The media type of the file.
+    /// Whether the rejects can be a workbook, since their file was one.
     #[must_use]
-    pub fn media_type(&self) -> String {
+    pub fn has_sheet(&self) -> bool {
+        self.sent.as_ref().is_some_and(SentWriter::has_sheet)
+    }
+
+    /// The form of a file of that name: a workbook if it ends in `.xlsx` and the rejects are of a source of workbooks.
+    #[must_use]
+    pub fn form_of(&self, path: &Path) -> RejectsForm {
+        let is_book = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("xlsx"));
+        let is_of_book = self.sent.as_ref().is_some_and(SentWriter::is_of_workbook);
+        if is_book && is_of_book { RejectsForm::Workbook } else { RejectsForm::Text }
+    }
+
+    /// The media type of a file in that form.
+    #[must_use]
+    pub fn media_type(&self, form: RejectsForm) -> String {
+        if form == RejectsForm::Workbook {
+            return WORKBOOK.to_owned();
+        }
         let sent = self.sent.as_ref().map(|sent| format!("text/csv; charset={}", sent.encoding().to_lowercase()));
         sent.unwrap_or_else(|| Form::Csv.media_type().to_owned())
     }
@@ -102,7 +191,7 @@ impl RejectsWriter {
     ///
     /// # Errors
     /// `System` when `out` cannot be written.
-    pub fn begin(&self, out: &mut dyn Write) -> Result<()> {
+    fn begin(&self, out: &mut dyn Write) -> Result<()> {
         if let Some(sent) = &self.sent {
             return sent.begin(out).map_err(unwritable);
         }
@@ -117,7 +206,7 @@ impl RejectsWriter {
     ///
     /// # Errors
     /// `System` when `out` cannot be written.
-    pub fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> Result<()> {
+    fn write(&self, out: &mut dyn Write, load: Option<LoadId>, violations: &[Violation]) -> Result<()> {
         if let Some(sent) = &self.sent {
             return sent.write(out, load, violations).map_err(unwritable);
         }

@@ -12,7 +12,7 @@ use super::header::{MOST_NAMES, shown};
 use super::reading::{Stoppable, empty, malformed, member_error, read_error, split_error, spool, too_long, unread};
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
-use super::sent_form::{LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
+use super::sent_form::{Around, LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
 use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, beside_staging, create_tables, number_of};
 use super::{Extracted, Form};
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
@@ -92,14 +92,17 @@ pub(super) struct Sent<'a> {
     pub(super) stage: &'a Stage,
 }
 
+/// Whether files of a source have to be on this machine.
+pub(super) fn reads_file(source: &Source) -> bool {
+    source.member.is_some() || format_of(source).needs_file()
+}
+
 impl Sent<'_> {
     /// Streams the part of a file that `source` describes into the stage.
     pub(super) fn stage(&self, content: Unpacked<'_>, source: &Source) -> Result<Extracted> {
         let Unpacked { plain, unread: archive } = content;
         match archive {
-            _ if source.member.is_some() || format_of(source).needs_file() => {
-                self.stage_kept(self.copy(plain)?, source)
-            }
+            _ if reads_file(source) => self.stage_kept(self.copy(plain)?, source),
             Some(archive) => Err(unread(self.name, archive)),
             None => {
                 create_tables(self.dataset, self.stage)?;
@@ -135,9 +138,9 @@ impl Sent<'_> {
     }
 
     /// Streams a file with rejects into the stage.
-    pub(super) fn stage_again(&self, plain: impl Read + Send, rejects: &SentRejects) -> Result<Extracted> {
+    pub(super) fn stage_again(&self, content: Input<'_>, rejects: &SentRejects) -> Result<Extracted> {
         create_tables(self.dataset, self.stage)?;
-        self.stage_file(Input::Stream(Box::new(plain)), &rejects.source, "", Some(rejects))
+        self.stage_file(content, &rejects.source, "", Some(rejects))
     }
 
     fn member(&self, members: &Members<File>, pattern: &str) -> Result<String> {
@@ -151,7 +154,7 @@ impl Sent<'_> {
     }
 
     /// Keeps a file that has to be read back and forth.
-    fn copy(&self, source: impl Read) -> Result<File> {
+    pub(super) fn copy(&self, source: impl Read) -> Result<File> {
         let mut file = self.stage.unnamed_file()?;
         std::io::copy(&mut Stoppable(source, self.stage), &mut file).map_err(|error| read_error(self.name, error))?;
         file.rewind().map_err(|error| Error::system("read a copy of the file", error))?;
@@ -215,8 +218,8 @@ impl Sent<'_> {
             // Packed, or saved as another kind of file, its own columns would be taken for columns that nobody reads.
             None if [LOAD, RECORD].iter().all(|own| head.names.iter().any(|name| name == own)) => {
                 let message = format!(
-                    "{}: these are rejects, and they are not as they were written; save them as CSV text with their columns in the same \
-                     order, and do not put them into an archive",
+                    "{}: these are rejects, and they are not as they were written; save text as text and a workbook as xlsx, with the \
+                     same columns in the same order and the same name of the sheet, and do not put them into an archive",
                     self.name
                 );
                 return Err(Error::file(Reason::Malformed, message));
@@ -283,7 +286,9 @@ impl Sent<'_> {
     ) -> Result<Binding> {
         let lacks: Vec<String> = again.lacks().into_iter().map(String::from).chain(source.lacks(&head.names)).collect();
         if !lacks.is_empty() {
-            return Err(self.lacks_column(&format!("the header of these rejects lacks {}", lacks.join(", "))));
+            let was_sheet = lacks.iter().any(|name| name == Around::Cells.name());
+            let hint = if was_sheet { "; if they were a workbook, save them as xlsx" } else { "" };
+            return Err(self.lacks_column(&format!("the header of these rejects lacks {}{hint}", lacks.join(", "))));
         }
         let (mut row, mut binding) = (Row::default(), Binding::default());
         let mut present = None;

@@ -6,8 +6,10 @@ use std::io::{self, Read};
 use encoding_rs::{Encoding, UTF_8};
 
 use super::sent_form::{
-    Around, LOAD, OWN, RECORD, SOURCE, as_rejects, dialect_of, encoded, encoded_as, lines_of, mark_of, unescaped,
+    Around, LOAD, OWN, RECORD, RejectsForm, SOURCE, as_rejects, dialect_of, encoded, encoded_as, lines_of, mark_of,
+    unescaped,
 };
+use crate::data_access::sent::workbook::Container;
 use crate::domain::source::binding::{Binding, Misfit, Surroundings};
 use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::model::Source;
@@ -37,6 +39,21 @@ pub(super) struct SentRejects {
     pub(super) declared: &'static Encoding,
 }
 
+impl SentRejects {
+    /// Those of a source in that form.
+    pub(super) fn of(source: &Source, form: RejectsForm) -> Self {
+        let (told, mark, declared) = (Around::of(source, form), mark_of(source), lines_of(source).encoding);
+        Self { source: as_rejects(source, form), told, mark, declared }
+    }
+}
+
+/// The source that rejects name.
+pub(super) fn source_named<'d>(dataset: &'d Dataset, name: &str) -> Result<&'d Source, String> {
+    dataset.source(name).map_err(|unknown| {
+        format!("{unknown}; if the source of these rejects has another name now, write that into their column {SOURCE}")
+    })
+}
+
 /// The first bytes of a file.
 pub(super) struct Beginning(Vec<u8>);
 
@@ -47,6 +64,11 @@ impl Beginning {
         plain.by_ref().take(ENOUGH as u64).read_to_end(&mut begin)?;
         let whole = io::Cursor::new(begin.clone()).chain(plain);
         Ok((Self(begin), Box::new(whole)))
+    }
+
+    /// Checks whether the file is a zip archive, as a workbook is.
+    pub(super) fn is_zip(&self) -> bool {
+        Container::of(&self.0) == Some(Container::Zip)
     }
 
     /// Checks whether the file is one of rejects.
@@ -82,9 +104,7 @@ impl Beginning {
         let name = lines.next().and_then(|line| line.split(delimiter).nth(index)).map(|cell| name_in(cell).to_owned());
         let found = match (name, dataset.sources.first()) {
             (None, Some(any)) => any,
-            (name, _) => dataset.source(&name.unwrap_or_default()).map_err(|unknown| {
-                format!("{unknown}; if the source of these rejects has another name now, write that into their column {SOURCE}")
-            })?,
+            (name, _) => source_named(dataset, &name.unwrap_or_default())?,
         };
         let written = dialect_of(found).delimiter;
         if delimiter != written {
@@ -93,12 +113,11 @@ impl Beginning {
                 "these rejects have {delimiter:?} between their cells, and source {name} writes {written:?}; save them with that"
             ));
         }
-        let source = match self.saved_as(found, delimiter.as_bytes(), index)? {
-            Some(encoding) => encoded_as(&as_rejects(found), encoding),
-            None => as_rejects(found),
-        };
-        let (told, mark, declared) = (Around::of(found), mark_of(found), lines_of(found).encoding);
-        Ok(Some(Rejects::Sent(Box::new(SentRejects { source, told, mark, declared }))))
+        let mut rejects = SentRejects::of(found, RejectsForm::Text);
+        if let Some(encoding) = self.saved_as(found, delimiter.as_bytes(), index)? {
+            rejects.source = encoded_as(&rejects.source, encoding);
+        }
+        Ok(Some(Rejects::Sent(Box::new(rejects))))
     }
 
     /// The encoding in which rejects of a source were saved, if it is another one than the source declares and no byte order mark says so.
@@ -132,7 +151,7 @@ impl Beginning {
 }
 
 /// The name of a source, without what shows the encoding.
-fn name_in(cell: &str) -> &str {
+pub(super) fn name_in(cell: &str) -> &str {
     let cell = cell.trim().trim_matches(QUOTES);
     let end = cell.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     &cell[..end.unwrap_or(cell.len())]

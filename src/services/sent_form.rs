@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::data_access::sent::format::format_of;
 use crate::domain::source::binding::Surroundings;
-use crate::domain::source::layout::{Between, Dialect, End, Format, Header, TextLines};
+use crate::domain::source::layout::{Between, Dialect, End, Format, Header, Sheet, TextLines};
 use crate::domain::source::model::{Origin, Outside, Source};
 use crate::domain::source::row::Row;
 
@@ -22,6 +22,18 @@ const MARKS: [char; 10] = ['中', 'é', '€', 'ž', 'я', 'あ', '가', 'α', '
 const MOST_MARKS: usize = 3;
 /// Where the ledger keeps the encoding of a file whose byte order mark says another one than its source.
 const ENCODING: &str = "_encoding";
+
+/// The sheet of a workbook of rejects.
+pub(super) const SHEET: &str = "_rejects";
+
+/// What a file of rejects consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectsForm {
+    /// Text.
+    Text,
+    /// A workbook, whose cells themselves say what they hold.
+    Workbook,
+}
 
 /// What a source asks of a file besides the cells of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +53,8 @@ pub(super) enum Around {
 }
 
 impl Around {
-    /// All that a source asks for.
-    pub(super) fn of(source: &Source) -> Vec<Self> {
+    /// All that a source asks for of rejects in that form.
+    pub(super) fn of(source: &Source, form: RejectsForm) -> Vec<Self> {
         let asks = |outside| {
             source.columns.iter().any(|column| {
                 matches!(&column.origin, Origin::Outside(known, _) if *known == outside)
@@ -56,7 +68,7 @@ impl Around {
             (Self::Preamble, asks(Outside::Preamble)),
             (Self::Record, has(|origin| matches!(origin, Origin::Record))),
             (Self::Line, has(|origin| matches!(origin, Origin::Line))),
-            (Self::Cells, format_of(source).has_kinds()),
+            (Self::Cells, form == RejectsForm::Text && format_of(source).has_kinds()),
         ]
         .into_iter()
         .filter_map(|(around, asked)| asked.then_some(around))
@@ -79,7 +91,7 @@ impl Around {
 /// What a file told around its table, as far as its source asks for it: for the ledger.
 pub(super) fn told_by(source: &Source, around: &Surroundings, declared: &'static Encoding) -> Value {
     let mut told = serde_json::Map::new();
-    for asked in Around::of(source) {
+    for asked in Around::of(source, RejectsForm::Text) {
         let text = match asked {
             Around::Key => around.key.clone(),
             Around::Part => around.part.clone(),
@@ -125,8 +137,8 @@ pub(super) fn mark_of(source: &Source) -> String {
 }
 
 /// The columns that are ours, in their order.
-pub(super) fn own_columns(source: &Source) -> Vec<&'static str> {
-    OWN.into_iter().chain(Around::of(source).into_iter().map(Around::name)).collect()
+pub(super) fn own_columns(source: &Source, form: RejectsForm) -> Vec<&'static str> {
+    OWN.into_iter().chain(Around::of(source, form).into_iter().map(Around::name)).collect()
 }
 
 pub(super) fn lines_of(source: &Source) -> TextLines {
@@ -154,12 +166,15 @@ pub(super) fn dialect_of(source: &Source) -> Dialect {
 }
 
 /// A source that reads what was written of its rejects: a header first, nothing before or after the table.
-pub(super) fn as_rejects(source: &Source) -> Source {
-    let own = own_columns(source).len();
+pub(super) fn as_rejects(source: &Source, form: RejectsForm) -> Source {
+    let own = own_columns(source, form).len();
     let lines = TextLines { comment: None, cr_ends_line: false, ..lines_of(source) };
     let mut again = source.clone();
     again.member = None;
-    again.format = Format::Delimited(lines, dialect_of(source));
+    match (form, &mut again.format) {
+        (RejectsForm::Workbook, Format::Workbook(book)) => book.sheet = Some(Sheet::Named(SHEET.to_owned())),
+        (_, format) => *format = Format::Delimited(lines, dialect_of(source)),
+    }
     again.layout.header = Header::First;
     again.layout.header_lines = 1;
     again.layout.section = None;

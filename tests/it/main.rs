@@ -75,3 +75,4 @@ mod typed_files;
 mod types;
 mod undo;
 mod web;
+mod workbooks;

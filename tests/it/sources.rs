@@ -451,9 +451,9 @@ async fn a_mended_record_keeps_the_line_that_it_had_in_its_file() {
     let text = encoding_rs::WINDOWS_1252.decode(&rejects).0.into_owned();
     assert_snapshot!(text, @r#"
     _load_id,_record,_line,_source,_errors,_first_line,1,2
-    1,2,2,host,"account: ""100é"" does not match [0-9]+ (rule pattern)",2,"  100é",20251223
-    1,3,3,host,the line ends before the last cell that its source declares (rule field_count),3,"  100"
-    1,4,4,host,"known_at: ""20251299"" has a date or time that does not exist (form %Y%m%d) (rule form)",4,"  1004",20251299
+    1,2,2,hosté€ž,"account: ""100é"" does not match [0-9]+ (rule pattern)",2,"  100é",20251223
+    1,3,3,hosté€ž,the line ends before the last cell that its source declares (rule field_count),3,"  100"
+    1,4,4,hosté€ž,"known_at: ""20251299"" has a date or time that does not exist (form %Y%m%d) (rule form)",4,"  1004",20251299
     "#);
     let mended =
         text.replace("  100é", "1002").replace("\"  100\"\n", "1003,20251224\n").replace("20251299", "20251225");
@@ -485,7 +485,7 @@ async fn a_byte_order_mark_that_says_another_encoding_wins_there_and_back() {
 
 /// A workbook with a number, a date and a text that would each mean something else as the other.
 #[tokio::test]
-async fn the_rejects_of_a_workbook_come_back_as_text_that_the_same_source_reads() {
+async fn the_rejects_of_an_exported_workbook_come_back_cell_for_cell() {
     let folder = Scratch::new("sources");
     let formats = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/htsec_xlsx");
     let definition = fs::read_to_string(formats.join("dataset.toml")).unwrap();
@@ -503,11 +503,11 @@ async fn the_rejects_of_a_workbook_come_back_as_text_that_the_same_source_reads(
     let report = world.drop_file("incoming/htsec_xlsx/1.xlsx", fs::read(sent).unwrap()).await;
     let counts = report.counts.unwrap();
     assert!(counts.read > 0 && counts.rejected > 0, "{report:?}");
-    let rejects = bytes_of(&world, "rejects/htsec_xlsx/1.csv").await;
+    let rejects = bytes_of(&world, "rejects/htsec_xlsx/1.xlsx").await;
     // The price is right after all, and the file comes back as it was written.
     fs::write(folder.path().join("htsec.toml"), &definition).unwrap();
     let world = world.under(&[]);
-    let again = world.drop_file("incoming/htsec_xlsx/mended.csv", rejects).await;
+    let again = world.drop_file("incoming/htsec_xlsx/mended.xlsx", rejects).await;
     assert_eq!(again.counts.unwrap().inserted, counts.rejected, "{:?}", again.error);
     let cells = "select md5(string_agg(t::text, ';' order by line)) from htsec_xlsx t";
     let mended = world.query(cells).await;

@@ -19,7 +19,10 @@ struct Limits {
     parts: usize,
 }
 
-const LIMITS: Limits = Limits { total: 1024 * 1024 * 1024, part: 64 * 1024 * 1024, text: 1024 * 1024, parts: 10_000 };
+/// The most bytes to which a workbook may unpack.
+pub(super) const LARGEST_WORKBOOK: u64 = 1024 * 1024 * 1024;
+
+const LIMITS: Limits = Limits { total: LARGEST_WORKBOOK, part: 64 * 1024 * 1024, text: 1024 * 1024, parts: 10_000 };
 
 /// Unpacks a workbook without keeping it, to see how large it is.
 pub(super) fn check_workbook<F: Read + Seek>(file: &mut F) -> Result<(), WorkbookError> {

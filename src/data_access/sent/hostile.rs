@@ -21,7 +21,7 @@ use crate::domain::source::row::Row;
 /// The columns of the tables here.
 const COLUMNS: [(&str, Kind); 3] = [("code", Kind::Text), ("amount", Kind::Decimal), ("day", Kind::Date)];
 
-fn source_of(columns: &[(&str, Kind)], options: &str) -> Source {
+pub(super) fn source_of(columns: &[(&str, Kind)], options: &str) -> Source {
     let targets: Vec<TargetColumn> =
         columns.iter().map(|(name, kind)| TargetColumn { name: (*name).to_owned(), kind: *kind }).collect();
     let text = format!("[[source]]\nname = \"sender\"\nfiles = [\"**\"]\n{options}");
@@ -57,7 +57,7 @@ fn rows<R: Rows>(rows: R, source: &Source) -> Result<Vec<String>, TableError> {
     Ok(all)
 }
 
-fn read(source: &Source, bytes: &[u8]) -> Result<Vec<String>, TableError> {
+pub(super) fn read(source: &Source, bytes: &[u8]) -> Result<Vec<String>, TableError> {
     match &source.format {
         Format::Delimited(lines, dialect) => {
             rows(TextRows::new(bytes, *lines, Cut::Delimited(dialect.clone())).unwrap(), source)
@@ -182,8 +182,14 @@ fn a_section_ends_where_it_says_and_is_missed() {
     assert!(matches!(read(&of("Third"), text.as_bytes()), Err(TableError::NoSection(name)) if name == "Third"));
 }
 
-/// A workbook with one sheet of these rows, as XML.
+/// A workbook with one sheet of these rows, as XML. Style 1 is a date, 2 a time of day, 3 a percentage, 4 a duration, 5 both date and time.
 pub(super) fn workbook(rows: &str) -> Vec<u8> {
+    workbook_since(1900, rows)
+}
+
+/// The same, which counts days from the beginning of that year.
+pub(super) fn workbook_since(year: u16, rows: &str) -> Vec<u8> {
+    let since = if year == 1904 { r#"<workbookPr date1904="1"/>"# } else { "" };
     let parts = [
         (
             "_rels/.rels",
@@ -195,11 +201,11 @@ pub(super) fn workbook(rows: &str) -> Vec<u8> {
         ),
         (
             "xl/workbook.xml",
-            r#"<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="One" sheetId="1" r:id="rId1"/></sheets></workbook>"#.to_owned(),
+            format!(r#"<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">{since}<sheets><sheet name="One" sheetId="1" r:id="rId1"/></sheets></workbook>"#),
         ),
         (
             "xl/styles.xml",
-            r#"<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs></styleSheet>"#.to_owned(),
+            r#"<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="21"/><xf numFmtId="10"/><xf numFmtId="46"/><xf numFmtId="22"/></cellXfs></styleSheet>"#.to_owned(),
         ),
         (
             "xl/worksheets/sheet1.xml",

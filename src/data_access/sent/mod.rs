@@ -17,6 +17,9 @@ pub mod members;
 mod page;
 pub mod parquet_rows;
 pub mod percentages;
+pub mod sheet_writer;
+#[cfg(test)]
+mod sheets;
 pub mod table;
 pub mod text_rows;
 pub mod workbook;

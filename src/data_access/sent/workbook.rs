@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use calamine::{Data, ExcelDateTime, Reader, SheetType, Xls, Xlsx, XlsxCellReader};
+use calamine::{Data, DataRef, ExcelDateTime, Reader, SheetType, Xls, Xlsx, XlsxCellReader};
 use chrono::NaiveDate;
 use encoding_rs::UTF_8;
 use globset::GlobBuilder;
@@ -11,6 +11,7 @@ use super::Rows;
 use super::bombs::check_workbook;
 use super::file_format::{About, Asked, FileFormat, Input, Take};
 use super::kept::kept_row;
+use super::members::Members;
 use super::workbook_error::{WorkbookError, malformed};
 use crate::data_access::csv::SplitError;
 use crate::domain::source::cell_form::CellKind;
@@ -26,8 +27,13 @@ const ZIP: &[u8] = b"PK\x03\x04";
 const EMPTY_ZIP: &[u8] = b"PK\x05\x06";
 /// An `xls` is read as a whole.
 const LARGEST_XLS: u64 = 64 * 1024 * 1024;
+/// The part of a workbook that lists its sheets, and how much of it is read.
+const SHEETS: &str = "xl/workbook.xml";
+const LONGEST_LIST: u64 = 1024 * 1024;
 /// The most columns that a sheet has.
-const MOST_COLUMNS: usize = 16_384;
+pub const MOST_COLUMNS: usize = 16_384;
+/// What a formula without a value shows.
+const NOT_COMPUTED: &str = "#not computed";
 /// The day after the last one that a workbook can hold.
 const END_OF_TIME: f64 = 2_958_466.0;
 
@@ -136,6 +142,41 @@ impl<F: Read + Seek> Workbook<F> {
     }
 }
 
+/// The first rows of a sheet that are not blank, as far as there are two; `None` if a file is not an `xlsx` with a sheet of that
+/// name. Of any other file no more than a list of its sheets is unpacked.
+///
+/// # Errors
+/// [`WorkbookError`].
+pub fn first_rows<F: Read + Seek>(mut file: F, sheet: &str) -> Result<Option<[Option<Row>; 2]>, WorkbookError> {
+    let mut listed = Vec::new();
+    {
+        let Ok(mut members) = Members::open(&mut file) else { return Ok(None) };
+        let Ok(Some(list)) = members.read(SHEETS) else { return Ok(None) };
+        list.take(LONGEST_LIST).read_to_end(&mut listed)?;
+    }
+    if memchr::memmem::find(&listed, sheet.as_bytes()).is_none() {
+        return Ok(None);
+    }
+    let mut book = Workbook::open(file)?;
+    if !book.sheets().iter().any(|name| name == sheet) {
+        return Ok(None);
+    }
+    let mut rows = book.rows(sheet, None)?;
+    let mut next = || {
+        let mut row = Row::default();
+        loop {
+            match rows.read(&mut row) {
+                Ok(true) if row.is_blank() => {}
+                Ok(true) => return Ok(Some(row)),
+                Ok(false) => return Ok(None),
+                Err(SplitError::Read(error)) => return Err(WorkbookError::Read(error)),
+                Err(_) => return Err(WorkbookError::Broken),
+            }
+        }
+    };
+    Ok(Some([next()?, next()?]))
+}
+
 fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {
@@ -227,9 +268,14 @@ impl<F: Read + Seek> SheetRows<'_, F> {
         loop {
             let cell = match &mut self.cells {
                 Cells::Streamed(cells) => {
-                    let Some(cell) = cells.next_cell().map_err(|_| broken())? else { return Ok(None) };
-                    let (row, column) = cell.get_position();
-                    told(row as usize, column as usize, text_of(cell.get_value().clone().into(), self.digits))
+                    let cell = cells.next_cell_with_formula_metadata().map_err(|_| broken())?;
+                    let Some(cell) = cell else { return Ok(None) };
+                    let text = match (cell.value, cell.formula) {
+                        // A program wrote the formula and did not compute it.
+                        (DataRef::Empty, Some(_)) => (NOT_COMPUTED.to_owned(), CellKind::Error),
+                        (value, _) => text_of(value.into(), self.digits),
+                    };
+                    told(cell.pos.0 as usize, cell.pos.1 as usize, text)
                 }
                 Cells::Held(cells) => {
                     let Some(((row, column), value)) = cells.next() else { return Ok(None) };

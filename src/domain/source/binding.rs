@@ -179,6 +179,27 @@ impl Source {
         members
     }
 
+    /// The places of the cells, below a header with these names, that are read as the text that they have: a code that begins with
+    /// zeros is another one as a number.
+    #[must_use]
+    pub fn places_of_text(&self, names: &[String]) -> Vec<usize> {
+        let of = |column: &SourceColumn| match (&column.origin, &column.form.value) {
+            (Origin::Expression(expression), _) => {
+                let named = |name: &String| Named { names: vec![name.clone()], nth: None };
+                expression.reads().iter().flat_map(|name| places(names, &named(name))).collect()
+            }
+            (Origin::Position(index), Value::Plain | Value::Map(_)) => vec![*index],
+            (Origin::Header { header, .. }, Value::Plain | Value::Map(_)) => {
+                place(names, header).ok().flatten().into_iter().collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut found: Vec<usize> = self.columns.iter().flat_map(of).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// The columns that a header with these names lacks.
     #[must_use]
     pub fn lacks(&self, names: &[String]) -> Vec<String> {

@@ -78,7 +78,8 @@ pub(super) fn read_layout(text: DefinitionText<'_>, source: &SourceDefinition) -
         anything_after_end: is(&source.anything_after_end),
         trailing_delimiter: is(&source.trailing_delimiter),
         longer: source.longer.is_some(),
-        shorter: source.shorter.is_some(),
+        // A workbook does not write empty cells at the end of a row.
+        shorter: source.shorter.is_some() || source.format == FormatName::Xlsx,
         between: between(text, source)?,
         blank_between: is(&source.blank_between),
     };
