@@ -457,7 +457,7 @@ async fn rows_that_wait_keep_the_others_from_getting_new_keys() {
     };
     waiting("version =");
     let world = world.under(&[]);
-    world.query("insert into owner values ('tea', 1)").await;
+    world.drop_file("incoming/owners/0.csv", "owner_id,revision\ntea,1\n").await;
     assert_eq!(drop_flows(&world, "1", &["01,5,tea", "01,5,cake", "01,5,cake"]).await.counts.unwrap().parked, 2);
     waiting(DAYS_AND_AMOUNTS);
     let world = world.under(&[]);
