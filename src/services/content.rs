@@ -84,7 +84,8 @@ impl<'a> ContentKeys<'a> {
 pub(crate) fn hashes_of(dataset: &Dataset, cells: &[StringArray]) -> Vec<Option<String>> {
     let Some(keys) = ContentKeys::of(dataset) else { return Vec::new() };
     let rows = cells.first().map_or(0, Array::len);
-    let mut values: Vec<ArrayRef> = vec![Arc::new(NullArray::new(rows)); dataset.file_columns().len()];
+    let nothing: ArrayRef = Arc::new(NullArray::new(rows));
+    let mut values = vec![nothing; dataset.file_columns().len()];
     let mut is_unread = vec![false; rows];
     for ((place, column), cells) in keys.columns.iter().zip(cells) {
         let read = column.kind.read(cells);

@@ -447,3 +447,51 @@ async fn rows_of_every_type_get_the_keys_that_their_files_would_give_them() {
     let night = reconcile(&world).await;
     assert!(night.is_clean(), "{night:?}");
 }
+
+#[tokio::test]
+async fn rows_that_wait_keep_the_others_from_getting_new_keys() {
+    let (world, folder) = covering("version =", &[]).await;
+    let waiting = |content: &str| {
+        let text = FLOW.replace("version =", content) + "\n[reference]\ncolumn = \"note\"\ndataset = \"owner\"\n";
+        std::fs::write(folder.path().join("flow.toml"), text).unwrap();
+    };
+    waiting("version =");
+    let world = world.under(&[]);
+    world.drop_file("incoming/owners/0.csv", "owner_id,revision\ntea,1\n").await;
+    assert_eq!(drop_flows(&world, "1", &["01,5,tea", "01,5,cake", "01,5,cake"]).await.counts.unwrap().parked, 2);
+    waiting(DAYS_AND_AMOUNTS);
+    let world = world.under(&[]);
+    let said = rekey(&world, &folder, &[]);
+    assert!(said.starts_with("exit 3") && said.contains("2 rows wait for rows of another dataset"), "{said}");
+    assert_eq!(
+        world.drop_file("incoming/owners/1.csv", "owner_id,revision\ncake,1\n").await.counts.unwrap().released,
+        2
+    );
+    let said = rekey(&world, &folder, &[]);
+    assert!(said.contains("rows that got another key: 3 of 3"), "{said}");
+    assert_eq!(world.query(&made(false)).await, "0\n0");
+    assert_eq!(drop_flows(&world, "2", &["01,5,cake", "01,5,tea", "01,5,cake"]).await.counts.unwrap().inserted, 0);
+    let night = reconcile(&world).await;
+    assert!(night.is_clean(), "{night:?}");
+}
+
+/// Nothing is in the table yet that would tell which list its keys cover.
+#[tokio::test]
+async fn two_loads_that_are_under_way_at_once_have_keys_of_one_form() {
+    let (old, folder) = covering("version =", &[]).await;
+    old.put("incoming/flows/1.csv", flows(&["01,5,tea"])).await;
+    let proxy = old.proxy();
+    let worker = old.signalled_worker("incoming/flows/1.csv", &proxy, (Which::Commit, 2), Fault::Call, "KILL");
+    assert!(worker.finish().await.is_none());
+    assert_eq!(old.query("select state from etl.load; select count(*) from flow").await, "loading\n0");
+    define(&folder, DAYS_AND_AMOUNTS);
+    let old = old.under(&[]);
+    old.put("incoming/flows/2.csv", flows(&["01,5,tea"])).await;
+    let error = old.try_load("incoming/flows/2.csv").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.chain().contains("for load 1, which has not ended, it covers"), "{}", error.chain());
+    // The first one ends as it began.
+    old.end_leases().await;
+    assert_eq!(old.load("incoming/flows/1.csv").await.counts.unwrap().inserted, 1);
+    assert_eq!(old.query(&made(true)).await, "0\n0");
+}

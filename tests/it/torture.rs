@@ -187,7 +187,6 @@ impl Round {
             requests: Vec::new(),
             keeps_versions,
             replaces_content: true,
-            repeats: false,
             is_untimely: false,
             invent: |random, key| Content::random(random, key.contains("trades")),
             text: Content::text,

@@ -347,7 +347,6 @@ impl Round {
             keeps_versions,
             // A file that ends on its way leaves its scopes half replaced.
             replaces_content: !matches!(case.model, Model::Scopes { .. }),
-            repeats: keeps_versions,
             is_untimely: true,
             invent: random_rows,
             text,

@@ -113,6 +113,7 @@ fn moment(dataset: &Dataset) -> Option<&Column> {
 /// `source`, and `window` says where to look for other loads. A row that another load wrote since the look-up is left
 /// alone, unless our row is newer than that one too. A row without a version was not written by a load, and is older
 /// than any other.
+#[expect(clippy::too_many_lines, reason = "one statement, whose parts depend on each other")]
 fn decide(
     dataset: &Dataset,
     (source, storage): (&str, Storage),
