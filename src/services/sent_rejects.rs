@@ -203,12 +203,11 @@ impl SentWriter {
             let own = place.into_iter().chain(told.into_iter().map(|(_, text)| text));
             let own: Vec<String> = own.map(|cell| quoted(&dialect, &cell)).collect();
             let own = self.encoded(&own.join(&dialect.delimiter));
-            match (&self.source.format, &self.again) {
-                (Format::Delimited(..), None) => self.join(out, &own, &record[0].raw)?,
-                _ => {
-                    let sent = self.sent(&row).into_iter().map(|cell| cell.text);
-                    self.join(out, &own, &line_of(&self.rejects, sent))?;
-                }
+            if let (Format::Delimited(..), None) = (&self.source.format, &self.again) {
+                self.join(out, &own, &record[0].raw)?;
+            } else {
+                let sent = self.sent(&row).into_iter().map(|cell| cell.text);
+                self.join(out, &own, &line_of(&self.rejects, sent))?;
             }
         }
         Ok(())

@@ -355,7 +355,7 @@ mod tests {
 
     fn comes_back(cells: &[(&str, CellKind)]) {
         let row: Vec<_> = cells.iter().map(|(text, kind)| ((*text).to_owned(), *kind)).collect();
-        assert_eq!(again(&[row.clone()]), [row]);
+        assert_eq!(again(std::slice::from_ref(&row)), [row]);
     }
 
     #[test]
@@ -414,7 +414,7 @@ mod tests {
                 let form = if milliseconds % 1000 == 0 { "%Y-%m-%dT%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S%.3f" };
                 row.push((moment.format(form).to_string(), CellKind::Moment));
             }
-            prop_assert_eq!(again(&[row.clone()]), [row]);
+            prop_assert_eq!(again(std::slice::from_ref(&row)), [row]);
         }
     }
 }

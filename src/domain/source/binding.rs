@@ -185,8 +185,8 @@ impl Source {
     pub fn places_of_text(&self, names: &[String]) -> Vec<usize> {
         let of = |column: &SourceColumn| match (&column.origin, &column.form.value) {
             (Origin::Expression(expression), _) => {
-                let named = |name: &String| Named { names: vec![name.clone()], nth: None };
-                expression.reads().iter().flat_map(|name| places(names, &named(name))).collect()
+                let of = |name: &String| places(names, &Named { names: vec![name.clone()], nth: None });
+                expression.reads().iter().flat_map(of).collect()
             }
             (Origin::Position(index), Value::Plain | Value::Map(_)) => vec![*index],
             (Origin::Header { header, .. }, Value::Plain | Value::Map(_)) => {
