@@ -26,7 +26,7 @@ LOCKED := --locked
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy destroy redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
+.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy terraform check-terraform torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy rollback destroy smoke redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -77,6 +77,12 @@ test: setup $(SAM) $(RELEASE_TOOLS) $(CONTRACT_TOOLS) ## Run all tests on a real
 check-deploy: setup $(SAM) ## Deploy every set of parameters to an emulator, with the real sam
 	DEPLOY_SETS=all $(CARGO) test $(LOCKED) --test it deploy::
 
+terraform: $(SAM) ## Write deploy/terraform, a module of Terraform, anew from template.yaml
+	@.ci/terraform
+
+check-terraform: setup $(SAM) ## Make a stack with the module of Terraform in an emulator (needs terraform and its provider aws)
+	$(CARGO) test $(LOCKED) --test it terraform:: -- --include-ignored
+
 torture: setup ## Kill and cut workers at random for MINUTES (default 5) and as long again in every mode, from SEED (default: random), and check the result
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --test-threads 1 --exact \
 		torture::whatever_happens_the_end_is_that_of_one_quiet_run torture_modes::whatever_happens_every_mode_ends_as_its_model_says
@@ -90,8 +96,14 @@ bench-parts: setup ## Measure splitting, staging, validation and encoding separa
 check-instructions: build ## Count the instructions of the computing parts and compare them with the stored counts; UPDATE=1 stores them
 	@.ci/check-instructions $(CARGO_TARGET_DIR)/debug/examples/part benches/instructions
 
-deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set; FROM=dist needs no Rust
+deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set; FROM=dist needs no Rust, SMOKE=no sends no file
 	@.ci/deploy "$(ENV)" $(PARAMETERS)
+
+rollback: $(SAM) ## Let files of ENV go to the version of ingest before this one, or to VERSION: its code and its settings
+	@.ci/rollback "$(ENV)" $(VERSION)
+
+smoke: $(SAM) ## Send a file through the stack of ENV, say how long each hop takes, and take it away again
+	@.ci/smoke "$(ENV)"
 
 destroy: $(SAM) ## Delete the stack of ENV from AWS, after it has said what will stay and what that costs
 	@.ci/destroy "$(ENV)"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex};
 
-use crate::config::{LogFormat, Settings};
+use crate::config::{EventsSettings, LogFormat, Settings};
 use crate::data_access::duckdb::Stages;
 use crate::data_access::event_bus::EventBus;
 use crate::data_access::s3::ObjectStore;
@@ -31,14 +31,20 @@ pub fn context(settings: &Settings, parts: &Parts) -> Result<Context> {
 /// # Errors
 /// The same as those of [`context`].
 pub fn context_on(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>) -> Result<Context> {
-    context_of(settings, parts, store, settings.datasets()?)
+    build(settings, parts, store, settings.datasets()?)
 }
 
-/// Does the same with other datasets than those of the settings.
+/// Builds what files of these datasets need, with no parts, no key and no bus of the user's.
 ///
 /// # Errors
 /// The same as those of [`context`].
-pub fn context_of(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>, datasets: Datasets) -> Result<Context> {
+pub fn context_of(settings: &Settings, datasets: Datasets) -> Result<Context> {
+    let (pipeline, events) = (BTreeMap::new(), EventsSettings::default());
+    let settings = Settings { pipeline, events, ..settings.clone() };
+    build(&settings, &Parts::default(), Arc::default(), datasets)
+}
+
+fn build(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>, datasets: Datasets) -> Result<Context> {
     for (first, other, key) in datasets.overlaps() {
         let (first, other) = (&first.name, &other.name);
         tracing::warn!(

@@ -7,5 +7,5 @@ use small_etl::lambda;
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let settings = lambda::start()?;
-    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| lambda::migrate::call(&settings))).await
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| lambda::migrate::call(&settings, event.payload))).await
 }

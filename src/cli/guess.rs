@@ -1,10 +1,9 @@
 //! `small-etl guess`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -26,7 +25,6 @@ use crate::domain::guess::question::Question;
 use crate::domain::object::with_part;
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::pipeline::{self, CheckedFile, Context, Request};
-use crate::services::Parts;
 use crate::services::guess::{self, Against, Input, Written};
 use crate::start;
 
@@ -124,9 +122,7 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
 /// Prepares what `validate` needs to check files with what was guessed.
 fn context_of(settings: &Settings, guessed: &[Guessed]) -> Result<Context> {
     let datasets = guess::datasets_of(guessed).map_err(Error::configuration)?;
-    // The parts that the settings choose are those of other datasets.
-    let settings = Settings { pipeline: BTreeMap::new(), ..settings.clone() };
-    start::context_of(&settings, &Parts::default(), Arc::default(), datasets)
+    start::context_of(settings, datasets)
 }
 
 /// Checks whole files against a dataset, as `validate` does.

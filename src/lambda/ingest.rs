@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::event::{Asked, Event, Message, parse, request_for};
 use super::metrics::Metrics;
+use super::smoke;
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
@@ -41,6 +42,7 @@ pub struct Ingest {
     queue: Option<Queue>,
     margin: Duration,
     metrics: Metrics,
+    settings: Settings,
 }
 
 /// Runs the function in this process. `parts` are the parts that settings may name.
@@ -65,6 +67,7 @@ impl Ingest {
             queue: settings.queue.url.clone().map(Queue::new),
             margin: Duration::from_secs(settings.load.deadline_margin_seconds),
             metrics: Metrics::new(&settings.environment),
+            settings: settings.clone(),
         })
     }
 
@@ -181,6 +184,9 @@ impl Ingest {
     }
 
     async fn load(&self, request: &Request) -> Result<Vec<LoadReport>> {
+        if smoke::is_asked_for(request) {
+            return smoke::load(&self.settings, &self.database, request).await;
+        }
         let mut reports = Box::pin(pipeline::run(&self.context, &self.database, request)).await?;
         if reports.iter().any(|report| report.counts.is_some()) {
             let sessions = self.database.sessions().await.ok();

@@ -2,15 +2,20 @@
 
 use serde_json::{Value, json};
 
+use super::smoke;
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::error::Result;
 
-/// Applies the missing migrations and answers `{"applied": [{"version": …, "name": …}]}`.
+/// Applies the missing migrations and answers `{"applied": [{"version": …, "name": …}]}`. An event with `smoke` asks for a
+/// step of a smoke test instead, and applies nothing.
 ///
 /// # Errors
 /// `Configuration`, `Connection`, or `System` if a migration fails; that migration is rolled back.
-pub async fn call(settings: &Settings) -> Result<Value> {
+pub async fn call(settings: &Settings, event: Value) -> Result<Value> {
+    if let Some(asked) = event.get("smoke") {
+        return smoke::answer(settings, asked).await;
+    }
     let database = Database::new(&settings.database()?)?;
     let applied = database.migrate(settings.migrations.path.as_deref(), &settings.datasets()?).await?;
     if settings.migrations.rds_iam {

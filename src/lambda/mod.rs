@@ -4,6 +4,7 @@ pub mod event;
 pub mod ingest;
 mod metrics;
 pub mod migrate;
+mod smoke;
 
 use lambda_runtime::Diagnostic;
 

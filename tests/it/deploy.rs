@@ -46,7 +46,7 @@ print(json.dumps({"vpc": vpc, "subnets": ",".join(subnets), "routes": routes, "g
 /// An account, in which nothing is deployed, and a machine that deploys.
 pub struct Account {
     pub cloud: Moto,
-    postgres: Postgres,
+    pub postgres: Postgres,
     pub scratch: Scratch,
     _migrate: Emulator,
 }
@@ -80,7 +80,7 @@ impl Account {
         query(&self.postgres.url("postgres"), "create database small_etl").await;
     }
 
-    fn deploy(&self, arguments: &[&str]) -> Output {
+    pub fn deploy(&self, arguments: &[&str]) -> Output {
         self.deploy_under(arguments, &[])
     }
 
@@ -100,6 +100,8 @@ impl Account {
             .env("SMALL_ETL_CACHE", folder)
             .env("CARGO_TARGET_DIR", folder.join("target"))
             .env("SAM_CLI_POLL_DELAY", "0.1")
+            // A file goes through the stack only where ingest runs.
+            .env("SMOKE", "no")
             .envs(variables.iter().copied())
             .output()
             .unwrap()
@@ -138,7 +140,7 @@ impl Account {
     }
 
     /// A function as it was deployed, but with a database and a role that are there.
-    fn function(&self, name: &str, resource: &str, role: &str) -> Emulator {
+    pub fn function(&self, name: &str, resource: &str, role: &str) -> Emulator {
         let deployed = self.property(resource, "Environment/Variables");
         let deployed = deployed.as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value)));
         let mut variables: Vec<(String, String)> = deployed.chain(self.cloud.variables()).collect();
@@ -262,6 +264,7 @@ fn what_does_not_fit_is_refused_before_anything_is_built() {
         (&["dev", "AlarmEmail=a\\b"], &[], "sam cannot pass on a value with"),
         (&["dev", "AcceptEvents=true"], &[], "AcceptEvents cannot be given"),
         (&["dev", "SchemaVersion=1"], &[], "SchemaVersion cannot be given"),
+        (&["dev", "Release=1"], &[], "Release cannot be given"),
         (&["dev", "Architecture=mips"], &[], "the architecture is arm64 or x86_64"),
         (&["dev"], &[("PACKAGE", "image"), ("ARCH", other)], "an image is built for this machine's own processor"),
         (&["dev"], &[("INCLUDE", "nowhere")], "INCLUDE names a path that does not exist"),
@@ -386,8 +389,12 @@ pub const SETS: [(&str, &str, &str); 5] = [
          LandingPrefix=incoming/kafka/
          ReservedConcurrency=4
          KafkaClusterArn=arn:aws:kafka:eu-central-1:123456789012:cluster/mine/abc-1
-         KafkaTopic=trades",
+         KafkaTopic=trades
+         KafkaLag=5000",
         r#"Stream Enabled true
+         Stream has :small-etl-dev-FailedRuns-
+         Stream has :live
+         StreamLag Threshold 5000
          Stream EventSourceArn arn:aws:kafka:eu-central-1:123456789012:cluster/mine/abc-1
          Stream Topics ["trades"]
          IngestRole has :topic/mine/abc-1/trades"#,

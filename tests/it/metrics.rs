@@ -117,12 +117,13 @@ async fn every_alarm_watches_a_metric_that_ingest_prints() {
 }
 
 /// What `AWS` reports of a stack that nothing has happened to, as soon as it is made; the others report nothing.
-const AT_FIRST: [(&str, f64); 11] = [
+const AT_FIRST: [(&str, f64); 12] = [
     ("ApproximateNumberOfMessagesVisible", 0.0),
     ("ApproximateAgeOfOldestMessage", 0.0),
     ("Errors", 0.0),
     ("Throttles", 0.0),
     ("ExecutionsFailed", 0.0),
+    ("OffsetLag", 0.0),
     ("FreeStorageSpace", 18e9),
     // Of the 1 GB of a db.t4g.micro.
     ("FreeableMemory", 150e6),
@@ -147,7 +148,11 @@ fn no_alarm_is_raised_in_a_stack_that_nothing_has_happened_to() {
             assert_eq!(alarm["Namespace"].as_str(), Some("SmallEtl"), "{name}: what is {metric} at first?");
             continue;
         };
-        let threshold = alarm["Threshold"].as_f64().unwrap();
+        let threshold = match &alarm["Threshold"] {
+            Yaml::Tagged(parameter) => template["Parameters"][parameter.value.as_str().unwrap()]["Default"].as_f64(),
+            number => number.as_f64(),
+        };
+        let threshold = threshold.unwrap();
         let raised = match alarm["ComparisonOperator"].as_str().unwrap() {
             "GreaterThanThreshold" => *value > threshold,
             "GreaterThanOrEqualToThreshold" => *value >= threshold,

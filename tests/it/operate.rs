@@ -134,7 +134,7 @@ print(*[each["FunctionName"] for each in boto3.client("lambda").list_functions()
 impl Account {
     /// What the docs say of the code alone, with the real `cargo lambda` and a program that is built already.
     pub fn deploy_the_code_alone(&self) {
-        let command = "cargo lambda deploy --binary-name ingest --include rds.pem";
+        let command = "cargo lambda deploy --binary-name ingest --alias live --include rds.pem";
         let docs =
             ["README.md", "docs/aws.md"].map(|name| fs::read_to_string(project().join(name)).unwrap_or_default());
         assert!(docs.concat().contains(command), "the docs do not say {command}");
@@ -158,7 +158,50 @@ impl Account {
             deployed["names"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["bootstrap", "rds.pem"], "{deployed}");
+        let published = self.versions();
+        assert!(published.starts_with("2: 1 365, 2 365"), "{published}");
     }
+
+    /// Which version of ingest the alias names, and of each version how many days it keeps rejects.
+    fn versions(&self) -> String {
+        self.python(VERSIONS, "", &[])
+    }
+}
+
+const VERSIONS: &str = r#"
+import boto3
+functions = boto3.client("lambda")
+[name] = [each["FunctionName"] for each in functions.list_functions()["Functions"] if "-Ingest-" in each["FunctionName"]]
+versions = functions.list_versions_by_function(FunctionName=name)["Versions"][1:]
+days = [f'{each["Version"]} {each["Environment"]["Variables"]["SMALL_ETL__REJECTS__RETENTION_DAYS"]}' for each in versions]
+print(functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"] + ":", ", ".join(days))
+"#;
+
+/// The emulator asks the alias once, when it makes the mapping; that the mapping and the schedules name it is in their properties.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_brings_back_code_and_settings_and_the_next_deployment_undoes_it() {
+    let account = Account::with_database().await;
+    assert_ready(&account.deploy(&["dev"]), "small-etl-dev");
+    assert_ready(&account.deploy(&["dev", "RejectsRetentionDays=7"]), "small-etl-dev");
+    assert_eq!(account.versions().trim(), "2: 1 365, 2 7", "new settings alone are a version");
+    for (resource, path) in [("IngestQueue", "FunctionName"), ("Nightly", "Target/Arn")] {
+        let named = account.property(resource, path);
+        assert!(named.as_str().unwrap().ends_with(":live"), "{resource} calls {named}");
+    }
+    let back = account.run("rollback", &["dev"], &[]);
+    assert!(back.status.success() && printed(&back).contains("files go to version 1, with its code and its settings"));
+    assert_eq!(account.versions().trim(), "1: 1 365, 2 7");
+    for (version, reason) in [(None, "there is no version before 1"), (Some("9"), "there is no version 9")] {
+        let arguments: Vec<&str> = ["dev"].into_iter().chain(version).collect();
+        assert_stopped(&account.run("rollback", &arguments, &[]), &[reason]);
+    }
+    let again = account.deploy(&["dev"]);
+    assert_ready(&again, "small-etl-dev");
+    for said in ["No changes to deploy", "files go to version 2 of ingest again, and no longer to 1"] {
+        assert!(printed(&again).contains(said), "{said} is not in {}", printed(&again));
+    }
+    assert_ready(&account.deploy(&["dev", "ReservedConcurrency=4"]), "small-etl-dev");
+    assert_eq!(account.versions().trim(), "3: 1 365, 2 7, 3 7");
 }
 
 fn project() -> &'static Path {
@@ -297,7 +340,7 @@ fn parameters_that_do_not_fit_are_named_and_those_that_fit_are_let_through() {
 }
 
 /// A Python script beside the tests, or one of `.ci`, without an account.
-fn script(path: &str, arguments: &[&str]) -> (bool, String) {
+pub fn script(path: &str, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new("python3");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).args(arguments);
     for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "PYTHONPATH", "DATABASE_PRICE", "FILES", "ROWS"] {
@@ -316,6 +359,20 @@ fn script(path: &str, arguments: &[&str]) -> (bool, String) {
 #[test]
 fn the_policies_of_a_deployer_are_true_and_cover_every_resource_of_the_template() {
     assert_eq!(script("tests/support/policies.py", &[]), (true, String::new()));
+}
+
+#[test]
+fn the_serverless_application_repository_is_told_what_cargo_toml_says() {
+    let text = include_str!("../../template.yaml");
+    for line in [
+        format!("    Name: {}\n", env!("CARGO_PKG_NAME")),
+        format!("    Description: \"{}\"\n", env!("CARGO_PKG_DESCRIPTION")),
+        format!("    SpdxLicenseId: {}\n", env!("CARGO_PKG_LICENSE")),
+        format!("    SemanticVersion: {}\n", env!("CARGO_PKG_VERSION")),
+        format!("    ReadmeUrl: {}\n", env!("CARGO_PKG_README")),
+    ] {
+        assert!(text.contains(&line), "template.yaml lacks {line}");
+    }
 }
 
 #[test]

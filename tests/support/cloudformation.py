@@ -19,16 +19,22 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from moto.awslambda.models import LambdaFunction
+from moto.awslambda.urls import url_paths as lambda_urls
+from moto.awslambda.utils import get_backend
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudformation import models, parsing, responses
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.parsing import ResourceMap
 from moto.core.config import default_user_config
+from moto.core.responses import ActionResult
 from moto.ec2.models.route_tables import RouteTable
+from moto.iam.access_control import IAMRequest
+from moto.logs.responses import LogsResponse
 from moto.rds.models import DBInstance, DBParameterGroup
 from moto.s3.models import s3_backends
 from moto.s3.responses import S3Response
 from moto.server import main
+from moto.stepfunctions.responses import StepFunctionResponse
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
@@ -48,17 +54,19 @@ class NoPolicies:
         return {}
 
 
-def expanded(url, account_id, partition):
+def expanded(self, url):
     bucket, key = urlparse(url).path[1:].split("/", 1)
-    template = yaml_parse(s3_backends[account_id][partition].get_object(bucket, key).value.decode())
-    template = transform(template, {}, NoPolicies())
+    template = yaml_parse(s3_backends[self.current_account][self.partition].get_object(bucket, key).value.decode())
+    # Names a version of a function; sam leaves all other parameters as they are.
+    given = {each["ParameterKey"]: each.get("ParameterValue") for each in self._get_param("Parameters", [])}
+    template = transform(template, {name: given[name] for name in ["Release"] if given.get(name)}, NoPolicies())
     for resource in template["Resources"].values():
         if "Topics" in resource.get("Properties", {}):
             resource["Type"] += "::Kafka"  # moto reads queues alone
     return json.dumps(template)
 
 
-responses.get_stack_from_s3_url = expanded
+responses.CloudFormationResponse._get_stack_from_s3_url = expanded
 
 
 def check(template, parameters):
@@ -123,8 +131,43 @@ class Unknown:
         pass
 
 
+class Version(Unknown):
+    """A published version, which outlives its resource."""
+
+    @classmethod
+    def create_from_cloudformation_json(cls, name, cloudformation_json, account_id, region_name, **_):
+        functions, function = get_backend(account_id, region_name), cloudformation_json["Properties"]["FunctionName"]
+        before = {each.function_arn for each in functions.list_versions_by_function(function)}
+        published = functions.publish_version(function)
+        if published.function_arn in before:
+            raise ValueError(f"A version for this Lambda function exists ( {published.version} ). Modify the function to create a new version.")
+        made = cls(published.function_arn)
+        made.version = str(published.version)
+        return made
+
+    def get_cfn_attribute(self, name):
+        return self.version
+
+
+class Alias(Unknown):
+    """The name of a version. A mapping goes to the version of the time at which it was made: moto follows no alias later."""
+
+    @classmethod
+    def create_from_cloudformation_json(cls, name, cloudformation_json, account_id, region_name, **_):
+        given = cloudformation_json["Properties"]
+        functions = get_backend(account_id, region_name)
+        return cls(functions.create_alias(given["Name"], given["FunctionName"], given["FunctionVersion"], "", None).arn)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, cloudformation_json, account_id, region_name, **_):
+        given = cloudformation_json["Properties"]
+        get_backend(account_id, region_name).update_alias(given["Name"], given["FunctionName"], given["FunctionVersion"], "", None)
+        return original_resource
+
+
 of_type = parsing.resource_class_from_type
-parsing.resource_class_from_type = lambda name: of_type(name) or Unknown
+OWN = {"AWS::Lambda::Version": Version, "AWS::Lambda::Alias": Alias}
+parsing.resource_class_from_type = lambda name: OWN.get(name) or of_type(name) or Unknown
 
 resolve = parsing.parse_resource_and_generate_name
 
@@ -181,9 +224,12 @@ def difference(self, template, parameters=None):
     was = {name for name in old if lives(name, old, before)}
     will = [name for name in new if lives(name, new, after.lazy_condition_map)]
     named = lambda name: any(re.search(rf'"{key}"|\${{{key}}}', json.dumps(new[name])) for key in changed)
+    # A version is published after its function has changed. moto adds before it changes; what is to be changed and is not there is added.
+    late = {name for name in will if new[name]["Type"] == "AWS::Lambda::Version" and new[name]["Properties"]["FunctionName"]["Ref"] in was}
+    added = {name for name in will if name not in was}
     return {
-        "Add": [name for name in will if name not in was],
-        "Modify": [name for name in will if name in was and (old[name] != new[name] or named(name))],
+        "Add": [name for name in will if name in added - late],
+        "Modify": [name for name in will if name in added & late or name in was and (old[name] != new[name] or named(name))],
         "Remove": [name for name in was if name not in will],
     }
 
@@ -268,11 +314,17 @@ models.CloudFormationBackend.delete_stack = delete_stack
 
 
 def invoke(self, function_name, qualifier, body, headers, response_headers):
-    with urllib.request.urlopen(os.environ["FUNCTION"], (body or "{}").encode()) as response:
+    address, log = os.environ["FUNCTION"], Path(os.environ["FUNCTION_LOG"])
+    # Beside the log is the address of ingest, once it has been started.
+    ingest = log.with_name("ingest.address")
+    if "-Ingest-" in function_name and ingest.exists():
+        address, log = ingest.read_text(), log.with_name("ingest.log")
+    body = body if isinstance(body, bytes) else (body or "{}").encode()
+    with urllib.request.urlopen(address, body) as response:
         answer = response.read()
     if b'"errorType"' in answer:
         response_headers["x-amz-function-error"] = "Unhandled"
-    log = Path(os.environ["FUNCTION_LOG"]).read_bytes()[-4096:]
+    log = log.read_bytes()[-4096:]
     response_headers["x-amz-log-result"] = base64.b64encode(log).decode()
     return answer
 
@@ -290,6 +342,18 @@ def noted_code(self, spec):
 
 LambdaFunction.update_function_code = noted_code
 
+# moto signs what stands in the path of a request as if it were its body.
+signed_request = IAMRequest._create_aws_request
+
+
+def request_without_body(self):
+    if self._method == "GET" and self._service == "lambda":
+        self._data = {}
+    return signed_request(self)
+
+
+IAMRequest._create_aws_request = request_without_body
+
 default_user_config["lambda"]["use_docker"] = False
 LambdaSimpleBackend.invoke = invoke
 
@@ -306,6 +370,31 @@ def whole_notification(self):
 
 
 S3Response.get_bucket_notification = whole_notification
+
+# ---- What Terraform calls besides; moto does not know it
+
+QUERIES = {}
+
+
+def put_query_definition(self):
+    number = self._get_param("queryDefinitionId") or self._get_param("name")
+    QUERIES[number] = {name: self._get_param(name) for name in ("name", "logGroupNames", "queryString")} | {"queryDefinitionId": number}
+    return json.dumps({"queryDefinitionId": number})
+
+
+LogsResponse.put_query_definition = put_query_definition
+LogsResponse.describe_query_definitions = lambda self: json.dumps({"queryDefinitions": list(QUERIES.values())})
+LogsResponse.delete_query_definition = lambda self: json.dumps({"success": bool(QUERIES.pop(self._get_param("queryDefinitionId"), None))})
+StepFunctionResponse.validate_state_machine_definition = lambda self: ActionResult({"result": "OK", "diagnostics": []})
+StepFunctionResponse.list_state_machine_versions = lambda self: ActionResult({"stateMachineVersions": []})
+
+
+def recursion(request, full_url, headers):
+    loop = json.loads(request.data)["RecursiveLoop"] if request.data else "Allow"
+    return 200, {}, json.dumps({"RecursiveLoop": loop})
+
+
+lambda_urls[r"{0}/2024-08-31/functions/(?P<function_name>[\w_:%-]+)/recursion-config$"] = recursion
 
 if __name__ == "__main__":
     main(sys.argv[1:])

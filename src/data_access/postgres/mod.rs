@@ -38,6 +38,7 @@ mod replacement;
 mod row_history;
 mod scope;
 mod settle;
+mod smoke;
 mod sql_names;
 mod table;
 mod tie;
@@ -74,6 +75,7 @@ pub use pass::Pass;
 pub use plan::TablePlan;
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject, WrittenAs};
 pub use rekey::{ContentChange, HashCells, Rekeyed};
+pub use smoke::SmokeLoad;
 pub use tls::TlsMode;
 pub use tombstone::KeptTombstone;
 pub use undo::{GivenBack, KeptRow, LoadToUndo, without_history};
@@ -130,6 +132,11 @@ impl Database {
     /// # Errors
     /// `Configuration` if the URL or the certificate file cannot be read.
     pub fn new(options: &DatabaseOptions) -> Result<Self> {
+        Self::prepare(options, |_| ())
+    }
+
+    /// Does the same after `change` has changed what the URL says.
+    fn prepare(options: &DatabaseOptions, change: impl FnOnce(&mut tokio_postgres::Config)) -> Result<Self> {
         let (url, url_mode) = tls::split_sslmode(options.url.expose_secret())?;
         // The parser's message could quote the URL, and with it the password.
         let mut config = tokio_postgres::Config::from_str(&url).map_err(|_| {
@@ -156,6 +163,7 @@ impl Database {
             .connect_timeout(CONNECT_TIMEOUT)
             .keepalives_idle(SILENCE_TIMEOUT)
             .tcp_user_timeout(SILENCE_TIMEOUT);
+        change(&mut config);
         let connector = tls::connector(mode, options.root_certificates.as_deref())?;
         let login = LoginSource::new(options.login.clone());
         let manager = Manager::from_connect(
