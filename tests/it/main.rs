@@ -31,6 +31,7 @@ mod house;
 mod inspect;
 mod keys;
 mod lake;
+mod lease;
 mod ledger;
 mod lexical;
 mod manifest;
