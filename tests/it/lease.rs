@@ -66,7 +66,8 @@ async fn a_file_is_not_taken_over_while_it_waits_for_its_manifest() {
         tokio::time::sleep(LONG + Duration::from_secs(1)).await;
         world.put(&format!("{KEY}.manifest.json"), r#"{"row_count": 4}"#).await;
     };
-    let (report, ()) = tokio::join!(busy(&world, &world.request(KEY)), sent);
+    let request = world.request(KEY);
+    let (report, ()) = tokio::join!(busy(&world, &request), sent);
     assert_eq!(report.status, LoadStatus::Loaded);
 }
 
