@@ -10,7 +10,7 @@ use small_etl::pipeline::Request;
 
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
-use crate::world::World;
+use crate::world::{World, client};
 
 #[tokio::test]
 async fn the_same_object_again_is_a_duplicate_and_writes_nothing() {
@@ -55,6 +55,13 @@ async fn every_batch_leaves_a_checkpoint_and_their_sum_is_the_load() {
     assert_snapshot!(world.query("select state, batch_size, attempt, read, inserted, updated, unchanged, stale, parked, rejected, withheld, warnings, released from etl.load").await, @"loaded | 3 | 1 | 7 | 4 | 0 | 0 | 0 | 0 | 3 | 0 | 0 | 0");
 }
 
+/// Checks that a constraint of the database refuses a change.
+async fn refuses(world: &World, change: &str) {
+    let (client, _driver) = client(&world.url).await;
+    let error = client.execute(change, &[]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "23514", "{change}");
+}
+
 #[tokio::test]
 async fn the_database_refuses_a_load_whose_sum_is_wrong() {
     let world = World::new().await;
@@ -66,10 +73,18 @@ async fn the_database_refuses_a_load_whose_sum_is_wrong() {
         "state = 'failed'",
         "finished_at = null",
     ] {
-        let (client, connection) = tokio_postgres::connect(&world.url, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        let error = client.execute(&format!("update etl.load set {change}"), &[]).await.unwrap_err();
-        assert_eq!(error.code().unwrap().code(), "23514", "{change}");
+        refuses(&world, &format!("update etl.load set {change}")).await;
+    }
+}
+
+#[tokio::test]
+async fn the_database_refuses_a_batch_whose_sum_is_wrong() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    for change in
+        ["last_record = last_record + 1", "inserted = inserted - 1", "removed = 1", "stale = 1", "rejected = 1"]
+    {
+        refuses(&world, &format!("update etl.load_batch set {change}")).await;
     }
 }
 

@@ -112,8 +112,12 @@ async fn sums_are_exact_and_what_is_no_number_does_not_count() {
     world
         .put(manifest, r#"{"sums": {"traded_volume": 18000000000000000000, "traded_amount": "180000000000000000"}}"#)
         .await;
-    let report = world.drop_file(key, file).await;
+    let report = world.drop_file(key, file.clone()).await;
     assert_eq!((report.status, report.counts.unwrap().inserted), (LoadStatus::Loaded, 2), "{:?}", report.error);
+    // As floating-point numbers, the two would be the same.
+    world.put(manifest, r#"{"sums": {"traded_amount": "180000000000000000.01"}}"#).await;
+    let report = world.drop_file(key, format!("{file}\n")).await;
+    assert_eq!(report.reason.as_deref(), Some("manifest_mismatch"), "{report:?}");
 
     let odd =
         [row("T3", "1e2", " 5", "+3"), row("T4", "1_0", "5.6", "1,0"), row("T5", "0.1234567891", "7", "1.00")].concat();

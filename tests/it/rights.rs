@@ -289,6 +289,23 @@ async fn an_older_ledger_goes_on_and_what_was_granted_too_much_is_taken_back() {
 }
 
 #[tokio::test]
+async fn what_somebody_granted_too_much_is_taken_back_by_the_next_migration() {
+    let world = World::new().await;
+    let rights = "select has_column_privilege('small_etl_ingest', 'etl.reject', 'raw', 'update'), \
+        has_table_privilege('small_etl_ingest', 'etl.load', 'delete'), has_table_privilege('small_etl_ingest', 'etl.audit', 'select'), \
+        has_table_privilege('small_etl_ingest', 'public.asset', 'delete')";
+    world
+        .query(
+            "grant update (raw) on etl.reject to small_etl_ingest; grant delete on etl.load, public.asset to small_etl_ingest; \
+             grant select on etl.audit to small_etl_ingest",
+        )
+        .await;
+    assert_eq!(world.query(rights).await, "t | t | t | t");
+    world.migrate(None).await;
+    assert_eq!(world.query(rights).await, "f | f | f | f");
+}
+
+#[tokio::test]
 async fn the_way_back_gives_every_reject_its_bytes_and_the_role_its_tables() {
     let world = World::new().await;
     world.drop_file("incoming/assets/1.csv", ASSETS.replace(",2,100000.00", ",9,100001.00")).await;
