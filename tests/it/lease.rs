@@ -137,7 +137,7 @@ async fn a_load_is_not_taken_over_while_a_loader_is_slow() {
     let settings = Settings::from_variables(world.variables()).unwrap();
     let store = Arc::new(ObjectStore::with_config(&world.s3_server.config()));
     let parts = Parts::default().with_loader("slow", slow);
-    world.context = small_etl::context::context_on(&settings, &parts, store).unwrap();
+    world.context = small_etl::start::context_on(&settings, &parts, store).unwrap();
     world.put(KEY, ASSETS).await;
     let tell = async { done.notify_one() };
     assert_eq!(busy(&world, &world.request(KEY), tell).await.status, LoadStatus::Loaded);
