@@ -73,4 +73,5 @@ mod tutorial;
 mod typed_files;
 mod types;
 mod undo;
+mod undo_order;
 mod web;
