@@ -165,14 +165,17 @@ fn refer(dataset: &Dataset, referring: &[&Dataset]) -> String {
     branches.collect()
 }
 
-/// SQL that selects rows which must not come back, because a file with a higher rank has replaced their scope, and does not have them.
+/// SQL that selects rows which must not come back into a scope, because a file with a higher rank has replaced it, and does not have them. Where
+/// a row is in its scope all the same, that file did not take it away, and it may get back its earlier values.
 fn blocked(dataset: &Dataset, load: LoadId) -> String {
     if dataset.replacement.is_none() {
         return "select null::text as _key, null::bigint as _load where false".to_owned();
     }
+    let (key, scope) = (Key::of(dataset), Scope::of(dataset));
+    let flagged = scope.flag().map(|flag| format!("t.{flag} is true or ")).unwrap_or_default();
     format!(
         "select b._key, max(r._load) as _load \
-         from back b join {history} h on {is_back} \
+         from back b join {history} h on {is_back} left join {table} t on {is_there} \
              join etl.load l on l.id = coalesce(b._by, {load}) join ( \
                  select r.load_id as _load, o.rank as _rank, n.scope as _scope \
                  from etl.replacement r join etl.load o on o.id = r.load_id cross join lateral unnest(r.scopes) as n (scope) \
@@ -184,11 +187,15 @@ fn blocked(dataset: &Dataset, load: LoadId) -> String {
                  union select j.load_id, j.key from etl.reject j join etl.replacement x on x.load_id = j.load_id \
                  where x.dataset = '{name}' and j.key in (select _key from back) \
              ) f on f.load_id = r._load and f.key = b._key \
-         where f.key is null group by 1",
+         where f.key is null and (t.{first} is null or {flagged}not ({stays})) group by 1",
+        table = table_name(&dataset.table),
+        is_there = key.equal("t.", "b."),
+        first = key.first(""),
+        stays = scope.is("t.", "r._scope"),
         history = table_name(dataset.history.as_deref().unwrap_or_default()),
         is_back = is_given_back(dataset),
         name = dataset.name,
-        is_in = Scope::of(dataset).is("h.", "r._scope"),
+        is_in = scope.is("h.", "r._scope"),
     )
 }
 
