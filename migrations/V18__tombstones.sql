@@ -20,15 +20,15 @@ alter type etl.row_outcome add value if not exists 'removed';
 -- The keys that tombstones have named, whether there was a row or not. Where the table has no row, one that is older and comes later is stale.
 -- `version`: as JSON writes it; null where the order of arrival decides.
 -- `load_id`: the load with the highest rank of those that brought this version.
--- `before_version`, `before_load_id`: the tombstone that this one has replaced, if there was one.
+-- `before`: of a dataset with a history, all other tombstones with the key that were in force or would be without this one, each as a JSON
+-- object. If the load of this one is undone, the newest of them is in force.
 create table etl.tombstone (
-    dataset        text not null,
-    key            text not null,
-    version        text,
-    load_id        bigint not null,
-    before_version text,
-    before_load_id bigint,
-    at             timestamptz not null default clock_timestamp(),
+    dataset text not null,
+    key     text not null,
+    version text,
+    load_id bigint not null,
+    before  jsonb not null default '[]',
+    at      timestamptz not null default clock_timestamp(),
     primary key (dataset, key)
 );
 grant select, insert, update, delete on etl.tombstone to small_etl_ingest;

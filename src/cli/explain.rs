@@ -13,7 +13,7 @@ use crate::data_access::postgres::{
     Database, KeptTombstone, PresentRow, RejectCursor, RejectFilter, RowAttempt, StoredReject,
 };
 use crate::data_access::retry::retrying;
-use crate::domain::object::place_of_part;
+use crate::domain::object::{UNDO_BUCKET, place_of_part};
 use crate::error::{Error, Result};
 
 #[derive(Debug, Args)]
@@ -41,7 +41,23 @@ struct Explained {
 }
 
 impl Explained {
-    /// The attempt that gave the row its present values: the last one that wrote it.
+    /// The attempt from which the row has its present values: the last one that wrote it or, if that was an undo, the one whose row it gave
+    /// back.
+    fn source(&self) -> Option<&RowAttempt> {
+        let (writer, present) = (self.writer()?, self.present.as_ref()?);
+        if writer.bucket != UNDO_BUCKET {
+            return Some(writer);
+        }
+        let first = |attempt: &&RowAttempt| Some(attempt.load_id) == present.written_by && attempt.outcome != "stale";
+        self.attempts.iter().find(first)
+    }
+
+    /// The undo that gave the present values back, if one did.
+    fn given_back_by(&self) -> Option<&RowAttempt> {
+        self.writer().filter(|writer| writer.bucket == UNDO_BUCKET)
+    }
+
+    /// The last attempt that wrote the row, if there is a row.
     fn writer(&self) -> Option<&RowAttempt> {
         self.present.as_ref()?;
         self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated" | "deleted"))
@@ -80,18 +96,27 @@ pub(super) async fn run(settings: &Settings, arguments: ExplainArguments) -> Res
 fn for_programs(dataset: &str, key: &str, explained: &Explained) -> Result<String> {
     let rejects: Vec<Value> = explained.rejects.iter().map(to_json).collect();
     as_json(&json!({
-        "dataset": dataset, "key": key, "in_table": explained.present.is_some(), "present": explained.writer(),
+        "dataset": dataset, "key": key, "in_table": explained.present.is_some(), "present": explained.source(),
+        "given_back_by": explained.given_back_by().map(|undo| undo.load_id),
         "tombstone": explained.tombstone,
         "changed_elsewhere": explained.changed_elsewhere(), "attempts": explained.attempts, "rejects": rejects,
     }))
 }
 
 fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
-    let mut text = match (&explained.present, explained.writer()) {
+    let mut text = match (&explained.present, explained.source()) {
         (None, _) => format!("{dataset} {key}: {}\n", absent(explained.tombstone.as_ref())),
         (Some(_), None) => format!("{dataset} {key}: in the table, but the ledger does not know which load wrote it\n"),
         (Some(_), Some(writer)) => format!("{dataset} {key}: its present values come from\n  {}\n", attempt(writer)),
     };
+    if let (Some(_), Some(undo)) = (explained.source(), explained.given_back_by()) {
+        let _ = writeln!(
+            text,
+            "  load {} has given them back: {}",
+            undo.load_id,
+            place_of_part(&undo.bucket, &undo.key, &undo.part)
+        );
+    }
     if explained.writer().is_some() && explained.changed_elsewhere() {
         text.push_str(
             "  but another program has written the row since, or the table was altered or restored from a dump\n",

@@ -73,14 +73,16 @@ fn for_people(undo: &Undo) -> String {
 }
 
 fn listed(rows: &GivenBack, planned: bool) -> String {
-    let GivenBack { updated, removed, inserted, parked, kept, kept_rows, unknown } = rows;
-    let (get, are, stay) = if planned { ("would get", "would be", "would stay") } else { ("got", "were", "stayed") };
+    let GivenBack { updated, removed, inserted, parked, waiting, lost, kept, kept_rows, unknown } = rows;
+    let (get, are, stay, wait) =
+        if planned { ("would get", "would be", "would stay", "would wait") } else { ("got", "were", "stayed", "wait") };
     let mut text = String::new();
     for (count, what) in [
         (updated, format!("rows that {get} back their earlier values")),
         (removed, format!("rows that {are} deleted, because they were not there before")),
         (inserted, format!("rows that {are} given back, because the load had deleted them")),
         (parked, format!("rows that wait for another row and {are} discarded")),
+        (waiting, format!("rows of other loads that {wait} for another row again")),
         (
             unknown,
             format!("rows from before the history began, or deleted by another program, that {stay} as they are"),
@@ -96,6 +98,13 @@ fn listed(rows: &GivenBack, planned: bool) -> String {
     }
     if kept_rows.len() > MOST_SHOWN {
         text.push_str("  and more, which --json lists\n");
+    }
+    if !lost.is_empty() {
+        let loads = lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(
+            text,
+            "loads with rows that were older than those of this load, and are not loaded now: {loads}; to have them, load their files with --again"
+        );
     }
     if text.is_empty() {
         text.push_str("the load wrote nothing, so there is nothing to give back\n");

@@ -77,5 +77,6 @@ mod tutorial;
 mod typed_files;
 mod types;
 mod undo;
+mod undo_order;
 mod web;
 mod workbooks;

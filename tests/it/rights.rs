@@ -134,7 +134,7 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.scope update: load_id
     etl.tombstone select: all
     etl.tombstone insert: dataset key version load_id
-    etl.tombstone update: version load_id before_version before_load_id at
+    etl.tombstone update: version load_id before at
     etl.tombstone delete
     public.asset select: account_id account_type cash frozen_cash market_value total_asset updated_at
     public.asset insert: account_id account_type cash frozen_cash market_value total_asset updated_at

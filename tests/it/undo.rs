@@ -24,7 +24,7 @@ fn as_owner(world: &World) -> Vec<(String, String)> {
 }
 
 /// What `undo` says as the owner of the tables.
-fn undo(world: &World, scratch: &Scratch, arguments: &[&str]) -> String {
+pub fn undo(world: &World, scratch: &Scratch, arguments: &[&str]) -> String {
     text(&small_etl(scratch, &as_owner(world), &[&["undo"], arguments].concat()))
 }
 

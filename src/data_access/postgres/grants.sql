@@ -46,7 +46,7 @@ grant
     on etl.replacement to small_etl_ingest;
 grant
     insert (dataset, key, version, load_id),
-    update (version, load_id, before_version, before_load_id, at),
+    update (version, load_id, before, at),
     delete
     on etl.tombstone to small_etl_ingest;
 grant insert (load_id, loader, rows) on etl.delivery to small_etl_ingest;

@@ -12,6 +12,7 @@ use super::rejects::no_such_load;
 use super::sql_names::table_name;
 use super::{Database, query_error};
 use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET};
+use crate::domain::row_history::WRITTEN_BY;
 use crate::domain::{Counts, Dataset, LoadId, Location, ObjectVersion, row_key};
 use crate::error::Result;
 
@@ -182,6 +183,8 @@ pub struct LoadedFile {
 pub struct PresentRow {
     /// The transaction that wrote its present values.
     pub transaction: String,
+    /// The load that wrote them first, where the table says so: an undo may have given them back since.
+    pub written_by: Option<LoadId>,
 }
 
 impl Database {
@@ -301,7 +304,8 @@ impl Database {
     pub async fn present_row(&self, dataset: &Dataset, key: &str) -> Result<Option<PresentRow>> {
         let columns = Key::of(dataset);
         let statement = format!(
-            "select xmin::text as transaction from {} where {}",
+            "select xmin::text as transaction, {} as written_by from {} where {}",
+            if dataset.history.is_some() { WRITTEN_BY } else { "null::bigint" },
             table_name(&dataset.table),
             columns.is_text(1),
         );
@@ -309,7 +313,10 @@ impl Database {
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
         let row = self.connection().await?.query_opt(&statement, &values).await;
         let row = row.map_err(|error| query_error("look for a row in its table", error))?;
-        Ok(row.map(|row| PresentRow { transaction: row.get("transaction") }))
+        Ok(row.map(|row| PresentRow {
+            transaction: row.get("transaction"),
+            written_by: row.get::<_, Option<i64>>("written_by").map(LoadId),
+        }))
     }
 
     /// The versions of files, and of parts of files, that were read as `dataset` since then, each once, in the order of their loads.

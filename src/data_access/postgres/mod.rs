@@ -45,6 +45,9 @@ mod tie;
 mod tls;
 mod tombstone;
 mod undo;
+mod undo_ledger;
+mod undo_plan;
+mod undone;
 mod upsert;
 
 use std::collections::HashMap;

@@ -36,6 +36,28 @@ impl<'a> Scope<'a> {
         self.is_any(first, |column| format!("({content} ->> '{}')::{}", column.name, postgres_type(column)))
     }
 
+    /// Whether a row is in the scope that the ledger knows by this text, which is SQL.
+    pub(super) fn is(&self, prefix: &str, text: &str) -> String {
+        self.is_named(text, |column| format!("{prefix}{}", quoted(&column.name)))
+    }
+
+    /// The same for a row that is kept as JSON.
+    pub(super) fn is_of_content(&self, content: &str, text: &str) -> String {
+        self.is_named(text, |column| format!("({content} ->> '{}')::{}", column.name, postgres_type(column)))
+    }
+
+    fn is_named(&self, text: &str, value: impl Fn(&Column) -> String) -> String {
+        let equal = |(place, column): (usize, &&Column)| {
+            let (own, kind) = (value(column), postgres_type(column));
+            match self.columns.len() {
+                1 => format!("{own} = {text}::{kind}"),
+                _ => format!("{own} = (etl.key_values({text}))[{}]::{kind}", place + 1),
+            }
+        };
+        let equal: Vec<String> = self.columns.iter().enumerate().map(equal).collect();
+        if equal.is_empty() { "true".to_owned() } else { equal.join(" and ") }
+    }
+
     fn is_any(&self, first: usize, value: impl Fn(&Column) -> String) -> String {
         if self.columns.is_empty() {
             return "true".to_owned();

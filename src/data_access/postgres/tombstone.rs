@@ -137,6 +137,22 @@ pub(super) async fn deleted_keys(
     Ok(found.iter().map(|row| row.get(0)).collect())
 }
 
+/// SQL for the other tombstones with a key where a new one comes into force, and for noting a new one that does not. They are needed if the load
+/// of the one in force is undone.
+fn others(dataset: &Dataset) -> (&'static str, String) {
+    if dataset.history.is_none() {
+        return ("k.before", String::new());
+    }
+    let known = format!(
+        ", known as ( \
+             update etl.tombstone k set before = jsonb_build_array(jsonb_build_object( \
+                 'version', c._version, 'load_id', $1::bigint, 'at', clock_timestamp())) || k.before \
+             from candidate c where c._plan = 'known' and k.dataset = '{}' and k.key = c._key)",
+        dataset.name
+    );
+    ("k.before || (to_jsonb(k) - '{dataset,key,before}'::text[])", known)
+}
+
 /// A tombstone deletes a row that is older, or as old and of a load with a lower rank. Where there is no row, it is unchanged, and its
 /// version is kept unless a newer one is. Where a row is newer, or a newer tombstone is kept, it is stale.
 ///
@@ -157,6 +173,7 @@ fn remove(dataset: &Dataset, stage: &str) -> String {
     let removed =
         format!("join candidate c on {} where c._record in (select _record from removed)", key.equal("c.", "t."));
     let history = keep(dataset, "$1", "removed", &removed);
+    let (before, known) = others(dataset);
     format!(
         "with own as materialized (select rank, ranks_from from etl.load where id = $1), candidate as materialized ( \
              select s._record, s._line, {here}, {text} as _key, {rank} as _rank, {version} as _version, t.ctid as _seen, \
@@ -175,8 +192,8 @@ fn remove(dataset: &Dataset, stage: &str) -> String {
              select '{name}', _key, _version, $1 from candidate \
              where _plan = 'absent' or _record in (select _record from removed) order by _key \
              on conflict (dataset, key) do update set version = excluded.version, load_id = excluded.load_id, \
-                 before_version = k.version, before_load_id = k.load_id, at = clock_timestamp() \
-         ), ended as ( \
+                 before = {before}, at = clock_timestamp() \
+         ){known}, ended as ( \
              select _record, _line, _key, case when _record in (select _record from removed) then 'removed' \
                  when _plan in ('absent', 'known') then 'unchanged' when _plan = 'stale' then 'stale' \
                  when _plan = 'tied' and _key not in (select _key from won) then 'stale' end as _outcome \

@@ -10,9 +10,9 @@ use super::ledger::{SeenFile, commit_step};
 use super::row_history::keep;
 use super::sql_names::{names, quoted, table_name};
 use super::tie::batches_of;
-use super::{Database, query_error};
+use super::{Database, query_error, undo_ledger, undo_plan};
 use crate::domain::object::{REKEY_BUCKET, UNDO_BUCKET};
-use crate::domain::row_history::{ENDED_AS, REPLACED_BY, VALID_FROM, VALID_TO, WRITTEN_BY};
+use crate::domain::row_history::{VALID_FROM, WRITTEN_BY};
 use crate::domain::{Dataset, LoadId};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -51,6 +51,10 @@ pub struct GivenBack {
     pub inserted: i64,
     /// Rows of the load that wait for another row, and are not loaded any more.
     pub parked: i64,
+    /// Rows of other loads that wait for another row again, because the load had ended that.
+    pub waiting: i64,
+    /// Other loads with rows that were stale since the load, perhaps because of it. They are not loaded by the undo.
+    pub lost: Vec<LoadId>,
     /// Rows that stay as they are.
     pub kept: i64,
     /// The first of these.
@@ -102,7 +106,7 @@ impl Database {
         let mut connection = self.connection().await?;
         let failed = |error| query_error("plan the undo", error);
         let transaction = connection.transaction().await.map_err(failed)?;
-        plan(&transaction, dataset, load, referring).await.map_err(failed)?;
+        plan(&transaction, dataset, load, referring).await?;
         let undone = planned(&transaction, dataset, load).await?;
         transaction.rollback().await.map_err(failed)?;
         Ok(undone)
@@ -126,7 +130,7 @@ impl Database {
         let transaction = connection.transaction().await.map_err(failed)?;
         let alone = format!("select pg_advisory_xact_lock({})", batches_of(&dataset.name));
         transaction.batch_execute(&alone).await.map_err(failed)?;
-        plan(&transaction, dataset, load, referring).await.map_err(failed)?;
+        plan(&transaction, dataset, load, referring).await?;
         let undone = planned(&transaction, dataset, load).await?;
         if let Err(error) = apply(&transaction, claim, dataset, load).await {
             return Err(refused(dataset, error));
@@ -184,95 +188,21 @@ fn refused(dataset: &Dataset, error: PostgresError) -> Error {
     }
 }
 
-/// Fills the temporary table `undo_plan`: a row for each row that the load has written or deleted, with the moment until which its
-/// earlier values held (`_before`), what is to be done (`_outcome`), and why nothing is, if nothing is (`_reason`).
-///
-/// A row that an undo gave back says the load that wrote it first. So loads can be undone one after the other, the last one first.
-async fn plan(
-    transaction: &Transaction<'_>,
-    dataset: &Dataset,
-    load: LoadId,
-    referring: &[&Dataset],
-) -> std::result::Result<(), PostgresError> {
-    transaction.batch_execute("set local statement_timeout = 0").await?;
-    transaction.batch_execute(&plan_statement(dataset, load, referring)).await
-}
-
-fn plan_statement(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
-    let (key, load) = (Key::of(dataset), load.0);
-    let (table, history) = (table_name(&dataset.table), table_name(dataset.history.as_deref().unwrap_or_default()));
-    let (own, text, name) = (key.list(""), key.text("k."), &dataset.name);
-    let refer = referring.iter().filter_map(|other| {
-        let reference = other.reference.as_ref()?;
-        let here = reference.columns.iter().map(|column| format!("f.{}", quoted(column)));
-        let names = dataset.key.iter().zip(here).map(|(key, column)| format!("{column} = k.{}", quoted(key)));
-        let names = names.collect::<Vec<_>>().join(" and ");
-        let (other, rows) = (&other.name, table_name(&other.table));
-        Some(format!(
-            "when t.{WRITTEN_BY} = {load} and h._until is null and exists (select from {rows} f where {names}) then 'rows of {other} refer to it' "
-        ))
-    });
-    let refer: String = refer.collect();
-    format!(
-        "set local client_min_messages = warning; drop table if exists pg_temp.undo_plan; \
-         create temporary table undo_plan on commit drop as \
-         with touched as materialized ( \
-             select {own} from {table} where {WRITTEN_BY} = {load} \
-             union select {own} from {history} where {REPLACED_BY} = {load} or {WRITTEN_BY} = {load} \
-         ), named as materialized (select *, {text} as _key from touched k), \
-         before as materialized ( \
-             select distinct on ({own}) {own}, {VALID_TO} as _until from {history} where {REPLACED_BY} = {load} \
-             order by {own}, {VALID_TO} desc \
-         ), given_back as materialized ( \
-             select u.key as _load, n.key as _key from etl.load u join etl.lineage i on i.load_id = u.id \
-                 cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) \
-             where u.bucket = '{UNDO_BUCKET}' and u.dataset = '{name}' and n.outcome <> 'stale' and n.key in (select _key from named) \
-         ), after as materialized ( \
-             select distinct on (k._key) k._key, h.{REPLACED_BY} as _load from named k join {history} h on {of_history} \
-                 left join before b on {has_before} \
-             where (h.{WRITTEN_BY} = {load} or h.{VALID_TO} > b._until) and h.{ENDED_AS} <> 'undone' \
-                 and (h.{REPLACED_BY}::text, k._key) not in (select _load, _key from given_back) \
-             order by k._key, h.{VALID_TO} desc \
-         ), written as materialized ( \
-             select n.key as _key, max(b.tick) as _tick from etl.load_batch b join etl.lineage i using (load_id, batch) \
-                 cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) \
-             where b.load_id = {load} and n.outcome in ('inserted', 'updated', 'removed') group by 1 \
-             union all select p.key, p.tick from etl.parked p where p.load_id = {load} and p.outcome in ('inserted', 'updated') \
-         ), confirmed as materialized ( \
-             select s._key, max(s._load) as _load from ( \
-                 select n.key as _key, b.load_id as _load, b.tick as _tick from etl.load_batch b join etl.lineage i using (load_id, batch) \
-                     cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) \
-                 where i.dataset = '{name}' and b.tick > (select coalesce(min(_tick), 0) from written) and b.load_id <> {load} \
-                     and n.outcome = 'unchanged' and n.key in (select _key from named) \
-                 union all select p.key, p.load_id, p.tick from etl.parked p \
-                 where p.dataset = '{name}' and p.load_id <> {load} and p.outcome = 'unchanged' and p.key in (select _key from named)) s \
-                 left join written w using (_key) \
-             where s._tick > coalesce(w._tick, 0) and not exists ( \
-                 select from etl.load u where u.bucket = '{UNDO_BUCKET}' and u.key = s._load::text and u.state = 'loaded') \
-             group by 1 \
-         ), decided as ( \
-             select {own_of_k}, k._key, h._until as _before, \
-                 case when t.{first} is not null and t.{WRITTEN_BY} is null then 'another program has written it since' \
-                      when t.{WRITTEN_BY} <> {load} then 'load ' || t.{WRITTEN_BY} || ' has written it since' \
-                      when t.{first} is null and a._load is not null then 'load ' || a._load || ' has deleted it since' \
-                      when t.{first} is null and h._until is null then 'another program has deleted it since' \
-                      when c._load is not null then 'load ' || c._load || ' has brought the same since' \
-                      when t.{first} is null and d.load_id <> {load} then 'load ' || d.load_id || ' has deleted it as well' \
-                      {refer}end as _reason, \
-                 case when t.{first} is null then 'inserted' when h._until is null then 'removed' else 'updated' end as _outcome \
-             from named k left join {table} t on {is_present} left join before h on {is_before} left join after a on a._key = k._key \
-                 left join confirmed c on c._key = k._key left join etl.tombstone d on d.dataset = '{name}' and d.key = k._key \
-         ) \
-         select row_number() over (order by _key collate \"C\") as _record, {own}, _key, _before, _reason, \
-             case when _reason is null then _outcome else 'stale' end as _outcome from decided; \
-         analyze pg_temp.undo_plan",
-        of_history = key.equal("h.", "k."),
-        has_before = key.equal("b.", "k."),
-        own_of_k = key.list("k."),
-        first = key.first(""),
-        is_present = key.equal("t.", "k."),
-        is_before = key.equal("h.", "k."),
-    )
+/// Fills the temporary tables of the plan (`undo_plan.rs`).
+async fn plan(transaction: &Transaction<'_>, dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> Result<()> {
+    let failed = |error| query_error("plan the undo", error);
+    transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
+    // A load that has begun to replace scopes has left rows alone, because this one had replaced them.
+    let unfinished = "select min(r.load_id) from etl.replacement r join etl.load l on l.id = r.load_id \
+        where r.dataset = $1 and l.finished_at is null";
+    let row = transaction.query_one(unfinished, &[&dataset.name]).await.map_err(failed)?;
+    if let Some(other) = row.get::<_, Option<i64>>(0) {
+        return Err(Error::configuration(format!(
+            "load {load} cannot be undone now: load {other} is replacing rows of dataset {}, and has not ended; let it end first",
+            dataset.name
+        )));
+    }
+    transaction.batch_execute(&undo_plan::statements(dataset, load, referring)).await.map_err(failed)
 }
 
 /// Reads the plan.
@@ -281,12 +211,14 @@ async fn planned(transaction: &Transaction<'_>, dataset: &Dataset, load: LoadId)
     let statement = "select count(*) filter (where _outcome = 'updated') as updated, count(*) filter (where _outcome = 'removed') as removed, \
             count(*) filter (where _outcome = 'inserted') as inserted, count(*) filter (where _outcome = 'stale') as kept, \
             (select count(*) from etl.parked p where p.load_id = $1 and p.released_by is null) as parked, \
+            (select count(*) from pg_temp.undo_waiting) as waiting, \
             (select coalesce(sum(b.inserted + b.updated + b.removed), 0)::bigint from etl.load_batch b where b.load_id = $1) \
-                + (select count(*) from etl.parked p where p.load_id = $1 and p.outcome in ('inserted', 'updated')) - count(*) as unknown \
+                + (select count(*) from etl.parked p where p.load_id = $1 and p.outcome in ('inserted', 'updated')) - count(*) filter (where _own) as unknown \
         from pg_temp.undo_plan";
     let row = transaction.query_one(statement, &[&load.0]).await.map_err(failed)?;
     let list = "select _key, _reason from pg_temp.undo_plan where _outcome = 'stale' order by _record limit $1";
     let kept = transaction.query(list, &[&MOST_LISTED]).await.map_err(failed)?;
+    let lost = transaction.query(&undo_ledger::lost(dataset, load), &[]).await.map_err(failed)?;
     let undone = GivenBack {
         updated: row.get("updated"),
         removed: row.get("removed"),
@@ -294,6 +226,8 @@ async fn planned(transaction: &Transaction<'_>, dataset: &Dataset, load: LoadId)
         parked: row.get("parked"),
         kept: row.get("kept"),
         kept_rows: kept.iter().map(|row| KeptRow { key: row.get(0), reason: row.get(1) }).collect(),
+        waiting: row.get("waiting"),
+        lost: lost.iter().map(|row| LoadId(row.get(0))).collect(),
         unknown: row.get::<_, i64>("unknown").max(0),
     };
     if records(&undone) == 0 && undone.unknown > 0 {
@@ -313,45 +247,33 @@ async fn apply(
     dataset: &Dataset,
     load: LoadId,
 ) -> std::result::Result<(), PostgresError> {
-    let (key, undo, load) = (Key::of(dataset), claim.load_id.0, load.0);
+    let key = Key::of(dataset);
     let (table, history) = (table_name(&dataset.table), table_name(dataset.history.as_deref().unwrap_or_default()));
     let replaced =
         format!("join pg_temp.undo_plan p on {} where p._outcome in ('updated', 'removed')", key.equal("p.", "t."));
     let settable = dataset.table_columns().iter().filter(|column| !dataset.key.contains(&column.name));
     let set = settable.map(|column| format!("{0} = h.{0}, ", quoted(&column.name))).collect::<Vec<_>>().concat();
-    let is_before = format!("{} and h.{REPLACED_BY} = {load} and h.{VALID_TO} = p._before", key.equal("h.", "p."));
+    let is_before = undo_plan::is_given_back(dataset);
     let (name, list, kept) = (&dataset.name, names(dataset, ""), names(dataset, "h."));
-    let steps = [
-        keep(dataset, &undo.to_string(), "undone", &replaced).unwrap_or_default(),
+    let mut steps = vec![
+        keep(dataset, &claim.load_id.to_string(), "undone", &replaced).unwrap_or_default(),
         format!(
             "delete from {table} t using pg_temp.undo_plan p where p._outcome = 'removed' and {}",
             key.equal("p.", "t.")
         ),
         format!(
             "update {table} t set {set}{WRITTEN_BY} = h.{WRITTEN_BY}, {VALID_FROM} = greatest(now(), t.{VALID_FROM}) \
-             from pg_temp.undo_plan p, {history} h where p._outcome = 'updated' and {} and {is_before}",
-            key.equal("p.", "t.")
+             from pg_temp.undo_plan b, {history} h where b._outcome = 'updated' and {} and {is_before}",
+            key.equal("b.", "t.")
         ),
         format!(
-            "insert into {table} ({list}, {WRITTEN_BY}, {VALID_FROM}) select {kept}, h.{WRITTEN_BY}, greatest(now(), p._before) \
-             from pg_temp.undo_plan p join {history} h on {is_before} where p._outcome = 'inserted'"
+            "insert into {table} ({list}, {WRITTEN_BY}, {VALID_FROM}) select {kept}, h.{WRITTEN_BY}, greatest(now(), b._until) \
+             from pg_temp.undo_plan b join {history} h on {is_before} where b._outcome = 'inserted'"
         ),
-        // The tombstones of the load, and those that it replaced.
-        format!(
-            "update etl.tombstone set version = before_version, load_id = before_load_id, before_version = null, before_load_id = null \
-             where dataset = '{name}' and load_id = {load} and before_load_id is not null"
-        ),
-        format!("delete from etl.tombstone where dataset = '{name}' and load_id = {load}"),
-        format!(
-            "update etl.parked set released_by = {undo}, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
-                 tick = nextval('etl.clock'), outcome = 'stale' \
-             where load_id = {load} and released_by is null"
-        ),
-        // What a row of the load has mended is bad again.
-        format!(
-            "update etl.reject r set state = 'open', resolved_by = null, resolved_at = null from pg_temp.undo_plan p \
-             where r.resolved_by = {load} and r.key = p._key and p._outcome <> 'stale'"
-        ),
+    ];
+    steps.extend(undo_ledger::statements(dataset, load, claim.load_id));
+    let undo = claim.load_id;
+    steps.extend([
         format!(
             "insert into etl.lineage (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes) \
              select {undo}, ((_record - 1) / {size})::integer, '{name}', left(min(_key collate \"C\"), 200), left(max(_key collate \"C\"), 200), \
@@ -367,7 +289,7 @@ async fn apply(
              from pg_temp.undo_plan group by 2",
             size = claim.terms.batch_size
         ),
-    ];
+    ]);
     for step in steps {
         transaction.batch_execute(&step).await?;
     }

@@ -14,6 +14,7 @@ use super::super::row_history::{keep, origin_of};
 use super::super::scope::Scope;
 use super::super::sql_names::table_name;
 use super::super::tie::{Window, rank_of_row, won};
+use super::super::undone::counts;
 use crate::domain::{Dataset, LoadId};
 
 /// Whether rows of the dataset may move.
@@ -38,9 +39,10 @@ pub(super) async fn superseded(
                  from own join etl.load o on o.dataset = own.dataset and o.arrival is not null and o.rank > least(own.rank, own.ranks_from) \
                      join etl.lineage i on i.load_id = o.id cross join bounds \
                      cross join lateral unnest(i.keys, i.lines) as n (key, line) \
-                 where i.lowest_key <= bounds.highest and i.highest_key >= bounds.lowest and n.key = any ($3) group by n.key) \
+                 where i.lowest_key <= bounds.highest and i.highest_key >= bounds.lowest and n.key = any ($3) and {counts} group by n.key) \
          select r.record from unnest($2::bigint[], $3::text[]) as r (record, key) join newer n using (key) cross join own \
          where n.rank > {rank}",
+        counts = counts(&dataset.name),
         their_rank = rank_of_row(dataset, "o.id", ["o.rank", "o.ranks_from"], "m.line = n.line"),
         rank = rank_of_row(dataset, "own.id", ["own.rank", "own.ranks_from"], "m.record = r.record"),
     );
