@@ -17,6 +17,7 @@ create index load_by_arrival on etl.load (dataset, rank) where arrival is not nu
 -- `ranks_with`: the load with which the row came. That is the one that rejected it or, if that was to mend a row as well, the one with which
 -- that row came. Null in rows from before: they came with their own load.
 alter table etl.resubmission add column ranks_with bigint;
+create index resubmission_by_origin on etl.resubmission (ranks_with) where ranks_with is not null;
 
 -- The tick from which on loads may have committed that rank above this one, or above a row of it; 0 where that is not known.
 create or replace function etl.since(own etl.load) returns bigint language sql stable as $$

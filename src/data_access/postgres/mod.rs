@@ -17,6 +17,7 @@ mod history;
 mod key;
 mod ledger;
 mod login;
+mod mended;
 mod migrate;
 mod mode;
 mod object_parts;
