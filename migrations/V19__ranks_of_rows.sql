@@ -6,6 +6,7 @@ lock table etl.parked, etl.load in access exclusive mode;
 
 -- `ranks_from`: the lowest rank that a row of the load has; null where each has that of the load.
 alter table etl.load add column ranks_from text collate "C";
+create index load_mending on etl.load (dataset) where ranks_from is not null;
 alter table etl.load drop column rank;
 alter table etl.load
     add column rank text collate "C" not null generated always as (

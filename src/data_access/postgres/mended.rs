@@ -19,8 +19,8 @@ pub(super) fn mended(dataset: &Dataset) -> String {
     format!(
         "bearing as materialized ( \
              select f.id from etl.load own join etl.load f on f.dataset = own.dataset and f.arrival is not null and f.rank > own.rank \
-             where own.id = $1 \
-             union select f.id from etl.load own join etl.load f on {same} where own.id = $1 \
+             where own.id = $1 and {any} \
+             union select f.id from etl.load own join etl.load f on {same} where own.id = $1 and {any} \
          ), mending as materialized ( \
              select m.load_id, m.record, m.line from bearing b join etl.resubmission m on m.ranks_with = b.id \
              where not exists ( \
@@ -32,6 +32,10 @@ pub(super) fn mended(dataset: &Dataset) -> String {
              union select p.key from mending m join etl.parked p using (load_id, record) \
              where p.outcome in ('inserted', 'updated', 'unchanged') \
          ), mended as materialized ({mended})",
+        any = format_args!(
+            "(select exists (select from etl.load o where o.dataset = '{}' and o.ranks_from is not null))",
+            dataset.name
+        ),
         same = same_file("f", "own"),
         mended = Key::of(dataset).of_texts("select _text, true as _there from mended_key", "_there"),
     )
