@@ -28,7 +28,7 @@ pub(super) fn mended(dataset: &Dataset) -> String {
          ), mended_key as materialized ( \
              select n.key as _text from etl.lineage i cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
              where i.load_id in (select load_id from mending) and n.outcome in ('inserted', 'updated', 'unchanged') \
-                 and case when (i.load_id, n.line) in (select load_id, line from mending) then true end \
+                 and case when i.load_id || ' ' || n.line in (select load_id || ' ' || line from mending) then true end \
              union select p.key from mending m join etl.parked p using (load_id, record) \
              where p.outcome in ('inserted', 'updated', 'unchanged') \
          ), mended as materialized ({mended})",
