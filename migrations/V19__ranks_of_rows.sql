@@ -6,6 +6,7 @@ lock table etl.parked, etl.load in access exclusive mode;
 
 -- `ranks_from`: the lowest rank that a row of the load has; null where each has that of the load.
 alter table etl.load add column ranks_from text collate "C";
+create index load_mending on etl.load (dataset) where ranks_from is not null;
 alter table etl.load drop column rank;
 alter table etl.load
     add column rank text collate "C" not null generated always as (
@@ -17,6 +18,7 @@ create index load_by_arrival on etl.load (dataset, rank) where arrival is not nu
 -- `ranks_with`: the load with which the row came. That is the one that rejected it or, if that was to mend a row as well, the one with which
 -- that row came. Null in rows from before: they came with their own load.
 alter table etl.resubmission add column ranks_with bigint;
+create index resubmission_by_origin on etl.resubmission (ranks_with) where ranks_with is not null;
 
 -- The tick from which on loads may have committed that rank above this one, or above a row of it; 0 where that is not known.
 create or replace function etl.since(own etl.load) returns bigint language sql stable as $$

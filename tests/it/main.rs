@@ -38,6 +38,7 @@ mod lexical;
 mod manifest;
 mod memory;
 mod mend;
+mod mended;
 mod metrics;
 mod migrations;
 mod modes;

@@ -172,6 +172,7 @@ impl Database {
         }
         if !removed.rows().is_empty() {
             mending.note(removed.rows().iter().map(|row| (row.record, Some(row.key.as_str()))));
+            mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
             let settled = remove(&transaction, claim, rows.batch, dataset, &removed).await.map_err(refused)?;
             upserted = upserted + settled.ok_or_else(|| table.drops_rows(dataset))?;
         }

@@ -20,6 +20,7 @@ mod key;
 mod ledger;
 mod lineage;
 mod login;
+mod mended;
 mod mending;
 mod migrate;
 mod mode;

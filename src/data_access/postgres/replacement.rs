@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 
 use super::claim::Claim;
 use super::key::Key;
+use super::mended::mended;
 use super::mode::overtaken;
 use super::scope::Scope;
 use super::sql_names::table_name;
@@ -60,7 +61,7 @@ impl Database {
             let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
             let overtaken = overtaken(&transaction, claim.load_id, &names).await.map_err(failed)?;
             let own: Vec<String> = scopes.iter().filter(|scope| !overtaken.contains(*scope)).cloned().collect();
-            check_share(&transaction, dataset, &own, most, keys).await?;
+            check_share(&transaction, claim, dataset, (&own, most), keys).await?;
         }
         transaction.commit().await.map_err(failed)
     }
@@ -69,9 +70,9 @@ impl Database {
 /// Refuses a file that would take away a greater share of the rows of its scopes than `most`.
 async fn check_share(
     transaction: &Transaction<'_>,
+    claim: &Claim,
     dataset: &Dataset,
-    scopes: &[String],
-    most: f64,
+    (scopes, most): (&[String], f64),
     keys: impl Stream<Item = Result<Vec<Option<String>>>>,
 ) -> Result<()> {
     let failed = |error| query_error("count the rows that the file would take away", error);
@@ -99,15 +100,18 @@ async fn check_share(
     }
     let present = scope.flag().map_or_else(|| "true".to_owned(), |flag| format!("t.{flag} is not true"));
     let statement = format!(
-        "with file as materialized ({file}) \
-         select count(*) as present, count(*) filter (where f._there is null) as gone \
-         from {table} t left join file f on {is_there} where {holds} and {present}",
+        "with file as materialized ({file}), {mended} \
+         select count(*) as present, count(*) filter (where f._there is null and m._there is null) as gone \
+         from {table} t left join file f on {is_there} left join mended m on {is_mended} where {holds} and {present}",
         file = key.of_texts("select distinct key as _text, true as _there from pg_temp.file_key", "_there"),
         is_there = key.equal("f.", "t."),
-        holds = scope.holds("t.", 1),
+        mended = mended(dataset),
+        is_mended = key.equal("m.", "t."),
+        holds = scope.holds("t.", 2),
     );
     let values = scope.values(scopes);
-    let parameters: Vec<&(dyn ToSql + Sync)> = values.iter().map(|values| values as &(dyn ToSql + Sync)).collect();
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&claim.load_id.0];
+    parameters.extend(values.iter().map(|values| values as &(dyn ToSql + Sync)));
     let row = transaction.query_one(&statement, &parameters).await.map_err(failed)?;
     let (present, gone): (i64, i64) = (row.get("present"), row.get("gone"));
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]

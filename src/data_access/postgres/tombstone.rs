@@ -95,9 +95,15 @@ fn older_and_newer(dataset: &Dataset) -> (String, String) {
     (compared("<"), compared(">"))
 }
 
-/// SQL condition: the load of the tombstone `d` has a lower rank than `rank`. One that the ledger no longer knows has.
-fn outranks(rank: &str) -> String {
-    format!("coalesce((select o.rank < {rank} from etl.load o where o.id = d.load_id), true)")
+/// SQL condition: the tombstone `d` has a lower rank than `rank`. One of a load that the ledger no longer knows has. Which reject it mends,
+/// if any, the lineage says by its line.
+fn outranks(dataset: &Dataset, rank: &str) -> String {
+    let line = "m.line = ( \
+        select i.lines[array_position(i.keys, d.key)] from etl.lineage i \
+        where i.load_id = o.id and left(d.key collate \"C\", 200) between i.lowest_key and i.highest_key \
+            and d.key = any (i.keys) limit 1)";
+    let kept = rank_of_row(dataset, "o.id", ["o.rank", "o.ranks_from"], line);
+    format!("coalesce((select {kept} < {rank} from etl.load o where o.id = d.load_id), true)")
 }
 
 /// SQL that joins the tombstones of the rows of `s`, if there may be any.
@@ -108,8 +114,8 @@ pub(super) fn graves(dataset: &Dataset) -> String {
     format!(" left join etl.tombstone d on d.dataset = '{}' and d.key = {}", dataset.name, Key::of(dataset).text("s."))
 }
 
-/// SQL for what to do with a row that the table does not have: `'new'`, or `'stale'` if a tombstone is newer, or is as new and its
-/// load has a higher rank.
+/// SQL for what to do with a row that the table does not have: `'new'`, or `'stale'` if a tombstone is newer, or is as new and has a
+/// higher rank.
 pub(super) fn absent(dataset: &Dataset, rank: &str) -> String {
     if dataset.tombstone.is_none() {
         return "'new'".to_owned();
@@ -117,7 +123,7 @@ pub(super) fn absent(dataset: &Dataset, rank: &str) -> String {
     let (older, newer) = older_and_newer(dataset);
     format!(
         "case when d.key is null or {newer} then 'new' when {older} then 'stale' when {} then 'new' else 'stale' end",
-        outranks(rank)
+        outranks(dataset, rank)
     )
 }
 
@@ -210,7 +216,7 @@ fn remove(dataset: &Dataset, stage: &str) -> String {
         text = key.text("s."),
         version = kept_version(dataset, "s."),
         first = key.first("t."),
-        outranks = outranks(&rank),
+        outranks = outranks(dataset, &rank),
         table = table_name(&dataset.table),
         same = key.equal("t.", "s."),
         is_same = key.equal("t.", "c."),

@@ -1,8 +1,8 @@
 //! What undoing a load changes in the ledger besides its own batches, in SQL: tombstones, scopes, parked rows and rejects.
 
 use super::encode::postgres_type;
+use super::sql_names::version;
 use super::undo_plan::hidden;
-use super::upsert::version;
 use crate::domain::{Dataset, LoadId};
 
 /// The statements, in their order, after `undo_plan` and `undo_waiting` are filled. `undo` is the load that undoes `load`.

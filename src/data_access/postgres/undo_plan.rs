@@ -6,9 +6,9 @@
 
 use super::key::Key;
 use super::scope::Scope;
+use super::sql_names::{quoted, table_name};
 use super::tie::rank_of_row;
 use super::undone::undone;
-use super::upsert::{quoted, table_name};
 use crate::domain::object::UNDO_BUCKET;
 use crate::domain::row_history::{ENDED_AS, REPLACED_BY, VALID_FROM, VALID_TO, WRITTEN_BY};
 use crate::domain::{Dataset, LoadId};

@@ -15,6 +15,7 @@ use super::super::claim::Claim;
 use super::super::copy::PLACES;
 use super::super::encode::keys;
 use super::super::key::Key;
+use super::super::mended::{mended, same_file};
 use super::super::query_error;
 use super::super::row_history::{keep, origin_of};
 use super::super::scope::Scope;
@@ -40,15 +41,19 @@ impl Steps for Replace {
         let failed = |error| query_error("look which scopes later files have replaced", error);
         let scope = dataset.replacement.as_ref().map_or(&[][..], |replacement| &replacement.scope);
         let (records, scopes): (Vec<i64>, Vec<String>) = texts_of(dataset, scope, rows)?.into_iter().unzip();
-        // A mended row is a part of the file in which it was bad.
+        // A mended row is a part of the file in which it was bad, also if that was loaded again since.
         let rank = rank_of_row(dataset, "own.id", ["own.rank", "own.ranks_from"], "m.record = r.record");
         let statement = format!(
             "with own as materialized (select id, dataset, rank, ranks_from from etl.load where id = $1), \
                  newer as materialized ( \
-                     select s.scope, o.rank from own join etl.scope s on s.dataset = own.dataset and s.scope = any ($3) \
+                     select s.scope, o.rank, o.dataset, o.bucket, o.key, o.version, o.part, o.arrival \
+                     from own join etl.scope s on s.dataset = own.dataset and s.scope = any ($3) \
                          join etl.load o on o.id = s.load_id and o.rank > least(own.rank, own.ranks_from)) \
              select r.record from unnest($2::bigint[], $3::text[]) as r (record, scope) join newer n using (scope) cross join own \
-             where n.rank > {rank}"
+             where n.rank > {rank} and (own.ranks_from is null or not exists ( \
+                 select from etl.resubmission m join etl.load f on f.id = m.ranks_with \
+                 where m.load_id = own.id and m.record = r.record and {}))",
+            same_file("f", "n"),
         );
         let statement = transaction.prepare_cached(&statement).await.map_err(failed)?;
         let found = transaction.query(&statement, &[&load.0, &records, &scopes]).await.map_err(failed)?;
@@ -91,7 +96,9 @@ impl Steps for Replace {
         let (taken, figures) = if own.is_empty() {
             (Vec::new(), None)
         } else {
-            settle_waiting(transaction, claim, dataset, &own).await?;
+            if kept.is_none() {
+                settle_waiting(transaction, claim, dataset, &own).await?;
+            }
             let (taken, figures) = take_away(transaction, claim, dataset, &own, kept.is_none()).await?;
             (taken, (own.len() == scopes.len()).then_some(figures))
         };
@@ -141,7 +148,7 @@ pub(in super::super) async fn overtaken(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Ends the waiting of parked rows of earlier files: they are stale, whatever they wait for.
+/// Ends the waiting of parked rows of earlier files that this file may take away: they are stale, whatever they wait for.
 async fn settle_waiting(
     transaction: &Transaction<'_>,
     claim: &Claim,
@@ -153,8 +160,14 @@ async fn settle_waiting(
         "update etl.parked p set released_by = own.id, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
              tick = nextval('etl.clock'), outcome = 'stale', warnings = 0 \
          from etl.load l, etl.load own \
-         where own.id = $1 and l.id = p.load_id and p.dataset = own.dataset and p.released_by is null and l.rank < own.rank and {}",
-        scope.holds_content("p.content", 2),
+         where own.id = $1 and l.id = p.load_id and p.dataset = own.dataset and p.released_by is null and {rank} < own.rank and {holds} \
+             and not exists (select from etl.reject b where b.load_id = own.id and b.key = p.key) \
+             and (l.ranks_from is null or not exists ( \
+                 select from etl.resubmission m join etl.load f on f.id = m.ranks_with \
+                 where m.load_id = p.load_id and m.record = p.record and {same}))",
+        rank = rank_of_row(dataset, "p.load_id", ["l.rank", "l.ranks_from"], "m.record = p.record"),
+        holds = scope.holds_content("p.content", 2),
+        same = same_file("f", "own"),
     );
     let values = scope.values(scopes);
     let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&claim.load_id.0];
@@ -193,9 +206,9 @@ async fn take_away(
     let history = keep(dataset, "$1", "deleted", &ended).map(|keep| format!(", kept as ({keep})")).unwrap_or_default();
     // The keys of the ledger are compared as values of their types: the table may print them with more decimals.
     let statement = format!(
-        "with file as materialized ({file}), bad as materialized ({bad}), seen as materialized ( \
-             select t.ctid as _ctid, {own}, f._outcome, f._outcome is not null or b._there is not null as _there \
-             from {table} t left join file f on {is_there} left join bad b on {is_bad} where {holds} \
+        "with file as materialized ({file}), bad as materialized ({bad}), {mended}, seen as materialized ( \
+             select t.ctid as _ctid, {own}, f._outcome, coalesce(f._outcome::text, b._there::text, m._there::text) is not null as _there \
+             from {table} t left join file f on {is_there} left join bad b on {is_bad} left join mended m on {is_mended} where {holds} \
          ), gone as ({gone}){history} \
          select (select count(*) from seen) as present, \
              (select count(*) from seen where _outcome = 'inserted') \
@@ -207,6 +220,8 @@ async fn take_away(
             "_outcome",
         ),
         bad = key.of_texts("select distinct key as _text, true as _there from etl.reject where load_id = $1", "_there"),
+        mended = mended(dataset),
+        is_mended = key.equal("m.", "t."),
         own = key.list("t."),
         is_bad = key.equal("b.", "t."),
         is_there = key.equal("f.", "t."),
