@@ -9,12 +9,14 @@ use crate::deploy::{Account, assert_ready, assert_stopped, printed};
 use crate::support::emulator::Emulator;
 use crate::world::query;
 
-/// Lets the bucket of the stack report new objects: the emulator ignores what the template says of it. Prints its name.
+/// Lets the bucket of the stack report new objects and keep versions: the emulator ignores what the template says of both. Prints its name.
 const REPORT: &str = r#"
 import boto3
 stack = boto3.client("cloudformation").describe_stacks(StackName="small-etl-dev")["Stacks"][0]
 [bucket] = [each["OutputValue"] for each in stack["Outputs"] if each["OutputKey"] == "BucketName"]
-boto3.client("s3").put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}})
+s3 = boto3.client("s3")
+s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}})
+s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 print(bucket)
 "#;
 
