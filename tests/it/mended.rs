@@ -200,53 +200,6 @@ async fn a_row_that_waits_goes_on_waiting_where_a_newer_file_may_not_delete_it()
 }
 
 #[tokio::test]
-async fn a_row_that_names_no_reject_resolves_none_of_a_newer_row() {
-    let (by_time, _folder) = world(BY_TIME).await;
-    load(&by_time, "1", 0, &["x,a,1,3"]).await;
-    load(&by_time, "2", 0, &["x,a,9,5", "x,a,9,2"]).await;
-    assert_eq!(load(&by_time, "3", 0, &["x,a,2,1"]).await.stale, 1);
-    assert_eq!(open(&by_time).await, "2 2");
-    // It resolves what it names, and a row that is loaded resolves all with its key.
-    assert_eq!(mend(&by_time, "4", 0, &[(2, 2, "x,a,4,2")]).await.stale, 1);
-    assert_eq!(open(&by_time).await, "2");
-    assert_eq!(load(&by_time, "5", 0, &["x,a,4,5"]).await.updated, 1);
-    assert_eq!(open(&by_time).await, "-");
-
-    let (replaced, _folder) = world(REPLACED).await;
-    load(&replaced, "1", 20, &["B,a,1", "B,b,9"]).await;
-    assert_eq!(load(&replaced, "0", 10, &["B,b,1"]).await.stale, 1);
-    assert_eq!(open(&replaced).await, "1");
-
-    let (by_arrival, _folder) = world(BY_ARRIVAL).await;
-    load(&by_arrival, "1", 20, &["x,a,9"]).await;
-    assert_eq!(load(&by_arrival, "0", 10, &["x,a,1"]).await.inserted, 1);
-    assert_eq!(open(&by_arrival).await, "1");
-    // An older row is stale, and resolves a reject that is older still.
-    load(&by_arrival, "2", 30, &["x,a,2"]).await;
-    assert_eq!(open(&by_arrival).await, "-");
-    load(&by_arrival, "3", 11, &["x,a,9"]).await;
-    assert_eq!(open(&by_arrival).await, "4");
-    assert_eq!(load(&by_arrival, "4", 12, &["x,a,1"]).await.stale, 1);
-    assert_eq!(open(&by_arrival).await, "-");
-}
-
-#[tokio::test]
-async fn a_bad_row_of_an_older_file_continues_no_reject_of_a_newer_one() {
-    let (world, _folder) = world(BY_ARRIVAL).await;
-    load(&world, "1", 20, &["x,a,8"]).await;
-    load(&world, "2", 10, &["x,a,7"]).await;
-    assert_eq!(open(&world).await, "1 2");
-    // That of a newer file continues the newest.
-    load(&world, "3", 21, &["x,a,6"]).await;
-    assert_eq!(world.query("select count(*) from etl.open_reject").await, "2");
-    // What the second file had is older than that.
-    assert_eq!(mend(&world, "m", 40, &[(2, 1, "x,a,3")]).await.inserted, 1);
-    assert_eq!(open(&world).await, "3");
-    load(&world, "4", 30, &["x,a,4"]).await;
-    assert_eq!((present(&world).await.as_str(), open(&world).await.as_str()), ("xa4", "-"));
-}
-
-#[tokio::test]
 async fn a_row_that_moves_between_scopes_ends_where_its_last_file_has_it_in_whatever_order_they_come() {
     let files = [("P", 5, &["B,k,1"][..]), ("Q", 10, &["A,k,2", "A,z,2"]), ("R", 20, &["A,z,3"])];
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {

@@ -36,20 +36,15 @@ from again a full join (
     from etl.resubmission s join bad_row b using (record) where s.load_id = :load) s using (record);
 analyze linked_row;
 
--- Otherwise it continues an earlier one that has the same key. If there are several with one key, each takes one. Where files are ordered
--- by arrival, it does not continue one of a newer file.
+-- Otherwise it continues an earlier one that has the same key. If there are several with one key, each takes one.
 insert into waiting_row
-select key, row_number() over (partition by key order by rank desc nulls last, load_id desc, record), first_load_id, first_record from (
-    select distinct on (r.key, r.first_load_id, r.first_record) r.key, r.first_load_id, r.first_record, r.load_id, r.record,
-        own.rank as own_rank, case when own.arrival is not null and l.arrival is not null then coalesce((
-            select f.rank || l.rank from etl.resubmission s join etl.load f on f.id = s.ranks_with
-            where s.load_id = r.load_id and s.record = r.record), l.rank) end as rank
+select key, row_number() over (partition by key order by load_id desc, record), first_load_id, first_record from (
+    select distinct on (r.key, r.first_load_id, r.first_record) r.key, r.first_load_id, r.first_record, r.load_id, r.record
     from (select distinct key from bad_row where not lost and key is not null) b join etl.reject r on r.key = b.key
         join etl.load l on l.id = r.load_id join etl.load own on own.id = :load and own.dataset = l.dataset
     where r.state = 'open' and l.id < own.id and not exists (
         select from linked_row k where k.first_load_id = r.first_load_id and k.first_record = r.first_record)
-    order by r.key, r.first_load_id, r.first_record, r.load_id desc, r.record) w
-where (rank < own_rank) is not false;
+    order by r.key, r.first_load_id, r.first_record, r.load_id desc, r.record) w;
 analyze waiting_row;
 
 insert into linked_row

@@ -5,8 +5,7 @@
 
 set client_min_messages = warning;
 create temporary table if not exists good_row (
-    load_id bigint, dataset text, key text, line bigint, mended_by bigint, outcome text, first_load_id bigint,
-    first_record bigint) on commit delete rows;
+    load_id bigint, dataset text, key text, line bigint, mended_by bigint, first_load_id bigint, first_record bigint) on commit delete rows;
 create temporary table if not exists chain_row (
     first_load_id bigint, first_record bigint, last_load_id bigint, load_id bigint, mended_by bigint) on commit delete rows;
 create temporary table if not exists mended_row (id bigint, mended_by bigint, load_id bigint) on commit delete rows;
@@ -18,15 +17,15 @@ delete from mended_row;
 -- What is settled, with the reject that it names.
 insert into good_row
 with settled as (
-    select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by, n.outcome::text
+    select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by
     from etl.lineage i cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
     where :closing and i.load_id = :load and n.outcome <> 'parked'
     union all
-    select p.load_id, p.dataset, p.key, p.line, p.released_by, p.outcome::text
+    select p.load_id, p.dataset, p.key, p.line, p.released_by
     from etl.parked p join etl.load w on w.id = p.load_id and w.finished_at is not null
     where p.released_by = :load
     union all
-    select p.load_id, p.dataset, p.key, p.line, p.released_by, p.outcome::text
+    select p.load_id, p.dataset, p.key, p.line, p.released_by
     from etl.parked p where :closing and p.load_id = :load and p.released_by <> :load
 )
 select g.*, s.first_load_id, s.first_record
@@ -40,14 +39,14 @@ with bad as materialized (
     select s.* from etl.resubmission s
     where s.load_id > :load and (s.first_load_id, s.first_record) in (select first_load_id, first_record from bad)
 ), settled as (
-    select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by, n.outcome::text
+    select i.load_id, i.dataset, n.key, n.line, i.load_id as mended_by
     from etl.load own join etl.lineage i on i.load_id > own.id and i.dataset = own.dataset
         join etl.load w on w.id = i.load_id and w.finished_at is not null and w.bucket <> 'undo://'
         cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
     where own.id = :load and (select count(*) > 0 from bad) and n.outcome <> 'parked'
         and (n.key in (select key from bad) or (i.load_id, n.line) in (select load_id, line from named))
     union all
-    select p.load_id, p.dataset, p.key, p.line, p.released_by, p.outcome::text
+    select p.load_id, p.dataset, p.key, p.line, p.released_by
     from etl.load own join etl.parked p on p.load_id > own.id and p.dataset = own.dataset and p.released_by is not null
         join etl.load w on w.id = p.load_id and w.finished_at is not null
     where own.id = :load and (p.key in (select key from bad) or (p.load_id, p.line) in (select load_id, line from named))
@@ -58,19 +57,15 @@ analyze good_row;
 
 -- A good row that names the reject that it mends resolves all rejects of that bad row. A good row that names none
 -- resolves the rejects with its key, and whatever the same bad rows were before. It does not if its own load also has a
--- bad row with that key: then it is unclear which of the two rows replaces the old one. It resolves no reject of a newer row either: where
--- files are ordered by arrival, their ranks say which is newer; otherwise a row that is stale may be older than the bad one.
+-- bad row with that key: then it is unclear which of the two rows replaces the old one.
 insert into chain_row
 select first_load_id, first_record, load_id - 1, load_id, mended_by from good_row where first_load_id is not null
 union
 select o.first_load_id, o.first_record, o.load_id, m.load_id, m.mended_by
-from good_row m join etl.load n on n.id = m.load_id join etl.reject o on o.key = m.key and o.state = 'open' and o.load_id < m.load_id
+from good_row m join etl.reject o on o.key = m.key and o.state = 'open' and o.load_id < m.load_id
     join etl.load l on l.id = o.load_id and l.dataset = m.dataset and l.finished_at is not null
 where m.first_load_id is null and {closable} and not exists (
-    select from etl.reject b where b.load_id = m.load_id and b.key = m.key and b.rule <> 'unique')
-    and case when n.arrival is null or l.arrival is null then m.outcome is distinct from 'stale' else n.rank > coalesce((
-        select f.rank || l.rank from etl.resubmission s join etl.load f on f.id = s.ranks_with
-        where s.load_id = o.load_id and s.record = o.record), l.rank) end;
+    select from etl.reject b where b.load_id = m.load_id and b.key = m.key and b.rule <> 'unique');
 analyze chain_row;
 
 insert into mended_row
