@@ -113,6 +113,16 @@ pub(super) fn workbook_error(file: &str, error: WorkbookError) -> Error {
     read_error(file, error.into_io(file))
 }
 
+/// What to say of a first record that does not end.
+pub(super) fn too_long(file: &str, line: i64) -> Error {
+    let most = LONGEST_HEADER / (1024 * 1024);
+    let message = format!(
+        "{file} line {line}: what begins here as a header is longer than {most} MiB; is it missing, is a quote never closed, or do \
+         lines end with a lone carriage return?"
+    );
+    Error::file(Reason::Malformed, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,14 +132,4 @@ mod tests {
         assert_eq!(printable(b"a\xff\xfe\xc3\xa9"), "a\\xff\\xfeé");
         assert_eq!(printable(b"a\0b"), "a\\x00b");
     }
-}
-
-/// What to say of a first record that does not end.
-pub(super) fn too_long(file: &str, line: i64) -> Error {
-    let most = LONGEST_HEADER / (1024 * 1024);
-    let message = format!(
-        "{file} line {line}: what begins here as a header is longer than {most} MiB; is it missing, is a quote never closed, or do \
-         lines end with a lone carriage return?"
-    );
-    Error::file(Reason::Malformed, message)
 }

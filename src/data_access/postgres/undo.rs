@@ -216,8 +216,8 @@ async fn planned(transaction: &Transaction<'_>, dataset: &Dataset, load: LoadId)
                 + (select count(*) from etl.parked p where p.load_id = $1 and p.outcome in ('inserted', 'updated')) - count(*) filter (where _own) as unknown \
         from pg_temp.undo_plan";
     let row = transaction.query_one(statement, &[&load.0]).await.map_err(failed)?;
-    let list = "select _key, _reason from pg_temp.undo_plan where _outcome = 'stale' order by _record limit $1";
-    let kept = transaction.query(list, &[&MOST_LISTED]).await.map_err(failed)?;
+    let shown = "select _key, _reason from pg_temp.undo_plan where _outcome = 'stale' order by _record limit $1";
+    let kept = transaction.query(shown, &[&MOST_LISTED]).await.map_err(failed)?;
     let lost = transaction.query(&undo_ledger::lost(dataset, load), &[]).await.map_err(failed)?;
     let undone = GivenBack {
         updated: row.get("updated"),

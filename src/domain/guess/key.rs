@@ -200,7 +200,7 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
 /// Whether the rows of a table are what happened, and not what is.
 fn is_of_events(fields: &[&Field]) -> bool {
     let of_state = |field: &&Field| words(&field.name).any(|word| OF_STATES.contains(&word));
-    let has_state = fields.iter().any(|field| of_state(&field));
+    let has_state = fields.iter().any(of_state);
     fields.iter().any(|field| {
         let all: Vec<&str> = words(&field.name).collect();
         let instrument = all.iter().any(|word| ["code", "market", "currency", "id", "account"].contains(word));
