@@ -64,7 +64,7 @@ fn tree(tokens: &[String], mut at: usize, before: &[String], found: &mut Vec<(Ve
     }
     let mut alias = path.last().cloned().unwrap_or_default();
     if tokens.get(at).is_some_and(|token| token == "as") {
-        alias = tokens[at + 1].clone();
+        alias.clone_from(&tokens[at + 1]);
         at += 2;
     }
     if alias == "self" {
@@ -130,7 +130,7 @@ impl Crate {
     }
 
     /// Turns a path in `module` into one from the root of the crate.
-    fn absolute(&self, module: &str, segments: &[String]) -> Vec<String> {
+    fn absolute(module: &str, segments: &[String]) -> Vec<String> {
         let mut path: Vec<String> = module.split("::").map(str::to_owned).collect();
         let mut rest = segments;
         match rest[0].as_str() {
@@ -155,7 +155,7 @@ impl Crate {
         let module = path[..length].join("::");
         let Some(name) = path.get(length) else { return Some((module, String::new())) };
         let reexport = self.mentions[&module].iter().find(|mention| mention.is_reexport && mention.alias == *name);
-        match reexport.map(|reexport| self.absolute(&module, &reexport.segments)) {
+        match reexport.map(|reexport| Self::absolute(&module, &reexport.segments)) {
             Some(further) if further != path => self.target(&further),
             _ => Some((module, name.clone())),
         }
@@ -165,7 +165,7 @@ impl Crate {
         let mut arrows = Arrows::new();
         for (module, mentions) in &self.mentions {
             for mention in mentions.iter().filter(|mention| !mention.is_reexport) {
-                match self.target(&self.absolute(module, &mention.segments)) {
+                match self.target(&Self::absolute(module, &mention.segments)) {
                     Some((other, name)) if other != *module => {
                         arrows.entry(module.clone()).or_default().entry(other).or_default().insert(name);
                     }

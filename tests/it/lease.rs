@@ -75,7 +75,7 @@ async fn a_file_is_not_taken_over_while_it_waits_for_its_manifest() {
     world.put(KEY, ASSETS).await;
     let key = format!("{KEY}.manifest.json");
     let send = world.put(&key, r#"{"row_count": 4}"#);
-    assert_eq!(busy(&world, &world.request(KEY), send).await.status, LoadStatus::Loaded);
+    assert_eq!(Box::pin(busy(&world, &world.request(KEY), send)).await.status, LoadStatus::Loaded);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,11 +105,6 @@ async fn present(world: &World) -> String {
     world.query("select string_agg(s || k || v, ' ' order by s, k) from holding where not gone").await
 }
 
-/// The loads that hold open rejects.
-async fn open(world: &World) -> String {
-    world.query("select string_agg(load_id::text, ' ' order by load_id) from etl.open_reject").await
-}
-
 #[tokio::test]
 async fn a_mended_tombstone_deletes_a_row_of_an_older_file_and_none_of_a_newer_one() {
     let (world, _folder) = world(BY_ARRIVAL).await;

@@ -2,6 +2,7 @@
 
 use small_etl::domain::{Counts, Location};
 use small_etl::pipeline::Request;
+use std::fmt::Write as _;
 
 use crate::command_line::{small_etl, text};
 use crate::keys::seconds_after_noon;
@@ -58,11 +59,13 @@ impl Case {
             let gone = if name == "flagged" { "gone boolean not null default false, " } else { "" };
             let columns =
                 format!("{s}k text, t bigint, v integer, p text, {gone}written_by bigint, valid_from timestamptz");
-            tables += &format!(
+            write!(
+                tables,
                 "create table {name} ({columns}, primary key ({key})); \
                  create table {name}_history ({}, replaced_by bigint not null, valid_to timestamptz not null, ended_as text not null);",
                 columns.replace("gone boolean not null default false", "gone boolean")
-            );
+            )
+            .unwrap();
         }
         world.query(&tables).await;
         Self { world, scratch }
