@@ -225,7 +225,7 @@ async fn what_a_file_that_is_undone_had_settled_waits_again_or_is_listed() {
 async fn of_several_tombstones_the_newest_that_is_not_undone_is_in_force() {
     let case = Case::new().await;
     for load in 1..=3 {
-        case.load("dated", &load.to_string(), load, &format!("D,a,{}0,,", load)).await;
+        case.load("dated", &load.to_string(), load, &format!("D,a,{load}0,,")).await;
     }
     case.undo(3);
     case.undo(2);
@@ -233,7 +233,7 @@ async fn of_several_tombstones_the_newest_that_is_not_undone_is_in_force() {
     assert_eq!(case.load("dated", "new", 9, "I,a,15,1,").await.inserted, 1);
     let case = Case::new().await;
     for load in 1..=2 {
-        case.load("dated", &load.to_string(), load, &format!("D,a,{}0,,", load)).await;
+        case.load("dated", &load.to_string(), load, &format!("D,a,{load}0,,")).await;
     }
     case.undo(1);
     assert_eq!(case.load("dated", "old", 9, "I,a,15,1,").await.stale, 1);
@@ -257,7 +257,7 @@ async fn an_undo_opens_every_reject_again_that_its_rows_had_mended() {
     assert_eq!(case.open().await, "1:1 1:2 1:3 1:4");
     let rejects = case.world.get(&case.world.bucket, "rejects/late/1.csv").await;
     let mended = rejects.replace("I,,,1,", "I,n,,1,").replace("I,w,,9", "I,w,,3").replace("D,,,,", "D,d,,,");
-    case.load_text("late", "mended", 20, mended.lines().take(4).map(|line| format!("{line}\n")).collect(), false).await;
+    case.load_text("late", "mended", 20, mended.lines().take(4).collect::<Vec<_>>().join("\n") + "\n", false).await;
     case.load("parent", "x", 1, "X").await;
     assert_eq!((case.rows("late").await, case.open().await), ("n1 w3".into(), "1:4".into()));
     case.undo(2);
