@@ -38,7 +38,7 @@ pub(super) struct SentWriter {
     has_sheet: bool,
 }
 
-/// What stands before the cells of the sender's.
+/// The cells that come before those of the sender.
 struct Own {
     load: Option<LoadId>,
     record: i64,
@@ -151,7 +151,7 @@ impl SentWriter {
         Around::of(&self.source, form).into_iter().map(|around| (around, told(around))).collect()
     }
 
-    /// What stands before the cells of a record of which this is wrong.
+    /// Returns the cells that come before those of a record with these violations.
     fn own(&self, row: &Row, load: Option<LoadId>, wrong: &[Violation], form: RejectsForm) -> Own {
         let (dialect, encoding) = (dialect_of(&self.rejects), lines_of(&self.rejects).encoding);
         let errors: Vec<String> = wrong

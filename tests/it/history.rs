@@ -342,7 +342,7 @@ async fn encrypted_columns_stay_encrypted_in_a_history_and_rows_that_a_file_lack
     assert!(before.starts_with(&kept), "{kept}");
     let clear = "select count(*) from member_history where encode(tax_number, 'escape') like '%canary%'";
     assert_eq!(world.query(clear).await, "0");
-    // What is given back can be read by who may use the key, and by nobody else.
+    // Only a role that may use the key can read the values that were given back.
     let mut owner = world.variables();
     owner.push(("DATABASE_URL".into(), world.admin_url()));
     let said = text(&small_etl(&folder, &owner, &["undo", "2"]));

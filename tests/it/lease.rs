@@ -115,7 +115,7 @@ async fn a_load_is_not_taken_over_while_its_copies_wait_to_be_numbered() {
     assert_eq!((report.status, report.counts.unwrap().unchanged), (LoadStatus::Loaded, 2));
 }
 
-/// Is done when it is told so.
+/// A loader that is done when it is notified.
 struct Slow(Arc<Notify>);
 
 #[async_trait]

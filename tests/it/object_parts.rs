@@ -69,25 +69,6 @@ zone = "UTC"
 section = "Fills"
 header = "find"
 end = ["Sum"]
-
-[[source]]
-name = "packed_text"
-files = ["incoming/reports/*.zip"]
-zone = "UTC"
-member = "*.csv"
-section = "Fills"
-header = "find"
-end = ["Sum"]
-
-[[source]]
-name = "sheet_text"
-files = ["incoming/reports/*.xlsx"]
-zone = "UTC"
-format = "xlsx"
-sheet = 1
-section = "Fills"
-header = "find"
-end = ["Sum"]
 "#;
 
 const STOCKS: &str = r#"
@@ -111,32 +92,26 @@ zone = "UTC"
 section = "Stocks"
 header = "find"
 end = ["Sum"]
-
-[[source]]
-name = "packed_text"
-files = ["incoming/reports/*.zip"]
-zone = "UTC"
-member = "*.csv"
-section = "Stocks"
-header = "find"
-end = ["Sum"]
-
-[[source]]
-name = "sheet_text"
-files = ["incoming/reports/*.xlsx"]
-zone = "UTC"
-format = "xlsx"
-sheet = 1
-section = "Stocks"
-header = "find"
-end = ["Sum"]
 "#;
+
+/// Sources of a section that is in the members of an archive, or in a sheet.
+fn of_sections(section: &str) -> String {
+    let source = |name: &str, files: &str, container: &str| {
+        format!(
+            "\n[[source]]\nname = \"{name}\"\nfiles = [\"incoming/reports/*.{files}\"]\nzone = \"UTC\"\n{container}\n\
+             section = \"{section}\"\nheader = \"find\"\nend = [\"Sum\"]\n"
+        )
+    };
+    source("packed_text", "zip", "member = \"*.csv\"") + &source("sheet_text", "xlsx", "format = \"xlsx\"\nsheet = 1")
+}
 
 /// A world with the datasets `fill` and `stock`, whose sources read parts.
 async fn world() -> (World, Scratch) {
     let folder = Scratch::new("parts");
-    std::fs::write(folder.path().join("fill.toml"), dataset("fill", FILLS)).unwrap();
-    std::fs::write(folder.path().join("stock.toml"), dataset("stock", STOCKS)).unwrap();
+    std::fs::write(folder.path().join("fill.toml"), dataset("fill", &(FILLS.to_owned() + &of_sections("Fills"))))
+        .unwrap();
+    std::fs::write(folder.path().join("stock.toml"), dataset("stock", &(STOCKS.to_owned() + &of_sections("Stocks"))))
+        .unwrap();
     let path = folder.path().to_str().unwrap().to_owned();
     let world = World::with_own_s3(&[("DATASETS__PATH", path.as_str())]).await;
     for table in ["fill", "stock"] {

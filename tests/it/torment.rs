@@ -1,9 +1,10 @@
 //! Deliveries of files with a fault each, in any order, some at once: what `torture` and `torture_modes` do to their worlds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use rand::RngExt;
@@ -13,15 +14,77 @@ use small_etl::domain::{LoadStatus, Location};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::{self, Request};
 use small_etl::services::Deadline;
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::support::postgres::Postgres;
 use crate::support::proxy::{Fault, Proxy, Which};
-use crate::support::s3::ReadFault;
+use crate::support::s3::{ReadFault, S3Server};
 use crate::world::{World, signal};
 
 const WORKERS_AT_ONCE: usize = 3;
 pub const DELIVERIES: usize = 24;
+
+/// Rounds with one seed after the other, on servers that they share.
+pub struct Rounds {
+    first: u64,
+    time: Duration,
+    started: Instant,
+    runtime: Runtime,
+    postgres: Arc<Postgres>,
+    s3: Arc<S3Server>,
+    pub done: u64,
+}
+
+impl Rounds {
+    /// Takes the first seed and the time from the variables that `make torture` sets, or else a random seed and this many seconds.
+    pub fn start(seconds: f64) -> Self {
+        let minutes = std::env::var("TORTURE_MINUTES").ok().and_then(|text| text.parse::<f64>().ok());
+        let seed = std::env::var("TORTURE_SEED").ok().and_then(|text| text.parse().ok());
+        Self {
+            first: seed.unwrap_or_else(rand::random),
+            time: Duration::from_secs_f64(minutes.map_or(seconds, |minutes| minutes * 60.0)),
+            started: Instant::now(),
+            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
+            postgres: Arc::new(Postgres::start(&["fsync=off"], |_| {})),
+            s3: Arc::new(S3Server::start()),
+            done: 0,
+        }
+    }
+
+    pub fn has_time(&self) -> bool {
+        self.started.elapsed() < self.time
+    }
+
+    pub fn next_seed(&self) -> u64 {
+        self.first.wrapping_add(self.done)
+    }
+
+    /// Runs the round of the next seed.
+    #[expect(clippy::print_stdout, reason = "the seed is what a person needs who sees it fail")]
+    pub fn run<T, F: Future<Output = T>>(
+        &mut self,
+        name: &str,
+        round: impl FnOnce(Arc<Postgres>, Arc<S3Server>) -> F,
+    ) -> T {
+        // Shown where the test fails, and with --nocapture.
+        println!(
+            "round {}{name}: the same files and faults again with: make torture SEED={}",
+            self.done,
+            self.next_seed()
+        );
+        self.done += 1;
+        self.runtime.block_on(round(Arc::clone(&self.postgres), Arc::clone(&self.s3)))
+    }
+
+    /// Shows what has happened, and fails if it is not enough to prove something.
+    #[expect(clippy::print_stdout, reason = "it says how much was tried")]
+    pub fn end(&self, found: &impl Debug, is_enough: bool) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        println!("{} rounds of {DELIVERIES} deliveries in {seconds:.0} s: {found:?}", self.done);
+        assert!(is_enough, "not all of it happened, so that little was proven: {found:?}");
+    }
+}
 
 /// A content that an object may have, and its place among those of its key, where S3 tells it.
 pub struct Version<C> {

@@ -9,7 +9,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt, SeedableRng};
@@ -18,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::support::Scratch;
 use crate::support::postgres::Postgres;
 use crate::support::s3::S3Server;
-use crate::torment::{DELIVERIES, Load, Torment};
+use crate::torment::{Load, Rounds, Torment};
 use crate::world::World;
 
 const SECONDS_WITHIN_ALL_TESTS: f64 = 20.0;
@@ -103,24 +102,13 @@ const REWRITES: [&str; 4] = [
 ];
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the seed is what a person needs who sees it fail")]
 fn whatever_happens_the_end_is_that_of_one_quiet_run() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
-    let time =
-        Duration::from_secs_f64(number("TORTURE_MINUTES").map_or(SECONDS_WITHIN_ALL_TESTS, |minutes| minutes * 60.0));
-    let first: u64 = std::env::var("TORTURE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (postgres, s3) = (Arc::new(Postgres::start(&["fsync=off"], |_| {})), Arc::new(S3Server::start()));
-    let (started, mut rounds, mut found) = (Instant::now(), 0, Found::default());
-    while rounds < 2 || started.elapsed() < time || !found.everything() && rounds < MOST_QUIET_ROUNDS {
-        let seed = first.wrapping_add(rounds);
-        // Shown where the test fails, and with --nocapture.
-        println!("round {rounds}: the same files and faults again with: make torture SEED={seed}");
-        found.add(&runtime.block_on(Round::run(seed, Arc::clone(&postgres), Arc::clone(&s3))));
-        rounds += 1;
+    let (mut rounds, mut found) = (Rounds::start(SECONDS_WITHIN_ALL_TESTS), Found::default());
+    while rounds.done < 2 || rounds.has_time() || !found.everything() && rounds.done < MOST_QUIET_ROUNDS {
+        let seed = rounds.next_seed();
+        found.add(&rounds.run("", |postgres, s3| Round::run(seed, postgres, s3)));
     }
-    println!("{rounds} rounds of {DELIVERIES} deliveries in {:.0} s: {found:?}", started.elapsed().as_secs_f64());
-    assert!(found.everything(), "not all of it happened, so that little was proven: {found:?}");
+    rounds.end(&found, found.everything());
 }
 
 /// How often something happened that the rounds are there for.

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt, SeedableRng};
@@ -18,7 +17,7 @@ use crate::nightly::reconcile;
 use crate::support::Scratch;
 use crate::support::postgres::Postgres;
 use crate::support::s3::S3Server;
-use crate::torment::{Load, Torment};
+use crate::torment::{Load, Rounds, Torment};
 use crate::world::World;
 
 const SECONDS_WITHIN_ALL_TESTS: f64 = 40.0;
@@ -258,25 +257,14 @@ const REWRITES: [&str; 4] = [
 ];
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the seed is what a person needs who sees it fail")]
 fn whatever_happens_every_mode_ends_as_its_model_says() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
-    let time =
-        Duration::from_secs_f64(number("TORTURE_MINUTES").map_or(SECONDS_WITHIN_ALL_TESTS, |minutes| minutes * 60.0));
-    let first: u64 = std::env::var("TORTURE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (postgres, s3) = (Arc::new(Postgres::start(&["fsync=off"], |_| {})), Arc::new(S3Server::start()));
-    let (started, mut rounds, mut found) = (Instant::now(), 0, Found::default());
-    while rounds < CASES.len() as u64 || started.elapsed() < time {
-        let seed = first.wrapping_add(rounds);
-        let round = Round::of(seed);
-        // Shown where the test fails, and with --nocapture.
-        println!("round {rounds}, {}: the same files and faults again with: make torture SEED={seed}", round.case.name);
-        found.add(&runtime.block_on(round.run(Arc::clone(&postgres), Arc::clone(&s3))));
-        rounds += 1;
+    let (mut rounds, mut found) = (Rounds::start(SECONDS_WITHIN_ALL_TESTS), Found::default());
+    while rounds.done < CASES.len() as u64 || rounds.has_time() {
+        let round = Round::of(rounds.next_seed());
+        let name = format!(", {}", round.case.name);
+        found.add(&rounds.run(&name, |postgres, s3| round.run(postgres, s3)));
     }
-    println!("{rounds} rounds in {:.0} s: {found:?}", started.elapsed().as_secs_f64());
-    assert!(found.everything(), "not all of it happened, so that little was proven: {found:?}");
+    rounds.end(&found, found.everything());
 }
 
 /// How often something happened that the rounds are there for.

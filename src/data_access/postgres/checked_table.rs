@@ -5,7 +5,7 @@
 pub(super) struct Table {
     /// Whether rows can be copied directly to it. A copy casts no value and ignores policies.
     pub(super) takes_copies: bool,
-    /// How its rows lie.
+    /// How it is stored.
     pub(super) storage: Storage,
     /// The constraints that a row breaks only if another load interfered: those of the key and of the reference.
     pub(super) contended: Vec<String>,
@@ -15,7 +15,7 @@ pub(super) struct Table {
     pub(super) policies: Vec<String>,
 }
 
-/// How the rows of a table lie, which decides how a row that was inserted is told from one that was updated.
+/// How a table is stored. This decides how inserted rows are told from updated ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Storage {
     /// In one table: a row that was updated has the transaction that locked its earlier version in `xmax`.

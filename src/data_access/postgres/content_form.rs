@@ -28,8 +28,8 @@ pub(super) async fn earlier_content(client: &impl GenericClient, dataset: &Datas
     Ok(any.then_some(form))
 }
 
-/// Refuses a first claim under a definition by which the keys of the rows in the table would be others. The definition was compared when
-/// the program started, and the rows may have got new keys since.
+/// Refuses a first claim if the rows in the table would have other keys under this definition. The same was checked when the program
+/// started, but the rows may have got new keys since.
 pub(super) async fn check_claim(transaction: &Transaction<'_>, dataset: &Dataset, version: &str) -> Result<()> {
     if dataset.content.is_none() {
         return Ok(());

@@ -106,7 +106,7 @@ impl<'a> Mending<'a> {
         let (records, lines) = (column(|row| row.record.0), column(|row| row.line.0));
         let (of_loads, of_records) = (column(|row| row.of_load.0), column(|row| row.of_record.0));
         let keys: Vec<Option<&str>> = self.with_keys.iter().map(|(_, key)| key.as_deref()).collect();
-        // Whoever mends a row gives it another content key.
+        // A row that is mended gets another content key.
         let is_content = dataset.content.is_some() || dataset.is_known_by_place();
         transaction
             .execute(statement, &[&load.0, &records, &lines, &of_loads, &of_records, &keys, &dataset.key, &is_content])

@@ -354,7 +354,7 @@ async fn write(
     Ok(written.iter().skip(1).map(|rows| i64::try_from(*rows).unwrap_or(i64::MAX)).sum())
 }
 
-/// Records the rows under the definition by which they have keys now: as unchanged, because no file brought anything.
+/// Records the rows as unchanged under the new definition, because no file brought anything.
 async fn note(
     transaction: &Transaction<'_>,
     claim: &Claim,

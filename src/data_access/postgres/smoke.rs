@@ -12,7 +12,7 @@ use super::{Database, DatabaseOptions, query_error};
 use crate::domain::Datasets;
 use crate::error::{Error, Result};
 
-/// The comment by which such a database is known again. One without it is left alone.
+/// The comment that marks such a database. A database without it is left alone.
 const MARK: &str = "of a smoke test of small-etl; it may be dropped";
 const LONGEST_NAME: usize = 63;
 /// The table of the dataset `smoke`.

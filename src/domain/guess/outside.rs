@@ -240,7 +240,7 @@ fn day_of_name(table: &Table<'_>, known: &[Field]) -> Option<Field> {
     } else {
         format!(r"(\d{{4}}{0}\d{{2}}{0}\d{{2}})", regex::escape(sign))
     };
-    // What stands around it may differ from file to file.
+    // The rest of the name may differ from file to file.
     let pattern = format!(r"(?:^|\D){digits}(?:\D|$)");
     let form = format!("%Y{sign}%m{sign}%d");
     let options = vec![
