@@ -106,7 +106,7 @@ pub async fn small_files(world: &World) -> Vec<Line> {
 /// A large file that is new, one that was loaded before, and one that has partly changed, compared with `psql`.
 pub async fn load(world: &World, sizes: &Sizes, points: &mut Vec<Point>) -> Vec<Line> {
     let file = world.trades(sizes.rows, 0);
-    let changed = world.changed(&file);
+    let changed = world.changed(&file, 20);
     world.put("incoming/trades/large.csv", &file).await;
     world.put("incoming/trades/changed.csv", &changed).await;
     let (mut new, mut same, mut part) = (Vec::new(), Vec::new(), Vec::new());

@@ -18,7 +18,7 @@ use crate::support::s3::S3Server;
 
 const BUCKET: &str = "bench";
 pub const ACCOUNTS: u64 = 10_000;
-const COLUMNS: &str = "account_id, account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, \
+pub const COLUMNS: &str = "account_id, account_type, traded_id, stock_code, traded_time, traded_price, traded_volume, \
     traded_amount, strategy_name, order_remark, direction, offset_flag, created_at, updated_at";
 
 pub struct World {
@@ -43,7 +43,7 @@ impl World {
         assert!(program.status.success(), "migrate: {}", String::from_utf8_lossy(&program.stderr));
         let (admin, connection) = tokio_postgres::connect(&url, NoTls).await.expect("connect");
         tokio::spawn(connection);
-        let ingest = function(&s3, &url, Stdio::null());
+        let ingest = function(&s3, &url, &[], Stdio::null());
         let world = Self { admin, url, scratch, ingest, s3, _postgres: postgres };
         let assets = world.scratch.path().join("assets.csv");
         let options = SampleOptions { rows: ACCOUNTS, accounts: ACCOUNTS, seed: 1, broken_every: 0 };
@@ -60,7 +60,12 @@ impl World {
 
     /// Starts another sandbox that prints to `log`.
     pub fn logged(&self, log: Stdio) -> Emulator {
-        function(&self.s3, &self.url, log)
+        self.with(&[], log)
+    }
+
+    /// Starts another sandbox with further settings.
+    pub fn with(&self, settings: &[(String, String)], log: Stdio) -> Emulator {
+        function(&self.s3, &self.url, settings, log)
     }
 
     /// Returns a file with this many trades, of which every Nth is broken.
@@ -75,14 +80,14 @@ impl World {
         path
     }
 
-    /// Returns a copy of the file in which every 20th row is newer.
-    pub fn changed(&self, file: &Path) -> PathBuf {
-        let path = self.scratch.path().join("changed.csv");
+    /// Returns a copy of the file in which every Nth row is newer.
+    pub fn changed(&self, file: &Path, every: usize) -> PathBuf {
+        let path = self.scratch.path().join(format!("changed-{every}.csv"));
         let mut out = BufWriter::new(File::create(&path).expect("create a file"));
         for (number, line) in BufReader::new(File::open(file).expect("open the file")).lines().enumerate() {
             let line = line.expect("read a line");
             match line.rsplit_once(',') {
-                Some((front, _)) if number % 20 == 1 => writeln!(out, "{front},2025-12-23T15:00:00"),
+                Some((front, _)) if number % every == 1 => writeln!(out, "{front},2025-12-23T15:00:00"),
                 _ => writeln!(out, "{line}"),
             }
             .expect("write a line");
@@ -155,8 +160,9 @@ impl World {
     }
 }
 
-fn function(s3: &S3Server, url: &str, log: Stdio) -> Emulator {
+fn function(s3: &S3Server, url: &str, settings: &[(String, String)], log: Stdio) -> Emulator {
     let mut variables = s3.variables();
+    variables.extend_from_slice(settings);
     variables.push(("DATABASE_URL".into(), url.replace("postgres@", "small_etl_ingest@")));
     let program = std::env::var_os("INGEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_ingest").into());
     Emulator::start(Path::new(&program), &variables, log)

@@ -6,12 +6,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use small_etl::arrow::array::AsArray;
 use small_etl::arrow::datatypes::Int64Type;
-use small_etl::async_trait;
-use small_etl::data_access::duckdb::Stage;
-use small_etl::domain::{Dataset, RecordNumber, RowRule};
-use small_etl::error::Result;
-use small_etl::services::parts::PartSettings;
-use small_etl::services::{Validator, good_rows, reject};
+use small_etl::{
+    Dataset, PartSettings, RecordNumber, Result, RowRule, Stage, Validator, async_trait, good_rows, reject,
+};
 
 const RULE: &str = "desk_limit";
 const ROWS_AT_ONCE: i64 = 10_000;

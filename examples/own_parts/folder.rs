@@ -7,11 +7,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use serde::Deserialize;
 use small_etl::arrow::util::display::array_value_to_string;
-use small_etl::async_trait;
-use small_etl::data_access::postgres::Database;
-use small_etl::error::{Error, Result};
-use small_etl::services::parts::PartSettings;
-use small_etl::services::{LoadWork, Loader, Loading};
+use small_etl::{Database, Error, LoadWork, Loader, Loading, PartSettings, Result, async_trait};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ mod semicolons;
 
 use std::process::ExitCode;
 
-use small_etl::services::Parts;
+use small_etl::Parts;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -15,8 +15,5 @@ async fn main() -> ExitCode {
         .with_extractor("semicolons", semicolons::make)
         .with_validator("desk_limits", desk_limits::make)
         .with_loader("folder", folder::make);
-    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
-        return small_etl::cli::main(parts).await;
-    }
-    if small_etl::lambda::ingest::main(&parts).await.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    small_etl::main(parts).await
 }

@@ -4,14 +4,22 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use small_etl::error::Result;
-use small_etl::services::Extractor;
-use small_etl::services::extract::FileExtractor;
-use small_etl::services::parts::PartSettings;
+use serde::Deserialize;
+use small_etl::{Extractor, FileExtractor, PartSettings, Result};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Semicolons {
+    /// Lines that begin with it are left out.
+    comment: Option<char>,
+}
 
 pub(crate) fn make(settings: &PartSettings<'_>) -> Result<Arc<dyn Extractor>> {
-    settings.no_options()?;
-    Ok(Arc::new(FileExtractor::converting(settings.store(), |file, _| Ok(Box::new(Commas::new(file))))))
+    let Semicolons { comment } = settings.options()?;
+    let comment = comment.map(u8::try_from).transpose().map_err(|_| settings.refuse("comment must be one ASCII character"))?;
+    Ok(Arc::new(FileExtractor::converting(settings.store(), move |file, _key, _dataset| {
+        Ok(Box::new(Commas::new(file, comment)))
+    })))
 }
 
 /// Reads records with semicolons and returns them with commas.
@@ -22,8 +30,9 @@ struct Commas<'a> {
 }
 
 impl<'a> Commas<'a> {
-    fn new(file: Box<dyn Read + Send + 'a>) -> Self {
-        let records = csv::ReaderBuilder::new().delimiter(b';').has_headers(false).flexible(true).from_reader(file);
+    fn new(file: Box<dyn Read + Send + 'a>, comment: Option<u8>) -> Self {
+        let mut reader = csv::ReaderBuilder::new();
+        let records = reader.delimiter(b';').has_headers(false).flexible(true).comment(comment).from_reader(file);
         Self { records, record: csv::ByteRecord::new(), out: io::Cursor::default() }
     }
 }

@@ -20,14 +20,14 @@ pub struct Landed {
 ///
 /// # Errors
 /// `Configuration` if no dataset takes it, or if several do; the errors of
-/// [`Extractor::land`](crate::services::Extractor::land).
+/// [`Lander::land`](crate::services::Lander::land).
 pub async fn land(context: &Context, arrival: &Arrival, dataset: Option<&str>, deadline: &Deadline) -> Result<Landed> {
     if let Some(name) = dataset {
         context.pipeline(name)?;
     }
     let wanted = context.pipelines.iter().filter(|(name, _)| dataset.is_none_or(|dataset| dataset == *name));
-    let mut takers = wanted.filter_map(|(name, pipeline)| Some((name, pipeline.taker(arrival)?)));
-    let Some((name, extractor)) = takers.next() else {
+    let mut takers = wanted.filter_map(|(name, pipeline)| Some((name, pipeline.lander(arrival)?)));
+    let Some((name, lander)) = takers.next() else {
         return Err(Error::configuration(format!(
             "{arrival}: no pipeline takes it; name its origin or topic in an extractor http or kafka \
              (pipeline.DATASET.extractor)"
@@ -39,7 +39,7 @@ pub async fn land(context: &Context, arrival: &Arrival, dataset: Option<&str>, d
     let definition = context.datasets.get(name).map_err(Error::configuration)?;
     let span = tracing::info_span!("land", dataset = name);
     let locations = tokio::select! {
-        locations = extractor.land(arrival, definition).instrument(span) => locations?,
+        locations = lander.land(arrival, definition).instrument(span) => locations?,
         () = deadline.passed() => {
             let message = if deadline.is_interrupted() {
                 format!("{arrival}: stopped before it is landed")

@@ -1,7 +1,7 @@
 //! Extract: CSV, JSON lines or Parquet from S3 or from this machine, packed or not, into the stage.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,10 +46,65 @@ impl FileExtractor {
         Self { store, reader: Reader::Ours(form) }
     }
 
-    /// Reads objects of another form from `store`. Violations then say the line of the CSV that `convert` makes.
+    /// Reads objects of another form from `store`: `convert` gets the uncompressed bytes of a file, its key, and its dataset, and returns CSV.
+    /// Violations then say the line of that CSV. A part can be tried on a file, without any server:
+    ///
+    /// ```
+    /// use std::io::{Cursor, Read};
+    /// use std::sync::Arc;
+    ///
+    /// use small_etl::{Datasets, Error, FileExtractor, Location, Parts, PipelineChoice, StageOptions, Stages, Surroundings};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> small_etl::Result<()> {
+    /// // Files whose columns are separated by bars, and which lack a header.
+    /// let parts = Parts::default().with_extractor("bars", |settings| {
+    ///     settings.no_options()?;
+    ///     Ok(Arc::new(FileExtractor::converting(settings.store(), |mut file, _key, dataset| {
+    ///         let names: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+    ///         let mut text = names.join(",") + "\n";
+    ///         file.read_to_string(&mut text)?; // A real one converts as it reads: files may be large.
+    ///         Ok(Box::new(Cursor::new(text.replace('|', ","))))
+    ///     })))
+    /// });
+    /// let datasets = Datasets::parse([("price.toml", r#"
+    ///     name = "price"
+    ///     table = "price"
+    ///     key = "code"
+    ///     version = "seen_at"
+    ///     files = ["prices/*"]
+    ///     column = [
+    ///         { name = "code", type = "text", required = true },
+    ///         { name = "seen_at", type = "timestamp", required = true },
+    ///     ]
+    /// "#)]).map_err(Error::configuration)?;
+    /// let settings = r#"{"extractor": [{"type": "bars"}]}"#;
+    /// let choice: PipelineChoice = serde_json::from_str(settings).expect("valid settings");
+    /// let pipeline = parts.pipeline("price", &choice, &Surroundings::default())?;
+    ///
+    /// let file = std::env::temp_dir().join(format!("{}.txt", std::process::id()));
+    /// std::fs::write(&file, "600000|2026-01-02T03:04:05\n600001|yesterday\n").expect("write a file");
+    /// let place = Location::File(file);
+    /// let extractor = pipeline.extractor_at(&place)?;
+    /// let object = extractor.identify(&place).await?;
+    /// let options = StageOptions { memory_limit_mb: 200, threads: 1, temp_folder: None };
+    /// let stage = Arc::new(Stages::new(options).open(Arc::default())?);
+    /// let dataset = datasets.get("price").map_err(Error::configuration)?;
+    /// assert_eq!(extractor.extract(&object, dataset, &stage).await?.read, 2);
+    /// let validated = pipeline.validate(dataset, &stage).await?;
+    /// assert_eq!((validated.accepted, validated.rejected), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn converting(store: Arc<ObjectStore>, convert: Convert) -> Self {
-        Self { store, reader: Reader::Converted(convert) }
+    pub fn converting<C>(store: Arc<ObjectStore>, convert: C) -> Self
+    where
+        C: for<'a> Fn(Box<dyn Read + Send + 'a>, &str, &Dataset) -> io::Result<Box<dyn Read + Send + 'a>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Self { store, reader: Reader::Converted(Arc::new(convert)) }
     }
 }
 
@@ -143,11 +198,11 @@ impl FileExtractor {
     ) -> Result<Extracted> {
         let (name, key, part) = (object.display_name(), object.key.to_string(), part.to_owned());
         let (dataset, source, stage) = (dataset.clone(), source.cloned(), Arc::clone(stage));
-        let reader = self.reader;
+        let reader = self.reader.clone();
         let staged = move |body: &mut (dyn Read + Send)| {
             let (dataset, stage) = (&dataset, &*stage);
             let file = Sent { name: &name, key: &key, part: &part, dataset, stage };
-            stage_file(body, reader, &file, source.as_ref())
+            stage_file(body, &reader, &file, source.as_ref())
         };
         if object.local {
             let (name, path, version) =
@@ -201,7 +256,7 @@ fn identify_file(path: &Path) -> Result<ObjectVersion> {
 }
 
 /// Streams a file into the stage, as `source` describes it, or in the plain form.
-fn stage_file(body: impl Read + Send, reader: Reader, file: &Sent<'_>, source: Option<&Source>) -> Result<Extracted> {
+fn stage_file(body: impl Read + Send, reader: &Reader, file: &Sent<'_>, source: Option<&Source>) -> Result<Extracted> {
     let (name, dataset) = (file.name, file.dataset);
     let mut hash = HashWriter(Sha256::new());
     let mut body = Tee::new(body, &mut hash);
@@ -216,14 +271,14 @@ fn stage_file(body: impl Read + Send, reader: Reader, file: &Sent<'_>, source: O
         }
     };
     // What follows the end of an archive is a part of the object, too.
-    std::io::copy(&mut body, &mut std::io::sink()).map_err(|error| read_error(name, error))?;
+    io::copy(&mut body, &mut io::sink()).map_err(|error| read_error(name, error))?;
     Ok(Extracted { sha256: hex::encode(hash.0.finalize()), ..extracted })
 }
 
 /// Streams a file of a dataset with sources into the stage.
 fn stage_declared(
     content: Unpacked<'_>,
-    reader: Reader,
+    reader: &Reader,
     file: &Sent<'_>,
     source: Option<&Source>,
 ) -> Result<Extracted> {
@@ -259,13 +314,13 @@ fn stage_declared(
     }
 }
 
-fn stage_plain(content: Unpacked<'_>, reader: Reader, file: &Sent<'_>) -> Result<Extracted> {
-    let Sent { name, dataset, stage, .. } = *file;
+fn stage_plain(content: Unpacked<'_>, reader: &Reader, file: &Sent<'_>) -> Result<Extracted> {
+    let Sent { name, key, dataset, stage, .. } = *file;
     if let Some(archive) = content.unread.filter(|_| !reader.reads_archives()) {
         return Err(unread(name, archive));
     }
     let (form, mut spool) = (reader.form(), spool(stage)?);
-    let (plain, unnamed) = reader.as_csv(content.plain, PlainFile { name, dataset, stage })?.parts();
+    let (plain, unnamed) = reader.as_csv(content.plain, PlainFile { name, key, dataset, stage })?.parts();
     let plain = Tee::new(Stoppable(plain, stage), &mut spool);
     let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;
     let Some(header) = records.header().map_err(|error| split_error(name, error))? else {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::extract::FileExtractor;
 use super::form::Form;
 use super::part_settings::PartSettings;
-use super::{Extracted, Extractor, Manifests};
+use super::{Extracted, Extractor, Lander, Manifests};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LONGEST_KEY;
@@ -75,7 +75,7 @@ impl Place {
 /// What a source must implement to be landed.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// See [`Extractor::takes`].
+    /// See [`Lander::takes`].
     fn takes(&self, arrival: &Arrival) -> bool;
 
     /// See [`Extractor::check`].
@@ -86,10 +86,10 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
-    /// See [`Extractor::land`].
+    /// See [`Lander::land`].
     ///
     /// # Errors
-    /// The same as those of [`Extractor::land`].
+    /// The same as those of [`Lander::land`].
     async fn land(&self, place: &Place, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>>;
 }
 
@@ -110,6 +110,17 @@ impl<S: Source> Landing<S> {
 }
 
 #[async_trait]
+impl<S: Source> Lander for Landing<S> {
+    fn takes(&self, arrival: &Arrival) -> bool {
+        self.source.takes(arrival)
+    }
+
+    async fn land(&self, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>> {
+        self.source.land(&self.place, arrival, dataset).await
+    }
+}
+
+#[async_trait]
 impl<S: Source> Extractor for Landing<S> {
     fn prefix(&self) -> Option<&str> {
         Some(&self.place.prefix)
@@ -120,12 +131,8 @@ impl<S: Source> Extractor for Landing<S> {
         self.source.check(dataset)
     }
 
-    fn takes(&self, arrival: &Arrival) -> bool {
-        self.source.takes(arrival)
-    }
-
-    async fn land(&self, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>> {
-        self.source.land(&self.place, arrival, dataset).await
+    fn lander(&self) -> Option<&dyn Lander> {
+        Some(self)
     }
 
     async fn identify(&self, location: &Location) -> Result<ObjectVersion> {

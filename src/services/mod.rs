@@ -90,17 +90,9 @@ pub trait Extractor: Send + Sync {
         Ok(())
     }
 
-    /// Whether this extractor lands the arrival.
-    fn takes(&self, _arrival: &Arrival) -> bool {
-        false
-    }
-
-    /// Puts what it [takes](Extractor::takes) into S3, unless it is already there, and returns where.
-    ///
-    /// # Errors
-    /// `Connection` if a retry may help, `Configuration`, `File(NotFound)`, `System`.
-    async fn land(&self, _arrival: &Arrival, _dataset: &Dataset) -> Result<Vec<Location>> {
-        Ok(Vec::new())
+    /// What lands data that is not in S3, for this extractor to read; `None` if it reads only what is there.
+    fn lander(&self) -> Option<&dyn Lander> {
+        None
     }
 
     /// Returns which version of the file is meant, without reading its content into the stage.
@@ -158,6 +150,19 @@ pub trait Extractor: Send + Sync {
             "pipeline.{dataset}.extractor does not read declared sources such as {source:?}; take the one or the other out"
         )))
     }
+}
+
+/// Lands data that is not in S3 among the incoming files of a dataset.
+#[async_trait]
+pub trait Lander: Send + Sync {
+    /// Whether it lands this arrival.
+    fn takes(&self, arrival: &Arrival) -> bool;
+
+    /// Puts what it [takes](Lander::takes) into S3, unless it is already there, and returns where.
+    ///
+    /// # Errors
+    /// `Connection` if a retry may help, `Configuration`, `File(NotFound)`, `System`.
+    async fn land(&self, arrival: &Arrival, dataset: &Dataset) -> Result<Vec<Location>>;
 }
 
 /// What is known of a file once it is in the stage.

@@ -16,7 +16,7 @@ use super::lake::ParquetLoader;
 use super::load::PostgresLoader;
 pub use super::part_settings::{PartSettings, Surroundings};
 use super::validate::{DuckDbValidator, settle};
-use super::{Extractor, Loader, Validated, Validator};
+use super::{Extractor, Lander, Loader, Validated, Validator};
 use crate::data_access::duckdb::Stage;
 use crate::domain::expression::unknown;
 use crate::domain::{Arrival, Dataset, Location, ObjectKey, RowRule};
@@ -270,10 +270,10 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Returns the extractor that lands this arrival, if there is one.
+    /// Returns what lands this arrival, if one of its extractors does.
     #[must_use]
-    pub fn taker(&self, arrival: &Arrival) -> Option<&Arc<dyn Extractor>> {
-        self.extractors.iter().map(|(_, extractor)| extractor).find(|extractor| extractor.takes(arrival))
+    pub fn lander(&self, arrival: &Arrival) -> Option<&dyn Lander> {
+        self.extractors.iter().filter_map(|(_, extractor)| extractor.lander()).find(|lander| lander.takes(arrival))
     }
 
     /// Runs every validator on the staged rows, then keeps one of several rows with the same key.

@@ -1,8 +1,8 @@
 //! Files in the plain form, of any format: each becomes CSV, which is then split and staged. Each format is one implementation of
 //! [`PlainFormat`] and one line in [`Form::format`].
 
-use std::io::Read;
-use std::sync::PoisonError;
+use std::io::{self, Read};
+use std::sync::{Arc, PoisonError};
 
 use super::form::Form;
 use super::header::{Columns, shown};
@@ -13,9 +13,10 @@ use crate::data_access::parquet::ParquetSource;
 use crate::domain::Dataset;
 use crate::error::{Error, Result};
 
-/// Makes CSV of the plain bytes of a file: a header with the names of columns, then records. It may keep the bytes of a record or
-/// two, not of the file. An [`Error`] inside of an I/O error stays what it is; any other says that the file is broken.
-pub type Convert = for<'a> fn(Box<dyn Read + Send + 'a>, &Dataset) -> std::io::Result<Box<dyn Read + Send + 'a>>;
+/// Makes CSV of the plain bytes of the file with a key: a header with the names of columns, then records. It may keep the bytes of a
+/// record or two, not of the file. An [`Error`] inside of an I/O error stays what it is; any other says that the file is broken.
+pub type Convert =
+    dyn for<'a> Fn(Box<dyn Read + Send + 'a>, &str, &Dataset) -> io::Result<Box<dyn Read + Send + 'a>> + Send + Sync;
 
 impl Form {
     fn format(self) -> &'static dyn PlainFormat {
@@ -43,6 +44,7 @@ impl Form {
 #[derive(Clone, Copy)]
 pub(super) struct PlainFile<'a> {
     pub(super) name: &'a str,
+    pub(super) key: &'a str,
     pub(super) dataset: &'a Dataset,
     pub(super) stage: &'a Stage,
 }
@@ -85,34 +87,34 @@ impl<'a> AsCsv<'a> {
 }
 
 /// How files are read.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Reader {
     /// As a format of ours.
     Ours(Form),
     /// As somebody's function says, which makes CSV of them.
-    Converted(Convert),
+    Converted(Arc<Convert>),
 }
 
 impl Reader {
     /// What violations call the places of records.
-    pub(super) fn form(self) -> Form {
+    pub(super) fn form(&self) -> Form {
         match self {
-            Self::Ours(form) => form,
+            Self::Ours(form) => *form,
             Self::Converted(_) => Form::Csv,
         }
     }
 
     /// Whether a file may be an archive that nobody unpacks.
-    pub(super) fn reads_archives(self) -> bool {
+    pub(super) fn reads_archives(&self) -> bool {
         matches!(self, Self::Converted(_))
     }
 
     /// Makes CSV of a file.
-    pub(super) fn as_csv<'a>(self, plain: Box<dyn Read + Send + 'a>, file: PlainFile<'a>) -> Result<AsCsv<'a>> {
+    pub(super) fn as_csv<'a>(&self, plain: Box<dyn Read + Send + 'a>, file: PlainFile<'a>) -> Result<AsCsv<'a>> {
         match self {
             Self::Ours(form) => form.format().as_csv(plain, file),
             Self::Converted(convert) => {
-                Ok(AsCsv::of(convert(plain, file.dataset).map_err(|error| read_error(file.name, error))?))
+                Ok(AsCsv::of(convert(plain, file.key, file.dataset).map_err(|error| read_error(file.name, error))?))
             }
         }
     }

@@ -57,13 +57,15 @@ analyze good_row;
 
 -- A good row that names the reject that it mends resolves all rejects of that bad row. A good row that names none
 -- resolves the rejects with its key, and whatever the same bad rows were before. It does not if its own load also has a
--- bad row with that key: then it is unclear which of the two rows replaces the old one.
+-- bad row with that key: then it is unclear which of the two rows replaces the old one. Nor does it if its object arrived
+-- before that of the bad row, where arrival decides.
 insert into chain_row
 select first_load_id, first_record, load_id - 1, load_id, mended_by from good_row where first_load_id is not null
 union
 select o.first_load_id, o.first_record, o.load_id, m.load_id, m.mended_by
 from good_row m join etl.reject o on o.key = m.key and o.state = 'open' and o.load_id < m.load_id
     join etl.load l on l.id = o.load_id and l.dataset = m.dataset and l.finished_at is not null
+    join etl.load own on own.id = m.load_id and (l.arrival is null or own.arrival is null or l.rank < own.rank)
 where m.first_load_id is null and {closable} and not exists (
     select from etl.reject b where b.load_id = m.load_id and b.key = m.key and b.rule <> 'unique');
 analyze chain_row;
