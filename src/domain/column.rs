@@ -58,7 +58,7 @@ pub enum Constraint {
 
 impl Constraint {
     /// The ids of all constraints.
-    pub(super) const RULES: &[&str] =
+    pub const RULES: &[&str] =
         &["min_length", "max_length", "min", "above", "max", "below", "allowed", "pattern"];
 
     /// The id of the rule.

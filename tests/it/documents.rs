@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use small_etl::domain::column::Constraint;
+use small_etl::domain::violation;
+
 const GUARANTEES: &str = include_str!("../../docs/guarantees.md");
 const README: &str = include_str!("../../README.md");
 const README_ZH: &str = include_str!("../../README.zh-CN.md");
@@ -13,7 +16,7 @@ const README_ZH: &str = include_str!("../../README.zh-CN.md");
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for folder in ["", "docs", "docs/decisions", "events"] {
+    for folder in ["", "docs", "docs/decisions", "events", "deploy/terraform"] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {
@@ -226,4 +229,40 @@ fn the_picture_in_the_readme_shows_the_commands_of_its_first_file() {
     for command in shown {
         assert!(picture.contains(command), "the picture is not of `{command}`: run `make pictures`");
     }
+}
+
+/// The names in backquotes in the first cells of the tables in a section of a page.
+fn listed(page: &str, heading: &str) -> BTreeSet<String> {
+    let section = page.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(String::from).collect()
+}
+
+#[test]
+fn every_reason_rule_and_metric_is_listed_and_no_other() {
+    let page = fs::read_to_string(root().join("docs/reasons.md")).unwrap();
+    let source = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let within = |text: &str, from: &str, until: &str| {
+        text.split_once(from).unwrap().1.split_once(until).unwrap().0.to_owned()
+    };
+    let names = within(&source("src/error.rs"), "impl Reason {", "\n}");
+    let reasons: BTreeSet<String> = names.split('"').skip(1).step_by(2).map(String::from).collect();
+    assert!(reasons.len() > 15);
+    assert_eq!(listed(&page, "Why a file failed"), reasons);
+
+    let mut rules: BTreeSet<String> =
+        [violation::OF_EVERY_FILE, violation::OF_EVERY_SOURCE, Constraint::RULES].concat().into_iter().map(String::from).collect();
+    rules.extend(["decimal", "date"].map(String::from)); // examples of types
+    assert_eq!(listed(&page, "Why a row was rejected"), rules);
+
+    let metrics = source("src/lambda/metrics.rs");
+    let structures = metrics.split("#[metrics(rename_all").skip(1).map(|text| within(text, "struct ", "\n}"));
+    let fields = structures.flat_map(|text| {
+        let fields = text.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name.to_owned());
+        fields.filter(|name| !["timestamp", "environment", "dataset", "load_id"].contains(&name.as_str())).collect::<Vec<_>>()
+    });
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let metrics: BTreeSet<String> = fields.map(|name| name.split('_').map(capital).collect()).collect();
+    assert!(metrics.len() > 25);
+    assert_eq!(listed(&page, "Metrics"), metrics);
 }

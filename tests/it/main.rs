@@ -34,6 +34,7 @@ mod keys;
 mod lake;
 mod lease;
 mod ledger;
+mod ledger_page;
 mod lexical;
 mod manifest;
 mod memory;

@@ -4,7 +4,7 @@ use super::{Contract, Delivered};
 use crate::domain::column::{Column, Constraint};
 use crate::domain::rule::Severity;
 use crate::domain::source::cell_form::{CellForm, Value, Wanted, ZoneOf};
-use crate::domain::source::layout::{End, Format, Header, Layout, Sheet, TextLines};
+use crate::domain::source::layout::{End, FirstCell, Format, Header, Layout, Sheet, TextLines};
 use crate::domain::source::model::{Origin, Outside, Source};
 use crate::domain::source::zone::Zone;
 use crate::domain::violation::UNIQUE;
@@ -127,6 +127,10 @@ fn form_words(column: &Column, form: &CellForm) -> Vec<String> {
             vec![format!("One of {}.", or(pairs))]
         }
     };
+    let nulls: Vec<&String> = form.null_values.iter().filter(|null| !null.is_empty()).collect();
+    if !nulls.is_empty() {
+        words.push(format!("{} means that there is no value.", or(nulls.into_iter().map(code))));
+    }
     if let Some(pattern) = &form.part {
         words.push(format!("The value is the part that matches {}.", code(pattern.as_str())));
     }
@@ -205,6 +209,11 @@ impl Contract<'_> {
                 "replace".to_owned(),
                 format!("A file replaces {scope}: rows that it does not have are {gone}."),
             ));
+        }
+        if let Some(tombstone) = &dataset.tombstone {
+            let values = or(tombstone.values.iter().map(code));
+            let text = format!("A record whose {} is {values} deletes the row with its key.", code(&tombstone.column));
+            rules.push(("tombstone".to_owned(), text));
         }
         for rule in &dataset.rules {
             let when = rule.when.as_ref().map(|when| format!("If {}: ", code(when))).unwrap_or_default();
@@ -296,6 +305,13 @@ fn source_words(source: &Source) -> Vec<String> {
     if !matches!(source.format, Format::JsonLines | Format::Parquet) {
         words.extend(layout_words(&source.layout));
     }
+    if source.strict {
+        words.push("A file that has a column which is not listed here, or lacks one, is refused as a whole.".to_owned());
+    }
+    if !source.totals.is_empty() {
+        let totals = source.totals.iter().map(code).collect::<Vec<_>>().join(" and ");
+        words.push(format!("The footer has the total of {totals}; a file whose records add up to another one is refused."));
+    }
     words
 }
 
@@ -313,18 +329,47 @@ fn shown(delimiter: &str) -> String {
 }
 
 fn layout_words(layout: &Layout) -> Vec<String> {
+    // Every option has its words, or nothing that a sender can see.
+    let Layout {
+        header,
+        header_lines,
+        section,
+        end,
+        anything_after_end: _,
+        trailing_delimiter,
+        longer,
+        shorter,
+        between,
+        blank_between,
+    } = layout;
     let mut words = Vec::new();
-    if let Some(section) = &layout.section {
+    if let Some(section) = section {
         words.push(format!("The table begins after a line whose first cell is {}.", code(section)));
     }
-    let lines = if layout.header_lines > 1 { format!(", on {} lines", layout.header_lines) } else { String::new() };
-    words.push(match layout.header {
+    let lines = if *header_lines > 1 { format!(", on {header_lines} lines") } else { String::new() };
+    words.push(match header {
         Header::First => format!("The first line names the columns{lines}."),
         Header::Line(line) => format!("Line {line} names the columns{lines}."),
         Header::Find => format!("A line names the columns{lines}; what is before it is not loaded."),
         Header::None => "No line names the columns; they are told by their place.".to_owned(),
     });
-    match &layout.end {
+    let allowed = [
+        (*trailing_delimiter, "A delimiter may end each line."),
+        (*longer, "Cells after the last column are not loaded."),
+        (*shorter, "Cells that a record lacks at its end have no value."),
+        (*blank_between, "At least one blank stands between any two cells."),
+        (between.header, "The line that names the columns may come again between the records."),
+        (between.ruled, "Lines of nothing but dashes and the like are no records."),
+    ];
+    words.extend(allowed.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words.to_owned()));
+    if !between.first_cells.is_empty() {
+        let cells = or(between.first_cells.iter().map(|cell| match cell {
+            FirstCell::Is(text) => format!("is {}", code(text)),
+            FirstCell::Begins(text) => format!("begins with {}", code(text)),
+        }));
+        words.push(format!("A line whose first cell {cells} is no record."));
+    }
+    match end {
         End::Never => {}
         End::Blank => words.push("A blank line ends the table.".to_owned()),
         End::Cells(begin) => {
@@ -334,4 +379,65 @@ fn layout_words(layout: &Layout) -> Vec<String> {
         End::LastLines(count) => words.push(format!("The last {count} lines are a footer.")),
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Contract;
+    use crate::domain::Datasets;
+
+    const DEFINITION: &str = r#"
+        name = "deal"
+        table = "deal"
+        key = "id"
+        version = "arrival"
+        column = [
+            { name = "id", type = "text", required = true },
+            { name = "price", type = "decimal", precision = 12, scale = 2 },
+            { name = "op", type = "text", required = true },
+        ]
+        tombstone = { column = "op", values = ["D", "X"], in_table = false }
+
+        [[source]]
+        name = "acme"
+        files = ["acme/*"]
+        trailing_delimiter = true
+        longer = "ignore"
+        shorter = "null"
+        repeated_header = true
+        ruled = true
+        skip = ["Subtotal", "Page*"]
+        columns = "strict"
+        end = ["Total"]
+        total = "price"
+
+        [[source.column]]
+        name = "price"
+        null_values = ["n/a", ""]
+    "#;
+
+    #[test]
+    fn whatever_a_source_allows_is_said_to_its_sender() {
+        let datasets = Datasets::parse([("deal.toml", DEFINITION)]).unwrap();
+        let dataset = datasets.get("deal").unwrap();
+        let contract = Contract::of(dataset, dataset.sources.first());
+        let said = contract.file_words().join("\n");
+        for words in [
+            "A delimiter may end each line.",
+            "Cells after the last column are not loaded.",
+            "Cells that a record lacks at its end have no value.",
+            "names the columns may come again",
+            "Lines of nothing but dashes",
+            "A line whose first cell is `Subtotal` or begins with `Page` is no record.",
+            "or lacks one, is refused as a whole",
+            "The footer has the total of `price`",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        let price = contract.cells.iter().find(|cell| cell.header == "price").unwrap().words();
+        assert!(price.contains(&"`n/a` means that there is no value.".to_owned()), "{price:?}");
+        let rules = contract.rules();
+        let tombstone = rules.iter().find(|(id, _)| id == "tombstone").unwrap();
+        assert_eq!(tombstone.1, "A record whose `op` is `D` or `X` deletes the row with its key.");
+    }
 }
