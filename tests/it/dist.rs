@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::deploy::{Account, assert_ready, assert_stopped, printed};
 use crate::support::{Scratch, installed};
-use crate::world::{empty_database, query};
+use crate::tutorial::{follow_in, follow_the_readme};
+use crate::world::empty_database;
 
 const TARGET: &str =
     if cfg!(target_arch = "x86_64") { "x86_64-unknown-linux-gnu" } else { "aarch64-unknown-linux-gnu" };
@@ -59,7 +60,7 @@ fn run(command: &mut Command) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wheel_loads_a_file_within_a_minute_on_a_machine_that_has_no_compiler() {
+async fn with_a_wheel_the_readme_and_the_tutorial_work_on_a_machine_that_has_no_compiler() {
     let (scratch, (url, _)) = (Scratch::new("wheel"), empty_database().await);
     let programs = stand_ins(scratch.path());
     run(Command::new("strip").arg("-o").arg(programs.join("small-etl")).arg(env!("CARGO_BIN_EXE_small-etl")));
@@ -69,12 +70,22 @@ async fn a_wheel_loads_a_file_within_a_minute_on_a_machine_that_has_no_compiler(
         .find(|name| Path::new(name).extension().is_some_and(|extension| extension == "whl"))
         .unwrap();
 
-    let started = Instant::now();
-    let output = run(Command::new(project("tests/dist/install")).arg(dist.join(wheel)).env("DATABASE_URL", &url));
-    let text = printed(&output);
-    assert!(started.elapsed() < Duration::from_mins(1), "{:?}: {text}", started.elapsed());
-    assert!(text.contains(concat!("small-etl ", env!("CARGO_PKG_VERSION"))), "{text}");
-    assert_eq!(query(&url, "select count(*) from asset").await, "1000");
+    let (started, root) = (Instant::now(), scratch.path().join("root"));
+    let output = run(Command::new(project("tests/dist/install")).arg(dist.join(wheel)).arg(&root));
+    assert!(printed(&output).contains(concat!("small-etl ", env!("CARGO_PKG_VERSION"))), "{}", printed(&output));
+    let shell = |_: &Path| {
+        let mut shell = Command::new(project("tests/dist/enter"));
+        shell.arg(&root).arg("/bin/bash");
+        shell
+    };
+    follow_the_readme(&root.join("work"), shell, &url).await;
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
+    // The tutorial, in a database of its own.
+    let ((url, _), page) = (empty_database().await, include_str!("../../docs/guess.md"));
+    for file in ["mine", "exported"].map(|name| root.join("work").join(name)) {
+        if file.is_dir() { fs::remove_dir_all(file).unwrap() } else { fs::remove_file(file).unwrap() }
+    }
+    assert_eq!(follow_in(&root.join("work"), shell, &url, page, |said, shown| said == shown), (1, 4));
 }
 
 #[test]

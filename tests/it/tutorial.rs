@@ -23,15 +23,23 @@ fn blocks(page: &str) -> Vec<(&str, String, Option<&str>)> {
     found
 }
 
-/// Returns the path with the programs of this build first.
-fn path() -> String {
+/// Returns a shell with the programs of this build in its path.
+fn shell(folder: &Path) -> Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_small-etl")).parent().unwrap();
-    format!("{}:{}", programs.display(), std::env::var("PATH").unwrap())
+    let mut shell = Command::new("bash");
+    shell.current_dir(folder).env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+    shell
 }
 
-/// Follows a page in a folder and a database. Returns how many files it has written and how many answers it has shown.
-/// `agrees` compares what the commands have printed with what the page shows of it.
-fn follow_in(scratch: &Scratch, url: &str, page: &str, agrees: fn(&str, &str) -> bool) -> (i32, i32) {
+/// Follows a page in a folder and a database. Returns how many files it has written and how many answers it has shown. `shell` starts a
+/// shell in the folder, and `agrees` compares what the commands have printed with what the page shows of it.
+pub fn follow_in(
+    folder: &Path,
+    shell: impl Fn(&Path) -> Command,
+    url: &str,
+    page: &str,
+    agrees: fn(&str, &str) -> bool,
+) -> (i32, i32) {
     let (mut written, mut shown, mut said) = (0, 0, String::new());
     for (language, content, file) in blocks(page) {
         match (language, file) {
@@ -40,13 +48,7 @@ fn follow_in(scratch: &Scratch, url: &str, page: &str, agrees: fn(&str, &str) ->
                 let own = |line: &&str| !line.starts_with("export DATABASE_URL=");
                 let content: String = content.lines().filter(own).flat_map(|line| [line, "\n"]).collect();
                 let script = format!("set -e; [ -f exported ] && . ./exported\n{content}\nexport -p > exported\n");
-                let output = Command::new("bash")
-                    .args(["-c", &script])
-                    .current_dir(scratch.path())
-                    .env("PATH", path())
-                    .env("DATABASE_URL", url)
-                    .output()
-                    .unwrap();
+                let output = shell(folder).args(["-c", &script]).env("DATABASE_URL", url).output().unwrap();
                 assert!(output.status.success(), "{content}: {}", String::from_utf8_lossy(&output.stderr));
                 said = String::from_utf8(output.stdout).unwrap();
             }
@@ -55,7 +57,7 @@ fn follow_in(scratch: &Scratch, url: &str, page: &str, agrees: fn(&str, &str) ->
                 shown += 1;
             }
             (_, Some(file)) => {
-                let place = scratch.path().join(file);
+                let place = folder.join(file);
                 fs::create_dir_all(place.parent().unwrap()).unwrap();
                 fs::write(place, content).unwrap();
                 written += 1;
@@ -69,22 +71,26 @@ fn follow_in(scratch: &Scratch, url: &str, page: &str, agrees: fn(&str, &str) ->
 /// Follows a page that shows all that its commands print.
 async fn follow(page: &str) -> (i32, i32) {
     let (url, _) = empty_database().await;
-    follow_in(&Scratch::new("tutorial"), &url, page, |said, shown| said == shown)
+    follow_in(Scratch::new("tutorial").path(), shell, &url, page, |said, shown| said == shown)
+}
+
+/// Follows what the README says of a first file.
+pub async fn follow_the_readme(folder: &Path, shell: impl Fn(&Path) -> Command, url: &str) {
+    let page = include_str!("../../README.md");
+    let section = page.split("\n## Your first file\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let followed = follow_in(folder, shell, url, section, |said, shown| said.contains(shown.trim_end()));
+    assert_eq!(followed, (2, 1));
+    assert_eq!(query(url, "select string_agg(trade_id, ' ' order by trade_id) from deal").await, "T1 T2 T3 T4");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_file_of_the_readme_loads_is_mended_and_explained() {
-    let (url, _) = empty_database().await;
-    let scratch = Scratch::new("readme");
-    let page = include_str!("../../README.md");
-    let section = page.split("\n## Your first file\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-    let followed = follow_in(&scratch, &url, section, |said, shown| said.contains(shown.trim_end()));
-    assert_eq!(followed, (2, 1));
-    assert_eq!(query(&url, "select string_agg(trade_id, ' ' order by trade_id) from deal").await, "T1 T2 T3 T4");
+    let ((url, _), scratch) = (empty_database().await, Scratch::new("readme"));
+    follow_the_readme(scratch.path(), shell, &url).await;
     // What the prose says after the blocks.
     let mend = "```sh\nsed -i 's/2OO/200/g' mend.csv\nsmall-etl load mend.csv --dataset deal\nsmall-etl explain deal T4\n```\n";
     let explained = "```text\ntuesday.csv line 3\n```\n";
-    follow_in(&scratch, &url, &format!("{mend}{explained}"), |said, shown| said.contains(shown.trim_end()));
+    follow_in(scratch.path(), shell, &url, &format!("{mend}{explained}"), |said, shown| said.contains(shown.trim_end()));
     assert_eq!(query(&url, "select count(*), sum(quantity) from deal").await, "5 | 2100.00");
     assert_eq!(query(&url, "select state, resolved_by from etl.reject").await, "resolved | 3");
 }
