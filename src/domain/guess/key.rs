@@ -158,6 +158,10 @@ const OF_STATES: &[&str] = &[
     "total", "balance", "cost", "weight", "volume", "holding", "held", "cash",
 ];
 
+/// Words of fills, and of what each of them has.
+const FILLS: &[&str] = &["fill", "filled", "traded", "trade", "deal", "exec", "executed", "execution", "match", "matched"];
+const OF_FILLS: &[&str] = &["price", "quantity", "qty", "volume", "amount", "time", "date", "value", "shares"];
+
 /// Finds the key.
 pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) -> Key {
     let own: Vec<&Field> = fields.iter().filter(|field| field.position > 0 && !field.is_unit).collect();
@@ -174,9 +178,15 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
             && (has(field, EVENTS) || field.name == "id" || field.kind == FieldType::Uuid)
             && !has(field, ACCOUNTS)
     };
+    // An order is filled in any number of rows, even if each has one in this file.
+    let is_order = |field: &Field| has(field, &["order", "contract"]) && !has(field, FILLS);
+    let is_fill = |field: &Field| has(field, FILLS) && has(field, OF_FILLS) && !has(field, &["avg", "average", "total", "remaining"]);
+    let has_status = own.iter().any(|field| has(field, &["status", "state"]));
+    let are_fills = !has_status && own.iter().any(|field| is_fill(field));
     let of_others = |field: &Field| has(field, &["merchant", "counterparty", "parent", "related", "last", "request"]);
     let events: Vec<&Field> = candidates.iter().filter(is_event_id).copied().collect();
-    let by_rank = events.iter().filter(|field| unique(&[field])).min_by_key(|field| of_others(field));
+    let names_row = |field: &&&Field| unique(&[field]) && !(are_fills && is_order(field));
+    let by_rank = events.iter().filter(names_row).min_by_key(|field| of_others(field));
     if let Some(id) = by_rank {
         let evidence =
             format!("{} is there in each of {rows} rows and never twice, and its name is that of an id", id.name);

@@ -321,6 +321,21 @@ fn what_happens_has_no_key_of_account_and_day_or_of_an_instrument() {
 }
 
 #[test]
+fn the_id_of_an_order_is_no_key_of_its_fills() {
+    let key = |text: &str| look("few.csv", text.as_bytes(), &[]).guessed[0].key.columns().to_vec();
+    for text in [
+        "Order ID,Symbol,Fill Price,Fill Qty\nO1001,NRVL,10.50,100\nO1002,TNDR,20.50,200\n",
+        "委托编号,证券代码,成交价格,成交数量\nO1001,600519,10.50,100\nO1002,000037,20.50,200\n",
+    ] {
+        assert_eq!(key(text), [] as [&str; 0], "{text}");
+    }
+    let orders = "Order ID,Symbol,Status,Filled Qty,Avg Fill Price\nO1001,NRVL,filled,100,10.50\nO1002,TNDR,new,0,0.00\n";
+    assert_eq!(key(orders), ["order_id"]);
+    let fills = "Order ID,Exec ID,Symbol,Fill Price,Fill Qty\nO1001,E1,NRVL,10.50,100\nO1002,E2,TNDR,20.50,200\n";
+    assert_eq!(key(fills), ["exec_id"]);
+}
+
+#[test]
 fn an_encoding_that_bytes_do_not_tell_is_asked_for() {
     let spanish = b"Id,Nombre,Importe\n1,Pe\xf1a Nieto,1.50\n2,Espa\xf1a,2.50\n";
     let told = look("e.csv", spanish, &[]);
