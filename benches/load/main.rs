@@ -1,7 +1,7 @@
 //! `make bench`: measures what the project promises to be fast at. Each figure is measured in turn with its peer, in
 //! one session, so that a machine that slows down slows both. It writes `BENCHMARKS.md` and its plot.
 //!
-//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `modes`, `sources`, `peers`, `memory`, `guess`; for the
+//! `ONLY` chooses sections: `init`, `small`, `load`, `rejects`, `validate`, `modes`, `sources`, `peers`, `distance`, `memory`, `guess`; for the
 //! others, earlier results are kept (`benches/results.json`). `RUNS` sets how often to measure (5), `ROWS`, `PEER_ROWS` and
 //! `LARGE_ROWS` set the sizes, and `INGEST` names another build of the function. If one of these is set, nothing is
 //! kept and nothing is written.
@@ -17,6 +17,7 @@
     unreachable_pub
 )]
 
+mod distance;
 mod figures;
 mod guess;
 mod modes;
@@ -68,6 +69,7 @@ async fn main() {
             "validate" => vec![sections::validate(&world, &sizes)],
             "modes" => modes::modes(&world, &sizes).await,
             "sources" => vec![sources::sources(&world, &sizes)],
+            "distance" => distance::distance(&world, &sizes).await,
             "guess" => guess::guess(&world),
             "peers" => sections::peers(&world, &sizes, &mut points).await,
             _ => sections::memory(&world, &sizes).await,

@@ -63,6 +63,11 @@ impl World {
         self.with(&[], log)
     }
 
+    /// Starts another sandbox with the database at another address.
+    pub fn at(&self, url: &str, log: Stdio) -> Emulator {
+        function(&self.s3, url, &[], log)
+    }
+
     /// Starts another sandbox with further settings.
     pub fn with(&self, settings: &[(String, String)], log: Stdio) -> Emulator {
         function(&self.s3, &self.url, settings, log)
