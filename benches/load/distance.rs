@@ -26,7 +26,8 @@ pub async fn distance(world: &World, sizes: &Sizes) -> Vec<Line> {
     world.empty().await;
     let mut small = Vec::new();
     for file in 0..WARM_UP + FILES {
-        let (there, here) = (small_file(world, &far, "far", file, &four).await, small_file(world, &near, "near", file, &four).await);
+        let (there, here) =
+            (small_file(world, &far, "far", file, &four).await, small_file(world, &near, "near", file, &four).await);
         if file >= WARM_UP {
             small.push((there, here));
         }

@@ -21,7 +21,10 @@ const MODES: [(&str, &str); 3] = [
 ];
 /// The tables have the plain indexes and the foreign key of `trade`. `plain` is where `psql` appends.
 const TABLES: [(&str, &str); 4] = [
-    ("appended", "drop column id, add column load_id bigint, add column record bigint, add primary key (load_id, record)"),
+    (
+        "appended",
+        "drop column id, add column load_id bigint, add column record bigint, add primary key (load_id, record)",
+    ),
     ("replaced", "add primary key (id), add unique (traded_id)"),
     ("counted", "drop column id, add column content_key varchar(84) primary key"),
     ("plain", "add primary key (id)"),
@@ -92,8 +95,10 @@ async fn sandbox(world: &World) -> Emulator {
         std::fs::write(folder.join(format!("{name}.toml")), definition).expect("write a definition");
     }
     for (name, identity) in TABLES {
-        let create = format!("create table {name} (like trade including identity); alter table {name} {identity}, \
-            add foreign key (account_id) references asset (account_id)");
+        let create = format!(
+            "create table {name} (like trade including identity); alter table {name} {identity}, \
+            add foreign key (account_id) references asset (account_id)"
+        );
         world.admin.batch_execute(&create).await.expect("create a table");
         for column in INDEXED {
             let index = format!("create index on {name} ({column})");
@@ -137,5 +142,8 @@ fn appending(file: &Path) -> String {
 }
 
 fn replacing(file: &Path) -> String {
-    format!("delete from replaced;\n\\copy replaced (id, {COLUMNS}) from '{}' with (format csv, header)\n", file.display())
+    format!(
+        "delete from replaced;\n\\copy replaced (id, {COLUMNS}) from '{}' with (format csv, header)\n",
+        file.display()
+    )
 }

@@ -9,7 +9,8 @@ use plotters::prelude::*;
 use crate::results::{Point, Results};
 
 /// The sections, in the order in which they are measured and shown.
-pub const SECTIONS: [&str; 11] = ["init", "small", "load", "modes", "rejects", "validate", "sources", "peers", "distance", "memory", "guess"];
+pub const SECTIONS: [&str; 11] =
+    ["init", "small", "load", "modes", "rejects", "validate", "sources", "peers", "distance", "memory", "guess"];
 const PLOT: &str = "docs/benchmark.svg";
 const TOOLS: [(&str, RGBColor); 6] = [
     ("small-etl", RGBColor(0, 90, 160)),

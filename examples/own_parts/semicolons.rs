@@ -16,7 +16,8 @@ struct Semicolons {
 
 pub(crate) fn make(settings: &PartSettings<'_>) -> Result<Arc<dyn Extractor>> {
     let Semicolons { comment } = settings.options()?;
-    let comment = comment.map(u8::try_from).transpose().map_err(|_| settings.refuse("comment must be one ASCII character"))?;
+    let comment =
+        comment.map(u8::try_from).transpose().map_err(|_| settings.refuse("comment must be one ASCII character"))?;
     Ok(Arc::new(FileExtractor::converting(settings.store(), move |file, _key, _dataset| {
         Ok(Box::new(Commas::new(file, comment)))
     })))

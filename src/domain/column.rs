@@ -58,8 +58,7 @@ pub enum Constraint {
 
 impl Constraint {
     /// The ids of all constraints.
-    pub const RULES: &[&str] =
-        &["min_length", "max_length", "min", "above", "max", "below", "allowed", "pattern"];
+    pub const RULES: &[&str] = &["min_length", "max_length", "min", "above", "max", "below", "allowed", "pattern"];
 
     /// The id of the rule.
     #[must_use]

@@ -180,7 +180,7 @@ impl PlainFormat for ParquetFile {
     }
 
     fn as_csv<'a>(&self, plain: Box<dyn Read + Send + 'a>, file: PlainFile<'a>) -> Result<AsCsv<'a>> {
-        let PlainFile { name, dataset, stage } = file;
+        let PlainFile { name, dataset, stage, .. } = file;
         let (null, unreadable) = (null_cell(dataset)?, |error| read_error(name, error));
         let copy = stage.unnamed_file()?;
         let file = ParquetSource::open(&mut Stoppable(plain, stage), copy, name).map_err(unreadable)?;

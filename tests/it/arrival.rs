@@ -119,14 +119,21 @@ async fn a_mended_row_that_waits_ranks_with_the_file_that_brought_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_its_key_an_older_file_that_comes_late_settles_no_reject_of_a_newer_one() {
+    const OPEN: &str =
+        "select string_agg(key || load_id || coalesce(value, ''), ' ' order by key, load_id) from etl.open_reject";
     let (world, _folder) = world(&[]).await;
-    const OPEN: &str = "select string_agg(key || load_id || coalesce(value, ''), ' ' order by key, load_id) from etl.open_reject";
     load(&world, "2", 20, &["A,x", "B,x", "C,x"]).await;
     load(&world, "1", 0, &["A,1", "B,y"]).await;
     assert_eq!(world.query(OPEN).await, "A1x B1x B2y C1x");
     load(&world, "3", 30, &["A,3", "B,z"]).await;
-    assert_eq!(world.query(OPEN).await, "B3z C1x", "one that was written later continues or settles them");
-    assert_eq!(world.query(PRESENT).await, "A3");
+    assert_eq!(
+        world.query(OPEN).await,
+        "B2y B3z C1x",
+        "one that was written later continues the newest, and settles all"
+    );
+    load(&world, "4", 40, &["B,4"]).await;
+    assert_eq!(world.query(OPEN).await, "C1x");
+    assert_eq!(world.query(PRESENT).await, "A3 B4");
 }
 
 /// Files in a random order, some at once, some with bad rows that are mended in between, some left and taken up again: the end is that of

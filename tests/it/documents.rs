@@ -240,18 +240,20 @@ fn listed(page: &str, heading: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_reason_rule_and_metric_is_listed_and_no_other() {
-    let page = fs::read_to_string(root().join("docs/reasons.md")).unwrap();
-    let source = |file: &str| fs::read_to_string(root().join(file)).unwrap();
-    let within = |text: &str, from: &str, until: &str| {
-        text.split_once(from).unwrap().1.split_once(until).unwrap().0.to_owned()
-    };
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reasons.md")).unwrap();
+    let source = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let within =
+        |text: &str, from: &str, until: &str| text.split_once(from).unwrap().1.split_once(until).unwrap().0.to_owned();
     let names = within(&source("src/error.rs"), "impl Reason {", "\n}");
     let reasons: BTreeSet<String> = names.split('"').skip(1).step_by(2).map(String::from).collect();
     assert!(reasons.len() > 15);
     assert_eq!(listed(&page, "Why a file failed"), reasons);
 
-    let mut rules: BTreeSet<String> =
-        [violation::OF_EVERY_FILE, violation::OF_EVERY_SOURCE, Constraint::RULES].concat().into_iter().map(String::from).collect();
+    let mut rules: BTreeSet<String> = [violation::OF_EVERY_FILE, violation::OF_EVERY_SOURCE, Constraint::RULES]
+        .concat()
+        .into_iter()
+        .map(String::from)
+        .collect();
     rules.extend(["decimal", "date"].map(String::from)); // examples of types
     assert_eq!(listed(&page, "Why a row was rejected"), rules);
 
@@ -259,7 +261,9 @@ fn every_reason_rule_and_metric_is_listed_and_no_other() {
     let structures = metrics.split("#[metrics(rename_all").skip(1).map(|text| within(text, "struct ", "\n}"));
     let fields = structures.flat_map(|text| {
         let fields = text.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name.to_owned());
-        fields.filter(|name| !["timestamp", "environment", "dataset", "load_id"].contains(&name.as_str())).collect::<Vec<_>>()
+        fields
+            .filter(|name| !["timestamp", "environment", "dataset", "load_id"].contains(&name.as_str()))
+            .collect::<Vec<_>>()
     });
     let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
     let metrics: BTreeSet<String> = fields.map(|name| name.split('_').map(capital).collect()).collect();

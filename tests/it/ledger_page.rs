@@ -1,5 +1,6 @@
 //! docs/ledger.md says what every table, view and column of the ledger means, as the comments in the database do.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -23,11 +24,11 @@ async fn the_page_says_what_every_table_and_column_is() {
         let (name, is_view, meaning): (String, bool, String) = (relation.get(0), relation.get(1), relation.get(2));
         assert!(!meaning.is_empty(), "{name} has no comment; write one in the migration that makes it");
         let kind = if is_view { "a view" } else { "a table" };
-        page += &format!("\n## {name}\n\n{meaning} ({kind}).\n\n| column | type | |\n| --- | --- | --- |\n");
+        write!(page, "\n## {name}\n\n{meaning} ({kind}).\n\n| column | type | |\n| --- | --- | --- |\n").unwrap();
         for column in client.query(COLUMNS, &[&name]).await.unwrap() {
             let (column, kind, meaning): (String, String, String) = (column.get(0), column.get(1), column.get(2));
             assert!(!meaning.is_empty(), "{name}.{column} has no comment; write one in the migration that adds it");
-            page += &format!("| `{column}` | {kind} | {meaning} |\n");
+            writeln!(page, "| `{column}` | {kind} | {meaning} |").unwrap();
         }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ledger.md");
@@ -35,5 +36,8 @@ async fn the_page_says_what_every_table_and_column_is() {
         fs::write(&path, &page).unwrap();
     }
     let written = fs::read_to_string(path).unwrap();
-    assert!(written == page, "docs/ledger.md is not what the database says; write it anew: UPDATE=1 cargo test --test it ledger_page::");
+    assert!(
+        written == page,
+        "docs/ledger.md is not what the database says; write it anew: UPDATE=1 cargo test --test it ledger_page::"
+    );
 }

@@ -58,7 +58,7 @@ fn own_settings(scratch: &Scratch) -> PathBuf {
         [[pipeline.trade.extractor]]
         type = "semicolons"
         files = ["**/*.txt"]
-        comment = "#"
+        comment = '#'
         [[pipeline.trade.extractor]]
         type = "s3_csv"
         [[pipeline.trade.validator]]
@@ -287,14 +287,19 @@ fn a_program_with_parts_of_its_own_is_short_and_needs_only_what_the_crate_shows(
     let text = fs::read_to_string(folder.join("main.rs")).unwrap();
     let main = text.split("#[tokio::main]\n").nth(1).unwrap();
     assert_eq!(main.lines().count(), 7, "{main}");
-    let modules: Vec<&str> =
-        include_str!("../../src/lib.rs").lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let modules: Vec<&str> = include_str!("../../src/lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
     assert!(modules.len() > 8, "{modules:?}");
     for file in fs::read_dir(folder).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
         assert!(text.contains("small_etl::"), "{text}");
         for module in &modules {
-            assert!(!text.contains(&format!("small_etl::{module}")) && !text.contains(&format!(" {module}::")), "{module}: {text}");
+            assert!(
+                !text.contains(&format!("small_etl::{module}")) && !text.contains(&format!(" {module}::")),
+                "{module}: {text}"
+            );
         }
     }
 }

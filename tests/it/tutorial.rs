@@ -90,7 +90,9 @@ async fn the_first_file_of_the_readme_loads_is_mended_and_explained() {
     // What the prose says after the blocks.
     let mend = "```sh\nsed -i 's/2OO/200/g' mend.csv\nsmall-etl load mend.csv --dataset deal\nsmall-etl explain deal T4\n```\n";
     let explained = "```text\ntuesday.csv line 3\n```\n";
-    follow_in(scratch.path(), shell, &url, &format!("{mend}{explained}"), |said, shown| said.contains(shown.trim_end()));
+    follow_in(scratch.path(), shell, &url, &format!("{mend}{explained}"), |said, shown| {
+        said.contains(shown.trim_end())
+    });
     assert_eq!(query(&url, "select count(*), sum(quantity) from deal").await, "5 | 2100.00");
     assert_eq!(query(&url, "select state, resolved_by from etl.reject").await, "resolved | 3");
 }

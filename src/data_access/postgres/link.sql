@@ -39,8 +39,9 @@ analyze linked_row;
 -- Otherwise it continues an earlier one that has the same key; where arrival decides, one whose object arrived before.
 -- If there are several with one key, each takes one.
 insert into waiting_row
-select key, row_number() over (partition by key order by load_id desc, record), first_load_id, first_record from (
-    select distinct on (r.key, r.first_load_id, r.first_record) r.key, r.first_load_id, r.first_record, r.load_id, r.record
+select key, row_number() over (partition by key order by rank desc nulls last, load_id desc, record), first_load_id, first_record from (
+    select distinct on (r.key, r.first_load_id, r.first_record) r.key, r.first_load_id, r.first_record, r.load_id, r.record,
+        case when l.arrival is not null then l.rank end as rank
     from (select distinct key from bad_row where not lost and key is not null) b join etl.reject r on r.key = b.key
         join etl.load l on l.id = r.load_id join etl.load own on own.id = :load and own.dataset = l.dataset
     where r.state = 'open' and l.id < own.id and (l.arrival is null or own.arrival is null or l.rank < own.rank) and not exists (

@@ -306,11 +306,14 @@ fn source_words(source: &Source) -> Vec<String> {
         words.extend(layout_words(&source.layout));
     }
     if source.strict {
-        words.push("A file that has a column which is not listed here, or lacks one, is refused as a whole.".to_owned());
+        words
+            .push("A file that has a column which is not listed here, or lacks one, is refused as a whole.".to_owned());
     }
     if !source.totals.is_empty() {
         let totals = source.totals.iter().map(code).collect::<Vec<_>>().join(" and ");
-        words.push(format!("The footer has the total of {totals}; a file whose records add up to another one is refused."));
+        words.push(format!(
+            "The footer has the total of {totals}; a file whose records add up to another one is refused."
+        ));
     }
     words
 }

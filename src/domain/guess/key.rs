@@ -159,7 +159,8 @@ const OF_STATES: &[&str] = &[
 ];
 
 /// Words of fills, and of what each of them has.
-const FILLS: &[&str] = &["fill", "filled", "traded", "trade", "deal", "exec", "executed", "execution", "match", "matched"];
+const FILLS: &[&str] =
+    &["fill", "filled", "traded", "trade", "deal", "exec", "executed", "execution", "match", "matched"];
 const OF_FILLS: &[&str] = &["price", "quantity", "qty", "volume", "amount", "time", "date", "value", "shares"];
 
 /// Finds the key.
@@ -180,7 +181,9 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
     };
     // An order is filled in any number of rows, even if each has one in this file.
     let is_order = |field: &Field| has(field, &["order", "contract"]) && !has(field, FILLS);
-    let is_fill = |field: &Field| has(field, FILLS) && has(field, OF_FILLS) && !has(field, &["avg", "average", "total", "remaining"]);
+    let is_fill = |field: &Field| {
+        has(field, FILLS) && has(field, OF_FILLS) && !has(field, &["avg", "average", "total", "remaining"])
+    };
     let has_status = own.iter().any(|field| has(field, &["status", "state"]));
     let are_fills = !has_status && own.iter().any(|field| is_fill(field));
     let of_others = |field: &Field| has(field, &["merchant", "counterparty", "parent", "related", "last", "request"]);
@@ -199,7 +202,8 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
         let evidence = format!("{} comes several times, but never twice with the same {}", id.name, changed.name);
         return Key::Columns(vec![id.name.clone(), changed.name.clone()], evidence);
     }
-    if !is_of_events(&own)
+    if !are_fills
+        && !is_of_events(&own)
         && let Some(key) = of_positions(&candidates, &own, rows, &unique, &has)
     {
         return key;

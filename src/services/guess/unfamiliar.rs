@@ -329,7 +329,8 @@ fn the_id_of_an_order_is_no_key_of_its_fills() {
     ] {
         assert_eq!(key(text), [] as [&str; 0], "{text}");
     }
-    let orders = "Order ID,Symbol,Status,Filled Qty,Avg Fill Price\nO1001,NRVL,filled,100,10.50\nO1002,TNDR,new,0,0.00\n";
+    let orders =
+        "Order ID,Symbol,Status,Filled Qty,Avg Fill Price\nO1001,NRVL,filled,100,10.50\nO1002,TNDR,new,0,0.00\n";
     assert_eq!(key(orders), ["order_id"]);
     let fills = "Order ID,Exec ID,Symbol,Fill Price,Fill Qty\nO1001,E1,NRVL,10.50,100\nO1002,E2,TNDR,20.50,200\n";
     assert_eq!(key(fills), ["exec_id"]);
