@@ -271,7 +271,8 @@ impl Sent<'_> {
                     || joined_id
                     || ["account", "code", "card"].iter().any(|word| all.contains(word))),
             time: any(TIMES) || ends_like(&["date", "time", "datum", "timestamp", "zeit"]),
-            money: any(MONEY),
+            // An account of cash is an account.
+            money: any(MONEY) && (count || !["account", "card"].contains(&last)),
         }
     }
 

@@ -321,6 +321,14 @@ fn what_happens_has_no_key_of_account_and_day_or_of_an_instrument() {
 }
 
 #[test]
+fn an_account_of_cash_is_a_text_and_what_is_on_it_a_number() {
+    let text = "资金账号,资金余额,Cash Account,Account Balance\n3300871942,100,4471,5\n3300871943,200,4472,6\n";
+    let told = look("cash.csv", text.as_bytes(), &[]);
+    let kinds: Vec<&str> = told.guessed[0].fields.iter().map(|field| field.kind.name()).collect();
+    assert_eq!(kinds, ["text", "decimal", "text", "decimal"]);
+}
+
+#[test]
 fn the_id_of_an_order_is_no_key_of_its_fills() {
     let key = |text: &str| look("few.csv", text.as_bytes(), &[]).guessed[0].key.columns().to_vec();
     for text in [
