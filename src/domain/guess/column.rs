@@ -249,7 +249,9 @@ const MONEY: &[&str] = &[
 impl Sent<'_> {
     /// What its name says.
     pub(super) fn hints(&self) -> Hints {
-        let all: Vec<&str> = words(&self.name).collect();
+        // A name that another column has as well ends with a number.
+        let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+        let all: Vec<&str> = words(&self.name).filter(|word| !is_number(word)).collect();
         let last = all.last().copied().unwrap_or("");
         let any = |list: &[&str]| all.iter().any(|word| list.contains(word));
         let count = all.first() == Some(&"number")
