@@ -138,7 +138,7 @@ impl Database {
             let mut settled = if straight && is_alone && dataset.reference.is_none() {
                 Settled { new: chunk.rows().iter().collect(), ..Settled::default() }
             } else if straight {
-                look_up(&transaction, dataset, &chunk)
+                look_up(&transaction, dataset, &chunk, is_alone)
                     .await
                     .map_err(|error| not_straight(table, dataset, &step, error))?
             } else {

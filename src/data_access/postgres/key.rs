@@ -84,17 +84,39 @@ impl<'a> Key<'a> {
         pairs.collect::<Vec<_>>().join(" and ")
     }
 
-    /// Whether it is one of those in the parameters from `$1` on, an array for each column.
-    pub(super) fn is_any(&self) -> String {
+    /// SQL that selects from a table the rows with one of the keys in the parameters from `$1` on, an array for each column. No key may be
+    /// there twice. Each is looked up in the index by itself: for a table that was empty when it was last analyzed, the planner would
+    /// compare the keys with all rows.
+    pub(super) fn rows_of(&self, columns: &str, table: &str) -> String {
         if self.is_single() {
-            return format!("{} = any ($1::{}[])", self.first(""), self.types[0]);
+            return format!("select {columns} from {table} where {} = any ($1::{}[])", self.first(""), self.types[0]);
         }
-        let arrays: Vec<String> =
-            self.types.iter().enumerate().map(|(place, kind)| format!("${}::{kind}[]", place + 1)).collect();
-        format!("({}) in (select * from unnest({}))", self.list(""), arrays.join(", "))
+        let same = self.equal("t.", "_k.");
+        format!(
+            "select t.* from {} cross join lateral (select {columns} from {table} t where {same} offset 0) as t",
+            self.given()
+        )
     }
 
-    /// The same for texts in the parameters from `first` on, one for each column.
+    /// SQL that locks these rows, in the order of their keys.
+    pub(super) fn lock_rows_of(&self, table: &str) -> String {
+        let list = self.list("");
+        if self.is_single() {
+            return format!("{} order by {list} for no key update", self.rows_of("", table));
+        }
+        let (given, same) = (self.given(), self.equal("t.", "_k."));
+        format!(
+            "select from (select * from {given} order by {list} offset 0) as _k \
+                 cross join lateral (select from {table} t where {same} offset 0 for no key update) as t"
+        )
+    }
+
+    /// SQL for the keys in the parameters, as a table `_k`.
+    fn given(&self) -> String {
+        let arrays = self.types.iter().enumerate().map(|(place, kind)| format!("${}::{kind}[]", place + 1));
+        format!("unnest({}) as _k ({})", arrays.collect::<Vec<_>>().join(", "), self.list(""))
+    }
+    /// Whether it is that of the texts in the parameters from `first` on, one for each column.
     pub(super) fn is_text(&self, first: usize) -> String {
         let values = self.types.iter().enumerate().map(|(place, kind)| format!("${}::text::{kind}", first + place));
         self.equals("", values)
@@ -202,7 +224,7 @@ mod tests {
         let text = include_str!("../../../datasets/asset.toml");
         let datasets = Datasets::parse([("asset.toml", text)]).unwrap();
         let key = Key::of(datasets.get("asset").unwrap());
-        assert_eq!(key.is_any(), "\"account_id\" = any ($1::text[])");
+        assert_eq!(key.rows_of("*", "asset"), "select * from asset where \"account_id\" = any ($1::text[])");
         assert_eq!(key.text("t."), "t.\"account_id\"::text");
         assert_eq!(key.equal("t.", "s."), "t.\"account_id\" = s.\"account_id\"");
     }
@@ -214,8 +236,9 @@ mod tests {
         let datasets = Datasets::parse([("asset.toml", text.as_str())]).unwrap();
         let key = Key::of(datasets.get("asset").unwrap());
         assert_eq!(
-            key.is_any(),
-            "(\"account_id\", \"account_type\") in (select * from unnest($1::text[], $2::int4[]))"
+            key.rows_of("*", "asset"),
+            "select t.* from unnest($1::text[], $2::int4[]) as _k (\"account_id\", \"account_type\") cross join lateral (select * from asset t \
+             where t.\"account_id\" = _k.\"account_id\" and t.\"account_type\" = _k.\"account_type\" offset 0) as t"
         );
         assert_eq!(
             key.equal("t.", "s."),

@@ -26,18 +26,19 @@ pub(super) struct Settled<'a> {
     pub(super) open: Vec<&'a CopyRow>,
 }
 
-/// Looks the rows up. Rows whose reference gives a warning stay open, and so do rows whose values are equal but not the
+/// Looks the rows up, unless it is known that the table has none of their keys (`are_new`). Rows whose reference gives a warning stay open, and so do rows whose values are equal but not the
 /// same bytes: SQL can tell more about those.
 pub(super) async fn look_up<'a>(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
     rows: &'a CopyRows,
+    are_new: bool,
 ) -> Result<Settled<'a>, PostgresError> {
     let key = Key::of(dataset);
     let keys = key.values(rows, rows.rows().iter());
     let places: Vec<usize> = dataset.key.iter().filter_map(|name| position(dataset, name)).collect();
-    let query = format!("select {} from {} where {}", names(dataset, ""), table_name(&dataset.table), key.is_any());
-    let found = by_key(transaction, &query, &keys, &places).await?;
+    let query = key.rows_of(&names(dataset, ""), &table_name(&dataset.table));
+    let found = if are_new { HashMap::new() } else { by_key(transaction, &query, &keys, &places).await? };
     let referred = match &dataset.reference {
         Some(reference) => Some(Referred::look_up(transaction, dataset, reference, rows).await?),
         None => None,
@@ -106,13 +107,8 @@ impl<'a> Referred<'a> {
         referring.dedup_by(|(one, _), (other, _)| one == other);
         let keys = key.values(rows, referring.iter().map(|(_, row)| *row));
         let there = reference.agreements.iter().map(|agreement| format!(", {}", quoted(&agreement.equals)));
-        let query = format!(
-            "select {}{} from {} where {}",
-            key.list(""),
-            there.collect::<String>(),
-            table_name(&reference.table),
-            key.is_any(),
-        );
+        let columns = key.list("") + &there.collect::<String>();
+        let query = key.rows_of(&columns, &table_name(&reference.table));
         let places: Vec<usize> = (0..key.len()).collect();
         let found = by_key(transaction, &query, &keys, &places).await?;
         Ok(Self { key, agreeing_at, found })

@@ -189,13 +189,7 @@ impl Rivals {
         }
         let key = Key::of(dataset);
         let keys = key.values(rows, wanted.into_iter());
-        let statement = format!(
-            "select from {} where {} order by {} for no key update",
-            table_name(&dataset.table),
-            key.is_any(),
-            key.list(""),
-        );
-        let statement = transaction.prepare_cached(&statement).await?;
+        let statement = transaction.prepare_cached(&key.lock_rows_of(&table_name(&dataset.table))).await?;
         transaction.query(&statement, &parameters(&keys)).await.map(|_| ())
     }
 }
