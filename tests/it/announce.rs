@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use aws_sdk_eventbridge::Client;
@@ -9,10 +10,13 @@ use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::QueueAttributeName;
 use insta::assert_snapshot;
 use serde_json::Value;
+use small_etl::data_access::postgres::OutboxEvent;
+use tokio::runtime::Handle;
 
 use crate::command_line::{small_etl, text};
 use crate::contract::{ASSETS, TRADES};
 use crate::support::Scratch;
+use crate::support::proxy::{Fault, Which};
 use crate::support::web::WebServer;
 use crate::world::{World, moto, query};
 
@@ -227,4 +231,52 @@ async fn of_several_senders_one_sends_everything_once_and_in_order() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let more = subscriber.sqs.receive_message().queue_url(&subscriber.queue).send().await.unwrap();
     assert!(more.messages().is_empty(), "{more:?}");
+}
+
+const NEW_EVENT: &str = "insert into etl.outbox (at, type, detail) values (clock_timestamp(), 'FileLoaded', '{}')";
+const UNSENT: &str = "select count(*) from etl.outbox where sent_at is null";
+
+#[tokio::test]
+async fn what_the_bus_does_not_take_is_sent_again_and_the_rest_is_not() {
+    let world = World::new().await;
+    for _ in 0..3 {
+        world.query(NEW_EVENT).await;
+    }
+    let sent = Mutex::new(Vec::new());
+    let mut answers = vec![vec![true, false, true], vec![true]].into_iter();
+    for left in ["1", "0"] {
+        let taken = answers.next().unwrap();
+        let send = async |events: &[OutboxEvent]| {
+            sent.lock().unwrap().push(events.iter().map(|event| event.id.clone()).collect::<Vec<_>>());
+            Ok(taken.clone())
+        };
+        world.database.send_events(send).await.unwrap();
+        assert_eq!(world.query(UNSENT).await, left);
+    }
+    let sent = sent.into_inner().unwrap();
+    assert_eq!((sent.len(), sent[0].len(), &sent[1]), (2, 3, &vec![sent[0][1].clone()]));
+}
+
+/// Another sender comes with a new event at every step of the first one, which has the place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_turned_away_leaves_its_event_to_the_one_that_has_the_place() {
+    let world = World::new().await;
+    let (proxy, other, mut acts) = (world.proxy(), world.proxy(), 0);
+    let (_context, first) = world.another(&proxy);
+    let all = async |events: &[OutboxEvent]| Ok(vec![true; events.len()]);
+    for step in 1..10 {
+        world.query(NEW_EVENT).await;
+        let (url, (_, second), runtime) = (world.url.clone(), world.another(&other), Handle::current());
+        let come = move || {
+            runtime.block_on(async {
+                query(&url, NEW_EVENT).await;
+                second.send_events(async |events| Ok(vec![true; events.len()])).await.unwrap();
+            });
+        };
+        proxy.at(Which::Step, step, Fault::Act(Box::new(come)));
+        first.send_events(all).await.unwrap();
+        acts += 1 - proxy.disarm();
+        assert_eq!(world.query(UNSENT).await, "0", "at step {step}");
+    }
+    assert!(acts > 5, "{acts}");
 }

@@ -153,6 +153,21 @@ async fn after_an_undo_a_file_that_is_loaded_again_and_every_newer_one_win() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_another_file_has_brought_as_well_is_given_back_though_its_own_is_undone() {
+    for dataset in ["late", "dated"] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "I,a,1,1, I,b,1,1,").await;
+        assert_eq!(case.load(dataset, "2", 20, "I,a,1,1,").await.unchanged, 1);
+        case.load(dataset, "3", 30, "I,a,2,3, I,b,2,3,").await;
+        case.undo(1);
+        assert_eq!(case.rows(dataset).await, "a3 b3", "{dataset}");
+        case.undo(3);
+        assert_eq!(case.rows(dataset).await, "a1", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_the_undo_of_a_file_that_replaces_the_file_before_it_owns_the_scope() {
     for dataset in ["place", "flagged"] {
         let case = Case::new().await;
