@@ -57,6 +57,7 @@ create table etl.settled (
     parts       text[] not null,
     state       text not null,
     reason      text,
+    attempt     integer not null,
     sequencer   text,
     modified_at timestamptz,
     arrival     bigint,
@@ -65,6 +66,8 @@ create table etl.settled (
     finished_at timestamptz not null,
     primary key (bucket, key, version, part, run)
 );
+-- In the order of a listing.
+create index settled_in_order on etl.settled (bucket collate "C", key collate "C");
 
 -- What the pruned loads of a dataset leave together. `rank` and `arrival`: the highest that one of them had. `rows`: how many rows more they inserted than
 -- they took away. `wrote` and `dataset_version`: the last of them that wrote rows, and its definition.
@@ -128,7 +131,10 @@ create function etl.is_prunable(l etl.load, before timestamptz) returns boolean 
     select l.finished_at is not null and l.finished_at < before and l.started_at < before
         -- Rejects are kept by a retention of their own, and rows that wait are still to be loaded.
         and l.rejects_key is null and not exists (select from etl.reject r where r.load_id = l.id)
-        and not exists (select from etl.parked p where p.load_id = l.id and p.released_by is null)
+        -- A load that has released one of its rows counts that row as well.
+        and not exists (
+            select from etl.parked p left join etl.load y on y.id = p.released_by
+            where p.load_id = l.id and (p.released_by is null or p.released_at >= before or y.id is not null and (y.finished_at < before) is not true))
         and not exists (select from etl.audit a where a.load_id = l.id and a.at >= before)
         -- Mended rows rank with the load that rejected them, for as long as the lineage has these rows.
         and not exists (select from etl.resubmission m where m.ranks_with = l.id)
@@ -185,7 +191,8 @@ begin
             select from etl.load o where o.bucket = l.bucket and o.key = l.key and o.version = l.version
                 and (o.id <> all (going) or etl.is_prunable(o, before) is not true)));
     insert into etl.settled
-    select bucket, key, version, part, run, id, dataset, source, parts, state, reason, sequencer, modified_at, arrival, precedes, origin, finished_at
+    select bucket, key, version, part, run, id, dataset, source, parts, state, reason, attempt, sequencer, modified_at, arrival, precedes,
+        origin, finished_at
     from etl.load where id = any (going) and bucket not in ('undo://', 'rekey://');
     insert into etl.pruned as p (dataset, loads, rank, arrival, rows, wrote, dataset_version)
     select l.dataset, count(*), max(l.rank), max(l.arrival),

@@ -34,6 +34,7 @@ pub mod rejects_writer;
 mod replace;
 pub mod report;
 pub(crate) mod resubmissions;
+pub mod retention;
 mod sent;
 mod sent_again;
 mod sent_expressions;
@@ -47,6 +48,7 @@ mod staging;
 pub mod tidy;
 mod tombstones;
 pub mod totals;
+mod waiting;
 pub mod validate;
 
 use std::path::Path;
