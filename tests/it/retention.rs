@@ -11,6 +11,8 @@ use crate::migrations::undo_scripts;
 use crate::nightly::{found, reconcile};
 use crate::support::Scratch;
 use crate::tombstones::{QUOTE, QUOTE_TABLE};
+use crate::undo::undo;
+use crate::undo_order::Case;
 use crate::world::{World, client, query};
 
 /// Makes loads as old as if they had been loaded so many years earlier.
@@ -282,6 +284,56 @@ async fn a_tombstone_outlives_its_load() {
     assert_eq!(status(&load("3", "I,A,4,1").await), (0, 0, 1));
     assert_eq!(status(&load("4", "I,A,5,1").await), (1, 0, 0), "the later file");
     assert!(prune(&world).await.is_clean());
+}
+
+/// Without a version column, only the rank of its load says how old a tombstone is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_file_brings_nothing_back_that_a_pruned_one_has_deleted() {
+    let case = Case::new().await;
+    case.load("late", "1", 20, "D,a,,,").await;
+    age(&case.world, "true", 3).await;
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1);
+    assert_eq!(case.load("late", "2", 10, "I,a,,1, I,b,,1,").await.stale, 1);
+    assert_eq!(case.rows("late").await, "b1");
+    assert_eq!(case.load("late", "3", 30, "I,a,,3,").await.inserted, 1);
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_outlives_the_load_that_replaced_it() {
+    for dataset in ["place", "flagged"] {
+        let case = Case::new().await;
+        case.load(dataset, "2", 20, "A,a,,2, A,b,,2,").await;
+        age(&case.world, "true", 3).await;
+        assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1);
+        let counts = case.load(dataset, "1", 10, "A,a,,1, A,c,,1, B,a,,1,").await;
+        assert_eq!((counts.stale, counts.inserted, counts.deleted), (2, 1, 0), "{dataset}");
+        assert_eq!(case.load(dataset, "3", 30, "A,a,,3,").await.deleted, 1);
+        assert_eq!(case.rows(dataset).await, "Aa3 Ba1", "{dataset}");
+        // The scope goes back to a load that is pruned.
+        case.undo(3);
+        assert_eq!(case.rows(dataset).await, "Aa2 Ab2 Ba1", "{dataset}");
+        assert_eq!(case.load(dataset, "4", 15, "A,a,,4,").await.stale, 1);
+        case.load(dataset, "5", 40, "A,a,,5,").await;
+        assert_eq!(case.rows(dataset).await, "Aa5 Ba1", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_from_a_time_that_is_pruned_is_not_undone() {
+    let case = Case::new().await;
+    case.load("dated", "1", 1, "I,a,1,1, I,b,1,9,").await;
+    case.load("dated", "2", 2, "U,a,2,2,").await;
+    age(&case.world, "true", 3).await;
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1, "the first has a reject");
+    for (load, message) in [("1", "and other loads of dataset dated from then are pruned"), ("2", "there is no load 2; loads that ended before")] {
+        let said = undo(&case.world, &case.scratch, &[load]);
+        assert!(said.starts_with("exit 2") && said.contains(message), "{said}");
+    }
+    // What is kept is not taken for the last word.
+    let explained = text(&small_etl(&case.scratch, &case.world.variables(), &["explain", "dated", "a"]));
+    assert!(explained.contains("load 1 ") && explained.contains("but a later load may have written it before"), "{explained}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
