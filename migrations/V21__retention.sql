@@ -168,7 +168,7 @@ begin
     end if;
     update etl.retention set pruned_before = before where (pruned_before >= before) is not true;
     -- Numbers follow the times of the claims closely enough: a load beyond this one is looked at in another night.
-    newest := (select id from etl.load where started_at < before order by started_at desc limit 1);
+    newest := (select id from etl.load where started_at < before order by started_at desc, id desc limit 1);
     page := array(select id from etl.load where id > after and id <= newest order by id limit most);
     last := (select max(id) from unnest(page) as id);
     going := array(
