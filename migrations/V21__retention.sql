@@ -19,6 +19,20 @@ alter table etl.parked
     drop constraint parked_outcome_check,
     add constraint parked_outcome_check check (outcome in ('inserted', 'updated', 'unchanged', 'stale', 'expired')) not valid;
 
+-- A row that waits no more is in the table, or in no need of it: its content is not kept, unless a session says
+-- `set small_etl.keep_content = 'on'`, because an undo may let the row wait again.
+create function etl.forget_content() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if current_setting('small_etl.keep_content', true) is distinct from 'on' then
+        new.content := '{}';
+    end if;
+    return new;
+end
+$$;
+create trigger content_forgotten before update of released_by on etl.parked for each row
+    when (old.released_by is null and new.released_by is not null and new.outcome is distinct from 'expired')
+    execute function etl.forget_content();
+
 create or replace view etl.load_history as
 select l.id as load_id, l.dataset, l.bucket, l.key as file, l.version, l.run, l.state, l.reason, l.error, l.attempt,
     l.started_at, l.finished_at, coalesce(l.finished_at, clock_timestamp()) - l.started_at as duration,
@@ -135,7 +149,7 @@ create function etl.is_prunable(l etl.load, before timestamptz) returns boolean 
         and not exists (
             select from etl.parked p left join etl.load y on y.id = p.released_by
             where p.load_id = l.id and (p.released_by is null or p.released_at >= before or y.id is not null and (y.finished_at < before) is not true))
-        and not exists (select from etl.audit a where a.load_id = l.id and a.at >= before)
+        and not exists (select from etl.audit a where a.load_id = l.id and a.action like 'load %' and a.at >= before)
         -- Mended rows rank with the load that rejected them, for as long as the lineage has these rows.
         and not exists (select from etl.resubmission m where m.ranks_with = l.id)
         -- An undo says that the rows of a load do not count, for as long as the lineage has these rows.

@@ -6,6 +6,8 @@ drop trigger append_only_for_its_time on etl.audit;
 drop trigger append_only on etl.audit;
 create trigger append_only before update or delete or truncate on etl.audit for each statement execute function etl.refuse_change();
 drop function etl.refuse_young(), etl.cut_off();
+drop trigger content_forgotten on etl.parked;
+drop function etl.forget_content();
 
 create or replace function etl.since(own etl.load) returns bigint language sql stable as $$
     select least(

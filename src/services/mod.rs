@@ -48,8 +48,8 @@ mod staging;
 pub mod tidy;
 mod tombstones;
 pub mod totals;
-mod waiting;
 pub mod validate;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -104,7 +104,8 @@ pub async fn forget_gone(
             result.tidied.settled_forgotten += gone.len() as u64;
         }
         after = (first.bucket.clone(), last);
-        retrying(|| database.advance_pass(pass, &format!("{}\n{}", after.0, after.1))).await?;
+        let cursor = format!("{}\n{}", after.0, after.1);
+        retrying(|| database.advance_pass(pass, &cursor)).await?;
     }
 }
 
@@ -170,7 +171,9 @@ mod tests {
 
     #[test]
     fn the_common_prefix_ends_between_characters() {
-        for (one, other, same) in [("in/ä1", "in/ä2", "in/ä"), ("in/ä", "in/ö", "in/"), ("a", "ab", "a"), ("ab", "a", "a"), ("", "a", "")] {
+        for (one, other, same) in
+            [("in/ä1", "in/ä2", "in/ä"), ("in/ä", "in/ö", "in/"), ("a", "ab", "a"), ("ab", "a", "a"), ("", "a", "")]
+        {
             assert_eq!(common_prefix(one, other), same);
         }
     }

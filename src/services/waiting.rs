@@ -48,7 +48,10 @@ fn references(
             let columns: Vec<String> = reference.columns.iter().map(|name| quoted_name(name)).collect();
             let mut wanted = format!("_ok and {}", is_row(&dataset));
             if reference.dataset == dataset.name {
-                let same = columns.iter().zip(&dataset.key).map(|(column, key)| format!("k.{} = s.{column}", quoted_name(key)));
+                let same = columns
+                    .iter()
+                    .zip(&dataset.key)
+                    .map(|(column, key)| format!("k.{} = s.{column}", quoted_name(key)));
                 let same = same.collect::<Vec<_>>().join(" and ");
                 wanted = format!("{wanted} and not exists (select 1 from staged k where k._ok and {same})");
             }

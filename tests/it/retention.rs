@@ -138,14 +138,15 @@ async fn explain_undo_and_replay_say_what_is_pruned() {
     let run = |arguments: &[&str]| text(&small_etl(&scratch, &world.variables(), arguments));
     let old = run(&["explain", "asset", "10000000002"]);
     // The second file has brought the row as it was, and so did not write it.
-    let expected =
-        format!("asset 10000000002: in the table; a load wrote it before {before}, pruned from the ledger, or another program did");
+    let expected = format!(
+        "asset 10000000002: in the table; a load wrote it before {before}, pruned from the ledger, or another program did"
+    );
     assert!(old.contains(&expected) && old.contains("line 3: unchanged"), "{old}");
     assert!(old.contains(&format!("what loads brought that ended before {before} is pruned")), "{old}");
     let new = run(&["explain", "asset", "10000000001"]);
     assert!(new.contains("its present values come from\n  load 2 ") && !new.contains("a later load"), "{new}");
     let json = run(&["explain", "asset", "10000000002", "--json"]);
-    assert!(json.contains(&format!("\"pruned_before\": \"{before}T00:00:00Z\"")), "{json}");
+    assert!(json.contains(&format!("\"pruned_before\":\"{before}T00:00:00Z\"")), "{json}");
     let report = run(&["report", "1", "--html", "-"]);
     assert!(report.contains(&format!("there is no load 1; loads that ended before {before} are pruned")), "{report}");
     std::fs::write(scratch.path().join("new.toml"), include_str!("../../datasets/asset.toml")).unwrap();
@@ -202,7 +203,10 @@ async fn the_role_of_ingest_cannot_erase_what_is_younger_than_the_retention() {
     age(&world, "true", 1).await;
     let done = reconcile(&world).await;
     let message = &done.discrepancies.iter().find(|found| found.check == "retention").unwrap().message;
-    assert!(message.contains("ledger.retention_days is 10, but the ledger says that it is kept for 730 days"), "{message}");
+    assert!(
+        message.contains("ledger.retention_days is 10, but the ledger says that it is kept for 730 days"),
+        "{message}"
+    );
     let scratch = Scratch::new("retention");
     let mut variables = world.variables();
     variables.push(("DATABASE_URL".into(), world.admin_url()));
@@ -326,13 +330,19 @@ async fn a_load_from_a_time_that_is_pruned_is_not_undone() {
     case.load("dated", "2", 2, "U,a,2,2,").await;
     age(&case.world, "true", 3).await;
     assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1, "the first has a reject");
-    for (load, message) in [("1", "and other loads of dataset dated from then are pruned"), ("2", "there is no load 2; loads that ended before")] {
+    for (load, message) in [
+        ("1", "and other loads of dataset dated from then are pruned"),
+        ("2", "there is no load 2; loads that ended before"),
+    ] {
         let said = undo(&case.world, &case.scratch, &[load]);
         assert!(said.starts_with("exit 3") && said.contains(message), "{said}");
     }
     // What is kept is not taken for the last word.
     let explained = text(&small_etl(&case.scratch, &case.world.variables(), &["explain", "dated", "a"]));
-    assert!(explained.contains("load 1 ") && explained.contains("but a later load may have written it before"), "{explained}");
+    assert!(
+        explained.contains("load 1 ") && explained.contains("but a later load may have written it before"),
+        "{explained}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,11 +355,19 @@ async fn rows_that_wait_too_long_become_rejects_and_the_sums_hold() {
     let done = prune(&world).await;
     assert_eq!(done.tidied.parked_expired, 4);
     assert_eq!(
-        world.query("select load_id, parked, released, expired, still_parked, open_rejects from etl.load_history order by 1").await,
+        world
+            .query(
+                "select load_id, parked, released, expired, still_parked, open_rejects from etl.load_history order by 1"
+            )
+            .await,
         "1 | 4 | 0 | 4 | 0 | 4\n2 | 1 | 0 | 0 | 1 | 0"
     );
     assert_eq!(
-        world.query("select distinct load_id, rule, \"column\", message from etl.open_reject where key = 'T20251222000001'").await,
+        world
+            .query(
+                "select distinct load_id, rule, \"column\", message from etl.open_reject where key = 'T20251222000001'"
+            )
+            .await,
         "1 | reference | account_id | refers to asset 10000000001, which has not come within 30 days"
     );
     let scratch = Scratch::new("expired");
@@ -364,7 +382,10 @@ async fn rows_that_wait_too_long_become_rejects_and_the_sums_hold() {
     assert_eq!(world.query("select count(*) from etl.open_reject").await, "4");
     let report = world.run(&again(world.request("incoming/trades/1.csv"))).await.unwrap();
     assert_eq!(report.counts.unwrap().inserted, 4);
-    assert_eq!(world.query("select count(*), min(resolved_by) from etl.reject where state = 'resolved'").await, "4 | 4");
+    assert_eq!(
+        world.query("select count(*), min(resolved_by) from etl.reject where state = 'resolved'").await,
+        "4 | 4"
+    );
     query(&owner, "update etl.reconciliation_step set since = null").await;
     assert!(prune(&world).await.is_clean());
 }
@@ -394,12 +415,16 @@ async fn a_file_that_would_leave_too_many_rows_waiting_fails_before_anything_is_
         std::fs::write(folder.path().join("trade.toml"), text).unwrap();
     };
     define(1);
-    let world = World::with(&[("DATASETS__PATH", &folder.path().display().to_string()), ("LOAD__BATCH_SIZE", "1")]).await;
+    let world =
+        World::with(&[("DATASETS__PATH", &folder.path().display().to_string()), ("LOAD__BATCH_SIZE", "1")]).await;
     world.drop_file("incoming/assets/1.csv", head(ASSETS, 2)).await;
     let report = world.drop_file("incoming/trades/1.csv", TRADES).await;
     assert_eq!((report.status, report.reason.as_deref()), (LoadStatus::Failed, Some("too_many_parked")), "{report:?}");
     let message = report.error.unwrap();
-    assert!(message.contains("2 of 4 records refer to rows of asset that are not there, more than load.max_parked = 1"), "{message}");
+    assert!(
+        message.contains("2 of 4 records refer to rows of asset that are not there, more than load.max_parked = 1"),
+        "{message}"
+    );
     assert_eq!(world.query("select count(*) from trade; select count(*) from etl.parked; select withheld from etl.load where id = 2").await, "0\n0\n4");
     define(2);
     let world = world.under(&[]);

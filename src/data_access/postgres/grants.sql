@@ -36,8 +36,7 @@ grant insert (load_id, record, line, first_load_id, first_record, ranks_with) on
 grant insert (first_load_id, first_record, hash, copy) on etl.content_copy to small_etl_ingest;
 grant
     insert (load_id, record, line, dataset, key, reference_dataset, reference_key, row_version, content),
-    -- The content of a row that waits no more is not kept.
-    update (released_by, released_at, released_xid, tick, outcome, warnings, content)
+    update (released_by, released_at, released_xid, tick, outcome, warnings)
     on etl.parked to small_etl_ingest;
 grant
     insert (load_id, batch, dataset, lowest_key, highest_key, keys, lines, outcomes),

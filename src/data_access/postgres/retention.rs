@@ -54,7 +54,8 @@ impl Database {
     /// # Errors
     /// `Configuration` if the ledger is to be kept longer, as `migrate` has recorded; `Connection` or `System`.
     pub async fn cut_off(&self, days: u32) -> Result<DateTime<Utc>> {
-        let statement = "select days, date_trunc('day', clock_timestamp() - make_interval(days => $1), 'UTC') from etl.retention";
+        let statement =
+            "select days, date_trunc('day', clock_timestamp() - make_interval(days => $1), 'UTC') from etl.retention";
         let row = self.connection().await?.query_one(statement, &[&i32::try_from(days).unwrap_or(i32::MAX)]).await;
         let row = row.map_err(|error| query_error("read how long the ledger is kept", error))?;
         let recorded: Option<i32> = row.get(0);
@@ -96,7 +97,8 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn pruned_before(&self, dataset: &str) -> Result<Option<DateTime<Utc>>> {
-        let statement = "select pruned_before from etl.retention where exists (select from etl.pruned where dataset = $1)";
+        let statement =
+            "select pruned_before from etl.retention where exists (select from etl.pruned where dataset = $1)";
         let row = self.connection().await?.query_opt(statement, &[&dataset]).await;
         row.map(|row| row.and_then(|row| row.get(0)))
             .map_err(|error| query_error("read what is pruned from the ledger", error))
@@ -126,12 +128,10 @@ impl Database {
                     order by bucket collate \"C\", key collate \"C\" limit $4) k) \
             select bucket, key, version from (select distinct bucket, key, version from keys join etl.settled using (bucket, key)) v \
             order by bucket collate \"C\", key collate \"C\", version";
-        let rows = self.connection().await?.query(statement, &[&after.0, &after.1, &LOCAL_BUCKET, &VERSIONS_AT_ONCE]).await;
+        let rows =
+            self.connection().await?.query(statement, &[&after.0, &after.1, &LOCAL_BUCKET, &VERSIONS_AT_ONCE]).await;
         let rows = rows.map_err(|error| query_error("read which versions are settled", error))?;
-        Ok(rows
-            .iter()
-            .map(|row| SettledVersion { bucket: row.get(0), key: row.get(1), version: row.get(2) })
-            .collect())
+        Ok(rows.iter().map(|row| SettledVersion { bucket: row.get(0), key: row.get(1), version: row.get(2) }).collect())
     }
 
     /// Forgets versions whose loads are pruned.

@@ -376,7 +376,7 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference, storage: Storage
          ), released as ( \
              update etl.parked p \
              set released_by = coalesce($2, p.load_id), released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
-                 tick = nextval('etl.clock'), outcome = s.outcome, warnings = s.warnings, content = '{{}}' \
+                 tick = nextval('etl.clock'), outcome = s.outcome, warnings = s.warnings \
              from settled s where p.load_id = s.load_id and p.record = s.record and s.outcome is not null \
          ) \
          select count(outcome) as released, array_agg(key) filter (where tied and outcome = 'updated') as overwritten, \

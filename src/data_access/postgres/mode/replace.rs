@@ -157,17 +157,19 @@ async fn settle_waiting(
     scopes: &[String],
 ) -> Result<(), PostgresError> {
     let scope = Scope::of(dataset);
+    // An undo of this load lets them wait again.
+    if dataset.history.is_some() {
+        transaction.batch_execute("set local small_etl.keep_content = 'on'").await?;
+    }
     let statement = format!(
         "update etl.parked p set released_by = own.id, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
-             tick = nextval('etl.clock'), outcome = 'stale', warnings = 0{forget} \
+             tick = nextval('etl.clock'), outcome = 'stale', warnings = 0 \
          from etl.load l, etl.load own \
          where own.id = $1 and l.id = p.load_id and p.dataset = own.dataset and p.released_by is null and {rank} < own.rank and {holds} \
              and not exists (select from etl.reject b where b.load_id = own.id and b.key = p.key) \
              and (l.ranks_from is null or not exists ( \
                  select from etl.resubmission m join etl.load f on f.id = m.ranks_with \
                  where m.load_id = p.load_id and m.record = p.record and {same}))",
-        // An undo of this load lets them wait again.
-        forget = if dataset.history.is_some() { "" } else { ", content = '{}'" },
         rank = rank_of_row(dataset, "p.load_id", ["l.rank", "l.ranks_from"], "m.record = p.record"),
         holds = scope.holds_content("p.content", 2),
         same = same_file("f", "own"),
