@@ -59,7 +59,7 @@ pub async fn expire(
     result: &mut Reconciliation,
 ) -> Result<bool> {
     let waiting = |dataset: &&Dataset| dataset.reference.is_some();
-    for dataset in datasets.all().into_iter().filter(waiting) {
+    for dataset in datasets.all().filter(waiting) {
         loop {
             if !deadline.has_time_for(Duration::ZERO) {
                 return Ok(false);
@@ -142,10 +142,8 @@ async fn present(
             Err(error) => return Err(error),
         };
         let ended = page.as_ref().is_none_or(|keys| {
-            keys.last().is_some_and(|versions| match alone {
-                true => versions[0].key.as_str() > first.key.as_str(),
-                false => versions[0].key.as_str() > last,
-            })
+            let end = if alone { first.key.as_str() } else { last };
+            keys.last().is_some_and(|versions| versions[0].key.as_str() > end)
         });
         for object in page.into_iter().flatten().flatten() {
             present.insert((object.key.as_str().to_owned(), object.version));
