@@ -5,6 +5,7 @@
 //! working folder, or in the folder that `SMALL_ETL_CONFIG` names, replaces the compiled one.
 
 mod places;
+mod retention;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ use crate::services::bad_records::MOST_REJECTS;
 use crate::services::parts::PipelineChoice;
 use places::Places;
 
+pub use retention::{LedgerSettings, ParkedSettings};
+
 static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
 static DATASET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/datasets");
 const PREFIX: &str = "SMALL_ETL";
@@ -41,6 +44,7 @@ const KEYS: &[&str] = &[
     "datasets.path",
     "encryption.kms_key",
     "events.bus",
+    "ledger.retention_days",
     "load.batch_size",
     "load.connections",
     "load.deadline_margin_seconds",
@@ -53,6 +57,7 @@ const KEYS: &[&str] = &[
     "migrations.rds_iam",
     "output.bucket",
     "output.prefix",
+    "parked.expire_days",
     "queue.url",
     "rejects.retention_days",
     "source.bucket",
@@ -99,6 +104,12 @@ pub struct Settings {
     /// What happens to rejects.
     #[serde(default)]
     pub rejects: RejectsSettings,
+    /// What happens to parked rows.
+    #[serde(default)]
+    pub parked: ParkedSettings,
+    /// How long the ledger is kept.
+    #[serde(default)]
+    pub ledger: LedgerSettings,
     /// How the program logs.
     pub log: LogSettings,
     /// `SMALL_ETL_ENV`: dev, test or prod.
@@ -343,7 +354,9 @@ impl Settings {
         let LoadSettings { batch_size, connections, lease_seconds, max_rejects, max_reject_rate, .. } = self.load;
         let future = self.load.max_future_seconds;
         let (prefix, days) = (&self.output.prefix, self.rejects.retention_days);
+        let waiting = self.parked.expire_days;
         let rules = [
+            ("ledger.retention_days", self.ledger.retention_days <= 36_500, "0 to 36500"),
             ("load.batch_size", batch_size >= 1, "at least 1"),
             ("load.connections", (1..10).contains(&connections), "1 to 9"),
             ("load.lease_seconds", lease_seconds >= 1, "at least 1"),
@@ -351,6 +364,7 @@ impl Settings {
             ("load.max_rejects", max_rejects >= 0, "at least 0"),
             ("load.max_reject_rate", max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),
             ("output.prefix", prefix.is_empty() || prefix.ends_with('/'), "empty, or end with /"),
+            ("parked.expire_days", waiting.is_none_or(|days| (1..=36_500).contains(&days)), "1 to 36500"),
             ("rejects.retention_days", days.is_none_or(|days| (1..=36_500).contains(&days)), "1 to 36500"),
             ("stage.memory_limit_mb", self.stage.memory_limit_mb >= 16, "at least 16"),
             ("stage.threads", (1..=64).contains(&self.stage.threads), "1 to 64"),

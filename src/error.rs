@@ -69,6 +69,8 @@ pub enum Reason {
     Forbidden,
     /// More rows are bad than the thresholds allow.
     TooManyRejects,
+    /// More rows would wait for the rows that they refer to than the dataset allows.
+    TooManyParked,
     /// The file would take away more rows than its dataset allows.
     TooManyDeletes,
     /// The object was replaced before it was read.
@@ -104,6 +106,7 @@ impl Reason {
             Self::NotFound => "not_found",
             Self::Forbidden => "forbidden",
             Self::TooManyRejects => "too_many_rejects",
+            Self::TooManyParked => "too_many_parked",
             Self::TooManyDeletes => "too_many_deletes",
             Self::Superseded => "superseded",
             Self::TooLarge => "too_large",

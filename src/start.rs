@@ -87,6 +87,8 @@ fn build(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>, datasets: 
         source_bucket: settings.source.bucket.clone(),
         rows_at_once: ROWS_OF_A_TABLE_AT_ONCE,
         retention_days: settings.rejects.retention_days,
+        ledger_days: settings.ledger.retention_days,
+        parked_days: settings.parked.expire_days,
     };
     let output = Output::new(store, settings.output.bucket.clone(), settings.output.prefix.clone());
     let output = output.beside(&datasets);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -34,6 +35,8 @@ pub(super) struct ExplainArguments {
 
 /// Everything that is known about one row.
 struct Explained {
+    /// If loads of the dataset are pruned: those that ended before this.
+    pruned_before: Option<DateTime<Utc>>,
     present: Option<PresentRow>,
     tombstone: Option<KeptTombstone>,
     attempts: Vec<RowAttempt>,
@@ -63,6 +66,12 @@ impl Explained {
         self.attempts.iter().rfind(|attempt| matches!(attempt.outcome.as_str(), "inserted" | "updated" | "deleted"))
     }
 
+    /// If a load that is pruned may have written the row after all that the ledger still knows of it: before when it ended.
+    fn perhaps_pruned(&self) -> Option<DateTime<Utc>> {
+        let before = self.pruned_before.filter(|_| self.present.is_some() && self.changed_elsewhere())?;
+        self.writer().is_none_or(|writer| writer.at < before).then_some(before)
+    }
+
     /// Whether something that keeps no ledger has written the row since. This is a hint for people and nothing more: transaction numbers
     /// return, and are lost when a table is altered or restored. Which load wrote the row, only the lineage says.
     fn changed_elsewhere(&self) -> bool {
@@ -83,6 +92,7 @@ pub(super) async fn run(settings: &Settings, arguments: ExplainArguments) -> Res
         ..RejectFilter::default()
     };
     let explained = Explained {
+        pruned_before: retrying(|| database.pruned_before(&dataset.name)).await?,
         present: retrying(|| database.present_row(dataset, &key)).await?,
         tombstone: retrying(|| database.tombstone(dataset, &key)).await?,
         attempts: retrying(|| database.row_attempts(dataset, &key)).await?,
@@ -98,13 +108,19 @@ fn for_programs(dataset: &str, key: &str, explained: &Explained) -> Result<Strin
     as_json(&json!({
         "dataset": dataset, "key": key, "in_table": explained.present.is_some(), "present": explained.source(),
         "given_back_by": explained.given_back_by().map(|undo| undo.load_id),
-        "tombstone": explained.tombstone,
+        "tombstone": explained.tombstone, "pruned_before": explained.pruned_before,
         "changed_elsewhere": explained.changed_elsewhere(), "attempts": explained.attempts, "rejects": rejects,
     }))
 }
 
 fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
+    let day = |moment: DateTime<Utc>| moment.format("%Y-%m-%d").to_string();
+    let pruned = explained.perhaps_pruned();
     let mut text = match (&explained.present, explained.source()) {
+        (Some(_), None) if pruned.is_some() => format!(
+            "{dataset} {key}: in the table; a load wrote it before {}, pruned from the ledger, or another program did\n",
+            pruned.map(day).unwrap_or_default()
+        ),
         (None, _) => format!("{dataset} {key}: {}\n", absent(explained.tombstone.as_ref())),
         (Some(_), None) => format!("{dataset} {key}: in the table, but the ledger does not know which load wrote it\n"),
         (Some(_), Some(writer)) => format!("{dataset} {key}: its present values come from\n  {}\n", attempt(writer)),
@@ -117,13 +133,22 @@ fn for_people(dataset: &str, key: &str, explained: &Explained) -> String {
             place_of_part(&undo.bucket, &undo.key, &undo.part)
         );
     }
-    if explained.writer().is_some() && explained.changed_elsewhere() {
+    if let (Some(_), Some(before)) = (explained.writer(), pruned) {
+        let _ = writeln!(
+            text,
+            "  but a later load may have written it before {}, pruned from the ledger, or another program since",
+            day(before)
+        );
+    } else if explained.writer().is_some() && explained.changed_elsewhere() {
         text.push_str(
             "  but another program has written the row since, or the table was altered or restored from a dump\n",
         );
     }
     if !explained.attempts.is_empty() {
         text.push_str("what the files brought, in the order of the commits:\n");
+    }
+    if let Some(before) = explained.pruned_before {
+        let _ = writeln!(text, "  what loads brought that ended before {} is pruned", day(before));
     }
     for tried in &explained.attempts {
         let _ = writeln!(text, "  {}", attempt(tried));
@@ -171,6 +196,11 @@ fn attempt(attempt: &RowAttempt) -> String {
     } = attempt;
     let line = line.map_or(String::new(), |line| format!(" line {line}"));
     let outcome = match (outcome.as_str(), parked_at, released_by) {
+        ("expired", Some(since), _) => format!(
+            "expired {}, after it had waited since {} for the row that it refers to",
+            moment(*at),
+            moment(*since)
+        ),
         ("parked", ..) => format!("waiting since {} for the row that it refers to", moment(*at)),
         (outcome, Some(since), Some(load)) => {
             format!("{outcome} {}, after it had waited since {}; load {load} released it", moment(*at), moment(*since))

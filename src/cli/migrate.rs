@@ -39,6 +39,7 @@ pub(super) async fn run(settings: &Settings, arguments: MigrateArguments) -> Res
         return plan(&database.plan(&settings.datasets()?).await?, &arguments);
     }
     let applied = database.migrate(settings.migrations.path.as_deref(), &settings.datasets()?).await?;
+    database.keep_ledger_for(settings.ledger.retention_days).await?;
     if settings.migrations.rds_iam {
         database.grant_rds_iam().await?;
     }

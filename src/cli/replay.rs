@@ -52,6 +52,15 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ReplayArg
     let changed = changed.get(&today.name).map_err(Error::configuration)?;
     pipeline::try_definition(&context, changed).await?;
     let database = Database::new(&settings.database()?)?;
+    if let Some(before) =
+        retrying(|| database.pruned_before(&today.name)).await?.filter(|&before| before > arguments.since)
+    {
+        let day = before.format("%Y-%m-%d");
+        return Err(Error::configuration(format!(
+            "--since {}: loads that ended before {day} are pruned from the ledger, so that their files are not known; take --since {day}",
+            arguments.since.format("%Y-%m-%d")
+        )));
+    }
     let files = retrying(|| database.files_since(&today.name, arguments.since)).await?;
     let (mut replayed, mut unread, mut gone) = (Vec::new(), Vec::new(), false);
     for file in files {

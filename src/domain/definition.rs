@@ -111,7 +111,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
     let expected = definition.expected.as_ref().map(|text| {
         Calendar::parse(text.get_ref()).map_err(|message| source.error(text, format!("expected: {message}")))
     });
-    let load = read_limits(&source, definition.load.as_ref())?;
+    let load = read_limits(&source, definition.load.as_ref(), reference.is_some())?;
     columns.extend(filled.iter().map(Filled::column));
     columns.extend(content.is_some().then(content_key));
     Ok(Dataset {

@@ -125,10 +125,11 @@ pub(super) fn read_mode(
 pub(super) fn read_limits(
     source: &DefinitionText<'_>,
     load: Option<&Spanned<LoadLimits>>,
+    refers: bool,
 ) -> Result<LoadLimits, String> {
     let Some(load) = load else { return Ok(LoadLimits::default()) };
     let limits = *load.get_ref();
-    limits.check().map(|()| limits).map_err(|message| source.error(load, message))
+    limits.check(refers).map(|()| limits).map_err(|message| source.error(load, message))
 }
 
 #[cfg(test)]

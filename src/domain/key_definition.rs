@@ -357,6 +357,7 @@ scale = 2
             ("max_rejects = -1", "max_rejects must be at least 0"),
             ("max_reject_rate = 1.5", "max_reject_rate must be 0 to 1"),
             ("max_reject = 1", "unknown field"),
+            ("max_parked = 1", "max_parked needs a [reference]"),
         ] {
             let error = with(wrong).unwrap_err();
             assert!(error.starts_with("flow.toml line ") && error.contains(message), "{error}");

@@ -16,15 +16,22 @@ pub struct LoadLimits {
     /// A greater share of rejects than this fails the file.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_reject_rate: Option<f64>,
+    /// A file more rows of which would wait for the rows that they refer to fails, before anything is written; by default there is no limit.
+    #[schemars(range(min = 0))]
+    pub max_parked: Option<i64>,
 }
 
 impl LoadLimits {
-    /// Checks that a file can be loaded under these limits.
+    /// Checks that a file of a dataset that refers to another one, or does not, can be loaded under these limits.
     ///
     /// # Errors
     /// A message that names the limit and what it may be.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, refers: bool) -> Result<(), String> {
+        if self.max_parked.is_some() && !refers {
+            return Err("max_parked needs a [reference], because nothing else parks rows".to_owned());
+        }
         let rules = [
+            ("max_parked", self.max_parked.is_none_or(|most| most >= 0), "at least 0"),
             ("batch_size", self.batch_size.is_none_or(|size| size >= 1), "at least 1"),
             ("max_rejects", self.max_rejects.is_none_or(|most| most >= 0), "at least 0"),
             ("max_reject_rate", self.max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),

@@ -18,6 +18,7 @@ pub async fn call(settings: &Settings, event: Value) -> Result<Value> {
     }
     let database = Database::new(&settings.database()?)?;
     let applied = database.migrate(settings.migrations.path.as_deref(), &settings.datasets()?).await?;
+    database.keep_ledger_for(settings.ledger.retention_days).await?;
     if settings.migrations.rds_iam {
         database.grant_rds_iam().await?;
     }

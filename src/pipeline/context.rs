@@ -78,4 +78,8 @@ pub struct NightlyTerms {
     pub rows_at_once: usize,
     /// How many days after the end of their load rejects are deleted.
     pub retention_days: Option<u32>,
+    /// For how many days the ledger is kept; for ever if this is 0.
+    pub ledger_days: u32,
+    /// After how many days a parked row expires; never without it.
+    pub parked_days: Option<u32>,
 }

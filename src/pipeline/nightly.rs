@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
 use super::check::{Reading, Totals, check};
-use super::{Context, Request};
+use super::{Context, NightlyTerms, Request};
 use crate::data_access::postgres::{Database, NULL, Pass, RunEnd};
 use crate::data_access::retry::retrying;
 use crate::domain::object::{LOCAL_BUCKET, place};
@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconciliation::{
     FoundFile, Receiver, Reconciliation, Scope, check_balance, check_calendar, check_rows, compare, release,
 };
+use crate::services::retention::{expire, forget_gone, prune};
 use crate::services::tidy::{delete_expired, write_missing};
 use crate::services::{Deadline, reconciliation_page};
 
@@ -219,6 +220,17 @@ impl Ended {
     }
 }
 
+/// How a step ended whose failure is noted and keeps nothing else from being done.
+fn alone(check: &str, done: Result<bool>, result: &mut Reconciliation) -> Ended {
+    done.map_or_else(
+        |error| {
+            result.note(None, check, error.chain(), 1);
+            Ended::Stuck
+        },
+        Ended::in_time,
+    )
+}
+
 /// A run and what it needs.
 struct Run<'a> {
     context: &'a Context,
@@ -243,6 +255,7 @@ impl Run<'_> {
             }
             self.check_ledger(result).await?;
             self.tidy(result).await?;
+            self.retain(result).await?;
             self.check_tables(result).await?;
         }
         compared?;
@@ -341,6 +354,35 @@ impl Run<'_> {
         }
         self.step("rejects files", &all, result, async |pass, result| {
             write_missing(self.database, output, (pass, self.deadline), &mut result.tidied).await.map(Ended::in_time)
+        })
+        .await
+    }
+
+    /// Prunes what the ledger has kept long enough. If that fails, the rest of the run continues.
+    async fn retain(&self, result: &mut Reconciliation) -> Result<()> {
+        let NightlyTerms { store, ledger_days, parked_days, .. } = &self.context.nightly;
+        let (database, deadline, all) = (self.database, self.deadline, [String::new()]);
+        if let Some(days) = *parked_days {
+            self.step("parked", &all, result, async |_, result| {
+                let done = expire(database, &self.fit, days, deadline, result).await;
+                Ok(alone("parked", done, result))
+            })
+            .await?;
+        }
+        if *ledger_days > 0 {
+            self.step("prune", &all, result, async |pass, result| {
+                let done = prune(database, *ledger_days, (pass, deadline), result).await;
+                Ok(alone("retention", done, result))
+            })
+            .await?;
+        }
+        self.step("settled", &all, result, async |pass, result| {
+            let done = forget_gone((store, database), (pass, deadline), result).await;
+            // What is left for the next run keeps the ledger right.
+            Ok(match done {
+                Ok(false) => Ended::Stuck,
+                done => alone("retention", done, result),
+            })
         })
         .await
     }

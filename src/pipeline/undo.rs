@@ -99,6 +99,14 @@ async fn ready<'d>(database: &Database, datasets: &'d Datasets, load: LoadId) ->
             found.dataset
         )));
     }
+    if let Some(before) = found.pruned_before {
+        return Err(Error::configuration(format!(
+            "load {load} cannot be undone: it ended before {}, and other loads of dataset {} from then are pruned, so that it is not known which \
+             of them wrote its rows since",
+            before.format("%Y-%m-%d"),
+            found.dataset
+        )));
+    }
     if !found.ended {
         return Err(Error::configuration(format!("load {load} has not ended; let it end first")));
     }

@@ -18,7 +18,7 @@ use super::replace;
 use super::resubmissions::resubmissions;
 use super::slices::{Found, RECORDS_AT_ONCE, Slices};
 use super::tombstones::{is_row, is_tombstone};
-use super::{Deadline, LoadWork, Loader, Loading};
+use super::{Deadline, LoadWork, Loader, Loading, waiting};
 use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::{BatchRows, Claim, Database, Release};
 use crate::data_access::retry::retrying;
@@ -32,12 +32,15 @@ pub struct PostgresLoader;
 impl Loader for PostgresLoader {
     async fn load(&self, database: &Database, work: &LoadWork) -> Result<Loading> {
         let dataset = work.datasets.get(&work.claim.dataset).map_err(Error::configuration)?;
-        replace::begin(database, work, dataset).await?;
         let (read, size) = (work.extracted.read, work.claim.terms.batch_size);
         let done = match work.claim.attempt {
             1 => HashSet::new(),
             _ => retrying(|| database.committed_batches(work.claim.load_id)).await?,
         };
+        if done.is_empty() {
+            waiting::check(database, work, dataset).await?;
+        }
+        replace::begin(database, work, dataset).await?;
         let (committed, open): (Vec<_>, Vec<_>) = BatchNumber::all(read, size).partition(|batch| done.contains(batch));
         for batch in &committed {
             work.count_committed(*batch);

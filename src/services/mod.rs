@@ -34,6 +34,7 @@ pub mod rejects_writer;
 mod replace;
 pub mod report;
 pub(crate) mod resubmissions;
+pub mod retention;
 mod sent;
 mod sent_again;
 mod sent_expressions;
@@ -48,6 +49,7 @@ pub mod tidy;
 mod tombstones;
 pub mod totals;
 pub mod validate;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;

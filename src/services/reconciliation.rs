@@ -93,7 +93,7 @@ pub trait Receiver: Send + Sync {
 pub struct Discrepancy {
     /// The dataset, if it concerns one.
     pub dataset: Option<String>,
-    /// `listing`, `unfit`, `balance`, `row_count`, `reference`, `parked`, or the rule that a row of the table breaks.
+    /// `listing`, `unfit`, `balance`, `row_count`, `reference`, `parked`, `retention`, or the rule that a row of the table breaks.
     pub check: String,
     /// What is wrong, where, and what to do.
     pub message: String,

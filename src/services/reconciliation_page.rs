@@ -62,6 +62,8 @@ fn figures(result: &Reconciliation) -> Markup {
             format!("{} (still missing: {})", tidied.rejects_files_written, tidied.rejects_files_missing.len()),
         ),
         ("rejects deleted", format!("{} (open: {})", tidied.rejects_deleted, tidied.open_rejects_deleted)),
+        ("parked rows expired", tidied.parked_expired.to_string()),
+        ("loads pruned", tidied.loads_pruned.to_string()),
         ("loads checked", result.loads_checked.to_string()),
         ("rows checked", result.rows_checked.to_string()),
         ("discrepancies", result.discrepancy_count.to_string()),

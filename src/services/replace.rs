@@ -104,7 +104,12 @@ async fn bad_keys(work: LoadWork, dataset: Dataset) -> Result<Vec<Option<String>
 }
 
 /// The texts by which the ledger knows values of columns that a query of the stage selects.
-async fn texts(work: &LoadWork, dataset: &Dataset, names: &[String], sql: String) -> Result<Vec<Option<String>>> {
+pub(super) async fn texts(
+    work: &LoadWork,
+    dataset: &Dataset,
+    names: &[String],
+    sql: String,
+) -> Result<Vec<Option<String>>> {
     let kinds: Vec<_> =
         names.iter().filter_map(|name| dataset.column(name)).map(|column| column.kind.clone()).collect();
     let stage: Arc<Stage> = Arc::clone(&work.stage);

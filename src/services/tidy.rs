@@ -24,6 +24,12 @@ pub struct Tidied {
     pub open_rejects_deleted: i64,
     /// Loads whose rejects could not be deleted; the next run tries again.
     pub rejects_not_deleted: Vec<Undone>,
+    /// Parked rows that have waited too long and are rejects now.
+    pub parked_expired: i64,
+    /// Loads that were pruned from the ledger.
+    pub loads_pruned: i64,
+    /// Versions of pruned loads that were forgotten, because their objects are gone.
+    pub settled_forgotten: u64,
 }
 
 impl Tidied {

@@ -60,6 +60,7 @@ mod replay;
 mod report;
 mod resaved;
 mod resume;
+mod retention;
 mod returned;
 mod rights;
 mod sandbox;

@@ -92,12 +92,13 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.delivery select: all
     etl.delivery insert: load_id loader rows
     etl.forgotten select: all
+    etl.known_load select: all
     etl.lineage select: all
     etl.lineage insert: all
     etl.lineage update: lowest_key highest_key keys lines outcomes
     etl.load select: all
     etl.load insert: bucket key version run sequencer dataset dataset_version lease_token lease_expires_at batch_size max_rejects max_reject_rate size_bytes stalled late version_id modified_at max_future_seconds precedes source arrival part parts origin
-    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at source around dropped deleted removed ranks_from drift
+    etl.load update: sequencer state reason attempt lease_token lease_expires_at read inserted updated unchanged stale parked rejected withheld warnings released statistics rejects_key finished_at error stalled header rejects_bucket modified_at source around dropped deleted removed ranks_from drift expired
     etl.load_batch select: all
     etl.load_batch insert: load_id batch first_record last_record inserted updated unchanged stale parked rejected warnings removed
     etl.load_history select: all
@@ -111,6 +112,7 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.parked insert: load_id record dataset key reference_dataset reference_key row_version content line
     etl.parked update: released_by released_at outcome warnings released_xid tick
     etl.parked_age select: all
+    etl.pruned select: all
     etl.reconciliation select: all
     etl.reconciliation insert: bucket prefix
     etl.reconciliation update: state finished_at compared sent released discrepancies missing_files report report_bucket report_key error
@@ -127,11 +129,14 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.replacement update: inserted deleted elsewhere rows_after kept deleted_keys ended_at xid
     etl.resubmission select: all
     etl.resubmission insert: all
+    etl.retention select: all
     etl.schema_change select: all
     etl.schema_change insert: dataset source change column load_id
     etl.scope select: all
-    etl.scope insert: all
+    etl.scope insert: dataset scope load_id
     etl.scope update: load_id
+    etl.settled select: all
+    etl.settled delete
     etl.tombstone select: all
     etl.tombstone insert: dataset key version load_id
     etl.tombstone update: version load_id before at

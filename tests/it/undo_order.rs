@@ -19,13 +19,13 @@ const KINDS: [(&str, &str); 4] = [
     ("flagged", "mode = \"replace\"\nkey = [\"s\", \"k\"]\nreplace_by = \"s\"\ndeleted = \"gone\""),
 ];
 
-struct Case {
-    world: World,
-    scratch: Scratch,
+pub struct Case {
+    pub world: World,
+    pub scratch: Scratch,
 }
 
 impl Case {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let scratch = Scratch::new("undo_order");
         let column = |name: &str, options: &str| format!("[[column]]\nname = \"{name}\"\n{options}\n");
         let text = "type = \"text\"";
@@ -72,7 +72,7 @@ impl Case {
     }
 
     /// Loads a file that was written so many seconds after noon.
-    async fn load(&self, dataset: &str, name: &str, at: i64, rows: &str) -> Counts {
+    pub async fn load(&self, dataset: &str, name: &str, at: i64, rows: &str) -> Counts {
         let header = match dataset {
             "late" | "dated" => "op,k,t,v,p",
             "parent" => "p",
@@ -113,13 +113,13 @@ impl Case {
         self.load_text(dataset, &format!("mended{load}"), at, rejects.replace(bad, good), false).await
     }
 
-    fn undo(&self, load: i64) -> String {
+    pub fn undo(&self, load: i64) -> String {
         let said = undo(&self.world, &self.scratch, &[&load.to_string()]);
         assert!(said.starts_with("exit 0"), "{said}");
         said
     }
 
-    async fn rows(&self, dataset: &str) -> String {
+    pub async fn rows(&self, dataset: &str) -> String {
         let present = if dataset == "flagged" { " where not gone" } else { "" };
         let s = if matches!(dataset, "late" | "dated") { "k" } else { "s || k" };
         self.world
@@ -131,7 +131,7 @@ impl Case {
         self.world.query("select coalesce(string_agg(load_id || ':' || record, ' ' order by load_id, record), '-') from etl.open_reject").await
     }
 
-    async fn is_clean(&self) {
+    pub async fn is_clean(&self) {
         let report = reconcile(&self.world).await;
         assert!(report.is_clean(), "{report:?}");
     }

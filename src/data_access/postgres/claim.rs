@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 
 use super::content_form::check_claim;
 use super::held::take_from_the_dead;
+use super::retention::settled;
 use super::{Database, query_error};
 use crate::domain::object::BUCKETS_WITHOUT_FILES;
 use crate::domain::{Dataset, Datasets, LoadId, LoadLimits, ObjectVersion};
@@ -33,7 +34,7 @@ impl ClaimTerms {
     /// The same where a dataset does not say otherwise.
     #[must_use]
     pub fn of(&self, dataset: &Dataset) -> Self {
-        let LoadLimits { batch_size, max_rejects, max_reject_rate } = dataset.load;
+        let LoadLimits { batch_size, max_rejects, max_reject_rate, .. } = dataset.load;
         Self {
             batch_size: batch_size.unwrap_or(self.batch_size),
             max_rejects: max_rejects.or(self.max_rejects),
@@ -293,10 +294,10 @@ async fn claim_again(
     FileToClaim { object, part, terms, .. }: FileToClaim<'_>,
 ) -> Result<Claimed, tokio_postgres::Error> {
     let row = transaction
-        .query_one(
+        .query_opt(
             "select id, attempt, dataset, source, state, reason, error, rejects_key, lease_token = $4 as ours, \
                  coalesce($7, 'null') = 'null' and exists ( \
-                     select from etl.load o where o.bucket = l.bucket and o.key = l.key and o.version <> l.version \
+                     select from etl.known_load o where o.bucket = l.bucket and o.key = l.key and o.version <> l.version \
                          and etl.is_later($5, $6, o.sequencer, o.modified_at) \
                          and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned, \
                  extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
@@ -313,6 +314,7 @@ async fn claim_again(
             ],
         )
         .await?;
+    let Some(row) = row else { return pruned(transaction, object, part).await };
     let (load_id, attempt, ours) = (LoadId(row.get("id")), row.get("attempt"), row.get::<_, bool>("ours"));
     let remaining = Duration::try_from_secs_f64(row.get("remaining")).unwrap_or_default();
     let (state, returned): (&str, bool) = (row.get("state"), row.get("returned"));
@@ -368,6 +370,24 @@ async fn claim_again(
         late: is_late(&row),
         since: row.get("since"),
     }))
+}
+
+/// The answer if the last load of the version is pruned. Loads of one version are pruned together.
+async fn pruned(
+    transaction: &Transaction<'_>,
+    object: &ObjectVersion,
+    part: &str,
+) -> Result<Claimed, tokio_postgres::Error> {
+    let row = settled(transaction, object, part).await?;
+    Ok(Claimed::Finished {
+        load_id: LoadId(row.get("load_id")),
+        attempt: row.get("attempt"),
+        dataset: row.get("dataset"),
+        source: row.get("source"),
+        reason: row.get("reason"),
+        error: None,
+        rejects_key: None,
+    })
 }
 
 pub(super) fn lease_lost(claim: &Claim) -> Error {

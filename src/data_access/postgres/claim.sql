@@ -1,5 +1,6 @@
 -- Claims a part of a version of an object for its first worker, or for a next run where it is finished and `again` is asked for, or where
--- it has come back: another content was there in between. Inserts nothing where its last run is another worker's or needs no next one.
+-- it has come back: another content was there in between. Inserts nothing where its last run is another worker's or needs no next one, also if
+-- that run is pruned.
 --
 -- $1 bucket, $2 key, $3 version, $4 sequencer, $5 dataset, $6 version of the definitions, $7 size, $8 batch size, $9 most rejects,
 -- $10 greatest share of rejects, $11 seconds of the lease, $12 again, $13 token, $14 version id, $15 when it was written,
@@ -7,8 +8,8 @@
 -- rows
 with known as (
     select id, version, part, run, dataset, coalesce(origin, id) as origin, finished_at is not null as finished, sequencer, modified_at,
-        coalesce(precedes, id) as place, arrival, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key
-    from etl.load where bucket = $1 and key = $2
+        coalesce(precedes, id) as place, arrival, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key, pruned
+    from etl.known_load where bucket = $1 and key = $2
 ), last as (
     select l.*, coalesce($14, 'null') = 'null' and exists (
         select from known o where o.version <> $3 and etl.is_later($4, $15, o.sequencer, o.modified_at)
@@ -36,7 +37,8 @@ with known as (
     -- orders the versions of its key takes precedence. A dataset that was ordered by arrival before goes on above all loads from then.
     select case when beside.arrival is not null then beside.arrival when $20 then greatest(0, least(min(known.arrival) filter (where known.place_in_key > own.place_in_key),
             greatest(max(known.arrival) filter (where known.place_in_key < own.place_in_key), least(clock.written, clock.now))))
-        else (select max(arrival) from etl.load where dataset = $5 and arrival is not null) end as arrival
+        else greatest((select max(arrival) from etl.load where dataset = $5 and arrival is not null),
+            (select arrival from etl.pruned where dataset = $5)) end as arrival
     from (select sequencer, rpad(lower(sequencer), 64, '0') collate "C" as place_in_key from own) own
         cross join (select floor(extract(epoch from clock_timestamp()))::bigint as now,
             floor(extract(epoch from $15::timestamptz))::bigint as written) clock
@@ -58,5 +60,6 @@ select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned)
         (select min(place) from known where version <> $3 and (modified_at > $15) is not false), 0) else (select id from beside) end,
     $17, $18, earlier.origin
 from own cross join newer cross join arrived left join last on true left join earlier on true
+where ($12 or last.returned or not last.pruned) is not false
 on conflict (bucket, key, version, part, run) do nothing
 returning id, coalesce(mine.origin, id) as origin, run, started_at, late, etl.since(mine) as since, claimed_tick

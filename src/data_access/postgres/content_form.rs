@@ -14,9 +14,12 @@ pub(super) type ContentForm = Vec<(String, &'static str)>;
 /// Returns what the content keys of the table cover (nothing, if the rows were loaded by another key), if it has rows and the definition says something else.
 pub(super) async fn earlier_content(client: &impl GenericClient, dataset: &Dataset) -> Result<Option<ContentForm>> {
     let failed = |error| query_error("compare the content key with that of earlier loads", error);
-    let last = "select d.definition from etl.load l join etl.dataset d on d.version = l.dataset_version and d.name = l.dataset \
-        where l.dataset = $1 and exists ( \
-            select from etl.load_batch b where b.load_id = l.id and b.inserted + b.updated + b.unchanged > 0) \
+    let last = "select d.definition from ( \
+            (select l.id, l.dataset_version from etl.load l where l.dataset = $1 and exists ( \
+                select from etl.load_batch b where b.load_id = l.id and b.inserted + b.updated + b.unchanged > 0) \
+            order by l.id desc limit 1) \
+            union all select p.wrote, p.dataset_version from etl.pruned p where p.dataset = $1 and p.wrote is not null) l \
+            join etl.dataset d on d.version = l.dataset_version and d.name = $1 \
         order by l.id desc limit 1";
     let Some(last) = client.query_opt(last, &[&dataset.name]).await.map_err(failed)? else { return Ok(None) };
     let form = Datasets::content_of(&dataset.name, last.get(0)).map_err(Error::configuration)?;

@@ -5,11 +5,14 @@ revoke all on all tables in schema etl from small_etl_ingest;
 revoke all on all sequences in schema etl from small_etl_ingest;
 grant usage on schema etl, public to small_etl_ingest;
 grant execute on function etl.key_values(text) to small_etl_ingest;
+-- They prune nothing that is younger than `etl.retention` says, which only the owner changes. What is settled is older than that.
+grant execute on function etl.prune_loads(timestamptz, bigint, integer), etl.prune_records(timestamptz, integer) to small_etl_ingest;
+grant delete on etl.settled to small_etl_ingest;
 grant usage on sequence etl.lease_token, etl.clock to small_etl_ingest;
 grant select on public.refinery_schema_history to small_etl_ingest;
 
 grant select on etl.dataset, etl.load, etl.load_batch, etl.reject, etl.parked, etl.lineage, etl.resubmission, etl.content_copy, etl.tombstone, etl.scope, etl.replacement, etl.reconciliation,
-    etl.reconciliation_step, etl.data_key, etl.delivery, etl.outbox, etl.outbox_sender, etl.forgotten, etl.schema_change, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
+    etl.reconciliation_step, etl.data_key, etl.delivery, etl.outbox, etl.outbox_sender, etl.forgotten, etl.schema_change, etl.retention, etl.settled, etl.pruned, etl.known_load, etl.open_reject, etl.rejected_record, etl.load_history, etl.parked_age
     to small_etl_ingest;
 
 grant insert (version, name, definition) on etl.dataset to small_etl_ingest;
@@ -18,7 +21,7 @@ grant
     insert (bucket, key, version, run, sequencer, dataset, dataset_version, size_bytes, batch_size, max_rejects, max_reject_rate,
         max_future_seconds, lease_token, lease_expires_at, version_id, modified_at, stalled, late, arrival, precedes, source, part, parts, origin),
     update (state, reason, error, attempt, stalled, lease_token, lease_expires_at, sequencer, modified_at, header, read, inserted, updated,
-        removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped, ranks_from, drift)
+        removed, unchanged, stale, parked, rejected, withheld, warnings, released, expired, deleted, statistics, finished_at, rejects_bucket, rejects_key, source, around, dropped, ranks_from, drift)
     on etl.load to small_etl_ingest;
 grant insert (load_id, batch, first_record, last_record, inserted, updated, removed, unchanged, stale, parked, rejected, warnings)
     on etl.load_batch to small_etl_ingest;

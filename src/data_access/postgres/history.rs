@@ -8,7 +8,6 @@ use tokio_postgres::types::ToSql;
 
 use super::key::Key;
 use super::ledger::counts;
-use super::rejects::no_such_load;
 use super::sql_names::table_name;
 use super::{Database, query_error};
 use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET};
@@ -52,6 +51,8 @@ pub struct LoadSummary {
     pub open_rejects: i64,
     /// Rows that still wait for their reference.
     pub still_parked: i64,
+    /// Rows that have waited too long for their reference, and are rejects now.
+    pub expired: i64,
     /// The version of the definitions.
     pub dataset_version: String,
     /// The bucket of the rejects file.
@@ -79,6 +80,7 @@ impl LoadSummary {
             counts: counts(row),
             open_rejects: row.get("open_rejects"),
             still_parked: row.get("still_parked"),
+            expired: row.get("expired"),
             dataset_version: row.get("dataset_version"),
             rejects_bucket: row.get("rejects_bucket"),
             rejects_key: row.get("rejects_key"),
@@ -237,7 +239,7 @@ impl Database {
         let connection = self.connection().await?;
         let statement = "select h.*, l.statistics, l.source, l.dropped from etl.load_history h join etl.load l on l.id = h.load_id where l.id = $1";
         let row = connection.query_opt(statement, &[&load.0]).await.map_err(failed)?;
-        let row = row.ok_or_else(|| no_such_load(load))?;
+        let Some(row) = row else { return Err(self.no_such_load(load).await) };
         let statement = "select committed_at, last_record - first_record + 1 as records from etl.load_batch \
             where load_id = $1 order by 1";
         let batches = connection.query(statement, &[&load.0]).await.map_err(failed)?;

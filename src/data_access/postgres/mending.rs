@@ -134,6 +134,14 @@ pub(super) async fn resolve_released(transaction: &Transaction<'_>, load: LoadId
     transaction.batch_execute(&resolving(load, false)).await
 }
 
+/// Resolves the rejects that parked rows of an ended load have become, as far as later loads have mended them.
+pub(super) async fn resolve_expired(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
+    if !concerns_rejects(transaction, load).await? {
+        return Ok(());
+    }
+    transaction.batch_execute(&resolving(load, true)).await
+}
+
 fn resolving(load: LoadId, closing: bool) -> String {
     /// Rejects of a failed load wait until the whole file is loaded, unless they are lines of a rejects file themselves: the rest of such
     /// a file is recorded in other rejects.

@@ -134,7 +134,8 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn buckets(&self) -> Result<Vec<String>> {
-        let statement = "select distinct bucket from etl.load where bucket <> $1 and bucket <> all ($2) order by 1";
+        let statement = "select bucket from etl.load where bucket <> $1 and bucket <> all ($2) \
+            union select bucket from etl.settled where bucket <> $1 order by 1";
         let rows = self.connection().await?.query(statement, &[&LOCAL_BUCKET, &&BUCKETS_WITHOUT_FILES[..]]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("read the buckets of the ledger", error))
@@ -196,7 +197,7 @@ impl Database {
 
     /// Checks the loads with the next `count` numbers after `after` that ended since then or shortly before. Returns
     /// the loads whose counts differ from those of their batches, parked rows and released rows; how many loads were
-    /// checked; and the number after which there are more.
+    /// checked; and the number after which there are more. Loads from before what is pruned are left out: rows that they released may be gone.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -213,7 +214,8 @@ impl Database {
                     = (b.inserted, b.updated, b.removed, b.unchanged, b.stale, b.parked) \
                 and (l.state <> 'loaded' or (l.read, l.rejected) = (b.read, b.rejected)) \
                 and l.parked = (select count(*) from etl.parked p where p.load_id = l.id) \
-                and l.released = (select count(*) from etl.parked p where p.released_by = l.id)) as wrong \
+                and l.released = (select count(*) from etl.parked p where p.released_by = l.id and p.outcome <> 'expired') \
+                and l.expired = (select count(*) from etl.parked p where p.load_id = l.id and p.outcome = 'expired')) as wrong \
             from etl.load l cross join lateral ( \
                 select coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated, \
                     coalesce(sum(removed), 0) as removed, \
@@ -222,6 +224,7 @@ impl Database {
                     coalesce(sum(last_record - first_record + 1), 0) as read \
                 from etl.load_batch where load_id = l.id) b \
             where l.id > $2 and l.id <= $3 and l.finished_at is not null \
+                and (l.finished_at < (select pruned_before from etl.retention)) is not true \
                 and ($1::timestamptz is null or l.finished_at >= $1 - interval '10 minutes') order by l.id";
         let failed = |error| query_error("check the balance of the ledger", error);
         let (connection, last) = (self.connection().await?, after.0.saturating_add(count));
@@ -244,7 +247,8 @@ impl Database {
                      where l.dataset = $1) \
                  - (select coalesce(sum(deleted), 0)::bigint from etl.load l where dataset = $1 and not exists ( \
                      select from etl.replacement r where r.load_id = l.id and r.flagged)) \
-                 + (select count(*) from etl.parked where dataset = $1 and outcome = 'inserted')",
+                 + (select count(*) from etl.parked where dataset = $1 and outcome = 'inserted') \
+                 + (select coalesce(sum(rows), 0)::bigint from etl.pruned where dataset = $1)",
             table_name(&dataset.table)
         );
         let row = self.connection().await?.query_one(&statement, &[&dataset.name]).await;
@@ -326,7 +330,7 @@ impl Database {
         // Loading a version again, or a mended rejects file, does not mean that the sender sent something. A version
         // that came back does.
         let statement = "select exists (select from etl.load l where dataset = $1 and started_at between $2 and $3 and bucket <> all ($4) \
-            and (run = 0 or exists (select from etl.load p where p.bucket = l.bucket and p.key = l.key and p.version = l.version \
+            and (run = 0 or exists (select from etl.known_load p where p.bucket = l.bucket and p.key = l.key and p.version = l.version \
                 and p.part = l.part and p.run = l.run - 1 and etl.is_later(l.sequencer, l.modified_at, p.sequencer, p.modified_at))) \
             and reason is distinct from 'not_found' and reason is distinct from 'forbidden' \
             and not exists (select from etl.resubmission s where s.load_id = l.id))";

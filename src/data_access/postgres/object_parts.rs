@@ -64,13 +64,13 @@ impl Database {
         let statement = "select p.part, l.dataset, l.source, \
                 l.finished_at is null and not (l.state = 'loading' and l.lease_expires_at > clock_timestamp()) \
                 or l.finished_at is not null and coalesce($6, 'null') = 'null' and exists ( \
-                    select from etl.load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
+                    select from etl.known_load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
                         and etl.is_later($4, $5, o.sequencer, o.modified_at) \
                         and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as is_wanted \
-            from (select parts from etl.load where bucket = $1 and key = $2 and version = $3 order by id + 0 desc limit 1) w \
+            from (select parts from etl.known_load where bucket = $1 and key = $2 and version = $3 order by id + 0 desc limit 1) w \
                 cross join lateral unnest(w.parts) with ordinality as p (part, place) \
                 left join lateral ( \
-                    select * from etl.load where bucket = $1 and key = $2 and version = $3 and part = p.part \
+                    select * from etl.known_load where bucket = $1 and key = $2 and version = $3 and part = p.part \
                     order by run desc limit 1) l on true \
             order by p.place";
         let ObjectVersion { bucket, key, version, sequencer, modified, version_id, .. } = object;

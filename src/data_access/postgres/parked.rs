@@ -1,16 +1,20 @@
 //! Parked rows wait for the row that they refer to, and are loaded once it has arrived.
 
 use deadpool_postgres::Transaction;
+use futures::Stream;
 
 use super::Database;
 use super::answer::{Answer, query_error};
 use super::checked_table::Storage;
 use super::claim::Claim;
+use super::key::Key;
 use super::ledger::{SeenFile, commit_step};
+use super::mending::resolve_expired;
 use super::refusal::Refusal;
 use super::sql_names::table_name;
+use super::texts::copy_texts;
 use super::tie::{Overwritten, batches_of, still_won};
-use super::upsert::{any_ready, incomplete, release};
+use super::upsert::{any_ready, expire, incomplete, release};
 use crate::domain::{Dataset, LoadId, Reference};
 use crate::error::{Error, Result};
 
@@ -64,6 +68,59 @@ impl Database {
             }
         }
         Ok(freed)
+    }
+
+    /// Counts the rows of a file that would wait now, by what they refer to: texts of the ledger for the columns of the reference, and `None` for a row
+    /// that refers to nothing.
+    ///
+    /// # Errors
+    /// The errors of `references`, `Connection`, `System`.
+    pub async fn would_park(
+        &self,
+        dataset: &Dataset,
+        reference: &Reference,
+        references: impl Stream<Item = Result<Vec<Option<String>>>>,
+    ) -> Result<i64> {
+        let failed = |error| query_error("count the rows that would wait", error);
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await.map_err(failed)?;
+        transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
+        copy_texts(&transaction, references).await?;
+        let there = Key::referred(dataset, reference);
+        let types = reference.key_kinds.iter().map(|kind| kind.table_type());
+        let values: Vec<String> = if there.is_single() {
+            types.map(|kind| format!("f.key::{kind}")).collect()
+        } else {
+            types.enumerate().map(|(place, kind)| format!("(etl.key_values(f.key))[{}]::{kind}", place + 1)).collect()
+        };
+        let statement = format!(
+            "select count(*) from pg_temp.file_key f where not exists (select from {} r where {})",
+            table_name(&reference.table),
+            there.equals("r.", values.into_iter()),
+        );
+        let row = transaction.query_one(&statement, &[]).await.map_err(failed)?;
+        transaction.rollback().await.map_err(failed)?;
+        Ok(row.get(0))
+    }
+
+    /// Turns up to `limit` parked rows of `dataset` that have waited for more than `days`, and whose reference has not arrived, into rejects with rule
+    /// `reference`. Returns how many.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn expire_parked(&self, dataset: &Dataset, days: u32, limit: i64) -> Result<i64> {
+        let Some(reference) = &dataset.reference else { return Ok(0) };
+        let failed = |error| query_error("let parked rows expire", error);
+        let mut connection = self.connection().await?;
+        let transaction = connection.transaction().await.map_err(failed)?;
+        let days = i32::try_from(days).unwrap_or(i32::MAX);
+        let statement = expire(dataset, reference);
+        let loads = transaction.query(&statement, &[&None::<i64>, &days, &limit]).await.map_err(failed)?;
+        for load in &loads {
+            resolve_expired(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(loads.iter().map(|load| load.get::<_, i64>(1)).sum())
     }
 
     /// Counts the parked rows of `dataset` that keep waiting although their reference has arrived, because they lack a

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::{Database, query_error};
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{ByteRange, LineNumber, LoadId, RecordNumber, Violation};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Which rejects to return.
 #[derive(Clone, Debug, Default)]
@@ -237,7 +237,8 @@ impl Database {
             dataset: row.get(3),
             dataset_version: row.get(4),
         });
-        written.ok_or_else(|| no_such_load(load))
+        let Some(written) = written else { return Err(self.no_such_load(load).await) };
+        Ok(written)
     }
 
     /// Records where the rejects file of a load is.
@@ -265,7 +266,7 @@ impl Database {
     }
 
     /// Returns the loads after `after` that ended more than `days` ago and still have rejects or a rejects file, in
-    /// their order; with bucket and key of the file, if they were recorded.
+    /// their order; with bucket and key of the file, if they were recorded. A row that waited too long is a reject from then on.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -276,7 +277,9 @@ impl Database {
     ) -> Result<Vec<(PendingRejects, Option<(String, String)>)>> {
         let statement = "select id, bucket, dataset, rejects_bucket, rejects_key from etl.load l \
             where id > $2 and finished_at < clock_timestamp() - make_interval(days => $1) and (rejects_key is not null \
-                or exists (select from etl.reject r where r.load_id = l.id)) order by id";
+                or exists (select from etl.reject r where r.load_id = l.id)) \
+                and not exists (select from etl.parked p where p.load_id = l.id and p.outcome = 'expired' \
+                    and p.released_at >= clock_timestamp() - make_interval(days => $1)) order by id";
         let days = i32::try_from(days).unwrap_or(i32::MAX);
         let rows = self.connection().await?.query(statement, &[&days, &after.0]).await;
         let rows = rows.map_err(|error| query_error("look for rejects whose time is over", error))?;
@@ -301,10 +304,6 @@ impl Database {
         let row = self.connection().await?.query_one(statement, &[&load.0]).await;
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("delete rejects", error))
     }
-}
-
-pub(super) fn no_such_load(load: LoadId) -> Error {
-    Error::new(ErrorKind::Configuration, format!("there is no load {load}; `small-etl status` lists the latest"))
 }
 
 /// How the records of a load were written, so that its rejects can be written likewise.

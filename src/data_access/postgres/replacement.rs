@@ -1,10 +1,7 @@
 //! `etl.scope` and `etl.replacement`: which file replaces a scope of a table, and what that did.
 
-use std::pin::pin;
-
-use bytes::Bytes;
 use deadpool_postgres::Transaction;
-use futures::{SinkExt, Stream, TryStreamExt};
+use futures::Stream;
 use tokio_postgres::types::ToSql;
 
 use super::claim::Claim;
@@ -13,6 +10,7 @@ use super::mended::mended;
 use super::mode::overtaken;
 use super::scope::Scope;
 use super::sql_names::table_name;
+use super::texts::copy_texts;
 use super::tie::batches_of;
 use super::{Database, query_error};
 use crate::domain::Dataset;
@@ -55,7 +53,7 @@ impl Database {
         }
         let register = "insert into etl.scope as s (dataset, scope, load_id) select $2, n.scope, $1 from unnest($3::text[]) as n (scope) \
             on conflict (dataset, scope) do update set load_id = excluded.load_id \
-            where (select rank from etl.load where id = s.load_id) < (select rank from etl.load where id = excluded.load_id)";
+            where coalesce((select rank from etl.load where id = s.load_id), s.rank) < (select rank from etl.load where id = excluded.load_id)";
         transaction.execute(register, &[&claim.load_id.0, &dataset.name, &scopes]).await.map_err(failed)?;
         if let Some(most) = dataset.replacement.as_ref().and_then(|replacement| replacement.max_delete_rate) {
             let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
@@ -77,24 +75,7 @@ async fn check_share(
 ) -> Result<()> {
     let failed = |error| query_error("count the rows that the file would take away", error);
     let (scope, key, table) = (Scope::of(dataset), Key::of(dataset), table_name(&dataset.table));
-    let create = "set local client_min_messages = warning; set local work_mem = '64MB'; \
-        create temporary table if not exists file_key (key text) on commit delete rows";
-    transaction.batch_execute(create).await.map_err(failed)?;
-    let mut sink = pin!(transaction.copy_in::<_, Bytes>("copy pg_temp.file_key from stdin").await.map_err(failed)?);
-    let mut keys = pin!(keys);
-    let mut unreadable = false;
-    while let Some(keys) = keys.try_next().await? {
-        unreadable |= keys.iter().any(Option::is_none);
-        let mut lines = String::new();
-        for key in keys.into_iter().flatten() {
-            // As `copy` reads text.
-            let key = key.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
-            lines.push_str(&key);
-            lines.push('\n');
-        }
-        sink.send(lines.into()).await.map_err(failed)?;
-    }
-    sink.finish().await.map_err(failed)?;
+    let unreadable = copy_texts(transaction, keys).await? > 0;
     if unreadable || scopes.is_empty() {
         return Ok(());
     }

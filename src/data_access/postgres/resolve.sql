@@ -23,7 +23,7 @@ with settled as (
     union all
     select p.load_id, p.dataset, p.key, p.line, p.released_by
     from etl.parked p join etl.load w on w.id = p.load_id and w.finished_at is not null
-    where p.released_by = :load
+    where p.released_by = :load and p.outcome <> 'expired'
     union all
     select p.load_id, p.dataset, p.key, p.line, p.released_by
     from etl.parked p where :closing and p.load_id = :load and p.released_by <> :load
@@ -47,7 +47,7 @@ with bad as materialized (
         and (n.key in (select key from bad) or (i.load_id, n.line) in (select load_id, line from named))
     union all
     select p.load_id, p.dataset, p.key, p.line, p.released_by
-    from etl.load own join etl.parked p on p.load_id > own.id and p.dataset = own.dataset and p.released_by is not null
+    from etl.load own join etl.parked p on p.load_id > own.id and p.dataset = own.dataset and p.released_by is not null and p.outcome <> 'expired'
         join etl.load w on w.id = p.load_id and w.finished_at is not null
     where own.id = :load and (p.key in (select key from bad) or (p.load_id, p.line) in (select load_id, line from named))
 )

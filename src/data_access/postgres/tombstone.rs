@@ -95,15 +95,19 @@ fn older_and_newer(dataset: &Dataset) -> (String, String) {
     (compared("<"), compared(">"))
 }
 
-/// SQL condition: the tombstone `d` has a lower rank than `rank`. One of a load that the ledger no longer knows has. Which reject it mends,
-/// if any, the lineage says by its line.
+/// SQL condition: the tombstone `d` has a lower rank than `rank`. One of a load that the ledger no longer knows has, unless a load of the dataset
+/// was pruned that has a higher one. Which reject it mends, if any, the lineage says by its line.
 fn outranks(dataset: &Dataset, rank: &str) -> String {
     let line = "m.line = ( \
         select i.lines[array_position(i.keys, d.key)] from etl.lineage i \
         where i.load_id = o.id and left(d.key collate \"C\", 200) between i.lowest_key and i.highest_key \
             and d.key = any (i.keys) limit 1)";
     let kept = rank_of_row(dataset, "o.id", ["o.rank", "o.ranks_from"], line);
-    format!("coalesce((select {kept} < {rank} from etl.load o where o.id = d.load_id), true)")
+    format!(
+        "coalesce((select {kept} < {rank} from etl.load o where o.id = d.load_id), \
+             ({rank} > (select p.rank from etl.pruned p where p.dataset = '{}')) is not false)",
+        dataset.name
+    )
 }
 
 /// SQL that joins the tombstones of the rows of `s`, if there may be any.

@@ -1,5 +1,6 @@
 //! Gives back what the table had before a load, from its history (`postgres/row_history.rs`), in one transaction.
 
+use chrono::{DateTime, Utc};
 use deadpool_postgres::Transaction;
 use serde::Serialize;
 use tokio_postgres::Error as PostgresError;
@@ -38,6 +39,8 @@ pub struct LoadToUndo {
     pub undone_by: Option<LoadId>,
     /// The load that has given the rows of the dataset new content keys since.
     pub rekeyed_by: Option<LoadId>,
+    /// If other loads of the dataset from its time are pruned: those that ended before this.
+    pub pruned_before: Option<DateTime<Utc>>,
 }
 
 /// What an undo does, or would do.
@@ -80,11 +83,13 @@ impl Database {
     pub async fn load_to_undo(&self, load: LoadId) -> Result<LoadToUndo> {
         let statement = "select l.dataset, l.bucket, l.key, l.part, l.finished_at is not null as ended, \
                 (select u.id from etl.load u where u.bucket = $2 and u.key = l.id::text and u.state = 'loaded') as undone_by, \
-                (select max(u.id) from etl.load u where u.bucket = $3 and u.key = l.dataset and u.id > l.id) as rekeyed_by \
+                (select max(u.id) from etl.load u where u.bucket = $3 and u.key = l.dataset and u.id > l.id) as rekeyed_by, \
+                (select r.pruned_before from etl.retention r where l.finished_at < r.pruned_before \
+                    and exists (select from etl.pruned p where p.dataset = l.dataset)) as pruned_before \
             from etl.load l where l.id = $1";
         let row = self.connection().await?.query_opt(statement, &[&load.0, &UNDO_BUCKET, &REKEY_BUCKET]).await;
         let row = row.map_err(|error| query_error("look for the load to undo", error))?;
-        let row = row.ok_or_else(|| super::rejects::no_such_load(load))?;
+        let Some(row) = row else { return Err(self.no_such_load(load).await) };
         Ok(LoadToUndo {
             load_id: load,
             dataset: row.get("dataset"),
@@ -94,6 +99,7 @@ impl Database {
             ended: row.get("ended"),
             undone_by: row.get::<_, Option<i64>>("undone_by").map(LoadId),
             rekeyed_by: row.get::<_, Option<i64>>("rekeyed_by").map(LoadId),
+            pruned_before: row.get("pruned_before"),
         })
     }
 

@@ -29,6 +29,11 @@ pub(super) fn statements(dataset: &Dataset, load: LoadId, undo: LoadId) -> Vec<S
                  where s.dataset = '{name}' and s.load_id = {load} and s.scope = n.scope",
                 hidden = hidden(dataset, load),
             ),
+            // The load that replaced a scope before may be pruned. What ranks below one that was replaces nothing.
+            format!(
+                "update etl.scope s set load_id = 0, rank = p.rank from etl.pruned p \
+                 where p.dataset = '{name}' and s.dataset = '{name}' and s.load_id = {load}"
+            ),
             format!("delete from etl.scope where dataset = '{name}' and load_id = {load}"),
         ]);
     }

@@ -46,9 +46,10 @@ impl Steps for Replace {
         let statement = format!(
             "with own as materialized (select id, dataset, rank, ranks_from from etl.load where id = $1), \
                  newer as materialized ( \
-                     select s.scope, o.rank, o.dataset, o.bucket, o.key, o.version, o.part, o.arrival \
+                     select s.scope, coalesce(o.rank, s.rank) as rank, o.dataset, o.bucket, o.key, o.version, o.part, o.arrival \
                      from own join etl.scope s on s.dataset = own.dataset and s.scope = any ($3) \
-                         join etl.load o on o.id = s.load_id and o.rank > least(own.rank, own.ranks_from)) \
+                         left join etl.load o on o.id = s.load_id \
+                     where coalesce(o.rank, s.rank) > least(own.rank, own.ranks_from)) \
              select r.record from unnest($2::bigint[], $3::text[]) as r (record, scope) join newer n using (scope) cross join own \
              where n.rank > {rank} and (own.ranks_from is null or not exists ( \
                  select from etl.resubmission m join etl.load f on f.id = m.ranks_with \
@@ -141,8 +142,8 @@ pub(in super::super) async fn overtaken(
     scopes: &[&str],
 ) -> Result<HashSet<String>, PostgresError> {
     let statement = "select s.scope from etl.load own join etl.scope s on s.dataset = own.dataset and s.scope = any ($2) \
-            join etl.load o on o.id = s.load_id \
-        where own.id = $1 and o.rank > own.rank";
+            left join etl.load o on o.id = s.load_id \
+        where own.id = $1 and coalesce(o.rank, s.rank) > own.rank";
     let statement = transaction.prepare_cached(statement).await?;
     let rows = transaction.query(&statement, &[&load.0, &scopes]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -156,6 +157,10 @@ async fn settle_waiting(
     scopes: &[String],
 ) -> Result<(), PostgresError> {
     let scope = Scope::of(dataset);
+    // An undo of this load lets them wait again.
+    if dataset.history.is_some() {
+        transaction.batch_execute("set local small_etl.keep_content = 'on'").await?;
+    }
     let statement = format!(
         "update etl.parked p set released_by = own.id, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
              tick = nextval('etl.clock'), outcome = 'stale', warnings = 0 \
