@@ -37,6 +37,8 @@ begin
     ('delivery', 'delivered_at', 'when it had them all'),
     ('forgotten', null, 'Up to where lineage was deleted'),
     ('forgotten', 'tick', 'the highest tick that was deleted; who wrote a row before that is not known'),
+    ('known_load', null, 'The loads of all versions that the ledger knows, pruned or not: which are settled, and in which order they came'),
+    ('known_load', 'pruned', 'whether the load itself is gone'),
     ('lineage', null, 'What became of each record that was good: one row for each batch'),
     ('lineage', 'load_id', 'the load'),
     ('lineage', 'batch', 'the batch'),
@@ -100,6 +102,7 @@ begin
     ('load', 'ranks_from', 'the lowest rank of its rows, where that is not its own'),
     ('load', 'rank', 'of two rows that tie, that of the load with the higher rank stays'),
     ('load', 'drift', 'how the columns of the file differ from those that its source declares'),
+    ('load', 'expired', 'parked rows of it that waited too long and became rejects; they stay in `parked`'),
     ('load_batch', null, 'The batches of a load that are committed; each is a checkpoint'),
     ('load_batch', 'load_id', 'the load'),
     ('load_batch', 'batch', 'its number in the load'),
@@ -159,6 +162,14 @@ begin
     ('parked_age', 'oldest', 'since when the first one waits'),
     ('parked_age', 'age', 'how long that is'),
     ('parked_age', 'loads', 'the loads that brought them'),
+    ('pruned', null, 'What the pruned loads of a dataset leave together'),
+    ('pruned', 'dataset', 'the dataset'),
+    ('pruned', 'loads', 'how many there were'),
+    ('pruned', 'rank', 'the highest rank that one of them had'),
+    ('pruned', 'arrival', 'the latest arrival of one of their objects'),
+    ('pruned', 'rows', 'how many more rows they inserted than they took away'),
+    ('pruned', 'wrote', 'the last of them that wrote rows'),
+    ('pruned', 'dataset_version', 'the definitions of that one'),
     ('reconciliation', null, 'The nightly runs'),
     ('reconciliation', 'id', 'the number of the run'),
     ('reconciliation', 'bucket', 'the bucket that was compared'),
@@ -224,6 +235,10 @@ begin
     ('resubmission', 'first_load_id', 'the load in which the row was bad first'),
     ('resubmission', 'first_record', 'its record there'),
     ('resubmission', 'ranks_with', 'the load with which the row came, where the order of arrival decides'),
+    ('retention', null, 'How long the ledger is kept, as `migrate` found it in the settings'),
+    ('retention', 'only_one', 'there is one row'),
+    ('retention', 'days', 'for how many days; null if for ever'),
+    ('retention', 'pruned_before', 'loads that ended before this may be gone'),
     ('schema_change', null, 'How the columns of files differed from those that their source declares, each change once'),
     ('schema_change', 'dataset', 'the dataset'),
     ('schema_change', 'source', 'the source'),
@@ -235,6 +250,26 @@ begin
     ('scope', 'dataset', 'the dataset'),
     ('scope', 'scope', 'the values of `replace_by`, with commas between them'),
     ('scope', 'load_id', 'the load with the highest rank that replaces it'),
+    ('scope', 'rank', 'the rank of that load, once it is pruned'),
+    ('settled', null, 'The versions whose loads are pruned, for as long as their objects are there: a repeated event is still a duplicate'),
+    ('settled', 'bucket', 'as in etl.load'),
+    ('settled', 'key', 'as in etl.load'),
+    ('settled', 'version', 'as in etl.load'),
+    ('settled', 'part', 'as in etl.load'),
+    ('settled', 'run', 'as in etl.load'),
+    ('settled', 'load_id', 'the number that the load had'),
+    ('settled', 'dataset', 'as in etl.load'),
+    ('settled', 'source', 'as in etl.load'),
+    ('settled', 'parts', 'as in etl.load'),
+    ('settled', 'state', 'as in etl.load'),
+    ('settled', 'reason', 'as in etl.load'),
+    ('settled', 'attempt', 'as in etl.load'),
+    ('settled', 'sequencer', 'as in etl.load'),
+    ('settled', 'modified_at', 'as in etl.load'),
+    ('settled', 'arrival', 'as in etl.load'),
+    ('settled', 'precedes', 'as in etl.load'),
+    ('settled', 'origin', 'as in etl.load'),
+    ('settled', 'finished_at', 'as in etl.load'),
     ('tombstone', null, 'The keys that tombstones have named, so that an older row that comes later is stale'),
     ('tombstone', 'dataset', 'the dataset'),
     ('tombstone', 'key', 'the key'),
@@ -254,11 +289,11 @@ begin
     -- A column of a view is what it is in the table, unless it says something of its own.
     for said in
         select v.relname as relation, a.attname as name, coalesce(
-            col_description(case when v.relname in ('load_history') then 'etl.load'::regclass
+            col_description(case when v.relname in ('load_history', 'known_load') then 'etl.load'::regclass
                 when v.relname = 'parked_age' then 'etl.parked'::regclass else 'etl.reject'::regclass end, t.attnum),
             col_description('etl.load'::regclass, l.attnum)) as meaning
         from pg_class v join pg_attribute a on a.attrelid = v.oid and a.attnum > 0
-            left join pg_attribute t on t.attname = a.attname and t.attrelid = case when v.relname = 'load_history' then 'etl.load'::regclass
+            left join pg_attribute t on t.attname = a.attname and t.attrelid = case when v.relname in ('load_history', 'known_load') then 'etl.load'::regclass
                 when v.relname = 'parked_age' then 'etl.parked'::regclass else 'etl.reject'::regclass end
             left join pg_attribute l on l.attname = a.attname and l.attrelid = 'etl.load'::regclass
         where v.relnamespace = 'etl'::regnamespace and v.relkind = 'v' and col_description(v.oid, a.attnum) is null

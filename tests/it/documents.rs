@@ -254,7 +254,8 @@ fn every_reason_rule_and_metric_is_listed_and_no_other() {
         .into_iter()
         .map(String::from)
         .collect();
-    rules.extend(["decimal", "date"].map(String::from)); // examples of types
+    // Examples of types, and what becomes of rows that have waited too long.
+    rules.extend(["decimal", "date", "reference"].map(String::from));
     assert_eq!(listed(&page, "Why a row was rejected"), rules);
 
     let metrics = source("src/lambda/metrics.rs");
