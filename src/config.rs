@@ -53,6 +53,7 @@ const KEYS: &[&str] = &[
     "migrations.rds_iam",
     "output.bucket",
     "output.prefix",
+    "queue.large_url",
     "queue.url",
     "rejects.retention_days",
     "source.bucket",
@@ -233,6 +234,8 @@ pub struct EventsSettings {
 pub struct QueueSettings {
     /// The URL of the queue.
     pub url: Option<String>,
+    /// The URL of the queue from which a larger machine takes the files that do not fit on the disk or into the time of ingest.
+    pub large_url: Option<String>,
 }
 
 /// Section `output`.

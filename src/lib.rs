@@ -4,7 +4,7 @@
 //! The layers, from the outside in; each imports only from those to its right:
 //!
 //! ```text
-//! bin -> lambda | cli -> (config, start) -> pipeline -> services -> data_access -> domain
+//! bin -> lambda | cli -> (config, start, event) -> pipeline -> services -> data_access -> domain
 //! ```
 //!
 //! `error` is a leaf that every layer may use. What must always hold:
@@ -29,6 +29,7 @@ pub mod config;
 pub mod data_access;
 pub mod domain;
 pub mod error;
+pub mod event;
 pub mod lambda;
 pub mod pipeline;
 pub mod sample;

@@ -167,6 +167,8 @@ class Alias(Unknown):
 
 of_type = parsing.resource_class_from_type
 OWN = {"AWS::Lambda::Version": Version, "AWS::Lambda::Alias": Alias}
+# moto asks for a role that AWS has by itself.
+OWN |= {f"AWS::Batch::{kind}": Unknown for kind in ("ComputeEnvironment", "JobDefinition", "JobQueue")}
 parsing.resource_class_from_type = lambda name: OWN.get(name) or of_type(name) or Unknown
 
 resolve = parsing.parse_resource_and_generate_name
