@@ -365,6 +365,17 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_left_of_an_object_goes_where_its_largest_part_fits() {
+        use LoadStatus::{Interrupted, Loaded};
+        let request = Request::new(Location::s3("b", "1.zip"));
+        let large = LoadReport { handed_over: true, ..report("b", true, Interrupted) };
+        let reports = [report("a", true, Loaded), large, report("c", false, Interrupted)];
+        let left =
+            |reports: &[LoadReport]| Rest::of(reports, &request).into_iter().map(|rest| rest.large).collect::<Vec<_>>();
+        assert_eq!((left(&reports), left(&reports[2..])), (vec![true], vec![false]));
+    }
+
+    #[test]
     fn a_part_that_another_worker_holds_is_asked_for_by_itself_where_others_have_ended() {
         use LoadStatus::{InProgress, Loaded};
         let held = || LoadReport { retry_after: Some(Duration::from_secs(9)), ..report("b", true, InProgress) };

@@ -18,6 +18,7 @@ use crate::functions::INGEST;
 use crate::object_parts::{archive, rows, world as with_parts};
 use crate::support::Scratch;
 use crate::support::emulator::Emulator;
+use crate::support::web::{WebServer, response};
 use crate::world::{World, query};
 
 const SMALL_ETL: &str = env!("CARGO_BIN_EXE_small-etl");
@@ -147,11 +148,16 @@ async fn an_archive_larger_than_the_disk_is_left_to_a_larger_machine_before_its_
     let ingest = on_a_small_disk(scratch.path());
     let ingest = Emulator::start(&ingest, &variables, Stdio::null());
     let key = "incoming/days/1.zip";
-    let noise: String = (0..DISK).map(|byte| char::from(b'!' + (byte * byte % 89) as u8)).collect();
-    let mut object = archive(&[("fills_1.csv", &rows(&["f1", "f2"])), ("stocks_1.csv", &rows(&["s1"]))]);
-    assert!(object.len() < DISK);
-    // What stands before an archive belongs to the object.
-    object.splice(0..0, [noise.as_bytes(), noise.as_bytes()].concat());
+    // What no source reads takes room, too.
+    let mut seed = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:016x}", seed)
+    });
+    let noise: String = noise.take(DISK / 6).collect();
+    let members = [("fills_1.csv", &*rows(&["f1", "f2"])), ("stocks_1.csv", &*rows(&["s1"])), ("notes.txt", &*noise)];
+    let object = archive(&members);
+    assert!(object.len() > DISK);
     world.put(key, object).await;
 
     let answer = ingest.invoke(&json!({"bucket": world.bucket, "key": key, "again": true}));
@@ -246,15 +252,22 @@ async fn a_large_file_goes_through_the_stack(program: &Path) {
         let same = environment.iter().any(|(other, its)| name == other && text(value) == *its);
         assert_eq!(same, !["QUEUE", "RETENTION_DAYS"].iter().any(|part| name.contains(part)), "{name}");
     }
+    // A task gets the keys of its role from an address.
+    let keys = json!({"AccessKeyId": "of-the-role", "SecretAccessKey": "not-a-secret", "Token": "t", "Expiration": "2099-01-01T00:00:00Z"});
+    let keys = WebServer::start(move |_, _| response(200, &[("Content-Type", "application/json")], &keys.to_string()));
+    let mut variables = account.reaching(environment.into_iter(), "small_etl_ingest");
+    variables.retain(|(name, _)| !["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].contains(&name.as_str()));
+    variables.push(("AWS_CONTAINER_CREDENTIALS_FULL_URI".into(), format!("{}/keys", keys.origin)));
     let job = Command::new(program)
         .args(words)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
-        .envs(account.reaching(environment.into_iter(), "small_etl_ingest"))
+        .envs(variables)
         .stdin(Stdio::null())
         .output()
         .unwrap();
     assert!(job.status.success() && printed(&job).contains(r#""status":"loaded""#), "{}", printed(&job));
+    assert!(!keys.asked().is_empty(), "the job has the rights of its role");
     let url = account.postgres.url("small_etl");
     let ledger = "select state, attempt, read, inserted, sequencer from etl.load";
     assert_eq!(query(&url, ledger).await, format!("loaded | 2 | {ROWS} | {ROWS} | 0055AED6DCD9"));
