@@ -292,7 +292,7 @@ resource "aws_iam_role_policy_attachment" "ingest_role" {
   policy_arn = aws_iam_policy.function_basics.arn
 }
 
-resource "aws_iam_role_policy_attachment" "ingest_role" {
+resource "aws_iam_role_policy_attachment" "ingest_role_1" {
   role       = aws_iam_role.ingest_role.name
   policy_arn = aws_iam_policy.loading_files.arn
 }
@@ -1295,7 +1295,7 @@ resource "aws_lambda_function" "ingest" {
   reserved_concurrent_executions = (local.reserved ? var.reserved_concurrency : null)
   architectures                  = [var.architecture]
   description                    = "Loads one file into Postgres; at night reconciles the bucket with the ledger"
-  depends_on                     = [aws_iam_role_policy.ingest_role, aws_iam_role_policy_attachment.ingest_role]
+  depends_on                     = [aws_iam_role_policy.ingest_role, aws_iam_role_policy_attachment.ingest_role, aws_iam_role_policy_attachment.ingest_role_1]
 
   ephemeral_storage {
     size = 4096

@@ -203,6 +203,18 @@ async fn a_file_that_needs_more_than_one_call_is_left_to_a_larger_machine_which_
 
 const IMAGE: &str = "LargeFilesImage=123456789012.dkr.ecr.eu-central-1.amazonaws.com/small-etl:1";
 
+/// Tells the bus of the account how two jobs of a queue ended, and prints what then is among the failed runs.
+const ENDED: &str = r#"
+import boto3, json, sys
+events, sqs = boto3.client("events"), boto3.client("sqs")
+for status in ("SUCCEEDED", "FAILED"):
+    detail = json.dumps({"status": status, "jobQueue": sys.argv[1], "jobName": "small-etl-dev-large-file"})
+    events.put_events(Entries=[{"Source": "aws.batch", "DetailType": "Batch Job State Change", "Detail": detail}])
+[url] = [url for url in sqs.list_queues()["QueueUrls"] if "-FailedRuns-" in url]
+messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+print(*[json.loads(each["Body"])["detail"]["status"] for each in messages])
+"#;
+
 impl Account {
     /// The words of the job that the pipe of the stack starts for a message, as AWS describes pipes and jobs: a parameter of the pipe picks
     /// a member of the message, and a word of the job names a parameter.
@@ -268,6 +280,10 @@ async fn a_large_file_goes_through_the_stack(program: &Path) {
         .unwrap();
     assert!(job.status.success() && printed(&job).contains(r#""status":"loaded""#), "{}", printed(&job));
     assert!(!keys.asked().is_empty(), "the job has the rights of its role");
+    let jobs = text(&account.property("FailedLargeFile", "EventPattern/detail/jobQueue/0"));
+    assert_eq!(jobs, text(&account.property("LargeFilesPipe", "Target")));
+    let ended = account.command(Path::new("python3")).args(["-c", ENDED, &jobs]).output().unwrap();
+    assert_eq!(printed(&ended), "FAILED\n", "a job that failed is where an alarm sees it");
     let url = account.postgres.url("small_etl");
     let ledger = "select state, attempt, read, inserted, sequencer from etl.load";
     assert_eq!(query(&url, ledger).await, format!("loaded | 2 | {ROWS} | {ROWS} | 0055AED6DCD9"));
