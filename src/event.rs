@@ -414,20 +414,11 @@ mod tests {
 
     #[test]
     fn a_message_for_a_larger_machine_holds_one_text_and_comes_back_as_it_was() {
-        let file = |rank: &str| Location::S3 {
-            bucket: "b".into(),
-            key: "incoming/\"1\" 交易.csv".into(),
-            version_id: Some("v".into()),
-            etag: None,
-            size: Some(1 << 40),
-            sequencer: Some(rank.into()),
-            modified: None,
-        };
-        let parts = ["a.csv".to_owned()];
-        for message in [
-            request_for(&file("0055AED6DCD9"), None, false, &[]).unwrap(),
-            request_for(&file(&rank_in_listing(Utc::now(), 0)), Some("trade"), true, &parts).unwrap(),
-        ] {
+        let file = location(only(fixture("eventbridge-object-created")));
+        let parts = ["a \"b\".csv".to_owned()];
+        for message in
+            [request_for(&file, None, false, &[]).unwrap(), request_for(&file, Some("trade"), true, &parts).unwrap()]
+        {
             let wrapped = for_a_larger_machine(&message);
             let [text] = &wrapped.as_object().unwrap().values().collect::<Vec<_>>()[..] else { panic!("{wrapped}") };
             let asked = asked_for(text.as_str().unwrap()).unwrap();

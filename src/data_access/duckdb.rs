@@ -395,7 +395,7 @@ impl Spool {
     /// # Errors
     /// [`ErrorKind::System`] if the copy is shorter than it should be.
     pub fn cut(&mut self, offset: i64, length: i64) -> Result<Vec<u8>> {
-        let mut cut = || -> std::io::Result<Vec<u8>> {
+        let mut cut = || -> io::Result<Vec<u8>> {
             self.0.seek(SeekFrom::Start(offset.unsigned_abs()))?;
             let mut raw = vec![0; usize::try_from(length).unwrap_or(0)];
             self.0.read_exact(&mut raw)?;
