@@ -77,7 +77,9 @@ def check(template, parameters):
             declared.get("AllowedPattern", "(?s).*"), value
         ):
             raise ValidationError(message=f"Parameter {name} failed to satisfy constraint: {value}")
-    resources = loaded(template, parameters)
+    # Every parameter is a text, that of a number, too.
+    defaults = {name: str(declared["Default"]) for name, declared in template.get("Parameters", {}).items() if "Default" in declared}
+    resources = loaded(template, {**defaults, **parameters})
     for name, rule in template.get("Rules", {}).items():
         holds = lambda condition: parsing.parse_condition(condition, resources, resources.lazy_condition_map)
         if holds(rule["RuleCondition"]):
