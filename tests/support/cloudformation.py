@@ -77,9 +77,7 @@ def check(template, parameters):
             declared.get("AllowedPattern", "(?s).*"), value
         ):
             raise ValidationError(message=f"Parameter {name} failed to satisfy constraint: {value}")
-    # Every parameter is a text, that of a number, too.
-    defaults = {name: str(declared["Default"]) for name, declared in template.get("Parameters", {}).items() if "Default" in declared}
-    resources = loaded(template, {**defaults, **parameters})
+    resources = loaded(template, parameters)
     for name, rule in template.get("Rules", {}).items():
         holds = lambda condition: parsing.parse_condition(condition, resources, resources.lazy_condition_map)
         if holds(rule["RuleCondition"]):
@@ -176,9 +174,18 @@ parsing.resource_class_from_type = lambda name: OWN.get(name) or of_type(name) o
 resolve = parsing.parse_resource_and_generate_name
 
 
+def without_nothing(value):
+    """moto leaves null where AWS::NoValue takes a property or an item away, and refuses a policy for it."""
+    if isinstance(value, list):
+        return [without_nothing(each) for each in value if each is not None]
+    if isinstance(value, dict):
+        return {name: without_nothing(each) for name, each in value.items() if each is not None}
+    return value
+
+
 def noted(name, resource, resources):
     result = resolve(name, resource, resources)
-    properties = result[1]["Properties"]
+    properties = result[1]["Properties"] = without_nothing(result[1]["Properties"])
     for variables in (properties.get("Environment") or {}).values():
         variables.update({variable: str(value) for variable, value in variables.items()})
     note(name, properties=properties)
