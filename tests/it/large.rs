@@ -152,7 +152,7 @@ async fn an_archive_larger_than_the_disk_is_left_to_a_larger_machine_before_its_
     let mut seed = 1_u64;
     let noise = std::iter::repeat_with(|| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        format!("{:016x}", seed)
+        format!("{seed:016x}")
     });
     let noise: String = noise.take(DISK / 6).collect();
     let members = [("fills_1.csv", &*rows(&["f1", "f2"])), ("stocks_1.csv", &*rows(&["s1"])), ("notes.txt", &*noise)];
