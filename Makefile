@@ -132,7 +132,7 @@ check-host-binary: build ## Check what the functions built for this machine need
 
 check-images: build $(SAM) ## Build the images of the Dockerfile on a stand-in for their base, run them, and deploy them to an emulator (needs Docker)
 	@tests/images/check
-	$(CARGO) test $(LOCKED) --test it deploy::images -- --ignored
+	$(CARGO) test $(LOCKED) --test it -- --ignored deploy::images large::
 
 # The same flags and folder as for the functions, so that only small-etl itself is built in addition.
 dist: PROGRAMS := ingest migrate small-etl

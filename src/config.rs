@@ -58,6 +58,7 @@ const KEYS: &[&str] = &[
     "output.bucket",
     "output.prefix",
     "parked.expire_days",
+    "queue.large_url",
     "queue.url",
     "rejects.retention_days",
     "source.bucket",
@@ -244,6 +245,8 @@ pub struct EventsSettings {
 pub struct QueueSettings {
     /// The URL of the queue.
     pub url: Option<String>,
+    /// The URL of the queue from which a larger machine takes the files that do not fit on the disk or into the time of ingest.
+    pub large_url: Option<String>,
 }
 
 /// Section `output`.

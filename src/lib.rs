@@ -30,7 +30,7 @@
 //! from those to its right:
 //!
 //! ```text
-//! bin -> lambda | cli -> (config, start) -> pipeline -> services -> data_access -> domain
+//! bin -> lambda | cli -> (config, start, event) -> pipeline -> services -> data_access -> domain
 //! ```
 //!
 //! `error` is a leaf that every layer may use. What must always hold:
@@ -55,6 +55,8 @@ pub mod data_access;
 pub mod domain;
 #[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
+pub mod event;
 #[doc(hidden)]
 pub mod lambda;
 #[doc(hidden)]

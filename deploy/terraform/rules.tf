@@ -27,6 +27,11 @@ locals {
   events_endpoint      = (local.endpoints) && (local.announcing)
   existing_keys        = !(tostring(var.existing_key_arns) == "")
   reserved             = !(tostring(var.reserved_concurrency) == "0")
+  large                = tostring(var.large_files) == "fargate"
+  large_endpoints      = (local.endpoints) && (local.large)
+  little_memory        = tostring(var.large_files_memory) == "4096"
+  much_memory          = tostring(var.large_files_memory) == "16384"
+  arm                  = tostring(var.architecture) == "arm64"
   mail                 = !(tostring(var.alarm_email) == "")
 }
 
@@ -95,6 +100,16 @@ resource "terraform_data" "rules" {
     precondition {
       condition     = !(!(tostring(var.fetch_url) == "")) || (!(tostring(var.reserved_concurrency) == "0"))
       error_message = "a fetch does not go through the queue; set ReservedConcurrency=4 to stay within the connections."
+    }
+
+    precondition {
+      condition     = !(tostring(var.large_files) == "fargate") || (!(tostring(var.large_files_image) == ""))
+      error_message = "LargeFiles=fargate needs LargeFilesImage, the image that it runs."
+    }
+
+    precondition {
+      condition     = !(tostring(var.large_files) == "fargate") || ((tostring(var.reserved_concurrency) == "0") || (tostring(var.reserved_concurrency) == "2") || (tostring(var.reserved_concurrency) == "3"))
+      error_message = "a large file takes two of the nine connections; with LargeFiles=fargate ReservedConcurrency is 0, 2 or 3."
     }
 
     precondition {

@@ -173,7 +173,7 @@ resource "aws_sqs_queue_policy" "dead_letters_policy" {
 
 resource "aws_sqs_queue_policy" "failed_runs_policy" {
   queue_url = aws_sqs_queue.failed_runs.url
-  policy    = jsonencode({ "Version" = "2012-10-17", "Statement" = [for each in [(local.announcing ? { "Effect" = "Allow", "Principal" = { "Service" = "events.amazonaws.com" }, "Action" = "sqs:SendMessage", "Resource" = aws_sqs_queue.failed_runs.arn, "Condition" = { "ArnEquals" = { "aws:SourceArn" = aws_cloudwatch_event_rule.failed_file[0].arn } } } : null), { "Effect" = "Deny", "Principal" = "*", "Action" = "sqs:*", "Resource" = aws_sqs_queue.failed_runs.arn, "Condition" = { "Bool" = { "aws:SecureTransport" = "false" } } }] : each if each != null] })
+  policy    = jsonencode({ "Version" = "2012-10-17", "Statement" = [for each in [(local.announcing ? { "Effect" = "Allow", "Principal" = { "Service" = "events.amazonaws.com" }, "Action" = "sqs:SendMessage", "Resource" = aws_sqs_queue.failed_runs.arn, "Condition" = { "ArnEquals" = { "aws:SourceArn" = aws_cloudwatch_event_rule.failed_file[0].arn } } } : null), (local.large ? { "Effect" = "Allow", "Principal" = { "Service" = "events.amazonaws.com" }, "Action" = "sqs:SendMessage", "Resource" = aws_sqs_queue.failed_runs.arn, "Condition" = { "ArnEquals" = { "aws:SourceArn" = aws_cloudwatch_event_rule.failed_large_file[0].arn } } } : null), { "Effect" = "Deny", "Principal" = "*", "Action" = "sqs:*", "Resource" = aws_sqs_queue.failed_runs.arn, "Condition" = { "Bool" = { "aws:SecureTransport" = "false" } } }] : each if each != null] })
 }
 
 resource "aws_scheduler_schedule" "nightly" {
@@ -269,6 +269,12 @@ resource "aws_iam_policy" "function_basics" {
   policy      = jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Action" = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "Resource" = "*" }, { "Effect" = "Allow", "Action" = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"], "Resource" = "*" }, { "Effect" = "Deny", "Action" = ["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DetachNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"], "Resource" = "*", "Condition" = { "ArnLike" = { "lambda:SourceFunctionArn" = "arn:${data.aws_partition.current.partition}:lambda:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:function:${local.stack}-*" } } }] })
 }
 
+resource "aws_iam_policy" "loading_files" {
+  name        = "${local.stack}-LoadingFiles"
+  description = "What loading a file takes, in the function ingest and on Fargate"
+  policy      = jsonencode({ "Version" = "2012-10-17", "Statement" = [for each in [{ "Effect" = "Allow", "Action" = ["s3:GetObject", "s3:GetObjectVersion"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/${var.incoming_prefix}*" }, { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/rejects/*" }, { "Effect" = "Allow", "Action" = ["s3:ListBucket", "s3:ListBucketVersions"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}" }, jsondecode(local.iam_login ? jsonencode({ "Effect" = "Allow", "Action" = "rds-db:connect", "Resource" = "arn:${data.aws_partition.current.partition}:rds-db:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:dbuser:${(local.new_database ? aws_db_instance.database[0].resource_id : var.database_resource_id)}/small_etl_ingest" }) : jsonencode({ "Effect" = "Allow", "Action" = "secretsmanager:GetSecretValue", "Resource" = var.ingest_secret_arn })), (local.lake ? { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/${var.lake_prefix}*" } : null), (local.announcing ? { "Effect" = "Allow", "Action" = "events:PutEvents", "Resource" = "arn:${data.aws_partition.current.partition}:events:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:event-bus/${var.event_bus_name}", "Condition" = { "StringEquals" = { "events:source" = "small-etl" } } } : null), (local.column_key ? { "Effect" = "Allow", "Action" = ["kms:GenerateDataKeyWithoutPlaintext", "kms:Decrypt"], "Resource" = var.kms_key_arn } : null), (local.existing_keys ? { "Effect" = "Allow", "Action" = ["kms:GenerateDataKey", "kms:Decrypt"], "Resource" = split(",", var.existing_key_arns), "Condition" = { "StringEquals" = { "kms:ViaService" = ["s3.${data.aws_region.current.name}.${data.aws_partition.current.dns_suffix}", "secretsmanager.${data.aws_region.current.name}.${data.aws_partition.current.dns_suffix}"] } } } : null)] : each if each != null] })
+}
+
 resource "aws_iam_role" "ingest_role" {
   name               = "${local.stack}-IngestRole"
   description        = "The function ingest"
@@ -278,12 +284,17 @@ resource "aws_iam_role" "ingest_role" {
 resource "aws_iam_role_policy" "ingest_role" {
   name   = "ingest"
   role   = aws_iam_role.ingest_role.name
-  policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [for each in [{ "Effect" = "Allow", "Action" = ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource" = "${aws_cloudwatch_log_group.ingest_log.arn}:*" }, { "Effect" = "Allow", "Action" = ["s3:GetObject", "s3:GetObjectVersion"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/${var.incoming_prefix}*" }, { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/rejects/*" }, { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/reconciliations/*" }, { "Effect" = "Allow", "Action" = ["s3:ListBucket", "s3:ListBucketVersions"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}" }, { "Effect" = "Allow", "Action" = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "Resource" = aws_sqs_queue.queue.arn }, { "Effect" = "Allow", "Action" = ["sqs:SendMessage", "sqs:ChangeMessageVisibility"], "Resource" = aws_sqs_queue.queue.arn }, { "Effect" = "Allow", "Action" = "sqs:SendMessage", "Resource" = aws_sqs_queue.failed_runs.arn }, jsondecode(local.iam_login ? jsonencode({ "Effect" = "Allow", "Action" = "rds-db:connect", "Resource" = "arn:${data.aws_partition.current.partition}:rds-db:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:dbuser:${(local.new_database ? aws_db_instance.database[0].resource_id : var.database_resource_id)}/small_etl_ingest" }) : jsonencode({ "Effect" = "Allow", "Action" = "secretsmanager:GetSecretValue", "Resource" = var.ingest_secret_arn })), (local.lake ? { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/${var.lake_prefix}*" } : null), (local.landing ? { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/${var.landing_prefix}*" } : null), (local.fetch_secret ? { "Effect" = "Allow", "Action" = "secretsmanager:GetSecretValue", "Resource" = var.fetch_secret_arn } : null), (local.streaming ? { "Effect" = "Allow", "Action" = ["kafka:DescribeCluster", "kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers"], "Resource" = var.kafka_cluster_arn } : null), (local.streaming ? { "Effect" = "Allow", "Action" = ["kafka-cluster:Connect", "kafka-cluster:DescribeClusterDynamicConfiguration", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"], "Resource" = [var.kafka_cluster_arn, "arn:${data.aws_partition.current.partition}:kafka:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:topic/${join("/", [(split("/", var.kafka_cluster_arn))[1], (split("/", var.kafka_cluster_arn))[2]])}/${var.kafka_topic}", "arn:${data.aws_partition.current.partition}:kafka:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:group/${join("/", [(split("/", var.kafka_cluster_arn))[1], (split("/", var.kafka_cluster_arn))[2]])}/${local.stack}"] } : null), (local.streaming ? { "Effect" = "Allow", "Action" = ["ec2:DescribeVpcs", "ec2:DescribeSecurityGroups"], "Resource" = "*" } : null), (local.announcing ? { "Effect" = "Allow", "Action" = "events:PutEvents", "Resource" = "arn:${data.aws_partition.current.partition}:events:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:event-bus/${var.event_bus_name}", "Condition" = { "StringEquals" = { "events:source" = "small-etl" } } } : null), (local.column_key ? { "Effect" = "Allow", "Action" = ["kms:GenerateDataKeyWithoutPlaintext", "kms:Decrypt"], "Resource" = var.kms_key_arn } : null), (local.existing_keys ? { "Effect" = "Allow", "Action" = ["kms:GenerateDataKey", "kms:Decrypt"], "Resource" = split(",", var.existing_key_arns), "Condition" = { "StringEquals" = { "kms:ViaService" = ["s3.${data.aws_region.current.name}.${data.aws_partition.current.dns_suffix}", "secretsmanager.${data.aws_region.current.name}.${data.aws_partition.current.dns_suffix}"] } } } : null)] : each if each != null] })
+  policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [for each in [{ "Effect" = "Allow", "Action" = ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource" = "${aws_cloudwatch_log_group.ingest_log.arn}:*" }, { "Effect" = "Allow", "Action" = "s3:DeleteObject", "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/rejects/*" }, { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/reconciliations/*" }, { "Effect" = "Allow", "Action" = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "Resource" = aws_sqs_queue.queue.arn }, { "Effect" = "Allow", "Action" = ["sqs:SendMessage", "sqs:ChangeMessageVisibility"], "Resource" = aws_sqs_queue.queue.arn }, (local.large ? { "Effect" = "Allow", "Action" = "sqs:SendMessage", "Resource" = aws_sqs_queue.large_files_queue[0].arn } : null), { "Effect" = "Allow", "Action" = "sqs:SendMessage", "Resource" = aws_sqs_queue.failed_runs.arn }, (local.landing ? { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/${var.landing_prefix}*" } : null), (local.fetch_secret ? { "Effect" = "Allow", "Action" = "secretsmanager:GetSecretValue", "Resource" = var.fetch_secret_arn } : null), (local.streaming ? { "Effect" = "Allow", "Action" = ["kafka:DescribeCluster", "kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers"], "Resource" = var.kafka_cluster_arn } : null), (local.streaming ? { "Effect" = "Allow", "Action" = ["kafka-cluster:Connect", "kafka-cluster:DescribeClusterDynamicConfiguration", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"], "Resource" = [var.kafka_cluster_arn, "arn:${data.aws_partition.current.partition}:kafka:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:topic/${join("/", [(split("/", var.kafka_cluster_arn))[1], (split("/", var.kafka_cluster_arn))[2]])}/${var.kafka_topic}", "arn:${data.aws_partition.current.partition}:kafka:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:group/${join("/", [(split("/", var.kafka_cluster_arn))[1], (split("/", var.kafka_cluster_arn))[2]])}/${local.stack}"] } : null), (local.streaming ? { "Effect" = "Allow", "Action" = ["ec2:DescribeVpcs", "ec2:DescribeSecurityGroups"], "Resource" = "*" } : null)] : each if each != null] })
 }
 
 resource "aws_iam_role_policy_attachment" "ingest_role" {
   role       = aws_iam_role.ingest_role.name
   policy_arn = aws_iam_policy.function_basics.arn
+}
+
+resource "aws_iam_role_policy_attachment" "ingest_role_1" {
+  role       = aws_iam_role.ingest_role.name
+  policy_arn = aws_iam_policy.loading_files.arn
 }
 
 resource "aws_iam_role" "migrate_role" {
@@ -473,7 +484,7 @@ resource "aws_vpc_endpoint" "s3_endpoint" {
   service_name      = "com.amazonaws.${data.aws_region.current.name}.s3"
   vpc_id            = (local.new_vpc ? aws_vpc.vpc[0].id : var.vpc_id)
   route_table_ids   = (local.new_vpc ? [aws_route_table.routes[0].id] : split(",", var.route_table_ids))
-  policy            = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = "*", "Action" = "s3:*", "Resource" = ["arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}", "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/*"], "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }] }) : null
+  policy            = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [for each in [{ "Effect" = "Allow", "Principal" = "*", "Action" = "s3:*", "Resource" = ["arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}", "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/*"], "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }, (local.large ? { "Effect" = "Allow", "Principal" = "*", "Action" = "s3:GetObject", "Resource" = "arn:${data.aws_partition.current.partition}:s3:::prod-${data.aws_region.current.name}-starport-layer-bucket/*" } : null)] : each if each != null] }) : null
 }
 
 resource "aws_vpc_endpoint" "sqs_endpoint" {
@@ -484,7 +495,7 @@ resource "aws_vpc_endpoint" "sqs_endpoint" {
   subnet_ids          = (local.one_zone ? [aws_subnet.subnet_a[0].id] : (local.new_vpc ? [aws_subnet.subnet_a[0].id, aws_subnet.subnet_b[0].id] : split(",", var.subnet_ids)))
   security_group_ids  = [aws_security_group.endpoint_group[0].id]
   private_dns_enabled = true
-  policy              = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = "*", "Action" = ["sqs:SendMessage", "sqs:ChangeMessageVisibility"], "Resource" = aws_sqs_queue.queue.arn, "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }] }) : null
+  policy              = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = "*", "Action" = ["sqs:SendMessage", "sqs:ChangeMessageVisibility"], "Resource" = (local.large ? [aws_sqs_queue.queue.arn, aws_sqs_queue.large_files_queue[0].arn] : [aws_sqs_queue.queue.arn]), "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }] }) : null
 }
 
 resource "aws_vpc_endpoint" "secrets_endpoint" {
@@ -518,6 +529,39 @@ resource "aws_vpc_endpoint" "event_bridge_endpoint" {
   security_group_ids  = [aws_security_group.endpoint_group[0].id]
   private_dns_enabled = true
   policy              = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = "*", "Action" = "events:PutEvents", "Resource" = "arn:${data.aws_partition.current.partition}:events:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:event-bus/${var.event_bus_name}", "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }] }) : null
+}
+
+resource "aws_vpc_endpoint" "registry_endpoint" {
+  count               = local.large_endpoints ? 1 : 0
+  vpc_endpoint_type   = "Interface"
+  service_name        = "com.amazonaws.${data.aws_region.current.name}.ecr.api"
+  vpc_id              = (local.new_vpc ? aws_vpc.vpc[0].id : var.vpc_id)
+  subnet_ids          = (local.one_zone ? [aws_subnet.subnet_a[0].id] : (local.new_vpc ? [aws_subnet.subnet_a[0].id, aws_subnet.subnet_b[0].id] : split(",", var.subnet_ids)))
+  security_group_ids  = [aws_security_group.endpoint_group[0].id]
+  private_dns_enabled = true
+  policy              = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = "*", "Action" = ["ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"], "Resource" = "*", "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }] }) : null
+}
+
+resource "aws_vpc_endpoint" "images_endpoint" {
+  count               = local.large_endpoints ? 1 : 0
+  vpc_endpoint_type   = "Interface"
+  service_name        = "com.amazonaws.${data.aws_region.current.name}.ecr.dkr"
+  vpc_id              = (local.new_vpc ? aws_vpc.vpc[0].id : var.vpc_id)
+  subnet_ids          = (local.one_zone ? [aws_subnet.subnet_a[0].id] : (local.new_vpc ? [aws_subnet.subnet_a[0].id, aws_subnet.subnet_b[0].id] : split(",", var.subnet_ids)))
+  security_group_ids  = [aws_security_group.endpoint_group[0].id]
+  private_dns_enabled = true
+  policy              = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = "*", "Action" = ["ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"], "Resource" = "*", "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }] }) : null
+}
+
+resource "aws_vpc_endpoint" "logs_endpoint" {
+  count               = local.large_endpoints ? 1 : 0
+  vpc_endpoint_type   = "Interface"
+  service_name        = "com.amazonaws.${data.aws_region.current.name}.logs"
+  vpc_id              = (local.new_vpc ? aws_vpc.vpc[0].id : var.vpc_id)
+  subnet_ids          = (local.one_zone ? [aws_subnet.subnet_a[0].id] : (local.new_vpc ? [aws_subnet.subnet_a[0].id, aws_subnet.subnet_b[0].id] : split(",", var.subnet_ids)))
+  security_group_ids  = [aws_security_group.endpoint_group[0].id]
+  private_dns_enabled = true
+  policy              = local.new_vpc ? jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = "*", "Action" = ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource" = "${aws_cloudwatch_log_group.large_files_log[0].arn}:*", "Condition" = { "StringEquals" = { "aws:PrincipalAccount" = data.aws_caller_identity.current.account_id } } }] }) : null
 }
 
 resource "aws_db_instance" "database" {
@@ -649,6 +693,156 @@ resource "aws_iam_role_policy" "backfill_role" {
   name   = "backfill"
   role   = aws_iam_role.backfill_role.name
   policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [for each in [{ "Effect" = "Allow", "Action" = "s3:ListBucket", "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}", "Condition" = { "StringLike" = { "s3:prefix" = "${var.incoming_prefix}*" } } }, { "Effect" = "Allow", "Action" = ["s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"], "Resource" = "arn:${data.aws_partition.current.partition}:s3:::${(local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket)}/backfills/*" }, { "Effect" = "Allow", "Action" = "sqs:SendMessage", "Resource" = aws_sqs_queue.queue.arn }, { "Effect" = "Allow", "Action" = "states:StartExecution", "Resource" = "arn:${data.aws_partition.current.partition}:states:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:stateMachine:${local.stack}-backfill" }, { "Effect" = "Allow", "Action" = ["states:DescribeExecution", "states:StopExecution", "states:RedriveExecution"], "Resource" = "arn:${data.aws_partition.current.partition}:states:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:execution:${local.stack}-backfill*" }, (local.existing_keys ? { "Effect" = "Allow", "Action" = ["kms:GenerateDataKey", "kms:Decrypt"], "Resource" = split(",", var.existing_key_arns), "Condition" = { "StringEquals" = { "kms:ViaService" = "s3.${data.aws_region.current.name}.${data.aws_partition.current.dns_suffix}" } } } : null), { "Effect" = "Allow", "Action" = ["logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery", "logs:DeleteLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"], "Resource" = "*" }, { "Effect" = "Allow", "Action" = ["xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets"], "Resource" = "*" }] : each if each != null] })
+}
+
+resource "aws_sqs_queue" "large_files_queue" {
+  count                      = local.large ? 1 : 0
+  name                       = "${local.stack}-LargeFilesQueue"
+  visibility_timeout_seconds = 300
+  message_retention_seconds  = 604800
+  sqs_managed_sse_enabled    = true
+  redrive_policy             = jsonencode({ "deadLetterTargetArn" = aws_sqs_queue.dead_letters.arn, "maxReceiveCount" = 5 })
+}
+
+resource "aws_sqs_queue_policy" "large_files_queue_policy" {
+  count     = local.large ? 1 : 0
+  queue_url = aws_sqs_queue.large_files_queue[0].url
+  policy    = jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Deny", "Principal" = "*", "Action" = "sqs:*", "Resource" = aws_sqs_queue.large_files_queue[0].arn, "Condition" = { "Bool" = { "aws:SecureTransport" = "false" } } }] })
+}
+
+resource "aws_pipes_pipe" "large_files_pipe" {
+  count         = local.large ? 1 : 0
+  name          = "${local.stack}-large-files"
+  description   = "Starts a job for each file that is too large for ingest"
+  desired_state = "RUNNING"
+  role_arn      = aws_iam_role.large_files_pipe_role[0].arn
+  source        = aws_sqs_queue.large_files_queue[0].arn
+  target        = aws_batch_job_queue.large_files_jobs[0].arn
+  depends_on    = [aws_iam_role_policy.large_files_pipe_role, aws_lambda_invocation.migrate]
+
+  source_parameters {
+    sqs_queue_parameters {
+      batch_size = 1
+    }
+  }
+
+  target_parameters {
+    batch_job_parameters {
+      job_definition = aws_batch_job_definition.large_files_job[0].arn
+      job_name       = "${local.stack}-large-file"
+      parameters     = { "message" = "$.body.large_file" }
+    }
+  }
+}
+
+resource "aws_batch_job_definition" "large_files_job" {
+  count                 = local.large ? 1 : 0
+  type                  = "container"
+  name                  = "${local.stack}-large-file"
+  platform_capabilities = ["FARGATE"]
+  propagate_tags        = true
+  container_properties  = jsonencode({ "image" = var.large_files_image, "command" = ["load", "--json", "--message", "Ref::message"], "executionRoleArn" = aws_iam_role.large_files_start_role[0].arn, "jobRoleArn" = aws_iam_role.large_files_role[0].arn, "runtimePlatform" = { "operatingSystemFamily" = "LINUX", "cpuArchitecture" = (local.arm ? "ARM64" : "X86_64") }, "resourceRequirements" = [{ "type" = "VCPU", "value" = "2" }, { "type" = "MEMORY", "value" = var.large_files_memory }], "ephemeralStorage" = { "sizeInGiB" = var.large_files_disk }, "networkConfiguration" = { "assignPublicIp" = "DISABLED" }, "logConfiguration" = { "logDriver" = "awslogs", "options" = { "awslogs-group" = aws_cloudwatch_log_group.large_files_log[0].name, "awslogs-region" = data.aws_region.current.name, "awslogs-stream-prefix" = "load" } }, "environment" = [{ "name" = "AWS_REGION", "value" = data.aws_region.current.name }, { "name" = "RUST_LOG", "value" = "info" }, { "name" = "SMALL_ETL_ENV", "value" = var.environment }, { "name" = "SMALL_ETL__LOG__FORMAT", "value" = "json" }, { "name" = "SMALL_ETL__DATABASE__TLS", "value" = "verify-full" }, { "name" = "SMALL_ETL__DATABASE__ROOT_CERTIFICATES", "value" = "/var/task/rds.pem" }, { "name" = "DATABASE_URL", "value" = "postgres://small_etl_ingest@${(local.new_database ? aws_db_instance.database[0].address : var.database_host)}:${var.database_port}/${var.database_name}" }, { "name" = "SMALL_ETL__DATABASE__LOGIN", "value" = (local.iam_login ? "iam" : "secret") }, { "name" = "SMALL_ETL__DATABASE__SECRET_ARN", "value" = (local.iam_login ? "" : var.ingest_secret_arn) }, { "name" = "SMALL_ETL__SOURCE__BUCKET", "value" = (local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket) }, { "name" = "SMALL_ETL__EVENTS__BUS", "value" = var.event_bus_name }, { "name" = "SMALL_ETL__ENCRYPTION__KMS_KEY", "value" = var.kms_key_arn }, { "name" = "SMALL_ETL__STAGE__MEMORY_LIMIT_MB", "value" = (local.little_memory ? "2048" : (local.much_memory ? "8192" : "4096")) }] })
+
+  retry_strategy {
+    attempts = 3
+
+    evaluate_on_exit {
+      action       = "EXIT"
+      on_exit_code = "2"
+    }
+  }
+
+  timeout {
+    attempt_duration_seconds = 86400
+  }
+}
+
+resource "aws_batch_job_queue" "large_files_jobs" {
+  count    = local.large ? 1 : 0
+  name     = "${local.stack}-large-files"
+  priority = 1
+  state    = "ENABLED"
+
+  compute_environment_order {
+    order               = 1
+    compute_environment = aws_batch_compute_environment.large_files_machine[0].arn
+  }
+}
+
+resource "aws_batch_compute_environment" "large_files_machine" {
+  count                    = local.large ? 1 : 0
+  compute_environment_name = "${local.stack}-large-files"
+  type                     = "MANAGED"
+  state                    = "ENABLED"
+
+  compute_resources {
+    type               = "FARGATE"
+    max_vcpus          = 2
+    subnets            = (local.new_vpc ? [aws_subnet.subnet_a[0].id, aws_subnet.subnet_b[0].id] : split(",", var.subnet_ids))
+    security_group_ids = [aws_security_group.function_group.id]
+  }
+}
+
+resource "aws_cloudwatch_log_group" "large_files_log" {
+  count             = local.large ? 1 : 0
+  name              = "/${local.stack}/large-files"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = aws_kms_key.key.arn
+}
+
+resource "aws_cloudwatch_event_rule" "failed_large_file" {
+  count         = local.large ? 1 : 0
+  name          = "${local.stack}-FailedLargeFile"
+  description   = "A job that failed goes to the failed runs, where an alarm sees it"
+  event_pattern = jsonencode({ "source" = ["aws.batch"], "detail-type" = ["Batch Job State Change"], "detail" = { "status" = ["FAILED"], "jobQueue" = [aws_batch_job_queue.large_files_jobs[0].arn] } })
+}
+
+resource "aws_cloudwatch_event_target" "failed_large_file" {
+  count     = local.large ? 1 : 0
+  rule      = aws_cloudwatch_event_rule.failed_large_file[0].name
+  target_id = "failed-runs"
+  arn       = aws_sqs_queue.failed_runs.arn
+}
+
+resource "aws_iam_role" "large_files_role" {
+  count              = local.large ? 1 : 0
+  name               = "${local.stack}-LargeFilesRole"
+  description        = "The program that loads large files"
+  assume_role_policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = { "Service" = "ecs-tasks.amazonaws.com" }, "Action" = "sts:AssumeRole", "Condition" = { "StringEquals" = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } } }] })
+}
+
+resource "aws_iam_role_policy_attachment" "large_files_role" {
+  count      = local.large ? 1 : 0
+  role       = aws_iam_role.large_files_role[0].name
+  policy_arn = aws_iam_policy.loading_files.arn
+}
+
+resource "aws_iam_role" "large_files_start_role" {
+  count              = local.large ? 1 : 0
+  name               = "${local.stack}-LargeFilesStartRole"
+  description        = "Fargate, before the program that loads large files runs"
+  assume_role_policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = { "Service" = "ecs-tasks.amazonaws.com" }, "Action" = "sts:AssumeRole" }] })
+}
+
+resource "aws_iam_role_policy" "large_files_start_role" {
+  count  = local.large ? 1 : 0
+  name   = "start"
+  role   = aws_iam_role.large_files_start_role[0].name
+  policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Action" = "ecr:GetAuthorizationToken", "Resource" = "*" }, { "Effect" = "Allow", "Action" = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"], "Resource" = "arn:${data.aws_partition.current.partition}:ecr:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:repository/*" }, { "Effect" = "Allow", "Action" = ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource" = "${aws_cloudwatch_log_group.large_files_log[0].arn}:*" }] })
+}
+
+resource "aws_iam_role" "large_files_pipe_role" {
+  count              = local.large ? 1 : 0
+  name               = "${local.stack}-LargeFilesPipeRole"
+  description        = "The pipe that starts a job for each large file"
+  assume_role_policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Principal" = { "Service" = "pipes.amazonaws.com" }, "Action" = "sts:AssumeRole", "Condition" = { "StringEquals" = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } } }] })
+}
+
+resource "aws_iam_role_policy" "large_files_pipe_role" {
+  count  = local.large ? 1 : 0
+  name   = "pipe"
+  role   = aws_iam_role.large_files_pipe_role[0].name
+  policy = jsonencode({ "Version" = "2012-10-17", "Statement" = [{ "Effect" = "Allow", "Action" = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], "Resource" = aws_sqs_queue.large_files_queue[0].arn }, { "Effect" = "Allow", "Action" = "batch:SubmitJob", "Resource" = [aws_batch_job_queue.large_files_jobs[0].arn, "arn:${data.aws_partition.current.partition}:batch:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:job-definition/${local.stack}-large-file:*"] }] })
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -908,7 +1102,7 @@ resource "aws_cloudwatch_metric_alarm" "dead_letter" {
 
 resource "aws_cloudwatch_metric_alarm" "failed_run" {
   alarm_name          = "${local.stack}-failed-run"
-  alarm_description   = "A nightly run could not be started, or failed three times. First read the message, which has the error, then start it by hand with {\"reconcile\": {}}. If the message names a topic of Kafka, its records from startOffset to endOffset expired before they could be loaded, and must come from their sender again."
+  alarm_description   = "A nightly run could not be started, or failed three times. First read the message, which has the error, then start it by hand with {\"reconcile\": {}}. If the message names a topic of Kafka, its records from startOffset to endOffset expired before they could be loaded, and must come from their sender again. If it is of aws.batch, a large file was not loaded: read its load in the ledger, then the log large-files; the next night sends it again unless it has failed."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   statistic           = "Maximum"
@@ -1072,7 +1266,7 @@ resource "aws_cloudwatch_metric_alarm" "database_credits" {
 
 resource "aws_cloudwatch_query_definition" "fate_of_file" {
   name            = "${local.stack}/what became of this file"
-  log_group_names = [aws_cloudwatch_log_group.ingest_log.name]
+  log_group_names = [for each in [aws_cloudwatch_log_group.ingest_log.name, (local.large ? aws_cloudwatch_log_group.large_files_log[0].name : null)] : each if each != null]
   query_string    = "# put the key of the file, or the end of it, between the slashes\nfields @timestamp, level, message, status, reason, error, span.load_id, read, inserted, updated, removed, unchanged, stale, parked, rejected, elapsed_ms, span.key\n| filter span.key like /incoming\\/trades\\/2025-12-22.csv/\n| sort @timestamp asc\n| limit 200\n"
 }
 
@@ -1101,7 +1295,7 @@ resource "aws_lambda_function" "ingest" {
   reserved_concurrent_executions = (local.reserved ? var.reserved_concurrency : null)
   architectures                  = [var.architecture]
   description                    = "Loads one file into Postgres; at night reconciles the bucket with the ledger"
-  depends_on                     = [aws_iam_role_policy.ingest_role, aws_iam_role_policy_attachment.ingest_role]
+  depends_on                     = [aws_iam_role_policy.ingest_role, aws_iam_role_policy_attachment.ingest_role, aws_iam_role_policy_attachment.ingest_role_1]
 
   ephemeral_storage {
     size = 4096
@@ -1126,7 +1320,7 @@ resource "aws_lambda_function" "ingest" {
   }
 
   environment {
-    variables = { for name, each in { "SMALL_ETL_ENV" = var.environment, "SMALL_ETL__LOG__FORMAT" = "json", "SMALL_ETL__DATABASE__TLS" = "verify-full", "SMALL_ETL__DATABASE__ROOT_CERTIFICATES" = "/var/task/rds.pem", "DATABASE_URL" = "postgres://small_etl_ingest@${(local.new_database ? aws_db_instance.database[0].address : var.database_host)}:${var.database_port}/${var.database_name}", "SMALL_ETL__DATABASE__LOGIN" = (local.iam_login ? "iam" : "secret"), "SMALL_ETL__DATABASE__SECRET_ARN" = (local.iam_login ? null : var.ingest_secret_arn), "SMALL_ETL__SOURCE__BUCKET" = (local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket), "SMALL_ETL__QUEUE__URL" = aws_sqs_queue.queue.url, "SMALL_ETL__REJECTS__RETENTION_DAYS" = var.rejects_retention_days, "SMALL_ETL__EVENTS__BUS" = (local.announcing ? var.event_bus_name : null), "SMALL_ETL__ENCRYPTION__KMS_KEY" = (local.column_key ? var.kms_key_arn : null) } : name => each if each != null }
+    variables = { for name, each in { "SMALL_ETL_ENV" = var.environment, "SMALL_ETL__LOG__FORMAT" = "json", "SMALL_ETL__DATABASE__TLS" = "verify-full", "SMALL_ETL__DATABASE__ROOT_CERTIFICATES" = "/var/task/rds.pem", "DATABASE_URL" = "postgres://small_etl_ingest@${(local.new_database ? aws_db_instance.database[0].address : var.database_host)}:${var.database_port}/${var.database_name}", "SMALL_ETL__DATABASE__LOGIN" = (local.iam_login ? "iam" : "secret"), "SMALL_ETL__DATABASE__SECRET_ARN" = (local.iam_login ? null : var.ingest_secret_arn), "SMALL_ETL__SOURCE__BUCKET" = (local.new_bucket ? aws_s3_bucket.bucket[0].id : var.existing_bucket), "SMALL_ETL__QUEUE__URL" = aws_sqs_queue.queue.url, "SMALL_ETL__QUEUE__LARGE_URL" = (local.large ? aws_sqs_queue.large_files_queue[0].url : null), "SMALL_ETL__REJECTS__RETENTION_DAYS" = var.rejects_retention_days, "SMALL_ETL__EVENTS__BUS" = (local.announcing ? var.event_bus_name : null), "SMALL_ETL__ENCRYPTION__KMS_KEY" = (local.column_key ? var.kms_key_arn : null) } : name => each if each != null }
   }
 }
 
@@ -1151,7 +1345,7 @@ resource "aws_lambda_event_source_mapping" "ingest_queue" {
   depends_on              = [aws_lambda_invocation.migrate]
 
   scaling_config {
-    maximum_concurrency = 3
+    maximum_concurrency = (local.large ? 2 : 3)
   }
 }
 

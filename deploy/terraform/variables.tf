@@ -72,6 +72,55 @@ variable "reserved_concurrency" {
   }
 }
 
+variable "large_files" {
+  type        = string
+  default     = "none"
+  description = "Where files go that are larger than the disk or the time of ingest. With fargate, AWS Batch starts `small-etl load` for them, one after another; with none they fail with the reason too_large"
+
+  validation {
+    condition     = contains(["none", "fargate"], var.large_files)
+    error_message = "It is one of none, fargate."
+  }
+}
+
+variable "large_files_image" {
+  type        = string
+  default     = ""
+  description = "The image for LargeFiles=fargate: the target cli of the Dockerfile, in a repository of this account and region, for Architecture"
+
+  validation {
+    condition     = can(regex("^(^$|^[0-9]{12}\\.dkr\\.ecr\\.[a-z0-9-]+\\.amazonaws\\.com/[a-z0-9._/-]+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$)$", var.large_files_image))
+    error_message = "LargeFilesImage is ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG."
+  }
+}
+
+variable "large_files_disk" {
+  type        = number
+  default     = 200
+  description = "The disk of LargeFiles=fargate in GB; it holds the unpacked file and about as much again"
+
+  validation {
+    condition     = var.large_files_disk >= 21
+    error_message = "It is at least 21."
+  }
+
+  validation {
+    condition     = var.large_files_disk <= 200
+    error_message = "It is at most 200."
+  }
+}
+
+variable "large_files_memory" {
+  type        = number
+  default     = 8192
+  description = "The memory of LargeFiles=fargate in MB, of which the staging database gets half"
+
+  validation {
+    condition     = contains([4096, 8192, 16384], var.large_files_memory)
+    error_message = "It is one of 4096, 8192, 16384."
+  }
+}
+
 variable "vpc_id" {
   type        = string
   default     = ""

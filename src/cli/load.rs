@@ -15,6 +15,7 @@ use crate::data_access::retry::retrying;
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{Arrival, LoadReport, LoadStatus, Location};
 use crate::error::{Error, Result};
+use crate::event::{Asked, asked_for};
 use crate::pipeline::{self, Context, Request};
 use crate::services::{Deadline, Parts};
 
@@ -26,8 +27,11 @@ Examples:
   small-etl load https://broker.example/trades.csv --dataset trade")]
 pub(super) struct LoadArguments {
     /// Files on this machine, objects in S3, or URLs of a server that an extractor http names
-    #[arg(required = true, value_name = "FILE|s3://BUCKET/KEY|URL")]
+    #[arg(required_unless_present = "message", value_name = "FILE|s3://BUCKET/KEY|URL")]
     files: Vec<String>,
+    /// The file as a message of the queue names it: this version, and these parts of it
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["files", "dataset", "source", "parts", "again"])]
+    message: Option<String>,
     /// The dataset, if the path does not tell
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
@@ -53,8 +57,9 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: LoadArgum
     let deadline = stop_on_signal()?;
     let mut reports = Vec::new();
     let mut worst = DONE;
-    for file in &arguments.files {
-        match load(&context, &database, file, &arguments, &deadline).await {
+    for file in asked(&arguments) {
+        let loading = async { load(&context, &database, file?, &arguments, &deadline).await };
+        match loading.await {
             Ok(loaded) => {
                 worst = loaded.iter().map(exit_code).fold(worst, u8::max);
                 reports.extend(loaded);
@@ -75,50 +80,63 @@ pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: LoadArgum
     Ok(worst)
 }
 
+/// The files that the arguments or the message name.
+fn asked(arguments: &LoadArguments) -> Vec<Result<Asked>> {
+    if let Some(message) = &arguments.message {
+        return match asked_for(message) {
+            Ok(asked) => asked.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
+    }
+    let (again, parts, dataset) = (arguments.again, &arguments.parts, &arguments.dataset);
+    let ask = |file: &String| match Arrival::from_url(file) {
+        Some(arrival) => Ok(Asked::Land { arrival, dataset: dataset.clone() }),
+        None => {
+            let location = Location::parse(file).map_err(Error::configuration)?;
+            Ok(Asked::Load { location, dataset: dataset.clone(), again, parts: parts.clone() })
+        }
+    };
+    arguments.files.iter().map(ask).collect()
+}
+
 async fn load(
     context: &Context,
     database: &Database,
-    file: &str,
+    file: Asked,
     arguments: &LoadArguments,
     deadline: &Deadline,
 ) -> Result<Vec<LoadReport>> {
-    let (dataset, locations) = match Arrival::from_url(file) {
-        None => (arguments.dataset.clone(), vec![Location::parse(file).map_err(Error::configuration)?]),
-        Some(arrival) => {
-            let landed = pipeline::land(context, &arrival, arguments.dataset.as_deref(), deadline).await?;
-            (Some(landed.dataset), landed.locations)
+    let (dataset, again, parts, locations) = match file {
+        Asked::Load { location, dataset, again, parts } => (dataset, again, parts, vec![location]),
+        Asked::Land { arrival, dataset } => {
+            let landed = pipeline::land(context, &arrival, dataset.as_deref(), deadline).await?;
+            (Some(landed.dataset), arguments.again, arguments.parts.clone(), landed.locations)
         }
+        Asked::Skip(reason) => return Ok(vec![pipeline::skipped(reason)]),
     };
     let mut reports = Vec::new();
     for location in locations {
-        reports.extend(load_from(context, database, location, dataset.clone(), arguments, deadline).await?);
+        let request = Request {
+            dataset: dataset.clone(),
+            source: arguments.source.clone(),
+            again,
+            parts: parts.clone(),
+            deadline: deadline.clone(),
+            ..Request::new(location)
+        };
+        reports.extend(load_from(context, database, &request, arguments.json).await?);
     }
     Ok(reports)
 }
 
-async fn load_from(
-    context: &Context,
-    database: &Database,
-    location: Location,
-    dataset: Option<String>,
-    arguments: &LoadArguments,
-    deadline: &Deadline,
-) -> Result<Vec<LoadReport>> {
-    let request = Request {
-        dataset,
-        source: arguments.source.clone(),
-        again: arguments.again,
-        parts: arguments.parts.clone(),
-        deadline: deadline.clone(),
-        ..Request::new(location)
-    };
-    let load = pipeline::run(context, database, &request);
+async fn load_from(context: &Context, database: &Database, request: &Request, json: bool) -> Result<Vec<LoadReport>> {
+    let load = pipeline::run(context, database, request);
     let reports = report::with_progress_bar(&request.progress, load).await?;
-    if arguments.json {
+    if json {
         return Ok(reports);
     }
     for report in &reports {
-        show(context, database, &request, report).await?;
+        show(context, database, request, report).await?;
     }
     Ok(reports)
 }

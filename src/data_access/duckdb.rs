@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -214,7 +214,8 @@ impl Stage {
         Err(Error::file(
             Reason::TooLarge,
             format!(
-                "{file}: the file has {} MB, but the disk of the temporary folder has {}; make it larger, or set stage.temp_folder",
+                "{file}: the file has {} MB, but the disk of the temporary folder has {}; make it larger, or set stage.temp_folder; \
+                 on AWS, LargeFiles=fargate leaves such files to a larger machine",
                 size / megabyte,
                 room / megabyte
             ),
@@ -296,7 +297,7 @@ impl Stage {
             self.execute(&format!("drop table if exists {table}"))?;
         }
         match std::fs::remove_file(self.spool()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::system("remove the copy of the file", error))
             }
             _ => Ok(()),
@@ -394,7 +395,7 @@ impl Spool {
     /// # Errors
     /// [`ErrorKind::System`] if the copy is shorter than it should be.
     pub fn cut(&mut self, offset: i64, length: i64) -> Result<Vec<u8>> {
-        let mut cut = || -> std::io::Result<Vec<u8>> {
+        let mut cut = || -> io::Result<Vec<u8>> {
             self.0.seek(SeekFrom::Start(offset.unsigned_abs()))?;
             let mut raw = vec![0; usize::try_from(length).unwrap_or(0)];
             self.0.read_exact(&mut raw)?;
@@ -416,6 +417,25 @@ pub fn is_of_a_value(error: &Error) -> bool {
 pub fn is_out_of_range(error: &Error) -> bool {
     let class = error.source().and_then(|source| source.downcast_ref::<ClassOnly>());
     class.is_some_and(|class| matches!(&*class.0, "Out of Range Error" | "Conversion Error"))
+}
+
+/// Whether the disk of the temporary folder, or the memory, was too small.
+#[must_use]
+pub fn is_out_of_room(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        let on_disk = error.downcast_ref::<io::Error>().is_some_and(|error| full.contains(&error.kind()));
+        // Beside its memory, the staging database has nothing but temporary files.
+        let in_stage = error
+            .downcast_ref::<ClassOnly>()
+            .is_some_and(|class| matches!(&*class.0, "Out of Memory Error" | "IO Error"));
+        if on_disk || in_stage {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Keeps only the class of an error, because `DuckDB` puts cells into its messages.

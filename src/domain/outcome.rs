@@ -207,6 +207,9 @@ pub struct LoadReport {
     /// When to request the rest if the load waits for a manifest; not part of the answer.
     #[serde(skip)]
     pub resume_after: Option<Duration>,
+    /// Whether the rest is left to a larger machine; the answer says so in `reason`.
+    #[serde(skip)]
+    pub handed_over: bool,
     /// How many changes of the columns no file of the source had before; not a part of the answer.
     #[serde(skip)]
     pub schema_changes: u64,
@@ -238,6 +241,7 @@ impl LoadReport {
             rest: None,
             retry_after: None,
             resume_after: None,
+            handed_over: false,
             schema_changes: 0,
             progress: Arc::default(),
         }

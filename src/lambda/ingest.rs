@@ -8,7 +8,6 @@ use futures::{StreamExt, stream};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
-use super::event::{Asked, Event, Message, parse, request_for};
 use super::metrics::Metrics;
 use super::smoke;
 use crate::config::Settings;
@@ -17,6 +16,7 @@ use crate::data_access::retry::retrying;
 use crate::data_access::sqs::Queue;
 use crate::domain::{LoadReport, LoadStatus, Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Asked, Event, Message, for_a_larger_machine, parse, request_for};
 use crate::pipeline::{self, CheckedFile, Context, LoadHere, Request};
 use crate::services::reconciliation::{FoundFile, Receiver};
 use crate::services::{Deadline, Parts};
@@ -40,6 +40,8 @@ pub struct Ingest {
     context: Context,
     database: Database,
     queue: Option<Queue>,
+    /// Takes the files that are too large for this function.
+    large: Option<Queue>,
     margin: Duration,
     metrics: Metrics,
     settings: Settings,
@@ -65,6 +67,7 @@ impl Ingest {
             context: crate::start::context(settings, parts)?,
             database: Database::new(&settings.database()?)?,
             queue: settings.queue.url.clone().map(Queue::new),
+            large: settings.queue.large_url.clone().map(Queue::new),
             margin: Duration::from_secs(settings.load.deadline_margin_seconds),
             metrics: Metrics::new(&settings.environment),
             settings: settings.clone(),
@@ -173,7 +176,8 @@ impl Ingest {
             };
             for location in locations {
                 let (dataset, parts, deadline) = (dataset.clone(), parts.clone(), deadline.clone());
-                let request = Request { dataset, again, parts, deadline, ..Request::new(location) };
+                let hands_over = self.large.is_some();
+                let request = Request { dataset, again, parts, deadline, hands_over, ..Request::new(location) };
                 match self.load(&request).await {
                     Ok(loads) => reports.extend(loads),
                     Err(error) => first_error = first_error.or(Some(error)),
@@ -239,11 +243,15 @@ impl Ingest {
         }
     }
 
-    /// Puts the rest of an object into the queue, so that another invocation goes on with it.
+    /// Puts the rest of an object into the queue, so that another invocation or a larger machine goes on with it.
     async fn hand_over(&self, rest: &Rest, request: &Request) -> Result<()> {
-        let Rest { location, parts, again, delay } = rest;
-        let message = request_for(location, request.dataset.as_deref(), *again, parts);
-        let (Some(queue), Some(message)) = (&self.queue, message) else {
+        let Rest { location, parts, again, delay, large } = rest;
+        let mut message = request_for(location, request.dataset.as_deref(), *again, parts);
+        let queue = if *large { &self.large } else { &self.queue };
+        if *large {
+            message = message.as_ref().map(for_a_larger_machine);
+        }
+        let (Some(queue), Some(message)) = (queue, message) else {
             return Err(Error::new(
                 ErrorKind::OutOfTime,
                 "the time is over before the file is; the load continues when the event is delivered again, \
@@ -262,6 +270,8 @@ struct Rest {
     parts: Vec<String>,
     again: bool,
     delay: Duration,
+    /// Whether it is left to a larger machine.
+    large: bool,
 }
 
 impl Rest {
@@ -277,20 +287,22 @@ impl Rest {
             parts.extend(report.part.clone());
             delay = delay.max(report.retry_after.take().unwrap_or_default());
         }
-        Some(Self { location: request.location.clone(), parts, again: true, delay })
+        Some(Self { location: request.location.clone(), parts, again: true, delay, large: false })
     }
 
     /// Returns one message for the parts whose run has begun, and one for those that are to be loaded again and have not
-    /// begun. A run that has begun continues without `again`, because parts that have ended must not begin again.
+    /// begun. A run that has begun continues without `again`, because parts that have ended must not begin again. If one part is too
+    /// large, all that is left goes where it fits.
     fn of(reports: &[LoadReport], request: &Request) -> Vec<Self> {
         let left = reports.iter().filter(|report| report.status == LoadStatus::Interrupted);
         let (waiting, begun): (Vec<_>, Vec<_>) = left.partition(|report| request.again && report.load_id.is_none());
+        let large = reports.iter().any(|report| report.handed_over);
         let rest = |reports: &[&LoadReport], again: bool| {
             let named = reports.iter().filter_map(|report| report.part.clone()).filter(|part| !part.is_empty());
             let parts = if request.again { named.collect() } else { request.parts.clone() };
             let delay = reports.iter().filter_map(|report| report.resume_after).max().unwrap_or_default();
             let location = reports.iter().find_map(|report| report.rest.clone())?;
-            Some(Self { location, parts, again, delay })
+            Some(Self { location, parts, again, delay, large })
         };
         [rest(&begun, false), rest(&waiting, true)].into_iter().flatten().collect()
     }
@@ -350,6 +362,17 @@ mod tests {
         assert_eq!(asked(&request), [(false, String::new())], "what is finished answers that it is");
         let again = Request { again: true, ..request };
         assert_eq!(asked(&again), [(false, "b".to_owned()), (true, "c".to_owned())], "nothing is loaded twice again");
+    }
+
+    #[test]
+    fn all_that_is_left_of_an_object_goes_where_its_largest_part_fits() {
+        use LoadStatus::{Interrupted, Loaded};
+        let request = Request::new(Location::s3("b", "1.zip"));
+        let large = LoadReport { handed_over: true, ..report("b", true, Interrupted) };
+        let reports = [report("a", true, Loaded), large, report("c", false, Interrupted)];
+        let left =
+            |reports: &[LoadReport]| Rest::of(reports, &request).into_iter().map(|rest| rest.large).collect::<Vec<_>>();
+        assert_eq!((left(&reports), left(&reports[2..])), (vec![true], vec![false]));
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! The two Lambda functions: events, answers, and what they keep between calls, and nothing else.
+//! The two Lambda functions: answers, and what they keep between calls, and nothing else.
 
-pub mod event;
 pub mod ingest;
 mod metrics;
 pub mod migrate;

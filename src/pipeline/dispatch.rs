@@ -244,6 +244,15 @@ impl ObjectWork<'_> {
         if refused.is_none() {
             match self.plan(&object, readers, &**extractor).await {
                 Ok(planned) => plan = planned,
+                // Which parts it has is found out where it fits.
+                Err(error) if self.request.is_outgrown_by(&error) => {
+                    tracing::info!(why = error.chain(), object = object.display_name(), "left to a larger machine");
+                    ended.0.push(handed_over(LoadReport {
+                        rest: Some(Location::of(&object)),
+                        ..self.not_begun(dataset, "")
+                    }));
+                    return Ok(());
+                }
                 Err(error) => refused = Some(Refused::of(error)?),
             }
         }
@@ -447,7 +456,7 @@ impl ObjectWork<'_> {
             // content.
             return Box::pin(self.load_piece(object, piece)).await;
         }
-        Ok(LoadReport {
+        let report = LoadReport {
             reason: ending.reason.map(|reason| reason.name().to_owned()),
             counts: Some(ending.counts),
             rejects_key,
@@ -458,8 +467,14 @@ impl ObjectWork<'_> {
             schema_changes: ending.schema_changes,
             resume_after: ending.resume_after,
             ..report(ending.status, claim.load_id, claim.attempt)
-        })
+        };
+        Ok(if ending.handed_over { handed_over(report) } else { report })
     }
+}
+
+/// The report of a file that a larger machine goes on with.
+fn handed_over(report: LoadReport) -> LoadReport {
+    LoadReport { handed_over: true, reason: Some("handed_over".into()), ..report }
 }
 
 /// Returns the report of something that is not a file to load.

@@ -45,6 +45,8 @@ pub(super) struct Ending {
     /// How many changes of the columns no file of the source had before.
     pub(super) schema_changes: u64,
     pub(super) resume_after: Option<Duration>,
+    /// Whether the rest is left to a larger machine.
+    pub(super) handed_over: bool,
 }
 
 /// A file that this worker has claimed.
@@ -274,11 +276,24 @@ impl FileWork<'_> {
     /// Leaves the rest to the next worker, unless too many workers have made no progress.
     async fn interrupt(&self, read: i64) -> Result<Ending> {
         let stalled = !self.request.deadline.is_interrupted();
+        if stalled && self.request.hands_over {
+            return self.hand_over(read, "the time of this worker is over").await;
+        }
         if stalled && self.has_stalled().await? {
-            let error = self.no_progress("the last one ran out of time; give it more time, or smaller batches");
+            let error = self.no_progress(
+                "the last one ran out of time; give it more time, or smaller batches; \
+                 on AWS, LargeFiles=fargate leaves such files to a larger machine",
+            );
             return self.fail(error, read, stream::empty).await;
         }
         self.leave_rest(read, stalled).await
+    }
+
+    /// Leaves the rest to a larger machine. That this one was too small counts as no failure of the file.
+    async fn hand_over(&self, read: i64, why: &str) -> Result<Ending> {
+        tracing::info!(why, "left to a larger machine");
+        let ending = self.leave_rest(read, false).await?;
+        Ok(Ending { handed_over: true, ..ending })
     }
 
     async fn leave_rest(&self, read: i64, stalled: bool) -> Result<Ending> {
@@ -390,6 +405,9 @@ impl FileWork<'_> {
     where
         S: Stream<Item = Result<RejectedChunk>>,
     {
+        if self.request.is_outgrown_by(&error) {
+            return self.hand_over(read, &error.chain()).await;
+        }
         let ErrorKind::File(reason) = error.kind() else { return Err(error) };
         let message = error.chain();
         let status = if reason == Reason::Superseded { LoadStatus::Superseded } else { LoadStatus::Failed };
@@ -428,6 +446,7 @@ impl FileWork<'_> {
             source: self.claim.source.clone(),
             schema_changes: 0,
             resume_after: None,
+            handed_over: false,
         })
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::data_access::duckdb::is_out_of_room;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, Datasets, Location, ObjectKey, ObjectVersion, Progress};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::Deadline;
 use crate::services::object_parts::PartReader;
 
@@ -25,6 +26,8 @@ pub struct Request {
     pub progress: Arc<Progress>,
     /// When to leave the rest to the next worker.
     pub deadline: Deadline,
+    /// Whether a larger machine takes what does not fit on this one, or into its time.
+    pub hands_over: bool,
 }
 
 impl Request {
@@ -32,7 +35,22 @@ impl Request {
     #[must_use]
     pub fn new(location: Location) -> Self {
         let (progress, deadline) = (Arc::default(), Deadline::default());
-        Self { location, dataset: None, source: None, again: false, parts: Vec::new(), progress, deadline }
+        Self {
+            location,
+            dataset: None,
+            source: None,
+            again: false,
+            parts: Vec::new(),
+            progress,
+            deadline,
+            hands_over: false,
+        }
+    }
+
+    /// Whether a file with this error is to be left to a larger machine.
+    pub(super) fn is_outgrown_by(&self, error: &Error) -> bool {
+        let too_large = error.kind() == ErrorKind::File(Reason::TooLarge) || is_out_of_room(error);
+        self.hands_over && (too_large || error.kind() == ErrorKind::OutOfTime && !self.deadline.is_interrupted())
     }
 }
 

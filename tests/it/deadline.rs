@@ -25,7 +25,7 @@ fn ingest(world: &World, more: &[(&str, &str)]) -> Emulator {
 }
 
 /// Returns the next message of the queue, if there is one, as the event with which SQS delivers it to a function.
-async fn next_event(sqs: &Sqs, queue: &str) -> Option<(Message, Value)> {
+pub async fn next_event(sqs: &Sqs, queue: &str) -> Option<(Message, Value)> {
     let received =
         sqs.receive_message().queue_url(queue).message_system_attribute_names(MessageSystemAttributeName::All);
     let message = received.send().await.unwrap().messages?.into_iter().next()?;
@@ -39,7 +39,7 @@ async fn next_event(sqs: &Sqs, queue: &str) -> Option<(Message, Value)> {
 }
 
 /// Does what AWS does between a queue and a function: delivers a message, and deletes it unless it is returned.
-async fn deliver(sqs: &Sqs, queue: &str, ingest: &Emulator) -> Option<Value> {
+pub async fn deliver(sqs: &Sqs, queue: &str, ingest: &Emulator) -> Option<Value> {
     let (message, event) = next_event(sqs, queue).await?;
     let answer = ingest.invoke(&event);
     if answer == json!({"batchItemFailures": []}) {

@@ -141,8 +141,20 @@ impl Account {
 
     /// A function as it was deployed, but with a database and a role that are there.
     pub fn function(&self, name: &str, resource: &str, role: &str) -> Emulator {
+        let program = Path::new(env!("CARGO_BIN_EXE_migrate")).with_file_name(name);
+        self.function_of(&program, resource, role)
+    }
+
+    /// The same of another program.
+    pub fn function_of(&self, program: &Path, resource: &str, role: &str) -> Emulator {
         let deployed = self.property(resource, "Environment/Variables");
         let deployed = deployed.as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value)));
+        let log = program.with_extension("log").file_name().map(|name| self.scratch.path().join(name)).unwrap();
+        Emulator::start(program, &self.reaching(deployed, role), File::create(log).unwrap().into())
+    }
+
+    /// The variables of a program as it was deployed, but with a database and a role that are there.
+    pub fn reaching(&self, deployed: impl Iterator<Item = (String, String)>, role: &str) -> Vec<(String, String)> {
         let mut variables: Vec<(String, String)> = deployed.chain(self.cloud.variables()).collect();
         let url = self.postgres.url("small_etl").replace("postgres@", &format!("{role}@"));
         for (name, value) in [
@@ -153,9 +165,7 @@ impl Account {
         ] {
             variables.push((name.into(), value.into()));
         }
-        let log = File::create(self.scratch.path().join(format!("{name}.log"))).unwrap();
-        let program = Path::new(env!("CARGO_BIN_EXE_migrate")).with_file_name(name);
-        Emulator::start(&program, &variables, log.into())
+        variables
     }
 }
 
@@ -165,7 +175,7 @@ pub fn write_program(path: &Path, text: &str) {
 }
 
 /// A string as it is, anything else as JSON.
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -287,7 +297,7 @@ fn nothing_is_deployed_where_the_build_fails() {
 
 /// Parameters that belong together, and what is made of them: a resource, the path of one of its properties, and its value; or
 /// that it is not made, or has a text somewhere. The first set is tried with every run of the tests, all by `make check-deploy`.
-pub const SETS: [(&str, &str, &str); 5] = [
+pub const SETS: [(&str, &str, &str); 6] = [
     (
         "dev",
         "ExistingBucket=my-files
@@ -308,7 +318,10 @@ pub const SETS: [(&str, &str, &str); 5] = [
          BackfillRole has states:RedriveExecution
          Ingest Environment/Variables/DATABASE_URL postgres://small_etl_ingest@db.example:5432/orders
          Ingest Environment/Variables/SMALL_ETL__DATABASE__LOGIN iam
-         IngestRole has dbuser:db-ABC123/small_etl_ingest
+         LoadingFiles has dbuser:db-ABC123/small_etl_ingest
+         LargeFilesQueue is not made
+         LargeFilesJob is not made
+         IngestQueue ScalingConfig/MaximumConcurrency 3
          Migrate Environment/Variables/SMALL_ETL__DATABASE__SECRET_ARN <secret>owner
          Migrate Environment/Variables/SMALL_ETL__MIGRATIONS__RDS_IAM true
          DatabaseFromFunctions GroupId <group>",
@@ -335,7 +348,7 @@ pub const SETS: [(&str, &str, &str); 5] = [
          Ingest Environment/Variables/SMALL_ETL_ENV prod
          Ingest Environment/Variables/SMALL_ETL__EVENTS__BUS default
          Ingest Environment/Variables/SMALL_ETL__ENCRYPTION__KMS_KEY <key>1
-         IngestRole has /lake/*
+         LoadingFiles has /lake/*
          IngestLog RetentionInDays 365
          FailedFile EventBusName default",
     ),
@@ -353,7 +366,7 @@ pub const SETS: [(&str, &str, &str); 5] = [
         "Ingest Environment/Variables/DATABASE_URL postgres://small_etl_ingest@db.example:6432/small_etl
          Ingest Environment/Variables/SMALL_ETL__DATABASE__LOGIN secret
          Ingest Environment/Variables/SMALL_ETL__DATABASE__SECRET_ARN <secret>ingest
-         IngestRole has <key>2
+         LoadingFiles has <key>2
          MigrateRole has <key>2
          Migrate Environment/Variables/SMALL_ETL__MIGRATIONS__RDS_IAM false
          FunctionsToDatabase CidrIp 0.0.0.0/0
@@ -398,6 +411,30 @@ pub const SETS: [(&str, &str, &str); 5] = [
          Stream EventSourceArn arn:aws:kafka:eu-central-1:123456789012:cluster/mine/abc-1
          Stream Topics ["trades"]
          IngestRole has :topic/mine/abc-1/trades"#,
+    ),
+    (
+        "dev",
+        "LargeFiles=fargate
+         LargeFilesImage=123456789012.dkr.ecr.eu-central-1.amazonaws.com/small-etl:1
+         LargeFilesDisk=100
+         LargeFilesMemory=16384
+         ReservedConcurrency=3",
+        "IngestQueue ScalingConfig/MaximumConcurrency 2
+         IngestRole has -LargeFilesQueue-
+         LargeFilesPipe DesiredState RUNNING
+         LargeFilesPipe has -LargeFilesQueue-
+         LargeFilesMachine ComputeResources/MaxvCpus 2
+         LargeFilesJob ContainerProperties/Image 123456789012.dkr.ecr.eu-central-1.amazonaws.com/small-etl:1
+         LargeFilesJob ContainerProperties/EphemeralStorage/SizeInGiB 100
+         LargeFilesJob ContainerProperties/ResourceRequirements/1/Value 16384
+         LargeFilesJob ContainerProperties/RuntimePlatform/CpuArchitecture ARM64
+         LargeFilesJob has 8192
+         LogsEndpoint ServiceName com.amazonaws.eu-central-1.logs
+         ImagesEndpoint ServiceName com.amazonaws.eu-central-1.ecr.dkr
+         RegistryEndpoint ServiceName com.amazonaws.eu-central-1.ecr.api
+         S3Endpoint has starport-layer-bucket
+         SqsEndpoint has -LargeFilesQueue-
+         FailedRunsPolicy has FailedLargeFile",
     ),
 ];
 

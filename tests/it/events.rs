@@ -80,6 +80,7 @@ async fn every_event_in_the_folder_is_answered() {
     schedule: duplicate incoming/assets/assets.csv
     sqs-backfill: {"batchItemFailures":[]}
     sqs-eventbridge-object-created: {"batchItemFailures":[]}
+    sqs-large-file: {"batchItemFailures":[]}
     sqs-s3-put: {"batchItemFailures":[]}
     sqs-several-messages: {"batchItemFailures":[]}
     "#);

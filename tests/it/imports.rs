@@ -217,16 +217,17 @@ fn no_two_files_import_each_other_by_any_road() {
 }
 
 /// Each layer, and those that it may import. Every layer may import `error`.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("error", &[]),
     ("domain", &[]),
     ("data_access", &["domain"]),
     ("services", &["data_access", "domain"]),
     ("pipeline", &["services", "data_access", "domain"]),
     ("config", &["services", "data_access", "domain"]),
+    ("event", &["services", "data_access", "domain"]),
     ("start", &["config", "pipeline", "services", "data_access", "domain"]),
-    ("lambda", &["config", "start", "pipeline", "services", "data_access", "domain"]),
-    ("cli", &["config", "start", "pipeline", "services", "data_access", "domain", "sample"]),
+    ("lambda", &["config", "start", "event", "pipeline", "services", "data_access", "domain"]),
+    ("cli", &["config", "start", "event", "pipeline", "services", "data_access", "domain", "sample"]),
     ("sample", &[]),
 ];
 

@@ -32,6 +32,7 @@ mod imports;
 mod inspect;
 mod keys;
 mod lake;
+mod large;
 mod lease;
 mod ledger;
 mod ledger_page;

@@ -106,7 +106,7 @@ fn of_sections(section: &str) -> String {
 }
 
 /// A world with the datasets `fill` and `stock`, whose sources read parts.
-async fn world() -> (World, Scratch) {
+pub async fn world() -> (World, Scratch) {
     let folder = Scratch::new("parts");
     std::fs::write(folder.path().join("fill.toml"), dataset("fill", &(FILLS.to_owned() + &of_sections("Fills"))))
         .unwrap();
@@ -124,7 +124,7 @@ async fn world() -> (World, Scratch) {
 const AT: &str = "2025-12-22T14:30:00";
 
 /// Rows in the plain form.
-fn rows(names: &[&str]) -> String {
+pub fn rows(names: &[&str]) -> String {
     let mut text = "ref,qty,seen_at\n".to_owned();
     for (index, name) in names.iter().enumerate() {
         writeln!(text, "{name},{},{AT}", index + 1).unwrap();

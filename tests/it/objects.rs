@@ -157,7 +157,7 @@ async fn missing_forbidden_empty_and_huge_objects_end_in_a_ledger_row_that_says_
     gone-before-it-was-read.csv | failed | not_found | 0 | s3://BUCKET/incoming/assets/gone-before-it-was-read.csv: the object or this version of it does not exist
     forbidden.csv | failed | forbidden | 0 | s3://BUCKET/incoming/assets/forbidden.csv: reading is forbidden, or it is missing and listing the bucket is forbidden; allow s3:GetObject and s3:ListBucket
     empty.csv | failed | empty | 0 | s3://BUCKET/incoming/assets/empty.csv: the file is empty; not even a header is there
-    huge.csv | failed | too_large | 0 | s3://BUCKET/incoming/assets/huge.csv: the file has 1099511627776 MB, but the disk of the temporary folder has N; make it larger, or set stage.temp_folder
+    huge.csv | failed | too_large | 0 | s3://BUCKET/incoming/assets/huge.csv: the file has 1099511627776 MB, but the disk of the temporary folder has N; make it larger, or set stage.temp_folder; on AWS, LargeFiles=fargate leaves such files to a larger machine
     header.csv | loaded | - | 0 | -
     ");
 }

@@ -50,6 +50,7 @@ for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
     functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
 created = json.load(open(sys.argv[1] + "/events/eventbridge-object-created.json"))
 bodies = [json.dumps(created), json.dumps(json.load(open(sys.argv[1] + "/events/s3-put.json"))), "no json"]
+bodies += [json.dumps({"large_file": json.dumps({"bucket": "b", "key": "incoming/large.csv"})})]
 bodies += [json.dumps({"bucket": "b", "key": f"incoming/{number}.csv"}) for number in range(20)]
 sqs = boto3.client("sqs")
 "#;
@@ -71,14 +72,13 @@ impl Account {
     /// Of the stack small-etl-dev.
     pub fn assert_dead_letters_come_back(&self) {
         self.python(&format!("{DEAD}{DIE}"), env!("CARGO_MANIFEST_DIR"), &[]);
-        for said in ["23 sent", "there are none"] {
+        for said in ["24 sent", "there are none"] {
             let output = self.run("redrive", &["dev"], &[]);
             let text = printed(&output);
             assert!(output.status.success() && text.contains(said), "{text}");
-            assert!(
-                said != "23 sent" || text.contains("incoming/trades/a+b%20c.csv") && text.contains("unknown shape"),
-                "{text}"
-            );
+            for shown in ["incoming/trades/a+b%20c.csv", "incoming/large.csv", "unknown shape"] {
+                assert!(said != "24 sent" || text.contains(shown), "{text}");
+            }
         }
         self.python(&format!("{DEAD}{BACK}"), env!("CARGO_MANIFEST_DIR"), &[]);
     }
@@ -303,6 +303,17 @@ const REFUSED: &[(&str, &str)] = &[
         "FetchUrl=https://a.example/b VpcId=vpc-1 SubnetIds=subnet-1,subnet-2 CreateVpcEndpoints=no LandingPrefix=a/",
         "a fetch does not go through the queue; set ReservedConcurrency=4 to stay within the connections",
     ),
+    ("LargeFiles=fargate", "LargeFiles=fargate needs LargeFilesImage, the image that it runs"),
+    (
+        "LargeFiles=fargate LargeFilesImage=small-etl:1",
+        "LargeFilesImage is ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG: small-etl:1",
+    ),
+    (
+        "LargeFiles=fargate LargeFilesImage=111122223333.dkr.ecr.eu-central-1.amazonaws.com/a:1 ReservedConcurrency=4",
+        "a large file takes two of the nine connections; with LargeFiles=fargate ReservedConcurrency is 0, 2 or 3",
+    ),
+    ("LargeFiles=fargate LargeFilesImage=111122223333.dkr.ecr.eu-central-1.amazonaws.com/a/b@sha256:<hash>", ""),
+    ("LargeFilesDisk=201", "LargeFilesDisk is outside of its bounds: 201"),
     ("RejectsRetentionDays=0", "RejectsRetentionDays is outside of its bounds: 0"),
     ("LogRetentionDays=8", "LogRetentionDays is one of 1, 3, 5"),
 ];
@@ -317,6 +328,7 @@ fn parameters_that_do_not_fit_are_named_and_those_that_fit_are_let_through() {
         ("<group>", "sg-1"),
         ("<secret>", arn),
         ("<key>", "arn:aws:kms:eu-central-1:111122223333:key/"),
+        ("<hash>", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
         ("<cluster>", "arn:aws:kafka:eu-central-1:111122223333:cluster/mine/abc-1"),
     ];
     let filled_in = |text: &str| names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
@@ -387,6 +399,14 @@ fn a_bill_follows_its_parameters() {
     let cost = |arguments: &[&str]| script(".ci/cost", arguments);
     let (_, own) = cost(&["dev"]);
     assert!(own.contains("db.t4g.small 0.032 an hour") && own.contains("together"), "{own}");
+    let image = "LargeFilesImage=111122223333.dkr.ecr.eu-central-1.amazonaws.com/a:1";
+    let (_, large) = cost(&["dev", "LargeFiles=fargate", image]);
+    let (paid, extra) =
+        (["2 endpoints in one zone", "empty receives 0.26"], ["5 endpoints in one zone", "empty receives 0.53"]);
+    assert!(
+        paid.iter().all(|line| own.contains(line)) && extra.iter().all(|line| large.contains(line)),
+        "{own}{large}"
+    );
     let theirs =
         ["prod", "VpcId=vpc-1", "SubnetIds=subnet-1,subnet-2", "CreateVpcEndpoints=no", "DatabaseHost=db.example"];
     let secret = "DatabaseSecretArn=arn:aws:secretsmanager:eu-central-1:111122223333:secret:owner";

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use small_etl::domain::{LoadStatus, Location};
-use small_etl::lambda::event::{self, Asked, Event};
+use small_etl::event::{self, Asked, Event};
 use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
 

@@ -167,14 +167,25 @@ class Alias(Unknown):
 
 of_type = parsing.resource_class_from_type
 OWN = {"AWS::Lambda::Version": Version, "AWS::Lambda::Alias": Alias}
+# moto asks for a role that AWS has by itself.
+OWN |= {f"AWS::Batch::{kind}": Unknown for kind in ("ComputeEnvironment", "JobDefinition", "JobQueue")}
 parsing.resource_class_from_type = lambda name: OWN.get(name) or of_type(name) or Unknown
 
 resolve = parsing.parse_resource_and_generate_name
 
 
+def without_nothing(value):
+    """moto leaves null where AWS::NoValue takes a property or an item away, and refuses a policy for it."""
+    if isinstance(value, list):
+        return [without_nothing(each) for each in value if each is not None]
+    if isinstance(value, dict):
+        return {name: without_nothing(each) for name, each in value.items() if each is not None}
+    return value
+
+
 def noted(name, resource, resources):
     result = resolve(name, resource, resources)
-    properties = result[1]["Properties"]
+    properties = result[1]["Properties"] = without_nothing(result[1]["Properties"])
     for variables in (properties.get("Environment") or {}).values():
         variables.update({variable: str(value) for variable, value in variables.items()})
     note(name, properties=properties)

@@ -70,9 +70,9 @@ impl Moto {
             .expect("start the watchdog of moto");
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if started.elapsed() > Duration::from_secs(30) {
+            if started.elapsed() > Duration::from_mins(3) {
                 drop(process.stdin.take());
-                panic!("moto did not start within 30 seconds:\n{}", fs::read_to_string(&log).unwrap_or_default());
+                panic!("moto did not start within three minutes:\n{}", fs::read_to_string(&log).unwrap_or_default());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

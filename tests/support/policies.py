@@ -18,6 +18,10 @@ from samtranslator.translator.transform import transform
 
 # What CloudFormation calls on behalf of the deployer, by the schemas of its resource types.
 NEEDED = {
+    "Batch::ComputeEnvironment": "batch: CreateComputeEnvironment DescribeComputeEnvironments UpdateComputeEnvironment DeleteComputeEnvironment "
+    "TagResource|iam: CreateServiceLinkedRole",
+    "Batch::JobDefinition": "batch: RegisterJobDefinition DescribeJobDefinitions DeregisterJobDefinition TagResource|iam: PassRole",
+    "Batch::JobQueue": "batch: CreateJobQueue DescribeJobQueues UpdateJobQueue DeleteJobQueue TagResource",
     "CloudWatch::Alarm": "cloudwatch: PutMetricAlarm DescribeAlarms DeleteAlarms TagResource",
     "CloudWatch::Dashboard": "cloudwatch: PutDashboard GetDashboard DeleteDashboards",
     "EC2::RouteTable": "ec2: CreateRouteTable CreateTags DescribeRouteTables DeleteRouteTable",
@@ -43,6 +47,7 @@ NEEDED = {
     "Lambda::Version": "lambda: PublishVersion ListVersionsByFunction DeleteFunction",
     "Logs::LogGroup": "logs: CreateLogGroup DescribeLogGroups PutRetentionPolicy AssociateKmsKey TagResource DeleteLogGroup",
     "Logs::QueryDefinition": "logs: PutQueryDefinition DescribeQueryDefinitions DeleteQueryDefinition",
+    "Pipes::Pipe": "pipes: CreatePipe DescribePipe UpdatePipe DeletePipe TagResource|iam: PassRole",
     "RDS::DBInstance": "rds: CreateDBInstance DescribeDBInstances ModifyDBInstance DeleteDBInstance CreateDBSnapshot AddTagsToResource|"
     "secretsmanager: CreateSecret TagResource|iam: CreateServiceLinkedRole",
     "RDS::DBParameterGroup": "rds: CreateDBParameterGroup DescribeDBParameterGroups ModifyDBParameterGroup DescribeDBParameters "

@@ -1,4 +1,4 @@
-//! Turns every event shape that may start a load into requests.
+//! Turns every event shape that may start a load into requests, and requests into messages of a queue.
 //!
 //! The fields that tell the shapes apart are looked at first, and the event is parsed afterwards. Trying one type after
 //! another would give no useful error when all of them fail.
@@ -117,10 +117,7 @@ pub fn parse(event: Value) -> Result<Event> {
         id: message.message_id.unwrap_or_default(),
         receipt_handle: message.receipt_handle,
         deliveries: message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1),
-        asked: serde_json::from_str(message.body.as_deref().unwrap_or_default())
-            .map_err(|error| unreadable("the body of the SQS message", error))
-            .and_then(files)
-            .map_err(|error| error.chain()),
+        asked: asked_for(message.body.as_deref().unwrap_or_default()).map_err(|error| error.chain()),
     });
     Ok(Event::Queue(messages.collect()))
 }
@@ -166,10 +163,31 @@ fn files(event: Value) -> Result<Vec<Asked>> {
         }
         _ => {}
     }
+    if let Some(message) = event.get(LARGE_FILE).and_then(Value::as_str) {
+        return asked_for(message);
+    }
     if ["bucket", "key", "url"].iter().any(|name| event.get(name).is_some()) {
         return direct(event).map(|asked| vec![asked]);
     }
     Err(Error::configuration(format!("the event has none of the known shapes; {SHAPES}")))
+}
+
+/// The member under which a message for a larger machine is wrapped.
+const LARGE_FILE: &str = "large_file";
+
+/// Wraps a message for a machine that takes larger files. What starts that machine picks one member, which must be a text, and gives it
+/// to `small-etl load --message`.
+#[must_use]
+pub fn for_a_larger_machine(message: &Value) -> Value {
+    json!({ LARGE_FILE: message.to_string() })
+}
+
+/// Reads a message of a queue.
+///
+/// # Errors
+/// `Configuration` if it is not JSON, or of no known shape.
+pub fn asked_for(message: &str) -> Result<Vec<Asked>> {
+    serde_json::from_str(message).map_err(|error| unreadable("the message", error)).and_then(files)
 }
 
 fn unreadable(what: &str, error: serde_json::Error) -> Error {
@@ -392,6 +410,22 @@ mod tests {
             Event::Files(mut asked) if asked.len() == 1 => asked.remove(0),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_message_for_a_larger_machine_holds_one_text_and_comes_back_as_it_was() {
+        let file = location(only(fixture("eventbridge-object-created")));
+        let parts = ["a \"b\".csv".to_owned()];
+        for message in
+            [request_for(&file, None, false, &[]).unwrap(), request_for(&file, Some("trade"), true, &parts).unwrap()]
+        {
+            let wrapped = for_a_larger_machine(&message);
+            let [text] = &wrapped.as_object().unwrap().values().collect::<Vec<_>>()[..] else { panic!("{wrapped}") };
+            let asked = asked_for(text.as_str().unwrap()).unwrap();
+            assert_eq!(asked, files(message).unwrap());
+            assert_eq!(asked, asked_for(&wrapped.to_string()).unwrap());
+        }
+        assert!(asked_for("no json").unwrap_err().chain().contains("the message cannot be read"));
     }
 
     fn location(asked: Asked) -> Location {
