@@ -62,6 +62,7 @@ mod resume;
 mod returned;
 mod rights;
 mod sandbox;
+mod scale;
 mod schemas;
 mod security;
 mod smoke;
