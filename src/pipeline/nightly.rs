@@ -151,7 +151,10 @@ pub async fn reconcile(
     }
     result.report_key = place.as_ref().map(|(_, key)| key.clone());
     let report = serde_json::to_value(&result).map_err(|error| Error::system("write the report of the run", error))?;
-    let failure = result.failure();
+    let failure = match scope.prefix {
+        Some(_) => result.failed.first().map(|only| Error::new(only.kind, only.error.clone())),
+        None => result.failure(),
+    };
     let error = outcome.as_ref().err().or(failure.as_ref()).map(Error::chain);
     let ended = end(database, id, state, &result, &report, place.as_ref(), error.as_deref()).await;
     outcome?;
@@ -257,11 +260,11 @@ impl Run<'_> {
             self.delete_expired(result).await;
             self.write_missing(result).await;
             self.release(result).await;
-            self.check_balance(result).await;
             if let Err(error) = self.compare(&buckets, result).await {
                 result.fail("compare".into(), &error);
             }
             self.check_calendar(result).await;
+            self.check_balance(result).await;
             self.check_rows(result).await;
             self.check_tables(result).await;
         }
@@ -447,7 +450,7 @@ impl Run<'_> {
                 Err(error) => return result.fail("rows".into(), &error),
             };
         }
-        let (most, days) = (self.context.nightly.rows_a_night, self.context.nightly.full_days);
+        let (most, days) = (self.rows_a_night(), self.context.nightly.full_days);
         let large = |size: &&i64| **size > most;
         let tonight = sizes.values().filter(large).sum::<i64>() / i64::from(days);
         let turn = TimeDelta::days(days.into()) - TimeDelta::hours(12);
@@ -467,6 +470,11 @@ impl Run<'_> {
         .await;
     }
 
+    /// Up to how many rows a table is small.
+    fn rows_a_night(&self) -> i64 {
+        if self.context.nightly.full_days == 1 { i64::MAX } else { self.context.nightly.rows_a_night }
+    }
+
     /// Checks rows of the tables as if they came in a file: every row of a small table, and of a large one as many as let all of them have their
     /// turn in `reconcile.full_days` nights.
     async fn check_tables(&self, result: &mut Reconciliation) {
@@ -477,7 +485,7 @@ impl Run<'_> {
                 dataset.as_in_table().without_encrypted().with_latest_version(latest_version).with_given_keys();
             plain.null_values = vec![NULL.into()];
             let (rows, _) = retrying(|| self.database.estimated_rows(dataset)).await?;
-            let tonight = self.context.nightly.rows_a_night.max(rows / i64::from(self.context.nightly.full_days) + 1);
+            let tonight = self.rows_a_night().max(rows / i64::from(self.context.nightly.full_days) + 1);
             let (mut after, before) = (pass.cursor.clone(), result.rows_checked);
             while deadline.has_time_for(Duration::ZERO) {
                 if result.rows_checked - before >= tonight {

@@ -205,12 +205,15 @@ impl Cost {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_operation_reads_a_table_of_the_ledger_as_a_whole() {
     let ledger = Ledger::of(20_000).await;
-    let mut plans = String::new();
+    let (mut plans, mut scans) = (String::new(), Vec::new());
     for operation in OPERATIONS {
         let cost = ledger.cost(operation, 0).await;
-        assert!(cost.scans.is_empty(), "{operation}: {:#?}", cost.scans);
+        if !cost.scans.is_empty() {
+            scans.push((operation, cost.scans));
+        }
         writeln!(plans, "{operation}: {}", cost.reads.into_iter().collect::<Vec<_>>().join(", ")).unwrap();
     }
+    assert!(scans.is_empty(), "{scans:#?}");
     assert_snapshot!(plans, @"");
 }
 

@@ -71,8 +71,8 @@ impl Database {
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
         // Usually nothing is waiting, and then the table need not even exist yet.
-        let statement =
-            "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null limit 1";
+        let statement = "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null \
+            order by reference_key limit 1";
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let waiting = connection.query_opt(&statement, &[&dataset.name, &reference.dataset]).await.map_err(failed)?;
         if waiting.is_none() {

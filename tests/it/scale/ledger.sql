@@ -40,6 +40,9 @@ insert into etl.parked (load_id, record, line, dataset, key, reference_dataset, 
 select id, 300 + k, 301 + k, 'trade', 'P' || id * 200 + k, 'asset', 'M' || id * 200 + k, '2020-01-01', '{}', finished_at
 from etl.load cross join generate_series(1, 200) k where id > 1000 and parked > 0 order by id, k;
 
+insert into etl.resubmission (load_id, record, line, first_load_id, first_record, ranks_with)
+select id, 1, 2, id - 5, 1, id - 5 from etl.load where id > 1000 and id % 10 = 5 order by id;
+
 select setval(pg_get_serial_sequence('etl.load', 'id'), 1000 + :loads);
 set session_replication_role = default;
 vacuum analyze;
