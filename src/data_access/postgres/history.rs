@@ -213,12 +213,12 @@ impl Database {
         let all: i64 = connection.query_one(statement, &[&since, &most]).await.map_err(failed)?.get(0);
         // The oldest and the newest are at the ends of indexes.
         let statement = "with old_reject as materialized ( \
-                select load_id, record, reject_id from etl.open_reject order by load_id limit $1 \
+                select dataset, load_id, record, reject_id, rejected_at from etl.open_reject order by load_id limit $1 \
             ), new_reject as materialized ( \
-                select load_id, record, reject_id from etl.open_reject order by load_id desc limit $1 \
+                select dataset, load_id, record, reject_id, rejected_at from etl.open_reject order by load_id desc limit $1 \
             ), rejects as ( \
-                select l.dataset, count(distinct (r.load_id, r.record)) as open, min(l.started_at) as oldest \
-                from (select * from old_reject union select * from new_reject) r join etl.load l on l.id = r.load_id group by 1 \
+                select dataset, count(distinct (load_id, record)) as open, min(rejected_at) as oldest \
+                from (select * from old_reject union select * from new_reject) r group by 1 \
             ), old_parked as materialized ( \
                 select load_id, record, dataset, parked_at from etl.parked where released_by is null order by parked_at limit $1 \
             ), new_parked as materialized ( \

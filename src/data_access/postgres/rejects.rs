@@ -299,7 +299,8 @@ impl Database {
              select id, bucket, dataset, rejects_bucket, rejects_key from ended join etl.load l using (id) order by id",
             recent(
                 since,
-                "finished_at < clock_timestamp() - make_interval(days => $4) \
+                // The time of the transaction, which can bound an index.
+                "finished_at < now() - make_interval(days => $4) \
                  and (rejects_key is not null or exists (select from etl.reject r where r.load_id = load.id))"
             )
         );
