@@ -18,7 +18,7 @@ use crate::support::s3::S3Server;
 use crate::world::{World, client};
 
 /// Every statement that the program runs leaves its plan in the log of the server, with the time it took and the pages that it touched.
-const EXPLAINED: [&str; 10] = [
+const EXPLAINED: [&str; 11] = [
     "fsync=off",
     "max_wal_size=4GB",
     "shared_buffers=512MB",
@@ -26,6 +26,7 @@ const EXPLAINED: [&str; 10] = [
     "auto_explain.log_min_duration=0",
     "auto_explain.log_format=json",
     "auto_explain.log_analyze=on",
+    "auto_explain.log_buffers=on",
     "auto_explain.log_timing=off",
     "auto_explain.log_verbose=on",
     "auto_explain.log_nested_statements=on",
