@@ -1,4 +1,4 @@
--- Takes V21 back. The next nightly run begins where the last one stopped, as before.
+-- Takes V22 back. The next nightly run begins where the last one stopped, as before.
 create or replace view etl.load_history as
 select l.id as load_id, l.dataset, l.bucket, l.key as file, l.version, l.run, l.state, l.reason, l.error, l.attempt,
     l.started_at, l.finished_at, coalesce(l.finished_at, clock_timestamp()) - l.started_at as duration,
@@ -17,4 +17,4 @@ alter table etl.reconciliation_step drop column touched_at;
 drop index etl.parked_since;
 drop index etl.resubmission_by_first;
 drop index etl.load_by_end;
-delete from refinery_schema_history where version = 21;
+delete from refinery_schema_history where version = 22;
