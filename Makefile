@@ -26,7 +26,7 @@ LOCKED := --locked
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy terraform check-terraform torture bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy rollback destroy smoke redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
+.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy terraform check-terraform torture scale bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy rollback destroy smoke redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -86,6 +86,9 @@ check-terraform: setup $(SAM) ## Make a stack with the module of Terraform in an
 torture: setup ## Kill and cut workers at random for MINUTES (default 5) and as long again in every mode, from SEED (default: random), and check the result
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --test-threads 1 --exact \
 		torture::whatever_happens_the_end_is_that_of_one_quiet_run torture_modes::whatever_happens_every_mode_ends_as_its_model_says
+
+scale: setup ## Generate a ledger of SCALE (default 1: 5 million loads, 100 million rows) and a tenth of it, and compare what operations cost
+	SCALE=$${SCALE:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --ignored --exact scale::an_operation_costs_the_same_with_ten_times_the_history
 
 bench: setup ## Measure against psql, sling, pgloader and dlt, write BENCHMARKS.md; ONLY=peers (or load, small, …) measures a part
 	$(CARGO) bench $(LOCKED) --profile dev --bench load

@@ -193,6 +193,7 @@ begin
     ('reconciliation_step', 'cursor', 'where the next run goes on; null at the beginning'),
     ('reconciliation_step', 'began_at', 'when the pass under way began'),
     ('reconciliation_step', 'since', 'when the last pass that came to its end began'),
+    ('reconciliation_step', 'touched_at', 'when a run last worked on it; parts take turns by this'),
     ('reject', null, 'Rejects: one for each rule that a record breaks'),
     ('reject', 'id', 'the number of the reject'),
     ('reject', 'load_id', 'the load'),

@@ -60,6 +60,7 @@ const KEYS: &[&str] = &[
     "parked.expire_days",
     "queue.large_url",
     "queue.url",
+    "reconcile.full_days",
     "rejects.retention_days",
     "source.bucket",
     "stage.memory_limit_mb",
@@ -111,6 +112,9 @@ pub struct Settings {
     /// How long the ledger is kept.
     #[serde(default)]
     pub ledger: LedgerSettings,
+    /// The nightly run.
+    #[serde(default)]
+    pub reconcile: ReconcileSettings,
     /// How the program logs.
     pub log: LogSettings,
     /// `SMALL_ETL_ENV`: dev, test or prod.
@@ -267,6 +271,21 @@ pub struct RejectsSettings {
     pub retention_days: Option<u32>,
 }
 
+/// Section `reconcile`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReconcileSettings {
+    /// Over how many nights the check of all rows of a large table is spread; a table of up to a million rows is checked every night.
+    #[schemars(range(min = 1, max = 3_650))]
+    pub full_days: u32,
+}
+
+impl Default for ReconcileSettings {
+    fn default() -> Self {
+        Self { full_days: 30 }
+    }
+}
+
 /// Section `log`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct LogSettings {
@@ -368,6 +387,7 @@ impl Settings {
             ("load.max_reject_rate", max_reject_rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), "0 to 1"),
             ("output.prefix", prefix.is_empty() || prefix.ends_with('/'), "empty, or end with /"),
             ("parked.expire_days", waiting.is_none_or(|days| (1..=36_500).contains(&days)), "1 to 36500"),
+            ("reconcile.full_days", (1..=3_650).contains(&self.reconcile.full_days), "1 to 3650"),
             ("rejects.retention_days", days.is_none_or(|days| (1..=36_500).contains(&days)), "1 to 36500"),
             ("stage.memory_limit_mb", self.stage.memory_limit_mb >= 16, "at least 16"),
             ("stage.threads", (1..=64).contains(&self.stage.threads), "1 to 64"),

@@ -17,6 +17,8 @@ use crate::services::parts::{PipelineChoice, Surroundings};
 use crate::services::rejects_file::Output;
 
 const ROWS_OF_A_TABLE_AT_ONCE: usize = 500_000;
+/// A larger table is checked in many nights.
+const ROWS_OF_A_TABLE_A_NIGHT: i64 = 1_000_000;
 
 /// Builds everything that a pipeline needs except its database.
 ///
@@ -86,6 +88,8 @@ fn build(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>, datasets: 
         tables: Parts::default().pipeline("table", &PipelineChoice::default(), &around)?,
         source_bucket: settings.source.bucket.clone(),
         rows_at_once: ROWS_OF_A_TABLE_AT_ONCE,
+        rows_a_night: ROWS_OF_A_TABLE_A_NIGHT,
+        full_days: settings.reconcile.full_days,
         retention_days: settings.rejects.retention_days,
         ledger_days: settings.ledger.retention_days,
         parked_days: settings.parked.expire_days,

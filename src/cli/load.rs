@@ -89,12 +89,12 @@ fn asked(arguments: &LoadArguments) -> Vec<Result<Asked>> {
         };
     }
     let (again, parts, dataset) = (arguments.again, &arguments.parts, &arguments.dataset);
-    let ask = |file: &String| match Arrival::from_url(file) {
-        Some(arrival) => Ok(Asked::Land { arrival, dataset: dataset.clone() }),
-        None => {
-            let location = Location::parse(file).map_err(Error::configuration)?;
-            Ok(Asked::Load { location, dataset: dataset.clone(), again, parts: parts.clone() })
+    let ask = |file: &String| {
+        if let Some(arrival) = Arrival::from_url(file) {
+            return Ok(Asked::Land { arrival, dataset: dataset.clone() });
         }
+        let location = Location::parse(file).map_err(Error::configuration)?;
+        Ok(Asked::Load { location, dataset: dataset.clone(), again, parts: parts.clone() })
     };
     arguments.files.iter().map(ask).collect()
 }

@@ -53,6 +53,7 @@ pub(super) async fn run(settings: &Settings, arguments: StatusArguments) -> Resu
 
 fn for_people(status: &Status) -> String {
     let mut text = String::new();
+    let at_least = if status.counted { "" } else { "at least " };
     if status.loads.is_empty() {
         text.push_str("no loads\n");
     } else {
@@ -80,13 +81,13 @@ fn for_people(status: &Status) -> String {
         text.push_str(&table(&header, rows, 4..11));
     }
     if status.more > 0 {
-        let _ = writeln!(text, "and {} older loads", status.more);
+        let _ = writeln!(text, "and {at_least}{} older loads", status.more);
     }
     for waiting in &status.waiting {
         if let Some(oldest) = waiting.oldest_reject {
             let _ = writeln!(
                 text,
-                "{}: rejected rows waiting to be mended: {}, the oldest since {}; `small-etl rejects` lists them",
+                "{}: rejected rows waiting to be mended: {at_least}{}, the oldest since {}; `small-etl rejects` lists them",
                 waiting.dataset,
                 waiting.open_rejects,
                 moment(oldest)
@@ -95,7 +96,7 @@ fn for_people(status: &Status) -> String {
         if let Some(oldest) = waiting.oldest_parked {
             let _ = writeln!(
                 text,
-                "{}: rows waiting for the row that they refer to: {}, the oldest since {}",
+                "{}: rows waiting for the row that they refer to: {at_least}{}, the oldest since {}",
                 waiting.dataset,
                 waiting.parked,
                 moment(oldest)

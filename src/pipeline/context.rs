@@ -76,6 +76,10 @@ pub struct NightlyTerms {
     pub tables: Pipeline,
     /// How many rows of a table are checked at once, so that a table of any size fits on the disk.
     pub rows_at_once: usize,
+    /// A table with at most this many rows is checked every night, and of a larger one at least as many rows.
+    pub rows_a_night: i64,
+    /// Over how many nights the check of a larger table is spread.
+    pub full_days: u32,
     /// How many days after the end of their load rejects are deleted.
     pub retention_days: Option<u32>,
     /// For how many days the ledger is kept; for ever if this is 0.

@@ -1,6 +1,6 @@
 //! The nightly run: compares buckets, waiting rows, rejects and tables with the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use futures::future::{LocalBoxFuture, ready};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
@@ -23,7 +23,8 @@ use crate::domain::object::{LOCAL_BUCKET, place};
 use crate::domain::{Dataset, Datasets, LoadReport, LoadStatus, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconciliation::{
-    FoundFile, Receiver, Reconciliation, Scope, check_balance, check_calendar, check_rows, compare, release,
+    FoundFile, Receiver, Reconciliation, Scope, check_balance, check_calendar, check_references, check_rows, compare,
+    release,
 };
 use crate::services::retention::{expire, forget_gone, prune};
 use crate::services::tidy::{delete_expired, write_missing};
@@ -114,11 +115,12 @@ impl Receiver for LoadHere<'_> {
 
 /// Compares what `scope` says with the ledger, and hands the files to load to `receiver`. Without a prefix it also
 /// releases parked rows, writes and deletes rejects files, and checks sums, tables and the calendar. Each step
-/// continues where the last run was cut off. The run has a row in `etl.reconciliation` and leaves a report beside the
-/// rejects files.
+/// continues where the last run was cut off, and if one fails, the others are done all the same. The run has a row in `etl.reconciliation`
+/// and leaves a report beside the rejects files.
 ///
 /// # Errors
-/// `Connection`, `Configuration`, `System`. The run is then recorded as failed, and everything that it did stays done.
+/// `Connection`, `Configuration`, `System`: the first of the steps that failed. The run is then recorded as failed, and everything that it did
+/// stays done.
 pub async fn reconcile(
     context: &Context,
     database: &Database,
@@ -136,6 +138,7 @@ pub async fn reconcile(
     let outcome = outcome.await;
     let state = match &outcome {
         Err(_) => "failed",
+        Ok(_) if !result.failed.is_empty() => "failed",
         Ok(_) if result.out_of_time => "interrupted",
         Ok(_) => "done",
     };
@@ -149,7 +152,11 @@ pub async fn reconcile(
     }
     result.report_key = place.as_ref().map(|(_, key)| key.clone());
     let report = serde_json::to_value(&result).map_err(|error| Error::system("write the report of the run", error))?;
-    let error = outcome.as_ref().err().map(Error::chain);
+    let failure = match scope.prefix {
+        Some(_) => result.failed.first().map(|only| Error::new(only.kind, only.error.clone())),
+        None => result.failure(),
+    };
+    let error = outcome.as_ref().err().or(failure.as_ref()).map(Error::chain);
     let ended = end(database, id, state, &result, &report, place.as_ref(), error.as_deref()).await;
     outcome?;
     ended?;
@@ -160,7 +167,7 @@ pub async fn reconcile(
     let Reconciliation { compared, sent, released, discrepancy_count, .. } = &result;
     let missing_files = result.missing_files.len();
     tracing::info!(id, state, compared, sent, released, discrepancy_count, missing_files, "reconciled");
-    Ok(result)
+    failure.map_or(Ok(result), Err)
 }
 
 /// Returns the datasets whose tables can take their rows. The others are left out until a person corrects their tables.
@@ -210,8 +217,12 @@ enum Ended {
     Whole,
     /// There was not enough time.
     CutOff,
+    /// What is to be done in one night is done; the next run continues there.
+    Enough,
     /// Something prevents it from continuing; the next run continues there.
     Stuck,
+    /// It was not its turn, or some of it must be done again: the next pass looks at what this one should have done.
+    Void,
 }
 
 impl Ended {
@@ -241,6 +252,11 @@ struct Run<'a> {
     fit: Datasets,
 }
 
+/// The only part of a step that has none.
+const ALL: &str = "";
+/// The step that takes all the time that is left.
+const LAST: &str = "table";
+
 impl Run<'_> {
     /// Returns the bucket for the report, if there is one.
     async fn run(&self, result: &mut Reconciliation) -> Result<Option<String>> {
@@ -248,42 +264,148 @@ impl Run<'_> {
             Some(bucket) => vec![bucket.clone()],
             None => retrying(|| self.database.buckets()).await?,
         };
-        let compared = self.compare(&buckets, result).await;
-        if self.scope.prefix.is_none() {
-            if !release(self.database, &self.fit, self.deadline, result).await? {
-                result.leave("release".into());
+        if self.scope.prefix.is_some() {
+            self.compare(&buckets, result).await?;
+        } else {
+            // What frees room comes first, and what reads buckets and tables to their end comes last. The calendar has to know what was
+            // found in the buckets.
+            self.delete_expired(result).await;
+            self.retain(result).await;
+            self.write_missing(result).await;
+            self.release(result).await;
+            if let Err(error) = self.compare(&buckets, result).await {
+                result.fail("compare".into(), &error);
             }
-            self.check_ledger(result).await?;
-            self.tidy(result).await?;
-            self.retain(result).await?;
-            self.check_tables(result).await?;
+            self.check_calendar(result).await;
+            self.check_balance(result).await;
+            self.check_rows(result).await;
+            self.check_tables(result).await;
         }
-        compared?;
         let output = &self.context.output;
         Ok(buckets.first().and_then(|bucket| output.bucket(bucket, false)).map(String::from))
     }
 
-    /// Does the parts of a step as long as there is time. Each part continues where its last pass was cut off.
-    async fn step(
+    /// Does the parts of a step, in at most half of the time that is left if others come after it. Each part continues where its last pass
+    /// was cut off, and fails alone.
+    async fn step<P: AsRef<str>>(
         &self,
         step: &'static str,
-        parts: &[String],
+        parts: &[P],
         result: &mut Reconciliation,
-        mut work: impl AsyncFnMut(&Pass, &mut Reconciliation) -> Result<Ended>,
+        mut work: impl AsyncFnMut((&Pass, &Deadline), &mut Reconciliation) -> Result<Ended>,
+    ) {
+        let is_last = step == LAST || self.scope.prefix.is_some();
+        let deadline = if is_last { self.deadline.clone() } else { self.deadline.half() };
+        let parts: Vec<String> = parts.iter().map(|part| part.as_ref().to_owned()).collect();
+        let parts = match retrying(|| self.database.parts_in_order(step, &parts)).await {
+            Ok(parts) => parts,
+            Err(error) => return result.fail(step.into(), &error),
+        };
+        for part in parts {
+            let name = format!("{step} {part}").trim_end().to_owned();
+            if !deadline.has_time_for(Duration::ZERO) {
+                result.leave(name);
+            } else if let Err(error) = self.part((step, &part), &deadline, result, &mut work).await {
+                result.fail(name, &error);
+                // Without the database, no other part can be done either.
+                if error.kind() == ErrorKind::Connection {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn part(
+        &self,
+        (step, part): (&'static str, &str),
+        deadline: &Deadline,
+        result: &mut Reconciliation,
+        work: &mut impl AsyncFnMut((&Pass, &Deadline), &mut Reconciliation) -> Result<Ended>,
     ) -> Result<()> {
         // A person who asks for a prefix wants to know its present state.
         let longest = self.scope.prefix.as_ref().map(|_| LONGEST_PASS_OF_A_PREFIX);
         let version = self.context.datasets.version();
-        for part in retrying(|| self.database.parts_in_order(step, parts)).await? {
-            let pass = retrying(|| self.database.begin_pass(step, &part, version, longest)).await?;
-            let has_time = self.deadline.has_time_for(Duration::ZERO);
-            match if has_time { work(&pass, result).await? } else { Ended::CutOff } {
-                Ended::Whole => retrying(|| self.database.end_pass(&pass)).await?,
-                Ended::CutOff => result.leave(pass.name()),
-                Ended::Stuck => {}
-            }
+        let pass = retrying(|| self.database.begin_pass(step, part, version, longest)).await?;
+        match work((&pass, deadline), result).await? {
+            Ended::Whole => retrying(|| self.database.end_pass(&pass)).await?,
+            Ended::Void => retrying(|| self.database.drop_pass(&pass)).await?,
+            Ended::CutOff => result.leave(pass.name()),
+            Ended::Enough | Ended::Stuck => {}
         }
         Ok(())
+    }
+
+    /// Deletes rejects whose retention time is over.
+    async fn delete_expired(&self, result: &mut Reconciliation) {
+        let Some(days) = self.context.nightly.retention_days else { return };
+        let output = &self.context.output;
+        // Under another number of days, all loads are looked at once.
+        self.step("retention", &[format!("{days} days")], result, async |until, result| {
+            let failed = result.tidied.rejects_not_deleted.len();
+            let whole = delete_expired(self.database, output, days, until, &mut result.tidied).await?;
+            Ok(if whole && result.tidied.rejects_not_deleted.len() > failed {
+                Ended::Void
+            } else {
+                Ended::in_time(whole)
+            })
+        })
+        .await;
+    }
+
+    /// Writes rejects files that are missing.
+    async fn write_missing(&self, result: &mut Reconciliation) {
+        let output = &self.context.output;
+        // With a bucket of their own, files of this machine have rejects files, too.
+        let part = if output.has_own_bucket() { "all" } else { ALL };
+        self.step("rejects files", &[part], result, async |until, result| {
+            let failed = result.tidied.rejects_files_missing.len();
+            let whole = write_missing(self.database, output, until, &mut result.tidied).await?;
+            Ok(if whole && result.tidied.rejects_files_missing.len() > failed {
+                Ended::Void
+            } else {
+                Ended::in_time(whole)
+            })
+        })
+        .await;
+    }
+
+    /// Releases parked rows whose reference has arrived.
+    async fn release(&self, result: &mut Reconciliation) {
+        let mut datasets: Vec<&Dataset> = self.fit.all().filter(|dataset| dataset.reference.is_some()).collect();
+        let mut all = BTreeMap::new();
+        while !datasets.is_empty() {
+            let names: Vec<&str> = datasets.iter().map(|dataset| dataset.name.as_str()).collect();
+            let mut moved = BTreeSet::new();
+            self.step("release", &names, result, async |(pass, deadline), result| {
+                let dataset = self.fit.get(pass.part()).map_err(Error::configuration)?;
+                let released = release(self.database, dataset, (pass, deadline)).await?;
+                result.released += released.rows;
+                if released.rows > 0 {
+                    moved.insert(dataset.name.clone());
+                }
+                let ended = Ended::in_time(released.whole);
+                all.insert(dataset.name.clone(), released);
+                Ok(ended)
+            })
+            .await;
+            // Other rows may wait for the released ones.
+            datasets.retain(|dataset| dataset.reference.as_ref().is_some_and(|of| moved.contains(&of.dataset)));
+        }
+        for (dataset, released) in &all {
+            released.note(dataset, result);
+        }
+        match retrying(|| self.database.oldest_parked()).await {
+            Ok(oldest) => result.oldest_parked_seconds = oldest,
+            Err(error) => result.fail("release".into(), &error),
+        }
+    }
+
+    /// Checks the sums of the loads that ended since the last run.
+    async fn check_balance(&self, result: &mut Reconciliation) {
+        self.step("balance", &[ALL], result, async |until, result| {
+            check_balance(self.database, until, result).await.map(Ended::in_time)
+        })
+        .await;
     }
 
     /// Compares the buckets with the ledger. A bucket that cannot be reached does not keep the others from being
@@ -306,99 +428,112 @@ impl Run<'_> {
         let places = buckets.iter().flat_map(|bucket| prefixes.iter().map(move |prefix| (bucket.as_str(), *prefix)));
         let places: BTreeMap<String, (&str, &str)> =
             places.map(|(bucket, prefix)| (place(bucket, prefix), (bucket, prefix))).collect();
-        let parts: Vec<String> = places.keys().cloned().collect();
-        let mut unreached = None;
-        self.step(step, &parts, result, async |pass, result| {
-            let (parts, until) = ((&*self.context.nightly.store, self.database), (pass, self.deadline));
-            match compare(parts, (datasets, &self.fit), places[pass.part()], self.receiver, until, result).await {
-                Ok(whole) => return Ok(Ended::in_time(whole)),
-                // If S3 refuses, a person must act; the rest of the run can continue.
+        let parts: Vec<&String> = places.keys().collect();
+        self.step(step, &parts, result, async |until, result| {
+            let (parts, place) = ((&*self.context.nightly.store, self.database), places[until.0.part()]);
+            match compare(parts, (datasets, &self.fit), place, self.receiver, until, result).await {
+                // If S3 refuses, a person must act.
                 Err(error) if error.kind() == ErrorKind::Configuration && self.scope.prefix.is_none() => {
                     result.note(None, "listing", error.chain(), 1);
+                    Ok(Ended::Stuck)
                 }
-                Err(error) => unreached = unreached.take().or(Some(error)),
+                whole => whole.map(Ended::in_time),
             }
-            Ok(Ended::Stuck)
         })
-        .await?;
-        unreached.map_or(Ok(()), Err)
+        .await;
+        Ok(())
     }
 
-    /// Checks the sums of the ledger, and which files were due.
-    async fn check_ledger(&self, result: &mut Reconciliation) -> Result<()> {
-        let (datasets, all) = (&*self.context.datasets, [String::new()]);
-        self.step("balance", &all, result, async |pass, result| {
-            check_balance(self.database, (pass, self.deadline), result).await.map(Ended::in_time)
+    /// Checks which files were due.
+    async fn check_calendar(&self, result: &mut Reconciliation) {
+        self.step("calendar", &[ALL], result, async |(pass, _), result| {
+            check_calendar(self.database, &self.context.datasets, (pass.since, Utc::now()), result).await?;
+            Ok(Ended::Whole)
         })
-        .await?;
-        self.step("rows", &self.names(), result, async |pass, result| {
-            let dataset = datasets.get(pass.part()).map_err(Error::configuration)?;
-            check_rows(self.database, dataset, result).await.map(|()| Ended::Whole)
-        })
-        .await?;
-        self.step("calendar", &all, result, async |pass, result| {
-            check_calendar(self.database, datasets, (pass.since, Utc::now()), result).await.map(|()| Ended::Whole)
-        })
-        .await
+        .await;
     }
 
-    /// Deletes rejects whose retention time is over, and writes rejects files that are missing.
-    async fn tidy(&self, result: &mut Reconciliation) -> Result<()> {
-        let (output, all) = (&self.context.output, [String::new()]);
-        if let Some(days) = self.context.nightly.retention_days {
-            self.step("retention", &all, result, async |pass, result| {
-                let until = (pass, self.deadline);
-                delete_expired(self.database, output, days, until, &mut result.tidied).await.map(Ended::in_time)
-            })
-            .await?;
+    /// Compares the number of rows in the tables with the ledger. That reads all of a table and all its loads: small ones every night, the
+    /// others in turns, so that each is counted once in `reconcile.full_days` nights.
+    async fn check_rows(&self, result: &mut Reconciliation) {
+        let mut sizes = BTreeMap::new();
+        for dataset in self.fit.all() {
+            match retrying(|| self.database.estimated_rows(dataset)).await {
+                Ok((rows, batches)) => sizes.insert(dataset.name.clone(), rows.saturating_add(batches)),
+                Err(error) => return result.fail("rows".into(), &error),
+            };
         }
-        self.step("rejects files", &all, result, async |pass, result| {
-            write_missing(self.database, output, (pass, self.deadline), &mut result.tidied).await.map(Ended::in_time)
+        let (most, days) = (self.rows_a_night(), self.context.nightly.full_days);
+        let large = |size: &&i64| **size > most;
+        let tonight = sizes.values().filter(large).sum::<i64>() / i64::from(days);
+        let turn = TimeDelta::days(days.into()) - TimeDelta::hours(12);
+        let mut counted = 0;
+        self.step("rows", &self.fit.names(), result, async |(pass, _), result| {
+            let dataset = self.fit.get(pass.part()).map_err(Error::configuration)?;
+            if let Some(size) = sizes.get(pass.part()).filter(large) {
+                let is_due = pass.since.is_none_or(|since| Utc::now() - since > turn);
+                if !is_due || counted > 0 && counted + size > tonight {
+                    return Ok(Ended::Void);
+                }
+                counted += size;
+            }
+            check_rows(self.database, dataset, result).await?;
+            Ok(Ended::Whole)
         })
-        .await
+        .await;
     }
 
     /// Prunes what the ledger has kept long enough. If that fails, the rest of the run continues.
-    async fn retain(&self, result: &mut Reconciliation) -> Result<()> {
+    async fn retain(&self, result: &mut Reconciliation) {
         let NightlyTerms { store, ledger_days, parked_days, .. } = &self.context.nightly;
-        let (database, deadline, all) = (self.database, self.deadline, [String::new()]);
+        let database = self.database;
         if let Some(days) = *parked_days {
-            self.step("parked", &all, result, async |_, result| {
+            self.step("parked", &[ALL], result, async |(_, deadline), result| {
                 let done = expire(database, &self.fit, days, deadline, result).await;
                 Ok(alone("parked", done, result))
             })
-            .await?;
+            .await;
         }
         if *ledger_days > 0 {
-            self.step("prune", &all, result, async |pass, result| {
-                let done = prune(database, *ledger_days, (pass, deadline), result).await;
+            self.step("prune", &[ALL], result, async |until, result| {
+                let done = prune(database, *ledger_days, until, result).await;
                 Ok(alone("retention", done, result))
             })
-            .await?;
+            .await;
         }
-        self.step("settled", &all, result, async |pass, result| {
-            let done = forget_gone((store, database), (pass, deadline), result).await;
+        self.step("settled", &[ALL], result, async |until, result| {
+            let done = forget_gone((store, database), until, result).await;
             // What is left for the next run keeps the ledger right.
             Ok(match done {
                 Ok(false) => Ended::Stuck,
                 done => alone("retention", done, result),
             })
         })
-        .await
+        .await;
     }
 
-    /// Checks every row of every table as if it came in a file. This step is the last because it takes longer the more
-    /// rows there are.
-    async fn check_tables(&self, result: &mut Reconciliation) -> Result<()> {
-        self.step("table", &self.names(), result, async |pass, result| {
+    /// Up to how many rows a table is small.
+    fn rows_a_night(&self) -> i64 {
+        if self.context.nightly.full_days == 1 { i64::MAX } else { self.context.nightly.rows_a_night }
+    }
+
+    /// Checks rows of the tables as if they came in a file: every row of a small table, and of a large one as many as let all of them have their
+    /// turn in `reconcile.full_days` nights.
+    async fn check_tables(&self, result: &mut Reconciliation) {
+        self.step(LAST, &self.fit.names(), result, async |(pass, deadline), result| {
             let dataset = self.context.datasets.get(pass.part()).map_err(Error::configuration)?;
             let latest_version = self.context.terms.latest_version(Utc::now());
             let mut plain =
                 dataset.as_in_table().without_encrypted().with_latest_version(latest_version).with_given_keys();
             plain.null_values = vec![NULL.into()];
-            let mut after = pass.cursor.clone();
-            while self.deadline.has_time_for(Duration::ZERO) {
-                let Some(last) = self.check_part(&plain, after.as_deref(), result).await? else {
+            let (rows, _) = retrying(|| self.database.estimated_rows(dataset)).await?;
+            let tonight = self.rows_a_night().max(rows / i64::from(self.context.nightly.full_days) + 1);
+            let (mut after, before) = (pass.cursor.clone(), result.rows_checked);
+            while deadline.has_time_for(Duration::ZERO) {
+                if result.rows_checked - before >= tonight {
+                    return Ok(Ended::Enough);
+                }
+                let Some(last) = self.check_part((dataset, &plain), after.as_deref(), result).await? else {
                     return Ok(Ended::Whole);
                 };
                 retrying(|| self.database.advance_pass(pass, &last)).await?;
@@ -406,14 +541,14 @@ impl Run<'_> {
             }
             Ok(Ended::CutOff)
         })
-        .await
+        .await;
     }
 
     /// Checks the rows of a table after that key, as many as fit on the disk. Returns the key of the last one; `None`
     /// at the end of the table.
     async fn check_part(
         &self,
-        dataset: &Dataset,
+        (own, dataset): (&Dataset, &Dataset),
         after: Option<&str>,
         result: &mut Reconciliation,
     ) -> Result<Option<String>> {
@@ -427,6 +562,7 @@ impl Run<'_> {
         if rows.count == 0 {
             return Ok(rows.last);
         }
+        check_references(self.database, own, (after, rows.last.as_deref()), result).await?;
         let object = ObjectVersion {
             bucket: LOCAL_BUCKET.into(),
             key: ObjectKey::of_path(file.path()),
@@ -452,9 +588,5 @@ impl Run<'_> {
             }
         }
         Ok(rows.last)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.fit.names().into_iter().map(String::from).collect()
     }
 }

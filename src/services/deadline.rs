@@ -24,6 +24,15 @@ impl Deadline {
         Self { stop_at, interrupted: CancellationToken::new() }
     }
 
+    /// Returns a deadline after half of the time that is left, for a step that must not take the time of those after it. It is interrupted
+    /// together with this one.
+    #[must_use]
+    pub fn half(&self) -> Self {
+        let now = Instant::now();
+        let stop_at = self.stop_at.map(|stop_at| now + stop_at.saturating_duration_since(now) / 2);
+        Self { stop_at, interrupted: self.interrupted.clone() }
+    }
+
     /// Asks the worker to stop after the present step. Every clone is stopped too.
     pub fn interrupt(&self) {
         self.interrupted.cancel();
@@ -84,6 +93,15 @@ mod tests {
     fn a_moment_in_the_past_means_no_deadline() {
         assert!(Deadline::before(SystemTime::UNIX_EPOCH, SECOND).has_time_for(1_000_000 * SECOND));
         assert!(Deadline::default().has_time_for(1_000_000 * SECOND));
+    }
+
+    #[test]
+    fn half_of_the_time_is_left_for_what_comes_after() {
+        let deadline = Deadline::before(SystemTime::now() + 100 * SECOND, 20 * SECOND);
+        let half = deadline.half();
+        assert!(half.has_time_for(39 * SECOND) && !half.has_time_for(41 * SECOND));
+        deadline.interrupt();
+        assert!(!half.has_time_for(Duration::ZERO) && !Deadline::default().half().is_bounded());
     }
 
     #[tokio::test]

@@ -14,13 +14,15 @@ use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::file_of_manifest;
 use crate::domain::{Dataset, Datasets, Location, ObjectKey, ObjectVersion};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The most entries of each kind that are shown; all of them are counted.
 pub const SHOWN: usize = 100;
 /// How many rows one transaction releases.
 const RELEASED_AT_ONCE: i64 = 10_000;
-/// How many load numbers one statement covers when balances are checked.
+/// How many parked rows are looked at together.
+const WAITING_AT_ONCE: i64 = 10_000;
+/// How many loads one statement covers when balances are checked.
 const LOADS_AT_ONCE: i64 = 100_000;
 
 /// What to compare: everything, one bucket, or what is under one prefix of it.
@@ -108,6 +110,18 @@ pub struct MissingFile {
     pub due: DateTime<Utc>,
 }
 
+/// A step of a run, or a part of it, that failed. The others were done, and the next run tries it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailedStep {
+    /// The step and the part.
+    pub step: String,
+    /// What kind of error it met.
+    #[serde(skip)]
+    pub kind: ErrorKind,
+    /// Why it failed.
+    pub error: String,
+}
+
 /// What a run found and did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Reconciliation {
@@ -144,6 +158,8 @@ pub struct Reconciliation {
     pub unfinished: Vec<String>,
     /// Whether there are unfinished parts.
     pub out_of_time: bool,
+    /// Steps that failed.
+    pub failed: Vec<FailedStep>,
     /// The key of the report.
     pub report_key: Option<String>,
     /// The datasets of the files that were sent.
@@ -168,13 +184,31 @@ impl Reconciliation {
             && self.missing_files.is_empty()
             && self.not_sent == 0
             && self.unfinished.is_empty()
+            && self.failed.is_empty()
             && self.tidied.is_complete()
     }
 
     /// Records a part for which there was no time.
     pub fn leave(&mut self, part: String) {
-        self.unfinished.push(part);
+        if !self.unfinished.contains(&part) {
+            self.unfinished.push(part);
+        }
         self.out_of_time = true;
+    }
+
+    /// Records a step, or a part of one, that failed.
+    pub fn fail(&mut self, step: String, error: &Error) {
+        tracing::error!(step, error = %error.chain(), "a step failed; the others go on");
+        self.failed.push(FailedStep { step, kind: error.kind(), error: error.chain() });
+    }
+
+    /// The error of the run, if a step failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        let first = self.failed.first()?;
+        let others: Vec<&str> = self.failed[1..].iter().map(|failed| failed.step.as_str()).collect();
+        let also = if others.is_empty() { String::new() } else { format!("; also failed: {}", others.join(", ")) };
+        Some(Error::new(first.kind, format!("{}: {}{also}", first.step, first.error)))
     }
 }
 
@@ -286,52 +320,60 @@ fn named(parts: &[String]) -> Vec<String> {
     if parts.iter().any(String::is_empty) { Vec::new() } else { parts.to_vec() }
 }
 
-/// Releases parked rows whose reference has arrived in some other way than by a load. Returns whether there was time
-/// for all of them.
+/// What became of the parked rows of a dataset.
+#[derive(Debug, Default)]
+pub struct Released {
+    /// How many were released.
+    pub rows: i64,
+    /// Whether there was time for all that wait.
+    pub whole: bool,
+    /// How many keep waiting because they lack a value that has since become required.
+    pub incomplete: i64,
+    /// Why the table refuses one of them.
+    pub refusal: Option<Error>,
+}
+
+impl Released {
+    /// Records what a person must correct.
+    pub fn note(&self, dataset: &str, result: &mut Reconciliation) {
+        if let Some(error) = &self.refusal {
+            result.note(Some(dataset), "parked", error.chain(), 1);
+        }
+        if self.incomplete > 0 {
+            let message = format!(
+                "{} parked rows lack a value that has since become required, and stay parked; complete the column content in etl.parked",
+                self.incomplete
+            );
+            result.note(Some(dataset), "parked", message, self.incomplete);
+        }
+    }
+}
+
+/// Releases parked rows of a dataset whose reference has arrived in some other way than by a load, from where the pass continues.
 ///
 /// # Errors
 /// `Connection`, `System`.
-pub async fn release(
-    database: &Database,
-    datasets: &Datasets,
-    deadline: &Deadline,
-    result: &mut Reconciliation,
-) -> Result<bool> {
-    // Other rows may wait for the released ones, so this repeats until nothing moves.
-    loop {
-        let mut moved = 0;
-        let mut refused = Vec::new();
-        for dataset in datasets.all() {
-            if !deadline.has_time_for(Duration::ZERO) {
-                return Ok(false);
-            }
-            match retrying(|| database.release_waiting(dataset, RELEASED_AT_ONCE)).await? {
-                Release::Done => {}
-                Release::Rows(released) => {
-                    moved += released;
-                    result.released += released;
+pub async fn release(database: &Database, dataset: &Dataset, (pass, deadline): (&Pass, &Deadline)) -> Result<Released> {
+    let (mut after, mut released) = (pass.cursor.clone(), Released::default());
+    while deadline.has_time_for(Duration::ZERO) {
+        let next = retrying(|| database.waiting_page(dataset, after.as_deref(), WAITING_AT_ONCE)).await?;
+        let Some(page) = next else { return Ok(Released { whole: true, ..released }) };
+        // It repeats until nothing moves: of rows with one key, the newest is loaded first.
+        loop {
+            match retrying(|| database.release_waiting(dataset, &page, RELEASED_AT_ONCE)).await? {
+                Release::Rows(rows @ 1..) => released.rows += rows,
+                Release::Done | Release::Rows(_) => break,
+                Release::Refused(error) => {
+                    released.refusal = released.refusal.or(Some(error));
+                    break;
                 }
-                Release::Refused(error) => refused.push((dataset, error)),
             }
         }
-        if moved == 0 {
-            for (dataset, error) in refused {
-                result.note(Some(&dataset.name), "parked", error.chain(), 1);
-            }
-            break;
-        }
+        released.incomplete += retrying(|| database.incomplete_parked(dataset, &page)).await?;
+        retrying(|| database.advance_pass(pass, &page.last)).await?;
+        after = Some(page.last);
     }
-    for dataset in datasets.all() {
-        let incomplete = retrying(|| database.incomplete_parked(dataset)).await?;
-        if incomplete > 0 {
-            let message = format!(
-                "{incomplete} parked rows lack a value that has since become required, and stay parked; complete the column content in etl.parked"
-            );
-            result.note(Some(&dataset.name), "parked", message, incomplete);
-        }
-    }
-    result.oldest_parked_seconds = retrying(|| database.oldest_parked()).await?;
-    Ok(true)
+    Ok(released)
 }
 
 /// Checks the balance of every load that ended since the last complete pass began. Returns whether there was time for
@@ -360,7 +402,7 @@ pub async fn check_balance(
     Ok(false)
 }
 
-/// Compares the number of rows in a table with the ledger, and checks their references.
+/// Compares the number of rows in a table with the ledger.
 ///
 /// # Errors
 /// `Connection`, `System`.
@@ -372,10 +414,23 @@ pub async fn check_rows(database: &Database, dataset: &Dataset, result: &mut Rec
         let message = format!("table {table} has {rows} rows, the ledger has inserted {inserted}; {advice}");
         result.note(Some(name), "row_count", message, (rows - inserted).abs());
     }
-    if let (orphans @ 1.., Some(key)) = retrying(|| database.orphans(dataset)).await? {
-        let of = dataset.reference.as_ref().map_or("", |reference| &reference.dataset);
+    Ok(())
+}
+
+/// Checks the references of the rows of a part of a table: those after the key `after`, up to the key `last`.
+///
+/// # Errors
+/// `Connection`, `System`.
+pub async fn check_references(
+    database: &Database,
+    dataset: &Dataset,
+    (after, last): (Option<&str>, Option<&str>),
+    result: &mut Reconciliation,
+) -> Result<()> {
+    if let (orphans @ 1.., Some(key)) = retrying(|| database.orphans(dataset, after, last)).await? {
+        let (table, of) = (&dataset.table, dataset.reference.as_ref().map_or("", |reference| &reference.dataset));
         let message = format!("{orphans} rows of table {table} refer to no existing {of}; the first is {key}");
-        result.note(Some(name), "reference", message, orphans);
+        result.note(Some(&dataset.name), "reference", message, orphans);
     }
     Ok(())
 }

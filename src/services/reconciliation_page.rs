@@ -35,6 +35,10 @@ pub fn page(result: &Reconciliation, scope: &Scope, state: &str) -> String {
                         tr { td { (found.dataset.as_deref().unwrap_or("ledger")) } td { (found.check) } td { (found.message) } }
                     } }
                 }
+                @if !result.failed.is_empty() {
+                    h2 { "Steps that failed; the others were done" }
+                    table { @for failed in &result.failed { tr { td { (failed.step) } td { (failed.error) } } } }
+                }
                 @if !result.unfinished.is_empty() {
                     h2 { "Not finished; the next run continues here" }
                     table { @for part in &result.unfinished { tr { td { (part) } } } }

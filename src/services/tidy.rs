@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::rejects_file::Output;
-use crate::data_access::postgres::{Database, Pass};
+use crate::data_access::postgres::{Database, Pass, PendingRejects};
 use crate::data_access::retry::retrying;
 use crate::domain::LoadId;
 use crate::error::{Error, Result};
@@ -57,8 +57,11 @@ impl Undone {
     }
 }
 
+/// How many loads one statement looks for.
+const LOADS_AT_ONCE: i64 = 10_000;
+
 /// Deletes the rejects of loads that ended more than `days` ago: in the ledger, and their files in S3. Returns whether
-/// there was time for all of them.
+/// there was time for all of them. Loads that were that old when the last pass began were done then.
 ///
 /// # Errors
 /// `Connection` or `System` if the ledger cannot be read. If S3 refuses, that is counted, and the rest goes on.
@@ -69,28 +72,44 @@ pub async fn delete_expired(
     (pass, deadline): (&Pass, &Deadline),
     done: &mut Tidied,
 ) -> Result<bool> {
-    for (expired, noted) in retrying(|| database.expired_rejects(days, pass.load())).await? {
-        if !deadline.has_time_for(Duration::ZERO) {
-            return Ok(false);
+    let mut after = pass.load();
+    loop {
+        let found = retrying(|| database.expired_rejects(days, pass.since, after, LOADS_AT_ONCE)).await?;
+        let Some((last, _)) = found.last() else { return Ok(true) };
+        after = last.load_id;
+        for (expired, noted) in found {
+            if !deadline.has_time_for(Duration::ZERO) {
+                return Ok(false);
+            }
+            delete(database, output, &expired, noted, done).await?;
+            retrying(|| database.advance_pass(pass, &expired.load_id)).await?;
         }
-        let load_id = expired.load_id.0;
-        // The worker that wrote the file may have died before it could record where.
-        let file = noted.or_else(|| output.place(&expired));
-        let deleted = match file {
-            Some((bucket, key)) => output.delete_rejects(&bucket, &key).await,
-            None => Ok(()),
-        };
-        if let Err(error) = deleted {
-            done.rejects_not_deleted.push(Undone::of(expired.load_id, &error));
-        } else {
-            let (deleted, open) = retrying(|| database.delete_rejects(expired.load_id)).await?;
-            tracing::info!(load_id, deleted, open, "rejects deleted, because their retention time is over");
-            done.rejects_deleted += deleted;
-            done.open_rejects_deleted += open;
-        }
-        retrying(|| database.advance_pass(pass, &expired.load_id)).await?;
     }
-    Ok(true)
+}
+
+async fn delete(
+    database: &Database,
+    output: &Output,
+    expired: &PendingRejects,
+    noted: Option<(String, String)>,
+    done: &mut Tidied,
+) -> Result<()> {
+    let load_id = expired.load_id.0;
+    // The worker that wrote the file may have died before it could record where.
+    let file = noted.or_else(|| output.place(expired));
+    let deleted = match file {
+        Some((bucket, key)) => output.delete_rejects(&bucket, &key).await,
+        None => Ok(()),
+    };
+    if let Err(error) = deleted {
+        done.rejects_not_deleted.push(Undone::of(expired.load_id, &error));
+    } else {
+        let (deleted, open) = retrying(|| database.delete_rejects(expired.load_id)).await?;
+        tracing::info!(load_id, deleted, open, "rejects deleted, because their retention time is over");
+        done.rejects_deleted += deleted;
+        done.open_rejects_deleted += open;
+    }
+    Ok(())
 }
 
 /// Writes the rejects files that are missing. Returns whether there was time for all of them.
@@ -103,16 +122,21 @@ pub async fn write_missing(
     (pass, deadline): (&Pass, &Deadline),
     done: &mut Tidied,
 ) -> Result<bool> {
-    for pending in retrying(|| database.pending_rejects(output.has_own_bucket(), pass.load())).await? {
-        if !deadline.has_time_for(Duration::ZERO) {
-            return Ok(false);
+    let (local, mut after) = (output.has_own_bucket(), pass.load());
+    loop {
+        let found = retrying(|| database.pending_rejects(local, pass.since, after, LOADS_AT_ONCE)).await?;
+        let Some(last) = found.last() else { return Ok(true) };
+        after = last.load_id;
+        for pending in found {
+            if !deadline.has_time_for(Duration::ZERO) {
+                return Ok(false);
+            }
+            let Some((bucket, _)) = output.place(&pending) else { continue };
+            match output.write_rejects(database, pending.load_id, &pending.dataset, &bucket).await {
+                Ok(_) => done.rejects_files_written += 1,
+                Err(error) => done.rejects_files_missing.push(Undone::of(pending.load_id, &error)),
+            }
+            retrying(|| database.advance_pass(pass, &pending.load_id)).await?;
         }
-        let Some((bucket, _)) = output.place(&pending) else { continue };
-        match output.write_rejects(database, pending.load_id, &pending.dataset, &bucket).await {
-            Ok(_) => done.rejects_files_written += 1,
-            Err(error) => done.rejects_files_missing.push(Undone::of(pending.load_id, &error)),
-        }
-        retrying(|| database.advance_pass(pass, &pending.load_id)).await?;
     }
-    Ok(true)
 }

@@ -167,3 +167,38 @@ async fn a_rejects_file_that_was_written_and_not_noted_goes_as_well_when_its_tim
     let listed = world.s3.list_objects_v2().bucket(&world.bucket).prefix("rejects/").send().await.unwrap();
     assert!(listed.contents().is_empty(), "{listed:?}");
 }
+
+/// A load reads its rows a part at a time when it ends, and so does one that was overtaken with the rows of later loads.
+#[tokio::test]
+async fn rows_of_every_batch_mend_what_was_bad() {
+    let world = World::with(&[("LOAD__BATCH_SIZE", "1"), ("LOAD__CONNECTIONS", "1")]).await;
+    // From the first batch on, each part is one batch: a batch might have that many rows.
+    world
+        .query(
+            "create function grow() returns trigger language plpgsql security definer as $$ begin \
+                 update etl.load set batch_size = 1000000000 where id = new.load_id; return null; end $$; \
+             create trigger grow after insert on etl.load_batch for each row execute function grow()",
+        )
+        .await;
+    let bad = [("A1", false), ("A2", false), ("A3", false), ("A4", false), ("A0", true)];
+    drop_assets(&world, "1", &bad).await;
+    drop_assets(&world, "2", &[("A1", true), ("A5", true), ("A3", true)]).await;
+    assert_eq!(world.query(OPEN).await, "1 | 2 | A2\n1 | 4 | A4");
+    // It ends once more, after two others. The second of them has the rows.
+    drop_assets(&world, "3", &[("A6", true), ("A7", true)]).await;
+    drop_assets(&world, "4", &[("A8", true), ("A2", true), ("A4", true)]).await;
+    assert_eq!(world.query(OPEN).await, "");
+    world
+        .query(
+            "update etl.reject set state = 'open', resolved_by = null, resolved_at = null; \
+             update etl.load set state = 'loading', finished_at = null, lease_expires_at = now() where id = 1",
+        )
+        .await;
+    world.load("incoming/assets/1.csv").await;
+    assert_snapshot!(world.query(STATES).await, @"
+    1 | 1 | A1 | resolved | 2 | 1 | 1
+    1 | 2 | A2 | resolved | 4 | 1 | 2
+    1 | 3 | A3 | resolved | 2 | 1 | 3
+    1 | 4 | A4 | resolved | 4 | 1 | 4
+    ");
+}

@@ -65,6 +65,7 @@ mod retention;
 mod returned;
 mod rights;
 mod sandbox;
+mod scale;
 mod schemas;
 mod security;
 mod smoke;

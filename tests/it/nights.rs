@@ -227,3 +227,85 @@ async fn a_table_that_is_not_fit_is_told_and_stops_no_other_dataset() {
     let run = pipeline::reconcile(&world.context, &world.database, &everything, &receiver, &deadline);
     assert!(run.await.unwrap_err().to_string().contains("the schema has version 0"));
 }
+
+/// What a night has to do with a ledger does not depend on its other tasks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_keeps_no_other_from_being_done() {
+    let world = World::with(&[("REJECTS__RETENTION_DAYS", "30")]).await;
+    world.drop_file("incoming/trades/1.csv", TRADES.replace(",15500.00,", ",15500.01,")).await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    world.query("update etl.load set finished_at = finished_at - interval '31 days' where rejected > 0").await;
+    world.query("delete from trade where traded_id = 'T20251222000004'").await;
+    world.put("incoming/assets/lost.csv", ASSETS.replace("1000000000", "2000000000")).await;
+    world
+        .query(
+            "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$; \
+             create trigger refuse before delete on etl.reject for each row execute function refuse()",
+        )
+        .await;
+    let night = async || {
+        let (deadline, everything) = (Deadline::default(), Scope { bucket: Some(world.bucket.clone()), prefix: None });
+        let receiver = LoadHere::new(&world.context, &world.database, deadline.clone());
+        pipeline::reconcile(&world.context, &world.database, &everything, &receiver, &deadline).await
+    };
+    let error = night().await.unwrap_err().chain();
+    assert!(error.starts_with("retention 30 days: delete rejects"), "{error}");
+    let last = "select state, sent, discrepancies, report -> 'rows_checked', report -> 'loads_checked', report -> 'failed' -> 0 ->> 'step' \
+        from etl.reconciliation order by id desc limit 1";
+    assert_eq!(world.query(last).await, "failed | 1 | 1 | 10 | 3 | retention 30 days");
+    let place = world.query("select report_key from etl.reconciliation").await;
+    let page = world.get(&world.bucket, &place).await;
+    assert!(page.contains("Steps that failed; the others were done") && page.contains("retention 30 days"), "{page}");
+    world.query("drop trigger refuse on etl.reject").await;
+    let done = night().await.unwrap();
+    assert_eq!((done.tidied.rejects_deleted, done.sent, done.failed.len()), (1, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_table_is_checked_a_part_each_night_until_every_row_had_its_turn() {
+    let (mut world, _folder) = world_with_notes().await;
+    (world.context.nightly.rows_a_night, world.context.nightly.full_days) = (3, 3);
+    world.query("insert into note select n::text, '2025-12-22' from generate_series(1, 8) n").await;
+    world.query("insert into note values ('9', '0044-03-15 BC')").await;
+    world.query("analyze note").await;
+    let mut nights = Vec::new();
+    for _ in 0..4 {
+        let night = night_until(&world, "select ''").await;
+        assert_eq!((night.out_of_time, night.unfinished.len()), (false, 0), "{night:?}");
+        nights
+            .push((night.rows_checked, night.discrepancies.iter().filter(|found| found.check == "timestamp").count()));
+    }
+    assert_eq!(nights, [(4, 0), (4, 0), (1, 1), (4, 0)]);
+    // Somebody who wants to know of every row tonight says so.
+    world.context.nightly.full_days = 1;
+    let night = night_until(&world, "select ''").await;
+    assert_eq!(
+        (night.rows_checked, night.discrepancies.len()),
+        (5, 2),
+        "the rest of it, and its number of rows: {night:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_tables_are_counted_in_turns() {
+    let (mut world, _folder) = world_with_notes().await;
+    world.context.nightly.rows_a_night = 3;
+    world.query("insert into note select n::text, '2025-12-22' from generate_series(1, 9) n").await;
+    world
+        .query(
+            "insert into asset (account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at) \
+        select 'A' || n, 2, 1, 0, 0, 1, '2020-01-01' from generate_series(1, 7) n",
+        )
+        .await;
+    world.query("analyze note; analyze asset").await;
+    let counted = async || {
+        let night = night_until(&world, "select ''").await;
+        let counted = night.discrepancies.iter().filter(|found| found.check == "row_count");
+        counted.map(|found| found.dataset.clone().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(counted().await, ["asset"]);
+    assert_eq!(counted().await, ["note"]);
+    assert!(counted().await.is_empty(), "both were counted");
+    world.query("update etl.reconciliation_step set since = since - interval '30 days' where part = 'asset'").await;
+    assert_eq!(counted().await, ["asset"]);
+}

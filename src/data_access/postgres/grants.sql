@@ -58,7 +58,7 @@ grant
     insert (bucket, prefix),
     update (state, finished_at, compared, sent, released, discrepancies, missing_files, report, report_bucket, report_key, error)
     on etl.reconciliation to small_etl_ingest;
-grant insert (step, part, dataset_version, began_at), update (dataset_version, cursor, began_at, since)
+grant insert (step, part, dataset_version, began_at, touched_at), update (dataset_version, cursor, began_at, since, touched_at)
     on etl.reconciliation_step to small_etl_ingest;
 -- Lines can be added to the audit trail, but not even read.
 grant insert (action, load_id, detail) on etl.audit to small_etl_ingest;

@@ -61,6 +61,9 @@ pub struct LoadSummary {
     pub rejects_key: Option<String>,
 }
 
+/// How many loads, and how many of the oldest and of the newest waiting rejects and rows, are counted at most.
+const MOST_COUNTED: i64 = 10_000;
+
 impl LoadSummary {
     fn of(row: &Row) -> Self {
         Self {
@@ -108,10 +111,12 @@ pub struct Waiting {
 pub struct Status {
     /// Loads, newest first.
     pub loads: Vec<LoadSummary>,
-    /// How many more loads there are.
+    /// How many more loads there are; of very many, not all are counted.
     pub more: i64,
     /// Datasets that have rejects or parked rows.
     pub waiting: Vec<Waiting>,
+    /// Whether everything was counted. If not, the numbers in `waiting` and `more` are lower bounds.
+    pub counted: bool,
 }
 
 /// One load with everything that its report shows.
@@ -202,20 +207,36 @@ impl Database {
                 select id from etl.load where $1::timestamptz is null or started_at >= $1 order by id desc limit $2)) \
             order by load_id desc";
         let loads = connection.query(statement, &[&since, &limit]).await.map_err(failed)?;
-        let statement = "select count(*) from etl.load where $1::timestamptz is null or started_at >= $1";
-        let all: i64 = connection.query_one(statement, &[&since]).await.map_err(failed)?.get(0);
-        let statement = "with rejects as ( \
-                select l.dataset, sum(r.records)::bigint as open, min(l.started_at) as oldest from ( \
-                    select load_id, count(distinct record) as records from etl.open_reject group by 1) r \
-                    join etl.load l on l.id = r.load_id group by 1 \
-            ), parked as (select dataset, sum(rows)::bigint as rows, min(oldest) as oldest from etl.parked_age group by 1) \
-            select dataset, coalesce(r.open, 0) as open, r.oldest as oldest_reject, coalesce(p.rows, 0) as parked, \
-                p.oldest as oldest_parked \
-            from rejects r full join parked p using (dataset) order by 1";
-        let waiting = connection.query(statement, &[]).await.map_err(failed)?;
         let loads: Vec<LoadSummary> = loads.iter().map(LoadSummary::of).collect();
+        let shown = i64::try_from(loads.len()).unwrap_or(i64::MAX);
+        let statement = "select count(*) from ( \
+            select from etl.load where $1::timestamptz is null or started_at >= $1 limit $2) l";
+        let most = shown.saturating_add(MOST_COUNTED);
+        let all: i64 = connection.query_one(statement, &[&since, &most]).await.map_err(failed)?.get(0);
+        // The oldest and the newest are at the ends of indexes.
+        let statement = "with old_reject as materialized ( \
+                select dataset, load_id, record, reject_id, rejected_at from etl.open_reject order by load_id limit $1 \
+            ), new_reject as materialized ( \
+                select dataset, load_id, record, reject_id, rejected_at from etl.open_reject order by load_id desc limit $1 \
+            ), rejects as ( \
+                select dataset, count(distinct (load_id, record)) as open, min(rejected_at) as oldest \
+                from (select * from old_reject union select * from new_reject) r group by 1 \
+            ), old_parked as materialized ( \
+                select load_id, record, dataset, parked_at from etl.parked where released_by is null order by parked_at limit $1 \
+            ), new_parked as materialized ( \
+                select load_id, record, dataset, parked_at from etl.parked where released_by is null order by parked_at desc limit $1 \
+            ), parked as ( \
+                select dataset, count(*) as rows, min(parked_at) as oldest \
+                from (select * from old_parked union select * from new_parked) p group by 1 \
+            ) \
+            select dataset, coalesce(r.open, 0) as open, r.oldest as oldest_reject, coalesce(p.rows, 0) as parked, \
+                p.oldest as oldest_parked, \
+                greatest((select count(*) from old_reject), (select count(*) from old_parked)) < $1 as counted \
+            from rejects r full join parked p using (dataset) order by 1";
+        let waiting = connection.query(statement, &[&MOST_COUNTED]).await.map_err(failed)?;
         Ok(Status {
-            more: all - i64::try_from(loads.len()).unwrap_or(i64::MAX),
+            more: all - shown,
+            counted: all < most && waiting.iter().all(|row| row.get("counted")),
             loads,
             waiting: waiting
                 .iter()

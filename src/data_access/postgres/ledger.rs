@@ -10,7 +10,8 @@ use tokio_postgres::Row;
 
 use super::claim::{Claim, lease_lost};
 use super::data_keys::sealed;
-use super::mending::{Mending, copy_rejects, link_and_resolve};
+use super::mending::{Mending, copy_rejects};
+use super::resolve::link_and_resolve;
 use super::{Database, query_error};
 use crate::domain::{BatchNumber, Counts, Dataset, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk};
 use crate::error::{Reason, Result};

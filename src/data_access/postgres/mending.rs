@@ -1,14 +1,12 @@
-//! Rejects are kept, linked with those that they were to mend, and resolved.
+//! Rejects are kept, with the records that name the reject that they mend.
 
 use std::pin::pin;
 
 use deadpool_postgres::Transaction;
-use tokio_postgres::Error as PostgresError;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 
 use super::query_error;
-use crate::domain::object::BUCKETS_WITHOUT_FILES;
 use crate::domain::{Dataset, LoadId, Resubmission, Violation};
 use crate::error::Result;
 
@@ -114,66 +112,4 @@ impl<'a> Mending<'a> {
         self.with_keys.clear();
         Ok(())
     }
-}
-
-/// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves the
-/// rejects that its rows have mended. The rows of an undo are older ones, which mend nothing.
-pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
-    if !concerns_rejects(transaction, load).await? {
-        return Ok(());
-    }
-    transaction.batch_execute(&include_str!("link.sql").replace(":load", &load.to_string())).await?;
-    transaction.batch_execute(&resolving(load, true)).await
-}
-
-/// Resolves the rejects that are mended by parked rows that were released on behalf of a load that had ended.
-pub(super) async fn resolve_released(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
-    if !concerns_rejects(transaction, load).await? {
-        return Ok(());
-    }
-    transaction.batch_execute(&resolving(load, false)).await
-}
-
-/// Resolves the rejects that parked rows of an ended load have become, as far as later loads have mended them.
-pub(super) async fn resolve_expired(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
-    if !concerns_rejects(transaction, load).await? {
-        return Ok(());
-    }
-    transaction.batch_execute(&resolving(load, true)).await
-}
-
-fn resolving(load: LoadId, closing: bool) -> String {
-    /// Rejects of a failed load wait until the whole file is loaded, unless they are lines of a rejects file themselves: the rest of such
-    /// a file is recorded in other rejects.
-    const CLOSABLE: &str = "(l.state <> 'failed' or exists ( \
-            select from etl.load w where w.bucket = l.bucket and w.key = l.key and w.part = l.part and w.dataset = l.dataset \
-                and w.id > l.id and w.state = 'loaded') \
-        or exists (select from etl.resubmission s where s.load_id = o.load_id and s.record = o.record))";
-    let sql = include_str!("resolve.sql").replace("{closable}", CLOSABLE);
-    sql.replace(":closing", &closing.to_string()).replace(":load", &load.to_string())
-}
-
-/// Whether a load, or the datasets of parked rows that it has released, have open rejects; also if that would take long to find out.
-/// Loads of a dataset take turns from then on, so that if two end at once, the second sees the first.
-async fn concerns_rejects(transaction: &Transaction<'_>, load: LoadId) -> Result<bool, PostgresError> {
-    let alone = "select pg_advisory_xact_lock(hashtextextended('etl.reject ' || dataset, 0)) from ( \
-        select dataset from etl.load where id = $1 union select dataset from etl.parked where released_by = $1 order by 1) d";
-    let alone = transaction.prepare_cached(alone).await?;
-    transaction.query(&alone, &[&load.0]).await?;
-    // The loads with open rejects, the newest first, each by one look at an index.
-    let concerned = "with recursive concerned as materialized ( \
-             select dataset from etl.load where id = $1 and bucket <> all ($2) \
-             union select p.dataset from etl.parked p join etl.load l on l.id = p.released_by \
-             where p.released_by = $1 and l.bucket <> all ($2) \
-         ), open (load_id, nth) as ( \
-             (select load_id, 1 from etl.reject where state = 'open' order by load_id desc limit 1) \
-             union all \
-             select (select r.load_id from etl.reject r where r.state = 'open' and r.load_id < open.load_id \
-                 order by r.load_id desc limit 1), nth + 1 \
-             from open where load_id is not null and nth < 1000 \
-         ) \
-         select exists (select from open where exists (select from concerned) and (nth = 1000 \
-             or (select dataset from etl.load where id = open.load_id) in (select dataset from concerned)))";
-    let concerned = transaction.prepare_cached(concerned).await?;
-    Ok(transaction.query_one(&concerned, &[&load.0, &&BUCKETS_WITHOUT_FILES[..]]).await?.get(0))
 }

@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::key::Key;
-use super::mending::resolve_released;
-use super::parked::{Release, free, refused};
+use super::parked::{Freed, Release, WaitingPage, Whose, free, refused};
+use super::resolve::resolve_released;
 use super::sql_names::{quoted, table_name};
 use super::{Database, query_error};
 use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET};
@@ -134,8 +134,15 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn buckets(&self) -> Result<Vec<String>> {
-        let statement = "select bucket from etl.load where bucket <> $1 and bucket <> all ($2) \
-            union select bucket from etl.settled where bucket <> $1 order by 1";
+        // One look at the index for each bucket.
+        let statement = "with recursive known (bucket) as ( \
+                (select bucket from etl.load order by bucket limit 1) union all \
+                select (select l.bucket from etl.load l where l.bucket > known.bucket order by l.bucket limit 1) from known where bucket is not null \
+            ), pruned (bucket) as ( \
+                (select bucket from etl.settled order by bucket limit 1) union all \
+                select (select s.bucket from etl.settled s where s.bucket > pruned.bucket order by s.bucket limit 1) from pruned where bucket is not null) \
+            select bucket from (select bucket from known union select bucket from pruned) b \
+            where bucket is not null and bucket <> $1 and bucket <> all ($2) order by 1";
         let rows = self.connection().await?.query(statement, &[&LOCAL_BUCKET, &&BUCKETS_WITHOUT_FILES[..]]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("read the buckets of the ledger", error))
@@ -167,37 +174,38 @@ impl Database {
         Ok(standings.collect())
     }
 
-    /// Loads up to `limit` parked rows of finished loads whose reference has arrived in some other way than by a load.
+    /// Loads up to `limit` parked rows of a page, of finished loads, whose reference has arrived in some other way than by a load.
     /// Each row counts as released by the load that parked it.
     ///
     /// # Errors
     /// `Connection` or `Conflict` if it may be tried again.
-    pub async fn release_waiting(&self, dataset: &Dataset, limit: i64) -> Result<Release> {
+    pub async fn release_waiting(&self, dataset: &Dataset, page: &WaitingPage, limit: i64) -> Result<Release> {
         let Some(reference) = &dataset.reference else { return Ok(Release::Done) };
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
-        let freed = free(&transaction, dataset, reference, (None, None), limit).await?;
-        if !matches!(freed, Release::Rows(1..)) {
-            return Ok(freed);
+        let Freed { release, loads, warnings } =
+            free(&transaction, dataset, reference, Whose::Page(page), limit).await?;
+        if !matches!(release, Release::Rows(1..)) {
+            return Ok(release);
         }
         let count = "with freed as ( \
-                select load_id, count(*) as released, sum(warnings)::bigint as warnings from etl.parked \
-                where dataset = $1 and released_by = load_id and released_xid = pg_current_xact_id()::xid group by 1) \
+                select load_id, count(*) as released, sum(warnings)::bigint as warnings \
+                from unnest($1::bigint[], $2::bigint[]) as f (load_id, warnings) group by 1) \
             update etl.load l set released = l.released + f.released, warnings = l.warnings + f.warnings \
             from freed f where l.id = f.load_id returning l.id";
-        for load in transaction.query(count, &[&dataset.name]).await.map_err(failed)? {
+        for load in transaction.query(count, &[&loads, &warnings]).await.map_err(failed)? {
             resolve_released(&transaction, LoadId(load.get(0))).await.map_err(failed)?;
         }
         match transaction.commit().await {
-            Ok(()) => Ok(freed),
+            Ok(()) => Ok(release),
             Err(error) => refused(dataset, error),
         }
     }
 
-    /// Checks the loads with the next `count` numbers after `after` that ended since then or shortly before. Returns
+    /// Checks the next `count` loads after `after` that ended since then or [shortly before](recent). Returns
     /// the loads whose counts differ from those of their batches, parked rows and released rows; how many loads were
-    /// checked; and the number after which there are more. Loads from before what is pruned are left out: rows that they released may be gone.
+    /// checked; and the load after which there may be more. Loads from before what is pruned are left out: rows that they released may be gone.
     ///
     /// # Errors
     /// `Connection` or `System`.
@@ -207,8 +215,8 @@ impl Database {
         after: LoadId,
         count: i64,
     ) -> Result<(Vec<LoadId>, usize, Option<LoadId>)> {
-        // A load records its end some time before it becomes visible.
-        let statement = "select l.id, not ( \
+        let statement = format!(
+            "with ended as materialized ({}) select l.id, not ( \
                 l.read = l.inserted + l.updated + l.removed + l.unchanged + l.stale + l.parked + l.rejected + l.withheld \
                 and (l.inserted, l.updated, l.removed, l.unchanged, l.stale, l.parked) \
                     = (b.inserted, b.updated, b.removed, b.unchanged, b.stale, b.parked) \
@@ -216,23 +224,21 @@ impl Database {
                 and l.parked = (select count(*) from etl.parked p where p.load_id = l.id) \
                 and l.released = (select count(*) from etl.parked p where p.released_by = l.id and p.outcome <> 'expired') \
                 and l.expired = (select count(*) from etl.parked p where p.load_id = l.id and p.outcome = 'expired')) as wrong \
-            from etl.load l cross join lateral ( \
+            from ended join etl.load l using (id) cross join lateral ( \
                 select coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated, \
                     coalesce(sum(removed), 0) as removed, \
                     coalesce(sum(unchanged), 0) as unchanged, coalesce(sum(stale), 0) as stale, \
                     coalesce(sum(parked), 0) as parked, coalesce(sum(rejected), 0) as rejected, \
                     coalesce(sum(last_record - first_record + 1), 0) as read \
                 from etl.load_batch where load_id = l.id) b \
-            where l.id > $2 and l.id <= $3 and l.finished_at is not null \
-                and (l.finished_at < (select pruned_before from etl.retention)) is not true \
-                and ($1::timestamptz is null or l.finished_at >= $1 - interval '10 minutes') order by l.id";
-        let failed = |error| query_error("check the balance of the ledger", error);
-        let (connection, last) = (self.connection().await?, after.0.saturating_add(count));
-        let rows = connection.query(statement, &[&since, &after.0, &last]).await.map_err(failed)?;
-        let more = "select exists (select from etl.load where id > $1)";
-        let more: bool = connection.query_one(more, &[&last]).await.map_err(failed)?.get(0);
+            order by l.id",
+            recent(since, "(finished_at < (select pruned_before from etl.retention)) is not true")
+        );
+        let rows = self.connection().await?.query(&statement, &[&since, &after.0, &count]).await;
+        let rows = rows.map_err(|error| query_error("check the balance of the ledger", error))?;
         let wrong = rows.iter().filter(|row| row.get("wrong")).map(|row| LoadId(row.get("id"))).collect();
-        Ok((wrong, rows.len(), more.then_some(LoadId(last))))
+        let last = rows.last().filter(|_| i64::try_from(rows.len()) == Ok(count)).map(|row| LoadId(row.get("id")));
+        Ok((wrong, rows.len(), last))
     }
 
     /// Returns how many rows the table of a dataset has, and how many the ledger has inserted and not removed.
@@ -255,18 +261,39 @@ impl Database {
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("count the rows of a table", error))
     }
 
-    /// Returns how many rows of a dataset refer to a row that does not exist, and the first of their keys.
+    /// Returns about how many rows the table of a dataset has, as the planner of the server knows it, and about how many batches the ledger
+    /// has.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn orphans(&self, dataset: &Dataset) -> Result<(i64, Option<String>)> {
+    pub async fn estimated_rows(&self, dataset: &Dataset) -> Result<(i64, i64)> {
+        // A table with partitions has no rows of its own.
+        let statement = "select coalesce(sum(greatest(c.reltuples, 0)) filter (where c.relkind <> 'p'), 0)::bigint, \
+                (select greatest(reltuples, 0)::bigint from pg_class where oid = 'etl.load_batch'::regclass) \
+            from pg_class c where c.oid = to_regclass($1) or c.oid in (select relid from pg_partition_tree(to_regclass($1)))";
+        let row = self.connection().await?.query_one(statement, &[&table_name(&dataset.table)]).await;
+        row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("estimate the rows of a table", error))
+    }
+
+    /// Returns how many rows of a part of the table of a dataset refer to a row that does not exist, and the first of their keys. The part is
+    /// what [`Database::export`] has passed on: the rows after the key `after`, up to `last`.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn orphans(
+        &self,
+        dataset: &Dataset,
+        after: Option<&str>,
+        last: Option<&str>,
+    ) -> Result<(i64, Option<String>)> {
         let Some(reference) = &dataset.reference else { return Ok((0, None)) };
         let here = || reference.columns.iter().map(|column| format!("t.{}", quoted(column)));
         let refers = here().map(|column| format!("{column} is not null")).collect::<Vec<_>>().join(" and ");
         let statement = format!(
-            "select count(*), min({}) from {} t where {refers} and not exists (select from {} r where {})",
+            "select count(*), min({}) from {} t where ({}) and {refers} and not exists (select from {} r where {})",
             Key::of(dataset).text("t."),
             table_name(&dataset.table),
+            between(&Key::of(dataset), after, last),
             table_name(&reference.table),
             Key::referred(dataset, reference).equals("r.", here()),
         );
@@ -290,19 +317,16 @@ impl Database {
         let failed = |error| query_error("read a table", error);
         let (columns, table) = (Key::of(dataset), table_name(&dataset.table));
         let (key, text) = (columns.list(""), columns.text(""));
-        let after = after.map_or("true".into(), |after| columns.compared(">", after));
+        let later = later(&columns, after);
         let mut connection = self.connection().await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         // If the server must first sort a part of a table, it may take longer than other statements are allowed to.
         transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
-        let end = format!("select {text} from {table} where {after} order by {key} offset $1 limit 1");
+        let end = format!("select {text} from {table} where {later} order by {key} offset $1 limit 1");
         let offset = i64::try_from(most).unwrap_or(i64::MAX).max(1) - 1;
         let end = transaction.query_opt(&end, &[&offset]).await.map_err(failed)?;
         let last: Option<String> = end.and_then(|row| row.get(0));
-        let wanted = match &last {
-            Some(last) => format!("{after} and {}", columns.compared("<=", last)),
-            None => format!("({after} or {})", columns.lacks_one()),
-        };
+        let wanted = between(&columns, after, last.as_deref());
         let columns = dataset.table_columns().iter().map(|column| {
             let name = quoted(&column.name);
             format!("{} as {name}", column.kind.export(&name))
@@ -347,7 +371,7 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn oldest_parked(&self) -> Result<Option<f64>> {
-        let statement = "select extract(epoch from max(age))::float8 from etl.parked_age";
+        let statement = "select extract(epoch from clock_timestamp() - min(parked_at))::float8 from etl.parked where released_by is null";
         let row = self.connection().await?.query_one(statement, &[]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for the oldest parked row", error))
     }
@@ -361,5 +385,36 @@ impl Database {
             "select count(*) from pg_stat_activity where usename = current_user and backend_type = 'client backend'";
         let row = self.connection().await?.query_one(statement, &[]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("count the sessions", error))
+    }
+}
+
+/// SQL: the loads that ended since the moment of parameter 1, in their order, after load 2 and at most as many as parameter 3 says. Without that
+/// moment, all that have ended. A load records its end before others see it, and a large one takes long to close, so those of the day before
+/// are looked at again.
+pub(super) fn recent(since: Option<DateTime<Utc>>, condition: &str) -> String {
+    match since {
+        None => format!(
+            "select id from etl.load where $1::timestamptz is null and finished_at is not null and id > $2 and {condition} order by id limit $3"
+        ),
+        // `offset` keeps the planner from walking through all older loads in the order of their numbers.
+        Some(_) => format!(
+            "select id from ( \
+                 select id from etl.load where finished_at >= $1::timestamptz - interval '1 day' and id > $2 and {condition} offset 0) l \
+             order by id limit $3"
+        ),
+    }
+}
+
+/// SQL condition: the rows of a table after a key.
+fn later(columns: &Key<'_>, after: Option<&str>) -> String {
+    after.map_or("true".into(), |after| columns.compared(">", after))
+}
+
+/// SQL condition: the rows of a table after a key and up to another; the last part has also the rows without a key.
+fn between(columns: &Key<'_>, after: Option<&str>, last: Option<&str>) -> String {
+    let later = later(columns, after);
+    match last {
+        Some(last) => format!("{later} and {}", columns.compared("<=", last)),
+        None => format!("({later} or {})", columns.lacks_one()),
     }
 }

@@ -9,12 +9,12 @@ use super::checked_table::Storage;
 use super::claim::Claim;
 use super::key::Key;
 use super::ledger::{SeenFile, commit_step};
-use super::mending::resolve_expired;
 use super::refusal::Refusal;
+use super::resolve::resolve_expired;
 use super::sql_names::table_name;
 use super::texts::copy_texts;
 use super::tie::{Overwritten, batches_of, still_won};
-use super::upsert::{any_ready, expire, incomplete, release};
+use super::upsert::{Among, any_ready, expire, incomplete, release};
 use crate::domain::{Dataset, LoadId, Reference};
 use crate::error::{Error, Result};
 
@@ -29,6 +29,40 @@ pub enum Release {
     Refused(Error),
 }
 
+/// Parked rows of a dataset that wait for references with neighbouring keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingPage {
+    /// The first reference key.
+    pub first: String,
+    /// The last one.
+    pub last: String,
+    /// How many rows wait for the keys from the first to the last, or at least the most that were asked for.
+    pub rows: i64,
+}
+
+/// Whose parked rows to release.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose<'a> {
+    /// Those that the first load has parked, or else all that wait for what the second one has brought; on behalf of the second one.
+    Load(Option<i64>, i64),
+    /// Those of a page, on behalf of the loads that parked them.
+    Page(&'a WaitingPage),
+}
+
+/// What was released in a transaction.
+pub(super) struct Freed {
+    pub(super) release: Release,
+    /// The load that parked each row, and the warnings of each.
+    pub(super) loads: Vec<i64>,
+    pub(super) warnings: Vec<i64>,
+}
+
+impl Freed {
+    fn none(release: Release) -> Self {
+        Self { release, loads: Vec::new(), warnings: Vec::new() }
+    }
+}
+
 impl Database {
     /// Loads the next rows of `dataset` whose reference has arrived, at most one batch, in one transaction.
     ///
@@ -41,8 +75,8 @@ impl Database {
         let failed = |error| query_error("release parked rows", error);
         let mut connection = self.connection().await?;
         // Usually nothing is waiting, and then the table need not even exist yet.
-        let statement =
-            "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null limit 1";
+        let statement = "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null \
+            order by reference_key limit 1";
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let waiting = connection.query_opt(&statement, &[&dataset.name, &reference.dataset]).await.map_err(failed)?;
         if waiting.is_none() {
@@ -50,7 +84,8 @@ impl Database {
         }
         let of = of.map(|load| load.0);
         let is_ready = async {
-            let statement = connection.prepare_cached(&any_ready(dataset, reference)).await?;
+            let among = if of.is_some() { Among::Own } else { Among::Brought };
+            let statement = connection.prepare_cached(&any_ready(dataset, reference, among)).await?;
             connection.query_one(&statement, &[&of, &claim.load_id.0]).await
         };
         match is_ready.await {
@@ -60,7 +95,7 @@ impl Database {
         }
         let transaction = connection.transaction().await.map_err(failed)?;
         let limit = i64::from(claim.terms.batch_size);
-        let freed = free(&transaction, dataset, reference, (of, Some(claim.load_id.0)), limit).await?;
+        let freed = free(&transaction, dataset, reference, Whose::Load(of, claim.load_id.0), limit).await?.release;
         if matches!(freed, Release::Rows(1..)) {
             commit_step(&transaction, claim, SeenFile::default()).await?;
             if let Err(error) = transaction.commit().await {
@@ -123,27 +158,51 @@ impl Database {
         Ok(loads.iter().map(|load| load.get::<_, i64>(1)).sum())
     }
 
-    /// Counts the parked rows of `dataset` that keep waiting although their reference has arrived, because they lack a
+    /// Returns the next parked rows of `dataset` in the order of their reference keys, after the key `after`: about `most`, and all that wait
+    /// for the last of these keys. `None` if no more are waiting.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn waiting_page(&self, dataset: &Dataset, after: Option<&str>, most: i64) -> Result<Option<WaitingPage>> {
+        let Some(reference) = &dataset.reference else { return Ok(None) };
+        let statement = "select min(reference_key), max(reference_key), count(*) from ( \
+                select reference_key from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null \
+                    and ($3::text is null or reference_key > $3) order by reference_key limit $4) p";
+        let row = self
+            .connection()
+            .await?
+            .query_one(statement, &[&dataset.name, &reference.dataset, &after, &most])
+            .await
+            .map_err(|error| query_error("look for parked rows", error))?;
+        let ends: (Option<String>, Option<String>) = (row.get(0), row.get(1));
+        Ok(ends.0.zip(ends.1).map(|(first, last)| WaitingPage { first, last, rows: row.get(2) }))
+    }
+
+    /// Counts the parked rows of a page that keep waiting although their reference has arrived, because they lack a
     /// value that has since become required.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn incomplete_parked(&self, dataset: &Dataset) -> Result<i64> {
+    pub async fn incomplete_parked(&self, dataset: &Dataset, page: &WaitingPage) -> Result<i64> {
         let Some(reference) = &dataset.reference else { return Ok(0) };
-        let row = self.connection().await?.query_one(&incomplete(dataset, reference), &[&None::<i64>]).await;
+        let none = None::<i64>;
+        let row = self
+            .connection()
+            .await?
+            .query_one(&incomplete(dataset, reference), &[&none, &none, &none, &page.first, &page.last])
+            .await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for parked rows that are incomplete", error))
     }
 }
 
-/// Releases rows that the load `of` parked, or rows of any load if it is `None`, on behalf of the load `by`, or else of
-/// the loads that parked them. If it releases rows, the transaction must be committed.
+/// Releases parked rows. If it releases any, the transaction must be committed.
 pub(super) async fn free(
     transaction: &Transaction<'_>,
     dataset: &Dataset,
     reference: &Reference,
-    (of, by): (Option<i64>, Option<i64>),
+    whose: Whose<'_>,
     limit: i64,
-) -> Result<Release> {
+) -> Result<Freed> {
     let failed = |error| query_error("release parked rows", error);
     let released = async {
         let share = format!("select pg_advisory_xact_lock_shared({})", batches_of(&dataset.name));
@@ -152,17 +211,36 @@ pub(super) async fn free(
         let lies = transaction.prepare_cached(lies).await?;
         let is_partitioned: bool = transaction.query_one(&lies, &[&table_name(&dataset.table)]).await?.get(0);
         let storage = if is_partitioned { Storage::Partitioned } else { Storage::Plain };
-        let statement = transaction.prepare_cached(&release(dataset, reference, storage)).await?;
-        transaction.query_one(&statement, &[&of, &by, &limit]).await
+        let among = match whose {
+            Whose::Load(Some(_), _) => Among::Own,
+            Whose::Load(None, _) => Among::Brought,
+            Whose::Page(_) => Among::Page,
+        };
+        let statement = transaction.prepare_cached(&release(dataset, reference, storage, among)).await?;
+        match whose {
+            Whose::Load(of, by) => transaction.query_one(&statement, &[&of, &Some(by), &limit]).await,
+            Whose::Page(page) => {
+                let none = None::<i64>;
+                transaction.query_one(&statement, &[&none, &none, &limit, &page.first, &page.last]).await
+            }
+        }
     };
     let row = match released.await {
         Ok(row) => row,
-        Err(error) => return refused(dataset, error),
+        Err(error) => return refused(dataset, error).map(Freed::none),
     };
     let mut overwritten = Overwritten::default();
     overwritten.add(&row);
     let stays = still_won(transaction, dataset, &overwritten, 0).await.map_err(failed)?;
-    Ok(Release::Rows(if stays { row.get("released") } else { 0 }))
+    if !stays {
+        return Ok(Freed::none(Release::Rows(0)));
+    }
+    let numbers = |column| row.get::<_, Option<Vec<i64>>>(column).unwrap_or_default();
+    Ok(Freed {
+        release: Release::Rows(row.get("released")),
+        loads: numbers("freed"),
+        warnings: numbers("freed_warnings"),
+    })
 }
 
 /// Handles an error of releasing rows. The rows were valid under the definition at the time, but the table or their

@@ -42,15 +42,14 @@ impl Pass {
 }
 
 impl Database {
-    /// Returns the parts of a step in the order in which to do them: first the parts that were cut off, then those
-    /// whose last completed pass is the longest ago.
+    /// Returns the parts of a step in the order in which to do them: those that no run has worked on for the longest time come first.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn parts_in_order(&self, step: &str, parts: &[String]) -> Result<Vec<String>> {
         let statement = "select p.part from unnest($2::text[]) with ordinality as p (part, place) \
             left join etl.reconciliation_step s on s.step = $1 and s.part = p.part \
-            order by s.began_at is null, s.since nulls first, p.place";
+            order by s.touched_at nulls first, p.place";
         let rows = self.connection().await?.query(statement, &[&step, &parts]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("look where the nightly run stands", error))
@@ -68,9 +67,9 @@ impl Database {
         dataset_version: &str,
         longest: Option<Duration>,
     ) -> Result<Pass> {
-        let statement = "insert into etl.reconciliation_step as s (step, part, dataset_version, began_at) \
-            values ($1, $2, $3, clock_timestamp()) \
-            on conflict (step, part) do update set dataset_version = $3, \
+        let statement = "insert into etl.reconciliation_step as s (step, part, dataset_version, began_at, touched_at) \
+            values ($1, $2, $3, clock_timestamp(), clock_timestamp()) \
+            on conflict (step, part) do update set dataset_version = $3, touched_at = excluded.touched_at, \
                 (cursor, began_at) = (select case when goes_on then s.cursor end, case when goes_on then s.began_at else excluded.began_at end \
                     from (values (coalesce(s.dataset_version = $3 \
                         and s.began_at > excluded.began_at - make_interval(secs => $4), false))) as o (goes_on)) \
@@ -101,6 +100,15 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn end_pass(&self, pass: &Pass) -> Result<()> {
         self.update_pass(pass, "cursor = $4, began_at = null, since = began_at", None).await
+    }
+
+    /// Ends a pass that counts for nothing, because it was not needed or something of it must be done again. The next one looks at what this
+    /// one should have done, too.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn drop_pass(&self, pass: &Pass) -> Result<()> {
+        self.update_pass(pass, "cursor = $4, began_at = null", None).await
     }
 
     async fn update_pass(&self, pass: &Pass, change: &str, cursor: Option<String>) -> Result<()> {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Days, Utc};
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::nightly::recent;
 use super::{Database, query_error};
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{ByteRange, LineNumber, LoadId, RecordNumber, Violation};
@@ -251,37 +253,71 @@ impl Database {
         outcome.map(|_| ()).map_err(|error| query_error("note the rejects file", error))
     }
 
-    /// Returns the loads after `after` that ended with rejects and have no rejects file, in their order. With `local`,
-    /// also loads of files on this machine.
+    /// Returns the next `count` loads after `after` that ended since then or [shortly before](recent) with rejects and have no rejects file, in
+    /// their order. With `local`, also loads of files on this machine.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn pending_rejects(&self, local: bool, after: LoadId) -> Result<Vec<PendingRejects>> {
-        let statement = "select id, bucket, dataset from etl.load l \
-            where id > $3 and rejects_key is null and rejected > 0 and finished_at is not null and header is not null \
-                and ($1 or bucket <> $2) and exists (select from etl.reject r where r.load_id = l.id) order by id";
-        let rows = self.connection().await?.query(statement, &[&local, &LOCAL_BUCKET, &after.0]).await;
-        let rows = rows.map_err(|error| query_error("look for rejects files that are missing", error))?;
+    pub async fn pending_rejects(
+        &self,
+        local: bool,
+        since: Option<DateTime<Utc>>,
+        after: LoadId,
+        count: i64,
+    ) -> Result<Vec<PendingRejects>> {
+        let statement = format!(
+            "with ended as materialized ({}) select id, bucket, dataset from ended join etl.load l using (id) order by id",
+            recent(
+                since,
+                "rejects_key is null and rejected > 0 and header is not null and ($4 or bucket <> $5) \
+                 and exists (select from etl.reject r where r.load_id = load.id)"
+            )
+        );
+        let rows = self
+            .connection()
+            .await?
+            .query(&statement, &[&since, &after.0, &count, &local, &LOCAL_BUCKET])
+            .await
+            .map_err(|error| query_error("look for rejects files that are missing", error))?;
         Ok(rows.iter().map(PendingRejects::of).collect())
     }
 
-    /// Returns the loads after `after` that ended more than `days` ago and still have rejects or a rejects file, in
-    /// their order; with bucket and key of the file, if they were recorded. A row that waited too long is a reject from then on.
+    /// Returns the next `count` loads after `after` that ended more than `days` ago and still have rejects or a rejects file, in
+    /// their order; with bucket and key of the file, if they were recorded. What was that old at the moment `since` is left out, except that
+    /// of the [day before](recent). A row that waited too long is a reject from then on.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn expired_rejects(
         &self,
         days: u32,
+        since: Option<DateTime<Utc>>,
         after: LoadId,
+        count: i64,
     ) -> Result<Vec<(PendingRejects, Option<(String, String)>)>> {
-        let statement = "select id, bucket, dataset, rejects_bucket, rejects_key from etl.load l \
-            where id > $2 and finished_at < clock_timestamp() - make_interval(days => $1) and (rejects_key is not null \
-                or exists (select from etl.reject r where r.load_id = l.id)) \
-                and not exists (select from etl.parked p where p.load_id = l.id and p.outcome = 'expired' \
-                    and p.released_at >= clock_timestamp() - make_interval(days => $1)) order by id";
+        // The time of the transaction can bound an index.
+        let statement = format!(
+            "with ended as materialized ( \
+                 select id from ( \
+                     ({}) \
+                     union select p.load_id from etl.parked p where p.outcome = 'expired' and p.load_id > $2 \
+                         and p.released_at < now() - make_interval(days => $4) \
+                         and ($1::timestamptz is null or p.released_at >= $1 - make_interval(days => $4 + 1)) \
+                         and exists (select from etl.reject r where r.load_id = p.load_id) \
+                 ) l where not exists ( \
+                     select from etl.parked p where p.load_id = l.id and p.outcome = 'expired' \
+                         and p.released_at >= now() - make_interval(days => $4)) \
+                 order by id limit $3) \
+             select id, bucket, dataset, rejects_bucket, rejects_key from ended join etl.load l using (id) order by id",
+            recent(
+                since,
+                "finished_at < now() - make_interval(days => $4) \
+                 and (rejects_key is not null or exists (select from etl.reject r where r.load_id = load.id))"
+            )
+        );
         let days = i32::try_from(days).unwrap_or(i32::MAX);
-        let rows = self.connection().await?.query(statement, &[&days, &after.0]).await;
+        let since = since.and_then(|since| since.checked_sub_days(Days::new(days.unsigned_abs().into())));
+        let rows = self.connection().await?.query(&statement, &[&since, &after.0, &count, &days]).await;
         let rows = rows.map_err(|error| query_error("look for rejects whose time is over", error))?;
         Ok(rows
             .iter()

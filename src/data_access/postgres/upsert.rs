@@ -236,26 +236,51 @@ fn exactly(column: &Column) -> String {
     format!("t.{}{collate}", quoted(&column.name))
 }
 
-/// SQL `from … where …`: the parked rows of `dataset` whose reference has arrived and that have every required value.
-/// Parameter 1 is the load that parked them, or null for any load. Parameter 2 is the load that releases them, or null.
-fn ready(dataset: &Dataset, reference: &Reference) -> String {
-    format!("{} and ({}){}", arrived(dataset, reference), complete(dataset), brought(dataset, reference))
+/// Which parked rows are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    /// Those that load 1 has parked.
+    Own,
+    /// Those that wait for rows which load 2 has brought or released. So a load need not look at all that wait. What came otherwise, the
+    /// nightly run finds.
+    Brought,
+    /// Those of a page: their reference keys lie between parameters 4 and 5. Parameters 1 and 2 are null.
+    Page,
 }
 
-/// SQL condition: if a load releases rows that others have parked, it has itself brought or released the rows that they refer to. So it need
-/// not look at all that wait. What came otherwise, the nightly run finds. Equal keys of other types may be written in two ways.
-fn brought(dataset: &Dataset, reference: &Reference) -> String {
+impl Among {
+    fn condition(self, dataset: &Dataset, reference: &Reference) -> String {
+        match self {
+            Self::Brought if is_written_once(dataset, reference) => {
+                // As an array, it is looked up in the index, key by key. A join might read all that wait, in the order of their keys.
+                format!(" and p.reference_key = any (array({}))", brought(reference))
+            }
+            Self::Own | Self::Brought => String::new(),
+            Self::Page => " and p.reference_key >= $4 and p.reference_key <= $5".to_owned(),
+        }
+    }
+}
+
+/// SQL `from … where …`: the parked rows of `dataset` whose reference has arrived and that have every required value.
+/// Parameter 1 is the load that parked them, or null for any load. Parameter 2 is the load that releases them, or null.
+fn ready(dataset: &Dataset, reference: &Reference, among: Among) -> String {
+    format!("{} and ({}){}", arrived(dataset, reference), complete(dataset), among.condition(dataset, reference))
+}
+
+/// Whether a key of the referred rows is always written in one way. Equal keys of other types may be written in two ways.
+fn is_written_once(dataset: &Dataset, reference: &Reference) -> bool {
     let plain = ["text", "uuid", "date", "bool", "int2", "int4", "int8"];
     let columns = reference.columns.iter().filter_map(|name| dataset.column(name));
     let mut types = columns.map(postgres_type).chain(reference.key_kinds.iter().map(|kind| kind.table_type()));
-    if !types.all(|kind| plain.contains(&kind)) {
-        return " and ($2::bigint is null or true)".to_owned();
-    }
+    types.all(|kind| plain.contains(&kind))
+}
+
+/// SQL query: the keys of the rows that load 2 has brought or released, as `key`.
+fn brought(reference: &Reference) -> String {
     format!(
-        " and ($1::bigint is not null or $2::bigint is null or p.reference_key in ( \
-             select n.key from etl.lineage i cross join lateral unnest(i.keys) as n (key) \
-             where i.load_id = $2 and i.dataset = '{target}' \
-             union all select f.key from etl.parked f where f.released_by = $2 and f.dataset = '{target}'))",
+        "select n.key from etl.lineage i cross join lateral unnest(i.keys) as n (key) \
+         where i.load_id = $2 and i.dataset = '{target}' \
+         union all select f.key from etl.parked f where f.released_by = $2 and f.dataset = '{target}'",
         target = reference.dataset,
     )
 }
@@ -268,10 +293,15 @@ fn complete(dataset: &Dataset) -> String {
     format!("jsonb_strip_nulls(p.content) ?& array[{}]::text[]", names.join(", "))
 }
 
-/// Counts the rows that stay parked although their reference has arrived, because they lack a required value. Parameter
-/// 1 is null.
+/// Counts the rows of a page that stay parked although their reference has arrived, because they lack a required value. The
+/// parameters are those of [`release`], of which 1 to 3 are null.
 pub(super) fn incomplete(dataset: &Dataset, reference: &Reference) -> String {
-    format!("select count(*) {} and not ({})", arrived(dataset, reference), complete(dataset))
+    format!(
+        "select count(*) {} and not ({}){} and ($2::bigint is null and $3::bigint is null)",
+        arrived(dataset, reference),
+        complete(dataset),
+        Among::Page.condition(dataset, reference)
+    )
 }
 
 fn arrived(dataset: &Dataset, reference: &Reference) -> String {
@@ -331,19 +361,20 @@ pub(super) fn expire(dataset: &Dataset, reference: &Reference) -> String {
 }
 
 /// Whether there are rows that are [`ready`].
-pub(super) fn any_ready(dataset: &Dataset, reference: &Reference) -> String {
-    format!("select exists (select {})", ready(dataset, reference))
+pub(super) fn any_ready(dataset: &Dataset, reference: &Reference, among: Among) -> String {
+    format!("select $2::bigint is not null and exists (select {})", ready(dataset, reference, among))
 }
 
-/// Loads the rows that are [`ready`]. Parameters 2 and 3 are the load that releases them, and the most rows. Without a
+/// Loads the rows of [`Among`] that are [`ready`]. Parameters 2 and 3 are the load that releases them, and the most rows. Without a
 /// load, the loads that parked the rows release them, if they have ended. Of several rows with the same key, the newest
 /// is loaded and the others are stale. Rows that are unsettled because another load wrote them meanwhile stay parked
-/// for the next call. So do rows that another call had locked, which has released them by then.
+/// for the next call. So do rows that another call had locked, which has released them by then. `freed` are the loads that parked the
+/// rows, one for each row.
 ///
 /// A parked row may have waited for a long time. It replaces a row with the same time only if the lineage names the
 /// load of that row: a row of unknown origin stays. A row that it finds unchanged is locked, so that a load with a
 /// lower rank sees this.
-pub(super) fn release(dataset: &Dataset, reference: &Reference, storage: Storage) -> String {
+pub(super) fn release(dataset: &Dataset, reference: &Reference, storage: Storage, among: Among) -> String {
     let key = Key::of(dataset);
     let row_version = version(dataset).map(|column| match moment(dataset) {
         Some(_) => "p.row_version".to_owned(),
@@ -381,8 +412,10 @@ pub(super) fn release(dataset: &Dataset, reference: &Reference, storage: Storage
          ) \
          select count(outcome) as released, array_agg(key) filter (where tied and outcome = 'updated') as overwritten, \
              array_agg(load_rank) filter (where tied and outcome = 'updated') as ranks, \
-             array_agg(load_id) filter (where tied and outcome = 'updated') as overwriting from settled",
-        ready = ready(dataset, reference),
+             array_agg(load_id) filter (where tied and outcome = 'updated') as overwriting, \
+             array_agg(load_id) filter (where outcome is not null) as freed, \
+             array_agg(warnings::bigint) filter (where outcome is not null) as freed_warnings from settled",
+        ready = ready(dataset, reference, among),
         rank = rank_of_row(dataset, "p.load_id", ["l.rank", "l.ranks_from"], "m.record = p.record"),
         newest = row_version.as_ref().map_or_else(String::new, |version| format!("{version} desc nulls last, ")),
         row_version = row_version.as_ref().map_or_else(String::new, |version| format!(", {version} as row_version")),
