@@ -28,7 +28,7 @@ use crate::services::bad_records::MOST_REJECTS;
 use crate::services::parts::PipelineChoice;
 use places::Places;
 
-pub use retention::{LedgerSettings, ParkedSettings};
+pub use retention::{LedgerSettings, ParkedSettings, ReconcileSettings};
 
 static CONFIG_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/config");
 static DATASET_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/datasets");
@@ -269,21 +269,6 @@ pub struct RejectsSettings {
     /// How many days after the end of a load the nightly run deletes its rejects; by default it never does.
     #[schemars(range(min = 1, max = 36_500))]
     pub retention_days: Option<u32>,
-}
-
-/// Section `reconcile`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ReconcileSettings {
-    /// Over how many nights the check of all rows of a large table is spread; a table of up to a million rows is checked every night.
-    #[schemars(range(min = 1, max = 3_650))]
-    pub full_days: u32,
-}
-
-impl Default for ReconcileSettings {
-    fn default() -> Self {
-        Self { full_days: 30 }
-    }
 }
 
 /// Section `log`.

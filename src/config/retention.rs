@@ -1,4 +1,4 @@
-//! The settings of what does not stay for ever.
+//! The settings of what does not stay for ever, and of the night in which it goes.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,4 +29,19 @@ impl Default for LedgerSettings {
 /// The default if a `default.toml` from elsewhere does not set it.
 fn two_years() -> u32 {
     730
+}
+
+/// Section `reconcile`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReconcileSettings {
+    /// Over how many nights the check of all rows of a large table is spread; a table of up to a million rows is checked every night.
+    #[schemars(range(min = 1, max = 3_650))]
+    pub full_days: u32,
+}
+
+impl Default for ReconcileSettings {
+    fn default() -> Self {
+        Self { full_days: 30 }
+    }
 }

@@ -246,11 +246,11 @@ async fn what_the_bus_does_not_take_is_sent_again_and_the_rest_is_not() {
     let mut answers = vec![vec![true, false, true], vec![true]].into_iter();
     for left in ["1", "0"] {
         let taken = answers.next().unwrap();
-        let send = async |events: &[OutboxEvent]| {
+        let bus = async |events: &[OutboxEvent]| {
             sent.lock().unwrap().push(events.iter().map(|event| event.id.clone()).collect::<Vec<_>>());
             Ok(taken.clone())
         };
-        world.database.send_events(send).await.unwrap();
+        world.database.send_events(bus).await.unwrap();
         assert_eq!(world.query(UNSENT).await, left);
     }
     let sent = sent.into_inner().unwrap();

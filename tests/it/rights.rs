@@ -117,8 +117,8 @@ async fn the_role_of_ingest_may_change_what_a_load_changes_and_nothing_else() {
     etl.reconciliation insert: bucket prefix
     etl.reconciliation update: state finished_at compared sent released discrepancies missing_files report report_bucket report_key error
     etl.reconciliation_step select: all
-    etl.reconciliation_step insert: step part dataset_version began_at
-    etl.reconciliation_step update: dataset_version cursor began_at since
+    etl.reconciliation_step insert: step part dataset_version began_at touched_at
+    etl.reconciliation_step update: dataset_version cursor began_at since touched_at
     etl.reject select: all
     etl.reject insert: load_id record line column rule message value raw byte_offset byte_length key first_load_id first_record data_key
     etl.reject update: state first_load_id first_record resolved_by resolved_at

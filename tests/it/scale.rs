@@ -1,5 +1,7 @@
 //! The cost of what loads, people and nights do follows the work, and not all that was ever loaded.
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;

@@ -210,7 +210,7 @@ impl Database {
         let loads: Vec<LoadSummary> = loads.iter().map(LoadSummary::of).collect();
         let shown = i64::try_from(loads.len()).unwrap_or(i64::MAX);
         let statement = "select count(*) from ( \
-            select from etl.load where $1::timestamptz is null or started_at >= $1 limit $2) l";
+            select from etl.load where started_at >= coalesce($1::timestamptz, '-infinity') order by started_at desc limit $2) l";
         let most = shown.saturating_add(MOST_COUNTED);
         let all: i64 = connection.query_one(statement, &[&since, &most]).await.map_err(failed)?.get(0);
         // The oldest and the newest are at the ends of indexes.
