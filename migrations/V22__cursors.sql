@@ -6,8 +6,8 @@ create index load_by_end on etl.load (finished_at);
 create index resubmission_by_first on etl.resubmission (first_load_id, first_record);
 -- Which row has waited the longest.
 create index parked_since on etl.parked (parked_at) where released_by is null;
--- The rows that have become rejects, by when they did.
-create index parked_expired on etl.parked (released_at) where outcome = 'expired';
+-- The rows that have become rejects, of each load.
+create index parked_expired on etl.parked (load_id, released_at) where outcome = 'expired';
 
 -- `touched_at`: when a run last worked on the part. Parts take turns by it.
 alter table etl.reconciliation_step add column touched_at timestamptz;

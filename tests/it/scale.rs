@@ -3,13 +3,11 @@
 #![allow(clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
-use insta::assert_snapshot;
 use serde_json::Value;
 use small_etl::data_access::postgres::Release;
 use small_etl::domain::{LoadId, LoadStatus};
@@ -197,32 +195,91 @@ impl Cost {
     }
 }
 
+/// The indexes that each operation may look at; which of them, the planner decides by what it knows of the tables.
+const INDEXES: [(&str, &[&str]); 11] = [
+    (
+        "load a file of a dataset with open rejects",
+        &[
+            "lineage_pkey",
+            "load_batch_pkey",
+            "load_bucket_key_version_part_run_key",
+            "load_by_arrival",
+            "load_by_end",
+            "load_pkey",
+            "parked_by_releasing_load",
+            "parked_pkey",
+            "parked_waiting",
+            "parked_waiting_by_key",
+            "reject_by_key",
+            "reject_by_load",
+            "reject_later",
+            "reject_open",
+            "resubmission_load_id_line_key",
+        ],
+    ),
+    (
+        "load a file of another dataset",
+        &[
+            "lineage_pkey",
+            "load_batch_pkey",
+            "load_bucket_key_version_part_run_key",
+            "load_by_arrival",
+            "load_by_end",
+            "load_pkey",
+            "parked_by_key",
+            "parked_by_releasing_load",
+            "parked_waiting",
+            "parked_waiting_by_key",
+            "reject_by_key",
+            "reject_by_load",
+            "reject_open",
+            "resubmission_load_id_line_key",
+        ],
+    ),
+    (
+        "free an old parked row at night",
+        &[
+            "load_bucket_key_version_part_run_key",
+            "load_pkey",
+            "parked_by_releasing_load",
+            "parked_pkey",
+            "parked_waiting",
+            "reject_by_key",
+            "reject_open",
+            "resubmission_load_id_line_key",
+        ],
+    ),
+    ("look at a page of parked rows", &["load_pkey", "parked_waiting"]),
+    ("find the oldest parked row", &["parked_since"]),
+    (
+        "show the status",
+        &["load_by_end", "load_by_start", "load_pkey", "parked_pkey", "parked_since", "reject_later", "reject_open"],
+    ),
+    ("show the newest loads", &["load_pkey", "parked_pkey", "reject_later", "reject_open"]),
+    (
+        "check the balance of a day",
+        &["load_batch_pkey", "load_by_end", "load_pkey", "parked_by_releasing_load", "parked_expired", "parked_pkey"],
+    ),
+    ("look for rejects files of a day", &["load_by_end", "reject_by_load"]),
+    ("look for rejects whose time is over", &["load_by_end", "parked_expired", "reject_by_load"]),
+    ("list the buckets", &["load_bucket_key_version_part_run_key"]),
+];
+
 /// Whatever a load, a person or a night asks of the ledger, it looks at indexes for what concerns it.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_operation_reads_a_table_of_the_ledger_as_a_whole() {
+    assert_eq!(INDEXES.map(|(operation, _)| operation), OPERATIONS);
     let ledger = Ledger::of(20_000).await;
-    let (mut plans, mut scans) = (String::new(), Vec::new());
-    for operation in OPERATIONS {
+    let mut strange = Vec::new();
+    for (operation, indexes) in INDEXES {
         let cost = ledger.cost(operation, 0).await;
-        if !cost.scans.is_empty() {
-            scans.push((operation, cost.scans));
+        assert!(!cost.indexes.is_empty(), "{operation}");
+        let others: Vec<String> = cost.indexes.into_iter().filter(|index| !indexes.contains(&index.as_str())).collect();
+        if !cost.scans.is_empty() || !others.is_empty() {
+            strange.push((operation, cost.scans, others));
         }
-        writeln!(plans, "{operation}: {}", cost.indexes.into_iter().collect::<Vec<_>>().join(", ")).unwrap();
     }
-    assert!(scans.is_empty(), "{scans:#?}");
-    assert_snapshot!(plans, @"
-    load a file of a dataset with open rejects: lineage_pkey, load_batch_pkey, load_bucket_key_version_part_run_key, load_by_arrival, load_by_end, load_pkey, parked_by_releasing_load, parked_pkey, parked_waiting, parked_waiting_by_key, reject_by_key, reject_by_load, reject_later, reject_open, resubmission_load_id_line_key
-    load a file of another dataset: lineage_pkey, load_batch_pkey, load_bucket_key_version_part_run_key, load_by_arrival, load_by_end, load_pkey, parked_by_key, parked_by_releasing_load, parked_waiting, parked_waiting_by_key, reject_by_key, reject_by_load, reject_open, resubmission_load_id_line_key
-    free an old parked row at night: load_bucket_key_version_part_run_key, load_pkey, parked_by_releasing_load, parked_pkey, parked_waiting, reject_by_key, reject_open, resubmission_load_id_line_key
-    look at a page of parked rows: load_pkey, parked_waiting
-    find the oldest parked row: parked_since
-    show the status: load_by_end, load_pkey, parked_pkey, parked_since, reject_later, reject_open
-    show the newest loads: load_pkey, parked_pkey, reject_later, reject_open
-    check the balance of a day: load_batch_pkey, load_by_end, load_pkey, parked_by_releasing_load, parked_pkey
-    look for rejects files of a day: load_by_end
-    look for rejects whose time is over: load_by_end
-    list the buckets: load_bucket_key_version_part_run_key
-    ");
+    assert!(strange.is_empty(), "{strange:#?}");
 }
 
 /// `make scale`: the ledger of 5 million loads with 100 million rows, 10 million open rejects and a million parked rows, or `SCALE` of it, and a
