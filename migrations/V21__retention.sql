@@ -33,9 +33,11 @@ create trigger content_forgotten before update of released_by on etl.parked for 
     when (old.released_by is null and new.released_by is not null and new.outcome is distinct from 'expired')
     execute function etl.forget_content();
 
+-- With the time of the transaction: a function whose result changes within a statement keeps the planner from looking at the newest loads alone, and
+-- it counted the rejects and parked rows of all.
 create or replace view etl.load_history as
 select l.id as load_id, l.dataset, l.bucket, l.key as file, l.version, l.run, l.state, l.reason, l.error, l.attempt,
-    l.started_at, l.finished_at, coalesce(l.finished_at, clock_timestamp()) - l.started_at as duration,
+    l.started_at, l.finished_at, coalesce(l.finished_at, now()) - l.started_at as duration,
     l.read, n.inserted, n.updated, n.unchanged, n.stale, n.parked, n.rejected, l.withheld, n.warnings, l.released,
     (select count(distinct record) from etl.open_reject o where o.load_id = l.id) as open_rejects,
     (select count(*) from etl.parked p where p.load_id = l.id and p.released_by is null) as still_parked,

@@ -259,7 +259,7 @@ async fn a_large_file_goes_through_the_stack(program: &Path) {
     let environment = account.property("LargeFilesJob", "ContainerProperties/Environment");
     let environment = environment.as_array().unwrap().iter().map(|each| (text(&each["Name"]), text(&each["Value"])));
     let environment: Vec<(String, String)> = environment.filter(|(_, value)| !value.is_empty()).collect();
-    // Of what ingest is told, the job lacks only what it has no use for.
+    // The job has every setting of ingest except those that it does not need.
     for (name, value) in of_ingest.as_object().unwrap() {
         let same = environment.iter().any(|(other, its)| name == other && text(value) == *its);
         assert_eq!(same, !["QUEUE", "RETENTION_DAYS"].iter().any(|part| name.contains(part)), "{name}");

@@ -146,7 +146,7 @@ impl Ledger {
 struct Cost {
     milliseconds: f64,
     pages: u64,
-    /// The indexes by which growing tables were read.
+    /// The indexes that were used to read growing tables.
     indexes: BTreeSet<String>,
     /// Statements that read all of a growing table.
     scans: BTreeMap<String, String>,

@@ -116,6 +116,7 @@ impl<'a> Key<'a> {
         let arrays = self.types.iter().enumerate().map(|(place, kind)| format!("${}::{kind}[]", place + 1));
         format!("unnest({}) as _k ({})", arrays.collect::<Vec<_>>().join(", "), self.list(""))
     }
+
     /// Whether it is that of the texts in the parameters from `first` on, one for each column.
     pub(super) fn is_text(&self, first: usize) -> String {
         let values = self.types.iter().enumerate().map(|(place, kind)| format!("${}::text::{kind}", first + place));

@@ -35,10 +35,13 @@ pub(super) async fn look_up<'a>(
     are_new: bool,
 ) -> Result<Settled<'a>, PostgresError> {
     let key = Key::of(dataset);
-    let keys = key.values(rows, rows.rows().iter());
     let places: Vec<usize> = dataset.key.iter().filter_map(|name| position(dataset, name)).collect();
-    let query = key.rows_of(&names(dataset, ""), &table_name(&dataset.table));
-    let found = if are_new { HashMap::new() } else { by_key(transaction, &query, &keys, &places).await? };
+    let mut found = HashMap::new();
+    if !are_new {
+        let query = key.rows_of(&names(dataset, ""), &table_name(&dataset.table));
+        let keys = key.values(rows, rows.rows().iter());
+        found = by_key(transaction, &query, &keys, &places).await?;
+    }
     let referred = match &dataset.reference {
         Some(reference) => Some(Referred::look_up(transaction, dataset, reference, rows).await?),
         None => None,

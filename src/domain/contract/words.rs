@@ -129,7 +129,7 @@ fn form_words(column: &Column, form: &CellForm) -> Vec<String> {
     };
     let nulls: Vec<&String> = form.null_values.iter().filter(|null| !null.is_empty()).collect();
     if !nulls.is_empty() {
-        words.push(format!("{} means that there is no value.", or(nulls.into_iter().map(code))));
+        words.push(format!("A missing value is written as {}.", or(nulls.into_iter().map(code))));
     }
     if let Some(pattern) = &form.part {
         words.push(format!("The value is the part that matches {}.", code(pattern.as_str())));
@@ -438,7 +438,7 @@ mod tests {
             assert!(said.contains(words), "{words}: {said}");
         }
         let price = contract.cells.iter().find(|cell| cell.header == "price").unwrap().words();
-        assert!(price.contains(&"`n/a` means that there is no value.".to_owned()), "{price:?}");
+        assert!(price.contains(&"A missing value is written as `n/a`.".to_owned()), "{price:?}");
         let rules = contract.rules();
         let tombstone = rules.iter().find(|(id, _)| id == "tombstone").unwrap();
         assert_eq!(tombstone.1, "A record whose `op` is `D` or `X` deletes the row with its key.");
