@@ -23,6 +23,8 @@ CONTRACT_TOOLS := $(SMALL_ETL_CACHE)/contract-tools-$(shell sed -n 's/^frictionl
 MOTO := $(SMALL_ETL_CACHE)/moto-$(shell sed -n 's/^moto==//p' .ci/moto-requirements.txt)
 CARGO := .ci/with-progress cargo
 LOCKED := --locked
+# For what measures the speed of our own code, which is compiled without optimisation otherwise.
+OPTIMISED := --config profile.dev.package.small-etl.opt-level=2
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
@@ -91,12 +93,13 @@ scale: setup ## Generate a ledger of SCALE (default 1: 5 million loads, 100 mill
 	SCALE=$${SCALE:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --ignored --exact scale::an_operation_costs_the_same_with_ten_times_the_history
 
 bench: setup ## Measure against psql, sling, pgloader and dlt, write BENCHMARKS.md; ONLY=peers (or load, small, …) measures a part
-	$(CARGO) bench $(LOCKED) --profile dev --bench load
+	$(CARGO) bench $(LOCKED) $(OPTIMISED) --profile dev --bench load
 
 bench-parts: setup ## Measure splitting, staging, validation and encoding separately
-	$(CARGO) bench $(LOCKED) --profile dev --bench parts
+	$(CARGO) bench $(LOCKED) $(OPTIMISED) --profile dev --bench parts
 
-check-instructions: build ## Count the instructions of the computing parts and compare them with the stored counts; UPDATE=1 stores them
+check-instructions: setup ## Count the instructions of the computing parts and compare them with the stored counts; UPDATE=1 stores them
+	$(CARGO) build $(LOCKED) $(OPTIMISED) --example part
 	@.ci/check-instructions $(CARGO_TARGET_DIR)/debug/examples/part benches/instructions
 
 deploy: $(SAM) ## Deploy to AWS as ENV (dev, test, prod); ARCH (arm64, x86_64) and PARAMETERS ("A=1 B=2") may be set; FROM=dist needs no Rust, SMOKE=no sends no file

@@ -18,7 +18,8 @@ fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
 }
 
-fn installed() -> (PathBuf, String) {
+/// Returns the folder of the readers, after installing them, and their names and versions.
+pub fn installed() -> (PathBuf, String) {
     let cache = std::env::var_os("SMALL_ETL_CACHE").expect("SMALL_ETL_CACHE is set by make");
     let folder = PathBuf::from(cache).join("readers");
     let output = Command::new(peers().join("install-readers")).arg(&folder).output().expect("install the readers");

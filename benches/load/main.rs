@@ -66,7 +66,7 @@ async fn main() {
             "small" => sections::small_files(&world).await,
             "load" => sections::load(&world, &sizes, &mut points).await,
             "rejects" => vec![sections::rejects(&world, &sizes).await],
-            "validate" => vec![sections::validate(&world, &sizes)],
+            "validate" => sections::validate(&world, &sizes),
             "modes" => modes::modes(&world, &sizes).await,
             "sources" => vec![sources::sources(&world, &sizes)],
             "distance" => distance::distance(&world, &sizes).await,
@@ -77,7 +77,7 @@ async fn main() {
         if as_promised {
             let peers = match section {
                 "peers" => sections::versions(),
-                "guess" => guess::versions(),
+                "guess" | "validate" => guess::versions(),
                 _ => String::new(),
             };
             let server = format!("Postgres {}", world.server().await);
