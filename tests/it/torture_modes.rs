@@ -155,7 +155,7 @@ impl Case {
              create table holding (account integer, code integer, minute integer, value integer, written_by bigint, valid_from timestamptz, {}); \
              create table holding_history (account integer, code integer, minute integer, value integer, {} written_by bigint, \
                  valid_from timestamptz, replaced_by bigint not null, valid_to timestamptz not null, ended_as text not null); \
-             truncate etl.load restart identity cascade; truncate etl.tombstone, etl.reconciliation_step",
+             truncate etl.load restart identity cascade; truncate etl.tombstone, etl.scope, etl.reconciliation_step",
             self.table,
             own.collect::<String>().replace(" unique", "").replace(" not null default false", "")
         )

@@ -192,33 +192,41 @@ async fn take_away(
     let (scope, key, table) = (Scope::of(dataset), Key::of(dataset), table_name(&dataset.table));
     let origin = origin_of(dataset, "$1");
     // Rows of several partitions may have the same place.
-    let same = dataset.key.iter().map(|name| format!(" and t.{0} is not distinct from seen.{0}", quoted(name)));
-    let is_seen = format!("t.ctid = seen._ctid{}", same.collect::<String>());
+    let same = dataset.key.iter().map(|name| format!(" and t.{0} is not distinct from absent.{0}", quoted(name)));
+    let is_absent = format!("t.ctid = absent._ctid{}", same.collect::<String>());
     let gone = match (may, scope.flag()) {
         (false, _) => format!("select {} as _key from {table} t where false", key.text("t.")),
-        (true, None) => format!(
-            "delete from {table} t using seen where {is_seen} and not seen._there returning {} as _key",
-            key.text("t.")
-        ),
+        (true, None) => {
+            format!("delete from {table} t using absent where {is_absent} returning {} as _key", key.text("t."))
+        }
         (true, Some(flag)) => format!(
-            "update {table} t set {flag} = true{origin} from seen where {is_seen} and not seen._there and t.{flag} is not true \
-             returning {} as _key",
+            "update {table} t set {flag} = true{origin} from absent where {is_absent} and t.{flag} is not true returning {} as _key",
             key.text("t.")
         ),
     };
-    let ended = if may { format!("join seen on {is_seen} where not seen._there") } else { "where false".to_owned() };
-    let ended = scope.flag().map_or_else(|| ended.clone(), |flag| format!("{ended} and t.{flag} is not true"));
+    let still = scope.flag().map_or_else(|| "true".to_owned(), |flag| format!("t.{flag} is not true"));
+    let ended = if may { format!("join absent on {is_absent} where {still}") } else { "where false".to_owned() };
     let history = keep(dataset, "$1", "deleted", &ended).map(|keep| format!(", kept as ({keep})")).unwrap_or_default();
-    // The keys of the ledger are compared as values of their types: the table may print them with more decimals.
+    // The keys of the ledger are compared as values of their types: the table may print them with more decimals. The rows are read once, and only
+    // those that the file does not have are kept.
+    let is_gone = "filter (where coalesce(f._outcome::text, b._there::text, m._there::text) is null)";
+    let columns = dataset.key.iter().map(|name| quoted(name)).enumerate();
+    let (kept, arrays): (Vec<String>, Vec<String>) = columns
+        .map(|(place, name)| (format!("array_agg(t.{name}) {is_gone} as _{place}"), format!("_{place}")))
+        .unzip();
     let statement = format!(
-        "with file as materialized ({file}), bad as materialized ({bad}), {mended}, seen as materialized ( \
-             select t.ctid as _ctid, {own}, f._outcome, coalesce(f._outcome::text, b._there::text, m._there::text) is not null as _there \
+        "with file as ({file}), bad as materialized ({bad}), {mended}, seen as materialized ( \
+             select count(*) as present, count(*) filter (where f._outcome = 'inserted') as inserted, \
+                 array_agg(t.ctid) {is_gone} as _ctids, {kept} \
              from {table} t left join file f on {is_there} left join bad b on {is_bad} left join mended m on {is_mended} where {holds} \
+         ), absent as materialized ( \
+             select a.* from seen cross join lateral unnest(_ctids, {arrays}) as a (_ctid, {own}) \
          ), gone as ({gone}){history} \
-         select (select count(*) from seen) as present, \
-             (select count(*) from seen where _outcome = 'inserted') \
-                 + (select count(*) from etl.parked where load_id = $1 and outcome = 'inserted') as inserted, \
-             array(select _key from gone) as taken",
+         select present, inserted + (select count(*) from etl.parked where load_id = $1 and outcome = 'inserted') as inserted, \
+             array(select _key from gone) as taken \
+         from seen",
+        kept = kept.join(", "),
+        arrays = arrays.join(", "),
         file = key.of_texts(
             "select n.key as _text, n.outcome as _outcome \
              from etl.lineage i cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) where i.load_id = $1",
@@ -227,7 +235,7 @@ async fn take_away(
         bad = key.of_texts("select distinct key as _text, true as _there from etl.reject where load_id = $1", "_there"),
         mended = mended(dataset),
         is_mended = key.equal("m.", "t."),
-        own = key.list("t."),
+        own = key.list(""),
         is_bad = key.equal("b.", "t."),
         is_there = key.equal("f.", "t."),
         holds = scope.holds("t.", 2),
