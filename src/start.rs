@@ -8,6 +8,7 @@ use crate::config::{EventsSettings, LogFormat, Settings};
 use crate::data_access::duckdb::Stages;
 use crate::data_access::event_bus::EventBus;
 use crate::data_access::s3::ObjectStore;
+use crate::data_access::traces;
 use crate::domain::Datasets;
 use crate::domain::expression::unknown;
 use crate::error::{Error, Result};
@@ -110,9 +111,12 @@ fn build(settings: &Settings, parts: &Parts, store: Arc<ObjectStore>, datasets: 
 }
 
 /// Starts logging to standard error. `RUST_LOG` sets what is logged, and `quiet` does if it is unset. Nothing is ever
-/// logged in more detail than `info`.
-pub fn logging(format: LogFormat, quiet: &str) {
-    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+/// logged in more detail than `info`. Starts traces, too, if the environment asks for them.
+///
+/// # Errors
+/// `Configuration` if the environment asks for traces that this program does not have.
+pub fn logging(format: LogFormat, quiet: &str) -> Result<()> {
+    use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_fn};
     use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
     use tracing_subscriber::util::SubscriberInitExt as _;
     let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
@@ -122,8 +126,15 @@ pub fn logging(format: LogFormat, quiet: &str) {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
+    let wanted = wanted.and(filter_fn(|what| what.target() != traces::TARGET));
+    let spans = traces::tracer()?.map(|tracer| {
+        let ours = filter_fn(|what| what.is_span() && what.target().starts_with(env!("CARGO_CRATE_NAME")));
+        let layer = tracing_opentelemetry::layer().with_location(false).with_threads(false).with_level(false);
+        layer.with_target(false).with_tracked_inactivity(false).with_tracer(tracer).with_filter(ours)
+    });
     match format {
-        LogFormat::Json => registry.with(lines.json().flatten_event(true).with_filter(wanted)).init(),
-        LogFormat::Text => registry.with(lines.compact().with_filter(wanted)).init(),
+        LogFormat::Json => registry.with(spans).with(lines.json().flatten_event(true).with_filter(wanted)).init(),
+        LogFormat::Text => registry.with(spans).with(lines.compact().with_filter(wanted)).init(),
     }
+    Ok(())
 }

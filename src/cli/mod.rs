@@ -47,6 +47,9 @@ struct Arguments {
     command: Command,
 }
 
+/// What is logged unless `RUST_LOG` says more.
+const QUIET: &str = "small_etl::start=warn,small_etl::data_access::retry=warn,small_etl::data_access::traces=warn";
+
 const EXAMPLES: &str = "\
 Examples:
   small-etl guess trades_2025-12-22.csv --name trade
@@ -169,6 +172,7 @@ pub async fn main(parts: Parts) -> ExitCode {
             if usage.use_stderr() { NOT_DONE } else { DONE }
         }
     };
+    crate::data_access::traces::flush();
     std::process::exit(code.into())
 }
 
@@ -220,7 +224,7 @@ fn start() -> Result<Settings> {
     let settings = Settings::read()?;
     // On a terminal the report says it all, except what it waits for and what is odd about the definitions;
     // `RUST_LOG=info` shows the steps.
-    crate::start::logging(settings.log.format, "small_etl::start=warn,small_etl::data_access::retry=warn");
+    crate::start::logging(settings.log.format, QUIET)?;
     Ok(settings)
 }
 

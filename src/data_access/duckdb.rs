@@ -16,6 +16,7 @@ use ::duckdb::{Appender, Config, Connection, InterruptHandle};
 use arrow::record_batch::RecordBatch;
 use fs4::FsStats;
 use tempfile::TempDir;
+use tracing::Span;
 
 use crate::domain::{ObjectVersion, Progress};
 use crate::error::{Error, ErrorKind, Reason, Result};
@@ -461,7 +462,8 @@ impl std::error::Error for ClassOnly {}
 /// # Errors
 /// The errors of `work`; [`ErrorKind::System`] if it panics.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Error::with_source(ErrorKind::System, "a blocking step panicked", error)),
     }

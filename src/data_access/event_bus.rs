@@ -1,18 +1,23 @@
 //! A bus of `EventBridge`, on which other systems learn what has happened.
 
 use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::config::Builder;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::aws::{environment, service_error};
+use super::aws::{CallSpans, environment, service_error};
 use super::postgres::OutboxEvent;
 use crate::error::{ErrorKind, Result};
 
 const SOURCE: &str = "small-etl";
 /// The version of the schemas in `events/schemas`. Adding members does not change it.
 const SCHEMA_VERSION: u32 = 1;
+
+async fn client() -> Client {
+    Client::from_conf(Builder::from(environment().await).interceptor(CallSpans).build())
+}
 
 /// A bus. Its client is created on first use and kept between calls.
 pub struct EventBus {
@@ -46,7 +51,7 @@ impl EventBus {
     }
 
     async fn put(&self, events: &[OutboxEvent]) -> Result<Vec<bool>> {
-        let client = self.client.get_or_init(|| async { Client::new(environment().await) }).await;
+        let client = self.client.get_or_init(client).await;
         let request = client.put_events().set_entries(Some(events.iter().map(|event| self.entry(event)).collect()));
         let answer = Box::pin(request.send()).await.map_err(|error| {
             let advice = "check events.bus, and that the function may put events to it";

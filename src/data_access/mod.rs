@@ -18,4 +18,5 @@ pub mod s3;
 pub mod secrets;
 pub mod sent;
 pub mod sqs;
+pub mod traces;
 pub mod web;

@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
-use super::aws::{environment, service_error};
+use super::aws::{CallSpans, environment, service_error};
 use super::duckdb::blocking;
 use super::retry::{pauses, retrying};
 use crate::domain::{ObjectKey, ObjectVersion};
@@ -225,7 +225,8 @@ fn client(shared: &SdkConfig) -> Client {
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(SILENCE).build())
-        .force_path_style(own_endpoint);
+        .force_path_style(own_endpoint)
+        .interceptor(CallSpans);
     Client::from_conf(config.build())
 }
 

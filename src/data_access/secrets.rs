@@ -1,9 +1,10 @@
 //! Secrets of AWS Secrets Manager.
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::Builder;
 use secrecy::SecretString;
 
-use super::aws::{environment, service_error};
+use super::aws::{CallSpans, environment, service_error};
 use crate::error::{Error, Result};
 
 /// Returns the current value of the secret with this ARN or name. Messages name `setting`, which holds it.
@@ -11,7 +12,8 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Configuration` if access is refused or the secret does not exist, `Connection` if the service cannot be reached.
 pub async fn secret(arn: &str, setting: &str) -> Result<SecretString> {
-    let request = Client::new(environment().await).get_secret_value().secret_id(arn);
+    let client = Client::from_conf(Builder::from(environment().await).interceptor(CallSpans).build());
+    let request = client.get_secret_value().secret_id(arn);
     let refused = |error| {
         let advice = format!("check {setting}, and that the role may read it");
         service_error("Secrets Manager", &format!("secret {arn}"), &advice, error)

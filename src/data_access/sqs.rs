@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
 
-use super::aws::{environment, service_error};
+use super::aws::{CallSpans, environment, service_error};
 use crate::error::{Error, Result};
 
 /// The longest time for which SQS hides a message.
@@ -56,7 +57,8 @@ impl Queue {
     }
 
     async fn client(&self) -> &Client {
-        self.client.get_or_init(|| async { Client::new(environment().await) }).await
+        let with_spans = async || Client::from_conf(Builder::from(environment().await).interceptor(CallSpans).build());
+        self.client.get_or_init(with_spans).await
     }
 }
 

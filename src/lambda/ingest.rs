@@ -7,6 +7,7 @@ use aws_lambda_events::event::sqs::SqsBatchResponse;
 use futures::{StreamExt, stream};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::metrics::Metrics;
 use super::smoke;
@@ -14,6 +15,7 @@ use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
 use crate::data_access::sqs::Queue;
+use crate::data_access::traces;
 use crate::domain::{LoadReport, LoadStatus, Location, Violation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Asked, Event, Message, for_a_larger_machine, parse, request_for};
@@ -81,7 +83,9 @@ impl Ingest {
     /// again.
     pub async fn call(&self, event: LambdaEvent<Value>) -> Result<Value> {
         let deadline = Deadline::before(event.context.deadline(), self.margin);
-        let answer = self.answer(parse(event.payload)?, &deadline).await;
+        let span = traces::invocation(event.context.xray_trace_id.as_deref());
+        let answer = Box::pin(self.answer(parse(event.payload)?, &deadline)).instrument(span).await;
+        traces::flush();
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Connection) {
             self.note_outage().await;
         }

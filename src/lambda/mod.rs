@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 pub fn start() -> Result<Settings> {
     metrics::note_start();
     let settings = Settings::read()?;
-    crate::start::logging(settings.log.format, "info");
+    crate::start::logging(settings.log.format, "info")?;
     Ok(settings)
 }
 

@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError};
 use chrono::Utc;
 use futures::{Stream, TryStreamExt};
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::context::Context;
 use super::request::{Readers, Request, choose_readers};
 use crate::data_access::duckdb::Stage;
+use crate::data_access::traces;
 use crate::domain::dataset::{FOOTER, MANIFEST};
 use crate::domain::manifest::manifest_key;
 use crate::domain::object::with_part;
@@ -59,6 +61,7 @@ pub(super) async fn stage_and_validate(
             (None, _) => extractor.extract(object, dataset, stage).await,
         }
     };
+    let extract = Box::pin(extract).instrument(traces::step("stage"));
     let (extracted, manifests) = match totals {
         Totals::Beside(run) => {
             let (extracted, manifests) = tokio::join!(extract, extractor.manifests(object, run));
@@ -72,8 +75,9 @@ pub(super) async fn stage_and_validate(
         Err(error) => return Err(unless_replaced(&**extractor, object, error).await?),
     };
     let footer = totals::check(object, dataset, &extracted)?;
-    let validated = pipeline.validate(dataset, stage).await?;
-    let mut statistics = analyse::analyse(dataset, stage, &extracted).await?;
+    let validate =
+        async { Ok((pipeline.validate(dataset, stage).await?, analyse::analyse(dataset, stage, &extracted).await?)) };
+    let (validated, mut statistics) = Box::pin(validate).instrument(traces::step("validate")).await?;
     if let Value::Object(statistics) = &mut statistics {
         statistics.extend(agreed.map(|agreed| (MANIFEST.to_owned(), agreed)));
         statistics.extend(footer.map(|footer| (FOOTER.to_owned(), footer)));

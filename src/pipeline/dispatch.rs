@@ -14,6 +14,7 @@ use super::piece::{Piece, Refused};
 use super::request::{Readers, Request, choose_readers, no_file, unidentified};
 use crate::data_access::postgres::{Claimed, Database, FileToClaim, KnownPart, ReplacedLoad};
 use crate::data_access::retry::retrying;
+use crate::data_access::traces;
 use crate::domain::manifest::file_of_manifest;
 use crate::domain::object::with_part;
 use crate::domain::source::model::Source;
@@ -137,7 +138,8 @@ impl ObjectWork<'_> {
             key = key.as_str(),
             part = (!part.is_empty()).then_some(part),
             dataset = tracing::field::Empty,
-            load_id = tracing::field::Empty
+            load_id = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty
         )
     }
 
@@ -191,10 +193,14 @@ impl ObjectWork<'_> {
                 report.elapsed_ms = elapsed_ms;
                 report.progress = Arc::new(self.request.progress.snapshot());
                 log(&report);
+                if report.status == LoadStatus::Failed {
+                    traces::fail(&span);
+                }
                 Ok(report)
             }
             Err(error) => {
                 tracing::error!(kind = error.kind().name(), error = %error.chain(), elapsed_ms, "file not loaded");
+                traces::fail(&span);
                 Err(error)
             }
         })

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, TryStreamExt, stream};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::check::{Reading, Totals, manifest_missing, stage_and_validate};
 use super::context::{Context, with_rules};
@@ -14,6 +15,7 @@ use super::request::Request;
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Closing, Database};
 use crate::data_access::retry::retrying;
+use crate::data_access::traces;
 use crate::domain::manifest::manifest_key;
 use crate::domain::object::with_part;
 use crate::domain::source::drift;
@@ -125,7 +127,7 @@ impl FileWork<'_> {
         if late && !self.await_batches().await? {
             return self.interrupt(read).await;
         }
-        match self.load_everywhere(&work).await {
+        match Box::pin(self.load_everywhere(&work)).instrument(traces::step("write")).await {
             Ok(Loading::Done) => {}
             Ok(Loading::OutOfTime) => return self.interrupt(read).await,
             Err(error) => {

@@ -14,11 +14,13 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
+use tracing::Instrument as _;
 
 use super::check::{Reading, Totals, check};
 use super::{Context, NightlyTerms, Request};
 use crate::data_access::postgres::{Database, NULL, Pass, RunEnd};
 use crate::data_access::retry::retrying;
+use crate::data_access::traces;
 use crate::domain::object::{LOCAL_BUCKET, place};
 use crate::domain::{Dataset, Datasets, LoadReport, LoadStatus, ObjectKey, ObjectVersion};
 use crate::error::{Error, ErrorKind, Result};
@@ -135,7 +137,7 @@ pub async fn reconcile(
         let fit = fit_datasets(context, database, &mut result).await?;
         Run { context, database, scope, receiver, deadline, fit }.run(&mut result).await
     };
-    let outcome = outcome.await;
+    let outcome = Box::pin(outcome).instrument(traces::step("reconcile")).await;
     let state = match &outcome {
         Err(_) => "failed",
         Ok(_) if !result.failed.is_empty() => "failed",
@@ -305,7 +307,10 @@ impl Run<'_> {
             let name = format!("{step} {part}").trim_end().to_owned();
             if !deadline.has_time_for(Duration::ZERO) {
                 result.leave(name);
-            } else if let Err(error) = self.part((step, &part), &deadline, result, &mut work).await {
+                continue;
+            }
+            let done = Box::pin(self.part((step, &part), &deadline, result, &mut work)).instrument(traces::step(step));
+            if let Err(error) = done.await {
                 result.fail(name, &error);
                 // Without the database, no other part can be done either.
                 if error.kind() == ErrorKind::Connection {

@@ -9,6 +9,7 @@ use arrow::array::{ArrayBuilder as _, ArrayRef, BooleanArray, Int32Array, Int64A
 use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
+use tracing::Span;
 
 use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
@@ -64,7 +65,8 @@ pub(super) fn beside_staging<T: Send>(
 ) -> Result<T> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
-        let splitting = scope.spawn(move || split(sender));
+        let span = Span::current();
+        let splitting = scope.spawn(move || span.in_scope(|| split(sender)));
         let appended = append(stage, receiver);
         let split = splitting.join().map_err(|_| Error::new(ErrorKind::System, "splitting panicked"))?;
         // Without its receiver the splitter ends too, and then knows only that.

@@ -78,6 +78,7 @@ mod tombstones;
 mod torment;
 mod torture;
 mod torture_modes;
+mod traces;
 mod tutorial;
 mod typed_files;
 mod types;

@@ -7,20 +7,26 @@ use std::sync::{Arc, Mutex};
 
 use native_tls::{Identity, TlsAcceptor};
 
-/// A request: its target and its headers, whose names are in lowercase.
+/// A request: its target, its headers, whose names are in lowercase, and its body.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub target: String,
     pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
 }
 
 impl Asked {
     fn read(stream: &mut impl Read) -> Option<Self> {
-        let mut lines = BufReader::new(stream).lines();
+        let mut stream = BufReader::new(stream);
+        let mut lines = stream.by_ref().lines();
         let target = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
         let lines = lines.map_while(Result::ok).take_while(|line| !line.is_empty());
         let header = |line: String| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-        Some(Self { target, headers: lines.filter_map(header).collect() })
+        let headers: BTreeMap<_, _> = lines.filter_map(header).collect();
+        let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or_default();
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).ok()?;
+        Some(Self { target, headers, body })
     }
 }
 

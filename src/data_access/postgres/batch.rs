@@ -103,7 +103,7 @@ impl Database {
         let sharing = if removed.rows().is_empty() { "_shared" } else { "" };
         let straight = !rows.contended && table.takes_copies;
         let is_alone = rows.resubmissions.is_empty() && steps(dataset).is_alone(claim);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("write_batch_to").await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         // The commit before this attempt may have succeeded although its answer was lost. The settings are for the
         // planner: it does not know that a batch is small compared with a table that is just being filled, and unless

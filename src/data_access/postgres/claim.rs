@@ -153,7 +153,7 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`; `Configuration` if the settings of the database make it read-only.
     pub async fn fencing_token(&self) -> Result<FencingToken> {
-        let connection = self.connection().await?;
+        let connection = self.connection("fencing_token").await?;
         let taken = async {
             let statement = connection.prepare_cached("select nextval('etl.lease_token')").await?;
             connection.query_one(&statement, &[]).await
@@ -172,7 +172,7 @@ impl Database {
     /// `Configuration` if the content keys of the table cover other columns by now; `Connection` or `System`.
     pub async fn claim(&self, token: FencingToken, file: FileToClaim<'_>) -> Result<Claimed> {
         let FileToClaim { object, part, parts, dataset, source, datasets, terms, again } = file;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("claim").await?;
         let step = "claim the file in the ledger";
         let failed = |error| query_error(step, error);
         let transaction = connection.transaction().await.map_err(failed)?;

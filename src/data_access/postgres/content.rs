@@ -31,7 +31,7 @@ impl Database {
     /// `Connection`, also while another worker loads that object: it has given its rows numbers that are not in the ledger yet. `System`.
     pub async fn copies_of_mended(&self, claim: &Claim, rows: &[(Resubmission, String)]) -> Result<Vec<(i64, String)>> {
         let failed = |error| query_error("number mended rows", error);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("copies_of_mended").await?;
         let transaction = alone(&mut connection, claim).await.map_err(failed)?;
         let number = |of: fn(&Resubmission) -> i64| rows.iter().map(|(row, _)| of(row)).collect::<Vec<i64>>();
         let (records, of_loads) = (number(|row| row.record.0), number(|row| row.of_load.0));
@@ -63,7 +63,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn copies_taken(&self, claim: &Claim, hashes: &[String]) -> Result<Vec<TakenCopy>> {
         let failed = |error| query_error("look for the copies of rows in the same object", error);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("copies_taken").await?;
         // Waits for mended rows that are being numbered. None are from now on, until this load has ended.
         let transaction = alone(&mut connection, claim).await.map_err(failed)?;
         let statement = format!(

@@ -88,8 +88,8 @@ impl Database {
         if dataset.content.is_none() {
             return Ok(());
         }
-        let connection = self.connection().await?;
-        match earlier_content(&connection, dataset).await? {
+        let connection = self.connection("check_content").await?;
+        match earlier_content(&*connection, dataset).await? {
             None => Ok(()),
             Some(earlier) => Err(differs(dataset, &earlier)),
         }

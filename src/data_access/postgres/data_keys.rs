@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, PoisonError};
 
-use deadpool_postgres::Object;
 use futures::{Stream, TryStreamExt};
 use secrecy::ExposeSecret;
 use tokio_postgres::Row;
@@ -47,7 +46,7 @@ impl Database {
         }
         let (arn, wrapped) = Box::pin(new_data_key(kms_key)).await?;
         let keep = "insert into etl.data_key (configured_as, kms_key, wrapped) values ($1, $2, $3)";
-        let kept = self.connection().await?.execute(keep, &[kms_key, &arn, &wrapped]).await;
+        let kept = self.connection("cipher_for").await?.execute(keep, &[kms_key, &arn, &wrapped]).await;
         kept.map_err(|error| query_error("keep a data key", error))?;
         match self.wrapped_key(statement, kms_key).await? {
             Some(key) => self.open(key).await.map(Some),
@@ -68,7 +67,7 @@ impl Database {
     }
 
     async fn wrapped_key(&self, statement: &str, parameter: &(dyn ToSql + Sync)) -> Result<Option<WrappedKey>> {
-        let row = self.connection().await?.query_opt(statement, &[parameter]).await;
+        let row = self.connection("wrapped_key").await?.query_opt(statement, &[parameter]).await;
         let row = row.map_err(|error| query_error("read a data key", error))?;
         Ok(row.map(|row| WrappedKey { id: row.get(0), kms_key: row.get(1), wrapped: row.get(2) }))
     }
@@ -92,7 +91,7 @@ impl Database {
     pub(super) async fn note_decryption(&self, loads: &[i64]) -> Result<()> {
         let statement = "insert into etl.audit (action, load_id, detail) \
             select 'rejects decrypted', load, jsonb_build_object('records', count(*)) from unnest($1::bigint[]) as load group by load";
-        let noted = self.connection().await?.execute(statement, &[&loads]).await;
+        let noted = self.connection("note_decryption").await?.execute(statement, &[&loads]).await;
         noted.map(|_| ()).map_err(|error| query_error("note in etl.audit that rejects are decrypted", error))
     }
 
@@ -126,7 +125,7 @@ impl Database {
     ) -> Result<impl Stream<Item = Result<SealedRow>> + use<>> {
         let failed = |error| query_error("read encrypted values", error);
         // A session of its own, which ends with the stream: unwrapping a data key needs another one.
-        let connection = Object::take(self.connection().await?);
+        let connection = self.connection("encrypted_values").await?.take();
         let columns: Vec<String> = dataset.encrypted().map(|column| column.name.clone()).collect();
         let noted = "insert into etl.audit (action, detail) values ('values decrypted', \
             jsonb_build_object('dataset', $1::text, 'key', $2::text, 'columns', $3::text[]))";

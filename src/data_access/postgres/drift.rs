@@ -23,7 +23,7 @@ impl Database {
             from noted, unnest($5::text[], $6::text[]) changed (change, name) \
             on conflict do nothing";
         let noted = self
-            .connection()
+            .connection("note_drift")
             .await?
             .execute(statement, &[&claim.load_id.0, &claim.token.0, &source, &json!(drift), &changes, &columns])
             .await;

@@ -26,7 +26,7 @@ impl Database {
     /// `Connection` or `System`.
     pub(super) async fn table_columns(&self, dataset: &Dataset) -> Result<Vec<Row>> {
         let table = table_name(&dataset.table);
-        let rows = self.connection().await?.query(include_str!("columns.sql"), &[&table]).await;
+        let rows = self.connection("table_columns").await?.query(include_str!("columns.sql"), &[&table]).await;
         rows.map_err(|error| query_error("look at the dataset's table", error))
     }
 
@@ -44,7 +44,7 @@ impl Database {
             reference.key.iter().map(String::as_str).chain(agreeing).collect()
         });
         let row = self
-            .connection()
+            .connection("fit")
             .await?
             .query_one(
                 include_str!("fit.sql"),

@@ -201,7 +201,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn status(&self, since: Option<DateTime<Utc>>, limit: i64) -> Result<Status> {
         let failed = |error| query_error("read the history of loads", error);
-        let connection = self.connection().await?;
+        let connection = self.connection("status").await?;
         // What the view counts, it counts of these loads alone.
         let statement = "select * from etl.load_history where load_id = any (array( \
                 select id from etl.load where $1::timestamptz is null or started_at >= $1 order by id desc limit $2)) \
@@ -257,7 +257,7 @@ impl Database {
     /// `Connection` or `System`; `Configuration` if there is no such load.
     pub async fn load_detail(&self, load: LoadId) -> Result<LoadDetail> {
         let failed = |error| query_error("read a load from the ledger", error);
-        let connection = self.connection().await?;
+        let connection = self.connection("load_detail").await?;
         let statement = "select h.*, l.statistics, l.source, l.dropped from etl.load_history h join etl.load l on l.id = h.load_id where l.id = $1";
         let row = connection.query_opt(statement, &[&load.0]).await.map_err(failed)?;
         let Some(row) = row else { return Err(self.no_such_load(load).await) };
@@ -301,7 +301,7 @@ impl Database {
             select a.*, l.bucket, l.key, l.version, l.part, l.dataset_version \
             from attempt a join etl.load l on l.id = a.load_id \
             order by case when a.outcome = 'deleted' then (select max(b.tick) from attempt b where b.at <= a.at) else a.tick end, a.at, a.load_id";
-        let rows = self.connection().await?.query(statement, &[&dataset.name, &key]).await;
+        let rows = self.connection("row_attempts").await?.query(statement, &[&dataset.name, &key]).await;
         let rows = rows.map_err(|error| query_error("look for a row in the ledger", error))?;
         let attempts = rows.iter().map(|row| RowAttempt {
             load_id: LoadId(row.get("load_id")),
@@ -334,7 +334,7 @@ impl Database {
         );
         let values = row_key::split(key, columns.len()).unwrap_or_default();
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-        let row = self.connection().await?.query_opt(&statement, &values).await;
+        let row = self.connection("present_row").await?.query_opt(&statement, &values).await;
         let row = row.map_err(|error| query_error("look for a row in its table", error))?;
         Ok(row.map(|row| PresentRow {
             transaction: row.get("transaction"),
@@ -352,7 +352,11 @@ impl Database {
                     started_at + make_interval(secs => max_future_seconds) as latest_version from etl.load \
                 where dataset = $1 and started_at >= $2 and finished_at is not null and bucket <> all ($3) \
                     and coalesce(reason, '') not in ('not_found', 'forbidden') order by bucket, key, version, part, id desc) l order by id";
-        let rows = self.connection().await?.query(statement, &[&dataset, &since, &&BUCKETS_WITHOUT_FILES[..]]).await;
+        let rows = self
+            .connection("files_since")
+            .await?
+            .query(statement, &[&dataset, &since, &&BUCKETS_WITHOUT_FILES[..]])
+            .await;
         let rows = rows.map_err(|error| query_error("look for the files of a dataset", error))?;
         let files = rows.iter().map(|row| {
             let bucket: String = row.get("bucket");

@@ -77,7 +77,7 @@ impl Database {
     pub async fn interrupted(&self, bucket: &str, key: &ObjectKey) -> Result<Option<ObjectVersion>> {
         let statement = "select version, version_id, sequencer, size_bytes, modified_at from etl.load \
             where bucket = $1 and key = $2 and state = 'interrupted' order by id desc limit 1";
-        let row = self.connection().await?.query_opt(statement, &[&bucket, &key.as_str()]).await;
+        let row = self.connection("interrupted").await?.query_opt(statement, &[&bucket, &key.as_str()]).await;
         let row = row.map_err(|error| query_error("look for an interrupted load", error))?;
         Ok(row.map(|row| ObjectVersion {
             bucket: bucket.to_owned(),
@@ -101,7 +101,7 @@ impl Database {
         }
         let statement =
             "select distinct key from etl.load where bucket = $1 and key = any ($2) and finished_at is null";
-        let rows = self.connection().await?.query(statement, &[&bucket, &keys]).await;
+        let rows = self.connection("unfinished").await?.query(statement, &[&bucket, &keys]).await;
         let rows = rows.map_err(|error| query_error("look for loads that have not ended", error))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
@@ -112,7 +112,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn definitions(&self, dataset_version: &str) -> Result<Vec<(String, String)>> {
         let statement = "select name, definition from etl.dataset where version = $1 order by name";
-        let rows = self.connection().await?.query(statement, &[&dataset_version]).await;
+        let rows = self.connection("definitions").await?.query(statement, &[&dataset_version]).await;
         let rows = rows.map_err(|error| query_error("read the frozen definitions", error))?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
@@ -130,7 +130,7 @@ impl Database {
     /// # Errors
     /// `LeaseLost` if another worker has taken over.
     pub async fn note_read(&self, claim: &Claim, file: SeenFile<'_>) -> Result<()> {
-        let connection = self.connection().await?;
+        let connection = self.connection("note_read").await?;
         let failed = |error| query_error("renew the lease", error);
         let statement = "update etl.load set read = greatest(read, $4), header = coalesce($5, header), \
                 modified_at = coalesce($6, modified_at), source = coalesce($7, source), around = coalesce($8, around), \
@@ -154,7 +154,11 @@ impl Database {
         let statement = "update etl.load set lease_expires_at = clock_timestamp(), \
                 stalled = case when $3 then stalled else greatest(stalled - 1, 0) end \
             where id = $1 and lease_token = $2 and state = 'loading'";
-        let outcome = self.connection().await?.execute(statement, &[&claim.load_id.0, &claim.token.0, &stalled]).await;
+        let outcome = self
+            .connection("give_back_lease")
+            .await?
+            .execute(statement, &[&claim.load_id.0, &claim.token.0, &stalled])
+            .await;
         outcome.map(|_| ()).map_err(|error| query_error("give the lease back", error))
     }
 
@@ -164,7 +168,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn stalled(&self, claim: &Claim) -> Result<i32> {
         let statement = "select stalled from etl.load where id = $1";
-        let row = self.connection().await?.query_one(statement, &[&claim.load_id.0]).await;
+        let row = self.connection("stalled").await?.query_one(statement, &[&claim.load_id.0]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("read the ledger", error))
     }
 
@@ -174,7 +178,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn committed_batches(&self, load: LoadId) -> Result<HashSet<BatchNumber>> {
         let statement = "select batch from etl.load_batch where load_id = $1";
-        let connection = self.connection().await?;
+        let connection = self.connection("committed_batches").await?;
         let failed = |error| query_error("read the checkpoints", error);
         let statement = connection.prepare_cached(statement).await.map_err(failed)?;
         let rows = connection.query(&statement, &[&load.0]).await.map_err(failed)?;
@@ -197,7 +201,7 @@ impl Database {
         rejects: impl Stream<Item = Result<RejectedChunk>>,
     ) -> Result<Counts> {
         let cipher = self.cipher_for(dataset).await?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("close").await?;
         let failed = |error| query_error("close the load in the ledger", error);
         let transaction = connection.transaction().await.map_err(failed)?;
         let mut rejects = pin!(rejects);

@@ -79,7 +79,7 @@ impl Database {
     /// # Errors
     /// `Connection`; `System` if the server is not RDS, which has a role `rds_iam`.
     pub async fn grant_rds_iam(&self) -> Result<()> {
-        let granted = self.connection().await?.batch_execute("grant rds_iam to small_etl_ingest").await;
+        let granted = self.connection("grant_rds_iam").await?.batch_execute("grant rds_iam to small_etl_ingest").await;
         granted.map_err(|error| {
             query_error("let small_etl_ingest log in with tokens: the role rds_iam is that of RDS", error)
         })
@@ -89,7 +89,7 @@ impl Database {
     pub(super) async fn check_schema(&self) -> Result<()> {
         let needed = embedded::migrations::runner().get_migrations().iter().map(Migration::version).max();
         let statement = "select max(version), getdatabaseencoding()::text, current_database()::text from public.refinery_schema_history";
-        let row = self.connection().await?.query_one(statement, &[]).await;
+        let row = self.connection("check_schema").await?.query_one(statement, &[]).await;
         let row = row.map_err(|error| query_error("read the schema's version", error))?;
         check_encoding(row.get(1), row.get(2))?;
         let found: Option<i32> = row.get(0);

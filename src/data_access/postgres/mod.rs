@@ -5,6 +5,7 @@ mod batch;
 mod checked_table;
 mod ciphers;
 mod claim;
+mod connection;
 mod content;
 mod content_form;
 mod copy;
@@ -91,7 +92,9 @@ pub use undo::{GivenBack, KeptRow, LoadToUndo, without_history};
 use self::answer::query_error;
 use self::checked_table::Table;
 use self::ciphers::Ciphers;
+use self::connection::Connection;
 use self::login::{Connector, LoginSource};
+use super::traces;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How to reach Postgres and how long to wait for it.
@@ -218,8 +221,13 @@ impl Database {
         self.pool.status().max_size
     }
 
-    /// Returns a connection that has just answered.
-    async fn connection(&self) -> Result<Object> {
+    /// Returns a connection that has just answered, for an operation that traces show under this name.
+    async fn connection(&self, operation: &'static str) -> Result<Connection> {
+        let span = traces::call("Postgres", operation);
+        self.checked_connection().await.map(|object| Connection::new(object, span))
+    }
+
+    async fn checked_connection(&self) -> Result<Object> {
         self.login.prepare(&self.config).await?;
         let asked = Instant::now();
         let mut connection = self.pool.get().await;

@@ -86,7 +86,7 @@ impl Database {
         // A run that was killed could not record its end.
         let forget = "update etl.reconciliation set state = 'failed', finished_at = clock_timestamp(), error = 'its process ended' \
             where state = 'running' and started_at < clock_timestamp() - interval '1 day'";
-        let connection = self.connection().await?;
+        let connection = self.connection("begin_reconciliation").await?;
         if let Err(error) = connection.execute(forget, &[]).await {
             return Err(self.first_write_error(connection, "begin the reconciliation", error).await);
         }
@@ -107,7 +107,7 @@ impl Database {
         let RunEnd { state, compared, sent, released, discrepancies, missing_files, report, place, error } = end;
         let (bucket, key) = place.unzip();
         let ended = self
-            .connection()
+            .connection("end_reconciliation")
             .await?
             .execute(
                 statement,
@@ -143,7 +143,8 @@ impl Database {
                 select (select s.bucket from etl.settled s where s.bucket > pruned.bucket order by s.bucket limit 1) from pruned where bucket is not null) \
             select bucket from (select bucket from known union select bucket from pruned) b \
             where bucket is not null and bucket <> $1 and bucket <> all ($2) order by 1";
-        let rows = self.connection().await?.query(statement, &[&LOCAL_BUCKET, &&BUCKETS_WITHOUT_FILES[..]]).await;
+        let rows =
+            self.connection("buckets").await?.query(statement, &[&LOCAL_BUCKET, &&BUCKETS_WITHOUT_FILES[..]]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("read the buckets of the ledger", error))
     }
@@ -157,8 +158,11 @@ impl Database {
         let ids: Vec<&str> = versions.iter().map(|object| object.version.as_str()).collect();
         // A version with an id of its own never comes back.
         let written: Vec<_> = versions.iter().map(|object| object.modified.filter(|_| object.has_etag())).collect();
-        let rows =
-            self.connection().await?.query(include_str!("standings.sql"), &[&bucket, &keys, &ids, &written]).await;
+        let rows = self
+            .connection("standings")
+            .await?
+            .query(include_str!("standings.sql"), &[&bucket, &keys, &ids, &written])
+            .await;
         let rows = rows.map_err(|error| query_error("compare a listing with the ledger", error))?;
         let standing = |row: &Row| match row.get("claimed") {
             false if row.get("known") => Standing::Changed,
@@ -182,7 +186,7 @@ impl Database {
     pub async fn release_waiting(&self, dataset: &Dataset, page: &WaitingPage, limit: i64) -> Result<Release> {
         let Some(reference) = &dataset.reference else { return Ok(Release::Done) };
         let failed = |error| query_error("release parked rows", error);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("release_waiting").await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         let Freed { release, loads, warnings } =
             free(&transaction, dataset, reference, Whose::Page(page), limit).await?;
@@ -234,7 +238,7 @@ impl Database {
             order by l.id",
             recent(since, "(finished_at < (select pruned_before from etl.retention)) is not true")
         );
-        let rows = self.connection().await?.query(&statement, &[&since, &after.0, &count]).await;
+        let rows = self.connection("unbalanced_loads").await?.query(&statement, &[&since, &after.0, &count]).await;
         let rows = rows.map_err(|error| query_error("check the balance of the ledger", error))?;
         let wrong = rows.iter().filter(|row| row.get("wrong")).map(|row| LoadId(row.get("id"))).collect();
         let last = rows.last().filter(|_| i64::try_from(rows.len()) == Ok(count)).map(|row| LoadId(row.get("id")));
@@ -257,7 +261,7 @@ impl Database {
                  + (select coalesce(sum(rows), 0)::bigint from etl.pruned where dataset = $1)",
             table_name(&dataset.table)
         );
-        let row = self.connection().await?.query_one(&statement, &[&dataset.name]).await;
+        let row = self.connection("row_counts").await?.query_one(&statement, &[&dataset.name]).await;
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("count the rows of a table", error))
     }
 
@@ -271,7 +275,7 @@ impl Database {
         let statement = "select coalesce(sum(greatest(c.reltuples, 0)) filter (where c.relkind <> 'p'), 0)::bigint, \
                 (select greatest(reltuples, 0)::bigint from pg_class where oid = 'etl.load_batch'::regclass) \
             from pg_class c where c.oid = to_regclass($1) or c.oid in (select relid from pg_partition_tree(to_regclass($1)))";
-        let row = self.connection().await?.query_one(statement, &[&table_name(&dataset.table)]).await;
+        let row = self.connection("estimated_rows").await?.query_one(statement, &[&table_name(&dataset.table)]).await;
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("estimate the rows of a table", error))
     }
 
@@ -297,7 +301,7 @@ impl Database {
             table_name(&reference.table),
             Key::referred(dataset, reference).equals("r.", here()),
         );
-        let row = self.connection().await?.query_one(&statement, &[]).await;
+        let row = self.connection("orphans").await?.query_one(&statement, &[]).await;
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("check the references of a table", error))
     }
 
@@ -318,7 +322,7 @@ impl Database {
         let (columns, table) = (Key::of(dataset), table_name(&dataset.table));
         let (key, text) = (columns.list(""), columns.text(""));
         let later = later(&columns, after);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("export").await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         // If the server must first sort a part of a table, it may take longer than other statements are allowed to.
         transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
@@ -359,7 +363,7 @@ impl Database {
             and reason is distinct from 'not_found' and reason is distinct from 'forbidden' \
             and not exists (select from etl.resubmission s where s.load_id = l.id))";
         let row = self
-            .connection()
+            .connection("came_in")
             .await?
             .query_one(statement, &[&dataset, &window.0, &window.1, &&BUCKETS_WITHOUT_FILES[..]])
             .await;
@@ -372,7 +376,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn oldest_parked(&self) -> Result<Option<f64>> {
         let statement = "select extract(epoch from clock_timestamp() - min(parked_at))::float8 from etl.parked where released_by is null";
-        let row = self.connection().await?.query_one(statement, &[]).await;
+        let row = self.connection("oldest_parked").await?.query_one(statement, &[]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for the oldest parked row", error))
     }
 
@@ -383,7 +387,7 @@ impl Database {
     pub async fn sessions(&self) -> Result<i64> {
         let statement =
             "select count(*) from pg_stat_activity where usename = current_user and backend_type = 'client backend'";
-        let row = self.connection().await?.query_one(statement, &[]).await;
+        let row = self.connection("sessions").await?.query_one(statement, &[]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("count the sessions", error))
     }
 }

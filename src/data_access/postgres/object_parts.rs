@@ -46,7 +46,7 @@ impl Database {
         let statement = "select version, part, dataset, modified_at from etl.load where bucket = $1 and key = $2 and version <> $3 \
             and finished_at is null and lease_expires_at <= clock_timestamp() order by id";
         let parameters: [&(dyn ToSql + Sync); 3] = [&object.bucket, &object.key.as_str(), &object.version];
-        let rows = self.connection().await?.query(statement, &parameters).await;
+        let rows = self.connection("replaced_loads").await?.query(statement, &parameters).await;
         let rows = rows.map_err(|error| query_error("look for loads of a file that was replaced", error))?;
         let loads = rows.iter().map(|row| {
             let (version, modified) = (row.get("version"), row.get("modified_at"));
@@ -75,7 +75,7 @@ impl Database {
             order by p.place";
         let ObjectVersion { bucket, key, version, sequencer, modified, version_id, .. } = object;
         let rows = self
-            .connection()
+            .connection("known_parts")
             .await?
             .query(statement, &[bucket, &key.as_str(), version, sequencer, modified, version_id])
             .await;
@@ -97,7 +97,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn dataset_of(&self, load: LoadId, bucket: &str) -> Result<Option<String>> {
         let statement = "select dataset from etl.load where id = $1 and bucket = $2";
-        let row = self.connection().await?.query_opt(statement, &[&load.0, &bucket]).await;
+        let row = self.connection("dataset_of").await?.query_opt(statement, &[&load.0, &bucket]).await;
         row.map(|row| row.map(|row| row.get(0))).map_err(|error| query_error("look for a load in the ledger", error))
     }
 }

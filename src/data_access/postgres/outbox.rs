@@ -78,7 +78,7 @@ impl Database {
             let taken = events.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(event, _)| event.id.as_str());
             let taken: Vec<&str> = taken.collect();
             let statement = "update etl.outbox set sent_at = clock_timestamp() where id = any($1::text[]::uuid[]) and sent_at is null";
-            let noted = self.connection().await?.execute(statement, &[&taken]).await;
+            let noted = self.connection("send_as").await?.execute(statement, &[&taken]).await;
             noted.map_err(|error| query_error("note which events are sent", error))?;
             if taken.len() < events.len() {
                 return Ok(Stopped::Early);
@@ -96,7 +96,8 @@ impl Database {
             select o.id::text, o.type, o.at, o.detail from place left join lateral ( \
                 select id, type, at, detail from etl.outbox where sent_at is null order by at, id limit $3) o on true \
             order by o.at, o.id";
-        let rows = self.connection().await?.query(statement, &[&token.0, &LEASE.as_secs_f64(), &AT_ONCE]).await;
+        let rows =
+            self.connection("next_events").await?.query(statement, &[&token.0, &LEASE.as_secs_f64(), &AT_ONCE]).await;
         let rows = rows.map_err(|error| query_error("read the outbox", error))?;
         let event = |row: &Row| {
             let id: Option<String> = row.get(0);
@@ -108,13 +109,13 @@ impl Database {
     /// Lets the next sender begin. Returns whether this sender still had the place.
     async fn give_place_back(&self, token: FencingToken) -> Result<bool> {
         let statement = "update etl.outbox_sender set expires_at = '-infinity' where token = $1";
-        let given = self.connection().await?.execute(statement, &[&token.0]).await;
+        let given = self.connection("give_place_back").await?.execute(statement, &[&token.0]).await;
         given.map(|rows| rows == 1).map_err(|error| query_error("let the next sender begin", error))
     }
 
     async fn has_unsent_events(&self) -> Result<bool> {
         let statement = "select exists (select from etl.outbox where sent_at is null)";
-        let row = self.connection().await?.query_one(statement, &[]).await;
+        let row = self.connection("has_unsent_events").await?.query_one(statement, &[]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("read the outbox", error))
     }
 
@@ -124,7 +125,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn forget_events(&self) -> Result<()> {
         let statement = format!("delete from etl.outbox where sent_at < clock_timestamp() - interval '{KEPT}'");
-        let forgotten = self.connection().await?.execute(&statement, &[]).await;
+        let forgotten = self.connection("forget_events").await?.execute(&statement, &[]).await;
         forgotten.map(|_| ()).map_err(|error| query_error("forget events that were sent", error))
     }
 }

@@ -73,7 +73,7 @@ impl Database {
     pub async fn release_parked(&self, claim: &Claim, dataset: &Dataset, of: Option<LoadId>) -> Result<Release> {
         let Some(reference) = &dataset.reference else { return Ok(Release::Done) };
         let failed = |error| query_error("release parked rows", error);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("release_parked").await?;
         // Usually nothing is waiting, and then the table need not even exist yet.
         let statement = "select 1 from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null \
             order by reference_key limit 1";
@@ -117,7 +117,7 @@ impl Database {
         references: impl Stream<Item = Result<Vec<Option<String>>>>,
     ) -> Result<i64> {
         let failed = |error| query_error("count the rows that would wait", error);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("would_park").await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         transaction.batch_execute("set local statement_timeout = 0").await.map_err(failed)?;
         copy_texts(&transaction, references).await?;
@@ -146,7 +146,7 @@ impl Database {
     pub async fn expire_parked(&self, dataset: &Dataset, days: u32, limit: i64) -> Result<i64> {
         let Some(reference) = &dataset.reference else { return Ok(0) };
         let failed = |error| query_error("let parked rows expire", error);
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("expire_parked").await?;
         let transaction = connection.transaction().await.map_err(failed)?;
         let days = i32::try_from(days).unwrap_or(i32::MAX);
         let statement = expire(dataset, reference);
@@ -169,7 +169,7 @@ impl Database {
                 select reference_key from etl.parked where dataset = $1 and reference_dataset = $2 and released_by is null \
                     and ($3::text is null or reference_key > $3) order by reference_key limit $4) p";
         let row = self
-            .connection()
+            .connection("waiting_page")
             .await?
             .query_one(statement, &[&dataset.name, &reference.dataset, &after, &most])
             .await
@@ -187,7 +187,7 @@ impl Database {
         let Some(reference) = &dataset.reference else { return Ok(0) };
         let none = None::<i64>;
         let row = self
-            .connection()
+            .connection("incomplete_parked")
             .await?
             .query_one(&incomplete(dataset, reference), &[&none, &none, &none, &page.first, &page.last])
             .await;

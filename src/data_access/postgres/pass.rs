@@ -50,7 +50,7 @@ impl Database {
         let statement = "select p.part from unnest($2::text[]) with ordinality as p (part, place) \
             left join etl.reconciliation_step s on s.step = $1 and s.part = p.part \
             order by s.touched_at nulls first, p.place";
-        let rows = self.connection().await?.query(statement, &[&step, &parts]).await;
+        let rows = self.connection("parts_in_order").await?.query(statement, &[&step, &parts]).await;
         rows.map(|rows| rows.iter().map(|row| row.get(0)).collect())
             .map_err(|error| query_error("look where the nightly run stands", error))
     }
@@ -75,7 +75,11 @@ impl Database {
                         and s.began_at > excluded.began_at - make_interval(secs => $4), false))) as o (goes_on)) \
             returning began_at, cursor, since";
         let longest = longest.map_or(f64::from(u32::MAX), |longest| longest.as_secs_f64());
-        let row = self.connection().await?.query_one(statement, &[&step, &part, &dataset_version, &longest]).await;
+        let row = self
+            .connection("begin_pass")
+            .await?
+            .query_one(statement, &[&step, &part, &dataset_version, &longest])
+            .await;
         let row = row.map_err(|error| query_error("begin a step of the nightly run", error))?;
         Ok(Pass {
             step,
@@ -114,8 +118,11 @@ impl Database {
     async fn update_pass(&self, pass: &Pass, change: &str, cursor: Option<String>) -> Result<()> {
         let statement =
             format!("update etl.reconciliation_step set {change} where step = $1 and part = $2 and began_at = $3");
-        let noted =
-            self.connection().await?.execute(&statement, &[&pass.step, &pass.part, &pass.began_at, &cursor]).await;
+        let noted = self
+            .connection("update_pass")
+            .await?
+            .execute(&statement, &[&pass.step, &pass.part, &pass.began_at, &cursor])
+            .await;
         noted.map(|_| ()).map_err(|error| query_error("note how far the nightly run is", error))
     }
 }

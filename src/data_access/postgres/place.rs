@@ -20,7 +20,7 @@ impl Database {
         let number = |of: fn(&Resubmission) -> i64| rows.iter().map(of).collect::<Vec<i64>>();
         let (records, of_loads) = (number(|row| row.record.0), number(|row| row.of_load.0));
         let of_records = number(|row| row.of_record.0);
-        let connection = self.connection().await?;
+        let connection = self.connection("places_of_mended").await?;
         let found = connection
             .query(include_str!("place.sql"), &[&claim.load_id.0, &records, &of_loads, &of_records])
             .await

@@ -36,7 +36,7 @@ impl Database {
     /// `Configuration` if the program's own migrations are not applied yet, because they create tables too; `Connection` or `System`.
     pub async fn plan(&self, datasets: &Datasets) -> Result<Vec<TablePlan>> {
         let statement = "select to_regclass('public.refinery_schema_history') is not null";
-        let ledger = self.connection().await?.query_one(statement, &[]).await;
+        let ledger = self.connection("plan").await?.query_one(statement, &[]).await;
         if !ledger.map_err(|error| query_error("look for the ledger", error))?.get::<_, bool>(0) {
             return Err(Error::configuration("the database has no ledger yet; run `small-etl migrate`, and then plan"));
         }
@@ -67,7 +67,7 @@ impl Database {
     async fn planner<'d>(&self, dataset: &'d Dataset) -> Result<Planner<'d>> {
         let failed = |error| query_error("look at the dataset's table", error);
         let columns = self.table_columns(dataset).await?;
-        let client = self.connection().await?;
+        let client = self.connection("planner").await?;
         let (schema, table) = schema_and_table(&dataset.table);
         let names = dataset.columns.iter().map(|column| column.name.as_str());
         let history = dataset.history.iter().flat_map(|history| <[&str; 2]>::from(schema_and_table(history)));
@@ -210,7 +210,7 @@ impl Planner<'_> {
             }
         }
         let statement = "select to_regclass($1) is not null";
-        let exists = database.connection().await?.query_one(statement, &[&table_name(history)]).await;
+        let exists = database.connection("keep_rows").await?.query_one(statement, &[&table_name(history)]).await;
         if !exists.map_err(|error| query_error("look for the history", error))?.get::<_, bool>(0) {
             let quoted = |name| self.quoted.get(name).map_or(name, String::as_str);
             self.statements.extend(table_sql::create_history(dataset, quoted));

@@ -1,10 +1,10 @@
 //! Why a server does not accept writes.
 
-use deadpool_postgres::Object;
 use tokio_postgres::error::SqlState;
 
 use super::Database;
 use super::answer::{Answer, query_error};
+use super::connection::Connection;
 use crate::error::{Error, ErrorKind};
 
 impl Database {
@@ -12,7 +12,7 @@ impl Database {
     /// step is worth another attempt. A database that its settings make read-only stays so until a person changes them.
     pub(super) async fn first_write_error(
         &self,
-        connection: Object,
+        connection: Connection,
         step: &str,
         error: tokio_postgres::Error,
     ) -> Error {
@@ -21,7 +21,7 @@ impl Database {
             return query_error(step, error);
         };
         // The connection does not go back to the pool: after a failover, the name of the server leads elsewhere.
-        let connection = Object::take(connection);
+        let connection = connection.take();
         let statement = "select pg_is_in_recovery(), current_database()::text, \
             (select source from pg_settings where name = 'default_transaction_read_only')";
         let Ok(row) = connection.query_one(statement, &[]).await else { return query_error(step, error) };

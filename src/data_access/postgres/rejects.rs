@@ -132,7 +132,7 @@ impl Database {
             wanted = filter.condition(),
         );
         let rows = self
-            .connection()
+            .connection("page_of_rejects")
             .await?
             .query(
                 &statement,
@@ -207,7 +207,7 @@ impl Database {
         );
         let RejectFilter { rule, dataset, key, part, .. } = filter;
         let parameters: [&(dyn ToSql + Sync); 5] = [&filter.load_number(), rule, dataset, key, part];
-        let row = self.connection().await?.query_one(&statement, &parameters).await;
+        let row = self.connection("count_rejects").await?.query_one(&statement, &parameters).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("count the rejects", error))
     }
 
@@ -219,7 +219,7 @@ impl Database {
         let statement = "select distinct last.load_id from etl.reject r join etl.reject last \
                 on last.first_load_id = r.first_load_id and last.first_record = r.first_record and last.load_id > r.load_id \
             where r.load_id = $1 and exists (select from etl.open_reject o where o.reject_id = last.id) order by 1 limit 10";
-        let rows = self.connection().await?.query(statement, &[&load.0]).await;
+        let rows = self.connection("holding_rejects_of").await?.query(statement, &[&load.0]).await;
         let rows = rows.map_err(|error| query_error("look for later attempts to mend rejects", error))?;
         Ok(rows.iter().map(|row| LoadId(row.get(0))).collect())
     }
@@ -230,7 +230,7 @@ impl Database {
     /// `Connection` or `System`; `Configuration` if there is no such load.
     pub async fn written_as(&self, load: LoadId) -> Result<WrittenAs> {
         let statement = "select header, source, around, dataset, dataset_version from etl.load where id = $1";
-        let row = self.connection().await?.query_opt(statement, &[&load.0]).await;
+        let row = self.connection("written_as").await?.query_opt(statement, &[&load.0]).await;
         let row = row.map_err(|error| query_error("read the header of a load", error))?;
         let written = row.map(|row| WrittenAs {
             header: row.get::<_, Option<Vec<u8>>>(0).unwrap_or_default(),
@@ -249,7 +249,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn note_rejects_file(&self, load: LoadId, bucket: &str, key: &str) -> Result<()> {
         let statement = "update etl.load set rejects_bucket = $2, rejects_key = $3 where id = $1";
-        let outcome = self.connection().await?.execute(statement, &[&load.0, &bucket, &key]).await;
+        let outcome = self.connection("note_rejects_file").await?.execute(statement, &[&load.0, &bucket, &key]).await;
         outcome.map(|_| ()).map_err(|error| query_error("note the rejects file", error))
     }
 
@@ -274,7 +274,7 @@ impl Database {
             )
         );
         let rows = self
-            .connection()
+            .connection("pending_rejects")
             .await?
             .query(&statement, &[&since, &after.0, &count, &local, &LOCAL_BUCKET])
             .await
@@ -317,7 +317,8 @@ impl Database {
         );
         let days = i32::try_from(days).unwrap_or(i32::MAX);
         let since = since.and_then(|since| since.checked_sub_days(Days::new(days.unsigned_abs().into())));
-        let rows = self.connection().await?.query(&statement, &[&since, &after.0, &count, &days]).await;
+        let rows =
+            self.connection("expired_rejects").await?.query(&statement, &[&since, &after.0, &count, &days]).await;
         let rows = rows.map_err(|error| query_error("look for rejects whose time is over", error))?;
         Ok(rows
             .iter()
@@ -337,7 +338,7 @@ impl Database {
         let statement = "with gone as (delete from etl.reject where load_id = $1 returning state), \
                 forgotten as (update etl.load set rejects_bucket = null, rejects_key = null where id = $1) \
             select count(*) as deleted, count(*) filter (where state = 'open') as open from gone";
-        let row = self.connection().await?.query_one(statement, &[&load.0]).await;
+        let row = self.connection("delete_rejects").await?.query_one(statement, &[&load.0]).await;
         row.map(|row| (row.get(0), row.get(1))).map_err(|error| query_error("delete rejects", error))
     }
 }

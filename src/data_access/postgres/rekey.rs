@@ -57,8 +57,8 @@ impl Database {
     pub async fn content_change(&self, dataset: &Dataset) -> Result<Option<ContentChange>> {
         self.check_ledger().await?;
         self.fitting_table(dataset).await?;
-        let connection = self.connection().await?;
-        let Some(earlier) = earlier_content(&connection, dataset).await? else { return Ok(None) };
+        let connection = self.connection("content_change").await?;
+        let Some(earlier) = earlier_content(&*connection, dataset).await? else { return Ok(None) };
         let (name, table, now) = (&dataset.name, &dataset.table, dataset.content_form());
         if earlier.is_empty() {
             return Err(Error::configuration(format!(
@@ -90,7 +90,7 @@ impl Database {
         hashes: &HashCells<'_>,
     ) -> Result<Rekeyed> {
         self.may_rekey(dataset).await?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("plan_rekey").await?;
         let failed = |error| query_error("plan the new keys", error);
         let transaction = connection.transaction().await.map_err(failed)?;
         let planned = plan(&transaction, dataset, change, (None, hashes)).await?;
@@ -109,7 +109,7 @@ impl Database {
         change: &ContentChange,
         hashes: &HashCells<'_>,
     ) -> Result<Rekeyed> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("rekey").await?;
         let failed = |error| query_error("write the new keys", error);
         let transaction = connection.transaction().await.map_err(failed)?;
         let rekeyed = plan(&transaction, dataset, change, (Some(claim.load_id), hashes)).await?;
@@ -131,7 +131,7 @@ impl Database {
     pub async fn rekey_left(&self, dataset: &Dataset) -> Result<Option<bool>> {
         let left = "select exists (select from etl.load_batch b where b.load_id = l.id) from etl.load l \
             where l.bucket = $1 and l.key = $2 and l.finished_at is null";
-        let row = self.connection().await?.query_opt(left, &[&REKEY_BUCKET, &dataset.name]).await;
+        let row = self.connection("rekey_left").await?.query_opt(left, &[&REKEY_BUCKET, &dataset.name]).await;
         row.map(|row| row.map(|row| row.get(0))).map_err(|error| query_error("look for new keys in the ledger", error))
     }
 
@@ -142,7 +142,8 @@ impl Database {
                 and has_table_privilege('etl.content_copy', 'delete') and has_table_privilege('etl.replacement', 'update') \
                 and has_table_privilege('etl.load', 'update') and ($2::text is null or has_table_privilege($2, 'update'))";
         let history = dataset.history.as_deref().map(table_name);
-        let row = self.connection().await?.query_one(statement, &[&table_name(&dataset.table), &history]).await;
+        let row =
+            self.connection("may_rekey").await?.query_one(statement, &[&table_name(&dataset.table), &history]).await;
         let row = row.map_err(|error| query_error("ask for rights", error))?;
         if row.get(1) {
             return Ok(());

@@ -31,7 +31,7 @@ impl Database {
         keys: impl Stream<Item = Result<Vec<Option<String>>>>,
     ) -> Result<()> {
         let failed = |error| query_error("register what the file replaces", error);
-        let (mut connection, scope) = (self.connection().await?, Scope::of(dataset));
+        let (mut connection, scope) = (self.connection("begin_replacement").await?, Scope::of(dataset));
         let transaction = connection.transaction().await.map_err(failed)?;
         // Batches of other loads that are under way do not know of this one. Those that begin from now on do.
         let alone =
@@ -53,7 +53,7 @@ impl Database {
         }
         let register = "insert into etl.scope as s (dataset, scope, load_id) select $2, n.scope, $1 from unnest($3::text[]) as n (scope) \
             on conflict (dataset, scope) do update set load_id = excluded.load_id \
-            where coalesce((select rank from etl.load where id = s.load_id), s.rank) < (select rank from etl.load where id = excluded.load_id)";
+            where coalesce((select rank from etl.load where id = s.load_id), s.rank, '') < (select rank from etl.load where id = excluded.load_id)";
         transaction.execute(register, &[&claim.load_id.0, &dataset.name, &scopes]).await.map_err(failed)?;
         if let Some(most) = dataset.replacement.as_ref().and_then(|replacement| replacement.max_delete_rate) {
             let names: Vec<&str> = scopes.iter().map(String::as_str).collect();

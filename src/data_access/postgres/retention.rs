@@ -45,7 +45,7 @@ impl Database {
     pub async fn keep_ledger_for(&self, days: u32) -> Result<()> {
         let days = i32::try_from(days).ok().filter(|days| *days > 0);
         let statement = "update etl.retention set days = $1 where days is distinct from $1";
-        let recorded = self.connection().await?.execute(statement, &[&days]).await;
+        let recorded = self.connection("keep_ledger_for").await?.execute(statement, &[&days]).await;
         recorded.map(|_| ()).map_err(|error| query_error("record how long the ledger is kept", error))
     }
 
@@ -56,7 +56,8 @@ impl Database {
     pub async fn cut_off(&self, days: u32) -> Result<DateTime<Utc>> {
         let statement =
             "select days, date_trunc('day', clock_timestamp() - make_interval(days => $1), 'UTC') from etl.retention";
-        let row = self.connection().await?.query_one(statement, &[&i32::try_from(days).unwrap_or(i32::MAX)]).await;
+        let row =
+            self.connection("cut_off").await?.query_one(statement, &[&i32::try_from(days).unwrap_or(i32::MAX)]).await;
         let row = row.map_err(|error| query_error("read how long the ledger is kept", error))?;
         let recorded: Option<i32> = row.get(0);
         if recorded.is_some_and(|recorded| i64::from(recorded) <= i64::from(days)) {
@@ -77,7 +78,8 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn prune_loads(&self, before: DateTime<Utc>, after: LoadId) -> Result<PrunedLoads> {
         let statement = "select last, pruned from etl.prune_loads($1, $2, $3)";
-        let row = self.connection().await?.query_one(statement, &[&before, &after.0, &LOADS_AT_ONCE]).await;
+        let row =
+            self.connection("prune_loads").await?.query_one(statement, &[&before, &after.0, &LOADS_AT_ONCE]).await;
         row.map(|row| PrunedLoads { last: row.get::<_, Option<i64>>(0).map(LoadId), count: row.get(1) })
             .map_err(|error| query_error("prune the ledger", error))
     }
@@ -88,7 +90,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn prune_records(&self, before: DateTime<Utc>) -> Result<i64> {
         let statement = "select etl.prune_records($1, $2)";
-        let row = self.connection().await?.query_one(statement, &[&before, &LINES_AT_ONCE]).await;
+        let row = self.connection("prune_records").await?.query_one(statement, &[&before, &LINES_AT_ONCE]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("prune the audit trail", error))
     }
 
@@ -99,7 +101,7 @@ impl Database {
     pub async fn pruned_before(&self, dataset: &str) -> Result<Option<DateTime<Utc>>> {
         let statement =
             "select pruned_before from etl.retention where exists (select from etl.pruned where dataset = $1)";
-        let row = self.connection().await?.query_opt(statement, &[&dataset]).await;
+        let row = self.connection("pruned_before").await?.query_opt(statement, &[&dataset]).await;
         row.map(|row| row.and_then(|row| row.get(0)))
             .map_err(|error| query_error("read what is pruned from the ledger", error))
     }
@@ -107,7 +109,7 @@ impl Database {
     /// The error where the ledger does not have a load.
     pub(super) async fn no_such_load(&self, load: LoadId) -> Error {
         let statement = "select pruned_before from etl.retention where exists (select from etl.pruned)";
-        let pruned = async { self.connection().await.ok()?.query_opt(statement, &[]).await.ok()? };
+        let pruned = async { self.connection("no_such_load").await.ok()?.query_opt(statement, &[]).await.ok()? };
         let before: Option<DateTime<Utc>> = pruned.await.and_then(|row| row.get(0));
         let pruned = before
             .map(|before| format!("; loads that ended before {} are pruned", before.format("%Y-%m-%d")))
@@ -128,8 +130,11 @@ impl Database {
                     order by bucket collate \"C\", key collate \"C\" limit $4) k) \
             select bucket, key, version from (select distinct bucket, key, version from keys join etl.settled using (bucket, key)) v \
             order by bucket collate \"C\", key collate \"C\", version";
-        let rows =
-            self.connection().await?.query(statement, &[&after.0, &after.1, &LOCAL_BUCKET, &VERSIONS_AT_ONCE]).await;
+        let rows = self
+            .connection("settled_versions")
+            .await?
+            .query(statement, &[&after.0, &after.1, &LOCAL_BUCKET, &VERSIONS_AT_ONCE])
+            .await;
         let rows = rows.map_err(|error| query_error("read which versions are settled", error))?;
         Ok(rows.iter().map(|row| SettledVersion { bucket: row.get(0), key: row.get(1), version: row.get(2) }).collect())
     }
@@ -143,8 +148,11 @@ impl Database {
         let statement = "delete from etl.settled where (bucket, key, version) in ( \
             select * from unnest($1::text[], $2::text[], $3::text[]))";
         let (buckets, keys) = (column(|found| &found.bucket), column(|found| &found.key));
-        let gone =
-            self.connection().await?.execute(statement, &[&buckets, &keys, &column(|found| &found.version)]).await;
+        let gone = self
+            .connection("forget_settled")
+            .await?
+            .execute(statement, &[&buckets, &keys, &column(|found| &found.version)])
+            .await;
         gone.map_err(|error| query_error("forget versions that are gone", error))
     }
 }

@@ -92,7 +92,7 @@ impl Database {
             from pg_attribute a where a.attrelid in (to_regclass($1), to_regclass($2)) and a.attnum > 0 and not a.attisdropped \
             order by a.attnum";
         let (table, kept) = (table_name(&dataset.table), table_name(history));
-        let rows = self.connection().await?.query(statement, &[&table, &kept]).await;
+        let rows = self.connection("check_history").await?.query(statement, &[&table, &kept]).await;
         let rows = rows.map_err(|error| query_error("look at the history of the dataset", error))?;
         match Found::of(dataset, &rows).fault(&table, &kept) {
             None => Ok(()),

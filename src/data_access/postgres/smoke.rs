@@ -73,7 +73,7 @@ impl Database {
     async fn smoke_mark(&self) -> Result<Option<bool>> {
         let statement =
             "select shobj_description(oid, 'pg_database') is not distinct from $2 from pg_database where datname = $1";
-        let row = self.connection().await?.query_opt(statement, &[&name_beside(&self.config), &MARK]).await;
+        let row = self.connection("smoke_mark").await?.query_opt(statement, &[&name_beside(&self.config), &MARK]).await;
         row.map(|row| row.map(|row| row.get(0)))
             .map_err(|error| query_error("look for the database of a smoke test", error))
     }
@@ -85,7 +85,7 @@ impl Database {
     /// `Configuration` if a database of that name is not that of a smoke test; `Connection` or `System`.
     pub async fn create_smoke_database(&self) -> Result<Result<String, String>> {
         self.drop_smoke_database().await?;
-        let (name, connection) = (name_beside(&self.config), self.connection().await?);
+        let (name, connection) = (name_beside(&self.config), self.connection("create_smoke_database").await?);
         let created =
             format!("create database {} encoding 'UTF8' template template0 lc_collate 'C' lc_ctype 'C'", in_sql(&name));
         if let Err(error) = connection.batch_execute(&created).await {
@@ -109,7 +109,7 @@ impl Database {
     /// # Errors
     /// The same as those of [`Database::migrate`].
     pub async fn prepare_smoke_test(&self, datasets: &Datasets) -> Result<()> {
-        let created = self.connection().await?.batch_execute(TABLE).await;
+        let created = self.connection("prepare_smoke_test").await?.batch_execute(TABLE).await;
         created.map_err(|error| query_error("create the table of a smoke test", error))?;
         // After the table, which it grants rights on.
         self.migrate(None, datasets).await.map(|_| ())
@@ -125,7 +125,7 @@ impl Database {
                 extract(epoch from clock_timestamp() - (select max(committed_at) from etl.load_batch where load_id = id))::float8 as committed_ago, \
                 extract(epoch from clock_timestamp() - finished_at)::float8 as ended_ago \
             from etl.load order by id";
-        let rows = self.connection().await?.query(statement, &[]).await;
+        let rows = self.connection("smoke_loads").await?.query(statement, &[]).await;
         let rows = rows.map_err(|error| query_error("read the ledger of a smoke test", error))?;
         let loads = rows.iter().map(|row| SmokeLoad {
             key: row.get("key"),
@@ -154,7 +154,8 @@ impl Database {
                 )));
             }
         }
-        let (dropped, connection) = (format!("drop database {}", in_sql(&name)), self.connection().await?);
+        let (dropped, connection) =
+            (format!("drop database {}", in_sql(&name)), self.connection("drop_smoke_database").await?);
         let failed = |error| query_error("drop the database of a smoke test", error);
         match connection.batch_execute(&dropped).await {
             // The server has waited five seconds for the sessions of others to end.
@@ -173,7 +174,7 @@ impl Database {
     pub async fn leave_smoke_test(&self, beside: Self) -> Result<()> {
         beside.pool.close();
         drop(beside);
-        let (connection, name) = (self.connection().await?, name_beside(&self.config));
+        let (connection, name) = (self.connection("leave_smoke_test").await?, name_beside(&self.config));
         let gone = async {
             let statement =
                 "select not exists (select from pg_stat_activity where datname = $1 and usename = current_user)";

@@ -205,7 +205,7 @@ impl Database {
                 select min(least(o.rank, o.ranks_from)) from etl.load o \
                 where o.id = any ($3) and o.dataset = l.dataset and o.bucket = l.bucket and o.id < l.id) \
             where id = $1 and lease_token = $2 and state = 'loading' returning ranks_from is not null as mends";
-        let connection = self.connection().await?;
+        let connection = self.connection("rank_with").await?;
         let loads: Vec<i64> = loads.iter().map(|load| load.0).collect();
         let row = connection.query_opt(statement, &[&claim.load_id.0, &claim.token.0, &loads]).await.map_err(failed)?;
         if !row.ok_or_else(|| lease_lost(claim))?.get::<_, bool>("mends") {
@@ -232,7 +232,7 @@ impl Database {
         );
         let mut awaited: Option<Vec<String>> = None;
         loop {
-            let rows = self.connection().await?.query(&statement, &[&awaited]).await.map_err(failed)?;
+            let rows = self.connection("await_batches").await?.query(&statement, &[&awaited]).await.map_err(failed)?;
             if rows.is_empty() {
                 return Ok(());
             }

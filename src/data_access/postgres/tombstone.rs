@@ -36,7 +36,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn tombstone(&self, dataset: &Dataset, key: &str) -> Result<Option<KeptTombstone>> {
         let statement = "select load_id, version from etl.tombstone where dataset = $1 and key = $2";
-        let row = self.connection().await?.query_opt(statement, &[&dataset.name, &key]).await;
+        let row = self.connection("tombstone").await?.query_opt(statement, &[&dataset.name, &key]).await;
         let row = row.map_err(|error| query_error("look for a tombstone in the ledger", error))?;
         Ok(row.map(|row| KeptTombstone { load_id: LoadId(row.get("load_id")), version: row.get("version") }))
     }

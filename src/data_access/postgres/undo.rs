@@ -87,7 +87,8 @@ impl Database {
                 (select r.pruned_before from etl.retention r where l.finished_at < r.pruned_before \
                     and exists (select from etl.pruned p where p.dataset = l.dataset)) as pruned_before \
             from etl.load l where l.id = $1";
-        let row = self.connection().await?.query_opt(statement, &[&load.0, &UNDO_BUCKET, &REKEY_BUCKET]).await;
+        let row =
+            self.connection("load_to_undo").await?.query_opt(statement, &[&load.0, &UNDO_BUCKET, &REKEY_BUCKET]).await;
         let row = row.map_err(|error| query_error("look for the load to undo", error))?;
         let Some(row) = row else { return Err(self.no_such_load(load).await) };
         Ok(LoadToUndo {
@@ -109,7 +110,7 @@ impl Database {
     /// `Configuration` if this role may not do it, or if nothing of the load is in the history; `Connection` or `System`.
     pub async fn plan_undo(&self, dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> Result<GivenBack> {
         self.may_undo(dataset).await?;
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("plan_undo").await?;
         let failed = |error| query_error("plan the undo", error);
         let transaction = connection.transaction().await.map_err(failed)?;
         plan(&transaction, dataset, load, referring).await?;
@@ -131,7 +132,7 @@ impl Database {
         load: LoadId,
         referring: &[&Dataset],
     ) -> Result<GivenBack> {
-        let mut connection = self.connection().await?;
+        let mut connection = self.connection("undo").await?;
         let failed = |error| query_error("undo the load", error);
         let transaction = connection.transaction().await.map_err(failed)?;
         let alone = format!("select pg_advisory_xact_lock({})", batches_of(&dataset.name));
@@ -152,7 +153,7 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn records_written(&self, load: LoadId) -> Result<Option<i64>> {
         let statement = "select sum(last_record - first_record + 1)::bigint from etl.load_batch where load_id = $1";
-        let row = self.connection().await?.query_one(statement, &[&load.0]).await;
+        let row = self.connection("records_written").await?.query_one(statement, &[&load.0]).await;
         row.map(|row| row.get(0)).map_err(|error| query_error("read the batches of the undo", error))
     }
 
@@ -161,7 +162,7 @@ impl Database {
         let statement = "select quote_ident(current_user), \
             has_table_privilege($1, 'select') and has_table_privilege($1, 'insert') and has_table_privilege($1, 'update') \
                 and has_table_privilege($1, 'delete') and has_table_privilege($2, 'select') and has_table_privilege($2, 'insert')";
-        let row = self.connection().await?.query_one(statement, &[&table, &history]).await;
+        let row = self.connection("may_undo").await?.query_one(statement, &[&table, &history]).await;
         let row = row.map_err(|error| query_error("ask for rights", error))?;
         if row.get(1) {
             return Ok(());
