@@ -194,6 +194,16 @@ fn the_page_on_the_command_line_lists_every_command() {
 }
 
 #[test]
+fn the_page_on_the_command_line_has_the_exit_codes_of_the_help() {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let help = help(&[]);
+    let of_help = help.split("Exit codes:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let page = include_str!("../../docs/command-line.md");
+    let of_page = page.split("| --- | --- |").last().unwrap().replace(['|', '`'], "");
+    assert_eq!(words(&of_page), words(of_help));
+}
+
+#[test]
 fn every_target_of_make_that_a_document_names_exists() {
     let makefile = include_str!("../../Makefile");
     let mut named = 0;
