@@ -156,7 +156,7 @@ async fn the_page_on_upgrading_holds_line_by_line() {
     let ((url, _), scratch) = (empty_database().await, Scratch::new("upgrade"));
     let beside_the_sources = |folder: &Path| {
         let mut shell = shell(folder);
-        shell.env("NEWER_RELEASE", env!("CARGO_MANIFEST_DIR"));
+        shell.env("NEWER_CHECKOUT", env!("CARGO_MANIFEST_DIR"));
         shell
     };
     let page = include_str!("../../docs/upgrade.md");
