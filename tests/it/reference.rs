@@ -272,11 +272,8 @@ fn every_event_is_listed_with_its_members() {
     let about_files: Vec<&Value> = schemas.iter().filter(|schema| schema["properties"].get("key").is_some()).collect();
     let mut of_files = shared(&about_files);
     of_files.retain(|name, _| !of_all.contains_key(name));
-    let mut page = format!(
-        "Every event has:\n\n{}\nEvery event about a file has, besides:\n\n{}",
-        table(&of_all),
-        table(&of_files)
-    );
+    let mut page =
+        format!("Every event has:\n\n{}\nEvery event about a file also has:\n\n{}", table(&of_all), table(&of_files));
     for schema in &schemas {
         let is_about_a_file = schema["properties"].get("key").is_some();
         let mut own = members(schema);
