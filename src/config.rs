@@ -175,7 +175,7 @@ pub struct LoadSettings {
     /// A greater share of rejects than this fails the file.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_reject_rate: Option<f64>,
-    /// How long before the end of a call no further batch is begun, in seconds.
+    /// How many seconds before the end of a call the last batch may begin.
     pub deadline_margin_seconds: u64,
 }
 
@@ -209,7 +209,7 @@ pub struct StageSettings {
 /// A section with the single key `path`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct PathSetting {
-    /// A folder.
+    /// A folder of definitions, in addition to those that are compiled in.
     pub path: Option<PathBuf>,
 }
 

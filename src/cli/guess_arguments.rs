@@ -13,7 +13,7 @@ Examples:
   small-etl guess s3://my-bucket/incoming/acme/2025-12-22.zip --name acme --out etl --json
   small-etl guess --from trade.odcs.yaml --name trade
 
-What no program can know is a question. On a terminal it is asked; elsewhere the files are written with the open line marked,
+What no program can know is a question. On a terminal it is asked; elsewhere the files are written with the open lines marked, \
 the exit code is 4, and --json lists the questions.")]
 pub(super) struct GuessArguments {
     /// Files on this machine or objects in S3, all of the same kind

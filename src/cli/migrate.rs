@@ -19,7 +19,7 @@ Examples:
   small-etl migrate --plan
   small-etl migrate --plan --out mine/migrations
 
-A plan creates tables, adds columns and indexes, and widens types. It never narrows a type, and it alters nothing by itself: write it
+A plan creates tables, adds columns and indexes, and widens types. It never narrows a type, and it alters nothing by itself: write it \
 as a migration and run `migrate`. The exit code is 3 if a table cannot be made to fit without a decision of yours.")]
 pub(super) struct MigrateArguments {
     /// Print the SQL that would make each table fit the definition of its dataset, and change nothing

@@ -22,7 +22,7 @@ use crate::services::rejects_writer::{Fit, RejectsFile, RejectsWriter};
 Examples:
   small-etl rejects
   small-etl rejects 7 --rule lot_size
-  small-etl rejects 7 --export mend.csv     # mend the lines, then load the file, or put it where files arrive
+  small-etl rejects 7 --export mend.csv     # mend the lines, then load the file
   small-etl rejects 8 --export mend.xlsx    # the same of a workbook")]
 pub(super) struct RejectsArguments {
     /// Only rejects of this load

@@ -15,7 +15,7 @@ Examples:
   small-etl rekey cash_flow --dry-run
   small-etl rekey cash_flow
 
-A content key (key = \"content\") is a hash of some columns. Under another list of columns each row has another key, so files are refused until
+A content key (key = \"content\") is a hash of some columns. Under another list of columns each row has another key, so files are refused until \
 the rows have it. Stop what loads files of the dataset, change `content` in the definition, and run this as the owner of the table.")]
 pub(super) struct RekeyArguments {
     /// Which dataset

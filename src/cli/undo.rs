@@ -18,7 +18,7 @@ Examples:
   small-etl undo 7 --dry-run
   small-etl undo 7
 
-The dataset of the load must keep a history (docs/history.md). Rows that a later load has touched stay as they are and are listed. To undo
+The dataset of the load must keep a history (docs/history.md). Rows that a later load has touched stay as they are and are listed. To undo \
 several loads, begin with the last.")]
 pub(super) struct UndoArguments {
     /// Which load

@@ -16,7 +16,8 @@ pub struct LoadLimits {
     /// A greater share of rejects than this fails the file.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_reject_rate: Option<f64>,
-    /// A file more rows of which would wait for the rows that they refer to fails, before anything is written; by default there is no limit.
+    /// If more rows of a file than this would wait for the rows that they refer to, the file fails before anything is written; by default
+    /// there is no limit.
     #[schemars(range(min = 0))]
     pub max_parked: Option<i64>,
 }

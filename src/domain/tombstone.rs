@@ -12,7 +12,7 @@ use super::spanned::Spanned;
 /// Which records delete the row with their key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tombstone {
-    /// The column that tells.
+    /// The column that tells tombstones from rows.
     pub column: String,
     /// Its values in records that delete.
     pub values: Vec<Literal>,
@@ -24,7 +24,7 @@ pub struct Tombstone {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TombstoneDefinition {
-    /// The column that tells.
+    /// The column that tells tombstones from rows.
     column: Spanned<String>,
     /// Its values in records that delete the row with their key.
     values: Spanned<Vec<Literal>>,

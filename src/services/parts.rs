@@ -332,6 +332,17 @@ mod tests {
     }
 
     #[test]
+    fn the_page_on_parts_lists_every_part() {
+        let (parts, page) = (Parts::default(), include_str!("../../docs/parts.md"));
+        let extractors = parts.extractors.keys().map(|name| format!("| extractor `{name}` |"));
+        let validators = parts.validators.keys().map(|name| format!("| validator `{name}` |"));
+        let loaders = parts.loaders.keys().map(|name| format!("| loader `{name}` |"));
+        for row in extractors.chain(validators).chain(loaders) {
+            assert!(page.contains(&row), "docs/parts.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn the_ledger_is_kept_first_and_names_differ() {
         let twice = "[[loader]]\ntype = \"postgresql\"\n[[loader]]\ntype = \"postgresql\"";
         let error = pipeline(twice).map(|_| ()).unwrap_err();

@@ -128,11 +128,11 @@ fn heading(detail: &LoadDetail) -> Markup {
     }
 }
 
-/// How many lines of the file are no records, if any.
+/// How many lines of the file are not records, if any.
 fn no_records(dropped: &Value) -> String {
     let counts = dropped.as_object().into_iter().flatten().filter(|(_, count)| count.as_u64().unwrap_or(0) > 0);
     let counts: Vec<String> = counts.map(|(what, count)| format!("{count} {what}")).collect();
-    if counts.is_empty() { String::new() } else { format!("; lines that are no records: {}", counts.join(", ")) }
+    if counts.is_empty() { String::new() } else { format!("; lines that are not records: {}", counts.join(", ")) }
 }
 
 /// A bar for each outcome, as long as its share of the records.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use small_etl::domain::column::Constraint;
 use small_etl::domain::violation;
@@ -16,7 +16,7 @@ const README_ZH: &str = include_str!("../../README.zh-CN.md");
 fn documents() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for folder in ["", "docs", "docs/decisions", "events", "deploy/terraform"] {
+    for folder in ["", "docs", "docs/decisions", "docs/reference", "events", "deploy/terraform"] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {
@@ -146,8 +146,11 @@ fn commands(page: &str) -> Vec<&str> {
         .collect()
 }
 
-fn help(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_small-etl")).args(arguments).arg("--help").output().unwrap();
+/// What a command says of itself, in lines as long as where no terminal shows them.
+pub fn help(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_small-etl"));
+    command.args(arguments).arg("--help").stdin(Stdio::null()).env_remove("COLUMNS");
+    let output = command.output().unwrap();
     assert!(output.status.success(), "small-etl {arguments:?} --help");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -173,17 +176,31 @@ fn every_command_and_option_in_a_block_of_shell_exists() {
     assert!(seen.len() >= 8, "only {seen:?}");
 }
 
-#[test]
-fn the_page_on_the_command_line_lists_every_command() {
-    let page = include_str!("../../docs/command-line.md");
+/// The names of the commands, in the order in which the program lists them.
+pub fn commands_of_help() -> Vec<String> {
     let help = help(&[]);
     let listed = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
     // A description that is wrapped goes on with more than two blanks before it.
     let names = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
-    let names = names.filter(|name| !["", "help"].contains(name));
-    for name in names {
+    names.filter(|name| !["", "help"].contains(name)).map(String::from).collect()
+}
+
+#[test]
+fn the_page_on_the_command_line_lists_every_command() {
+    let page = include_str!("../../docs/command-line.md");
+    for name in commands_of_help() {
         assert!(page.contains(&format!("`{name} ")) || page.contains(&format!("`{name}`")), "{name} is missing");
     }
+}
+
+#[test]
+fn the_page_on_the_command_line_has_the_exit_codes_of_the_help() {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let help = help(&[]);
+    let of_help = help.split("Exit codes:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let page = include_str!("../../docs/command-line.md");
+    let of_page = page.split("| --- | --- |").last().unwrap().replace(['|', '`'], "");
+    assert_eq!(words(&of_page), words(of_help));
 }
 
 #[test]

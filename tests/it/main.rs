@@ -54,6 +54,7 @@ mod parts;
 mod plans;
 mod privacy;
 mod read_only;
+mod reference;
 mod refused;
 mod rekey;
 mod replace;

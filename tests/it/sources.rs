@@ -192,7 +192,7 @@ async fn a_file_is_read_as_the_source_declares_that_claims_its_key() {
     - | - | -
     "#);
     let page = small_etl_report(&world, report.load_id.map_or(0, |load| load.0) - 2).await;
-    assert!(page.contains("huaxi; lines that are no records: 1 blank, 1 footer, 2 preamble"), "{page}");
+    assert!(page.contains("huaxi; lines that are not records: 1 blank, 1 footer, 2 preamble"), "{page}");
 }
 
 async fn small_etl_report(world: &World, load: i64) -> String {

@@ -4,17 +4,20 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::contract::{ASSETS, TRADES, head};
 use crate::support::Scratch;
-use crate::world::{empty_database, query};
+use crate::world::{World, empty_database, query};
 
 /// Returns the fenced blocks of a page: the language, the content, and the file that the line before names, if it names
 /// one.
 fn blocks(page: &str) -> Vec<(&str, String, Option<&str>)> {
     let (mut found, mut file, mut lines) = (Vec::new(), None, page.lines());
     while let Some(line) = lines.next() {
-        if let Some(language) = line.strip_prefix("```") {
-            let content: String =
-                lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
+        // A block in a list is indented.
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            let block = lines.by_ref().map(|line| line.strip_prefix(indent).unwrap_or(line));
+            let content: String = block.take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
             found.push((language, content, file.take()));
         } else if line.starts_with('`') {
             file = line.split('`').nth(1);
@@ -115,4 +118,53 @@ async fn the_page_on_history_holds_line_by_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_on_guessing_holds_line_by_line() {
     assert_eq!(follow(include_str!("../../docs/guess.md")).await, (1, 4));
+}
+
+/// The sections of a page whose headings are `wanted`, and what is before the first heading.
+fn sections(page: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let all = page.split("\n## ").enumerate();
+    let kept = all.filter(|(at, section)| *at == 0 || wanted(section.lines().next().unwrap()));
+    kept.map(|(_, section)| section).collect::<Vec<_>>().join("\n## ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_backfill_holds_line_by_line() {
+    let (world, scratch) = (World::new().await, Scratch::new("backfill"));
+    let header = head(TRADES, 1);
+    let odd_lot = "5,10000000001,2,T5,600036,2025-12-22T13:45:00,42.80,150,6420.00,A,,0,48,2025-12-22T13:45:00,2025-12-22T14:20:00\n";
+    world.put("incoming/assets/accounts.csv", head(ASSETS, 3)).await;
+    world.put("incoming/trades/2024.csv", head(TRADES, 3)).await;
+    world
+        .put(
+            "incoming/trades/2025.csv",
+            format!("{header}{}{odd_lot}", odd_lot.replace("150,6420", "200,8560").replace("T5", "T4")),
+        )
+        .await;
+    let in_the_bucket = |folder: &Path| {
+        let mut shell = shell(folder);
+        shell.envs(world.variables()).env("BUCKET", &world.bucket);
+        shell
+    };
+    // The state machine needs AWS; `backfill::` follows it in an emulator.
+    let page = sections(include_str!("../../docs/backfill.md"), |heading| heading != "On AWS");
+    let followed = follow_in(scratch.path(), in_the_bucket, &world.url, &page, |said, shown| said == shown);
+    assert_eq!(followed, (0, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_upgrading_holds_line_by_line() {
+    let ((url, _), scratch) = (empty_database().await, Scratch::new("upgrade"));
+    let beside_the_sources = |folder: &Path| {
+        let mut shell = shell(folder);
+        shell.env("NEWER_CHECKOUT", env!("CARGO_MANIFEST_DIR"));
+        shell
+    };
+    let page = include_str!("../../docs/upgrade.md");
+    let version = "select max(version) from refinery_schema_history";
+    let there = sections(page, |heading| heading == "On a computer").split_once("\n## ").unwrap().1.to_owned();
+    follow_in(scratch.path(), beside_the_sources, &url, &there, |said, shown| said == shown);
+    let newest: i32 = query(&url, version).await.parse().unwrap();
+    let back = sections(page, |heading| heading == "Go back").split_once("\n## ").unwrap().1.to_owned();
+    follow_in(scratch.path(), beside_the_sources, &url, &back, |said, shown| said == shown);
+    assert_eq!(query(&url, version).await, (newest - 1).to_string());
 }

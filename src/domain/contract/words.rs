@@ -362,7 +362,7 @@ fn layout_words(layout: &Layout) -> Vec<String> {
         (*shorter, "Cells that a record lacks at its end have no value."),
         (*blank_between, "At least one blank stands between any two cells."),
         (between.header, "The line that names the columns may come again between the records."),
-        (between.ruled, "Lines of nothing but dashes and the like are no records."),
+        (between.ruled, "Lines of nothing but dashes and the like are not records."),
     ];
     words.extend(allowed.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words.to_owned()));
     if !between.first_cells.is_empty() {

@@ -24,7 +24,7 @@ pub struct TextLines {
     pub encoding: &'static Encoding,
     /// Whether a CR alone ends a line.
     pub cr_ends_line: bool,
-    /// What a line begins with that is not a part of the table.
+    /// The character that begins a comment. Such a line is not part of the table.
     pub comment: Option<char>,
 }
 
@@ -90,7 +90,7 @@ pub struct Layout {
     pub end: End,
     /// Whether all that follows the end is a footer. Otherwise a record there that is none is refused.
     pub anything_after_end: bool,
-    /// Whether empty cells at the end of a line are no cells.
+    /// Whether empty cells at the end of a line do not count.
     pub trailing_delimiter: bool,
     /// Whether cells after the last column of the header are ignored.
     pub longer: bool,

@@ -11,11 +11,11 @@ use crate::domain::files::Files;
 /// How one sender writes a table.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Its name, unlike that of any other source of the dataset.
+    /// The name of the source, unique within its dataset.
     pub name: String,
     /// The members of a zip archive that it reads.
     pub member: Option<String>,
-    /// What its files consist of.
+    /// The format of its files.
     pub format: Format,
     /// Where the table is in them.
     pub layout: Layout,

@@ -14,11 +14,11 @@ use crate::domain::spanned::Spanned;
 with_values! {
     /// How one sender writes the table of a dataset.
     struct SourceDefinition {
-        /// Its name, unlike that of any other source of the dataset.
+        /// The name of the source, unique within its dataset.
         pub(super) name: Spanned<String>,
-        /// The patterns of its object keys.
+        /// Patterns of the object keys that it reads.
         pub(super) files: Spanned<Vec<String>>,
-        /// What its files consist of.
+        /// The format of its files.
         #[serde(default)]
         pub(super) format: FormatName,
         /// A glob for the members of a zip archive that it reads; each is a load of its own.
@@ -29,13 +29,13 @@ with_values! {
         pub(super) section: Option<Spanned<String>>,
         /// The label of an encoding, as browsers know them.
         pub(super) encoding: Option<Spanned<String>>,
-        /// Between two cells; a comma otherwise.
+        /// The character between two cells; a comma by default.
         pub(super) delimiter: Option<Spanned<String>>,
-        /// Around a cell; `"` otherwise, and "none" where no quote is one.
+        /// The quote around a cell: `"` by default, and "none" if quotes are ordinary characters.
         pub(super) quote: Option<Spanned<String>>,
-        /// Before a quote that is content, in the place of a second quote.
+        /// The character before a quote that is content, if quotes are not doubled.
         pub(super) escape: Option<Spanned<char>>,
-        /// What a line begins with that is not a part of the table.
+        /// The character that begins a comment. Such a line is not part of the table.
         pub(super) comment: Option<Spanned<char>>,
         /// How lines end.
         pub(super) line_end: Option<Spanned<LineEnd>>,
@@ -45,29 +45,29 @@ with_values! {
         pub(super) header_lines: Option<Spanned<usize>>,
         /// What ends the table: the beginning of a first cell, one of several, or "blank" for a blank line.
         pub(super) end: Option<Spanned<EndDefinition>>,
-        /// How many last lines, besides blank ones, are no records.
+        /// How many lines at the end, not counting blank ones, are not records.
         pub(super) footer_lines: Option<Spanned<usize>>,
         /// Whether anything may follow the end; otherwise a record that does is refused.
         pub(super) anything_after_end: Option<Spanned<bool>>,
-        /// Whether empty cells at the end of a line are no cells.
+        /// Whether empty cells at the end of a line do not count.
         pub(super) trailing_delimiter: Option<Spanned<bool>>,
         /// What becomes of cells after the last column of the header.
         pub(super) longer: Option<Spanned<Longer>>,
         /// What becomes of cells that a record lacks at its end.
         pub(super) shorter: Option<Spanned<Shorter>>,
-        /// Whether a line between the records that is the header again is no record.
+        /// Whether lines between the records that repeat the header are dropped.
         pub(super) repeated_header: Option<Spanned<bool>>,
-        /// Whether lines of nothing but dashes and the like are no records.
+        /// Whether lines of nothing but dashes and the like are dropped.
         pub(super) ruled: Option<Spanned<bool>>,
-        /// First cells of lines between the records that are no records, such as subtotals; one that ends in `*` begins so.
+        /// First cells of lines to drop between the records, such as subtotals; one that ends in `*` is a beginning.
         pub(super) skip: Option<Spanned<Vec<String>>>,
         /// Whether a blank stands between any two cells at fixed places; a record in which two of them touch is refused.
         pub(super) blank_between: Option<Spanned<bool>>,
-        /// To how many significant digits the numbers of a workbook are kept.
+        /// How many significant digits of the numbers of a workbook are kept.
         pub(super) significant_digits: Option<Spanned<usize>>,
-        /// What becomes of a file that lacks an optional column or has one that nobody reads: "strict" fails it.
+        /// What becomes of a file that lacks an optional column, or has one that is not read: "strict" fails it.
         pub(super) columns: Option<Spanned<ColumnsRule>>,
-        /// The columns whose totals the footer tells.
+        /// The columns whose totals the footer states.
         pub(super) total: Option<Spanned<Several<String>>>,
         /// Columns that are written in another way than the plain form, or under another name.
         #[serde(default)]
@@ -80,7 +80,7 @@ with_values! {
     struct ColumnDefinition {
         /// The column of the dataset.
         pub(super) name: Spanned<String>,
-        /// The name of the column in the file, or those that it has had.
+        /// The name of the column in the file, or all names that it has had.
         pub(super) header: Option<Spanned<Several<String>>>,
         /// Which of several columns of that name, from 1.
         pub(super) nth: Option<Spanned<usize>>,
@@ -92,9 +92,9 @@ with_values! {
         pub(super) at: Option<Spanned<[usize; 2]>>,
         /// The names of several columns whose cells are read as one, with a blank between them.
         pub(super) join: Option<Spanned<Vec<String>>>,
-        /// Whether joined cells are null where one of them is empty; otherwise all of them must be.
+        /// What the value is if only some of the joined cells are empty; a reject by default.
         pub(super) partial: Option<Spanned<Partial>>,
-        /// What tells the value besides the record.
+        /// Where the value comes from, if not from a cell.
         pub(super) from: Option<Spanned<FromDefinition>>,
         /// The value of a constant.
         pub(super) value: Option<Spanned<Literal>>,
@@ -108,7 +108,7 @@ with_values! {
         pub(super) form: Option<Spanned<Several<String>>>,
         /// The values that the cells stand for.
         pub(super) map: Option<Spanned<BTreeMap<String, Literal>>>,
-        /// What tells the year that the dates lack.
+        /// Where the year comes from, if the dates have none.
         pub(super) year: Option<Spanned<YearDefinition>>,
     }
 }
@@ -251,7 +251,7 @@ pub(super) enum YearDefinition {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ToldYear {
-    /// What tells the year.
+    /// Where the year is.
     pub(super) from: YearOrigin,
     /// The first group is the year, the second the month of the statement: a later month belongs to the year before.
     pub(super) pattern: String,

@@ -144,3 +144,23 @@ fn fix_widths(mut items: Vec<Item>) -> Vec<Item> {
     }
     items
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::SPECIFIERS;
+
+    #[test]
+    fn the_page_on_sources_lists_every_specifier() {
+        let page = include_str!("../../../docs/sources.md");
+        let section = page.split("\n## ").find(|section| section.starts_with("Forms of dates and times"));
+        let cells = section.unwrap().lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        let listed: BTreeSet<&str> = cells
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .filter_map(|code| code.strip_prefix('%'))
+            .collect();
+        let known: BTreeSet<&str> = SPECIFIERS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(listed, known);
+    }
+}

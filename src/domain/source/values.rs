@@ -39,7 +39,7 @@ pub(super) enum ZoneDefinition {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ZoneCell {
-    /// The name of the column, or those that it has had.
+    /// The name of the column, or all names that it has had.
     pub(super) header: Several<String>,
 }
 
@@ -138,7 +138,7 @@ value_options! { $
     Cells excel_text: bool,
     /// `'600000` and `'600000'` are 600000.
     Cells apostrophes: bool,
-    /// The cells that have no value, in the place of the dataset's.
+    /// The cells that mean null, instead of those of the dataset.
     Cells null_values: Vec<String>,
     /// Between a whole number and its decimals; a point otherwise.
     Numbers decimal_mark: char,
@@ -152,7 +152,7 @@ value_options! { $
     Numbers unit: Several<String>,
     /// A regular expression for units that may stand after a number; they are dropped.
     Numbers unit_pattern: String,
-    /// How negative numbers may be written besides with `-`: parentheses, trailing, unicode, triangle.
+    /// How negative numbers may be written, in addition to `-`.
     Numbers negative: Several<Negative>,
     /// Whether `+5` is a number.
     Numbers plus: bool,
@@ -162,11 +162,11 @@ value_options! { $
     Numbers exponent: bool,
     /// Whether `.5` and `5.` are numbers.
     Numbers bare_point: bool,
-    /// Where local times are: the name of a zone, an offset, a column that tells it, or "none".
+    /// The zone of local times: its name, an offset, a column that has it, or "none".
     Moments zone: ZoneDefinition,
-    /// Which of two moments a local time means that came twice.
+    /// Which moment a local time means that occurred twice, when the clocks went back.
     Moments fold: Fold,
-    /// By which clock a local time was read that was skipped.
+    /// How a local time is read that the clocks skipped when they went forward.
     Moments gap: Gap,
     /// The last year that two digits may mean.
     Dates pivot: i32,

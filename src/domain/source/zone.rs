@@ -90,11 +90,11 @@ pub(super) fn offset_at(text: &[u8], colon: Colon) -> Option<(i32, usize)> {
     (minutes < 60 && seconds <= 18 * 3600).then_some((sign * seconds, length + 1))
 }
 
-/// Which of two moments a local time means that came twice.
+/// Which moment a local time means that occurred twice, when the clocks went back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fold {
-    /// The first, before the clocks went back.
+    /// The first, before they went back.
     First,
     /// The second, after that.
     Second,
@@ -104,9 +104,9 @@ pub enum Fold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gap {
-    /// By the one before it went forward.
+    /// With the offset that held before.
     Before,
-    /// By the one after that.
+    /// With the offset that held after.
     After,
 }
 

@@ -40,23 +40,6 @@ fn every_type_has_samples_and_a_name_of_its_own() {
     }
 }
 
-/// Checks the table in the tutorial: name, options, an example, columns of tables.
-#[test]
-fn every_type_is_documented_with_a_cell_that_it_reads() {
-    let tutorial = include_str!("../../../docs/add-a-dataset.md");
-    for registered in TYPES {
-        let begin = format!("| `{}` |", registered.name);
-        let row = tutorial.lines().find(|line| line.starts_with(&begin)).unwrap_or_else(|| panic!("{begin}"));
-        let cells: Vec<&str> = row.split('|').skip(1).map(str::trim).collect();
-        assert!(registered.options.iter().all(|option| cells[1].contains(&format!("`{}`", option.name))), "{row}");
-        let example = cells[2].trim_matches('`');
-        let samples = &registered.samples[0];
-        let kind = registered.kind(&toml::from_str(samples.options).unwrap()).unwrap();
-        assert!(is_value(&kind, example), "{row}");
-        assert!(cells[3].contains(&format!("`{}`", samples.column)), "{row}");
-    }
-}
-
 #[test]
 fn a_value_is_printed_as_postgres_prints_it() {
     for (name, kind, samples) in all() {
