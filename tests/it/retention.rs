@@ -266,6 +266,8 @@ async fn a_file_that_is_older_than_a_pruned_one_overwrites_no_row() {
     assert_eq!(status(&load("old", 0, &["A,0", "B,0", "C,0"]).await), (1, 0, 2));
     assert_eq!(status(&load("after", 40, &["A,4", "C,4"]).await), (0, 2, 0));
     assert_eq!(status(&load("between", 10, &["A,1", "B,1", "C,1"]).await), (0, 0, 3));
+    // Older than one of them alone: which of them wrote a row is not known.
+    assert_eq!(status(&load("among", 25, &["B,5"]).await), (0, 0, 1));
     let present = "select string_agg(code || volume, ' ' order by code) from holding";
     assert_eq!(world.query(present).await, "A4 B3 C4");
     assert!(prune(&world).await.is_clean());
@@ -321,6 +323,98 @@ async fn a_scope_outlives_the_load_that_replaced_it() {
         assert_eq!(case.rows(dataset).await, "Aa5 Ba1", "{dataset}");
         case.is_clean().await;
     }
+}
+
+/// Prunes all loads that there are.
+async fn prune_all(case: &Case) {
+    age(&case.world, "true", 3).await;
+    // An undo goes after the load that it undid.
+    prune(&case.world).await;
+    prune(&case.world).await;
+    assert_eq!(case.world.query("select count(*) from etl.load").await, "0");
+    assert_eq!(case.world.query("select count(*) from etl.settled where bucket = 'undo://'").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_undo_took_away_stays_gone_when_both_are_pruned() {
+    for (dataset, rows) in [("late", "I,a,,"), ("dated", "I,a,1,"), ("place", "A,a,,"), ("flagged", "A,a,,")] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, &format!("{rows}1,")).await;
+        case.load(dataset, "2", 20, &format!("{rows}2,")).await;
+        case.undo(1);
+        case.undo(2);
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        prune_all(&case).await;
+        case.load(dataset, "3", 30, &format!("{rows}3,")).await;
+        let said = case.undo(5);
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}: {said}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_undo_gives_back_of_a_pruned_load_ranks_with_it() {
+    let case = Case::new().await;
+    case.load("late", "1", 20, "I,a,,1, I,b,,1,").await;
+    prune_all(&case).await;
+    case.load("late", "2", 30, "I,a,,2, D,b,,,").await;
+    case.undo(2);
+    assert_eq!(case.rows("late").await, "a1 b1");
+    assert_eq!(case.load("late", "3", 15, "I,a,,3, I,b,,3,").await.stale, 2);
+    assert_eq!(case.load("late", "4", 25, "I,a,,4, I,b,,4,").await.updated, 2);
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_pruned_load_does_not_come_back_into_a_scope_that_was_replaced_without_it() {
+    for dataset in ["place", "flagged"] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,x,,1, B,x,,1,").await;
+        prune_all(&case).await;
+        case.load(dataset, "2", 20, "A,a,,1, B,y,,1,").await;
+        case.load(dataset, "3", 30, "A,a,,1, A,c,,1,").await;
+        let said = case.undo(2);
+        assert!(said.contains("A,x: load 3 has replaced its scope without it"), "{said}");
+        assert_eq!(case.rows(dataset).await, "Aa1 Ac1 Bx1", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_tombstones_that_of_a_pruned_load_may_be_the_newest() {
+    let case = Case::new().await;
+    case.load("late", "1", 20, "D,a,,,").await;
+    prune_all(&case).await;
+    case.load("late", "2", 10, "D,a,,,").await;
+    case.load("late", "3", 30, "D,a,,,").await;
+    case.undo(3);
+    assert_eq!(case.load("late", "4", 15, "I,a,,1,").await.stale, 1);
+    assert_eq!(case.load("late", "5", 25, "I,a,,1,").await.inserted, 1);
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_stays_as_long_as_another_one_needs_it() {
+    // An undo says that the rows of a load do not count.
+    let case = Case::new().await;
+    case.load("late", "1", 10, "I,a,,1, I,b,,9,").await;
+    case.undo(1);
+    age(&case.world, "true", 3).await;
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 0, "the load has a reject");
+    // A mended row ranks with the file in which it was bad.
+    let mut case = Case::new().await;
+    case.load("late", "1", 10, "I,b,,9,").await;
+    case.mend("late", 1, 40, ",9,", ",3,").await;
+    age(&case.world, "id = 1", 3).await;
+    case.world.query("update etl.reject set resolved_at = resolved_at - interval '3 years'").await;
+    case.world = case.world.under(&[("REJECTS__RETENTION_DAYS", "900")]);
+    let done = prune(&case.world).await.tidied;
+    assert_eq!((done.rejects_deleted, done.loads_pruned), (1, 0));
+    assert_eq!(case.load("late", "2", 20, "I,b,,2,").await.updated, 1, "it is newer than the mended row");
+    age(&case.world, "id = 2", 3).await;
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1);
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1);
+    assert_eq!(case.world.query("select id from etl.load").await, "3");
 }
 
 #[tokio::test(flavor = "multi_thread")]
