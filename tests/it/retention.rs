@@ -190,7 +190,7 @@ async fn the_role_of_ingest_cannot_erase_what_is_younger_than_the_retention() {
     assert_eq!(query(&world.admin_url(), everything).await, before);
     // Times that the role may change do not make a load old.
     session.batch_execute("update etl.load set finished_at = '2000-01-01'").await.unwrap();
-    query(&world.admin_url(), "update etl.load set started_at = '2000-01-01' where id = 2").await;
+    query(&world.admin_url(), "update etl.load set started_at = now() - interval '900 days' where id = 2").await;
     session.batch_execute("select etl.prune_loads(now() - interval '731 days', 0, 1000)").await.unwrap();
     assert_eq!(world.query("select id from etl.load").await, "2", "the audit trail knows when it was loaded");
     // Nor does the owner take young lines out of the audit trail.
@@ -233,9 +233,14 @@ async fn a_load_with_rejects_or_rows_that_wait_stays_until_they_are_gone() {
     assert_eq!(world.query("select parked, released from etl.load order by id").await, "3 | 0\n4 | 0\n0 | 7");
     assert_eq!(prune(&world).await.tidied.loads_pruned, 0, "the load that released them counts them");
     assert_eq!(world.query("select count(*) from etl.parked where content <> '{}'").await, "0", "what waits no more");
+    let released = "update etl.parked set released_at = now()";
+    world.query(&format!("{released} - interval '3 years'")).await;
+    assert_eq!(prune(&world).await.tidied.loads_pruned, 0, "so does it if only the load is young");
+    world.query(released).await;
     age(&world, "id = 3", 3).await;
-    world.query("update etl.parked set released_at = released_at - interval '3 years'").await;
-    assert_eq!(prune(&world).await.tidied.loads_pruned, 2);
+    assert_eq!(prune(&world).await.tidied.loads_pruned, 1, "and they were released only now");
+    world.query(&format!("{released} - interval '3 years'")).await;
+    assert_eq!(prune(&world).await.tidied.loads_pruned, 1);
     assert_eq!(world.query("select key from etl.load").await, "incoming/trades/bad.csv");
     assert_eq!(world.query("select rule from etl.open_reject").await, "amount_is_price_times_volume");
     assert_eq!(world.query("select released_by from etl.parked group by 1").await, "3", "its number stays");
@@ -318,7 +323,7 @@ async fn a_scope_outlives_the_load_that_replaced_it() {
         // The scope goes back to a load that is pruned.
         case.undo(3);
         assert_eq!(case.rows(dataset).await, "Aa2 Ab2 Ba1", "{dataset}");
-        assert_eq!(case.load(dataset, "4", 15, "A,a,,4,").await.stale, 1);
+        assert_eq!(case.load(dataset, "4", 15, "A,a,,4, A,d,,4,").await.stale, 2);
         case.load(dataset, "5", 40, "A,a,,5,").await;
         assert_eq!(case.rows(dataset).await, "Aa5 Ba1", "{dataset}");
         case.is_clean().await;
@@ -391,6 +396,22 @@ async fn of_several_tombstones_that_of_a_pruned_load_may_be_the_newest() {
     assert_eq!(case.load("late", "4", 15, "I,a,,1,").await.stale, 1);
     assert_eq!(case.load("late", "5", 25, "I,a,,1,").await.inserted, 1);
     case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_and_a_file_of_them_each_keep_their_load() {
+    let case = Case::new().await;
+    case.load("late", "1", 10, "I,b,,9,").await;
+    age(&case.world, "true", 3).await;
+    for (change, pruned) in [
+        ("update etl.load set rejects_key = null", "0"),
+        ("update etl.load set rejects_key = 'x'; delete from etl.reject", "0"),
+        ("update etl.load set rejects_key = null", "1"),
+    ] {
+        case.world.query(change).await;
+        let prune = "select pruned from etl.prune_loads(now() - interval '731 days', 0, 10)";
+        assert_eq!(case.world.query(prune).await, pruned, "{change}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,6 +164,17 @@ async fn a_row_that_another_file_has_brought_as_well_is_given_back_though_its_ow
         case.undo(3);
         assert_eq!(case.rows(dataset).await, "a1", "{dataset}");
         case.is_clean().await;
+        // Unless that is undone as well, before or after.
+        for order in [&[1, 2, 3][..], &[2, 1, 3], &[1, 3, 2]] {
+            let case = Case::new().await;
+            case.load(dataset, "1", 10, "I,a,1,1,").await;
+            case.load(dataset, "2", 20, "I,a,1,1,").await;
+            case.load(dataset, "3", 30, "I,a,2,3,").await;
+            for load in order {
+                case.undo(*load);
+            }
+            assert_eq!(case.rows(dataset).await, "-", "{dataset} {order:?}");
+        }
     }
 }
 
@@ -294,13 +305,31 @@ async fn a_row_that_another_tombstone_names_as_well_stays_gone() {
             case.undo(load);
         }
         assert_eq!(case.rows(dataset).await, "a1", "{dataset}");
-        // Nor does one that came before the row.
+        case.is_clean().await;
+    }
+}
+
+/// Whatever is undone besides.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_row_says_nothing_about_it() {
+    for dataset in ["late", "dated"] {
         let case = Case::new().await;
-        case.load(dataset, "1", 10, "D,a,1,,").await;
-        case.load(dataset, "2", 20, "I,a,2,2,").await;
-        case.load(dataset, "3", 30, "D,a,3,,").await;
-        case.undo(3);
-        assert_eq!(case.rows(dataset).await, "a2", "{dataset}");
+        case.load(dataset, "1", 5, "I,z,1,1,").await;
+        case.load(dataset, "2", 10, "D,a,1,,").await;
+        case.load(dataset, "3", 20, "I,a,2,2,").await;
+        assert_eq!(case.load(dataset, "4", 30, "I,a,2,2,").await.unchanged, 1);
+        case.load(dataset, "5", 40, "I,a,4,4,").await;
+        case.load(dataset, "6", 50, "I,a,5,5,").await;
+        case.undo(1);
+        // The row that the fourth file has brought as well is that of the third one alone.
+        case.undo(5);
+        let said = case.undo(6);
+        assert_eq!(case.rows(dataset).await, "a2", "{dataset}: {said}");
+        // The first tombstone is older than the row.
+        case.load(dataset, "7", 60, "D,a,6,,").await;
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        let said = case.undo(10);
+        assert_eq!(case.rows(dataset).await, "a2", "{dataset}: {said}");
         case.is_clean().await;
     }
 }

@@ -14,7 +14,7 @@ async fn a_scope_goes_back_to_the_highest_file_that_is_not_undone() {
         case.load(dataset, "2", 5, "A,a,,2,").await;
         case.load(dataset, "3", 20, "A,a,,3,").await;
         case.undo(3);
-        assert_eq!(case.load(dataset, "4", 7, "A,a,,4,").await.stale, 1, "{dataset}");
+        assert_eq!(case.load(dataset, "4", 7, "A,a,,4, A,d,,4,").await.stale, 2, "{dataset}");
         assert_eq!(case.rows(dataset).await, "Aa1", "{dataset}");
         // Nor is one that is undone.
         let case = Case::new().await;
@@ -24,6 +24,7 @@ async fn a_scope_goes_back_to_the_highest_file_that_is_not_undone() {
         case.undo(2);
         case.undo(3);
         assert_eq!(case.rows(dataset).await, "Aa1", "{dataset}");
+        assert_eq!(case.load(dataset, "5", 7, "A,d,,5,").await.stale, 1, "{dataset}");
         assert_eq!(case.load(dataset, "4", 15, "A,b,,4,").await.inserted, 1, "{dataset}");
         assert_eq!(case.rows(dataset).await, "Ab4", "{dataset}");
         case.is_clean().await;
@@ -33,11 +34,17 @@ async fn a_scope_goes_back_to_the_highest_file_that_is_not_undone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_undone_or_that_may_mean_a_row_keeps_none_from_coming_back() {
     for dataset in REPLACING {
-        for (later, undone) in [("A,a,,1,", true), ("A,a,,1, A,x,,9,", false), ("A,a,,1, A,,,1,", false)] {
+        for (at, later, undone) in [
+            (30, "A,a,,1,", true),
+            (30, "A,a,,1, A,x,,9,", false),
+            (30, "A,a,,1, A,,,1,", false),
+            // It came late, and what it has is stale.
+            (15, "A,a,,3, A,x,,3,", false),
+        ] {
             let case = Case::new().await;
             case.load(dataset, "1", 10, "A,a,,1, A,x,,1,").await;
             case.load(dataset, "2", 20, "A,a,,1,").await;
-            case.load(dataset, "3", 30, later).await;
+            case.load(dataset, "3", at, later).await;
             if undone {
                 case.undo(3);
             }
@@ -148,15 +155,15 @@ async fn what_a_failed_load_had_left_is_open_again_unless_its_row_is_kept() {
     for later in [false, true] {
         let mut case = Case::new().await;
         case.world = case.world.under(&[("LOAD__MAX_REJECTS", "0")]);
-        case.load("late", "1", 10, "I,a,,1, I,b,,9,").await;
-        assert_eq!(case.open().await, "1:2");
+        case.load("late", "1", 10, "I,a,,1, I,b,,9, I,,,1,").await;
+        assert_eq!(case.open().await, "1:2 1:3");
         assert_eq!(case.load("late", "1", 20, "I,a,,1, I,b,,2,").await.inserted, 2);
         assert_eq!(case.open().await, "-");
         if later {
             case.load("late", "2", 30, "I,b,,3,").await;
         }
         case.undo(2);
-        let expected = if later { ("b3", "-") } else { ("-", "1:2") };
+        let expected = if later { ("b3", "1:3") } else { ("-", "1:2 1:3") };
         assert_eq!((case.rows("late").await.as_str(), case.open().await.as_str()), expected);
     }
 }
@@ -177,4 +184,30 @@ async fn a_row_that_had_waited_and_was_the_same_is_kept_by_its_load() {
     case.undo(3);
     assert_eq!(case.rows("dated").await, "-");
     case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_or_another_undo_has_done_since_stays() {
+    let case = Case::new().await;
+    case.load("late", "1", 10, "I,a,,1, I,b,,1, I,d,,1,").await;
+    case.load("late", "2", 20, "I,a,,2, I,b,,2, I,c,,2, D,d,,,").await;
+    case.world.query("update late set v = 7, written_by = null where k = 'a'; delete from late where k = 'b'").await;
+    let said = case.undo(1);
+    assert!(said.contains("d: load 2 has deleted it since"), "{said}");
+    let said = case.undo(2);
+    for (key, reason) in [
+        ("a", "another program has written it since"),
+        ("b", "another program has deleted it since"),
+        ("d", "load 1 had written it, and is undone"),
+    ] {
+        assert!(said.contains(&format!("{key}: {reason}")), "{said}");
+    }
+    assert_eq!(case.rows("late").await, "a7");
+    let case = Case::new().await;
+    case.load("flagged", "1", 10, "A,a,,1, A,x,,1,").await;
+    case.load("flagged", "2", 20, "A,a,,1,").await;
+    case.world.query("delete from flagged where k = 'x'").await;
+    let said = case.undo(2);
+    assert!(said.contains("A,x: another program has deleted it since"), "{said}");
+    assert_eq!(case.rows("flagged").await, "Aa1");
 }
