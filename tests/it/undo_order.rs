@@ -175,6 +175,12 @@ async fn a_row_that_another_file_has_brought_as_well_is_given_back_though_its_ow
             }
             assert_eq!(case.rows(dataset).await, "-", "{dataset} {order:?}");
         }
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "I,a,1,1,").await;
+        case.load(dataset, "2", 20, "I,a,1,1,").await;
+        case.undo(2);
+        case.undo(1);
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
     }
 }
 
@@ -330,6 +336,17 @@ async fn what_came_before_a_row_says_nothing_about_it() {
         assert_eq!(case.rows(dataset).await, "-", "{dataset}");
         let said = case.undo(10);
         assert_eq!(case.rows(dataset).await, "a2", "{dataset}: {said}");
+        case.is_clean().await;
+    }
+    for dataset in ["place", "flagged"] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 5, "B,z,,1,").await;
+        case.load(dataset, "2", 10, "A,a,,1, A,x,,1,").await;
+        case.load(dataset, "3", 20, "A,a,,1, A,x,,1,").await;
+        case.load(dataset, "4", 30, "A,a,,1,").await;
+        case.undo(1);
+        let said = case.undo(4);
+        assert_eq!(case.rows(dataset).await, "Aa1 Ax1", "{dataset}: {said}");
         case.is_clean().await;
     }
 }
