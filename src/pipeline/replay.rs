@@ -11,6 +11,7 @@ use super::check::CheckedFile;
 use super::check::{Reading, Totals, check};
 use super::context::Context;
 use crate::data_access::postgres::LoadedFile;
+use crate::domain::object::with_part;
 use crate::domain::{Dataset, LoadId, ObjectVersion, Violation};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
@@ -67,7 +68,7 @@ pub async fn replay(
         under(context, &object, &dataset, file, which).await
     };
     let (before, after) = (under(today, "today's").await?, under(changed, "the changed").await?);
-    compare(file.load_id, &before, &after).await
+    compare(file, &before, &after).await
 }
 
 async fn under(
@@ -90,9 +91,13 @@ async fn under(
     })
 }
 
-async fn compare(load_id: LoadId, before: &CheckedFile, after: &CheckedFile) -> Result<ReplayedFile> {
+async fn compare(file: &LoadedFile, before: &CheckedFile, after: &CheckedFile) -> Result<ReplayedFile> {
+    let key = file.location.key();
+    let name = key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+    // A part may have slashes in its name as well.
+    let name = format!("load {} {}", file.load_id, with_part(name, &file.part));
     let mut replayed = ReplayedFile {
-        load_id,
+        load_id: file.load_id,
         file: after.name.clone(),
         read: after.extracted.read,
         would_reject: 0,
@@ -108,12 +113,12 @@ async fn compare(load_id: LoadId, before: &CheckedFile, after: &CheckedFile) -> 
             std::cmp::Ordering::Equal => (old, new) = (today.next().await?, changed.next().await?),
             std::cmp::Ordering::Less => {
                 replayed.would_accept += 1;
-                replayed.note(&old, |change| change.would_accept += 1);
+                replayed.note(&name, &old, |change| change.would_accept += 1);
                 old = today.next().await?;
             }
             std::cmp::Ordering::Greater => {
                 replayed.would_reject += 1;
-                replayed.note(&new, |change| change.would_reject += 1);
+                replayed.note(&name, &new, |change| change.would_reject += 1);
                 new = changed.next().await?;
             }
         }
@@ -121,15 +126,15 @@ async fn compare(load_id: LoadId, before: &CheckedFile, after: &CheckedFile) -> 
 }
 
 impl ReplayedFile {
-    fn note(&mut self, record: &[Violation], count: impl Fn(&mut RuleChange)) {
-        let name = format!("load {} {}", self.load_id, self.file.rsplit('/').next().unwrap_or(&self.file));
+    /// Notes the violations of a record. `name` is that of the load and its file, for people.
+    fn note(&mut self, name: &str, record: &[Violation], count: impl Fn(&mut RuleChange)) {
         for (index, violation) in record.iter().enumerate() {
             let change = self.rules.entry(violation.rule.clone()).or_default();
             if record[..index].iter().all(|earlier| earlier.rule != violation.rule) {
                 count(change);
             }
             if change.examples.len() < EXAMPLES {
-                change.examples.push(violation.describe(&name));
+                change.examples.push(violation.describe(name));
             }
         }
     }

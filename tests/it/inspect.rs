@@ -22,7 +22,7 @@ fn json(output: &Output) -> Value {
 
 /// Returns what a command prints, without what differs from run to run: the bucket, times, versions of files and of
 /// rules.
-fn tidy(of: &World, output: &Output) -> String {
+pub fn tidy(of: &World, output: &Output) -> String {
     let text =
         String::from_utf8_lossy(&output.stdout).replace(&of.bucket, "b") + &*String::from_utf8_lossy(&output.stderr);
     let mut shown = String::new();

@@ -190,7 +190,7 @@ async fn the_role_of_ingest_cannot_erase_what_is_younger_than_the_retention() {
     assert_eq!(query(&world.admin_url(), everything).await, before);
     // Times that the role may change do not make a load old.
     session.batch_execute("update etl.load set finished_at = '2000-01-01'").await.unwrap();
-    query(&world.admin_url(), "update etl.load set started_at = '2000-01-01' where id = 2").await;
+    query(&world.admin_url(), "update etl.load set started_at = now() - interval '900 days' where id = 2").await;
     session.batch_execute("select etl.prune_loads(now() - interval '731 days', 0, 1000)").await.unwrap();
     assert_eq!(world.query("select id from etl.load").await, "2", "the audit trail knows when it was loaded");
     // Nor does the owner take young lines out of the audit trail.
@@ -233,9 +233,14 @@ async fn a_load_with_rejects_or_rows_that_wait_stays_until_they_are_gone() {
     assert_eq!(world.query("select parked, released from etl.load order by id").await, "3 | 0\n4 | 0\n0 | 7");
     assert_eq!(prune(&world).await.tidied.loads_pruned, 0, "the load that released them counts them");
     assert_eq!(world.query("select count(*) from etl.parked where content <> '{}'").await, "0", "what waits no more");
+    let released = "update etl.parked set released_at = now()";
+    world.query(&format!("{released} - interval '3 years'")).await;
+    assert_eq!(prune(&world).await.tidied.loads_pruned, 0, "so does it if only the load is young");
+    world.query(released).await;
     age(&world, "id = 3", 3).await;
-    world.query("update etl.parked set released_at = released_at - interval '3 years'").await;
-    assert_eq!(prune(&world).await.tidied.loads_pruned, 2);
+    assert_eq!(prune(&world).await.tidied.loads_pruned, 1, "and they were released only now");
+    world.query(&format!("{released} - interval '3 years'")).await;
+    assert_eq!(prune(&world).await.tidied.loads_pruned, 1);
     assert_eq!(world.query("select key from etl.load").await, "incoming/trades/bad.csv");
     assert_eq!(world.query("select rule from etl.open_reject").await, "amount_is_price_times_volume");
     assert_eq!(world.query("select released_by from etl.parked group by 1").await, "3", "its number stays");
@@ -266,6 +271,8 @@ async fn a_file_that_is_older_than_a_pruned_one_overwrites_no_row() {
     assert_eq!(status(&load("old", 0, &["A,0", "B,0", "C,0"]).await), (1, 0, 2));
     assert_eq!(status(&load("after", 40, &["A,4", "C,4"]).await), (0, 2, 0));
     assert_eq!(status(&load("between", 10, &["A,1", "B,1", "C,1"]).await), (0, 0, 3));
+    // Older than one of them alone: which of them wrote a row is not known.
+    assert_eq!(status(&load("among", 25, &["B,5"]).await), (0, 0, 1));
     let present = "select string_agg(code || volume, ' ' order by code) from holding";
     assert_eq!(world.query(present).await, "A4 B3 C4");
     assert!(prune(&world).await.is_clean());
@@ -316,11 +323,119 @@ async fn a_scope_outlives_the_load_that_replaced_it() {
         // The scope goes back to a load that is pruned.
         case.undo(3);
         assert_eq!(case.rows(dataset).await, "Aa2 Ab2 Ba1", "{dataset}");
-        assert_eq!(case.load(dataset, "4", 15, "A,a,,4,").await.stale, 1);
+        assert_eq!(case.load(dataset, "4", 15, "A,a,,4, A,d,,4,").await.stale, 2);
         case.load(dataset, "5", 40, "A,a,,5,").await;
         assert_eq!(case.rows(dataset).await, "Aa5 Ba1", "{dataset}");
         case.is_clean().await;
     }
+}
+
+/// Prunes all loads that there are.
+async fn prune_all(case: &Case) {
+    age(&case.world, "true", 3).await;
+    // An undo goes after the load that it undid.
+    prune(&case.world).await;
+    prune(&case.world).await;
+    assert_eq!(case.world.query("select count(*) from etl.load").await, "0");
+    assert_eq!(case.world.query("select count(*) from etl.settled where bucket = 'undo://'").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_undo_took_away_stays_gone_when_both_are_pruned() {
+    for (dataset, rows) in [("late", "I,a,,"), ("dated", "I,a,1,"), ("place", "A,a,,"), ("flagged", "A,a,,")] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, &format!("{rows}1,")).await;
+        case.load(dataset, "2", 20, &format!("{rows}2,")).await;
+        case.undo(1);
+        case.undo(2);
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        prune_all(&case).await;
+        case.load(dataset, "3", 30, &format!("{rows}3,")).await;
+        let said = case.undo(5);
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}: {said}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_undo_gives_back_of_a_pruned_load_ranks_with_it() {
+    let case = Case::new().await;
+    case.load("late", "1", 20, "I,a,,1, I,b,,1,").await;
+    prune_all(&case).await;
+    case.load("late", "2", 30, "I,a,,2, D,b,,,").await;
+    case.undo(2);
+    assert_eq!(case.rows("late").await, "a1 b1");
+    assert_eq!(case.load("late", "3", 15, "I,a,,3, I,b,,3,").await.stale, 2);
+    assert_eq!(case.load("late", "4", 25, "I,a,,4, I,b,,4,").await.updated, 2);
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_pruned_load_does_not_come_back_into_a_scope_that_was_replaced_without_it() {
+    for dataset in ["place", "flagged"] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,x,,1, B,x,,1,").await;
+        prune_all(&case).await;
+        case.load(dataset, "2", 20, "A,a,,1, B,y,,1,").await;
+        case.load(dataset, "3", 30, "A,a,,1, A,c,,1,").await;
+        let said = case.undo(2);
+        assert!(said.contains("A,x: load 3 has replaced its scope without it"), "{said}");
+        assert_eq!(case.rows(dataset).await, "Aa1 Ac1 Bx1", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_tombstones_that_of_a_pruned_load_may_be_the_newest() {
+    let case = Case::new().await;
+    case.load("late", "1", 20, "D,a,,,").await;
+    prune_all(&case).await;
+    case.load("late", "2", 10, "D,a,,,").await;
+    case.load("late", "3", 30, "D,a,,,").await;
+    case.undo(3);
+    assert_eq!(case.load("late", "4", 15, "I,a,,1,").await.stale, 1);
+    assert_eq!(case.load("late", "5", 25, "I,a,,1,").await.inserted, 1);
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_and_a_file_of_them_each_keep_their_load() {
+    let case = Case::new().await;
+    case.load("late", "1", 10, "I,b,,9,").await;
+    age(&case.world, "true", 3).await;
+    for (change, pruned) in [
+        ("update etl.load set rejects_key = null", "0"),
+        ("update etl.load set rejects_key = 'x'; delete from etl.reject", "0"),
+        ("update etl.load set rejects_key = null", "1"),
+    ] {
+        case.world.query(change).await;
+        let prune = "select pruned from etl.prune_loads(now() - interval '731 days', 0, 10)";
+        assert_eq!(case.world.query(prune).await, pruned, "{change}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_stays_as_long_as_another_one_needs_it() {
+    // An undo says that the rows of a load do not count.
+    let case = Case::new().await;
+    case.load("late", "1", 10, "I,a,,1, I,b,,9,").await;
+    case.undo(1);
+    age(&case.world, "true", 3).await;
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 0, "the load has a reject");
+    // A mended row ranks with the file in which it was bad.
+    let mut case = Case::new().await;
+    case.load("late", "1", 10, "I,b,,9,").await;
+    case.mend("late", 1, 40, ",9,", ",3,").await;
+    age(&case.world, "id = 1", 3).await;
+    case.world.query("update etl.reject set resolved_at = resolved_at - interval '3 years'").await;
+    case.world = case.world.under(&[("REJECTS__RETENTION_DAYS", "900")]);
+    let done = prune(&case.world).await.tidied;
+    assert_eq!((done.rejects_deleted, done.loads_pruned), (1, 0));
+    assert_eq!(case.load("late", "2", 20, "I,b,,2,").await.updated, 1, "it is newer than the mended row");
+    age(&case.world, "id = 2", 3).await;
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1);
+    assert_eq!(prune(&case.world).await.tidied.loads_pruned, 1);
+    assert_eq!(case.world.query("select id from etl.load").await, "3");
 }
 
 #[tokio::test(flavor = "multi_thread")]

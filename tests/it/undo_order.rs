@@ -81,7 +81,7 @@ impl Case {
         self.load_text(dataset, name, at, format!("{header}\n{}\n", rows.replace(' ', "\n")), false).await
     }
 
-    async fn load_text(&self, dataset: &str, name: &str, at: i64, text: String, again: bool) -> Counts {
+    pub async fn load_text(&self, dataset: &str, name: &str, at: i64, text: String, again: bool) -> Counts {
         let key = format!("incoming/{dataset}/{name}.csv");
         if !again {
             self.world.put(&key, text).await;
@@ -102,12 +102,12 @@ impl Case {
         report.counts.unwrap_or_else(|| panic!("{report:?}"))
     }
 
-    async fn again(&self, dataset: &str, name: &str, at: i64) -> Counts {
+    pub async fn again(&self, dataset: &str, name: &str, at: i64) -> Counts {
         self.load_text(dataset, name, at, String::new(), true).await
     }
 
     /// Loads the rejects of a load with one text replaced.
-    async fn mend(&self, dataset: &str, load: i64, at: i64, bad: &str, good: &str) -> Counts {
+    pub async fn mend(&self, dataset: &str, load: i64, at: i64, bad: &str, good: &str) -> Counts {
         let rejects = self.world.get(&self.world.bucket, &format!("rejects/{dataset}/{load}.csv")).await;
         assert!(rejects.contains(bad), "{rejects}");
         self.load_text(dataset, &format!("mended{load}"), at, rejects.replace(bad, good), false).await
@@ -127,7 +127,7 @@ impl Case {
             .await
     }
 
-    async fn open(&self) -> String {
+    pub async fn open(&self) -> String {
         self.world.query("select coalesce(string_agg(load_id || ':' || record, ' ' order by load_id, record), '-') from etl.open_reject").await
     }
 
@@ -164,6 +164,23 @@ async fn a_row_that_another_file_has_brought_as_well_is_given_back_though_its_ow
         case.undo(3);
         assert_eq!(case.rows(dataset).await, "a1", "{dataset}");
         case.is_clean().await;
+        // Unless that is undone as well, before or after.
+        for order in [&[1, 2, 3][..], &[2, 1, 3], &[1, 3, 2]] {
+            let case = Case::new().await;
+            case.load(dataset, "1", 10, "I,a,1,1,").await;
+            case.load(dataset, "2", 20, "I,a,1,1,").await;
+            case.load(dataset, "3", 30, "I,a,2,3,").await;
+            for load in order {
+                case.undo(*load);
+            }
+            assert_eq!(case.rows(dataset).await, "-", "{dataset} {order:?}");
+        }
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "I,a,1,1,").await;
+        case.load(dataset, "2", 20, "I,a,1,1,").await;
+        case.undo(2);
+        case.undo(1);
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
     }
 }
 
@@ -262,6 +279,76 @@ async fn of_several_tombstones_the_newest_that_is_not_undone_is_in_force() {
     assert_eq!(case.load("late", "3", 5, "I,a,,1,").await.stale, 1);
     assert_eq!(case.load("late", "4", 15, "I,a,,1,").await.inserted, 1);
     case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_another_tombstone_names_as_well_stays_gone() {
+    for dataset in ["late", "dated"] {
+        let five = [(10, "I,a,1,1,"), (20, "D,a,2,,"), (30, "D,a,3,,"), (40, "I,a,4,4,"), (50, "D,a,5,,")];
+        let load = async |case: &Case, count: usize| {
+            for (at, row) in &five[..count] {
+                case.load(dataset, &at.to_string(), *at, row).await;
+            }
+        };
+        let case = Case::new().await;
+        load(&case, 5).await;
+        case.undo(2);
+        case.undo(4);
+        let said = case.undo(5);
+        assert!(said.contains("a: load 3 has deleted it as well"), "{dataset}: {said}");
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        // The newest tombstone of all is the other one.
+        let case = Case::new().await;
+        load(&case, 4).await;
+        case.undo(4);
+        let said = case.undo(2);
+        assert!(said.contains("a: load 3 has deleted it as well"), "{dataset}: {said}");
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        // Undone as well, it deletes nothing.
+        let case = Case::new().await;
+        load(&case, 5).await;
+        for load in [2, 3, 4, 5] {
+            case.undo(load);
+        }
+        assert_eq!(case.rows(dataset).await, "a1", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+/// Whatever is undone besides.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_row_says_nothing_about_it() {
+    for dataset in ["late", "dated"] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 5, "I,z,1,1,").await;
+        case.load(dataset, "2", 10, "D,a,1,,").await;
+        case.load(dataset, "3", 20, "I,a,2,2,").await;
+        assert_eq!(case.load(dataset, "4", 30, "I,a,2,2,").await.unchanged, 1);
+        case.load(dataset, "5", 40, "I,a,4,4,").await;
+        case.load(dataset, "6", 50, "I,a,5,5,").await;
+        case.undo(1);
+        // The row that the fourth file has brought as well is that of the third one alone.
+        case.undo(5);
+        let said = case.undo(6);
+        assert_eq!(case.rows(dataset).await, "a2", "{dataset}: {said}");
+        // The first tombstone is older than the row.
+        case.load(dataset, "7", 60, "D,a,6,,").await;
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        let said = case.undo(10);
+        assert_eq!(case.rows(dataset).await, "a2", "{dataset}: {said}");
+        case.is_clean().await;
+    }
+    for dataset in ["place", "flagged"] {
+        let case = Case::new().await;
+        case.load(dataset, "1", 5, "B,z,,1,").await;
+        case.load(dataset, "2", 10, "A,a,,1, A,x,,1,").await;
+        case.load(dataset, "3", 20, "A,a,,1, A,x,,1,").await;
+        case.load(dataset, "4", 30, "A,a,,1,").await;
+        case.undo(1);
+        let said = case.undo(4);
+        assert_eq!(case.rows(dataset).await, "Aa1 Ax1", "{dataset}: {said}");
+        case.is_clean().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ const ROWS: &str = "select code, price, day, at, note, known_at::date from fill 
 
 /// A cell of a workbook.
 #[derive(Clone, Debug, PartialEq)]
-enum Is {
+pub enum Is {
     Empty,
     Text(String),
     Number(f64),
@@ -84,7 +84,7 @@ fn text(text: &str) -> Is {
 }
 
 /// A workbook with one sheet, as a spreadsheet writes it: with a table of texts, and without empty cells.
-fn book(sheet: &str, rows: &[Vec<Is>]) -> Vec<u8> {
+pub fn book(sheet: &str, rows: &[Vec<Is>]) -> Vec<u8> {
     let head = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#;
     let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     let relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";

@@ -21,15 +21,17 @@ pub(super) fn statements(dataset: &Dataset, load: LoadId, undo: LoadId) -> Vec<S
                 .to_owned(),
             // The load has ended as many waits fewer.
             format!("update etl.load set released = released - (select count(*) from pg_temp.undo_waiting) where id = {load}"),
+            // The load that replaced a scope before may be pruned. What ranks below one that was replaces nothing.
             format!(
                 "with {hidden} update etl.scope s set load_id = n.load_id from ( \
                      select distinct on (x.scope) x.scope, r.load_id \
                      from etl.replacement r join etl.load o on o.id = r.load_id cross join lateral unnest(r.scopes) as x (scope) \
-                     where r.dataset = '{name}' and r.load_id not in (select _load from hidden) order by x.scope, o.rank desc) n \
+                     where r.dataset = '{name}' and r.load_id not in (select _load from hidden) \
+                         and not exists (select from etl.pruned p where p.dataset = '{name}' and p.rank > o.rank) \
+                     order by x.scope, o.rank desc) n \
                  where s.dataset = '{name}' and s.load_id = {load} and s.scope = n.scope",
                 hidden = hidden(dataset, load),
             ),
-            // The load that replaced a scope before may be pruned. What ranks below one that was replaces nothing.
             format!(
                 "update etl.scope s set load_id = 0, rank = p.rank from etl.pruned p \
                  where p.dataset = '{name}' and s.dataset = '{name}' and s.load_id = {load}"
@@ -90,8 +92,8 @@ fn tombstones(dataset: &Dataset, load: LoadId) -> String {
              where t.dataset = '{name}' and e.load_id <> {load} \
                  and (t.load_id = {load} or t.before @> jsonb_build_array(jsonb_build_object('load_id', {load}))) \
          ), ranked as ( \
-             select e.*, row_number() over (partition by e.key order by {newest}l.rank desc nulls last, e.load_id desc) as nth \
-             from entry e left join etl.load l on l.id = e.load_id \
+             select e.*, row_number() over (partition by e.key order by {newest}coalesce(l.rank, p.rank) desc nulls last, e.load_id desc) as nth \
+             from entry e left join etl.load l on l.id = e.load_id left join etl.pruned p on p.dataset = '{name}' \
          ), rest as ( \
              select key, jsonb_agg(jsonb_build_object('version', version, 'load_id', load_id, 'at', at) order by nth desc) as before \
              from ranked where nth > 1 group by key) \

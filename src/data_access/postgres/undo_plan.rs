@@ -48,6 +48,8 @@ fn rows(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
         Some(_) => format!("h.{ENDED_AS} = 'removed'"),
         None => format!("h.{ENDED_AS} in ('removed', 'deleted')"),
     };
+    // What an undo has ended that is pruned by now does not come back: it is not known any more whose rows do not count.
+    let ended = format!("{gone} or h.{ENDED_AS} = 'undone'");
     let same = key.of_texts(
         &format!(
             "select n.key as _text, true as _same from etl.lineage i cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) \
@@ -79,7 +81,7 @@ fn rows(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
              select _key, _load, max(_tick) as _tick from entry where _outcome in ('inserted', 'updated', 'removed') group by 1, 2 \
          ), past as materialized ( \
              select {own_of_k}, k._key, h.{WRITTEN_BY} as _by, h.{REPLACED_BY} as _ended_by, h.{VALID_FROM} as _from, h.{VALID_TO} as _until, \
-                 h.{ENDED_AS} as _as, {gone} as _gone, \
+                 h.{ENDED_AS} as _as, {gone} as _gone, {ended} as _ended, \
                  row_number() over (partition by k._key order by h.{VALID_TO} desc, h.{VALID_FROM} desc nulls last) as _nth \
              from named k join {history} h on {was_there} \
          ), endorsed as materialized ( \
@@ -89,8 +91,8 @@ fn rows(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
                      and e._load not in (select _load from hidden)) \
          ), back as materialized ( \
              select * from ( \
-                 select distinct on (_key) *, _gone and _ended_by not in (select _load from hidden) as _nothing from past \
-                 where _gone and _ended_by not in (select _load from hidden) or _by is null or _by not in (select _load from hidden) \
+                 select distinct on (_key) *, _ended and _ended_by not in (select _load from hidden) as _nothing from past \
+                 where _ended and _ended_by not in (select _load from hidden) or _by is null or _by not in (select _load from hidden) \
                      or (_key, _nth) in (select _key, _nth from endorsed) \
                  order by _key, _nth) b where not _nothing \
          ), state as materialized ( \
@@ -166,7 +168,8 @@ fn refer(dataset: &Dataset, referring: &[&Dataset]) -> String {
 }
 
 /// SQL that selects rows which must not come back into a scope, because a file with a higher rank has replaced it, and does not have them. Where
-/// a row is in its scope all the same, that file did not take it away, and it may get back its earlier values.
+/// a row is in its scope all the same, that file did not take it away, and it may get back its earlier values. A row of a load that is pruned has the
+/// highest rank that such a load had.
 fn blocked(dataset: &Dataset, load: LoadId) -> String {
     if dataset.replacement.is_none() {
         return "select null::text as _key, null::bigint as _load where false".to_owned();
@@ -176,11 +179,11 @@ fn blocked(dataset: &Dataset, load: LoadId) -> String {
     format!(
         "select b._key, max(r._load) as _load \
          from back b join {history} h on {is_back} left join {table} t on {is_there} \
-             join etl.load l on l.id = coalesce(b._by, {load}) join ( \
+             left join etl.load l on l.id = coalesce(b._by, {load}) left join etl.pruned p on p.dataset = '{name}' join ( \
                  select r.load_id as _load, o.rank as _rank, n.scope as _scope \
                  from etl.replacement r join etl.load o on o.id = r.load_id cross join lateral unnest(r.scopes) as n (scope) \
                  where r.dataset = '{name}' and o.id not in (select _load from hidden) and r.kept is distinct from 'unreadable_key' \
-             ) r on r._rank > least(l.rank, l.ranks_from) and r._load <> l.id and {is_in} left join ( \
+             ) r on r._rank > coalesce(least(l.rank, l.ranks_from), p.rank) and r._load is distinct from l.id and {is_in} left join ( \
                  select i.load_id, n.key from etl.lineage i cross join lateral unnest(i.keys) as n (key) \
                  where i.dataset = '{name}' and i.load_id in (select load_id from etl.replacement where dataset = '{name}') \
                      and n.key in (select _key from back) \

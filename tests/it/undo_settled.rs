@@ -1,0 +1,213 @@
+//! What loads had settled with each other before one of them is undone: scopes, rows that wait, and rejects.
+
+use crate::undo_order::Case;
+
+/// Files that replace scopes, which delete or flag.
+const REPLACING: [&str; 2] = ["place", "flagged"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_goes_back_to_the_highest_file_that_is_not_undone() {
+    for dataset in REPLACING {
+        // One that came late is not the highest.
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1,").await;
+        case.load(dataset, "2", 5, "A,a,,2,").await;
+        case.load(dataset, "3", 20, "A,a,,3,").await;
+        case.undo(3);
+        assert_eq!(case.load(dataset, "4", 7, "A,a,,4, A,d,,4,").await.stale, 2, "{dataset}");
+        assert_eq!(case.rows(dataset).await, "Aa1", "{dataset}");
+        // Nor is one that is undone.
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1,").await;
+        case.load(dataset, "2", 20, "A,a,,2,").await;
+        case.load(dataset, "3", 30, "A,a,,3,").await;
+        case.undo(2);
+        case.undo(3);
+        assert_eq!(case.rows(dataset).await, "Aa1", "{dataset}");
+        assert_eq!(case.load(dataset, "5", 7, "A,d,,5,").await.stale, 1, "{dataset}");
+        assert_eq!(case.load(dataset, "4", 15, "A,b,,4,").await.inserted, 1, "{dataset}");
+        assert_eq!(case.rows(dataset).await, "Ab4", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_undone_or_that_may_mean_a_row_keeps_none_from_coming_back() {
+    for dataset in REPLACING {
+        for (at, later, undone) in [
+            (30, "A,a,,1,", true),
+            (30, "A,a,,1, A,x,,9,", false),
+            (30, "A,a,,1, A,,,1,", false),
+            // It came late, and what it has is stale.
+            (15, "A,a,,3, A,x,,3,", false),
+        ] {
+            let case = Case::new().await;
+            case.load(dataset, "1", 10, "A,a,,1, A,x,,1,").await;
+            case.load(dataset, "2", 20, "A,a,,1,").await;
+            case.load(dataset, "3", at, later).await;
+            if undone {
+                case.undo(3);
+            }
+            let said = case.undo(2);
+            assert_eq!(case.rows(dataset).await, "Aa1 Ax1", "{dataset} {later}: {said}");
+            case.is_clean().await;
+        }
+    }
+}
+
+/// It ranks with the file in which it was bad.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mended_row_does_not_come_back_into_a_scope_that_was_replaced_without_it() {
+    for dataset in REPLACING {
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,b,,9,").await;
+        assert_eq!(case.mend(dataset, 1, 40, ",9,", ",3,").await.inserted, 1);
+        case.load(dataset, "2", 20, "A,a,,1,").await;
+        case.load(dataset, "3", 30, "A,a,,1,").await;
+        assert_eq!(case.rows(dataset).await, "Aa1", "{dataset}");
+        let said = case.undo(3);
+        assert!(said.contains("A,b: load 4 has replaced its scope without it"), "{said}");
+        assert_eq!(case.rows(dataset).await, "Aa1", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_waits_again_only_if_its_load_counts_and_no_other_file_has_replaced_its_scope() {
+    for dataset in REPLACING {
+        // The load of the row is undone as well.
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,w,,1,X").await;
+        case.load(dataset, "2", 20, "A,a,,2,").await;
+        case.undo(1);
+        let said = case.undo(2);
+        assert!(!said.contains("wait for another row again"), "{said}");
+        case.load("parent", "x", 1, "X").await;
+        case.is_clean().await;
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        // Another file has replaced the scope.
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,w,,1,X").await;
+        case.load(dataset, "2", 20, "A,a,,2,").await;
+        case.load(dataset, "3", 30, "A,a,,3,").await;
+        let said = case.undo(2);
+        assert!(!said.contains("wait for another row again"), "{said}");
+        // The same for a mended row, which ranks with the file in which it was bad.
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,w,,9,X").await;
+        assert_eq!(case.mend(dataset, 1, 40, ",9,", ",3,").await.parked, 1);
+        case.load(dataset, "2", 20, "A,a,,2,").await;
+        case.load(dataset, "3", 30, "A,a,,3,").await;
+        let said = case.undo(3);
+        assert!(!said.contains("wait for another row again"), "{said}");
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,w,,1,X").await;
+        case.load(dataset, "2", 20, "A,a,,2,").await;
+        case.load(dataset, "3", 30, "A,a,,3,").await;
+        case.undo(3);
+        let said = case.undo(2);
+        assert!(said.contains("wait for another row again: 1"), "{said}");
+        case.load("parent", "x", 1, "X").await;
+        case.is_clean().await;
+        assert_eq!(case.rows(dataset).await, "Aa1 Aw1", "{dataset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_kept_keeps_its_reject_closed() {
+    let case = Case::new().await;
+    case.load("dated", "1", 1, "I,a,1,9, I,b,3,9,").await;
+    case.load("dated", "2", 2, "I,a,2,2, I,b,2,2,").await;
+    // A later load has written the row, or another one had mended the reject before.
+    case.load("dated", "3", 3, "I,a,3,3,").await;
+    let rejects = case.world.get(&case.world.bucket, "rejects/dated/1.csv").await;
+    let mended: Vec<String> =
+        rejects.lines().filter(|line| !line.contains("I,a")).map(|line| line.replace(",9,", ",4,")).collect();
+    let counts = case.load_text("dated", "mended", 4, mended.join("\n") + "\n", false).await;
+    assert_eq!((counts.updated, case.rows("dated").await, case.open().await), (1, "a3 b4".into(), "-".into()));
+    case.undo(4);
+    assert_eq!((case.rows("dated").await, case.open().await), ("a3 b2".into(), "-".into()));
+    let said = case.undo(2);
+    assert_eq!((case.rows("dated").await, case.open().await), ("a3".into(), "1:2".into()), "{said}");
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mended_row_that_waits_again_opens_its_reject() {
+    for dataset in REPLACING {
+        let case = Case::new().await;
+        case.load(dataset, "1", 10, "A,a,,1, A,w,,9,X").await;
+        assert_eq!(case.mend(dataset, 1, 40, ",9,", ",3,").await.parked, 1);
+        assert_eq!(case.open().await, "1:2");
+        case.load(dataset, "2", 20, "A,a,,2,").await;
+        assert_eq!(case.open().await, "-", "{dataset}");
+        let said = case.undo(3);
+        assert!(said.contains("wait for another row again: 1"), "{said}");
+        assert_eq!(case.open().await, "1:2", "{dataset}");
+        case.load("parent", "x", 1, "X").await;
+        assert_eq!((case.rows(dataset).await, case.open().await), ("Aa1 Aw3".into(), "-".into()), "{dataset}");
+        case.is_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_load_had_left_is_open_again_unless_its_row_is_kept() {
+    for later in [false, true] {
+        let mut case = Case::new().await;
+        case.world = case.world.under(&[("LOAD__MAX_REJECTS", "0")]);
+        case.load("late", "1", 10, "I,a,,1, I,b,,9, I,,,1,").await;
+        assert_eq!(case.open().await, "1:2 1:3");
+        assert_eq!(case.load("late", "1", 20, "I,a,,1, I,b,,2,").await.inserted, 2);
+        assert_eq!(case.open().await, "-");
+        if later {
+            case.load("late", "2", 30, "I,b,,3,").await;
+        }
+        case.undo(2);
+        let expected = if later { ("b3", "1:3") } else { ("-", "1:2 1:3") };
+        assert_eq!((case.rows("late").await.as_str(), case.open().await.as_str()), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_had_waited_and_was_the_same_is_kept_by_its_load() {
+    let case = Case::new().await;
+    case.load("parent", "1", 1, "X").await;
+    case.load("dated", "1", 10, "I,a,1,1,X").await;
+    case.world.query("delete from parent").await;
+    assert_eq!(case.load("dated", "2", 20, "I,a,1,1,X").await.parked, 1);
+    case.world.query("insert into parent values ('X')").await;
+    case.is_clean().await;
+    assert_eq!(case.world.query("select outcome from etl.parked").await, "unchanged");
+    let said = case.undo(2);
+    assert!(said.contains("a: load 3 has brought the same since"), "{said}");
+    assert_eq!(case.rows("dated").await, "a1");
+    case.undo(3);
+    assert_eq!(case.rows("dated").await, "-");
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_or_another_undo_has_done_since_stays() {
+    let case = Case::new().await;
+    case.load("late", "1", 10, "I,a,,1, I,b,,1, I,d,,1,").await;
+    case.load("late", "2", 20, "I,a,,2, I,b,,2, I,c,,2, D,d,,,").await;
+    case.world.query("update late set v = 7, written_by = null where k = 'a'; delete from late where k = 'b'").await;
+    let said = case.undo(1);
+    assert!(said.contains("d: load 2 has deleted it since"), "{said}");
+    let said = case.undo(2);
+    for (key, reason) in [
+        ("a", "another program has written it since"),
+        ("b", "another program has deleted it since"),
+        ("d", "load 1 had written it, and is undone"),
+    ] {
+        assert!(said.contains(&format!("{key}: {reason}")), "{said}");
+    }
+    assert_eq!(case.rows("late").await, "a7");
+    let case = Case::new().await;
+    case.load("flagged", "1", 10, "A,a,,1, A,x,,1,").await;
+    case.load("flagged", "2", 20, "A,a,,1,").await;
+    case.world.query("delete from flagged where k = 'x'").await;
+    let said = case.undo(2);
+    assert!(said.contains("A,x: another program has deleted it since"), "{said}");
+    assert_eq!(case.rows("flagged").await, "Aa1");
+}
