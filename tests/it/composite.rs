@@ -324,5 +324,8 @@ async fn a_row_of_a_partitioned_table_waits_as_any_other() {
     assert_eq!((counts.inserted, counts.released), (1, 1));
     let counts = drop_lots(&world, "2", &["1,1,2025-01-01,A,2", "2,1,2025-01-03,A,1"]).await.counts.unwrap();
     assert_eq!((counts.updated, counts.parked), (1, 1));
-    assert_eq!(world.query("select account_id, number, volume from lot order by 1, 2").await, "1 1 2.00\n1 2 1.00");
+    assert_eq!(
+        world.query("select account_id, number, volume from lot order by 1, 2").await,
+        "1 | 1 | 2.00\n1 | 2 | 1.00"
+    );
 }

@@ -155,12 +155,12 @@ async fn begin(
     let sharing = if removed.rows().is_empty() { "_shared" } else { "" };
     // The settings are for the planner: it does not know that a batch is small compared with a table that is just being
     // filled, and unless it keeps a plan for checking the foreign key, it makes a new one for each row.
-    let begin = format!(
+    let statements = format!(
         "set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan; select pg_advisory_xact_lock{sharing}({})",
         batches_of(&dataset.name)
     );
     let begun = tokio::try_join!(
-        transaction.batch_execute(&begin),
+        transaction.batch_execute(&statements),
         checkpoint(transaction, load, batch),
         Rivals::of(transaction, load, dataset)
     );

@@ -35,10 +35,7 @@ mod tests {
     fn a_hole_is_a_whole_name_after_one_colon() {
         let holes = [("load", "7"), ("key", "t.\"a\", t.\"b\""), ("text", "'x'"), ("none", "")];
         for (file, sql) in [
-            (
-                "select :load, :load_id, (:key)::text, a::text",
-                "select 7, :load_id, (t.\"a\", t.\"b\")::text, a::text",
-            ),
+            ("select :load, :load_id, (:key)::text, a::text", "select 7, :load_id, (t.\"a\", t.\"b\")::text, a::text"),
             (":load::text:none, :text", "7::text, 'x'"),
             ("-- of :load\nselect 1\n    -- and\n    where :load", "select 1\n    where 7"),
             ("select to_char(now(), 'HH24:MI'), a[1:2]", "select to_char(now(), 'HH24:MI'), a[1:2]"),
