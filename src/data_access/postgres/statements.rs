@@ -95,7 +95,7 @@ fn the_parts_of_a_statement_have_names_of_their_own() {
             let words: Vec<&str> = statement.split_whitespace().collect();
             let mut seen = BTreeSet::new();
             for place in 1..words.len() {
-                if words[place] == "as" && matches!(words[place + 1..], ["materialized", ..] | ["(", ..]) {
+                if words[place] == "as" && matches!(words[place + 1..], ["materialized" | "(", ..]) {
                     assert!(seen.insert(words[place - 1]), "{} is there twice: {statement}", words[place - 1]);
                 }
             }
