@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -13,8 +13,9 @@ use super::terminal::{DONE, NOT_DONE, as_json, print};
 use crate::config::Settings;
 use crate::data_access::postgres::Database;
 use crate::data_access::retry::retrying;
+use crate::domain::{Dataset, LoadId};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::pipeline::{self, ReplayedFile, RuleChange};
+use crate::pipeline::{self, Context, ReplayedFile, RuleChange};
 use crate::services::Parts;
 
 #[derive(Debug, Args)]
@@ -42,81 +43,108 @@ pub(super) struct ReplayArguments {
 const EXAMPLES: usize = 3;
 
 pub(super) async fn run(settings: &Settings, parts: &Parts, arguments: ReplayArguments) -> Result<u8> {
+    let ReplayArguments { dataset, definition, since, json } = arguments;
     let context = crate::start::context(settings, parts)?;
-    let today = context.datasets.get(&arguments.dataset).map_err(Error::configuration)?;
-    let path = arguments.definition.display().to_string();
-    let text = std::fs::read_to_string(&arguments.definition)
+    let today = context.datasets.get(&dataset).map_err(Error::configuration)?;
+    let changed = changed(&context, today, &definition)?;
+    pipeline::try_definition(&context, &changed).await?;
+    let database = Database::new(&settings.database()?)?;
+    check_known(&database, today, since).await?;
+    let definition = definition.display().to_string();
+    let mut answer = Answer { dataset, definition, since, replayed: Vec::new(), unread: Vec::new(), gone: false };
+    for file in retrying(|| database.files_since(&today.name, since)).await? {
+        match pipeline::replay(&context, &file, (today, &changed)).await {
+            Ok(file) => answer.replayed.push(file),
+            Err(error) => answer.note(file.load_id, error)?,
+        }
+    }
+    print(&if json { as_json(&answer.as_json())? } else { answer.for_people() })?;
+    Ok(if answer.gone { NOT_DONE } else { DONE })
+}
+
+/// The dataset as the definition in another file says.
+fn changed(context: &Context, today: &Dataset, file: &Path) -> Result<Dataset> {
+    let path = file.display().to_string();
+    let text = std::fs::read_to_string(file)
         .map_err(|error| Error::with_source(ErrorKind::Configuration, format!("{path}: cannot be read"), error))?;
     let changed = context.datasets.with_definition(&today.name, &path, &text).map_err(Error::configuration)?;
     let changed = pipeline::with_rules(changed, &context.pipelines)?;
-    let changed = changed.get(&today.name).map_err(Error::configuration)?;
-    pipeline::try_definition(&context, changed).await?;
-    let database = Database::new(&settings.database()?)?;
-    if let Some(before) =
-        retrying(|| database.pruned_before(&today.name)).await?.filter(|&before| before > arguments.since)
-    {
-        let day = before.format("%Y-%m-%d");
-        return Err(Error::configuration(format!(
-            "--since {}: loads that ended before {day} are pruned from the ledger, so that their files are not known; take --since {day}",
-            arguments.since.format("%Y-%m-%d")
-        )));
+    changed.get(&today.name).cloned().map_err(Error::configuration)
+}
+
+/// Checks that the ledger knows all loads since then.
+async fn check_known(database: &Database, dataset: &Dataset, since: DateTime<Utc>) -> Result<()> {
+    let pruned = retrying(|| database.pruned_before(&dataset.name)).await?;
+    let Some(before) = pruned.filter(|&before| before > since) else { return Ok(()) };
+    let day = before.format("%Y-%m-%d");
+    Err(Error::configuration(format!(
+        "--since {}: loads that ended before {day} are pruned from the ledger, so that their files are not known; take --since {day}",
+        since.format("%Y-%m-%d")
+    )))
+}
+
+/// What came of comparing the files.
+struct Answer {
+    dataset: String,
+    definition: String,
+    since: DateTime<Utc>,
+    replayed: Vec<ReplayedFile>,
+    /// The loads whose files could not be compared, and why.
+    unread: Vec<(LoadId, String)>,
+    /// Whether a version of a file is gone.
+    gone: bool,
+}
+
+impl Answer {
+    /// Notes that a file cannot be compared, if the file is at fault.
+    fn note(&mut self, load: LoadId, error: Error) -> Result<()> {
+        let ErrorKind::File(reason) = error.kind() else { return Err(error) };
+        self.gone |= matches!(reason, Reason::NotFound | Reason::Forbidden | Reason::Superseded);
+        self.unread.push((load, error.chain()));
+        Ok(())
     }
-    let files = retrying(|| database.files_since(&today.name, arguments.since)).await?;
-    let (mut replayed, mut unread, mut gone) = (Vec::new(), Vec::new(), false);
-    for file in files {
-        match pipeline::replay(&context, &file, (today, changed)).await {
-            Ok(file) => replayed.push(file),
-            Err(error) => {
-                let ErrorKind::File(reason) = error.kind() else { return Err(error) };
-                gone |= matches!(reason, Reason::NotFound | Reason::Forbidden | Reason::Superseded);
-                unread.push((file.load_id, error.chain()));
-            }
-        }
+
+    fn as_json(&self) -> Value {
+        let unread = self.unread.iter().map(|(load, error)| json!({ "load_id": load, "error": error }));
+        json!({
+            "dataset": self.dataset, "definition": self.definition, "since": self.since,
+            "records": self.records(), "would_reject": self.would_reject(), "would_accept": self.would_accept(),
+            "rules": sum(&self.replayed), "files": self.replayed, "not_compared": unread.collect::<Vec<_>>(),
+        })
     }
-    let rules = sum(&replayed);
-    if arguments.json {
-        let unread: Vec<Value> =
-            unread.iter().map(|(load, error)| json!({ "load_id": load, "error": error })).collect();
-        let answer = json!({
-            "dataset": today.name, "definition": path, "since": arguments.since,
-            "records": records(&replayed), "would_reject": total(&replayed, |file| file.would_reject),
-            "would_accept": total(&replayed, |file| file.would_accept),
-            "rules": rules, "files": replayed, "not_compared": unread,
-        });
-        print(&as_json(&answer)?)?;
-    } else {
+
+    fn for_people(&self) -> String {
         let mut text = format!(
             "{} files with {} records of dataset {}: {} rows would be rejected that are accepted today, {} accepted that are rejected\n",
-            replayed.len(),
-            records(&replayed),
-            today.name,
-            total(&replayed, |file| file.would_reject),
-            total(&replayed, |file| file.would_accept),
+            self.replayed.len(),
+            self.records(),
+            self.dataset,
+            self.would_reject(),
+            self.would_accept(),
         );
-        for (rule, change) in &rules {
-            let _ = writeln!(
-                text,
-                "  rule {rule}: would reject {}, would accept {}",
-                change.would_reject, change.would_accept
-            );
-            for example in &change.examples {
+        for (rule, RuleChange { would_reject, would_accept, examples }) in sum(&self.replayed) {
+            let _ = writeln!(text, "  rule {rule}: would reject {would_reject}, would accept {would_accept}");
+            for example in &examples {
                 let _ = writeln!(text, "    {example}");
             }
         }
-        for (load, error) in &unread {
+        for (load, error) in &self.unread {
             let _ = writeln!(text, "  load {load} could not be compared: {error}");
         }
-        print(&text)?;
+        text
     }
-    Ok(if gone { NOT_DONE } else { DONE })
-}
 
-fn records(files: &[ReplayedFile]) -> i64 {
-    files.iter().map(|file| file.read).sum()
-}
+    fn records(&self) -> i64 {
+        self.replayed.iter().map(|file| file.read).sum()
+    }
 
-fn total(files: &[ReplayedFile], count: impl Fn(&ReplayedFile) -> u64) -> u64 {
-    files.iter().map(count).sum()
+    fn would_reject(&self) -> u64 {
+        self.replayed.iter().map(|file| file.would_reject).sum()
+    }
+
+    fn would_accept(&self) -> u64 {
+        self.replayed.iter().map(|file| file.would_accept).sum()
+    }
 }
 
 /// The changes by rule over all files.

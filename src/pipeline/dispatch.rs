@@ -4,12 +4,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::stream;
 use tracing::{Instrument, Span};
 
 use super::check::check_definition;
 use super::context::Context;
-use super::file_work::{CANCEL_TIMEOUT, FileWork, MOST_STALLED};
+use super::file_work::{CANCEL_TIMEOUT, FileWork};
 use super::piece::{Piece, Refused};
 use super::request::{Readers, Request, choose_readers, no_file, unidentified};
 use crate::data_access::postgres::{Claimed, Database, FileToClaim, KnownPart, ReplacedLoad};
@@ -379,82 +378,26 @@ impl ObjectWork<'_> {
     /// Claims a piece and loads it.
     async fn load_piece(&self, object: &ObjectVersion, piece: Piece<'_>) -> Result<LoadReport> {
         let Self { context, database, request } = self;
-        let dataset = piece.dataset;
-        Span::current().record("dataset", &dataset.name);
-        let pipeline: &Pipeline = context.pipeline(&dataset.name)?;
-        let modified = match dataset.version {
-            None => {
-                let extractor = pipeline.extractor_at(&request.location)?;
-                retrying(|| extractor.written_at(object)).await?
-            }
-            Some(_) => object.modified,
-        };
-        let object = &ObjectVersion { modified, ..object.clone() };
-        for (_, loader) in &pipeline.loaders {
-            loader.check_file(object)?;
-        }
-        check_definition(context, dataset).await?;
-        retrying(|| database.check_ready(dataset, context.datasets.version())).await?;
-        let token = retrying(|| database.fencing_token()).await?;
-        let Piece { part, parts, .. } = piece;
-        let terms = context.terms.of(dataset);
-        let file = FileToClaim {
-            object,
-            part,
-            parts,
-            dataset: &dataset.name,
-            source: piece.source.map(|source| source.name.as_str()),
-            datasets: &context.datasets,
-            terms: &terms,
-            again: request.again,
-        };
-        let claimed = retrying(|| database.claim(token, file)).await?;
-        let report = |status, load_id, attempt| LoadReport {
-            load_id: Some(load_id),
-            bucket: Some(object.bucket.clone()),
-            key: Some(object.key.to_string()),
-            version: Some(object.version.clone()),
-            dataset: Some(dataset.name.clone()),
-            source: piece.source.map(|source| source.name.clone()),
-            part: Some(part.to_owned()),
-            attempt: Some(attempt),
-            ..LoadReport::new(status)
-        };
-        let claim = match claimed {
+        Span::current().record("dataset", &piece.dataset.name);
+        let object = &self.checked(object, piece.dataset).await?;
+        let report = |status, load_id, attempt| piece.report(object, status, load_id, attempt);
+        let claim = match self.claim(object, &piece).await? {
+            Claimed::Taken(claim) => claim,
             Claimed::Finished { load_id, attempt, dataset, source, reason, error, rejects_key } => {
-                return Ok(LoadReport {
-                    dataset: Some(dataset),
-                    source,
-                    reason,
-                    error,
-                    rejects_key,
-                    ..report(LoadStatus::Duplicate, load_id, attempt)
-                });
+                let dataset = Some(dataset);
+                let report = report(LoadStatus::Duplicate, load_id, attempt);
+                return Ok(LoadReport { dataset, source, reason, error, rejects_key, ..report });
             }
             Claimed::Held { load_id, attempt, remaining } => {
-                return Ok(LoadReport {
-                    retry_after: Some(remaining),
-                    ..report(LoadStatus::InProgress, load_id, attempt)
-                });
+                let report = report(LoadStatus::InProgress, load_id, attempt);
+                return Ok(LoadReport { retry_after: Some(remaining), ..report });
             }
-            Claimed::Taken(claim) => claim,
         };
         Span::current().record("load_id", claim.load_id.0);
         tracing::info!(attempt = claim.attempt, "claimed");
         let work = FileWork { context, database, claim: &claim, object, request, piece: &piece };
-        let outcome = match piece.refused.clone() {
-            Some(Refused { reason, message }) => work.fail(Error::file(reason, message), 0, stream::empty).await,
-            None if claim.stalled > MOST_STALLED => {
-                work.fail(work.no_progress("it is not known how they ended"), 0, stream::empty).await
-            }
-            // It would make the future of every caller large.
-            None => Box::pin(work.load()).await,
-        };
-        let outcome = match outcome {
-            Err(error) => work.leave(error).await,
-            ended => ended,
-        };
-        let ending = outcome?;
+        // It would make the future of every caller large.
+        let ending = Box::pin(work.run()).await?;
         let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(object));
         let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
         if claim.returned && rest.is_none() {
@@ -475,6 +418,41 @@ impl ObjectWork<'_> {
             ..report(ending.status, claim.load_id, claim.attempt)
         };
         Ok(if ending.handed_over { handed_over(report) } else { report })
+    }
+
+    /// Checks what must be right before anything is claimed. Returns the object with the time at which it was written, if that orders its rows.
+    async fn checked(&self, object: &ObjectVersion, dataset: &Dataset) -> Result<ObjectVersion> {
+        let pipeline: &Pipeline = self.context.pipeline(&dataset.name)?;
+        let modified = match dataset.version {
+            None => {
+                let extractor = pipeline.extractor_at(&self.request.location)?;
+                retrying(|| extractor.written_at(object)).await?
+            }
+            Some(_) => object.modified,
+        };
+        let object = ObjectVersion { modified, ..object.clone() };
+        for (_, loader) in &pipeline.loaders {
+            loader.check_file(&object)?;
+        }
+        check_definition(self.context, dataset).await?;
+        retrying(|| self.database.check_ready(dataset, self.context.datasets.version())).await?;
+        Ok(object)
+    }
+
+    async fn claim(&self, object: &ObjectVersion, piece: &Piece<'_>) -> Result<Claimed> {
+        let token = retrying(|| self.database.fencing_token()).await?;
+        let terms = self.context.terms.of(piece.dataset);
+        let file = FileToClaim {
+            object,
+            part: piece.part,
+            parts: piece.parts,
+            dataset: &piece.dataset.name,
+            source: piece.source.map(|source| source.name.as_str()),
+            datasets: &self.context.datasets,
+            terms: &terms,
+            again: self.request.again,
+        };
+        retrying(|| self.database.claim(token, file)).await
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 use super::check::{Reading, Totals, manifest_missing, stage_and_validate};
 use super::context::{Context, with_rules};
-use super::piece::Piece;
+use super::piece::{Piece, Refused};
 use super::request::Request;
 use crate::data_access::duckdb::Stage;
 use crate::data_access::postgres::{Claim, Closing, Database};
@@ -28,7 +28,7 @@ use crate::services::{
 
 /// The most workers in a row that may end without committing anything. After that the load has failed; otherwise it
 /// would go on forever.
-pub(super) const MOST_STALLED: i32 = 3;
+const MOST_STALLED: i32 = 3;
 /// How long an interrupted worker waits for its staging to end.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a worker that has time looks for a manifest, and how long one without time leaves that to the next worker.
@@ -51,6 +51,24 @@ pub(super) struct Ending {
     pub(super) handed_over: bool,
 }
 
+/// Why the work on a file stops before its load is closed as loaded.
+enum Stop {
+    /// Of the error the file may be guilty, after so many records.
+    Failed(Error, i64),
+    /// The time of this worker is over, after so many records.
+    OutOfTime(i64),
+    /// The manifest is missing, and may be missing this much longer.
+    Waiting(Duration),
+    /// Of the error the file is not guilty.
+    Other(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// A file that this worker has claimed.
 pub(super) struct FileWork<'a> {
     pub(super) context: &'a Context,
@@ -62,44 +80,55 @@ pub(super) struct FileWork<'a> {
 }
 
 impl FileWork<'_> {
-    pub(super) async fn load(&self) -> Result<Ending> {
+    /// Loads the file, or ends its load as failed. After any other error the load is given back.
+    pub(super) async fn run(&self) -> Result<Ending> {
+        let ended = match self.piece.refused.clone() {
+            Some(Refused { reason, message }) => self.fail(Error::file(reason, message), 0, stream::empty).await,
+            None if self.claim.stalled > MOST_STALLED => {
+                self.fail(self.no_progress("it is not known how they ended"), 0, stream::empty).await
+            }
+            None => self.load().await,
+        };
+        match ended {
+            Err(error) => self.leave(error).await,
+            ended => ended,
+        }
+    }
+
+    async fn load(&self) -> Result<Ending> {
+        match self.load_all().await {
+            Ok(ending) => Ok(ending),
+            Err(Stop::Failed(error, read)) => self.fail(error, read, stream::empty).await,
+            Err(Stop::OutOfTime(read)) => self.interrupt(read).await,
+            Err(Stop::Waiting(left)) => {
+                let ending = self.leave_rest(0, false).await?;
+                Ok(Ending { resume_after: Some(left.min(MANIFEST_PAUSE)), ..ending })
+            }
+            Err(Stop::Other(error)) => Err(error),
+        }
+    }
+
+    async fn load_all(&self) -> Result<Ending, Stop> {
         let datasets = self.datasets_in_force().await?;
         let definition = datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
+        let totals = self.totals(definition).await?;
         let Request { progress, deadline, .. } = self.request;
-        let totals = if definition.manifest.required {
-            match self.await_manifest(definition).await {
-                Ok(Awaited::Manifests(manifests)) => Totals::Of(manifests),
-                Ok(Awaited::TimeOver(left)) => {
-                    let ending = self.leave_rest(0, false).await?;
-                    return Ok(Ending { resume_after: Some(left.min(MANIFEST_PAUSE)), ..ending });
-                }
-                Err(error) => return self.fail(error, 0, stream::empty).await,
-            }
-        } else {
-            Totals::Beside(self.claim.run)
-        };
         let stage = Arc::new(self.context.stages.open(Arc::clone(progress))?);
-        let (extracted, validated, statistics) = match self.stage_in_time(definition, &stage, totals).await {
-            Ok(Some(staged)) => staged,
-            Ok(None) => return self.interrupt(progress.staged()).await,
-            Err(error) => return self.fail(error, progress.staged(), stream::empty).await,
-        };
+        let staged = self.stage_in_time(definition, &stage, totals).await;
+        let staged = staged.map_err(|error| Stop::Failed(error, progress.staged()))?;
+        let (extracted, validated, statistics) = staged.ok_or_else(|| Stop::OutOfTime(progress.staged()))?;
         let read = extracted.read;
+        let failed = |error| Stop::Failed(error, read);
         // A file with rejects names its source itself.
         let source = extracted.sent.as_ref().map(|sent| sent.source.name.clone());
         tracing::info!(read, rejected = validated.rejected, "validated");
-        if definition.content.is_some()
-            && let Err(error) = self.number_copies(&stage, &extracted).await
-        {
-            return self.fail(error, read, stream::empty).await;
+        if definition.content.is_some() {
+            self.number_copies(&stage, &extracted).await.map_err(failed)?;
         }
         let schema_changes = self.note_drift(&extracted).await?;
         let refused = self.over_threshold(&extracted, validated);
         let places = Places::find(self.database, self.claim, definition, (&stage, extracted.mends)).await;
-        let places = match places {
-            Ok(places) => places,
-            Err(error) => return self.fail(error, read, stream::empty).await,
-        };
+        let places = places.map_err(failed)?;
         // Otherwise the first batch records it. If workers die before that, the ledger should still say what the file
         // contains.
         if refused.is_some() || self.claim.attempt > 1 || read == 0 {
@@ -108,47 +137,38 @@ impl FileWork<'_> {
         if let Some(error) = refused {
             let most = self.most_kept();
             let first = || bad_records::first(definition, &stage, &extracted, most);
-            return self.fail(error, read, || keyed(first(), places.clone())).await;
+            return Ok(self.fail(error, read, || keyed(first(), places.clone())).await?);
         }
         progress.set_total(read);
         stage.note_free_disk()?;
         let claim = self.ranked(definition, &stage, &extracted).await?;
-        let late = claim.late;
-        let work = LoadWork {
-            claim,
-            datasets: Arc::clone(&datasets),
-            stage,
-            extracted,
-            object: self.object.clone(),
-            validated,
-            places,
-            deadline: deadline.clone(),
-        };
-        if late && !self.await_batches().await? {
-            return self.interrupt(read).await;
+        let (datasets, object, deadline) = (Arc::clone(&datasets), self.object.clone(), deadline.clone());
+        let work = LoadWork { claim, datasets, stage, extracted, object, validated, places, deadline };
+        let named = |error: Error| failed(Error::with_source(error.kind(), self.name(), error));
+        if work.claim.late && !self.await_batches().await? {
+            return Err(Stop::OutOfTime(read));
         }
-        match Box::pin(self.load_everywhere(&work)).instrument(traces::step("write")).await {
-            Ok(Loading::Done) => {}
-            Ok(Loading::OutOfTime) => return self.interrupt(read).await,
-            Err(error) => {
-                let error = Error::with_source(error.kind(), self.name(), error);
-                return self.fail(error, read, stream::empty).await;
-            }
+        let loading = Box::pin(self.load_everywhere(&work)).instrument(traces::step("write"));
+        if loading.await.map_err(named)? == Loading::OutOfTime {
+            return Err(Stop::OutOfTime(read));
         }
-        let closing = Closing {
-            status: LoadStatus::Loaded,
-            reason: None,
-            error: None,
-            read,
-            statistics: &statistics,
-            stalled: false,
-        };
+        let (status, statistics) = (LoadStatus::Loaded, &statistics);
+        let closing = Closing { status, reason: None, error: None, read, statistics, stalled: false };
         // The table may refuse that rows are taken out of it.
-        let ending = match self.close(&closing, stream::empty).await {
-            Err(error) => return self.fail(error, read, stream::empty).await,
-            ending => ending?,
-        };
+        let ending = self.close(&closing, stream::empty).await.map_err(failed)?;
         Ok(Ending { source, schema_changes, ..ending })
+    }
+
+    /// Where the control totals of the file are.
+    async fn totals(&self, definition: &Dataset) -> Result<Totals, Stop> {
+        if !definition.manifest.required {
+            return Ok(Totals::Beside(self.claim.run));
+        }
+        match self.await_manifest(definition).await {
+            Ok(Awaited::Manifests(manifests)) => Ok(Totals::Of(manifests)),
+            Ok(Awaited::TimeOver(left)) => Err(Stop::Waiting(left)),
+            Err(error) => Err(Stop::Failed(error, 0)),
+        }
     }
 
     /// Records how the columns of the file differ from those that its source declares. Returns how many of these changes are new.
@@ -312,7 +332,7 @@ impl FileWork<'_> {
 
     /// Gives the load back after an error, so that it may be requested again, unless too many workers have made no
     /// progress.
-    pub(super) async fn leave(&self, error: Error) -> Result<Ending> {
+    async fn leave(&self, error: Error) -> Result<Ending> {
         if error.kind() == ErrorKind::LeaseLost {
             return Err(error);
         }
@@ -339,7 +359,7 @@ impl FileWork<'_> {
         with_part(self.object.display_name(), self.piece.part)
     }
 
-    pub(super) fn no_progress(&self, cause: &str) -> Error {
+    fn no_progress(&self, cause: &str) -> Error {
         let file = self.name();
         let message = format!("{file}: {MOST_STALLED} workers in a row ended without committing anything: {cause}");
         Error::file(Reason::NoProgress, message)
@@ -403,7 +423,7 @@ impl FileWork<'_> {
     }
 
     /// Ends the load if the file is at fault; passes on any other error.
-    pub(super) async fn fail<S>(&self, error: Error, read: i64, rejects: impl Fn() -> S) -> Result<Ending>
+    async fn fail<S>(&self, error: Error, read: i64, rejects: impl Fn() -> S) -> Result<Ending>
     where
         S: Stream<Item = Result<RejectedChunk>>,
     {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::object::with_part;
 use crate::domain::source::model::Source;
-use crate::domain::{Dataset, ObjectVersion};
+use crate::domain::{Dataset, LoadId, LoadReport, LoadStatus, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::object_parts::ObjectCopy;
 
@@ -22,6 +22,29 @@ pub(super) struct Piece<'a> {
     pub(super) copy: Option<Arc<ObjectCopy>>,
     /// Why it cannot be loaded.
     pub(super) refused: Option<Refused>,
+}
+
+impl Piece<'_> {
+    /// What there is to report of a load of it before that has ended.
+    pub(super) fn report(
+        &self,
+        object: &ObjectVersion,
+        status: LoadStatus,
+        load_id: LoadId,
+        attempt: i32,
+    ) -> LoadReport {
+        LoadReport {
+            load_id: Some(load_id),
+            bucket: Some(object.bucket.clone()),
+            key: Some(object.key.to_string()),
+            version: Some(object.version.clone()),
+            dataset: Some(self.dataset.name.clone()),
+            source: self.source.map(|source| source.name.clone()),
+            part: Some(self.part.to_owned()),
+            attempt: Some(attempt),
+            ..LoadReport::new(status)
+        }
+    }
 }
 
 /// A fault of an object or a part that is known before it is claimed.

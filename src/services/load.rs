@@ -58,11 +58,13 @@ impl Loader for PostgresLoader {
         if left > 0 {
             return Ok(Loading::OutOfTime);
         }
-        release(database, &work.claim, &work.datasets, &pace, &work.deadline).await
+        let LoadWork { claim, datasets, deadline, .. } = work;
+        Freeing { database, claim, datasets, pace: &pace, deadline }.all().await
     }
 
     async fn release(&self, database: &Database, claim: &Claim, datasets: &Datasets) -> Result<()> {
-        release(database, claim, datasets, &Pace::default(), &Deadline::default()).await.map(|_| ())
+        let (pace, deadline) = (&Pace::default(), &Deadline::default());
+        Freeing { database, claim, datasets, pace, deadline }.all().await.map(|_| ())
     }
 }
 
@@ -237,46 +239,56 @@ fn rejected_rows(
 /// How often another load may be in the way of a release, one time after the other.
 const MOST_BLOCKED: usize = 100;
 
-/// Frees what this load parked whose reference came meanwhile, and what waits for its rows. Freed rows may in turn be what
-/// others wait for, also those that an earlier worker freed.
-async fn release(
-    database: &Database,
-    claim: &Claim,
-    datasets: &Datasets,
-    pace: &Pace,
-    deadline: &Deadline,
-) -> Result<Loading> {
-    let dataset = datasets.get(&claim.dataset).map_err(Error::configuration)?;
-    let mut steps: Vec<(&Dataset, Option<LoadId>)> =
-        datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)).collect();
-    // The last is the first: what waits for its rows comes after them.
-    steps.push((dataset, Some(claim.load_id)));
-    let mut visited = HashSet::new();
-    while let Some((waiting, of)) = steps.pop() {
-        let (mut released, mut blocked) = (false, 0);
-        loop {
-            if !pace.leaves_time(deadline) {
-                return Ok(Loading::OutOfTime);
+/// Frees parked rows on behalf of a load.
+struct Freeing<'a> {
+    database: &'a Database,
+    claim: &'a Claim,
+    datasets: &'a Datasets,
+    pace: &'a Pace,
+    deadline: &'a Deadline,
+}
+
+impl Freeing<'_> {
+    /// Frees what this load parked whose reference came meanwhile, and what waits for its rows. Freed rows may in turn be what
+    /// others wait for, also those that an earlier worker freed.
+    async fn all(&self) -> Result<Loading> {
+        let dataset = self.datasets.get(&self.claim.dataset).map_err(Error::configuration)?;
+        let mut steps: Vec<(&Dataset, Option<LoadId>)> =
+            self.datasets.referring_to(&dataset.name).into_iter().map(|waiting| (waiting, None)).collect();
+        // The last is the first: what waits for its rows comes after them.
+        steps.push((dataset, Some(self.claim.load_id)));
+        let mut visited = HashSet::new();
+        while let Some((waiting, of)) = steps.pop() {
+            let Some(released) = self.rows_of(waiting, of).await? else { return Ok(Loading::OutOfTime) };
+            if of.is_none() && (visited.insert(&waiting.name) || released) {
+                let next = self.datasets.referring_to(&waiting.name);
+                let next = next.into_iter().filter(|next| next.name != waiting.name);
+                steps.extend(next.map(|next| (next, None)));
             }
-            match pace.measure(retrying(|| database.release_parked(claim, waiting, of))).await? {
-                Release::Done => break,
+        }
+        Ok(Loading::Done)
+    }
+
+    /// Frees rows of one dataset, those of one load or all that wait for its rows. Returns whether there were any, and `None` if the time is over.
+    async fn rows_of(&self, waiting: &Dataset, of: Option<LoadId>) -> Result<Option<bool>> {
+        let (mut released, mut blocked) = (false, 0);
+        while self.pace.leaves_time(self.deadline) {
+            let release = retrying(|| self.database.release_parked(self.claim, waiting, of));
+            match self.pace.measure(release).await? {
+                Release::Done => return Ok(Some(released)),
                 Release::Rows(0) if blocked == MOST_BLOCKED => {
                     tracing::error!(dataset = waiting.name, "parked rows are left to the nightly run: nothing moves");
-                    break;
+                    return Ok(Some(released));
                 }
                 Release::Rows(0) => blocked += 1,
                 Release::Rows(_) => (released, blocked) = (true, 0),
                 // This file is none the worse for it; the nightly run tells it, too.
                 Release::Refused(error) => {
                     tracing::error!(error = %error.chain(), "parked rows cannot be released");
-                    break;
+                    return Ok(Some(released));
                 }
             }
         }
-        if of.is_none() && (visited.insert(&waiting.name) || released) {
-            let next = datasets.referring_to(&waiting.name).into_iter().filter(|next| next.name != waiting.name);
-            steps.extend(next.map(|next| (next, None)));
-        }
+        Ok(None)
     }
-    Ok(Loading::Done)
 }

@@ -206,51 +206,19 @@ impl Sent<'_> {
     ) -> Result<Extracted> {
         let part = source.layout.section.as_deref().filter(|_| self.part.is_empty()).unwrap_or(self.part);
         let around = Surroundings { key: self.key.to_owned(), part: part.to_owned(), preamble: Vec::new() };
-        let (mut table, head) = Table::open(rows, source, around).map_err(|error| self.table_error(source, error))?;
+        let (table, head) = Table::open(rows, source, around).map_err(|error| self.table_error(source, error))?;
         let header = header_line(source, &head.header, &head.names);
         if header.len() > LONGEST_HEADER {
             return Err(too_long(self.name, head.line()));
         }
-        let mut records = Records::new(staged, self.stage, source);
-        let mut read = 0;
-        let (mut extra_columns, mut drift) = (Vec::new(), Vec::new());
-        let (binding, again) = match again {
-            // Packed, or saved as another kind of file, its own columns would be taken for columns that nobody reads.
-            None if [LOAD, RECORD].iter().all(|own| head.names.iter().any(|name| name == own)) => {
-                let message = format!(
-                    "{}: these are rejects, and they are not as they were written; save text as text and a workbook as xlsx, with the \
-                     same columns in the same order and the same name of the sheet, and do not put them into an archive",
-                    self.name
-                );
-                return Err(Error::file(Reason::Malformed, message));
-            }
-            None => {
-                let mut binding = head.bind(source).map_err(|error| self.table_error(source, error))?;
-                let mut row = Row::default();
-                while table.read(&mut row).map_err(|error| split_error(self.name, error))? {
-                    read += 1;
-                    self.stage.progress().set_staged(read);
-                    let place = Place::of_row(read, &row);
-                    records.push(place, read, &row, &mut binding)?;
-                }
-                (extra_columns, drift) = self.drift(source, &head, &binding, table.others())?;
-                let absent = table.absent();
-                if read > 0 && !absent.is_empty() {
-                    let names = absent.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-                    let message = format!(
-                        "no object has {names}; correct the header in source {}, or say optional = true of a column that a file may lack",
-                        source.name
-                    );
-                    return Err(self.lacks_column(&message));
-                }
-                (binding, None)
-            }
-            Some(rejects) => {
-                let again = Again::new(rejects, &head.names);
-                let binding = self.stage_rejects(source, &mut table, &head, &mut records, &again, &mut read)?;
-                (binding, Some(again))
-            }
+        let again = again.map(|rejects| Again::new(rejects, &head.names));
+        let records = Records::new(staged, self.stage, source);
+        let mut open = OpenTable { source, table, head, records, read: 0 };
+        let (binding, extra_columns, drift) = match &again {
+            None => self.stage_records(&mut open)?,
+            Some(again) => (self.stage_rejects(&mut open, again)?, Vec::new(), Vec::new()),
         };
+        let OpenTable { table, head, records, read, .. } = open;
         Ok(Extracted {
             read,
             form: Form::Csv,
@@ -274,17 +242,45 @@ impl Sent<'_> {
         })
     }
 
+    /// Stages the records of a file as it was sent. Also returns the columns that its source does not read, and how they all differ from those
+    /// that it declares.
+    fn stage_records<R: Rows>(&self, open: &mut OpenTable<'_, R>) -> Result<(Binding, Vec<String>, Vec<Drift>)> {
+        let (source, head) = (open.source, &open.head);
+        // Packed, or saved as another kind of file, its own columns would be taken for columns that nobody reads.
+        if [LOAD, RECORD].iter().all(|own| head.names.iter().any(|name| name == own)) {
+            let message = format!(
+                "{}: these are rejects, and they are not as they were written; save text as text and a workbook as xlsx, with the \
+                 same columns in the same order and the same name of the sheet, and do not put them into an archive",
+                self.name
+            );
+            return Err(Error::file(Reason::Malformed, message));
+        }
+        let mut binding = head.bind(source).map_err(|error| self.table_error(source, error))?;
+        let mut row = Row::default();
+        while open.table.read(&mut row).map_err(|error| split_error(self.name, error))? {
+            open.read += 1;
+            self.stage.progress().set_staged(open.read);
+            let place = Place::of_row(open.read, &row);
+            open.records.push(place, open.read, &row, &mut binding)?;
+        }
+        let (extra_columns, drift) = self.drift(source, head, &binding, open.table.others())?;
+        let absent = open.table.absent();
+        if open.read > 0 && !absent.is_empty() {
+            let names = absent.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "no object has {names}; correct the header in source {}, or say optional = true of a column that a file may lack",
+                source.name
+            );
+            return Err(self.lacks_column(&message));
+        }
+        Ok((binding, extra_columns, drift))
+    }
+
     /// Stages the records of a file with rejects, each as it was in the file that it comes from.
-    fn stage_rejects<R: Rows>(
-        &self,
-        source: &Source,
-        table: &mut Table<R>,
-        head: &Head,
-        records: &mut Records<'_>,
-        again: &Again,
-        read: &mut i64,
-    ) -> Result<Binding> {
-        let lacks: Vec<String> = again.lacks().into_iter().map(String::from).chain(source.lacks(&head.names)).collect();
+    fn stage_rejects<R: Rows>(&self, open: &mut OpenTable<'_, R>, again: &Again) -> Result<Binding> {
+        let source = open.source;
+        let lacks = again.lacks().into_iter().map(String::from).chain(source.lacks(&open.head.names));
+        let lacks: Vec<String> = lacks.collect();
         if !lacks.is_empty() {
             let was_sheet = lacks.iter().any(|name| name == Around::Cells.name());
             let hint = if was_sheet { "; if they were a workbook, save them as xlsx" } else { "" };
@@ -292,28 +288,26 @@ impl Sent<'_> {
         }
         let (mut row, mut binding) = (Row::default(), Binding::default());
         let mut present = None;
-        while table.read(&mut row).map_err(|error| split_error(self.name, error))? {
-            *read += 1;
-            self.stage.progress().set_staged(*read);
-            let line = row.line;
+        while open.table.read(&mut row).map_err(|error| split_error(self.name, error))? {
+            open.read += 1;
+            self.stage.progress().set_staged(open.read);
+            let (read, line) = (open.read, row.line);
             let (load, record) = again.mends(&row);
-            records.staged.push_mending(*read, line, load, record);
-            again
-                .check_source(source, &row)
-                .map_err(|message| malformed(self.name, &format!("line {line}: {message}")))?;
+            open.records.staged.push_mending(read, line, load, record);
+            let wrong = |message: String| malformed(self.name, &format!("line {line}: {message}"));
+            again.check_source(source, &row).map_err(wrong)?;
             let around = again.around(&row);
             if present.as_ref() != Some(&around) {
                 let bound = again.bind(source, &around);
                 binding = bound.map_err(|misfit| self.table_error(source, TableError::Misfit(line, misfit)))?;
                 present = Some(around);
             }
-            let (number, first_line) = again
-                .place(&row, *read)
-                .map_err(|column| malformed(self.name, &format!("line {line}: column {column} is not a number")))?;
+            let place = again.place(&row, read);
+            let (number, first_line) = place.map_err(|column| wrong(format!("column {column} is not a number")))?;
             again.restore(&mut row);
-            let place = Place::of_row(*read, &row);
+            let place = Place::of_row(read, &row);
             row.line = first_line;
-            records.push(place, number, &row, &mut binding)?;
+            open.records.push(place, number, &row, &mut binding)?;
         }
         Ok(binding)
     }
@@ -383,6 +377,16 @@ impl Sent<'_> {
             TableError::Misfit(line, misfit) => self.lacks_column(&format!("line {line}: source {name}: {misfit}")),
         }
     }
+}
+
+/// A table that is being staged.
+struct OpenTable<'a, R> {
+    source: &'a Source,
+    table: Table<R>,
+    head: Head,
+    records: Records<'a>,
+    /// How many records were read.
+    read: i64,
 }
 
 /// Records on their way to the stage. Those of a source with expressions wait until many can be computed at once.

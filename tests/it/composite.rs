@@ -304,3 +304,28 @@ async fn a_dataset_may_have_a_batch_size_and_thresholds_of_its_own() {
     assert_eq!((failed.status, failed.reason.as_deref()), (LoadStatus::Failed, Some("too_many_rejects")));
     assert!(failed.error.unwrap().contains("load.max_rejects = 1"));
 }
+
+#[tokio::test]
+async fn a_row_of_a_partitioned_table_waits_as_any_other() {
+    let (world, _folder) = world(&[]).await;
+    world
+        .query(
+            "drop table lot; create table lot (account_id integer not null, number bigint not null, day date, code varchar(20), \
+                 volume numeric(12, 2), unique (account_id, number), \
+                 foreign key (account_id, day, code) references broker.position (account_id, as_of, code)) partition by hash (account_id); \
+             create table lot_0 partition of lot for values with (modulus 2, remainder 0); \
+             create table lot_1 partition of lot for values with (modulus 2, remainder 1)",
+        )
+        .await;
+    drop_positions(&world, "1", &[(1, 1, "A", "1", 9)]).await;
+    let counts = drop_lots(&world, "1", &["1,1,2025-01-01,A,1", "1,2,2025-01-02,A,1"]).await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.parked), (1, 1));
+    let counts = drop_positions(&world, "2", &[(1, 2, "A", "1", 9)]).await.counts.unwrap();
+    assert_eq!((counts.inserted, counts.released), (1, 1));
+    let counts = drop_lots(&world, "2", &["1,1,2025-01-01,A,2", "2,1,2025-01-03,A,1"]).await.counts.unwrap();
+    assert_eq!((counts.updated, counts.parked), (1, 1));
+    assert_eq!(
+        world.query("select account_id, number, volume from lot order by 1, 2").await,
+        "1 | 1 | 2.00\n1 | 2 | 1.00"
+    );
+}

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::Transaction;
-use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error as PostgresError, Row};
 
 use super::content_form::check_claim;
 use super::held::take_from_the_dead;
@@ -171,16 +172,11 @@ impl Database {
     /// # Errors
     /// `Configuration` if the content keys of the table cover other columns by now; `Connection` or `System`.
     pub async fn claim(&self, token: FencingToken, file: FileToClaim<'_>) -> Result<Claimed> {
-        let FileToClaim { object, part, parts, dataset, source, datasets, terms, again } = file;
+        let FileToClaim { object, dataset, datasets, .. } = file;
         let mut connection = self.connection("claim").await?;
-        let step = "claim the file in the ledger";
-        let failed = |error| query_error(step, error);
+        let failed = |error| query_error("claim the file in the ledger", error);
         let transaction = connection.transaction().await.map_err(failed)?;
-        let (names, definitions): (Vec<_>, Vec<_>) = datasets.definitions().unzip();
-        let statement = "insert into etl.dataset (version, name, definition) \
-            select $1, name, definition from unnest($2::text[], $3::text[]) as d (name, definition) on conflict do nothing";
-        let statement = transaction.prepare_cached(statement).await.map_err(failed)?;
-        transaction.execute(&statement, &[&datasets.version(), &names, &definitions]).await.map_err(failed)?;
+        note_definitions(&transaction, datasets).await.map_err(failed)?;
         // If two versions are claimed at once, the one with the higher id sees the other, and the same holds for two
         // loads of a dataset. The commit does not wait for the disk: if the server loses the claim, it also loses
         // everything that was committed under it, because that came later.
@@ -188,59 +184,14 @@ impl Database {
             pg_advisory_xact_lock(hashtextextended('etl.load ' || $3, 0))";
         let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
         transaction.execute(&alone, &[&object.bucket, &object.key.as_str(), &dataset]).await.map_err(failed)?;
-        let by_arrival = datasets.get(dataset).is_ok_and(|dataset| dataset.version.is_none());
-        let insert = transaction.prepare_cached(include_str!("claim.sql")).await.map_err(failed)?;
-        let inserted = transaction
-            .query_opt(
-                &insert,
-                &[
-                    &object.bucket,
-                    &object.key.as_str(),
-                    &object.version,
-                    &object.sequencer,
-                    &dataset,
-                    &datasets.version(),
-                    &object.size.and_then(|size| i64::try_from(size).ok()),
-                    &terms.batch_size,
-                    &terms.max_rejects,
-                    &terms.max_reject_rate,
-                    &terms.lease.as_secs_f64(),
-                    &again,
-                    &token.0,
-                    &object.version_id,
-                    &object.modified,
-                    &seconds(terms.max_future),
-                    &part,
-                    &parts,
-                    &source,
-                    &by_arrival,
-                ],
-            )
-            .await
-            .map_err(failed)?;
-        if inserted.is_some() && !BUCKETS_WITHOUT_FILES.contains(&object.bucket.as_str()) {
-            let dataset = datasets.get(dataset).map_err(Error::configuration)?;
-            check_claim(&transaction, dataset, datasets.version()).await?;
-        }
-        let claimed = match inserted {
-            Some(row) => Claimed::Taken(Claim {
-                load_id: LoadId(row.get("id")),
-                origin: LoadId(row.get("origin")),
-                part: part.to_owned(),
-                run: row.get("run"),
-                token,
-                attempt: 1,
-                started_at: row.get("started_at"),
-                age: Duration::ZERO,
-                stalled: 1,
-                dataset: dataset.to_owned(),
-                source: source.map(str::to_owned),
-                dataset_version: datasets.version().to_owned(),
-                terms: terms.clone(),
-                returned: false,
-                late: is_late(&row),
-                since: row.get("since"),
-            }),
+        let claimed = match claim_first(&transaction, token, file).await.map_err(failed)? {
+            Some(claim) => {
+                if !BUCKETS_WITHOUT_FILES.contains(&object.bucket.as_str()) {
+                    let dataset = datasets.get(dataset).map_err(Error::configuration)?;
+                    check_claim(&transaction, dataset, datasets.version()).await?;
+                }
+                Claimed::Taken(claim)
+            }
             None => claim_again(&transaction, token, file).await.map_err(failed)?,
         };
         if let Claimed::Taken(claim) = &claimed
@@ -254,13 +205,82 @@ impl Database {
     }
 }
 
-fn seconds(time: Option<Duration>) -> Option<i64> {
-    time.and_then(|time| i64::try_from(time.as_secs()).ok())
+impl Claim {
+    /// The claim of a row that `claim.sql` or `take_over.sql` returns.
+    fn of(row: &Row, token: FencingToken, FileToClaim { part, terms, .. }: FileToClaim<'_>, returned: bool) -> Self {
+        let max_future: Option<i64> = row.get("max_future_seconds");
+        Self {
+            load_id: LoadId(row.get("id")),
+            origin: LoadId(row.get("origin")),
+            part: part.to_owned(),
+            run: row.get("run"),
+            token,
+            attempt: row.get("attempt"),
+            started_at: row.get("started_at"),
+            age: Duration::try_from_secs_f64(row.get("age")).unwrap_or_default(),
+            stalled: row.get("stalled"),
+            dataset: row.get("dataset"),
+            source: row.get("source"),
+            dataset_version: row.get("dataset_version"),
+            terms: ClaimTerms {
+                batch_size: row.get("batch_size"),
+                max_rejects: row.get("max_rejects"),
+                max_reject_rate: row.get("max_reject_rate"),
+                max_future: max_future.map(|most| Duration::from_secs(most.unsigned_abs())),
+                lease: terms.lease,
+            },
+            returned,
+            // Whether loads that were claimed before may have a higher rank.
+            late: row.get("late") || row.get::<_, i64>("since") < row.get("claimed_tick"),
+            since: row.get("since"),
+        }
+    }
 }
 
-/// Whether loads that were claimed before may have a higher rank.
-fn is_late(row: &Row) -> bool {
-    row.get("late") || row.get::<_, i64>("since") < row.get("claimed_tick")
+/// Stores the definitions, unless they are there already.
+async fn note_definitions(transaction: &Transaction<'_>, datasets: &Datasets) -> Result<(), PostgresError> {
+    let (names, definitions): (Vec<_>, Vec<_>) = datasets.definitions().unzip();
+    let statement = "insert into etl.dataset (version, name, definition) \
+        select $1, name, definition from unnest($2::text[], $3::text[]) as d (name, definition) on conflict do nothing";
+    let statement = transaction.prepare_cached(statement).await?;
+    transaction.execute(&statement, &[&datasets.version(), &names, &definitions]).await.map(|_| ())
+}
+
+/// Claims a file that has no load yet, or needs a next run. Returns `None` if its last run is another worker's or needs no next one.
+async fn claim_first(
+    transaction: &Transaction<'_>,
+    token: FencingToken,
+    file: FileToClaim<'_>,
+) -> Result<Option<Claim>, PostgresError> {
+    let FileToClaim { object, part, parts, dataset, source, datasets, terms, again } = file;
+    let by_arrival = datasets.get(dataset).is_ok_and(|dataset| dataset.version.is_none());
+    let insert = transaction.prepare_cached(include_str!("claim.sql")).await?;
+    let (key, size) = (object.key.as_str(), object.size.and_then(|size| i64::try_from(size).ok()));
+    let max_future = terms.max_future.and_then(|time| i64::try_from(time.as_secs()).ok());
+    let parameters: [&(dyn ToSql + Sync); 20] = [
+        &object.bucket,
+        &key,
+        &object.version,
+        &object.sequencer,
+        &dataset,
+        &datasets.version(),
+        &size,
+        &terms.batch_size,
+        &terms.max_rejects,
+        &terms.max_reject_rate,
+        &terms.lease.as_secs_f64(),
+        &again,
+        &token.0,
+        &object.version_id,
+        &object.modified,
+        &max_future,
+        &part,
+        &parts,
+        &source,
+        &by_arrival,
+    ];
+    let row = transaction.query_opt(&insert, &parameters).await?;
+    Ok(row.map(|row| Claim::of(&row, token, file, false)))
 }
 
 /// The load of another part of the object that must end first: with content keys, copies of a row are counted across all parts, and
@@ -269,7 +289,7 @@ async fn held_beside(
     transaction: &Transaction<'_>,
     claim: &Claim,
     FileToClaim { object, part, parts, datasets, .. }: FileToClaim<'_>,
-) -> Result<Option<Claimed>, tokio_postgres::Error> {
+) -> Result<Option<Claimed>, PostgresError> {
     if parts.len() < 2 || datasets.get(&claim.dataset).is_ok_and(|dataset| dataset.content.is_none()) {
         return Ok(None);
     }
@@ -291,8 +311,9 @@ async fn held_beside(
 async fn claim_again(
     transaction: &Transaction<'_>,
     token: FencingToken,
-    FileToClaim { object, part, terms, .. }: FileToClaim<'_>,
-) -> Result<Claimed, tokio_postgres::Error> {
+    file: FileToClaim<'_>,
+) -> Result<Claimed, PostgresError> {
+    let FileToClaim { object, part, terms, .. } = file;
     let row = transaction
         .query_opt(
             "select id, attempt, dataset, source, state, reason, error, rejects_key, lease_token = $4 as ours, \
@@ -332,52 +353,13 @@ async fn claim_again(
         let (source, rejects_key) = (row.get("source"), row.get("rejects_key"));
         return Ok(Claimed::Finished { load_id, attempt, dataset, source, reason, error, rejects_key });
     }
-    let row = transaction
-        .query_one(
-            "update etl.load l set state = 'loading', lease_token = $3, \
-                 attempt = attempt + case when $4 then 0 else 1 end, stalled = stalled + case when $4 then 0 else 1 end, \
-                 lease_expires_at = clock_timestamp() + make_interval(secs => $2) \
-             where id = $1 \
-             returning coalesce(origin, id) as origin, run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age, stalled, dataset, \
-                 source, dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, \
-                 etl.since(l) as since, claimed_tick",
-            &[&load_id.0, &terms.lease.as_secs_f64(), &token.0, &ours],
-        )
-        .await?;
-    Ok(Claimed::Taken(Claim {
-        load_id,
-        origin: LoadId(row.get("origin")),
-        part: part.to_owned(),
-        run: row.get("run"),
-        token,
-        attempt: row.get("attempt"),
-        started_at: row.get("started_at"),
-        age: Duration::try_from_secs_f64(row.get("age")).unwrap_or_default(),
-        stalled: row.get("stalled"),
-        dataset: row.get("dataset"),
-        source: row.get("source"),
-        dataset_version: row.get("dataset_version"),
-        terms: ClaimTerms {
-            batch_size: row.get("batch_size"),
-            max_rejects: row.get("max_rejects"),
-            max_reject_rate: row.get("max_reject_rate"),
-            max_future: row
-                .get::<_, Option<i64>>("max_future_seconds")
-                .map(|most| Duration::from_secs(most.unsigned_abs())),
-            lease: terms.lease,
-        },
-        returned,
-        late: is_late(&row),
-        since: row.get("since"),
-    }))
+    let take_over = transaction.prepare_cached(include_str!("take_over.sql")).await?;
+    let row = transaction.query_one(&take_over, &[&load_id.0, &terms.lease.as_secs_f64(), &token.0, &ours]).await?;
+    Ok(Claimed::Taken(Claim::of(&row, token, file, returned)))
 }
 
 /// The answer if the last load of the version is pruned. Loads of one version are pruned together.
-async fn pruned(
-    transaction: &Transaction<'_>,
-    object: &ObjectVersion,
-    part: &str,
-) -> Result<Claimed, tokio_postgres::Error> {
+async fn pruned(transaction: &Transaction<'_>, object: &ObjectVersion, part: &str) -> Result<Claimed, PostgresError> {
     let row = settled(transaction, object, part).await?;
     Ok(Claimed::Finished {
         load_id: LoadId(row.get("load_id")),

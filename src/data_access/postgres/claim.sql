@@ -62,4 +62,5 @@ select $1, $2, $3, coalesce(last.run + (last.finished and ($12 or last.returned)
 from own cross join newer cross join arrived left join last on true left join earlier on true
 where ($12 or last.returned or not last.pruned) is not false
 on conflict (bucket, key, version, part, run) do nothing
-returning id, coalesce(mine.origin, id) as origin, run, started_at, late, etl.since(mine) as since, claimed_tick
+returning id, coalesce(mine.origin, id) as origin, run, late, attempt, started_at, extract(epoch from clock_timestamp() - started_at)::float8 as age,
+    stalled, dataset, source, dataset_version, batch_size, max_rejects, max_reject_rate, max_future_seconds, etl.since(mine) as since, claimed_tick

@@ -6,6 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use super::claim::Claim;
 use super::held::take_from_the_dead;
+use super::sql_file::filled;
 use super::{Database, query_error};
 use crate::domain::Resubmission;
 use crate::error::{Error, ErrorKind, Result};
@@ -50,7 +51,7 @@ impl Database {
                 format!("rows mend rejects of a file that load {load} is loading; send them again when it has ended");
             return Err(Error::new(ErrorKind::Connection, message));
         }
-        let statement = include_str!("content_copy.sql").replace("{given}", GIVEN);
+        let statement = filled(include_str!("content_copy.sql"), &[("given", GIVEN)]);
         let parameters: [&(dyn ToSql + Sync); 5] = [&claim.load_id.0, &records, &of_loads, &of_records, &keys];
         let numbered = transaction.query(&statement, &parameters).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
@@ -66,12 +67,7 @@ impl Database {
         let mut connection = self.connection("copies_taken").await?;
         // Waits for mended rows that are being numbered. None are from now on, until this load has ended.
         let transaction = alone(&mut connection, claim).await.map_err(failed)?;
-        let statement = format!(
-            "with own as (select * from etl.load where id = $1), runs as ( \
-                 select 0 as object, l.id as load_id, l.part from own join etl.load l using (bucket, key, version, dataset) \
-             ), wanted as (select unnest($2::text[]) as hash), {GIVEN} {}",
-            include_str!("content_taken.sql")
-        );
+        let statement = filled(include_str!("content_taken.sql"), &[("given", GIVEN)]);
         let rows = transaction.query(&statement, &[&claim.load_id.0, &hashes]).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         let taken = rows.iter().map(|row| TakenCopy {

@@ -21,7 +21,7 @@ with said as materialized (
     select o.object, l.id as load_id, l.part
     from (select distinct object from said) o join etl.load f on f.id = o.object
         join etl.load l on l.bucket = f.bucket and l.key = f.key and l.version = f.version and l.dataset = f.dataset
-), {given}, known as (
+), :given, known as (
     -- It was mended so before, or rejected with the values that it has.
     select distinct on (object, part, record, hash) object, part, record as first_record, hash, copy
     from given where record is not null and owner = part order by object, part, record, hash, place, load_id

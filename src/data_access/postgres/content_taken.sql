@@ -1,5 +1,12 @@
 -- Which copies of some contents rows of a load must not take, because other rows of its object have them; with a record or a line,
--- the number is that of just this row of the load. Parameters: 1 the load, 2 the hashes. Goes on after `given`.
+-- the number is that of just this row of the load. Parameters: 1 the load, 2 the hashes.
+with own as (
+    select * from etl.load where id = $1
+), runs as (
+    select 0 as object, l.id as load_id, l.part from own join etl.load l using (bucket, key, version, dataset)
+), wanted as (
+    select unnest($2::text[]) as hash
+), :given
 select hash, copy,
     case when is_own and row_number() over (partition by hash, record, is_own order by place, load_id) = 1 then record end as record,
     case when load_id = $1 then line end as line

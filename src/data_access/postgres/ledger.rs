@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::pin::pin;
 
 use chrono::{DateTime, Utc};
+use deadpool_postgres::{Object, Transaction};
 use futures::{Stream, TryStreamExt};
 use serde_json::Value;
-use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error as PostgresError, Row};
 
 use super::claim::{Claim, lease_lost};
 use super::data_keys::sealed;
@@ -35,12 +37,7 @@ pub struct SeenFile<'a> {
 
 impl SeenFile<'_> {
     /// The parameters of the statements that note it, after those of the claim.
-    fn parameters<'p>(
-        &'p self,
-        load: &'p i64,
-        token: &'p i64,
-        lease: &'p f64,
-    ) -> [&'p (dyn tokio_postgres::types::ToSql + Sync); 9] {
+    fn parameters<'p>(&'p self, load: &'p i64, token: &'p i64, lease: &'p f64) -> [&'p (dyn ToSql + Sync); 9] {
         let Self { read, header, modified, source, around, dropped } = self;
         [load, token, lease, read, header, modified, source, around, dropped]
     }
@@ -212,80 +209,54 @@ impl Database {
             copy_rejects(&transaction, claim.load_id, &violations).await?;
             mending.keep(&transaction, claim.load_id, dataset).await.map_err(failed)?;
         }
-        // A step whose answer was lost may still be committing. The sum must be computed after it.
-        let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";
-        let alone = transaction.prepare_cached(alone).await.map_err(failed)?;
-        transaction.query_opt(&alone, &[&claim.load_id.0, &claim.token.0]).await.map_err(failed)?;
+        await_own_steps(&transaction, claim).await.map_err(failed)?;
         let deleted = match closing.status {
             LoadStatus::Loaded => self.end_mode(&transaction, claim, dataset, closing.read).await?,
             _ => 0,
         };
-        let state = closing.status.name();
-        let close = transaction
-            .prepare_cached(
-                "with batches as ( \
-                     select coalesce(sum(inserted), 0)::bigint as inserted, coalesce(sum(updated), 0)::bigint as updated, \
-                         coalesce(sum(removed), 0)::bigint as removed, \
-                         coalesce(sum(unchanged), 0)::bigint as unchanged, coalesce(sum(stale), 0)::bigint as stale, \
-                         coalesce(sum(parked), 0)::bigint as parked, coalesce(sum(warnings), 0)::bigint as warnings \
-                     from etl.load_batch where load_id = $1 \
-                 ), rejects as ( \
-                     select count(distinct record) as rejected from etl.reject where load_id = $1 \
-                 ), freed as ( \
-                     select count(*) as released, coalesce(sum(warnings), 0)::bigint as warnings \
-                     from etl.parked where released_by = $1 \
-                 ), outcomes as ( \
-                     select b.*, r.rejected, f.released, b.warnings + f.warnings as all_warnings, \
-                         b.inserted + b.updated + b.removed + b.unchanged + b.stale + b.parked + r.rejected as records \
-                     from batches b, rejects r, freed f \
-                 ) \
-                 update etl.load l set state = $3, reason = $4, error = $5, \
-                     read = case when $3 = 'loaded' then $6 else greatest(l.read, $6, o.records) end, \
-                     inserted = o.inserted, updated = o.updated, removed = o.removed, unchanged = o.unchanged, stale = o.stale, \
-                     parked = o.parked, rejected = o.rejected, \
-                     withheld = case when $3 in ('failed', 'superseded') then greatest(l.read, $6, o.records) - o.records \
-                         else 0 end, \
-                     warnings = o.all_warnings + coalesce(jsonb_array_length(l.drift), 0), released = o.released, deleted = $9, statistics = $7, \
-                     stalled = case when $8 then l.stalled else greatest(l.stalled - 1, 0) end, \
-                     finished_at = case when $3 <> 'interrupted' then clock_timestamp() end, \
-                     lease_expires_at = clock_timestamp() \
-                 from outcomes o where l.id = $1 and l.lease_token = $2 and l.state = 'loading' \
-                 returning l.read, l.inserted, l.updated, l.removed, l.unchanged, l.stale, l.parked, l.rejected, l.withheld, \
-                     l.warnings, l.released, l.deleted",
-            )
-            .await
-            .map_err(failed)?;
-        let closed = transaction
-            .query_opt(
-                &close,
-                &[
-                    &claim.load_id.0,
-                    &claim.token.0,
-                    &state,
-                    &closing.reason.map(Reason::name),
-                    &closing.error,
-                    &closing.read,
-                    closing.statistics,
-                    &closing.stalled,
-                    &deleted,
-                ],
-            )
-            .await
-            .map_err(failed)?;
-        if let Some(row) = closed {
-            if closing.status != LoadStatus::Interrupted {
-                link_and_resolve(&transaction, claim.load_id).await.map_err(failed)?;
-            }
+        if let Some(counts) = end(&transaction, claim, closing, deleted).await.map_err(failed)? {
             transaction.commit().await.map_err(failed)?;
-            return Ok(counts(&row));
+            return Ok(counts);
         }
         // The commit before this attempt may have succeeded although its answer was lost.
         transaction.rollback().await.map_err(failed)?;
-        let statement = "select read, inserted, updated, removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted \
-            from etl.load where id = $1 and lease_token = $2 and state = $3";
-        let row = connection.query_opt(statement, &[&claim.load_id.0, &claim.token.0, &state]).await.map_err(failed)?;
-        row.as_ref().map(counts).ok_or_else(|| lease_lost(claim))
+        let ended = ended_before(&connection, claim, closing.status).await.map_err(failed)?;
+        ended.ok_or_else(|| lease_lost(claim))
     }
+}
+
+/// Waits for a step of this load whose answer was lost: it may still be committing, and the sum must be computed after it.
+async fn await_own_steps(transaction: &Transaction<'_>, claim: &Claim) -> Result<(), PostgresError> {
+    let alone = "select 1 from etl.load where id = $1 and lease_token = $2 and state = 'loading' for no key update";
+    let alone = transaction.prepare_cached(alone).await?;
+    transaction.query_opt(&alone, &[&claim.load_id.0, &claim.token.0]).await.map(|_| ())
+}
+
+/// Writes how the load ends, and links and resolves rejects if it does. Returns `None` if it is no longer loading under this claim.
+async fn end(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    closing: &Closing<'_>,
+    deleted: i64,
+) -> Result<Option<Counts>, PostgresError> {
+    let close = transaction.prepare_cached(include_str!("close.sql")).await?;
+    let Closing { status, reason, error, read, statistics, stalled } = closing;
+    let (load, token, state, reason) = (claim.load_id, claim.token, status.name(), reason.map(Reason::name));
+    let parameters: [&(dyn ToSql + Sync); 9] =
+        [&load.0, &token.0, &state, &reason, error, read, statistics, stalled, &deleted];
+    let row = transaction.query_opt(&close, &parameters).await?;
+    if row.is_some() && *status != LoadStatus::Interrupted {
+        link_and_resolve(transaction, load).await?;
+    }
+    Ok(row.as_ref().map(counts))
+}
+
+/// Returns the counts of a load that was closed under this claim already.
+async fn ended_before(connection: &Object, claim: &Claim, status: LoadStatus) -> Result<Option<Counts>, PostgresError> {
+    let statement = "select read, inserted, updated, removed, unchanged, stale, parked, rejected, withheld, warnings, released, deleted \
+        from etl.load where id = $1 and lease_token = $2 and state = $3";
+    let row = connection.query_opt(statement, &[&claim.load_id.0, &claim.token.0, &status.name()]).await?;
+    Ok(row.as_ref().map(counts))
 }
 
 pub(super) fn counts(row: &Row) -> Counts {
@@ -307,11 +278,7 @@ pub(super) fn counts(row: &Row) -> Counts {
 
 /// The last statement of every transaction that writes rows of a load: without the token there is no commit. It renews
 /// the lease, and records that the load makes progress and what is known of the file.
-pub(super) async fn commit_step(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    claim: &Claim,
-    file: SeenFile<'_>,
-) -> Result<()> {
+pub(super) async fn commit_step(transaction: &Transaction<'_>, claim: &Claim, file: SeenFile<'_>) -> Result<()> {
     let failed = |error| query_error("renew the lease", error);
     let statement = "update etl.load set lease_expires_at = clock_timestamp() + make_interval(secs => $3), stalled = 0, \
             read = greatest(read, $4), header = coalesce(header, $5), modified_at = coalesce($6, modified_at), \

@@ -10,11 +10,11 @@ use super::claim::Claim;
 use super::key::Key;
 use super::ledger::{SeenFile, commit_step};
 use super::refusal::Refusal;
+use super::release::{Among, any_ready, expire, incomplete, release};
 use super::resolve::resolve_expired;
 use super::sql_names::table_name;
 use super::texts::copy_texts;
 use super::tie::{Overwritten, batches_of, still_won};
-use super::upsert::{Among, any_ready, expire, incomplete, release};
 use crate::domain::{Dataset, LoadId, Reference};
 use crate::error::{Error, Result};
 

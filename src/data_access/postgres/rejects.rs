@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::nightly::recent;
+use super::sql_file::filled;
 use super::{Database, query_error};
 use crate::domain::object::LOCAL_BUCKET;
 use crate::domain::{ByteRange, LineNumber, LoadId, RecordNumber, Violation};
@@ -70,6 +71,38 @@ pub struct StoredReject {
     pub violation: Violation,
 }
 
+impl StoredReject {
+    fn of(row: &Row, raw: Arc<[u8]>) -> Self {
+        let range: (Option<i64>, Option<i64>) = (row.get("byte_offset"), row.get("byte_length"));
+        Self {
+            load_id: LoadId(row.get("load_id")),
+            file: (row.get("bucket"), row.get("file")),
+            part: row.get("part"),
+            dataset: row.get("dataset"),
+            dataset_version: row.get("dataset_version"),
+            open: row.get("open"),
+            resolved_by: row.get::<_, Option<i64>>("resolved_by").map(LoadId),
+            first: (LoadId(row.get("first_load_id")), RecordNumber(row.get("first_record"))),
+            violation: Violation {
+                record: RecordNumber(row.get("record")),
+                line: LineNumber(row.get("line")),
+                column: row.get("column"),
+                rule: row.get("rule"),
+                message: row.get("message"),
+                value: row.get("value"),
+                raw,
+                bytes: range.0.zip(range.1).map(|(offset, length)| ByteRange { offset, length }),
+                key: row.get("key"),
+                data_key: None,
+            },
+        }
+    }
+}
+
+fn raw(row: &Row) -> Option<&[u8]> {
+    row.get("raw")
+}
+
 /// Where a page of rejects ended; the next one begins after it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RejectCursor(i64, i64);
@@ -106,94 +139,39 @@ impl Database {
         filter: &RejectFilter,
         cursor: RejectCursor,
     ) -> Result<(Vec<StoredReject>, RejectCursor)> {
-        // For a single load, this enters the index at the cursor and not at the first record of the load.
-        let statement = format!(
-            "with page as ( \
-                 select distinct r.load_id, r.record from etl.reject r \
-                 where (r.load_id, r.record) > ($6, $7) and ($1 is distinct from $6 or r.record > $7) and {wanted} \
-                 order by 1, 2 limit $8 \
-             ), sized as ( \
-                 select p.load_id, p.record, b.raw, b.data_key, \
-                     (sum(v.bytes) over (order by p.load_id, p.record))::bigint - v.bytes as bytes_before \
-                 from page p cross join lateral ( \
-                         select b.raw, b.data_key from etl.reject b \
-                         where b.load_id = p.load_id and b.record = p.record order by b.raw is null, b.id limit 1) b \
-                     cross join lateral ( \
-                         select coalesce(octet_length(b.raw), 0) + coalesce(sum(octet_length(v.value)), 0)::bigint as bytes \
-                         from etl.reject v where v.load_id = p.load_id and v.record = p.record) v \
-             ) \
-             select r.load_id, l.bucket, l.key as file, l.part, l.dataset, l.dataset_version, r.state = 'open' as open, r.resolved_by, \
-                 r.first_load_id, r.first_record, r.record, r.line, r.\"column\", r.rule, r.message, r.value, r.key, \
-                 r.byte_offset, r.byte_length, r.is_first, case when r.is_first then s.raw end as raw, s.data_key \
-             from sized s join etl.load l on l.id = s.load_id cross join lateral ( \
-                 select *, row_number() over (order by v.id) = 1 as is_first from etl.reject v \
-                 where v.load_id = s.load_id and v.record = s.record) r \
-             where s.bytes_before < $9 order by r.load_id, r.record, r.id",
-            wanted = filter.condition(),
-        );
-        let rows = self
-            .connection("page_of_rejects")
-            .await?
-            .query(
-                &statement,
-                &[
-                    &filter.load_number(),
-                    &filter.rule,
-                    &filter.dataset,
-                    &filter.key,
-                    &filter.part,
-                    &cursor.0,
-                    &cursor.1,
-                    &RECORDS_IN_A_PAGE,
-                    &BYTES_IN_A_PAGE,
-                ],
-            )
-            .await
-            .map_err(|error| query_error("read the rejects", error))?;
-        let encrypted = |row: &&Row| {
-            row.get::<_, Option<&[u8]>>("raw").is_some() && row.get::<_, Option<i64>>("data_key").is_some()
-        };
-        let loads: Vec<i64> = rows.iter().filter(encrypted).map(|row| row.get("load_id")).collect();
+        let statement = filled(include_str!("rejects_page.sql"), &[("is_wanted", &filter.condition())]);
+        let RejectFilter { rule, dataset, key, part, .. } = filter;
+        let (load, RejectCursor(after_load, after_record)) = (filter.load_number(), cursor);
+        let (most, size) = (RECORDS_IN_A_PAGE, BYTES_IN_A_PAGE);
+        let parameters: [&(dyn ToSql + Sync); 9] =
+            [&load, rule, dataset, key, part, &after_load, &after_record, &most, &size];
+        let rows = self.connection("page_of_rejects").await?.query(&statement, &parameters).await;
+        let rows = rows.map_err(|error| query_error("read the rejects", error))?;
+        let is_sealed = |row: &&Row| raw(row).is_some() && row.get::<_, Option<i64>>("data_key").is_some();
+        let loads: Vec<i64> = rows.iter().filter(is_sealed).map(|row| row.get("load_id")).collect();
         if !loads.is_empty() {
             self.note_decryption(&loads).await?;
         }
-        let mut raw: Arc<[u8]> = Arc::default();
-        let mut page = Vec::new();
+        let mut bytes: Arc<[u8]> = Arc::default();
+        let mut page = Vec::with_capacity(rows.len());
         for row in &rows {
+            // The first violation of a record has its bytes.
             if row.get("is_first") {
-                raw = match (row.get::<_, Option<&[u8]>>("raw"), row.get("data_key")) {
-                    // The violation that held the bytes has been deleted.
-                    (None, _) => Arc::default(),
-                    (Some(bytes), None) => bytes.into(),
-                    (Some(bytes), Some(id)) => self.opened(id, row, bytes).await?.into(),
-                };
+                bytes = self.bytes_of(row).await?;
             }
-            let range: (Option<i64>, Option<i64>) = (row.get("byte_offset"), row.get("byte_length"));
-            page.push(StoredReject {
-                load_id: LoadId(row.get("load_id")),
-                file: (row.get("bucket"), row.get("file")),
-                part: row.get("part"),
-                dataset: row.get("dataset"),
-                dataset_version: row.get("dataset_version"),
-                open: row.get("open"),
-                resolved_by: row.get::<_, Option<i64>>("resolved_by").map(LoadId),
-                first: (LoadId(row.get("first_load_id")), RecordNumber(row.get("first_record"))),
-                violation: Violation {
-                    record: RecordNumber(row.get("record")),
-                    line: LineNumber(row.get("line")),
-                    column: row.get("column"),
-                    rule: row.get("rule"),
-                    message: row.get("message"),
-                    value: row.get("value"),
-                    raw: Arc::clone(&raw),
-                    bytes: range.0.zip(range.1).map(|(offset, length)| ByteRange { offset, length }),
-                    key: row.get("key"),
-                    data_key: None,
-                },
-            });
+            page.push(StoredReject::of(row, Arc::clone(&bytes)));
         }
         let end = page.last().map_or(cursor, |last| RejectCursor(last.load_id.0, last.violation.record.0));
         Ok((page, end))
+    }
+
+    /// The bytes of a record; none if the violation that held them has been deleted.
+    async fn bytes_of(&self, row: &Row) -> Result<Arc<[u8]>> {
+        Ok(match (raw(row), row.get("data_key")) {
+            (None, _) => Arc::default(),
+            (Some(bytes), None) => bytes.into(),
+            (Some(sealed), Some(key)) => self.opened(key, row, sealed).await?.into(),
+        })
     }
 
     /// Counts the rejected records that match the filter.

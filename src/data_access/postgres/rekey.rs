@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 
 use arrow::array::StringArray;
 use deadpool_postgres::Transaction;
+use postgres_protocol::escape::escape_literal;
 use serde::Serialize;
 use tokio_postgres::Error as PostgresError;
 
 use super::claim::Claim;
 use super::content_form::{earlier_content, shown};
 use super::ledger::{SeenFile, commit_step};
+use super::sql_file::filled;
 use super::sql_names::{quoted, table_name};
 use super::tie::batches_of;
 use super::{Database, query_error};
@@ -183,7 +185,7 @@ async fn plan(
     transaction.batch_execute(&alone).await.map_err(failed)?;
     check_idle(transaction, dataset, own).await?;
     read_rows(transaction, dataset, hashes).await?;
-    transaction.batch_execute(&filled(include_str!("rekey_plan.sql"), dataset, change)).await.map_err(failed)?;
+    transaction.batch_execute(&of_change(include_str!("rekey_plan.sql"), dataset, change)).await.map_err(failed)?;
     check_known(transaction, dataset, change).await?;
     check_fused(transaction, dataset, change).await?;
     let counts = format!(
@@ -197,8 +199,8 @@ async fn plan(
     Ok(Rekeyed { rows: row.get("rows"), changed: row.get("changed"), rejects: row.get("rejects") })
 }
 
-fn filled(statements: &str, dataset: &Dataset, change: &ContentChange) -> String {
-    statements.replace("{dataset}", &dataset.name).replace("{narrows}", &change.narrows.to_string())
+fn of_change(file: &str, dataset: &Dataset, change: &ContentChange) -> String {
+    filled(file, &[("dataset", &escape_literal(&dataset.name)), ("narrows", &change.narrows.to_string())])
 }
 
 /// Refuses while rows are on their way that have a key of the old form.
@@ -351,7 +353,7 @@ async fn write(
         );
         transaction.execute(&update, &[]).await?;
     }
-    transaction.batch_execute(&filled(include_str!("rekey_ledger.sql"), dataset, change)).await?;
+    transaction.batch_execute(&of_change(include_str!("rekey_ledger.sql"), dataset, change)).await?;
     Ok(written.iter().skip(1).map(|rows| i64::try_from(*rows).unwrap_or(i64::MAX)).sum())
 }
 

@@ -1,5 +1,5 @@
 -- Numbers the copies of rows under new content keys. `pg_temp.rekey_row` has the present key of each row of the table (`old`), the hash that it
--- gets, and its new key, as if each were the first copy. {narrows}: the hash covers nothing that the old one did not cover. Otherwise only what
+-- gets, and its new key, as if each were the first copy. :narrows is whether the hash covers nothing that the old one did not cover. Otherwise only what
 -- the table has now tells the new key, and occurrences from before it was written say nothing about it.
 
 analyze pg_temp.rekey_row;
@@ -13,9 +13,9 @@ create temporary table rekey_settled on commit drop as
 select key, max(tick) filter (where outcome <> 'unchanged') as tick, (array_agg(load_id order by tick desc))[1] as load_id from (
     select i.load_id, n.key, n.outcome::text as outcome, b.tick
     from etl.lineage i join etl.load_batch b using (load_id, batch) cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome)
-    where i.dataset = '{dataset}' and not {narrows}
+    where i.dataset = :dataset and not :narrows
     union all
-    select load_id, key, outcome, tick from etl.parked where dataset = '{dataset}' and not {narrows}) e
+    select load_id, key, outcome, tick from etl.parked where dataset = :dataset and not :narrows) e
 where outcome in ('inserted', 'updated', 'unchanged') group by key;
 create index on pg_temp.rekey_settled (key);
 analyze pg_temp.rekey_settled;
@@ -24,20 +24,20 @@ analyze pg_temp.rekey_settled;
 create temporary table rekey_entry on commit drop as
 with wanted as materialized (
     select old from pg_temp.rekey_twin
-    union select c.hash || '-' || c.copy from etl.content_copy c join etl.load l on l.id = c.first_load_id where l.dataset = '{dataset}'
+    union select c.hash || '-' || c.copy from etl.content_copy c join etl.load l on l.id = c.first_load_id where l.dataset = :dataset
 ), entry as (
     select i.load_id, n.key, n.line, n.outcome::text as outcome, b.tick
     from etl.lineage i join etl.load_batch b using (load_id, batch)
         cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
-    where i.dataset = '{dataset}' and n.key in (select old from wanted)
+    where i.dataset = :dataset and n.key in (select old from wanted)
     union all
     select load_id, key, line, outcome, tick from etl.parked
-    where dataset = '{dataset}' and released_by is not null and key in (select old from wanted)
+    where dataset = :dataset and released_by is not null and key in (select old from wanted)
 )
 select e.load_id, e.key, e.line, m.first_load_id, m.first_record
 from entry e left join pg_temp.rekey_settled s using (key)
     left join etl.resubmission m on m.load_id = e.load_id and m.line = e.line
-where {narrows} or (e.outcome in ('inserted', 'updated', 'unchanged') and e.tick >= coalesce(s.tick, 0));
+where :narrows or (e.outcome in ('inserted', 'updated', 'unchanged') and e.tick >= coalesce(s.tick, 0));
 create index on pg_temp.rekey_entry (key);
 analyze pg_temp.rekey_entry;
 

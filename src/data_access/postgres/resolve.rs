@@ -4,6 +4,7 @@
 use deadpool_postgres::Transaction;
 use tokio_postgres::Error as PostgresError;
 
+use super::sql_file::filled;
 use crate::domain::LoadId;
 use crate::domain::object::BUCKETS_WITHOUT_FILES;
 
@@ -16,7 +17,7 @@ pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId
     if !concerns_rejects(transaction, load).await? {
         return Ok(());
     }
-    transaction.batch_execute(&include_str!("link.sql").replace(":load", &load.to_string())).await?;
+    transaction.batch_execute(&filled(include_str!("link.sql"), &[("load", &load.to_string())])).await?;
     resolve(transaction, load).await
 }
 
@@ -25,8 +26,8 @@ pub(super) async fn resolve_released(transaction: &Transaction<'_>, load: LoadId
     if !concerns_rejects(transaction, load).await? {
         return Ok(());
     }
-    transaction.batch_execute(&filled(include_str!("resolve_begin.sql"), load, false)).await?;
-    transaction.batch_execute(&filled(include_str!("resolve.sql"), load, false)).await
+    transaction.batch_execute(&of_load(include_str!("resolve_begin.sql"), load, false)).await?;
+    transaction.batch_execute(&of_load(include_str!("resolve.sql"), load, false)).await
 }
 
 /// Resolves the rejects that parked rows of an ended load have become, as far as later loads have mended them.
@@ -38,20 +39,19 @@ pub(super) async fn resolve_expired(transaction: &Transaction<'_>, load: LoadId)
 }
 
 async fn resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
-    transaction.batch_execute(&filled(include_str!("resolve_begin.sql"), load, true)).await?;
+    transaction.batch_execute(&of_load(include_str!("resolve_begin.sql"), load, true)).await?;
     note_rows(transaction, load).await?;
-    transaction.batch_execute(&filled(include_str!("resolve.sql"), load, true)).await
+    transaction.batch_execute(&of_load(include_str!("resolve.sql"), load, true)).await
 }
 
-fn filled(sql: &str, load: LoadId, closing: bool) -> String {
+fn of_load(file: &str, load: LoadId, closing: bool) -> String {
     /// Rejects of a failed load wait until the whole file is loaded, unless they are lines of a rejects file themselves: the rest of such
     /// a file is recorded in other rejects.
     const CLOSABLE: &str = "(l.state <> 'failed' or exists ( \
             select from etl.load w where w.bucket = l.bucket and w.key = l.key and w.part = l.part and w.dataset = l.dataset \
                 and w.id > l.id and w.state = 'loaded') \
         or exists (select from etl.resubmission s where s.load_id = o.load_id and s.record = o.record))";
-    let sql = sql.replace("{closable}", CLOSABLE);
-    sql.replace(":closing", &closing.to_string()).replace(":load", &load.to_string())
+    filled(file, &[("load", &load.to_string()), ("closing", &closing.to_string()), ("closable", CLOSABLE)])
 }
 
 /// Notes the rows of the load that may mend a reject and, if it has rejects itself, those of later loads that mend them.

@@ -17,14 +17,14 @@ select o.first_load_id, o.first_record, o.load_id, m.load_id, m.mended_by
 from good_row m join etl.reject o on o.key = m.key and o.state = 'open' and o.load_id < m.load_id
     join etl.load l on l.id = o.load_id and l.dataset = m.dataset and l.finished_at is not null
     join etl.load own on own.id = m.load_id and (l.arrival is null or own.arrival is null or l.rank < own.rank)
-where m.first_load_id is null and {closable} and not exists (
+where m.first_load_id is null and :closable and not exists (
     select from etl.reject b where b.load_id = m.load_id and b.key = m.key and b.rule <> 'unique');
 analyze chain_row;
 
 insert into mended_row
 select o.id, c.mended_by, c.load_id
 from chain_row c join etl.reject o using (first_load_id, first_record) join etl.load l on l.id = o.load_id and l.finished_at is not null
-where o.state = 'open' and o.load_id <= c.last_load_id and {closable}
+where o.state = 'open' and o.load_id <= c.last_load_id and :closable
 union all
 -- The very line of the same version of a file is good now. Of such a reject nobody need know the key.
 select o.id, g.mended_by, g.load_id

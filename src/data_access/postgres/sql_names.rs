@@ -1,5 +1,6 @@
 //! Names of tables and columns as they stand in SQL.
 
+use super::encode::postgres_type;
 use crate::domain::{Column, Dataset};
 
 /// Quotes a name for SQL, so that it may be a keyword.
@@ -30,4 +31,9 @@ pub(super) fn names(dataset: &Dataset, prefix: &str) -> String {
 /// The version column.
 pub(super) fn version(dataset: &Dataset) -> Option<&Column> {
     dataset.version.as_ref().and_then(|version| dataset.column(version))
+}
+
+/// The version column, if it holds times, as `etl.parked.row_version` does.
+pub(super) fn moment(dataset: &Dataset) -> Option<&Column> {
+    version(dataset).filter(|column| ["timestamptz", "timestamp", "date"].contains(&postgres_type(column)))
 }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use deadpool_postgres::Transaction;
+use postgres_protocol::escape::escape_literal;
 use serde::Serialize;
 use tokio_postgres::Error as PostgresError;
 
@@ -14,6 +15,7 @@ use super::encode::postgres_type;
 use super::key::Key;
 use super::lineage::noted;
 use super::row_history::keep;
+use super::sql_file::filled;
 use super::sql_names::{quoted, table_name, version};
 use super::tie::{Window, rank_of_row, won};
 use super::{Database, query_error};
@@ -46,7 +48,7 @@ impl Database {
 pub(super) struct TombstoneStatements {
     pub(super) create_stage: String,
     pub(super) copy: String,
-    /// Deletes rows, and records versions and outcomes. The parameters are the load, the batch, and the tick of the claim.
+    /// Deletes rows, and records versions and outcomes (`tombstone.sql`).
     pub(super) remove: String,
     pub(super) keep: String,
 }
@@ -163,10 +165,6 @@ fn others(dataset: &Dataset) -> (&'static str, String) {
     ("k.before || (to_jsonb(k) - '{dataset,key,before}'::text[])", known)
 }
 
-/// A tombstone deletes a row that is older, or as old and of a load with a lower rank. Where there is no row, it is unchanged, and its
-/// version is kept unless a newer one is. Where a row is newer, or a newer tombstone is kept, it is stale.
-///
-/// A row that another program has written since it was looked at is left alone and looked at again.
 fn remove(dataset: &Dataset, stage: &str) -> String {
     let key = Key::of(dataset);
     let present = version(dataset).map_or_else(
@@ -178,55 +176,35 @@ fn remove(dataset: &Dataset, stage: &str) -> String {
             )
         },
     );
-    let (older, newer) = older_and_newer(dataset);
+    let (is_older, is_newer) = older_and_newer(dataset);
     let rank = rank_of_row(dataset, "$1", ["own.rank", "own.ranks_from"], "m.record = s._record");
-    let removed =
-        format!("join candidate c on {} where c._record in (select _record from removed)", key.equal("c.", "t."));
+    let is_candidate = key.equal("t.", "c.");
+    let removed = format!("join candidate c on {is_candidate} where c._record in (select _record from removed)");
     let history = keep(dataset, "$1", "removed", &removed);
     let (before, known) = others(dataset);
-    format!(
-        "with own as materialized (select rank, ranks_from from etl.load where id = $1), candidate as materialized ( \
-             select s._record, s._line, {here}, {text} as _key, {rank} as _rank, {version} as _version, t.ctid as _seen, \
-                 case when {first} is not null then {present} \
-                      when d.key is null or {newer} then 'absent' when {older} then 'stale' \
-                      when {outranks} then 'absent' else 'known' end as _plan \
-             from {stage} s cross join own left join {table} t on {same}{graves} \
-         ), tied as materialized ( \
-             select _key, _rank from candidate where _plan = 'tied' \
-         ), {won}, removed as ( \
-             delete from {table} t using candidate c \
-             where {is_same} and t.ctid = c._seen and (c._plan = 'changed' or c._plan = 'tied' and c._key in (select _key from won)) \
-             returning c._record \
-         ){history}, kept as ( \
-             insert into etl.tombstone as k (dataset, key, version, load_id) \
-             select '{name}', _key, _version, $1 from candidate \
-             where _plan = 'absent' or _record in (select _record from removed) order by _key \
-             on conflict (dataset, key) do update set version = excluded.version, load_id = excluded.load_id, \
-                 before = {before}, at = clock_timestamp() \
-         ){known}, ended as ( \
-             select _record, _line, _key, case when _record in (select _record from removed) then 'removed' \
-                 when _plan in ('absent', 'known') then 'unchanged' when _plan = 'stale' then 'stale' \
-                 when _plan = 'tied' and _key not in (select _key from won) then 'stale' end as _outcome \
-             from candidate \
-         ), {noted} \
-         select 0::bigint as inserted, 0::bigint as updated, count(*) filter (where _outcome = 'removed') as removed, \
-             count(*) filter (where _outcome = 'unchanged') as unchanged, count(*) filter (where _outcome = 'stale') as stale, \
-             0::bigint as parked, 0::bigint as disagreements, null::text[] as overwritten, \
-             null::text[] as ranks, null::bigint[] as overwriting, \
-             array_agg(_record) filter (where _outcome is null) as unsettled \
-         from ended",
-        history = history.map(|history| format!(", history as ({history})")).unwrap_or_default(),
-        here = key.list("s."),
-        text = key.text("s."),
-        version = kept_version(dataset, "s."),
-        first = key.first("t."),
-        outranks = outranks(dataset, &rank),
-        table = table_name(&dataset.table),
-        same = key.equal("t.", "s."),
-        is_same = key.equal("t.", "c."),
-        graves = graves(dataset),
-        won = won(dataset, &Window { since: "$3", but: Some("$1") }),
-        name = dataset.name,
-        noted = noted(dataset),
+    filled(
+        include_str!("tombstone.sql"),
+        &[
+            ("stage", stage),
+            ("dataset", &escape_literal(&dataset.name)),
+            ("table", &table_name(&dataset.table)),
+            ("key_of_s", &key.list("s.")),
+            ("key_text", &key.text("s.")),
+            ("first_of_t", &key.first("t.")),
+            ("is_same", &key.equal("t.", "s.")),
+            ("is_candidate", &is_candidate),
+            ("graves", &graves(dataset)),
+            ("version", &kept_version(dataset, "s.")),
+            ("present", &present),
+            ("is_older", &is_older),
+            ("is_newer", &is_newer),
+            ("outranks", &outranks(dataset, &rank)),
+            ("rank", &rank),
+            ("won", &won(dataset, &Window { since: "$3", but: Some("$1") })),
+            ("history", &history.map(|history| format!(", history as ({history})")).unwrap_or_default()),
+            ("before", before),
+            ("known", &known),
+            ("noted", &noted(dataset)),
+        ],
     )
 }

@@ -13,7 +13,7 @@ const CURRENCIES: &[&str] = &[
 ];
 
 /// A cell, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is something that a cell has or lacks")]
 struct Apart<'c> {
     before: &'c str,
@@ -40,72 +40,72 @@ fn take_apart(cell: &str) -> Option<Apart<'_>> {
         Some(inner) => (true, inner.trim()),
         None => (false, whole),
     };
-    let first = inner.find(|c: char| c.is_ascii_digit())?;
-    let point = inner[..first].chars().next_back().filter(|c| matches!(c, '.' | ','));
-    // `.5` is a number; `Rs.5` is one with a unit.
-    let begin = match point {
-        Some(point) if !inner[..first - point.len_utf8()].ends_with(char::is_alphanumeric) => first - point.len_utf8(),
-        _ => first,
-    };
-    let (mut before, rest) = inner.split_at(begin);
+    let (before, rest) = inner.split_at(begin_of_number(inner)?);
+    let (core, after) = rest.split_at(end_of_number(rest));
+    let after_exponent = after_exponent(after);
+    let exponent = after_exponent.is_some();
+    let mut apart = Apart { core, exponent, parentheses, ..Apart::default() };
+    let mut signs = apart.take_signs(before.trim());
+    apart.after = after_exponent.unwrap_or(after).trim();
+    if let Some(rest) = apart.after.strip_suffix('-') {
+        (apart.after, apart.trailing) = (rest.trim(), true);
+        signs += 1;
+    }
+    if let Some(rest) = apart.after.strip_prefix('%') {
+        (apart.after, apart.percent) = (rest.trim(), true);
+    }
+    let has_one_unit = apart.before.is_empty() || apart.after.is_empty();
+    (signs <= 1 && is_unit_before(apart.before) && is_unit_after(apart.after) && has_one_unit).then_some(apart)
+}
+
+/// Where a number begins: `.5` is one; `Rs.5` is one with a unit.
+fn begin_of_number(text: &str) -> Option<usize> {
+    let first = text.find(|c: char| c.is_ascii_digit())?;
+    let point = text[..first].strip_suffix(['.', ',']).filter(|before| !before.ends_with(char::is_alphanumeric));
+    Some(point.map_or(first, str::len))
+}
+
+/// Where the number ends with which a text begins.
+fn end_of_number(text: &str) -> usize {
     let mut end = 0;
-    for (at, c) in rest.char_indices() {
+    for (at, c) in text.char_indices() {
         if c.is_ascii_digit() {
             end = at + 1;
-        } else if !is_separator(c) || at > 0 && rest[at + c.len_utf8()..].starts_with(is_separator) {
+        } else if !is_separator(c) || at > 0 && text[at + c.len_utf8()..].starts_with(is_separator) {
             break;
         }
     }
-    if rest[end..].starts_with('.') && !rest[end + 1..].starts_with(char::is_alphanumeric) {
-        end += 1;
-    }
-    let (core, mut after) = rest.split_at(end);
-    let mut exponent = false;
-    if let Some(digits) = after.strip_prefix(['e', 'E']) {
-        let digits = digits.strip_prefix(['+', '-']).unwrap_or(digits);
-        let count = digits.bytes().take_while(u8::is_ascii_digit).count();
-        if count > 0 {
-            exponent = true;
-            after = &digits[count..];
-        }
-    }
-    let mut apart = Apart {
-        before: "",
-        core,
-        exponent,
-        after: "",
-        parentheses,
-        plus: false,
-        trailing: false,
-        wide_minus: false,
-        triangle: false,
-        percent: false,
-    };
-    let mut signs = 0;
-    before = before.trim();
-    for _ in 0..2 {
-        for sign in ['-', '+', '\u{2212}', '△', '▲'] {
-            let stripped = before.strip_prefix(sign).or_else(|| before.strip_suffix(sign));
-            if let Some(rest) = stripped {
-                before = rest.trim();
-                signs += 1;
-                apart.plus |= sign == '+';
-                apart.wide_minus |= sign == '\u{2212}';
-                apart.triangle |= matches!(sign, '△' | '▲');
+    let is_point = text[end..].starts_with('.') && !text[end + 1..].starts_with(char::is_alphanumeric);
+    if is_point { end + 1 } else { end }
+}
+
+/// What comes after the exponent with which a text begins.
+fn after_exponent(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix(['e', 'E'])?;
+    let digits = digits.strip_prefix(['+', '-']).unwrap_or(digits);
+    let after = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+    (after.len() < digits.len()).then_some(after)
+}
+
+impl<'a> Apart<'a> {
+    /// Takes the signs off what comes before a number. Returns how many there are.
+    fn take_signs(&mut self, before: &'a str) -> usize {
+        let mut signs = 0;
+        self.before = before;
+        for _ in 0..2 {
+            for sign in ['-', '+', '\u{2212}', '△', '▲'] {
+                let stripped = self.before.strip_prefix(sign).or_else(|| self.before.strip_suffix(sign));
+                if let Some(rest) = stripped {
+                    self.before = rest.trim();
+                    signs += 1;
+                    self.plus |= sign == '+';
+                    self.wide_minus |= sign == '\u{2212}';
+                    self.triangle |= matches!(sign, '△' | '▲');
+                }
             }
         }
+        signs
     }
-    after = after.trim();
-    if let Some(rest) = after.strip_suffix('-') {
-        (after, apart.trailing) = (rest.trim(), true);
-        signs += 1;
-    }
-    if let Some(rest) = after.strip_prefix('%') {
-        (after, apart.percent) = (rest.trim(), true);
-    }
-    (apart.before, apart.after) = (before, after);
-    (signs <= 1 && is_unit_before(before) && is_unit_after(after) && (before.is_empty() || after.is_empty()))
-        .then_some(apart)
 }
 
 fn is_unit_before(text: &str) -> bool {

@@ -206,6 +206,16 @@ fn questions_of(guessed: &Guessed, field: &Field) -> Vec<Asked> {
     guessed.asked.iter().filter(|asked| ids.contains(&asked.question.id)).cloned().collect()
 }
 
+/// What is wrong with a cell.
+enum CellFault {
+    /// It is null, and its column is required.
+    Missing,
+    /// It is a value that is not listed.
+    Unlisted(String),
+    /// It breaks this rule.
+    Breaks(String),
+}
+
 /// What is wrong with the cells of a column.
 #[derive(Default)]
 struct ColumnFaults {
@@ -229,18 +239,7 @@ fn first_error(dataset: &Dataset, source: &str, inputs: &[Input]) -> Option<Stri
 
 /// Reads files with a source, and finds the cells that are not values of their columns.
 fn faults(dataset: &Dataset, source: &Source, inputs: &[Input]) -> Result<Faults, String> {
-    let allowed: Vec<Option<BTreeSet<String>>> = dataset
-        .columns
-        .iter()
-        .map(|column| {
-            column.constraints.iter().find_map(|(constraint, _)| match constraint {
-                Constraint::Allowed(values) => {
-                    Some(values.iter().filter_map(|value| column.kind.canonical(&value.to_string())).collect())
-                }
-                _ => None,
-            })
-        })
-        .collect();
+    let allowed: Vec<Option<BTreeSet<String>>> = dataset.columns.iter().map(allowed_values).collect();
     let mut found = Faults::default();
     for input in inputs {
         records(source, input, |record| {
@@ -252,29 +251,13 @@ fn faults(dataset: &Dataset, source: &Source, inputs: &[Input]) -> Result<Faults
             let mut is_bad = false;
             for (at, column) in dataset.columns.iter().enumerate() {
                 let fault = match plain.value(at) {
-                    Ok(None) if column.required => Some("required".to_owned()),
-                    Ok(None) => None,
-                    Ok(Some(value)) => match (column.kind.canonical(value), &allowed[at]) {
-                        (None, _) => Some(column.kind.rule().to_owned()),
-                        (Some(canonical), Some(allowed)) if !allowed.contains(&canonical) => {
-                            note_value(&mut found, &column.name, canonical);
-                            is_bad = true;
-                            None
-                        }
-                        _ => None,
-                    },
-                    Err(Fault::Unmapped) => {
-                        note_value(&mut found, &column.name, binding.sent(row, at));
-                        is_bad = true;
-                        None
-                    }
-                    Err(fault) => Some(fault.rule().to_owned()),
+                    Ok(value) => fault_of(column, allowed[at].as_ref(), value),
+                    Err(Fault::Unmapped) => Some(CellFault::Unlisted(binding.sent(row, at))),
+                    Err(fault) => Some(CellFault::Breaks(fault.rule().to_owned())),
                 };
-                is_bad |= fault.is_some();
-                if let Some(rule) = fault.filter(|rule| rule != "required") {
-                    let own = found.columns.entry(column.name.clone()).or_default();
-                    own.count += 1;
-                    own.first.get_or_insert((row.line, rule));
+                if let Some(fault) = fault {
+                    found.note(column, row.line, fault);
+                    is_bad = true;
                 }
             }
             found.rejected += u64::from(is_bad);
@@ -283,9 +266,41 @@ fn faults(dataset: &Dataset, source: &Source, inputs: &[Input]) -> Result<Faults
     Ok(found)
 }
 
-fn note_value(found: &mut Faults, column: &str, value: String) {
-    let values = &mut found.columns.entry(column.to_owned()).or_default().values;
-    if values.len() < MOST_VALUES {
-        values.insert(value);
+/// The values that a column lists, in their canonical form.
+fn allowed_values(column: &Column) -> Option<BTreeSet<String>> {
+    let listed = column.constraints.iter().find_map(|(constraint, _)| match constraint {
+        Constraint::Allowed(values) => Some(values),
+        _ => None,
+    });
+    listed.map(|values| values.iter().filter_map(|value| column.kind.canonical(&value.to_string())).collect())
+}
+
+/// What is wrong with a value of a column, which may be null.
+fn fault_of(column: &Column, allowed: Option<&BTreeSet<String>>, value: Option<&str>) -> Option<CellFault> {
+    let Some(value) = value else { return column.required.then_some(CellFault::Missing) };
+    let Some(canonical) = column.kind.canonical(value) else {
+        return Some(CellFault::Breaks(column.kind.rule().to_owned()));
+    };
+    let is_listed = allowed.is_none_or(|allowed| allowed.contains(&canonical));
+    (!is_listed).then_some(CellFault::Unlisted(canonical))
+}
+
+impl Faults {
+    fn note(&mut self, column: &Column, line: i64, fault: CellFault) {
+        let column = || column.name.clone();
+        match fault {
+            CellFault::Missing => {}
+            CellFault::Unlisted(value) => {
+                let values = &mut self.columns.entry(column()).or_default().values;
+                if values.len() < MOST_VALUES {
+                    values.insert(value);
+                }
+            }
+            CellFault::Breaks(rule) => {
+                let own = self.columns.entry(column()).or_default();
+                own.count += 1;
+                own.first.get_or_insert((line, rule));
+            }
+        }
     }
 }

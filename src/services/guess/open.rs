@@ -1,5 +1,6 @@
 //! Opens a file, whatever it consists of, and cuts what was looked at into records.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Cursor, Read};
 
@@ -9,6 +10,7 @@ use super::archive::{general, label, may_be_a_table};
 use super::input::Input;
 use super::json;
 use super::sample::{self, Sample};
+use crate::data_access::csv::SplitError;
 use crate::data_access::sent::Rows;
 use crate::data_access::sent::members::Members;
 use crate::data_access::sent::percentages::percentages;
@@ -21,6 +23,7 @@ use crate::domain::guess::place::Line;
 use crate::domain::guess::question::{Asked, Question};
 use crate::domain::guess::sample::{Record, SampleCell};
 use crate::domain::guess::toml_text;
+use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::row::Row;
 
 /// A part of a file, cut into records.
@@ -136,64 +139,73 @@ fn archive(
 
 fn workbook(input: &Input) -> Result<Vec<Opened>, String> {
     let broken = |why: &str| format!("{}: {why}", input.key);
-    let file = File::open(&input.path).map_err(|error| broken(&format!("cannot be read: {error}")))?;
-    let mut book = Workbook::open(file).map_err(|_| broken("the workbook is broken, too large, or has a password"))?;
+    let open = || File::open(&input.path).map_err(|error| broken(&format!("cannot be read: {error}")));
+    let mut book =
+        Workbook::open(open()?).map_err(|_| broken("the workbook is broken, too large, or has a password"))?;
     let sheets = book.sheets();
     let mut all = Vec::new();
     for sheet in &sheets {
-        let again = File::open(&input.path).map_err(|error| broken(&format!("cannot be read: {error}")))?;
-        let percents: Vec<usize> = percentages(again, sheet).into_iter().collect();
-        let mut rows = book.rows(sheet, Some(DIGITS)).map_err(|_| broken("a sheet of the workbook is broken"))?;
-        let (mut row, mut records, mut last, mut count) =
-            (Row::default(), Vec::new(), std::collections::VecDeque::new(), 0_usize);
-        while rows.read(&mut row).map_err(|_| broken("a sheet of the workbook is broken"))? {
-            count += 1;
-            let cells: Vec<SampleCell> =
-                row.cells().map(|cell| SampleCell { text: cell.text.to_owned(), kind: cell.kind }).collect();
-            let text = cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(BETWEEN);
-            let record = Record { line: row.line, cells, text };
-            if records.len() < FIRST_ROWS {
-                records.push(record);
-                continue;
-            }
-            last.push_back(record);
-            if last.len() > LAST_ROWS {
-                last.pop_front();
-            }
-        }
-        records.extend(last);
+        let rows = book.rows(sheet, Some(DIGITS)).map_err(|_| broken("a sheet of the workbook is broken"))?;
+        let (records, count) = ends_of(rows).map_err(|_| broken("a sheet of the workbook is broken"))?;
         if records.iter().filter(|record| record.filled() > 1).count() < 2 {
             continue;
         }
-        let mut layout = vec![Line::new("format = \"xlsx\"", "the bytes are those of a workbook")];
         let looked_at = if records.len() == count {
             "all rows were looked at".to_owned()
         } else {
             format!("{} of {count} rows were looked at", records.len())
         };
-        if records
-            .iter()
-            .flat_map(|record| &record.cells)
-            .any(|cell| cell.kind == crate::domain::source::cell_form::CellKind::Number)
-        {
-            layout.push(Line::new(
-                format!("significant_digits = {DIGITS}"),
-                "as many as a workbook shows; the rest is noise",
-            ));
-        }
         all.push(Opened {
             part: sheet.clone(),
             label: sheet.clone(),
+            layout: layout_of_sheet(&records),
             records,
-            layout,
             sheet: true,
-            percents,
+            percents: percentages(open()?, sheet).into_iter().collect(),
             looked_at: format!("{}: {looked_at}", file_name(&input.key)),
             ..Opened::default()
         });
     }
+    name_sheets(&mut all, &sheets);
+    Ok(all)
+}
+
+/// The first and the last rows of a sheet, and how many it has.
+fn ends_of(mut rows: impl Rows) -> Result<(Vec<Record>, usize), SplitError> {
+    let (mut row, mut count) = (Row::default(), 0_usize);
+    let (mut records, mut last) = (Vec::new(), VecDeque::new());
+    while rows.read(&mut row)? {
+        count += 1;
+        let cells: Vec<SampleCell> =
+            row.cells().map(|cell| SampleCell { text: cell.text.to_owned(), kind: cell.kind }).collect();
+        let text = cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>().join(BETWEEN);
+        let record = Record { line: row.line, cells, text };
+        if records.len() < FIRST_ROWS {
+            records.push(record);
+            continue;
+        }
+        last.push_back(record);
+        if last.len() > LAST_ROWS {
+            last.pop_front();
+        }
+    }
+    records.extend(last);
+    Ok((records, count))
+}
+
+fn layout_of_sheet(records: &[Record]) -> Vec<Line> {
+    let mut layout = vec![Line::new("format = \"xlsx\"", "the bytes are those of a workbook")];
+    if records.iter().flat_map(|record| &record.cells).any(|cell| cell.kind == CellKind::Number) {
+        let digits = format!("significant_digits = {DIGITS}");
+        layout.push(Line::new(digits, "as many as a workbook shows; the rest is noise"));
+    }
+    layout
+}
+
+/// Names the sheet of each table, unless the first sheet has the only table.
+fn name_sheets(all: &mut [Opened], sheets: &[String]) {
     let single = all.len() == 1;
-    for opened in &mut all {
+    for opened in all {
         let first = sheets.first().is_some_and(|first| *first == opened.part);
         if !single || !first {
             let name = toml_text::text(&opened.part);
@@ -203,7 +215,6 @@ fn workbook(input: &Input) -> Result<Vec<Opened>, String> {
             opened.part.clear();
         }
     }
-    Ok(all)
 }
 
 fn file_name(key: &str) -> &str {
