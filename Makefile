@@ -28,7 +28,7 @@ OPTIMISED := --config profile.dev.package.small-etl.opt-level=2
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build schemas demo invoke sam-invoke check-sam-invoke test check-deploy terraform check-terraform torture scale bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy rollback destroy smoke redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
+.PHONY: help setup build programs schemas demo invoke sam-invoke check-sam-invoke test check-deploy terraform check-terraform torture scale bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy rollback destroy smoke redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -54,20 +54,26 @@ $(CONTRACT_TOOLS): .ci/contract-requirements.txt
 prune: ## Delete from the cache what other versions left there
 	@.ci/prune $(SAM) $(MDBOOK) $(RELEASE_TOOLS) $(CONTRACT_TOOLS) $(MOTO)
 
-build: setup ## Build the library, the binaries and the examples
+build: setup ## Build the programs, and put small-etl into $(SMALL_ETL_CACHE)/bin
 	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB and a few hundred crates, which takes about three quarters of an hour on two cores"
+	$(CARGO) build $(LOCKED) $(OPTIMISED) --bins
+	@mkdir -p $(SMALL_ETL_CACHE)/bin
+	@cp -f $(CARGO_TARGET_DIR)/debug/small-etl $(SMALL_ETL_CACHE)/bin/
+
+programs: setup ## Build the programs and examples without optimising our own code, as demo and tests do
+	@test -d $(CARGO_TARGET_DIR)/debug || echo "==> the first build compiles DuckDB and a few hundred crates, which takes about forty minutes on two cores"
 	$(CARGO) build $(LOCKED) --bins --examples
 
-demo: build ## Run the main job on real components; KEEP=1 leaves them running
+demo: programs ## Run the main job on real components; KEEP=1 leaves them running
 	@cargo run $(LOCKED) --quiet --example demo
 
-schemas: build ## Write schemas/, by which editors check definitions and settings, anew from the types
+schemas: programs ## Write schemas/, by which editors check definitions and settings, anew from the types
 	@for of in dataset settings; do $(CARGO_TARGET_DIR)/debug/small-etl schema $$of > schemas/$$of.schema.json; done
 
-invoke: build ## Send EVENT (a file in events/) to ingest on local servers
+invoke: programs ## Send EVENT (a file in events/) to ingest on local servers
 	@cargo run $(LOCKED) --quiet --example invoke -- $(EVENT)
 
-sam-invoke: build $(SAM) ## Send EVENT with `sam local invoke` to a container made from this machine's own files (needs Docker)
+sam-invoke: programs $(SAM) ## Send EVENT with `sam local invoke` to a container made from this machine's own files (needs Docker)
 	@cargo run $(LOCKED) --quiet --example invoke -- --sam $(EVENT)
 
 check-sam-invoke: setup $(SAM) ## Send every event to ingest with `sam local invoke`, as sam-invoke does (needs Docker)
@@ -133,10 +139,10 @@ $(RELEASE_TOOLS): .ci/release-requirements.txt
 check-template: $(SAM) ## Check template.yaml with sam, cfn-lint and a scanner of policies
 	@.ci/check-template
 
-check-host-binary: build ## Check what the functions built for this machine need from the system
+check-host-binary: programs ## Check what the functions built for this machine need from the system
 	@HOST=1 .ci/check-binary $(CARGO_TARGET_DIR)/debug/ingest $(CARGO_TARGET_DIR)/debug/migrate
 
-check-images: build $(SAM) ## Build the images of the Dockerfile on a stand-in for their base, run them, and deploy them to an emulator (needs Docker)
+check-images: programs $(SAM) ## Build the images of the Dockerfile on a stand-in for their base, run them, and deploy them to an emulator (needs Docker)
 	@tests/images/check
 	$(CARGO) test $(LOCKED) --test it -- --ignored deploy::images large::
 
@@ -155,7 +161,7 @@ dist: rds-certificates $(RELEASE_TOOLS) check-binaries ## Build and pack what is
 rds-certificates:
 	@.ci/rds-certificates $(SMALL_ETL_CACHE)/rds.pem
 
-check-dist: build $(SAM) $(RELEASE_TOOLS) ## Pack the development build as a release is packed, and install it on a file system without Rust
+check-dist: programs $(SAM) $(RELEASE_TOOLS) ## Pack the development build as a release is packed, and install it on a file system without Rust
 	$(CARGO) test $(LOCKED) --test it dist:: -- --nocapture
 
 site: $(MDBOOK)/bin/mdbook ## Build the documentation as a site in dist/site, and check its links
@@ -166,7 +172,7 @@ $(MDBOOK)/bin/mdbook:
 	@CARGO_TARGET_DIR=$(MDBOOK)/target cargo install mdbook --version 0.5.4 --locked --debug --no-default-features --features search --root $(MDBOOK) --quiet
 	@rm -rf $(MDBOOK)/target
 
-pictures: build ## Make docs/pictures anew from the program; DATABASE_URL names an empty database
+pictures: programs ## Make docs/pictures anew from the program; DATABASE_URL names an empty database
 	@python3 -c 'import rich' 2>/dev/null || { echo "error: install the Python package rich first" >&2; exit 1; }
 	@PATH="$(CARGO_TARGET_DIR)/debug:$$PATH" .ci/pictures
 

@@ -45,7 +45,7 @@ pub fn packed(bytes: &[u8]) -> Vec<u8> {
 /// Returns the example program with an extractor, a validator and a loader of its own.
 fn own_parts() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_small-etl")).with_file_name("examples").join("own_parts");
-    assert!(program.exists(), "{} is missing; run `make build`", program.display());
+    assert!(program.exists(), "{} is missing; run `make programs`", program.display());
     program
 }
 
