@@ -115,8 +115,8 @@ impl Case {
 
     /// What a definition would do in which these texts are others.
     fn replay(&self, changes: &[(&str, &str)]) -> String {
-        let changed = changes.iter().fold(definition(), |text, (from, to)| text.replace(from, to));
-        fs::write(self.scratch.path().join("new.toml"), changed).unwrap();
+        let new = changes.iter().fold(definition(), |text, (from, to)| text.replace(from, to));
+        fs::write(self.scratch.path().join("new.toml"), new).unwrap();
         let arguments = ["replay", "--dataset", "deal", "--definition", "new.toml", "--since", "1d"];
         command_line::text(&small_etl(&self.scratch, &self.world.variables(), &arguments))
             .replace(&self.world.bucket, "b")

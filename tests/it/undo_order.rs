@@ -315,6 +315,20 @@ async fn a_row_that_another_tombstone_names_as_well_stays_gone() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_load_has_deleted_that_counts_stays_gone_when_what_followed_is_undone() {
+    for dataset in ["late", "dated"] {
+        let case = Case::new().await;
+        for (at, row) in [(10, "I,a,1,1,"), (20, "I,a,2,2,"), (30, "D,a,3,,"), (40, "I,a,4,4,")] {
+            case.load(dataset, &at.to_string(), at, row).await;
+        }
+        case.undo(2);
+        case.undo(4);
+        assert_eq!(case.rows(dataset).await, "-", "{dataset}");
+        case.is_clean().await;
+    }
+}
+
 /// Whatever is undone besides.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_before_a_row_says_nothing_about_it() {

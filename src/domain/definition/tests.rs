@@ -167,12 +167,12 @@ fn a_reference_to_an_unknown_dataset_is_refused() {
 
 /// [`TICK`], and a dataset whose rows refer to its rows.
 fn error_of_referring(key: &str, reference: &str) -> String {
-    let tock = format!(
+    let referring = format!(
         "{}\n[reference]\n{reference}\n",
         TICK.replace("name = \"tick\"", "name = \"tock\"").replace("ticks/", "tocks/")
     );
-    let tick = TICK.replace("key = \"tick_id\"", key);
-    Datasets::parse([("tick.toml", tick.as_str()), ("tock.toml", &tock)]).err().unwrap_or_default()
+    let referred = TICK.replace("key = \"tick_id\"", key);
+    Datasets::parse([("tick.toml", referred.as_str()), ("tock.toml", &referring)]).err().unwrap_or_default()
 }
 
 #[test]
