@@ -29,21 +29,21 @@ pub const TARGET: &str = "small_etl::traces";
 const SERVICE: &str = "small-etl";
 /// How long a collector may take to answer.
 const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
-/// The attributes by which X-Ray can search.
+/// The attributes that X-Ray can search for.
 const SEARCHED: [&str; 4] = ["bucket", "key", "dataset", "load_id"];
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
 /// Where traces are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Target {
+enum Destination {
     /// A collector that takes OTLP over HTTP.
     Otlp,
     /// The daemon at `AWS_XRAY_DAEMON_ADDRESS`, which Lambda runs beside each function that has active tracing.
     Xray,
 }
 
-impl Target {
+impl Destination {
     /// What the variables of the `OpenTelemetry` specification ask for; `None` if for no traces.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Target {
         let has_endpoint = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
             .iter()
             .any(|name| variable(name).is_some());
-        let target = match variable("OTEL_TRACES_EXPORTER").as_deref() {
+        let destination = match variable("OTEL_TRACES_EXPORTER").as_deref() {
             Some("none") => None,
             Some("otlp") => Some(Self::Otlp),
             Some("xray") => Some(Self::Xray),
@@ -69,12 +69,12 @@ impl Target {
         };
         let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
         match protocols.iter().find_map(|name| Some((name, variable(name)?))) {
-            Some((name, protocol)) if target == Some(Self::Otlp) && protocol != "http/protobuf" => {
+            Some((name, protocol)) if destination == Some(Self::Otlp) && protocol != "http/protobuf" => {
                 Err(Error::configuration(format!(
                     "{name}: traces are not sent by {protocol:?}; write http/protobuf, whose usual port is 4318"
                 )))
             }
-            _ => Ok(target),
+            _ => Ok(destination),
         }
     }
 
@@ -107,8 +107,8 @@ impl Target {
 /// # Errors
 /// `Configuration` if it asks for what this program does not have.
 pub fn tracer() -> Result<Option<Tracer>> {
-    let Some(target) = Target::asked_for(|name| std::env::var(name).ok())? else { return Ok(None) };
-    let provider = target.provider()?;
+    let Some(destination) = Destination::asked_for(|name| std::env::var(name).ok())? else { return Ok(None) };
+    let provider = destination.provider()?;
     Ok(Some(PROVIDER.get_or_init(|| provider).tracer(SERVICE)))
 }
 
@@ -149,7 +149,7 @@ pub fn fail(span: &Span) {
     span.record("otel.status_code", "error");
 }
 
-/// Sends spans to X-Ray, where a trace begins with a segment. Below the segment of a Lambda function there are none of ours.
+/// Sends spans to X-Ray. A span without a parent becomes a segment, with which a trace must begin there; all others are subsegments.
 #[derive(Debug)]
 struct Segments(XrayExporter<XrayDaemonClient>);
 
@@ -190,8 +190,8 @@ impl HttpClient for Collector {
 mod tests {
     use super::*;
 
-    fn asked_for(variables: &[(&str, &str)]) -> Result<Option<Target>> {
-        Target::asked_for(|name| {
+    fn asked_for(variables: &[(&str, &str)]) -> Result<Option<Destination>> {
+        Destination::asked_for(|name| {
             variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
         })
     }
@@ -199,19 +199,19 @@ mod tests {
     #[test]
     fn traces_are_off_unless_a_variable_asks_for_them() {
         let otlp = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
-        for (variables, target) in [
+        for (variables, destination) in [
             (&[][..], None),
             (&[("OTEL_TRACES_EXPORTER", "")], None),
-            (&[otlp], Some(Target::Otlp)),
-            (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://localhost:4318/v1/traces")], Some(Target::Otlp)),
-            (&[("OTEL_TRACES_EXPORTER", "otlp")], Some(Target::Otlp)),
-            (&[("OTEL_TRACES_EXPORTER", "xray"), otlp], Some(Target::Xray)),
+            (&[otlp], Some(Destination::Otlp)),
+            (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://localhost:4318/v1/traces")], Some(Destination::Otlp)),
+            (&[("OTEL_TRACES_EXPORTER", "otlp")], Some(Destination::Otlp)),
+            (&[("OTEL_TRACES_EXPORTER", "xray"), otlp], Some(Destination::Xray)),
             (&[("OTEL_TRACES_EXPORTER", "none"), otlp], None),
             (&[("OTEL_SDK_DISABLED", "true"), otlp], None),
-            (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), otlp], Some(Target::Otlp)),
-            (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_TRACES_EXPORTER", "xray")], Some(Target::Xray)),
+            (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), otlp], Some(Destination::Otlp)),
+            (&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_TRACES_EXPORTER", "xray")], Some(Destination::Xray)),
         ] {
-            assert_eq!(asked_for(variables).unwrap(), target, "{variables:?}");
+            assert_eq!(asked_for(variables).unwrap(), destination, "{variables:?}");
         }
     }
 
