@@ -33,6 +33,8 @@ const LONGEST_MAGIC: u64 = 10;
 pub struct Unpacked<'a> {
     /// The plain bytes.
     pub plain: Box<dyn Read + Send + 'a>,
+    /// Whether they were packed.
+    pub packed: bool,
     /// If the plain bytes look like an archive that is not unpacked, its name.
     pub unread: Option<&'static str>,
 }
@@ -59,7 +61,7 @@ pub fn unpacked<'a>(source: impl Read + Send + 'a, name: &str) -> io::Result<Opt
     } else {
         Box::new(whole)
     };
-    Ok(Some(Unpacked { plain, unread }))
+    Ok(Some(Unpacked { plain, packed: is_gzip || is_zstd, unread }))
 }
 
 fn begins(magic: &[u8], begin: &[u8]) -> bool {

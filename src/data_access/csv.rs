@@ -4,6 +4,7 @@
 //! record, an open quote at the end of the file, and which carriage returns belong to a line end.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
@@ -36,6 +37,8 @@ pub struct Record<'a> {
     text: &'a [u8],
     /// Where each of the first [`MOST_COLUMNS`] fields ends in `text`.
     ends: &'a [usize],
+    /// How many bytes are between two fields in `text`.
+    between: usize,
 }
 
 impl<'a> Record<'a> {
@@ -59,7 +62,7 @@ impl<'a> Record<'a> {
     /// The text of all fields, one after another. `None` if it is not UTF-8 or contains a NUL.
     #[must_use]
     pub fn text(&self) -> Option<&'a str> {
-        let text = std::str::from_utf8(self.text).ok()?;
+        let text = simdutf8::basic::from_utf8(self.text).ok()?;
         let whole = memchr::memchr(0, self.text).is_none() && self.ends.iter().all(|end| text.is_char_boundary(*end));
         whole.then_some(text)
     }
@@ -70,8 +73,7 @@ impl<'a> Record<'a> {
     /// If there is no such field in [`Record::fields`], or if `text` belongs to another record.
     #[must_use]
     pub fn cell<'t>(&self, text: &'t str, index: usize) -> &'t str {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &text[start..self.ends[index]]
+        &text[self.range(index)]
     }
 
     /// Returns the field at `index`.
@@ -80,8 +82,12 @@ impl<'a> Record<'a> {
     /// If there is no such field in [`Record::fields`].
     #[must_use]
     pub fn field(&self, index: usize) -> &'a [u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.text[start..self.ends[index]]
+        &self.text[self.range(index)]
+    }
+
+    fn range(&self, index: usize) -> Range<usize> {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] + self.between };
+        start..self.ends[index]
     }
 }
 
@@ -120,10 +126,10 @@ pub struct Records<R> {
     blank_lines: i64,
 }
 
-/// What the parser found out about a record.
+/// What is known of a record once its end is found.
 struct Parsed {
-    /// The length of its text.
-    text: usize,
+    /// The length of its text in `text`. `None` if its fields lie in `buffer` as they are, with a comma between two.
+    text: Option<usize>,
     fields: usize,
     /// For how many of the fields the end is kept.
     kept: usize,
@@ -182,7 +188,11 @@ impl<R: Read> Records<R> {
 
     fn record_within(&mut self, longest: usize) -> Result<Option<Record<'_>>, SplitError> {
         loop {
-            let Some(parsed) = self.parse_record(longest)? else { return Ok(None) };
+            let parsed = match self.plain_record() {
+                None => self.parse_record(longest)?,
+                plain => plain,
+            };
+            let Some(parsed) = parsed else { return Ok(None) };
             let record = self.begin..self.parsed;
             let raw = &self.buffer[record.clone()];
             let line_end = match raw {
@@ -195,7 +205,10 @@ impl<R: Read> Records<R> {
                 return Err(SplitError::TooLong(self.line + Quotes::of(raw).lines_before_last, longest));
             }
             let (offset, line) = (self.offset, self.line);
-            self.advance(record.len());
+            match parsed.text {
+                None => self.pass(record.len(), 1),
+                Some(_) => self.advance(record.len()),
+            }
             if length == 0 {
                 self.blank_lines += 1;
                 continue;
@@ -205,17 +218,42 @@ impl<R: Read> Records<R> {
                 self.ends[parsed.kept - 1] -= 1;
             }
             let raw = &self.buffer[record.start..record.start + length];
+            let (text, between) = parsed.text.map_or((raw, 1), |length| (&self.text[..length], 0));
             return Ok(Some(Record {
                 raw,
-                well_quoted: memchr::memchr(b'"', raw).is_none() || Quotes::of(raw).closed,
+                well_quoted: parsed.text.is_none() || memchr::memchr(b'"', raw).is_none() || Quotes::of(raw).closed,
                 offset,
                 line,
                 blank_lines: std::mem::take(&mut self.blank_lines),
                 fields: parsed.fields,
-                text: &self.text[..parsed.text],
+                text,
                 ends: &self.ends[..parsed.kept],
+                between,
             }));
         }
+    }
+
+    /// Takes the current record without the parser if all of it is in the buffer and no quote is in it. Returns `None` for any other.
+    ///
+    /// The first record is the parser's, because that looks for a byte order mark in what it reads first.
+    fn plain_record(&mut self) -> Option<Parsed> {
+        self.skip_blank_lines();
+        let rest = &self.buffer[self.begin..self.filled];
+        let length = memchr::memchr2(b'\n', b'"', rest).filter(|end| rest[*end] == b'\n' && self.parser.line() > 1)?;
+        let (mut fields, raw) = (0, &rest[..length]);
+        let commas = raw.iter().enumerate().filter(|(_, byte)| **byte == b',').map(|(at, _)| at);
+        for end in commas.chain([length]) {
+            if fields == MOST_COLUMNS {
+                return None;
+            }
+            if fields == self.ends.len() {
+                self.ends.resize(fields * 2, 0);
+            }
+            self.ends[fields] = end;
+            fields += 1;
+        }
+        self.parsed = self.begin + length + 1;
+        Some(Parsed { text: None, fields, kept: fields })
     }
 
     /// Parses up to the end of the current record.
@@ -250,7 +288,7 @@ impl<R: Read> Records<R> {
             match result {
                 ReadRecordResult::Record => {
                     let kept = if counted > 0 { MOST_COLUMNS } else { fields.min(MOST_COLUMNS) };
-                    return Ok(Some(Parsed { text: text_length, fields: fields + counted, kept }));
+                    return Ok(Some(Parsed { text: Some(text_length), fields: fields + counted, kept }));
                 }
                 ReadRecordResult::OutputFull => {
                     self.text.resize(larger(self.text.len()), 0);
@@ -286,7 +324,11 @@ impl<R: Read> Records<R> {
     /// Moves the beginning forward by `length` bytes of the buffer.
     fn advance(&mut self, length: usize) {
         let passed = &self.buffer[self.begin..self.begin + length];
-        let line_feeds = memchr::memchr_iter(b'\n', passed).count();
+        self.pass(length, memchr::memchr_iter(b'\n', passed).count());
+    }
+
+    /// Does the same where it is known how many line feeds there are.
+    fn pass(&mut self, length: usize, line_feeds: usize) {
         self.line += i64::try_from(line_feeds).unwrap_or(i64::MAX);
         self.offset += length as u64;
         self.begin += length;
@@ -483,8 +525,9 @@ mod tests {
     #[test]
     fn fields_beyond_the_limit_are_counted_and_the_first_are_kept() {
         for (fields, line_end) in [(MOST_COLUMNS, "\r\n"), (MOST_COLUMNS + 1, "\r\n"), (5 * MOST_COLUMNS + 7, "\n")] {
-            let text = format!("a{}{line_end}b,c\r\n", ",x".repeat(fields - 1));
+            let text = format!("h\na{}{line_end}b,c\r\n", ",x".repeat(fields - 1));
             let mut records = Records::new(text.as_bytes()).unwrap();
+            assert_eq!(records.header().unwrap().unwrap().len(), 1);
             let record = records.next_record().unwrap().unwrap();
             assert_eq!((record.len(), record.fields().count()), (fields, MOST_COLUMNS));
             assert!(record.field(0) == b"a" && record.field(MOST_COLUMNS - 1) == b"x" && !record.raw.ends_with(b"\r"));
@@ -525,6 +568,34 @@ mod tests {
     }
 
     proptest! {
+        /// However a file is split, its records have the fields that the `csv` crate finds in it.
+        #[test]
+        fn records_are_those_of_the_csv_crate(rows in prop::collection::vec("[ab,é\"]{0,9}", 1..20), quoted in any::<bool>()) {
+            let text = rows.join("\n");
+            let text = if quoted { text } else { text.replace('"', "") };
+            let whole = match split(text.as_bytes()) {
+                Err(SplitError::OpenQuote(_)) => return Ok(()),
+                other => other.unwrap(),
+            };
+            let mut others = ::csv::ReaderBuilder::new()
+                .has_headers(false)
+                .flexible(true)
+                .terminator(::csv::Terminator::Any(b'\n'))
+                .from_reader(text.as_bytes());
+            let others: Vec<Vec<String>> = others.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
+            prop_assert_eq!(whole.iter().map(|record| &record.3).collect::<Vec<_>>(), others.iter().collect::<Vec<_>>());
+            // At once, and byte by byte.
+            let mut records = Records::new(text.as_bytes()).unwrap();
+            for (line, offset, raw, fields) in whole {
+                let record = records.next_record().unwrap().unwrap();
+                prop_assert_eq!((record.line, record.offset, record.raw), (line, offset, raw.as_bytes()));
+                let text = record.text().unwrap();
+                let cells: Vec<&str> = (0..record.len()).map(|index| record.cell(text, index)).collect();
+                prop_assert_eq!(cells, fields);
+            }
+            prop_assert!(records.next_record().unwrap().is_none());
+        }
+
         /// What the `csv` crate writes is read back, and the byte ranges cut exactly the same records out of the file.
         #[test]
         fn what_is_written_is_read_back(

@@ -4,20 +4,22 @@
 //!
 //! The calls block; async callers run them on a blocking thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::duckdb::{Appender, Config, Connection, InterruptHandle};
+use ::duckdb::{Config, Connection, InterruptHandle, Params};
 use arrow::record_batch::RecordBatch;
 use fs4::FsStats;
 use tempfile::TempDir;
 use tracing::Span;
 
+use super::feed::{Feed, FeedFunction};
+use super::kept::{Kept, Original};
 use crate::domain::{ObjectVersion, Progress};
 use crate::error::{Error, ErrorKind, Reason, Result};
 
@@ -76,6 +78,8 @@ impl Stages {
             progress,
             cancelled: AtomicBool::new(false),
             running: Mutex::default(),
+            inserting: AtomicUsize::new(0),
+            original: Mutex::default(),
         })
     }
 }
@@ -85,6 +89,9 @@ struct Engine {
     root: Connection,
     sessions: Vec<Connection>,
     tables: BTreeSet<String>,
+    /// How many threads a query may have, and how many it has now.
+    most_threads: u32,
+    threads: u32,
     folder: TempDir,
     /// Locks the folder while it is in use.
     _in_use: Option<File>,
@@ -102,7 +109,8 @@ impl Engine {
         let in_use = File::open(folder.path()).and_then(|folder| folder.lock_shared().map(|()| folder)).ok();
         let root = open_locked_down(options, folder.path())
             .map_err(|error| database_error("open the staging database", &error))?;
-        Ok(Self { root, sessions: Vec::new(), tables: BTreeSet::new(), folder, _in_use: in_use })
+        let (most_threads, threads) = (options.threads, 1);
+        Ok(Self { root, sessions: Vec::new(), tables: BTreeSet::new(), most_threads, threads, folder, _in_use: in_use })
     }
 
     fn session(&mut self) -> ::duckdb::Result<Connection> {
@@ -112,6 +120,15 @@ impl Engine {
         let session = self.root.try_clone()?;
         session.set_prepared_statement_cache_capacity(STATEMENTS_TO_KEEP);
         Ok(session)
+    }
+
+    fn use_threads(&mut self, threads: u32) -> Result<()> {
+        if threads != self.threads {
+            let set = self.root.execute_batch(&format!("set threads = {threads}"));
+            set.map_err(|error| database_error("set the number of threads", &error))?;
+            self.threads = threads;
+        }
+        Ok(())
     }
 }
 
@@ -124,6 +141,9 @@ pub struct Stage {
     cancelled: AtomicBool,
     /// Stops the statement that runs in the newest session.
     running: Mutex<Option<Arc<InterruptHandle>>>,
+    /// How many calls of [`Stage::insert`] have not ended.
+    inserting: AtomicUsize,
+    original: Mutex<Option<Original>>,
 }
 
 impl Stage {
@@ -162,23 +182,70 @@ impl Stage {
     /// # Errors
     /// [`ErrorKind::System`], without the cells that `DuckDB` puts into its messages.
     pub fn query(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        self.query_with(sql, [])
+    }
+
+    /// Runs a query whose two parameters are a first and a last record, and returns its whole result.
+    ///
+    /// # Errors
+    /// Those of [`Stage::query`].
+    pub fn query_between(&self, sql: &str, (first, last): (i64, i64)) -> Result<Vec<RecordBatch>> {
+        self.query_with(sql, [first, last])
+    }
+
+    fn query_with(&self, sql: &str, parameters: impl Params) -> Result<Vec<RecordBatch>> {
         self.in_session("query the staging database", |session| {
-            let run = || session.prepare_cached(sql)?.stream_arrow([])?.collect();
+            let run = || session.prepare_cached(sql)?.stream_arrow(parameters)?.collect();
             Ok(run())
         })
     }
 
-    /// Appends record batches to tables, as many as `write` passes to the [`StageWriter`]s.
+    /// Inserts the record batches that `send` passes on, each into the table that it names, while it goes on. The columns are those of the
+    /// table, in its order.
     ///
     /// # Errors
-    /// The errors of `write`, or [`ErrorKind::System`].
-    pub fn append<T>(&self, tables: &[&str], write: impl FnOnce(Vec<StageWriter<'_>>) -> Result<T>) -> Result<T> {
-        self.in_session("append to the staging database", |session| {
-            let writers = tables.iter().map(|table| session.appender(table).map(StageWriter::new));
-            match writers.collect() {
-                Ok(writers) => write(writers).map(Ok),
-                Err(error) => Ok(Err(error)),
-            }
+    /// The errors of `send`; `LeaseLost` if the stage is cancelled; [`ErrorKind::System`].
+    pub fn insert<T>(&self, send: impl FnOnce(Put<'_>) -> Result<T>) -> Result<T> {
+        // With another thread of its own, the database would often insert on that, while the thread that asked it to turns in circles.
+        if self.inserting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.use_threads(|_| 1)?;
+        }
+        let inserted = self.insert_beside(send);
+        if self.inserting.fetch_sub(1, Ordering::Relaxed) == 1 && self.progress.staged() > MOST_RECORDS_TO_KEEP {
+            self.use_threads(|most| most)?;
+        }
+        inserted
+    }
+
+    fn use_threads(&self, of: impl FnOnce(u32) -> u32) -> Result<()> {
+        lock(&self.engine).as_mut().map_or(Ok(()), |engine| engine.use_threads(of(engine.most_threads)))
+    }
+
+    fn insert_beside<T>(&self, send: impl FnOnce(Put<'_>) -> Result<T>) -> Result<T> {
+        std::thread::scope(|scope| {
+            let mut inserts = BTreeMap::new();
+            let sent = send(Box::new(|table, rows| {
+                self.check_wanted()?;
+                let (sender, _) = inserts.entry(table).or_insert_with(|| {
+                    let (sender, feed) = Feed::open(rows.schema());
+                    (sender, scope.spawn(move || self.insert_fed(table, &feed)))
+                });
+                sender.send(rows).map_err(|_| Error::new(ErrorKind::System, "the staging database takes no more rows"))
+            }));
+            let inserted = inserts.into_values().try_for_each(|(sender, insert)| {
+                drop(sender);
+                insert.join().map_err(|_| Error::new(ErrorKind::System, "inserting into the stage panicked"))?
+            });
+            self.check_wanted()?;
+            // Without the database, the sender ends too, and then knows only that.
+            inserted.and(sent)
+        })
+    }
+
+    fn insert_fed(&self, table: &str, feed: &Feed) -> Result<()> {
+        self.in_session("insert into the staging database", |session| {
+            let sql = format!("insert into {table} from {}", feed.table());
+            Ok(session.execute(&sql, []).map(drop))
         })
     }
 
@@ -237,13 +304,17 @@ impl Stage {
         fs4::statvfs(self.folder()).map_err(|error| Error::system("examine the temporary folder", error))
     }
 
+    /// Has raw records cut from the file itself, which is not copied.
+    pub fn keep_original(&self, original: Original) {
+        *lock(&self.original) = Some(original);
+    }
+
     /// Opens the kept bytes to cut raw records from them.
     ///
     /// # Errors
     /// [`ErrorKind::System`] if nothing was kept.
-    pub fn open_spool(&self) -> Result<Spool> {
-        let file = File::open(self.spool()).map_err(|error| Error::system("open the copy of the file", error))?;
-        Ok(Spool(file))
+    pub fn kept(&self) -> Result<Kept> {
+        lock(&self.original).as_ref().map_or_else(|| Kept::copy(&self.spool()), Kept::original)
     }
 
     /// How far the work on this file is.
@@ -280,10 +351,15 @@ impl Stage {
         let session = session.ok_or_else(|| Error::new(ErrorKind::System, "the staging database is closed"))?;
         let session = session.map_err(|error| database_error("open a session of the staging database", &error))?;
         *lock(&self.running) = Some(session.interrupt_handle());
+        self.check_wanted()?;
+        Ok(session)
+    }
+
+    fn check_wanted(&self) -> Result<()> {
         if self.is_cancelled() {
             return Err(Error::new(ErrorKind::LeaseLost, "the work on the staging database was cancelled"));
         }
-        Ok(session)
+        Ok(())
     }
 
     fn holds_little(&self) -> bool {
@@ -341,70 +417,19 @@ fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<C
         .with("autoinstall_known_extensions", "false")?
         .with("autoload_known_extensions", "false")?
         .max_memory(&format!("{}MB", options.memory_limit_mb))?
-        .threads(i64::from(options.threads))?;
+        .threads(1)?;
     let connection = Connection::open_in_memory_with_flags(config)?;
-    connection.execute_batch("set enable_external_access = false; set lock_configuration = true;")?;
+    // A checkpoint would compress what is staged, which takes longer than to stage it.
+    connection.execute_batch(
+        "set checkpoint_threshold = '1TB'; set enable_external_access = false; set allowed_configs = ['threads']; \
+         set lock_configuration = true;",
+    )?;
+    connection.register_table_function::<FeedFunction>(FeedFunction::NAME)?;
     Ok(connection)
 }
 
-/// The most bytes that are left in an appender. It buffers 204,800 rows of any size, outside the memory limit of the
-/// database.
-const BYTES_IN_AN_APPENDER: usize = 16 * 1024 * 1024;
-
-/// Appends to one table of the stage.
-pub struct StageWriter<'a> {
-    appender: Appender<'a>,
-    buffered: usize,
-}
-
-impl<'a> StageWriter<'a> {
-    fn new(appender: Appender<'a>) -> Self {
-        Self { appender, buffered: 0 }
-    }
-
-    /// Appends rows. The columns are those of the table, in its order.
-    ///
-    /// # Errors
-    /// [`ErrorKind::System`].
-    pub fn write(&mut self, rows: RecordBatch) -> Result<()> {
-        self.buffered += rows.get_array_memory_size();
-        let appended = self.appender.append_record_batch(rows);
-        appended.map_err(|error| database_error("append to the staging database", &error))?;
-        if self.buffered < BYTES_IN_AN_APPENDER { Ok(()) } else { self.flush() }
-    }
-
-    /// Writes what is still buffered. If a writer is dropped instead, it may lose its last rows.
-    ///
-    /// # Errors
-    /// [`ErrorKind::System`].
-    pub fn finish(mut self) -> Result<()> {
-        self.flush()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.buffered = 0;
-        self.appender.flush().map_err(|error| database_error("append to the staging database", &error))
-    }
-}
-
-/// The plain bytes of the file.
-pub struct Spool(File);
-
-impl Spool {
-    /// Returns the bytes of one record.
-    ///
-    /// # Errors
-    /// [`ErrorKind::System`] if the copy is shorter than it should be.
-    pub fn cut(&mut self, offset: i64, length: i64) -> Result<Vec<u8>> {
-        let mut cut = || -> io::Result<Vec<u8>> {
-            self.0.seek(SeekFrom::Start(offset.unsigned_abs()))?;
-            let mut raw = vec![0; usize::try_from(length).unwrap_or(0)];
-            self.0.read_exact(&mut raw)?;
-            Ok(raw)
-        };
-        cut().map_err(|error| Error::system("read a record back from the copy of the file", error))
-    }
-}
+/// Takes a record batch for a table of the stage.
+pub type Put<'a> = Box<dyn FnMut(&'static str, RecordBatch) -> Result<()> + 'a>;
 
 /// Whether a query failed for a value that it cannot compute or convert.
 #[must_use]

@@ -226,7 +226,7 @@ pub async fn validate(
         },
     };
     let extractor = context.pipeline(&dataset.name)?.extractor_at(&request.location)?;
-    let object = extractor.identify(&request.location).await?;
+    let object = extractor.find(&request.location).await?;
     let work = CheckWork { context, request, object: &object, extractor: &**extractor };
     let readers = match readers {
         Ok(readers) => readers,

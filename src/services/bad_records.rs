@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int32Type, Int64Type};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::checks::{Breach, Check};
@@ -16,7 +16,8 @@ use super::slices::{Found, RECORDS_AT_ONCE, Slices};
 use super::validate::explain_warnings;
 use super::{Extracted, Form};
 use crate::data_access::csv::fields_of;
-use crate::data_access::duckdb::{Spool, Stage, blocking};
+use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::kept::Kept;
 use crate::domain::content::CONTENT_KEY;
 use crate::domain::source::row::RowFault;
 use crate::domain::violation::{self, quoted};
@@ -39,7 +40,7 @@ pub fn first(
         let stage = Arc::clone(&mending);
         async move {
             let resubmissions = match (violations.first(), violations.last()) {
-                (Some(first), Some(last)) if mends => resubmissions(&stage, first.record.0, last.record.0).await?,
+                (Some(first), Some(last)) if mends => resubmissions(&stage, (first.record.0, last.record.0)).await?,
                 _ => Vec::new(),
             };
             Ok(RejectedChunk { violations, resubmissions })
@@ -99,16 +100,28 @@ fn in_chunks(
 ) -> impl Stream<Item = Result<Vec<Violation>>> + use<> {
     let read = extracted.read;
     let (dataset, stage, extracted) = (dataset.clone(), Arc::clone(stage), extracted.clone());
-    stream::iter(BatchNumber::all(read, RECORDS_AT_ONCE))
-        .then(move |batch| {
-            let (first, last) = batch.records(read, RECORDS_AT_ONCE);
+    let on = Arc::clone(&stage);
+    stream::once(blocking(move || parts_with(&on, found)))
+        .map_ok(|parts| stream::iter(parts).map(Ok))
+        .try_flatten()
+        .and_then(move |part| {
+            let records = part.records(read, RECORDS_AT_ONCE);
             let (dataset, stage, extracted) = (dataset.clone(), Arc::clone(&stage), extracted.clone());
             async move {
-                let slices = Slices::of_violations(&stage, found, first, last).await?;
+                let slices = Slices::of_violations(&stage, found, records).await?;
                 Ok(violations(&dataset, &stage, &extracted, found, slices.ranges))
             }
         })
         .try_flatten()
+}
+
+/// The parts of a file that have any violations.
+fn parts_with(stage: &Stage, found: Found) -> Result<Vec<BatchNumber>> {
+    let table = found.table();
+    let parts = stage
+        .query(&format!("select distinct ((_record - 1) // {RECORDS_AT_ONCE})::integer from {table} order by 1"))?;
+    let numbers = parts.iter().flat_map(|rows| rows.column(0).as_primitive::<Int32Type>().values().to_vec());
+    Ok(numbers.map(BatchNumber).collect())
 }
 
 /// The violations of the records in `ranges`, a chunk for each range.
@@ -131,7 +144,7 @@ fn read_violations(
     stage: &Stage,
     extracted: &Extracted,
     found: Found,
-    (first, last): (i64, i64),
+    records: (i64, i64),
 ) -> Result<Vec<Violation>> {
     let table = found.table();
     // A content key is made while a file is staged, and cannot be read from one record alone.
@@ -141,9 +154,9 @@ fn read_violations(
     };
     let sql = format!(
         "select _record, _line, _offset, _length, _check::bigint, _detail, {key} from {table} \
-         where _record between {first} and {last} order by _record, _check"
+         where _record between ? and ? order by _record, _check"
     );
-    let batches = stage.query(&sql)?;
+    let batches = stage.query_between(&sql, records)?;
     let mut reader = Reader::new(dataset, stage, extracted)?;
     let mut violations = Vec::new();
     for rows in &batches {
@@ -176,7 +189,7 @@ struct Reader<'a> {
     stage: &'a Stage,
     extracted: &'a Extracted,
     checks: Vec<Check<'a>>,
-    spool: Spool,
+    kept: Kept,
     sent: Option<SentRecord<'a>>,
     record: RejectedRecord,
 }
@@ -198,8 +211,8 @@ impl<'a> Told<'a> {
 impl<'a> Reader<'a> {
     fn new(dataset: &'a Dataset, stage: &'a Stage, extracted: &'a Extracted) -> Result<Self> {
         let sent = extracted.sent.as_deref().map(|file| SentRecord::new(file, dataset));
-        let (checks, spool, record) = (Check::all(dataset), stage.open_spool()?, RejectedRecord::default());
-        Ok(Self { dataset, stage, extracted, checks, spool, sent, record })
+        let (checks, kept, record) = (Check::all(dataset), stage.kept()?, RejectedRecord::default());
+        Ok(Self { dataset, stage, extracted, checks, kept, sent, record })
     }
 
     /// Reads the record at `position`, unless it was read last.
@@ -207,7 +220,7 @@ impl<'a> Reader<'a> {
         if self.record.position.record == position.record {
             return Ok(());
         }
-        let raw = self.spool.cut(position.offset, position.length)?;
+        let raw = self.kept.cut(position.offset, position.length)?;
         // Of a record that is malformed no cell is told, and there may be millions.
         let malformed = matches!(breach, Breach::FieldCount(_) | Breach::Record(RowFault::Quoting));
         let fields = if malformed || self.sent.is_some() { Vec::new() } else { fields_of(&raw) };

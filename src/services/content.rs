@@ -201,12 +201,7 @@ fn keep_taken(stage: &Stage, taken: &[TakenCopy]) -> Result<()> {
     let line: ArrayRef = Arc::new(taken.iter().map(|taken| taken.line).collect::<Int64Array>());
     let columns = [("hash", hash), ("copy", copy), ("record", record), ("line", line)];
     let rows = RecordBatch::try_from_iter(columns).map_err(|error| Error::system("keep the copies of rows", error))?;
-    stage.append(&["taken"], |writers| {
-        writers.into_iter().try_for_each(|mut writer| {
-            writer.write(rows.clone())?;
-            writer.finish()
-        })
-    })
+    stage.insert(|mut put| put("taken", rows))
 }
 
 /// Keeps the numbers that rows of the stage have already, and gives the others of the same content the lowest that are not `taken`.

@@ -19,9 +19,11 @@ use super::sent_again::{Beginning, Rejects};
 use super::sent_sheet::RejectsSheet;
 use super::staging::{create_tables, stage_records};
 use super::{Extracted, Extractor, Manifests, manifests};
+use crate::data_access::ahead::read_ahead;
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::Records;
 use crate::data_access::duckdb::{Stage, blocking};
+use crate::data_access::kept::Original;
 use crate::data_access::s3::ObjectStore;
 use crate::data_access::sent::file_format::Input;
 use crate::domain::object::LOCAL_BUCKET;
@@ -114,7 +116,11 @@ impl Extractor for FileExtractor {
         match location {
             Location::File(path) => {
                 let path = path.clone();
-                blocking(move || identify_file(&path)).await
+                blocking(move || {
+                    let found = find_file(&path)?;
+                    Ok(ObjectVersion { version: hash_file(&path)?, ..found })
+                })
+                .await
             }
             Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } => {
                 // S3 calls a version "null", whatever its content, that came while the bucket kept none.
@@ -127,6 +133,16 @@ impl Extractor for FileExtractor {
                 let (sequencer, size, modified) = (sequencer.clone(), *size, *modified);
                 Ok(ObjectVersion { bucket, key, version, version_id, size, sequencer, modified, local: false })
             }
+        }
+    }
+
+    async fn find(&self, location: &Location) -> Result<ObjectVersion> {
+        match location {
+            Location::File(path) => {
+                let path = path.clone();
+                blocking(move || find_file(&path)).await
+            }
+            Location::S3 { .. } => self.identify(location).await,
         }
     }
 
@@ -169,7 +185,7 @@ impl Extractor for FileExtractor {
             return blocking(move || {
                 let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
                 let copy = ObjectCopy::of(&mut file, &name, &folder, &stage)?;
-                if copy.sha256() == version { Ok(copy) } else { Err(changed(&name)) }
+                if version.is_empty() || copy.sha256() == version { Ok(copy) } else { Err(changed(&name)) }
             })
             .await;
         }
@@ -199,60 +215,58 @@ impl FileExtractor {
         let (name, key, part) = (object.display_name(), object.key.to_string(), part.to_owned());
         let (dataset, source, stage) = (dataset.clone(), source.cloned(), Arc::clone(stage));
         let reader = self.reader.clone();
-        let staged = move |body: &mut (dyn Read + Send)| {
+        let staged = move |body: &mut (dyn Read + Send), original: Option<&Original>| {
             let (dataset, stage) = (&dataset, &*stage);
-            let file = Sent { name: &name, key: &key, part: &part, dataset, stage };
+            let file = Sent { name: &name, key: &key, part: &part, dataset, stage, original };
             stage_file(body, &reader, &file, source.as_ref())
         };
         if object.local {
             let (name, path, version) =
                 (object.display_name(), PathBuf::from(object.key.as_str()), object.version.clone());
             return blocking(move || {
-                let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
-                let extracted = staged(&mut file)?;
-                if extracted.sha256 != version && !version.is_empty() {
-                    return Err(changed(&name));
+                let unreadable = |error| unreadable(&path, error);
+                let mut file = File::open(&path).map_err(unreadable)?;
+                if version.is_empty() {
+                    let original = Original::of(&path, &file).map_err(unreadable)?;
+                    let extracted = staged(&mut file, Some(&original))?;
+                    return original.check(&file).map(|()| extracted);
                 }
-                Ok(extracted)
+                let extracted = staged(&mut file, None)?;
+                if extracted.sha256 == version { Ok(extracted) } else { Err(changed(&name)) }
             })
             .await;
         }
         let mut body = self.store.body(object).await;
         blocking(move || {
-            let extracted = staged(&mut body)?;
+            let extracted = staged(&mut body, None)?;
             Ok(Extracted { modified: body.modified(), ..extracted })
         })
         .await
     }
 }
 
-fn identify_file(path: &Path) -> Result<ObjectVersion> {
+/// What is known of a file without reading it.
+fn find_file(path: &Path) -> Result<ObjectVersion> {
     let failed = |error| unreadable(path, error);
     let absolute = path.canonicalize().map_err(failed)?;
-    let mut file = File::open(&absolute).map_err(failed)?;
-    let modified = file.metadata().and_then(|file| file.modified()).ok().map(DateTime::from);
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1024 * 1024];
-    let mut size = 0;
-    loop {
-        let length = file.read(&mut buffer).map_err(failed)?;
-        if length == 0 {
-            break;
-        }
-        hash.update(&buffer[..length]);
-        size += length as u64;
-    }
-    let version = hex::encode(hash.finalize());
+    let about = File::open(&absolute).and_then(|file| file.metadata()).map_err(failed)?;
     Ok(ObjectVersion {
         bucket: LOCAL_BUCKET.into(),
         key: ObjectKey::of_path(&absolute),
-        version,
+        version: String::new(),
         version_id: None,
-        size: Some(size),
+        size: Some(about.len()),
         sequencer: None,
-        modified,
+        modified: about.modified().ok().map(DateTime::from),
         local: true,
     })
+}
+
+/// The SHA-256 of a file, in hexadecimal digits.
+fn hash_file(path: &Path) -> Result<String> {
+    let mut hash = HashWriter(Sha256::new());
+    File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash)).map_err(|error| unreadable(path, error))?;
+    Ok(hex::encode(hash.0.finalize()))
 }
 
 /// Streams a file into the stage, as `source` describes it, or in the plain form.
@@ -283,7 +297,7 @@ fn stage_declared(
     source: Option<&Source>,
 ) -> Result<Extracted> {
     let (name, dataset) = (file.name, file.dataset);
-    let Unpacked { plain, unread: archive } = content;
+    let Unpacked { plain, packed, unread: archive } = content;
     let (beginning, mut plain) = Beginning::of(plain).map_err(|error| read_error(name, error))?;
     if beginning.is_zip() && dataset.sources.iter().any(|source| matches!(source.format, Format::Workbook(_))) {
         let mut kept = file.copy(plain)?;
@@ -297,7 +311,7 @@ fn stage_declared(
         }
         plain = Box::new(kept);
     }
-    let content = Unpacked { plain, unread: archive };
+    let content = Unpacked { plain, packed, unread: archive };
     match (beginning.rejects(dataset).map_err(|message| malformed(name, &message))?, source) {
         (Some(Rejects::Sent(rejects)), _) => file.stage_again(Input::Stream(content.plain), &rejects),
         (None, Some(source)) => file.stage(content, source),
@@ -315,20 +329,29 @@ fn stage_declared(
 }
 
 fn stage_plain(content: Unpacked<'_>, reader: &Reader, file: &Sent<'_>) -> Result<Extracted> {
-    let Sent { name, key, dataset, stage, .. } = *file;
+    let Sent { name, key, dataset, stage, original, .. } = *file;
     if let Some(archive) = content.unread.filter(|_| !reader.reads_archives()) {
         return Err(unread(name, archive));
     }
-    let (form, mut spool) = (reader.form(), spool(stage)?);
-    let (plain, unnamed) = reader.as_csv(content.plain, PlainFile { name, key, dataset, stage })?.parts();
-    let plain = Tee::new(Stoppable(plain, stage), &mut spool);
-    let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;
-    let Some(header) = records.header().map_err(|error| split_error(name, error))? else {
-        return Err(empty(name));
+    let form = reader.form();
+    let mut copy: Box<dyn Write + Send> = match original.filter(|_| !content.packed && reader.reads_csv()) {
+        Some(original) => {
+            stage.keep_original(original.clone());
+            Box::new(io::sink())
+        }
+        None => Box::new(spool(stage)?),
     };
-    let header = Header { form, ..Header::read(name, &header, dataset)? };
-    create_tables(dataset, stage)?;
-    let (read, sums) = stage_records(records, &header, dataset, name, stage)?;
+    let (plain, unnamed) = reader.as_csv(content.plain, PlainFile { name, key, dataset, stage })?.parts();
+    let (header, (read, sums)) = read_ahead(Tee::new(Stoppable(plain, stage), &mut copy), |plain| {
+        let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;
+        let Some(header) = records.header().map_err(|error| split_error(name, error))? else {
+            return Err(empty(name));
+        };
+        let header = Header { form, ..Header::read(name, &header, dataset)? };
+        create_tables(dataset, stage)?;
+        let staged = stage_records(records, &header, dataset, name, stage)?;
+        Ok((header, staged))
+    })?;
     let extracted = Extracted {
         read,
         form,
@@ -342,6 +365,6 @@ fn stage_plain(content: Unpacked<'_>, reader: &Reader, file: &Sent<'_>) -> Resul
         sha256: String::new(),
         sent: None,
     };
-    spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
+    copy.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
     Ok(extracted)
 }

@@ -139,6 +139,10 @@ impl<S: Source> Extractor for Landing<S> {
         self.files.identify(location).await
     }
 
+    async fn find(&self, location: &Location) -> Result<ObjectVersion> {
+        self.files.find(location).await
+    }
+
     async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests> {
         self.files.manifests(object, run).await
     }

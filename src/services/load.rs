@@ -95,22 +95,21 @@ fn write_batch<'a>(
 ) -> BoxFuture<'a, Result<Counts>> {
     let write = async move {
         let started = Instant::now();
-        let (first, last) = batch.records(work.extracted.read, work.claim.terms.batch_size);
-        let end = if last == work.extracted.read { i64::MAX } else { last };
-        let accepted = Slices::of_accepted(&work.stage, first, end).await?;
+        let records = batch.records(work.extracted.read, work.claim.terms.batch_size);
+        let accepted = Slices::of_accepted(&work.stage, work.validated, records).await?;
         let rejected = if work.validated.rejected > 0 {
-            Slices::of_violations(&work.stage, Found::Error, first, end).await?
+            Slices::of_violations(&work.stage, Found::Error, records).await?
         } else {
             Slices::default()
         };
         let mends = work.extracted.mends;
-        let resubmissions = if mends { resubmissions(&work.stage, first, end).await? } else { Vec::new() };
-        let removed = tombstones(work, dataset, (first, end)).await?;
+        let resubmissions = if mends { resubmissions(&work.stage, records).await? } else { Vec::new() };
+        let removed = tombstones(work, dataset, records).await?;
         let contended = AtomicBool::new(false);
         let counts = retrying(async || {
             let rows = BatchRows {
                 batch,
-                records: (first, last),
+                records,
                 file: work.extracted.seen(),
                 accepted: rows_of_table(work, dataset, accepted.ranges.clone()).boxed(),
                 removed: &removed,
@@ -145,10 +144,10 @@ impl LoadWork {
         let dataset = self.datasets.get(&self.claim.dataset).map_err(Error::configuration)?.clone();
         let (work, read) = (self.clone(), self.extracted.read);
         let chunks = stream::iter(BatchNumber::all(read, RECORDS_AT_ONCE)).then(move |batch| {
-            let (first, last) = batch.records(read, RECORDS_AT_ONCE);
+            let records = batch.records(read, RECORDS_AT_ONCE);
             let (work, dataset) = (work.clone(), dataset.clone());
             async move {
-                let slices = Slices::of_accepted(&work.stage, first, last).await?;
+                let slices = Slices::of_accepted(&work.stage, work.validated, records).await?;
                 Ok::<_, Error>(accepted_rows(&work, &dataset, slices.ranges))
             }
         });
@@ -186,17 +185,17 @@ fn rows_of_table(
 }
 
 /// The accepted tombstones among the records `first` to `last`, with their keys and versions.
-async fn tombstones(work: &LoadWork, dataset: &Dataset, (first, last): (i64, i64)) -> Result<Vec<RecordBatch>> {
+async fn tombstones(work: &LoadWork, dataset: &Dataset, records: (i64, i64)) -> Result<Vec<RecordBatch>> {
     let Some(is_tombstone) = is_tombstone(dataset) else { return Ok(Vec::new()) };
     let select = select(dataset.as_tombstones().columns.iter(), &format!("_ok and {is_tombstone}"));
     let stage = Arc::clone(&work.stage);
-    blocking(move || stage.query(&format!("{select} {first} and {last} order by _record"))).await
+    blocking(move || stage.query_between(&format!("{select} order by _record"), records)).await
 }
 
-/// SQL that selects columns of wanted records; the first and the last record follow.
+/// SQL that selects columns of wanted records. Its parameters are the first and the last record.
 fn select<'c>(columns: impl Iterator<Item = &'c Column>, wanted: &str) -> String {
     let columns: Vec<String> = columns.map(|column| quoted_name(&column.name)).collect();
-    format!("select _record, _line, {} from staged where {wanted} and _record between", columns.join(", "))
+    format!("select _record, _line, {} from staged where {wanted} and _record between ? and ?", columns.join(", "))
 }
 
 fn staged_rows(
@@ -206,11 +205,11 @@ fn staged_rows(
     ranges: Vec<(i64, i64)>,
 ) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
     let (stage, places, dataset) = (Arc::clone(&work.stage), work.places.clone(), Arc::new(dataset.clone()));
-    stream::iter(ranges).then(move |(first, last)| {
-        let (stage, sql) = (Arc::clone(&stage), format!("{select} {first} and {last}"));
+    stream::iter(ranges).then(move |records| {
+        let (stage, sql) = (Arc::clone(&stage), select.clone());
         let (places, dataset) = (places.clone(), Arc::clone(&dataset));
         blocking(move || {
-            let rows = stage.query(&sql)?;
+            let rows = stage.query_between(&sql, records)?;
             if dataset.filled.is_empty() {
                 return Ok(rows);
             }

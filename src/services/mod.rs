@@ -103,6 +103,14 @@ pub trait Extractor: Send + Sync {
     /// `File(NotFound)` or `File(Forbidden)`, `Connection`.
     async fn identify(&self, location: &Location) -> Result<ObjectVersion>;
 
+    /// Returns the same for a check that keeps nothing. The version is empty if only reading the whole file could tell it.
+    ///
+    /// # Errors
+    /// Those of [`Extractor::identify`].
+    async fn find(&self, location: &Location) -> Result<ObjectVersion> {
+        self.identify(location).await
+    }
+
     /// When this version of the file was written, if its place says so: where the order of arrival decides between rows, it is asked
     /// before the file is claimed.
     ///
@@ -248,6 +256,8 @@ pub struct Validated {
     pub rejected: i64,
     /// Violations of severity warning on accepted rows.
     pub warnings: i64,
+    /// How many bytes the longest record has whose row is accepted.
+    pub longest: i64,
 }
 
 /// Writes the accepted rows of a validated file.

@@ -117,7 +117,7 @@ impl ObjectCopy {
         let (key, part, name) = (object.key.to_string(), part.to_owned(), with_part(object.display_name(), part));
         let (dataset, source) = (dataset.clone(), source.clone());
         blocking(move || {
-            let sent = Sent { name: &name, key: &key, part: &part, dataset: &dataset, stage: &stage };
+            let sent = Sent { name: &name, key: &key, part: &part, dataset: &dataset, stage: &stage, original: None };
             let extracted = sent.stage_kept(copy.open()?, &source)?;
             Ok(Extracted { sha256: copy.sha256.clone(), modified: copy.modified, ..extracted })
         })

@@ -104,6 +104,11 @@ impl Reader {
         }
     }
 
+    /// Whether the bytes of a file are those of the CSV.
+    pub(super) fn reads_csv(&self) -> bool {
+        matches!(self, Self::Ours(Form::Csv))
+    }
+
     /// Whether a file may be an archive that nobody unpacks.
     pub(super) fn reads_archives(&self) -> bool {
         matches!(self, Self::Converted(_))

@@ -45,8 +45,8 @@ async fn scopes(work: &LoadWork, dataset: &Dataset) -> Result<Vec<String>> {
         return Ok(if work.validated.accepted > 0 { vec![String::new()] } else { Vec::new() });
     }
     let columns: Vec<String> = replacement.scope.iter().map(|name| quoted_name(name)).collect();
-    let sql = format!("select distinct {} from staged where _ok", columns.join(", "));
-    texts(work, dataset, &replacement.scope, sql).await.map(|scopes| {
+    let sql = format!("select distinct {} from staged where _ok and _record between ? and ?", columns.join(", "));
+    texts(work, dataset, &replacement.scope, sql, (1, work.extracted.read)).await.map(|scopes| {
         let scopes: BTreeSet<String> = scopes.into_iter().flatten().collect();
         scopes.into_iter().collect()
     })
@@ -83,11 +83,11 @@ fn keys(work: &LoadWork, dataset: &Dataset) -> impl Stream<Item = Result<Vec<Opt
     let good = stream::iter(batches).then(move |batch| {
         let (work, dataset) = (work.clone(), dataset.clone());
         async move {
-            let (first, last) = batch.records(work.extracted.read, RECORDS_AT_ONCE);
+            let records = batch.records(work.extracted.read, RECORDS_AT_ONCE);
             let columns: Vec<String> = dataset.key.iter().map(|name| quoted_name(name)).collect();
             let columns = columns.join(", ");
-            let sql = format!("select {columns} from staged where _ok and _record between {first} and {last}");
-            texts(&work, &dataset, &dataset.key, sql).await
+            let sql = format!("select {columns} from staged where _ok and _record between ? and ?");
+            texts(&work, &dataset, &dataset.key, sql, records).await
         }
     });
     bad.chain(good)
@@ -98,24 +98,25 @@ async fn bad_keys(work: LoadWork, dataset: Dataset) -> Result<Vec<Option<String>
     if work.validated.rejected == 0 {
         return Ok(Vec::new());
     }
-    let slices = Slices::of_violations(&work.stage, Found::Error, 1, i64::MAX).await?;
+    let slices = Slices::of_violations(&work.stage, Found::Error, (1, i64::MAX)).await?;
     let found = violations(&dataset, &work.stage, &work.extracted, Found::Error, slices.ranges);
     found.map_ok(|chunk| chunk.into_iter().map(|violation| violation.key).collect::<Vec<_>>()).try_concat().await
 }
 
-/// The texts by which the ledger knows values of columns that a query of the stage selects.
+/// The texts by which the ledger knows values of columns that a query of the stage selects. Its parameters are the first and the last record.
 pub(super) async fn texts(
     work: &LoadWork,
     dataset: &Dataset,
     names: &[String],
     sql: String,
+    records: (i64, i64),
 ) -> Result<Vec<Option<String>>> {
     let kinds: Vec<_> =
         names.iter().filter_map(|name| dataset.column(name)).map(|column| column.kind.clone()).collect();
     let stage: Arc<Stage> = Arc::clone(&work.stage);
     blocking(move || {
         let mut found = Vec::new();
-        for rows in stage.query(&sql)? {
+        for rows in stage.query_between(&sql, records)? {
             let columns: Vec<StringArray> =
                 kinds.iter().zip(rows.columns()).map(|(kind, values)| kind.print_stored(values)).collect();
             let value = |row: usize| {

@@ -10,13 +10,13 @@ use crate::data_access::duckdb::{Stage, blocking};
 use crate::domain::{LineNumber, LoadId, RecordNumber, Resubmission};
 use crate::error::Result;
 
-/// The records `first` to `last` that say what they are to mend.
-pub(super) async fn resubmissions(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Vec<Resubmission>> {
+/// Those of the records, from the first to the last, that say what they are to mend.
+pub(super) async fn resubmissions(stage: &Arc<Stage>, records: (i64, i64)) -> Result<Vec<Resubmission>> {
     let stage = Arc::clone(stage);
     blocking(move || {
         let mut found = Vec::new();
-        let sql = format!("select * from resubmission where _record between {first} and {last} order by _record");
-        for rows in stage.query(&sql)? {
+        let sql = "select * from resubmission where _record between ? and ? order by _record";
+        for rows in stage.query_between(sql, records)? {
             found.extend((0..rows.num_rows()).map(|row| resubmission_at(&rows, row)));
         }
         Ok(found)

@@ -13,11 +13,13 @@ use super::reading::{Stoppable, empty, malformed, member_error, read_error, spli
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{Around, LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
-use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, beside_staging, create_tables, number_of};
+use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, create_tables, number_of};
 use super::{Extracted, Form};
+use crate::data_access::ahead::read_ahead;
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::LONGEST_HEADER;
 use crate::data_access::duckdb::Stage;
+use crate::data_access::kept::Original;
 use crate::data_access::sent::Rows;
 use crate::data_access::sent::file_format::{About, Asked, Input};
 use crate::data_access::sent::format::format_of;
@@ -90,6 +92,8 @@ pub(super) struct Sent<'a> {
     pub(super) part: &'a str,
     pub(super) dataset: &'a Dataset,
     pub(super) stage: &'a Stage,
+    /// The object as it lies on this machine, if nothing of it has to be kept.
+    pub(super) original: Option<&'a Original>,
 }
 
 /// Whether files of a source have to be on this machine.
@@ -100,7 +104,7 @@ pub(super) fn reads_file(source: &Source) -> bool {
 impl Sent<'_> {
     /// Streams the part of a file that `source` describes into the stage.
     pub(super) fn stage(&self, content: Unpacked<'_>, source: &Source) -> Result<Extracted> {
-        let Unpacked { plain, unread: archive } = content;
+        let Unpacked { plain, unread: archive, .. } = content;
         match archive {
             _ if reads_file(source) => self.stage_kept(self.copy(plain)?, source),
             Some(archive) => Err(unread(self.name, archive)),
@@ -171,8 +175,8 @@ impl Sent<'_> {
     ) -> Result<Extracted> {
         let (format, mut spool) = (format_of(source), spool(self.stage)?);
         let asked = Asked { name: self.name, source, sheet, columns: self.dataset.file_columns() };
-        let extracted = beside_staging(self.stage, |sender| {
-            let (mut staged, mut extracted) = (Some(StagedRows::new(self.dataset, sender)), None);
+        let extracted = self.stage.insert(|put| {
+            let (mut staged, mut extracted) = (Some(StagedRows::new(self.dataset, put)), None);
             let mut stage = |rows: &mut dyn Rows, about: About<'_>| {
                 let Some(staged) = staged.take() else { return Ok(()) };
                 let part = if self.part.is_empty() { about.sheet } else { self.part };
@@ -183,7 +187,7 @@ impl Sent<'_> {
             };
             let read = if format.is_text() {
                 let text = Tee::new(Stoppable(input.stream(), self.stage), &mut spool);
-                format.read(Input::Stream(Box::new(text)), &asked, &mut stage)
+                read_ahead(text, |text| format.read(Input::Stream(Box::new(text)), &asked, &mut stage))
             } else {
                 let mut keep = |rows: &mut dyn Rows, about: About<'_>| stage(&mut Kept::new(rows, &mut spool), about);
                 format.read(input, &asked, &mut keep)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
 
-use crate::data_access::duckdb::{Stage, StageWriter, is_of_a_value};
+use crate::data_access::duckdb::{Stage, is_of_a_value};
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::fault::Fault;
 use crate::domain::source::model::{Origin, Source};
@@ -100,10 +100,7 @@ impl Computed {
         let cells = self.reads.iter().map(|name| format!("{} varchar", quoted_cell(name)));
         let columns: Vec<String> = std::iter::once("\"_ number\" bigint".to_owned()).chain(cells).collect();
         stage.create_table(TABLE, &format!("({})", columns.join(", ")))?;
-        stage.append(&[TABLE], |mut tables| {
-            tables.iter_mut().try_for_each(|table| table.write(self.rows(&inputs)?))?;
-            tables.into_iter().try_for_each(StageWriter::finish)
-        })?;
+        stage.insert(|mut put| put(TABLE, self.rows(&inputs)?))?;
         let values = self.computed(stage, 0, inputs.len())?;
         let checked = |(input, value): (&Inputs, Value)| input.as_ref().map_err(|fault| *fault).and(value);
         Ok(inputs.into_iter().zip(values).map(checked).collect())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
+use super::Validated;
 use crate::data_access::duckdb::{Stage, blocking};
 use crate::error::Result;
 
@@ -36,37 +37,38 @@ impl Found {
 pub(super) struct Slices {
     /// First and last record of each, both included.
     pub(super) ranges: Vec<(i64, i64)>,
-    /// How many records they hold together.
+    /// How many records they hold together; 0 if it was not necessary to look.
     pub(super) records: i64,
     /// Violations of severity warning on them.
     pub(super) warnings: i64,
 }
 
 impl Slices {
-    /// Those of the accepted rows among the records `first` to `last`.
-    pub(super) async fn of_accepted(stage: &Arc<Stage>, first: i64, last: i64) -> Result<Self> {
-        let sql = format!(
-            "select _record, _length, _warnings from staged where _ok and _record between {first} and {last} order by 1"
-        );
-        Self::read(stage, sql, first, last).await
+    /// Those of the accepted rows among the records, from the first to the last.
+    pub(super) async fn of_accepted(stage: &Arc<Stage>, validated: Validated, records: (i64, i64)) -> Result<Self> {
+        let (first, last) = records;
+        if validated.warnings == 0 && validated.longest.saturating_mul(last - first + 1) <= BYTES_AT_ONCE {
+            return Ok(Self { ranges: vec![records], warnings: 0, records: 0 });
+        }
+        let sql = "select _record, _length, _warnings from staged where _ok and _record between ? and ? order by 1";
+        Self::read(stage, sql.to_owned(), records).await
     }
 
-    /// Those of the records `first` to `last` that have violations.
-    pub(super) async fn of_violations(stage: &Arc<Stage>, found: Found, first: i64, last: i64) -> Result<Self> {
+    /// Those of the records, from the first to the last, that have violations.
+    pub(super) async fn of_violations(stage: &Arc<Stage>, found: Found, records: (i64, i64)) -> Result<Self> {
         let table = found.table();
         let sql = format!(
-            "select _record, any_value(_length), 0::bigint from {table} \
-             where _record between {first} and {last} group by 1 order by 1"
+            "select _record, any_value(_length), 0::bigint from {table} where _record between ? and ? group by 1 order by 1"
         );
-        Self::read(stage, sql, first, last).await
+        Self::read(stage, sql, records).await
     }
 
-    async fn read(stage: &Arc<Stage>, sql: String, first: i64, last: i64) -> Result<Self> {
+    async fn read(stage: &Arc<Stage>, sql: String, records: (i64, i64)) -> Result<Self> {
         let stage = Arc::clone(stage);
         blocking(move || {
             let mut slices = Self::default();
             let mut bytes = BYTES_AT_ONCE;
-            for rows in stage.query(&sql)? {
+            for rows in stage.query_between(&sql, records)? {
                 let numbers = |column: usize| rows.column(column).as_primitive::<Int64Type>();
                 let (records, lengths, warnings) = (numbers(0), numbers(1), numbers(2));
                 for row in 0..rows.num_rows() {
@@ -82,14 +84,6 @@ impl Slices {
                     slices.records += 1;
                     slices.warnings += warnings.value(row);
                 }
-            }
-            // What lies between the slices is of no interest. So those of a file in one batch are asked for in the same words as
-            // those of any other, which the staging database has read before.
-            if let [(begin, _), ..] = &mut slices.ranges[..] {
-                *begin = first;
-            }
-            if let [.., (_, end)] = &mut slices.ranges[..] {
-                *end = last;
             }
             Ok(slices)
         })

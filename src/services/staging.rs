@@ -1,15 +1,12 @@
-//! Staging: records are split and their cells read as values of their types, while what was read before is appended to the
-//! staging database.
+//! Staging: records are split and their cells read as values of their types, while the staging database inserts what was read before.
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use arrow::array::{ArrayBuilder as _, ArrayRef, BooleanArray, Int32Array, Int64Array, Int64Builder};
 use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
-use tracing::Span;
 
 use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
@@ -17,7 +14,7 @@ use super::form::Form;
 use super::header::Header;
 use super::reading::split_error;
 use crate::data_access::csv::{Record, Records};
-use crate::data_access::duckdb::{Stage, StageWriter};
+use crate::data_access::duckdb::{Put, Stage};
 use crate::domain::content::CONTENT_KEY;
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::exact::Exact;
@@ -25,14 +22,14 @@ use crate::domain::source::fault::Fault;
 use crate::domain::source::row::{Row, RowFault};
 use crate::domain::types::{Cells, ColumnSum, Sum};
 use crate::domain::{Column, Dataset};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 pub(super) const ROWS_IN_A_CHUNK: usize = 8 * 1024;
 pub(super) const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
-/// How many chunks may wait for the staging database.
-const CHUNKS_AHEAD: usize = 2;
 
-const TABLES: [&str; 3] = ["staged", "violation", "resubmission"];
+const STAGED: &str = "staged";
+const VIOLATION: &str = "violation";
+const RESUBMISSION: &str = "resubmission";
 
 /// `staged` holds the records that have the header's width: their place, their cells, null where one is no value, and
 /// whether they are good so far; `violation` every broken rule; `resubmission` the records that say what they are to mend.
@@ -40,50 +37,20 @@ pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let columns = dataset.staged_columns().map(|column| format!("\"{}\" {}", column.name, column.kind.stage_type()));
     let place = "_record bigint, _line bigint, _offset bigint, _length bigint";
     let columns = columns.collect::<Vec<_>>().join(", ");
-    stage.create_table("staged", &format!("({place}, _ok boolean, _warnings bigint, {columns})"))?;
-    stage.create_table("violation", &format!("({place}, _check integer, _detail bigint)"))?;
-    stage.create_table("resubmission", "(_record bigint, _line bigint, _of_load bigint, _of_record bigint)")
+    stage.create_table(STAGED, &format!("({place}, _ok boolean, _warnings bigint, {columns})"))?;
+    stage.create_table(VIOLATION, &format!("({place}, _check integer, _detail bigint)"))?;
+    stage.create_table(RESUBMISSION, "(_record bigint, _line bigint, _of_load bigint, _of_record bigint)")
 }
 
 /// Splits all records into the stage; returns how many there were, and what was sent of each column of the dataset.
-pub(super) fn stage_records<R: Read + Send>(
+pub(super) fn stage_records<R: Read>(
     records: Records<R>,
     header: &Header,
     dataset: &Dataset,
     name: &str,
     stage: &Stage,
 ) -> Result<(i64, Vec<ColumnSum>)> {
-    beside_staging(stage, |sender| {
-        Splitter { header, stage, rows: StagedRows::new(dataset, sender) }.split(records, name)
-    })
-}
-
-/// Runs `split` on a thread of its own, while what it sends is appended to the staging database.
-pub(super) fn beside_staging<T: Send>(
-    stage: &Stage,
-    split: impl FnOnce(SyncSender<(usize, RecordBatch)>) -> Result<T> + Send,
-) -> Result<T> {
-    std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
-        let span = Span::current();
-        let splitting = scope.spawn(move || span.in_scope(|| split(sender)));
-        let appended = append(stage, receiver);
-        let split = splitting.join().map_err(|_| Error::new(ErrorKind::System, "splitting panicked"))?;
-        // Without its receiver the splitter ends too, and then knows only that.
-        appended.and(split)
-    })
-}
-
-fn append(stage: &Stage, receiver: Receiver<(usize, RecordBatch)>) -> Result<()> {
-    stage.append(&TABLES, |mut tables| {
-        for (table, rows) in receiver {
-            tables[table].write(rows)?;
-            if stage.is_cancelled() {
-                return Err(Error::new(ErrorKind::LeaseLost, "staging was cancelled"));
-            }
-        }
-        tables.into_iter().try_for_each(StageWriter::finish)
-    })
+    stage.insert(|put| Splitter { header, stage, rows: StagedRows::new(dataset, put) }.split(records, name))
 }
 
 /// Sorts records into rows of the tables of the stage.
@@ -95,7 +62,7 @@ struct Splitter<'a> {
 
 /// Rows of the tables of the stage on their way there.
 pub(super) struct StagedRows<'a> {
-    sender: SyncSender<(usize, RecordBatch)>,
+    put: Put<'a>,
     chunk: Chunk<'a>,
     broken: Broken,
     mending: Mending,
@@ -135,8 +102,8 @@ impl Splitter<'_> {
 
 impl<'a> StagedRows<'a> {
     /// Rows of a dataset.
-    pub(super) fn new(dataset: &'a Dataset, sender: SyncSender<(usize, RecordBatch)>) -> Self {
-        Self { sender, chunk: Chunk::new(dataset), broken: Broken::default(), mending: Mending::default() }
+    pub(super) fn new(dataset: &'a Dataset, put: Put<'a>) -> Self {
+        Self { put, chunk: Chunk::new(dataset), broken: Broken::default(), mending: Mending::default() }
     }
 
     /// Adds a record of a declared source, whose number is this.
@@ -169,19 +136,25 @@ impl<'a> StagedRows<'a> {
             self.send_rows()?;
         }
         if self.broken.is_full() {
-            send(&self.sender, 1, self.broken.take()?)?;
+            (self.put)(VIOLATION, self.broken.take()?)?;
         }
         if self.mending.len() >= ROWS_IN_A_CHUNK {
-            send(&self.sender, 2, self.mending.take()?)?;
+            (self.put)(RESUBMISSION, self.mending.take()?)?;
         }
         Ok(())
     }
 
     /// Sends the rest; returns what was sent of each column.
     pub(super) fn finish(mut self) -> Result<Vec<ColumnSum>> {
-        self.send_rows()?;
-        send(&self.sender, 1, self.broken.take()?)?;
-        send(&self.sender, 2, self.mending.take()?)?;
+        if !self.chunk.good.is_empty() {
+            self.send_rows()?;
+        }
+        if !self.broken.numbers.is_empty() {
+            (self.put)(VIOLATION, self.broken.take()?)?;
+        }
+        if self.mending.len() > 0 {
+            (self.put)(RESUBMISSION, self.mending.take()?)?;
+        }
         Ok(self.chunk.columns.iter().map(CellColumn::total).collect())
     }
 
@@ -198,7 +171,7 @@ impl<'a> StagedRows<'a> {
             names.push(column.definition.name.as_str());
             columns.push(values);
             if self.broken.is_full() {
-                send(&self.sender, 1, self.broken.take()?)?;
+                (self.put)(VIOLATION, self.broken.take()?)?;
             }
         }
         match &self.chunk.content {
@@ -217,13 +190,8 @@ impl<'a> StagedRows<'a> {
         let columns = names.into_iter().zip(columns);
         let warnings: ArrayRef = Arc::new(Int64Array::from_value(0, good.len()));
         let flags = [("_ok", Arc::new(BooleanArray::from(good)) as ArrayRef), ("_warnings", warnings)];
-        send(&self.sender, 0, rows(named(places).chain(flags).chain(columns))?)
+        (self.put)(STAGED, rows(named(places).chain(flags).chain(columns))?)
     }
-}
-
-fn send(sender: &SyncSender<(usize, RecordBatch)>, table: usize, rows: RecordBatch) -> Result<()> {
-    let ended = |_| Error::new(ErrorKind::System, "the staging database takes no more rows");
-    sender.send((table, rows)).map_err(ended)
 }
 
 /// Records on their way into `staged`, whose cells are not read yet.
@@ -321,6 +289,8 @@ impl<'a> Chunk<'a> {
 struct CellColumn<'a> {
     definition: &'a Column,
     null_values: &'a [String],
+    /// How many bytes the longest of them has.
+    longest_null: usize,
     max_length: Option<usize>,
     /// Of the version: the latest that a row may have, and the check that a later one breaks.
     latest: Option<(DateTime<Utc>, Breach)>,
@@ -336,7 +306,8 @@ impl<'a> CellColumn<'a> {
         let max_length = definition.max_length().map(|length| length as usize);
         let latest = dataset.latest_version.zip(checks.future);
         let (null_values, sum) = (&dataset.null_values, definition.kind.digits().map(Sum::of));
-        Self { definition, null_values, max_length, latest, is_content, checks, cells: Cells::default(), sum }
+        let longest_null = null_values.iter().map(String::len).max().unwrap_or_default();
+        Self { definition, null_values, longest_null, max_length, latest, is_content, checks, cells: Cells::default(), sum }
     }
 
     /// Whether it is not known of which value a content key is to be made, since the cell breaks this.
@@ -353,7 +324,7 @@ impl<'a> CellColumn<'a> {
             }
             return self.checks.unprintable;
         };
-        if self.null_values.iter().any(|null| null == cell) {
+        if cell.len() <= self.longest_null && self.null_values.iter().any(|null| null == cell) {
             self.cells.push_null();
             return self.checks.required;
         }

@@ -111,10 +111,10 @@ fn settle_staged(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
     }
     let counts = stage.query(
         "select count(*) filter (where _ok), (select count(distinct _record) from violation), \
-             coalesce(sum(_warnings) filter (where _ok), 0)::bigint from staged",
+             coalesce(sum(_warnings) filter (where _ok), 0)::bigint, coalesce(max(_length) filter (where _ok), 0) from staged",
     )?;
     let number = |at: usize| counts.first().map_or(0, |row| row.column(at).as_primitive::<Int64Type>().value(0));
-    Ok(Validated { accepted: number(0), rejected: number(1), warnings: number(2) })
+    Ok(Validated { accepted: number(0), rejected: number(1), warnings: number(2), longest: number(3) })
 }
 
 /// Those of one severity that are found here, with their places.
@@ -168,10 +168,10 @@ fn key_list(dataset: &Dataset) -> String {
     dataset.key.iter().map(|name| quoted_name(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// A row where two good rows have one key.
+/// A row where two good rows have one key, or, which hardly ever happens, two keys with the same hash.
 fn any_duplicate(dataset: &Dataset) -> String {
     let key = key_list(dataset);
-    format!("select 1 from staged where _ok group by {key} having count(*) > 1 limit 1")
+    format!("select 1 from staged where _ok group by hash({key}) having count(*) > 1 limit 1")
 }
 
 /// Of the good rows with one key the latest version wins, if there is a version, then the later record. The others lose to it.

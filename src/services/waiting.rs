@@ -44,7 +44,7 @@ fn references(
     stream::iter(batches).then(move |batch| {
         let (work, dataset, reference) = (work.clone(), dataset.clone(), reference.clone());
         async move {
-            let (first, last) = batch.records(work.extracted.read, RECORDS_AT_ONCE);
+            let records = batch.records(work.extracted.read, RECORDS_AT_ONCE);
             let columns: Vec<String> = reference.columns.iter().map(|name| quoted_name(name)).collect();
             let mut wanted = format!("_ok and {}", is_row(&dataset));
             if reference.dataset == dataset.name {
@@ -56,8 +56,8 @@ fn references(
                 wanted = format!("{wanted} and not exists (select 1 from staged k where k._ok and {same})");
             }
             let columns = columns.join(", ");
-            let sql = format!("select {columns} from staged s where {wanted} and s._record between {first} and {last}");
-            texts(&work, &dataset, &reference.columns, sql).await
+            let sql = format!("select {columns} from staged s where {wanted} and s._record between ? and ?");
+            texts(&work, &dataset, &reference.columns, sql, records).await
         }
     })
 }

@@ -122,6 +122,8 @@ impl Cells {
         self.spell_out();
         self.state = State::Empty;
         let cells = self.texts.finish();
+        // The next chunk is like this one.
+        self.texts = StringBuilder::with_capacity(cells.len(), cells.value_data().len());
         let values = kind.read(&cells);
         if let Some(sum) = sum {
             sum.add(&cells, &values);

@@ -1,5 +1,6 @@
 //! A date with a time of day, as microseconds since 1970: what instants and local times have in common.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, StringArray};
@@ -8,7 +9,7 @@ use arrow::datatypes::{
     TimestampSecondType,
 };
 use arrow::error::ArrowError;
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 
 use super::{clock, primitive};
 
@@ -16,15 +17,29 @@ use super::{clock, primitive};
 const EPOCH: i64 = clock::EPOCH_DAYS as i64 * 86_400_000_000;
 
 /// Parses `YYYY-MM-DDTHH:MM:SS` with up to 6 decimals.
-fn parse(text: &str) -> Option<i64> {
-    let (date, rest) = text.as_bytes().split_at_checked("YYYY-MM-DD".len())?;
-    let time = clock::time(rest.strip_prefix(b"T")?)?;
-    Some(clock::date(date)?.and_time(time).and_utc().timestamp_micros())
+#[derive(Default)]
+struct Parser {
+    /// The date that was parsed last. Many rows in turn have the same.
+    last: Cell<([u8; DATE], Option<NaiveDate>)>,
+}
+
+const DATE: usize = "YYYY-MM-DD".len();
+
+impl Parser {
+    fn parse(&self, text: &str) -> Option<i64> {
+        let (date, rest) = text.as_bytes().split_first_chunk::<DATE>()?;
+        let time = clock::time(rest.strip_prefix(b"T")?)?;
+        if self.last.get().0 != *date {
+            self.last.set((*date, clock::date(date)));
+        }
+        Some(self.last.get().1?.and_time(time).and_utc().timestamp_micros())
+    }
 }
 
 /// Reads cells; `local` removes what follows the time.
 pub(super) fn read(cells: &StringArray, local: impl Fn(&str) -> &str) -> ArrayRef {
-    primitive::column::<TimestampMicrosecondType>(cells, |cell| parse(local(cell)))
+    let parser = Parser::default();
+    primitive::column::<TimestampMicrosecondType>(cells, |cell| parser.parse(local(cell)))
 }
 
 /// Takes counts of microseconds since 1970 as values.

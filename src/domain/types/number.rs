@@ -32,14 +32,26 @@ pub(super) fn decimal(cell: &str, Digits { whole, scale }: Digits) -> Option<i12
     if zeros.iter().any(|byte| *byte != b'0') {
         return None;
     }
-    let mut value = 0_i128;
-    for byte in before.iter().chain(after) {
-        value = value * 10 + i128::from(byte.checked_sub(b'0').filter(|digit| *digit < 10)?);
-    }
-    for _ in after.len()..scale.into() {
-        value *= 10;
-    }
+    let missing = usize::from(scale) - after.len();
+    let value = match before.len() + usize::from(scale) {
+        0..=DIGITS_IN_A_WORD => {
+            i128::from(digits_as(before, after, missing, |value: u64, digit| value * 10 + u64::from(digit))?)
+        }
+        _ => digits_as(before, after, missing, |value: i128, digit| value * 10 + i128::from(digit))?,
+    };
     Some(if negative { -value } else { value })
+}
+
+/// So many digits fit into 64 bits, whatever they are.
+const DIGITS_IN_A_WORD: usize = 19;
+
+/// The number that consists of these digits and so many zeros; `None` if one of them is no digit.
+fn digits_as<T: Default>(before: &[u8], after: &[u8], zeros: usize, push: impl Fn(T, u8) -> T) -> Option<T> {
+    let mut value = T::default();
+    for byte in before.iter().chain(after) {
+        value = push(value, byte.checked_sub(b'0').filter(|digit| *digit < 10)?);
+    }
+    Some((0..zeros).fold(value, |value, _| push(value, 0)))
 }
 
 /// Whether a text consists of digits alone.
