@@ -20,7 +20,7 @@ use super::slices::{Found, RECORDS_AT_ONCE, Slices};
 use super::tombstones::{is_row, is_tombstone};
 use super::{Deadline, LoadWork, Loader, Loading, waiting};
 use crate::data_access::duckdb::blocking;
-use crate::data_access::postgres::{BatchRows, Claim, Database, Release};
+use crate::data_access::postgres::{BatchRows, Claim, Database, FoundReferences, Release};
 use crate::data_access::retry::retrying;
 use crate::domain::{BatchNumber, Column, Counts, Dataset, Datasets, LoadId, Violation};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,10 +47,10 @@ impl Loader for PostgresLoader {
         }
         work.stage.progress().note_resumed();
         let mut left = open.len();
-        let pace = Pace::default();
+        let (pace, references) = (Pace::default(), FoundReferences::default());
         let mut writes = stream::iter(open)
             .take_while(|_: &BatchNumber| ready(pace.leaves_time(&work.deadline)))
-            .map(|batch| pace.measure(write_batch(database, work, dataset, batch)))
+            .map(|batch| pace.measure(write_batch(database, work, dataset, batch, &references)))
             .buffer_unordered(database.connections());
         while writes.try_next().await?.is_some() {
             left -= 1;
@@ -92,6 +92,7 @@ fn write_batch<'a>(
     work: &'a LoadWork,
     dataset: &'a Dataset,
     batch: BatchNumber,
+    references: &'a FoundReferences,
 ) -> BoxFuture<'a, Result<Counts>> {
     let write = async move {
         let started = Instant::now();
@@ -118,6 +119,7 @@ fn write_batch<'a>(
                 resubmissions: &resubmissions,
                 warnings: accepted.warnings,
                 contended: contended.load(Ordering::Relaxed),
+                references,
             };
             let written = database.write_batch(&work.claim, dataset, rows).await;
             if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {

@@ -307,7 +307,17 @@ impl<'a> CellColumn<'a> {
         let latest = dataset.latest_version.zip(checks.future);
         let (null_values, sum) = (&dataset.null_values, definition.kind.digits().map(Sum::of));
         let longest_null = null_values.iter().map(String::len).max().unwrap_or_default();
-        Self { definition, null_values, longest_null, max_length, latest, is_content, checks, cells: Cells::default(), sum }
+        Self {
+            definition,
+            null_values,
+            longest_null,
+            max_length,
+            latest,
+            is_content,
+            checks,
+            cells: Cells::default(),
+            sum,
+        }
     }
 
     /// Whether it is not known of which value a content key is to be made, since the cell breaks this.

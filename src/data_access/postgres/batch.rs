@@ -18,7 +18,7 @@ use super::ledger::{SeenFile, commit_step, counts};
 use super::mending::{Mending, copy_rejects};
 use super::mode::steps;
 use super::row_history::origin;
-use super::settle::{Settled, look_up};
+use super::settle::{FoundReferences, Settled, look_up};
 use super::tie::{Overwritten, Rivals, batches_of, still_won};
 use super::tombstone::TombstoneStatements;
 use super::upsert::UpsertStatements;
@@ -54,6 +54,8 @@ pub struct BatchRows<'a> {
     /// Whether another load interfered with an earlier attempt. If so, every row is decided in SQL, which waits for
     /// other loads.
     pub contended: bool,
+    /// What other batches of the load have found.
+    pub references: &'a FoundReferences,
 }
 
 impl Database {
@@ -121,6 +123,7 @@ impl Database {
             rivals: (!is_alone).then_some(rivals),
             way: Way::of(dataset, table.takes_copies && !rows.contended, is_alone),
             mending: Mending::of(rows.resubmissions),
+            references: rows.references,
             counts: Counts::default(),
             is_staged: false,
         };
@@ -207,6 +210,7 @@ struct OpenBatch<'a> {
     rivals: Option<Rivals>,
     way: Way,
     mending: Mending<'a>,
+    references: &'a FoundReferences,
     /// The outcomes of the accepted rows and tombstones so far.
     counts: Counts,
     /// Whether rows wait in the stage for a decision.
@@ -246,7 +250,7 @@ impl OpenBatch<'_> {
         }
         match self.way {
             Way::Copy => Ok(Settled { new: rows.rows().iter().collect(), ..Settled::default() }),
-            Way::LookUp { are_new } => look_up(&self.transaction, self.dataset, rows, are_new).await,
+            Way::LookUp { are_new } => look_up(&self.transaction, self.dataset, rows, are_new, self.references).await,
             Way::Decide => Ok(Settled { open: rows.rows().iter().collect(), ..Settled::default() }),
         }
     }

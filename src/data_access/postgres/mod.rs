@@ -89,6 +89,7 @@ pub use plan::TablePlan;
 pub use rejects::{PendingRejects, RejectCursor, RejectFilter, StoredReject, WrittenAs};
 pub use rekey::{ContentChange, HashCells, Rekeyed};
 pub use retention::{PrunedLoads, SettledVersion};
+pub use settle::FoundReferences;
 pub use smoke::SmokeLoad;
 pub use tls::TlsMode;
 pub use tombstone::KeptTombstone;

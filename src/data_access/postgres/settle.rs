@@ -3,6 +3,8 @@
 //! unchanged rows are left alone, and SQL decides about the rest (`upsert.rs`).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Error as PostgresError, Row};
@@ -33,6 +35,7 @@ pub(super) async fn look_up<'a>(
     dataset: &Dataset,
     rows: &'a CopyRows,
     are_new: bool,
+    references: &FoundReferences,
 ) -> Result<Settled<'a>, PostgresError> {
     let key = Key::of(dataset);
     let places: Vec<usize> = dataset.key.iter().filter_map(|name| position(dataset, name)).collect();
@@ -43,13 +46,13 @@ pub(super) async fn look_up<'a>(
         found = by_key(transaction, &query, &keys, &places).await?;
     }
     let referred = match &dataset.reference {
-        Some(reference) => Some(Referred::look_up(transaction, dataset, reference, rows).await?),
+        Some(reference) => Some(references.agree(transaction, dataset, reference, rows).await?),
         None => None,
     };
     let deleted = deleted_keys(transaction, dataset, rows).await?;
     let mut settled = Settled::default();
-    for row in rows.rows() {
-        let is_good = referred.as_ref().is_none_or(|referred| referred.agree(rows, row));
+    for (at, row) in rows.rows().iter().enumerate() {
+        let is_good = referred.as_ref().is_none_or(|agree| agree[at]);
         let present = key.bytes(rows, row).and_then(|key| found.get(&key));
         let place = match present {
             _ if !is_good => &mut settled.open,
@@ -86,43 +89,85 @@ async fn by_key(
     Ok(rows.into_iter().map(|row| (key(&row), row)).collect())
 }
 
-/// The rows that a chunk refers to.
-struct Referred<'a> {
-    key: Key<'a>,
-    /// The columns that must agree with it.
-    agreeing_at: Vec<usize>,
-    found: HashMap<Vec<u8>, Row>,
+/// Rows that the batches of a load have found in the table that they refer to. What refers to them a little later is not looked up again: it is
+/// as if it had been written then.
+#[derive(Default)]
+pub struct FoundReferences(Mutex<Found>);
+
+#[derive(Default)]
+struct Found {
+    since: Option<Instant>,
+    rows: HashMap<Vec<u8>, Arc<Agreeing>>,
 }
 
-impl<'a> Referred<'a> {
-    async fn look_up(
-        transaction: &Transaction<'_>,
-        dataset: &Dataset,
-        reference: &'a Reference,
-        rows: &CopyRows,
-    ) -> Result<Self, PostgresError> {
-        let key = Key::referred(dataset, reference);
-        let agreeing_at =
-            reference.agreements.iter().filter_map(|agreement| position(dataset, &agreement.column)).collect();
-        let mut referring: Vec<(Vec<u8>, &CopyRow)> =
-            rows.rows().iter().filter_map(|row| Some((key.bytes(rows, row)?, row))).collect();
-        referring.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        referring.dedup_by(|(one, _), (other, _)| one == other);
-        let keys = key.values(rows, referring.iter().map(|(_, row)| *row));
-        let there = reference.agreements.iter().map(|agreement| format!(", {}", quoted(&agreement.equals)));
-        let columns = key.list("") + &there.collect::<String>();
-        let query = key.rows_of(&columns, &table_name(&reference.table));
-        let places: Vec<usize> = (0..key.len()).collect();
-        let found = by_key(transaction, &query, &keys, &places).await?;
-        Ok(Self { key, agreeing_at, found })
+/// The values of a row with which those that refer to it must agree.
+type Agreeing = Vec<Option<Vec<u8>>>;
+
+/// What was found is believed for so long.
+const BELIEVED: Duration = Duration::from_secs(5);
+/// And is forgotten when it is more than this.
+const MOST_FOUND: usize = 50_000;
+
+impl FoundReferences {
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the row that this row refers to exists and agrees with it.
-    fn agree(&self, rows: &CopyRows, row: &CopyRow) -> bool {
-        let value = |at: usize| rows.values(row).nth(at).flatten();
-        let Some(found) = self.key.bytes(rows, row).and_then(|key| self.found.get(&key)) else { return false };
-        let there = self.key.len();
-        self.agreeing_at.iter().enumerate().all(|(nth, at)| value_of(found, nth + there) == value(*at))
+    /// For each row, whether the row that it refers to exists and agrees with it.
+    async fn agree(
+        &self,
+        transaction: &Transaction<'_>,
+        dataset: &Dataset,
+        reference: &Reference,
+        rows: &CopyRows,
+    ) -> Result<Vec<bool>, PostgresError> {
+        let key = Key::referred(dataset, reference);
+        let agreeing_at: Vec<usize> =
+            reference.agreements.iter().filter_map(|agreement| position(dataset, &agreement.column)).collect();
+        let referring: Vec<Option<Vec<u8>>> = rows.rows().iter().map(|row| key.bytes(rows, row)).collect();
+        let known = self.lock().known(&referring);
+        let (mut asked, mut unknown) = (HashSet::new(), Vec::new());
+        for (row, (key, known)) in rows.rows().iter().zip(referring.iter().zip(&known)) {
+            if known.is_none() && key.as_ref().is_some_and(|key| asked.insert(key)) {
+                unknown.push(row);
+            }
+        }
+        let mut found = HashMap::new();
+        if !unknown.is_empty() {
+            let there = reference.agreements.iter().map(|agreement| format!(", {}", quoted(&agreement.equals)));
+            let columns = key.list("") + &there.collect::<String>();
+            let query = key.rows_of(&columns, &table_name(&reference.table));
+            let places: Vec<usize> = (0..key.len()).collect();
+            let keys = key.values(rows, unknown.into_iter());
+            let behind = key.len()..key.len() + agreeing_at.len();
+            for (key, row) in by_key(transaction, &query, &keys, &places).await? {
+                let agreeing = behind.clone().map(|at| value_of(&row, at).map(<[u8]>::to_vec)).collect();
+                found.insert(key, Arc::new(agreeing));
+            }
+            self.lock().add(&found);
+        }
+        let agrees = |(at, row): (usize, &CopyRow)| {
+            let there = known[at].as_ref().or_else(|| found.get(referring[at].as_ref()?));
+            let value = |at: usize| rows.values(row).nth(at).flatten();
+            there
+                .is_some_and(|there| agreeing_at.iter().zip(&**there).all(|(at, there)| value(*at) == there.as_deref()))
+        };
+        Ok(rows.rows().iter().enumerate().map(agrees).collect())
+    }
+}
+
+impl Found {
+    /// What was found lately for each key.
+    fn known(&mut self, keys: &[Option<Vec<u8>>]) -> Vec<Option<Arc<Agreeing>>> {
+        if self.rows.len() > MOST_FOUND || self.since.is_some_and(|since| since.elapsed() > BELIEVED) {
+            *self = Self::default();
+        }
+        keys.iter().map(|key| self.rows.get(key.as_ref()?).cloned()).collect()
+    }
+
+    fn add(&mut self, rows: &HashMap<Vec<u8>, Arc<Agreeing>>) {
+        self.since.get_or_insert_with(Instant::now);
+        self.rows.extend(rows.iter().map(|(key, agreeing)| (key.clone(), Arc::clone(agreeing))));
     }
 }
 
