@@ -244,8 +244,8 @@ impl Stage {
 
     fn insert_fed(&self, table: &str, feed: &Feed) -> Result<()> {
         self.in_session("insert into the staging database", |session| {
-            let sql = format!("insert into {table} from {}", feed.table());
-            Ok(session.execute(&sql, []).map(drop))
+            let sql = format!("insert into {table} from {}(?)", FeedFunction::NAME);
+            Ok(session.prepare_cached(&sql).and_then(|mut insert| insert.execute([feed.number()])).map(drop))
         })
     }
 
@@ -495,90 +495,4 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stages(temp_folder: Option<PathBuf>) -> Stages {
-        Stages::new(StageOptions { memory_limit_mb: 64, threads: 1, temp_folder })
-    }
-
-    fn stage() -> Stage {
-        stages(None).open(Arc::default()).unwrap()
-    }
-
-    #[test]
-    fn the_stage_reaches_no_file_and_its_limits_are_fixed() {
-        let stage = stage();
-        assert!(stage.query("select * from read_csv('/etc/passwd')").is_err());
-        assert!(stage.execute("set memory_limit = '1GB'").is_err());
-        assert!(stage.execute("install httpfs").is_err());
-    }
-
-    #[test]
-    fn the_folder_is_removed_with_the_stage() {
-        let stage = stage();
-        let folder = stage.folder();
-        assert!(folder.exists());
-        drop(stage);
-        assert!(!folder.exists());
-    }
-
-    #[test]
-    fn a_stage_that_held_little_is_emptied_and_used_again() {
-        let stages = stages(None);
-        let hold = |records: i64| {
-            let stage = stages.open(Arc::default()).unwrap();
-            assert!(stage.query("select * from duckdb_tables()").unwrap().is_empty() && !stage.spool().exists());
-            stage.create_table("t", &format!("as select * from range({records}) as r (n)")).unwrap();
-            let found = stage.query("select n from t where n < 4").unwrap();
-            assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
-            std::fs::write(stage.spool(), "cells").unwrap();
-            stage.progress().set_staged(records);
-            stage.folder()
-        };
-        let first = hold(5);
-        assert_eq!(first, hold(MOST_RECORDS_TO_KEEP + 1));
-        assert!(!first.exists() && hold(5) != first);
-    }
-
-    #[test]
-    fn a_stage_that_was_cancelled_is_not_used_again() {
-        let stages = stages(None);
-        let stage = stages.open(Arc::default()).unwrap();
-        let folder = stage.folder();
-        stage.cancel();
-        drop(stage);
-        assert!(!folder.exists());
-    }
-
-    #[test]
-    fn a_folder_of_a_dead_process_is_removed_by_the_next() {
-        let parent = tempfile::tempdir().unwrap();
-        let stale = parent.path().join(format!("{FOLDER_PREFIX}abc"));
-        std::fs::create_dir(&stale).unwrap();
-        let stages = stages(Some(parent.path().to_owned()));
-        let first = stages.open(Arc::default()).unwrap();
-        let second = stages.open(Arc::default()).unwrap();
-        assert!(!stale.exists() && first.folder().exists() && second.folder().exists());
-    }
-
-    #[test]
-    fn a_statement_that_is_no_longer_wanted_is_stopped() {
-        let stage = Arc::new(stage());
-        let working = Arc::clone(&stage);
-        let work = std::thread::spawn(move || working.query("select count(*) from range(1000000) a, range(1000000) b"));
-        while stage.running.lock().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        stage.cancel();
-        assert!(work.join().unwrap().is_err());
-        assert_eq!(stage.query("select 1").unwrap_err().kind(), ErrorKind::LeaseLost);
-    }
-
-    #[test]
-    fn an_error_carries_no_cell() {
-        let error = stage().query("select cast('canary' as integer)").unwrap_err();
-        assert!(!error.chain().contains("canary"), "{}", error.chain());
-    }
-}
+mod tests;

@@ -36,9 +36,9 @@ impl Feed {
         (sender, Self(number))
     }
 
-    /// SQL that returns the rows, once.
-    pub(super) fn table(&self) -> String {
-        format!("{}({})", FeedFunction::NAME, self.0)
+    /// The parameter of the function that returns the rows, once.
+    pub(super) fn number(&self) -> u64 {
+        self.0
     }
 }
 

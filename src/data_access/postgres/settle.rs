@@ -225,3 +225,27 @@ impl Settled<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_believed_for_a_while() {
+        let key = |number: usize| Some(number.to_be_bytes().to_vec());
+        let rows = |numbers: std::ops::Range<usize>| {
+            numbers.map(|number| (number.to_be_bytes().to_vec(), Arc::new(vec![Some(vec![7])]))).collect()
+        };
+        let mut found = Found::default();
+        found.add(&rows(0..3));
+        let known =
+            |found: &mut Found| found.known(&[key(2), None, key(3)]).iter().map(Option::is_some).collect::<Vec<_>>();
+        assert_eq!(known(&mut found), [true, false, false]);
+        found.since = found.since.and_then(|since| since.checked_sub(BELIEVED));
+        assert_eq!(known(&mut found), [false; 3]);
+        found.add(&rows(0..3));
+        assert_eq!(known(&mut found), [true, false, false]);
+        found.add(&rows(3..MOST_FOUND + 1));
+        assert_eq!(known(&mut found), [false; 3]);
+    }
+}
