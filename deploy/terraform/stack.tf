@@ -1298,7 +1298,7 @@ resource "aws_lambda_function" "ingest" {
   depends_on                     = [aws_iam_role_policy.ingest_role, aws_iam_role_policy_attachment.ingest_role, aws_iam_role_policy_attachment.ingest_role_1]
 
   ephemeral_storage {
-    size = 4096
+    size = 6144
   }
 
   logging_config {
