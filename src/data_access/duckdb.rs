@@ -200,8 +200,8 @@ impl Stage {
         })
     }
 
-    /// Inserts the record batches that `send` passes on, each into the table that it names, while it goes on. The columns are those of the
-    /// table, in its order.
+    /// Inserts the record batches that `send` passes on, each into the table that it names. Their columns are those of the table, in its order. The
+    /// database inserts while `send` goes on, and all rows are there when this returns.
     ///
     /// # Errors
     /// The errors of `send`; `LeaseLost` if the stage is cancelled; [`ErrorKind::System`].
