@@ -224,7 +224,7 @@ impl Stage {
     fn insert_beside<T>(&self, send: impl FnOnce(Put<'_>) -> Result<T>) -> Result<T> {
         std::thread::scope(|scope| {
             let mut inserts = BTreeMap::new();
-            let sent = send(Box::new(|table, rows| {
+            let outcome = send(Box::new(|table, rows| {
                 self.check_wanted()?;
                 let (sender, _) = inserts.entry(table).or_insert_with(|| {
                     let (sender, feed) = Feed::open(rows.schema());
@@ -238,7 +238,7 @@ impl Stage {
             });
             self.check_wanted()?;
             // Without the database, the sender ends too, and then knows only that.
-            inserted.and(sent)
+            inserted.and(outcome)
         })
     }
 

@@ -104,13 +104,11 @@ impl VTab for FeedFunction {
 
     fn func(function: &TableFunctionInfo<Self>, output: &mut DataChunkHandle) -> Result<(), Box<dyn Error>> {
         let most = output.flat_vector(0).capacity();
-        match function.get_bind_data().next(most) {
-            Some(rows) => record_batch_to_duckdb_data_chunk(&rows, output),
-            None => {
-                output.set_len(0);
-                Ok(())
-            }
+        if let Some(rows) = function.get_bind_data().next(most) {
+            return record_batch_to_duckdb_data_chunk(&rows, output);
         }
+        output.set_len(0);
+        Ok(())
     }
 
     fn parameters() -> Option<Vec<LogicalTypeHandle>> {
