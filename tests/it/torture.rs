@@ -239,7 +239,8 @@ impl Round {
             }
         }
         good_rows.retain(|(_, row, trades)| !trades || accounts.rows.contains_key(&row.account));
-        found.doubtful = self.check_states(&bad_rows, &good_rows).await;
+        let ranks = loads.iter().map(|(load, _)| (load.id, &load.rank)).collect();
+        found.doubtful = self.check_states(&bad_rows, &good_rows, &ranks).await;
         let minute = "extract(minute from updated_at)::int";
         let sql = format!("select substr(account_id, 2)::int, {minute}, cash::int from asset order by 1");
         assert_eq!(self.torment.world.query(&sql).await, accounts.lines(|row| row.value.to_string()), "assets");
@@ -257,16 +258,22 @@ impl Round {
         Found { takeovers: takeovers.parse().unwrap(), ..found }
     }
 
-    /// A bad row is mended by a good one of its key in a later load that has no bad one of it. Returns how many bad rows met
-    /// a load that has both.
-    async fn check_states(&self, bad: &[(i64, usize, &Row, bool)], good: &[(i64, &Row, bool)]) -> u64 {
+    /// A bad row is mended by a good one of its key in a later load that has no bad one of it. Where arrival decides, the object of that load
+    /// must not have arrived before. Returns how many bad rows met a load that has both.
+    async fn check_states<R: Ord>(
+        &self,
+        bad: &[(i64, usize, &Row, bool)],
+        good: &[(i64, &Row, bool)],
+        ranks: &BTreeMap<i64, R>,
+    ) -> u64 {
         let states = self.torment.world.query("select distinct load_id, record, state from etl.reject").await;
         let states: BTreeSet<&str> = states.lines().collect();
         assert_eq!(states.len(), bad.len(), "a reject has one state");
         let mut doubtful = 0;
         for (load, record, row, trades) in bad {
             let same = |other: &Row, of_trades: bool| other.key == row.key && of_trades == *trades;
-            let later = good.iter().filter(|(id, other, of)| id > load && same(other, *of));
+            let is_later = |id: &i64| id > load && (!self.by_arrival || ranks[id] > ranks[load]);
+            let later = good.iter().filter(|(id, other, of)| is_later(id) && same(other, *of));
             let spoilt =
                 |id: i64| bad.iter().any(|(of, _, other, kind)| *of == id && other.broken && same(other, *kind));
             let (mending, both): (Vec<i64>, Vec<i64>) = later.map(|(id, ..)| *id).partition(|id| !spoilt(*id));
