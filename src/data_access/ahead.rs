@@ -17,47 +17,45 @@ pub fn read_ahead<T>(mut source: impl Read + Send, work: impl FnOnce(Ahead) -> T
         scope.spawn(move || {
             span.in_scope(|| {
                 loop {
-                    let block = read_block(&mut source);
-                    let is_last = block.as_ref().map_or(true, Vec::is_empty);
+                    let mut block = Vec::with_capacity(BLOCK);
+                    let outcome = source.by_ref().take(BLOCK as u64).read_to_end(&mut block);
+                    let is_last = block.is_empty() || outcome.is_err();
                     // Without a receiver nobody wants the rest.
-                    if sender.send(block).is_err() || is_last {
+                    if sender.send((block, outcome.err())).is_err() || is_last {
                         break;
                     }
                 }
             });
         });
-        work(Ahead { blocks, block: Vec::new(), taken: 0, at_end: false })
+        work(Ahead { blocks, block: Vec::new(), taken: 0, failed: None, at_end: false })
     })
-}
-
-fn read_block(source: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut block = vec![0; BLOCK];
-    loop {
-        match source.read(&mut block) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            length => {
-                block.truncate(length?);
-                return Ok(block);
-            }
-        }
-    }
 }
 
 /// What another thread reads.
 pub struct Ahead {
-    blocks: Receiver<io::Result<Vec<u8>>>,
+    /// Each with what failed behind it.
+    blocks: Receiver<(Vec<u8>, Option<io::Error>)>,
     block: Vec<u8>,
     /// How much of `block` was taken.
     taken: usize,
+    failed: Option<io::Error>,
     at_end: bool,
 }
 
 impl Read for Ahead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.block.len() && !self.at_end {
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
             // A reader that panicked has sent no end.
-            self.block = self.blocks.recv().map_err(|_| io::Error::other("reading ahead panicked"))??;
-            (self.taken, self.at_end) = (0, self.block.is_empty());
+            let next = self.blocks.recv().map_err(|_| io::Error::other("reading ahead panicked"))?;
+            (self.block, self.failed) = next;
+            self.taken = 0;
+            if self.block.is_empty() {
+                self.at_end = true;
+                return self.failed.take().map_or(Ok(0), Err);
+            }
         }
         let length = buffer.len().min(self.block.len() - self.taken);
         buffer[..length].copy_from_slice(&self.block[self.taken..self.taken + length]);
@@ -70,25 +68,23 @@ impl Read for Ahead {
 mod tests {
     use super::*;
 
-    /// Returns a few bytes at a time, then perhaps an error.
-    struct Source(Vec<u8>, Option<io::Error>);
+    /// Returns a few bytes at a time, and then perhaps an error.
+    struct Source(io::Cursor<Vec<u8>>, Option<io::Error>);
 
     impl Read for Source {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            if self.0.is_empty() {
-                return self.1.take().map_or(Ok(0), Err);
+            let most = buffer.len().min(1000);
+            match self.0.read(&mut buffer[..most])? {
+                0 => self.1.take().map_or(Ok(0), Err),
+                length => Ok(length),
             }
-            let length = self.0.len().min(buffer.len()).min(1000);
-            buffer[..length].copy_from_slice(&self.0[..length]);
-            self.0.drain(..length);
-            Ok(length)
         }
     }
 
     #[test]
     fn everything_comes_in_its_order_and_the_end_stays_the_end() {
-        let text: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).take(10_000).collect();
-        let read = read_ahead(Source(text.clone(), None), |mut ahead| {
+        let text: Vec<u8> = (0..u32::MAX).flat_map(u32::to_le_bytes).take((BLOCKS_AHEAD + 3) * BLOCK + 7).collect();
+        let read = read_ahead(Source(io::Cursor::new(text.clone()), None), |mut ahead| {
             let mut read = Vec::new();
             ahead.read_to_end(&mut read).unwrap();
             assert_eq!(ahead.read(&mut [0; 8]).unwrap(), 0);
@@ -99,12 +95,12 @@ mod tests {
 
     #[test]
     fn an_error_comes_after_what_was_read_before_it() {
-        let source = Source(vec![7; 3000], Some(io::Error::other("broken")));
-        let (read, error) = read_ahead(source, |mut ahead| {
+        let source = Source(io::Cursor::new(vec![7; 3000]), Some(io::Error::other("broken")));
+        let (error, read) = read_ahead(source, |mut ahead| {
             let mut read = Vec::new();
             (ahead.read_to_end(&mut read).unwrap_err(), read.len())
         });
-        assert_eq!((read.to_string(), error), ("broken".into(), 3000));
+        assert_eq!((error.to_string(), read), ("broken".into(), 3000));
     }
 
     #[test]

@@ -103,7 +103,8 @@ async fn bad_keys(work: LoadWork, dataset: Dataset) -> Result<Vec<Option<String>
     found.map_ok(|chunk| chunk.into_iter().map(|violation| violation.key).collect::<Vec<_>>()).try_concat().await
 }
 
-/// The texts by which the ledger knows values of columns that a query of the stage selects. Its parameters are the first and the last record.
+/// Runs a query of the stage whose parameters are the first and the last record. Returns the values that it selects as the texts that the
+/// ledger has of them.
 pub(super) async fn texts(
     work: &LoadWork,
     dataset: &Dataset,
