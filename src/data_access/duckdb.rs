@@ -4,7 +4,7 @@
 //!
 //! The calls block; async callers run them on a blocking thread.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs::File;
 use std::io;
@@ -88,13 +88,21 @@ impl Stages {
 struct Engine {
     root: Connection,
     sessions: Vec<Connection>,
-    tables: BTreeSet<String>,
+    tables: BTreeMap<String, Table>,
+    /// How many records there were in the files since the tables were last dropped.
+    records: i64,
     /// How many threads a query may have, and how many it has now.
     most_threads: u32,
     threads: u32,
     folder: TempDir,
     /// Locks the folder while it is in use.
     _in_use: Option<File>,
+}
+
+/// An emptied table is kept for the next file: statements that are prepared for it stay so.
+struct Table {
+    columns: String,
+    is_in_use: bool,
 }
 
 impl Engine {
@@ -110,7 +118,16 @@ impl Engine {
         let root = open_locked_down(options, folder.path())
             .map_err(|error| database_error("open the staging database", &error))?;
         let (most_threads, threads) = (options.threads, 1);
-        Ok(Self { root, sessions: Vec::new(), tables: BTreeSet::new(), most_threads, threads, folder, _in_use: in_use })
+        Ok(Self {
+            root,
+            sessions: Vec::new(),
+            tables: BTreeMap::new(),
+            records: 0,
+            most_threads,
+            threads,
+            folder,
+            _in_use: in_use,
+        })
     }
 
     fn session(&mut self) -> ::duckdb::Result<Connection> {
@@ -120,6 +137,21 @@ impl Engine {
         let session = self.root.try_clone()?;
         session.set_prepared_statement_cache_capacity(STATEMENTS_TO_KEEP);
         Ok(session)
+    }
+
+    /// The statements that remove what a file with so many records has left.
+    fn emptying(&mut self, records: i64) -> Vec<String> {
+        self.records += records;
+        // The place of deleted rows is not used again.
+        if self.records > MOST_RECORDS_TO_KEEP {
+            self.records = 0;
+            let names = std::mem::take(&mut self.tables).into_keys();
+            return names.map(|name| format!("drop table if exists {name}")).collect();
+        }
+        let emptied = |(name, table): (&String, &mut Table)| {
+            std::mem::take(&mut table.is_in_use).then(|| format!("delete from {name}"))
+        };
+        self.tables.iter_mut().filter_map(emptied).collect()
     }
 
     fn use_threads(&mut self, threads: u32) -> Result<()> {
@@ -147,15 +179,19 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Creates a table, or replaces one; the definition follows its name in SQL.
+    /// Creates an empty table, or replaces one; its columns follow its name in SQL.
     ///
     /// # Errors
     /// Those of [`Stage::execute`].
-    pub fn create_table(&self, name: &str, definition: &str) -> Result<()> {
+    pub fn create_table(&self, name: &str, columns: &str) -> Result<()> {
         if let Some(engine) = &mut *lock(&self.engine) {
-            engine.tables.insert(name.to_owned());
+            let table = Table { columns: columns.to_owned(), is_in_use: true };
+            let before = engine.tables.insert(name.to_owned(), table);
+            if before.is_some_and(|table| table.columns == columns && !table.is_in_use) {
+                return Ok(());
+            }
         }
-        self.execute(&format!("create or replace table {name} {definition}")).map(|_| ())
+        self.execute(&format!("create or replace table {name} {columns}")).map(|_| ())
     }
 
     /// Runs a statement that returns no rows. Returns how many rows it changed.
@@ -369,9 +405,10 @@ impl Stage {
 
     /// Removes everything that the file left.
     fn clear(&self) -> Result<()> {
-        let tables = lock(&self.engine).as_mut().map(|engine| std::mem::take(&mut engine.tables));
-        for table in tables.unwrap_or_default() {
-            self.execute(&format!("drop table if exists {table}"))?;
+        let staged = self.progress.staged();
+        let statements = lock(&self.engine).as_mut().map(|engine| engine.emptying(staged));
+        for statement in statements.unwrap_or_default() {
+            self.execute(&statement)?;
         }
         match std::fs::remove_file(self.spool()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

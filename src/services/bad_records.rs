@@ -13,6 +13,7 @@ use super::resubmissions::resubmissions;
 use super::sent::SentFile;
 use super::sent_record::SentRecord;
 use super::slices::{Found, RECORDS_AT_ONCE, Slices};
+use super::staging::VIOLATION_COLUMNS;
 use super::validate::explain_warnings;
 use super::{Extracted, Form};
 use crate::data_access::csv::fields_of;
@@ -87,8 +88,12 @@ pub async fn warnings(
     stage: &Arc<Stage>,
     extracted: &Extracted,
 ) -> Result<impl Stream<Item = Result<Vec<Violation>>> + use<>> {
-    let (definition, on) = (format!("as {}", explain_warnings(dataset)), Arc::clone(stage));
-    blocking(move || on.create_table("warning", &definition)).await?;
+    let (warnings, on) = (explain_warnings(dataset), Arc::clone(stage));
+    let find = move || {
+        on.create_table("warning", VIOLATION_COLUMNS)?;
+        on.execute(&format!("insert into warning {warnings}"))
+    };
+    blocking(find).await?;
     Ok(in_chunks(dataset, stage, extracted, Found::Warning))
 }
 

@@ -31,6 +31,10 @@ const STAGED: &str = "staged";
 const VIOLATION: &str = "violation";
 const RESUBMISSION: &str = "resubmission";
 
+/// The columns of a table with a row for each check that a record fails.
+pub(super) const VIOLATION_COLUMNS: &str =
+    "(_record bigint, _line bigint, _offset bigint, _length bigint, _check integer, _detail bigint)";
+
 /// `staged` holds the records that have the header's width: their place, their cells, null where one is no value, and
 /// whether they are good so far; `violation` every broken rule; `resubmission` the records that say what they are to mend.
 pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
@@ -38,7 +42,7 @@ pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let place = "_record bigint, _line bigint, _offset bigint, _length bigint";
     let columns = columns.collect::<Vec<_>>().join(", ");
     stage.create_table(STAGED, &format!("({place}, _ok boolean, _warnings bigint, {columns})"))?;
-    stage.create_table(VIOLATION, &format!("({place}, _check integer, _detail bigint)"))?;
+    stage.create_table(VIOLATION, VIOLATION_COLUMNS)?;
     stage.create_table(RESUBMISSION, "(_record bigint, _line bigint, _of_load bigint, _of_record bigint)")
 }
 

@@ -13,7 +13,7 @@ use super::analyse::statistics_query;
 use super::checks::{Breach, Check, quoted_name};
 use super::content::{ANY_COPY, number_copies};
 use super::sent_expressions::Expressions;
-use super::staging::create_tables;
+use super::staging::{VIOLATION_COLUMNS, create_tables};
 use super::tombstones::forgive;
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
@@ -99,11 +99,9 @@ fn settle_staged(dataset: &Dataset, stage: &Stage) -> Result<Validated> {
             stage.execute(&number_copies())?;
         }
     } else if !dataset.is_known_by_place() && is_there_any(&any_duplicate(dataset))? {
-        stage.create_table("loser", &format!("as {}", find_losers(dataset)))?;
-        let same_key = Breach::SameKey(0).number();
-        stage.execute(&format!(
-            "insert into violation select _record, _line, _offset, _length, {same_key}, _winner from loser"
-        ))?;
+        stage.create_table("loser", VIOLATION_COLUMNS)?;
+        stage.execute(&format!("insert into loser {}", find_losers(dataset)))?;
+        stage.execute("insert into violation from loser")?;
         stage.execute("update staged set _ok = false where _record in (select _record from loser)")?;
     }
     if let Some(statement) = count_warnings(&Check::all(dataset)) {
@@ -180,11 +178,12 @@ fn find_losers(dataset: &Dataset) -> String {
     let newest =
         dataset.version.as_ref().map_or_else(String::new, |version| format!("{} desc, ", quoted_name(version)));
     format!(
-        "select _record, _line, _offset, _length, _winner from ( \
+        "select _record, _line, _offset, _length, {}, _winner from ( \
              select _record, _line, _offset, _length, \
                  first_value(_line) over _same_key as _winner, row_number() over _same_key as _rank from staged \
              where _ok and ({key}) in (select {key} from staged where _ok group by {key} having count(*) > 1) \
              window _same_key as (partition by {key} order by {newest}_record desc) \
-         ) where _rank > 1"
+         ) where _rank > 1",
+        Breach::SameKey(0).number()
     )
 }

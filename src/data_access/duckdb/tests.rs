@@ -88,19 +88,37 @@ fn the_folder_is_removed_with_the_stage() {
 #[test]
 fn a_stage_that_held_little_is_emptied_and_used_again() {
     let stages = stages(None);
-    let hold = |records: i64| {
+    let hold = |columns: &str, records: i64| {
         let stage = stages.open(Arc::default()).unwrap();
-        assert!(stage.query("select * from duckdb_tables()").unwrap().is_empty() && !stage.spool().exists());
-        stage.create_table("t", &format!("as select * from range({records}) as r (n)")).unwrap();
-        let found = stage.query("select n from t where n < 4").unwrap();
-        assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+        assert!(!stage.spool().exists());
+        stage.create_table("t", columns).unwrap();
+        assert_eq!(count(&stage, "select count(*) from t"), 0);
+        stage.insert(|mut put| put("t", numbers(0..records))).unwrap();
         std::fs::write(stage.spool(), "cells").unwrap();
         stage.progress().set_staged(records);
-        stage.folder()
+        (stage.folder(), count(&stage, "select min(rowid) from t"))
     };
-    let first = hold(5);
-    assert_eq!(first, hold(MOST_RECORDS_TO_KEEP + 1));
-    assert!(!first.exists() && hold(5) != first);
+    let (first, _) = hold("(n bigint)", 5);
+    assert_eq!(hold("(n bigint)", MOST_RECORDS_TO_KEEP - 6), (first.clone(), 5), "the table is still there");
+    assert_eq!(hold("(n bigint)", 1), (first.clone(), MOST_RECORDS_TO_KEEP - 1));
+    assert_eq!(hold("(n bigint)", 1), (first.clone(), MOST_RECORDS_TO_KEEP), "so many rows may have been deleted");
+    assert_eq!(hold("(n bigint)", 1), (first.clone(), 0), "and no more");
+    assert_eq!(hold("(m bigint)", 2), (first.clone(), 0), "it has other columns");
+    assert_eq!(hold("(m bigint)", MOST_RECORDS_TO_KEEP + 1).0, first);
+    assert!(!first.exists() && hold("(n bigint)", 5).0 != first);
+}
+
+#[test]
+fn a_table_that_is_created_twice_for_one_file_is_empty_again() {
+    let stages = stages(None);
+    for _ in 0..2 {
+        let stage = stages.open(Arc::default()).unwrap();
+        for _ in 0..2 {
+            stage.create_table("t", "(n bigint)").unwrap();
+            stage.insert(|mut put| put("t", numbers(0..3))).unwrap();
+            assert_eq!(count(&stage, "select count(*) from t"), 3);
+        }
+    }
 }
 
 #[test]
