@@ -28,7 +28,7 @@ OPTIMISED := --config profile.dev.package.small-etl.opt-level=2
 # What `check-binaries` builds.
 PROGRAMS := ingest migrate
 
-.PHONY: help setup build programs schemas demo invoke sam-invoke check-sam-invoke test check-deploy terraform check-terraform torture scale bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-images deploy rollback destroy smoke redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
+.PHONY: help setup build programs schemas demo invoke sam-invoke check-sam-invoke test check-deploy terraform check-terraform torture scale bench bench-parts check-instructions lint format check-format check-template check-binaries check-host-binary check-windows check-images deploy rollback destroy smoke redrive cost dist rds-certificates check-dist check-workflows check-crates check unit site pictures prune
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -141,6 +141,9 @@ check-template: $(SAM) ## Check template.yaml with sam, cfn-lint and a scanner o
 
 check-host-binary: programs ## Check what the functions built for this machine need from the system
 	@HOST=1 .ci/check-binary $(CARGO_TARGET_DIR)/debug/ingest $(CARGO_TARGET_DIR)/debug/migrate
+
+check-windows: setup ## Check that the command line compiles for Windows, without DuckDB's own code
+	@.ci/check-windows
 
 check-images: programs $(SAM) ## Build the images of the Dockerfile on a stand-in for their base, run them, and deploy them to an emulator (needs Docker)
 	@tests/images/check

@@ -114,6 +114,8 @@ pub struct Dataset {
     pub expected: Option<Calendar>,
     /// How senders write its files, where that is not the plain form.
     pub sources: Vec<Source>,
+    /// The columns that are read and not staged, because the file is only checked, and no check reads them again.
+    pub unstaged: Vec<String>,
     pub(super) files: Files,
 }
 
@@ -227,10 +229,11 @@ impl Dataset {
         &self.columns[..self.columns.len() - made - self.filled.len()]
     }
 
-    /// The columns of the staging database: those that files bring, and a content key.
+    /// The columns of the staging database: those that files bring, except what is not staged, and a content key.
     pub fn staged_columns(&self) -> impl Iterator<Item = &Column> {
         let filled = self.file_columns().len();
-        self.columns[..filled].iter().chain(&self.columns[filled + self.filled.len()..])
+        let columns = self.columns[..filled].iter().chain(&self.columns[filled + self.filled.len()..]);
+        columns.filter(|column| !self.unstaged.contains(&column.name))
     }
 
     /// Whether a load deletes rows of the table.

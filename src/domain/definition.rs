@@ -105,6 +105,7 @@ pub(super) fn read_definition(file: &str, text: &str) -> Result<Dataset, String>
         expected: definition.expected.as_ref().map(|text| read_calendar(&source, text)).transpose()?,
         statistics,
         sources,
+        unstaged: Vec::new(),
         files: Files::read(definition.files.get_ref()).map_err(|message| source.error(&definition.files, message))?,
         columns,
     })

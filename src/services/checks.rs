@@ -1,5 +1,8 @@
 //! What a row of a file can break: the checks of its dataset, and what is wrong with a record before any of them is asked.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
 use super::tombstones::{is_checked, is_row};
 use crate::domain::column::{Column, Constraint, Literal};
 use crate::domain::content::CONTENT_KEY;
@@ -137,7 +140,8 @@ impl<'a> Check<'a> {
             checks.push(found(CheckKind::Future));
         }
         for (constraint, severity) in &column.constraints {
-            let violated = Some(constraint_violated(column, constraint));
+            let is_read = *severity == Severity::Error && lengths(constraint).is_some();
+            let violated = (!is_read).then(|| constraint_violated(column, constraint));
             let kind = CheckKind::Constraint(constraint);
             checks.push(Self { column: Some(name), severity: *severity, violated, kind });
         }
@@ -215,6 +219,8 @@ pub(super) struct CellChecks {
     pub(super) future: Option<Breach>,
     /// The cell is a content key that is not made of the row's values.
     pub(super) content: Option<Breach>,
+    /// The text has another number of characters than these.
+    pub(super) lengths: Vec<(RangeInclusive<u32>, Breach)>,
 }
 
 impl CellChecks {
@@ -225,6 +231,15 @@ impl CellChecks {
             let place = checks.iter().position(|check| check.column == Some(&column.name) && is_it(&check.kind));
             place.map(Breach::Check)
         };
+        let lengths_of = |column: &Column| {
+            let of_column = checks.iter().enumerate().filter(|(_, check)| check.column == Some(&column.name));
+            let found = of_column.filter(|(_, check)| check.severity == Severity::Error);
+            let found = found.filter_map(|(place, check)| match check.kind {
+                CheckKind::Constraint(constraint) => Some((lengths(constraint)?, Breach::Check(place))),
+                _ => None,
+            });
+            found.collect()
+        };
         let of_column = |column| Self {
             form: breach(column, |kind| matches!(kind, CheckKind::Form)),
             required: breach(column, |kind| matches!(kind, CheckKind::Required)),
@@ -233,14 +248,41 @@ impl CellChecks {
             kind: breach(column, |kind| matches!(kind, CheckKind::Type(_))).unwrap_or(Breach::UNREADABLE),
             future: breach(column, |kind| matches!(kind, CheckKind::Future)),
             content: breach(column, |kind| matches!(kind, CheckKind::Content)),
+            lengths: lengths_of(column),
         };
         dataset.file_columns().iter().map(of_column).collect()
     }
 }
 
+/// The same dataset for a file that is only checked: what no check and no statistic reads is not staged.
+pub(crate) fn only_checked(dataset: &Dataset) -> Dataset {
+    let checks = Check::all(dataset);
+    let of_checks = checks.iter().filter(|check| check.violated.is_some()).filter_map(|check| check.column);
+    let mut read: BTreeSet<&str> = of_checks.collect();
+    let names =
+        dataset.key.iter().chain(&dataset.version).chain(dataset.tombstone.as_ref().map(|tombstone| &tombstone.column));
+    let of_statistics = dataset.statistics.iter();
+    let of_statistics = of_statistics.flat_map(|figure| figure.expression.reads().iter().chain(&figure.group_by));
+    let of_rules = dataset.rules.iter().flat_map(|rule| &rule.reads);
+    read.extend(names.chain(of_statistics).chain(of_rules).map(String::as_str));
+    let unread = dataset.file_columns().iter().filter(|column| !read.contains(&*column.name));
+    let mut checked = dataset.clone();
+    checked.unstaged = unread.map(|column| column.name.clone()).collect();
+    checked
+}
+
 /// The typed column as it stands in SQL, also where its name is a keyword.
 pub(super) fn quoted_name(name: &str) -> String {
     format!("\"{name}\"")
+}
+
+/// The numbers of characters that a constraint allows, if it is about these.
+fn lengths(constraint: &Constraint) -> Option<RangeInclusive<u32>> {
+    match constraint {
+        Constraint::MinLength(least) => Some(*least..=u32::MAX),
+        Constraint::MaxLength(most) => Some(0..=*most),
+        _ => None,
+    }
 }
 
 fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
@@ -302,6 +344,18 @@ mod tests {
             assert_eq!(Breach::of(breach.number().into(), breach.detail().unwrap_or(7)), Some(breach));
         }
         assert_eq!(Breach::of(-8, 0), None);
+    }
+
+    #[test]
+    fn a_file_that_is_only_checked_is_staged_without_what_is_not_read_again() {
+        let datasets = Datasets::parse([
+            ("asset.toml", include_str!("../../datasets/asset.toml")),
+            ("trade.toml", include_str!("../../datasets/trade.toml")),
+        ])
+        .unwrap();
+        let of_trades = only_checked(datasets.get("trade").unwrap());
+        assert_eq!(of_trades.unstaged, ["account_id", "order_remark", "created_at"]);
+        assert_eq!(of_trades.staged_columns().count(), of_trades.columns.len() - 3);
     }
 
     #[test]

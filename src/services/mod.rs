@@ -5,7 +5,7 @@
 
 pub mod analyse;
 pub mod bad_records;
-mod checks;
+pub(crate) mod checks;
 pub(crate) mod content;
 pub mod contract;
 pub mod deadline;

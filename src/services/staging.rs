@@ -1,9 +1,10 @@
 //! Staging: records are split and their cells read as values of their types, while the staging database inserts what was read before.
 
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::array::{ArrayBuilder as _, ArrayRef, BooleanArray, Int32Array, Int64Array, Int64Builder};
+use arrow::array::{ArrayBuilder as _, ArrayRef, AsArray as _, BooleanArray, Int32Array, Int64Array, Int64Builder};
 use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
@@ -169,7 +170,7 @@ impl<'a> StagedRows<'a> {
             let (values, bad) = column.take()?;
             for (row, breach) in bad {
                 good[row] = false;
-                unread[row] |= column.is_content;
+                unread[row] |= column.leaves_unread(breach);
                 self.broken.push(place_at(&places, row), breach);
             }
             names.push(column.definition.name.as_str());
@@ -191,7 +192,8 @@ impl<'a> StagedRows<'a> {
             }
             None => {}
         }
-        let columns = names.into_iter().zip(columns);
+        let columns =
+            names.into_iter().zip(columns).filter(|(name, _)| !self.chunk.unstaged.iter().any(|other| other == name));
         let warnings: ArrayRef = Arc::new(Int64Array::from_value(0, good.len()));
         let flags = [("_ok", Arc::new(BooleanArray::from(good)) as ArrayRef), ("_warnings", warnings)];
         (self.put)(STAGED, rows(named(places).chain(flags).chain(columns))?)
@@ -206,6 +208,8 @@ struct Chunk<'a> {
     /// Whether a cell of which its content key is made is not a value.
     unread: Vec<bool>,
     columns: Vec<CellColumn<'a>>,
+    /// The names of those that are read, and not staged.
+    unstaged: &'a [String],
     content: Option<ContentKeys<'a>>,
     /// What a row breaks whose given key is not made of its values.
     changed_content: Breach,
@@ -229,8 +233,16 @@ impl<'a> Chunk<'a> {
             CellColumn::new(column, dataset, checks, is_content)
         });
         let columns = columns.collect();
-        let (good, unread) = (Vec::new(), Vec::new());
-        Self { places: Places::default(), good, unread, columns, content, changed_content, bytes: 0 }
+        Self {
+            places: Places::default(),
+            good: Vec::new(),
+            unread: Vec::new(),
+            columns,
+            unstaged: &dataset.unstaged,
+            content,
+            changed_content,
+            bytes: 0,
+        }
     }
 
     fn push(&mut self, place: Place, record: &Record<'_>, positions: &[usize], broken: &mut Broken) {
@@ -326,7 +338,8 @@ impl<'a> CellColumn<'a> {
 
     /// Whether it is not known of which value a content key is to be made, since the cell breaks this.
     fn leaves_unread(&self, breach: Breach) -> bool {
-        self.is_content && self.checks.required != Some(breach)
+        let mut of_values = self.checks.lengths.iter().map(|(_, breach)| breach).chain(&self.checks.required);
+        self.is_content && of_values.all(|of_a_value| *of_a_value != breach)
     }
 
     /// Takes a cell, or `None` if its bytes are not text; returns what it breaks before it is read.
@@ -384,12 +397,29 @@ impl<'a> CellColumn<'a> {
             values =
                 nullif(&values, &later).map_err(|error| Error::system("take out versions that are too late", error))?;
         }
+        for (lengths, breach) in &self.checks.lengths {
+            bad.extend(texts_without(lengths, &values).map(|row| (row, *breach)));
+        }
         Ok((values, bad))
     }
 
     fn total(&self) -> ColumnSum {
         self.sum.as_ref().map(Sum::total).unwrap_or_default()
     }
+}
+
+/// The rows whose text has another number of characters than these.
+fn texts_without<'a>(lengths: &'a RangeInclusive<u32>, values: &'a ArrayRef) -> impl Iterator<Item = usize> + 'a {
+    // Only the definition of a column of texts can limit how long they are.
+    let texts = values.as_string_opt::<i32>().into_iter().flat_map(|texts| texts.iter().enumerate());
+    texts.filter(|(_, text)| text.is_some_and(|text| !has_length(text, lengths))).map(|(row, _)| row)
+}
+
+fn has_length(text: &str, lengths: &RangeInclusive<u32>) -> bool {
+    let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    // A character has up to four bytes.
+    let surely = lengths.contains(&bytes.div_ceil(4)) && lengths.contains(&bytes);
+    surely || lengths.contains(&u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
 }
 
 /// A cell that is too long stays too long when it is cut, and does not fill the staging database; the whole of it is
@@ -520,6 +550,14 @@ impl Mending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_length_is_one_in_characters(text in "[a-cäü日語🙂]{0,9}", least in 0_u32..9, more in 0_u32..9) {
+            let (lengths, count) = (least..=least + more, text.chars().count());
+            assert_eq!(has_length(&text, &lengths), lengths.contains(&u32::try_from(count).unwrap()));
+        }
+    }
 
     #[test]
     fn a_cut_cell_is_still_too_long() {

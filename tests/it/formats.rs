@@ -10,7 +10,7 @@ use small_etl::data_access::postgres::Database;
 use small_etl::domain::LoadReport;
 
 use crate::support::Scratch;
-use crate::world::{World, settings_for};
+use crate::world::{World, checked, settings_for};
 
 fn folders() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats");
@@ -186,6 +186,10 @@ async fn every_format_lies_in_its_table_as_it_was_meant() {
         world.put(&of_object[0].key, of_object[0].bytes.clone()).await;
         let reports = world.load_parts(&of_object[0].key).await;
         assert_eq!(reports.len(), of_object.len(), "{reports:?}");
+        if of_object.len() == 1 && reports[0].part.is_none() {
+            let found = checked(&world.context, &world.request(&of_object[0].key)).await.unwrap();
+            assert_eq!(Some(found.validated.rejected), reports[0].counts.map(|counts| counts.rejected));
+        }
         for defined in of_object {
             let of_dataset = |report: &&LoadReport| report.dataset.as_ref() == Some(&defined.name);
             check(&world, defined, reports.iter().find(of_dataset).unwrap()).await;

@@ -11,6 +11,7 @@ mod append;
 mod arrival;
 mod backfill;
 mod chain;
+mod checked;
 mod command_line;
 mod composite;
 mod contract;

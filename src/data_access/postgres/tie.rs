@@ -133,9 +133,10 @@ impl Rivals {
         load: LoadId,
         dataset: &Dataset,
     ) -> Result<Self, PostgresError> {
+        // The order keeps the planner from going through all rows that wait, which may be those of another dataset.
         let statement = "select exists (select from etl.load own join etl.load o on o.dataset = own.dataset \
                 where own.id = $1 and o.finished_at is null and least(o.rank, o.ranks_from) < own.rank) as unfinished, \
-            exists (select from etl.parked where dataset = $2 and released_by is null) as waiting";
+            (select true from etl.parked where dataset = $2 and released_by is null order by dataset, key limit 1) is true as waiting";
         let statement = transaction.prepare_cached(statement).await?;
         let row = transaction.query_one(&statement, &[&load.0, &dataset.name]).await?;
         Ok(Self { unfinished: row.get("unfinished"), waiting: row.get("waiting") })

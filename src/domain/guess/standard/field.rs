@@ -124,7 +124,7 @@ impl Reader<'_> {
     fn physical(&self) -> (String, Vec<u8>) {
         let text = self.field["physicalType"].as_str().unwrap_or_default().to_lowercase();
         let (name, options) = text.split_once('(').unwrap_or((&text, ""));
-        let digits = options.split([',', ')']).filter_map(|digit| digit.trim().parse().ok()).collect();
+        let digits = options.split([',', ')']).filter_map(|digit| digit.trim().parse::<u8>().ok()).collect();
         (name.trim().to_owned(), digits)
     }
 
