@@ -37,6 +37,10 @@ pub struct StageOptions {
 const FOLDER_PREFIX: &str = "small-etl-stage-";
 const SPOOL: &str = "records.csv";
 
+/// Bytes of a block, and of the first segment of a column if nothing else is set.
+const BLOCK: u64 = 256 * 1024;
+const SMALL_SEGMENT: u64 = 2048;
+
 /// A stage that held more records or bytes than this is closed, so that its memory and disk are freed.
 const MOST_RECORDS_TO_KEEP: i64 = 10_000;
 const MOST_BYTES_TO_KEEP: u64 = 4 * 1024 * 1024;
@@ -94,6 +98,9 @@ struct Engine {
     /// How many threads a query may have, and how many it has now.
     most_threads: u32,
     threads: u32,
+    /// How large the first segment of a column is.
+    segment: u64,
+    memory: u64,
     folder: TempDir,
     /// Locks the folder while it is in use.
     _in_use: Option<File>,
@@ -117,14 +124,15 @@ impl Engine {
         let in_use = File::open(folder.path()).and_then(|folder| folder.lock_shared().map(|()| folder)).ok();
         let root = open_locked_down(options, folder.path())
             .map_err(|error| database_error("open the staging database", &error))?;
-        let (most_threads, threads) = (options.threads, 1);
         Ok(Self {
             root,
             sessions: Vec::new(),
             tables: BTreeMap::new(),
             records: 0,
-            most_threads,
-            threads,
+            most_threads: options.threads,
+            threads: 1,
+            segment: SMALL_SEGMENT,
+            memory: u64::from(options.memory_limit_mb) * 1024 * 1024,
             folder,
             _in_use: in_use,
         })
@@ -152,6 +160,19 @@ impl Engine {
             std::mem::take(&mut table.is_in_use).then(|| format!("delete from {name}"))
         };
         self.tables.iter_mut().filter_map(emptied).collect()
+    }
+
+    /// Segments that are smaller than a block stay in memory in `DuckDB` 2.0.0, so that many rows fill it, however much room the disk has. Where
+    /// each segment is a block, a column that is written to has two of them in memory, one of which is for its nulls, so that many columns fill it.
+    fn expect_columns(&mut self, columns: usize) -> Result<()> {
+        let written_to = 2 * BLOCK * u64::try_from(columns).unwrap_or(u64::MAX / (2 * BLOCK));
+        let segment = if written_to < self.memory / 3 { BLOCK } else { SMALL_SEGMENT };
+        if segment != self.segment {
+            let set = self.root.execute_batch(&format!("set initial_column_segment_size = {segment}"));
+            set.map_err(|error| database_error("set the size of segments", &error))?;
+            self.segment = segment;
+        }
+        Ok(())
     }
 
     fn use_threads(&mut self, threads: u32) -> Result<()> {
@@ -192,6 +213,14 @@ impl Stage {
             }
         }
         self.execute(&format!("create or replace table {name} {columns}")).map(|_| ())
+    }
+
+    /// Prepares for the rows of tables with so many columns, before any is created.
+    ///
+    /// # Errors
+    /// [`ErrorKind::System`].
+    pub fn expect_columns(&self, columns: usize) -> Result<()> {
+        lock(&self.engine).as_mut().map_or(Ok(()), |engine| engine.expect_columns(columns))
     }
 
     /// Runs a statement that returns no rows. Returns how many rows it changed.
@@ -458,8 +487,8 @@ fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<C
     let connection = Connection::open_in_memory_with_flags(config)?;
     // A checkpoint would compress what is staged, which takes longer than to stage it.
     connection.execute_batch(
-        "set checkpoint_threshold = '1TB'; set enable_external_access = false; set allowed_configs = ['threads']; \
-         set lock_configuration = true;",
+        "set checkpoint_threshold = '1TB'; set enable_external_access = false; \
+         set allowed_configs = ['threads', 'initial_column_segment_size']; set lock_configuration = true;",
     )?;
     connection.register_table_function::<FeedFunction>(FeedFunction::NAME)?;
     Ok(connection)

@@ -20,6 +20,7 @@ fn the_stage_reaches_no_file_and_its_limits_are_fixed() {
         "enable_external_access = true",
         "lock_configuration = false",
         "allowed_configs = ['memory_limit']",
+        "checkpoint_threshold = '1MB'",
     ] {
         assert!(stage.execute(&format!("set {other}")).is_err(), "{other}");
     }
@@ -56,6 +57,20 @@ fn rows_are_inserted_in_their_order_while_they_are_sent() {
     assert_eq!(threads(), 2);
     assert_eq!(count(&stage, "select count(*) from one where n = rowid"), 300_000);
     assert_eq!(count(&stage, "select count(distinct n) from other"), 7);
+}
+
+#[test]
+fn neither_many_rows_nor_many_columns_fill_the_memory() {
+    for (memory_limit_mb, columns, rows) in [(16, 8, 8_000_000), (64, 300, 10)] {
+        let stage =
+            Stages::new(StageOptions { memory_limit_mb, threads: 1, temp_folder: None }).open(Arc::default()).unwrap();
+        stage.expect_columns(columns).unwrap();
+        let names: Vec<String> = (0..columns).map(|column| format!("c{column} bigint")).collect();
+        stage.create_table("t", &format!("({})", names.join(", "))).unwrap();
+        let values = vec!["n"; columns].join(", ");
+        stage.execute(&format!("insert into t select {values} from range({rows}) r (n)")).unwrap();
+        assert_eq!(count(&stage, "select count(*) from t"), rows);
+    }
 }
 
 #[test]
