@@ -143,6 +143,37 @@ fn an_archive_has_the_program_its_licences_manual_pages_and_completions() {
     assert!(component("insta").is_none(), "what only tests need is not in the programs");
 }
 
+#[test]
+fn what_other_systems_run_is_packed_as_they_expect_it() {
+    let scratch = Scratch::new("systems");
+    let programs = stand_ins(scratch.path());
+    fs::write(programs.join("small-etl.exe"), "this is a program for Windows").unwrap();
+    let dist = pack(&programs, &["x86_64-pc-windows-msvc", "aarch64-apple-darwin"]);
+    let (version, packed) = (env!("CARGO_PKG_VERSION"), names(&dist));
+    for name in [
+        format!("small-etl-{version}-x86_64-pc-windows-msvc.zip"),
+        format!("small_etl-{version}-py3-none-win_amd64.whl"),
+        format!("small-etl-{version}-aarch64-apple-darwin.tar.gz"),
+        format!("small_etl-{version}-py3-none-macosx_11_0_arm64.whl"),
+    ] {
+        assert!(packed.contains(&name), "{name} is not in {packed:?}");
+    }
+    for (archive, program) in [
+        (
+            format!("small-etl-{version}-x86_64-pc-windows-msvc.zip"),
+            format!("small-etl-{version}-x86_64-pc-windows-msvc/small-etl.exe"),
+        ),
+        (
+            format!("small_etl-{version}-py3-none-win_amd64.whl"),
+            format!("small_etl-{version}.data/scripts/small-etl.exe"),
+        ),
+    ] {
+        let mut archive = zip::ZipArchive::new(fs::File::open(dist.join(archive)).unwrap()).unwrap();
+        let content = std::io::read_to_string(archive.by_name(&program).unwrap()).unwrap();
+        assert_eq!(content, "this is a program for Windows");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_packed_is_deployed_and_nothing_is_built() {
     let (account, scratch) = (Account::with_database().await, Scratch::new("packed"));
