@@ -100,6 +100,8 @@ struct Engine {
     threads: u32,
     /// How large the first segment of a column is.
     segment: u64,
+    /// How many columns the file has.
+    columns: usize,
     memory: u64,
     folder: TempDir,
     /// Locks the folder while it is in use.
@@ -132,6 +134,7 @@ impl Engine {
             most_threads: options.threads,
             threads: 1,
             segment: SMALL_SEGMENT,
+            columns: 0,
             memory: u64::from(options.memory_limit_mb) * 1024 * 1024,
             folder,
             _in_use: in_use,
@@ -162,11 +165,14 @@ impl Engine {
         self.tables.iter_mut().filter_map(emptied).collect()
     }
 
-    /// Segments that are smaller than a block stay in memory in `DuckDB` 2.0.0, so that many rows fill it, however much room the disk has. Where
-    /// each segment is a block, a column that is written to has two of them in memory, one of which is for its nulls, so that many columns fill it.
-    fn expect_columns(&mut self, columns: usize) -> Result<()> {
-        let written_to = 2 * BLOCK * u64::try_from(columns).unwrap_or(u64::MAX / (2 * BLOCK));
-        let segment = if written_to < self.memory / 3 { BLOCK } else { SMALL_SEGMENT };
+    /// Segments that are smaller than a block stay in memory in `DuckDB` 2.0.0, about 34 KB of each column for every 122,880 rows, however much room
+    /// the disk has. Where each segment is a block, the stage takes a fifth more of the disk, and a column that is written to has two blocks in
+    /// memory, one of which is for its nulls. So that begins with the rows that would fill a quarter of the memory, and not where columns fill it.
+    fn make_room(&mut self, records: i64) -> Result<()> {
+        let columns = u64::try_from(self.columns).unwrap_or(u64::MAX);
+        let kept = u64::try_from(records).unwrap_or_default().saturating_mul(columns) / 122_880 * 34_000;
+        let is_wide = columns.saturating_mul(2 * BLOCK) > self.memory / 3;
+        let segment = if kept > self.memory / 4 && !is_wide { BLOCK } else { SMALL_SEGMENT };
         if segment != self.segment {
             let set = self.root.execute_batch(&format!("set initial_column_segment_size = {segment}"));
             set.map_err(|error| database_error("set the size of segments", &error))?;
@@ -215,12 +221,15 @@ impl Stage {
         self.execute(&format!("create or replace table {name} {columns}")).map(|_| ())
     }
 
-    /// Prepares for the rows of tables with so many columns, before any is created.
-    ///
-    /// # Errors
-    /// [`ErrorKind::System`].
-    pub fn expect_columns(&self, columns: usize) -> Result<()> {
-        lock(&self.engine).as_mut().map_or(Ok(()), |engine| engine.expect_columns(columns))
+    /// Prepares for the rows of a file with so many columns.
+    pub fn expect_columns(&self, columns: usize) {
+        if let Some(engine) = &mut *lock(&self.engine) {
+            engine.columns = columns;
+        }
+    }
+
+    fn make_room(&self) -> Result<()> {
+        lock(&self.engine).as_mut().map_or(Ok(()), |engine| engine.make_room(self.progress.staged()))
     }
 
     /// Runs a statement that returns no rows. Returns how many rows it changed.
@@ -291,6 +300,7 @@ impl Stage {
             let mut inserts = BTreeMap::new();
             let outcome = send(Box::new(|table, rows| {
                 self.check_wanted()?;
+                self.make_room()?;
                 let (sender, _) = inserts.entry(table).or_insert_with(|| {
                     let (sender, feed) = Feed::open(rows.schema());
                     (sender, scope.spawn(move || self.insert_fed(table, &feed)))

@@ -41,7 +41,7 @@ pub(super) const VIOLATION_COLUMNS: &str =
 pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
     let columns = dataset.staged_columns().map(|column| format!("\"{}\" {}", column.name, column.kind.stage_type()));
     let columns: Vec<String> = columns.collect();
-    stage.expect_columns(columns.len())?;
+    stage.expect_columns(columns.len());
     let (place, columns) = ("_record bigint, _line bigint, _offset bigint, _length bigint", columns.join(", "));
     stage.create_table(STAGED, &format!("({place}, _ok boolean, _warnings bigint, {columns})"))?;
     stage.create_table(VIOLATION, VIOLATION_COLUMNS)?;

@@ -61,15 +61,24 @@ fn rows_are_inserted_in_their_order_while_they_are_sent() {
 
 #[test]
 fn neither_many_rows_nor_many_columns_fill_the_memory() {
-    for (memory_limit_mb, columns, rows) in [(16, 8, 8_000_000), (64, 300, 10)] {
-        let stage =
-            Stages::new(StageOptions { memory_limit_mb, threads: 1, temp_folder: None }).open(Arc::default()).unwrap();
-        stage.expect_columns(columns).unwrap();
-        let names: Vec<String> = (0..columns).map(|column| format!("c{column} bigint")).collect();
-        stage.create_table("t", &format!("({})", names.join(", "))).unwrap();
-        let values = vec!["n"; columns].join(", ");
-        stage.execute(&format!("insert into t select {values} from range({rows}) r (n)")).unwrap();
-        assert_eq!(count(&stage, "select count(*) from t"), rows);
+    const ROWS: i64 = 100_000;
+    for (memory_limit_mb, columns, batches) in [(16, 8, 80), (16, 8, 1), (64, 300, 1)] {
+        let options = StageOptions { memory_limit_mb, threads: 1, temp_folder: None };
+        let stage = Stages::new(options).open(Arc::default()).unwrap();
+        stage.expect_columns(columns);
+        let names: Vec<String> = (0..columns).map(|column| format!("c{column}")).collect();
+        stage.create_table("t", &format!("({} bigint)", names.join(" bigint, "))).unwrap();
+        let rows = if columns < 100 { ROWS } else { 10 };
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+        let batch = RecordBatch::try_from_iter(names.iter().map(|name| (name, Arc::clone(&values)))).unwrap();
+        let send = |mut put: Put<'_>| {
+            (1..=batches).try_for_each(|nth| {
+                stage.progress().set_staged(nth * rows);
+                put("t", batch.clone())
+            })
+        };
+        stage.insert(send).unwrap();
+        assert_eq!(count(&stage, "select count(*) from t"), batches * rows);
     }
 }
 
