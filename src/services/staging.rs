@@ -39,11 +39,11 @@ pub(super) const VIOLATION_COLUMNS: &str =
 /// `staged` holds the records that have the header's width: their place, their cells, null where one is no value, and
 /// whether they are good so far; `violation` every broken rule; `resubmission` the records that say what they are to mend.
 pub(super) fn create_tables(dataset: &Dataset, stage: &Stage) -> Result<()> {
-    let columns = dataset.staged_columns().map(|column| format!("\"{}\" {}", column.name, column.kind.stage_type()));
-    let columns: Vec<String> = columns.collect();
+    let own = ["_record bigint", "_line bigint", "_offset bigint", "_length bigint", "_ok boolean", "_warnings bigint"];
+    let of_file = dataset.staged_columns().map(|column| format!("\"{}\" {}", column.name, column.kind.stage_type()));
+    let columns: Vec<String> = own.map(str::to_owned).into_iter().chain(of_file).collect();
     stage.expect_columns(columns.len());
-    let (place, columns) = ("_record bigint, _line bigint, _offset bigint, _length bigint", columns.join(", "));
-    stage.create_table(STAGED, &format!("({place}, _ok boolean, _warnings bigint, {columns})"))?;
+    stage.create_table(STAGED, &format!("({})", columns.join(", ")))?;
     stage.create_table(VIOLATION, VIOLATION_COLUMNS)?;
     stage.create_table(RESUBMISSION, "(_record bigint, _line bigint, _of_load bigint, _of_record bigint)")
 }
