@@ -142,7 +142,7 @@ check-template: $(SAM) ## Check template.yaml with sam, cfn-lint and a scanner o
 check-host-binary: programs ## Check what the functions built for this machine need from the system
 	@HOST=1 .ci/check-binary $(CARGO_TARGET_DIR)/debug/ingest $(CARGO_TARGET_DIR)/debug/migrate
 
-check-windows: setup ## Check that the command line compiles for Windows, without DuckDB's own code
+check-windows: ## Check that the command line compiles for Windows, without DuckDB's own code
 	@.ci/check-windows
 
 check-images: programs $(SAM) ## Build the images of the Dockerfile on a stand-in for their base, run them, and deploy them to an emulator (needs Docker)

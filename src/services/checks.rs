@@ -233,9 +233,10 @@ impl CellChecks {
         };
         let lengths_of = |column: &Column| {
             let of_column = checks.iter().enumerate().filter(|(_, check)| check.column == Some(&column.name));
-            let found = of_column.filter(|(_, check)| check.severity == Severity::Error);
-            let found = found.filter_map(|(place, check)| match check.kind {
-                CheckKind::Constraint(constraint) => Some((lengths(constraint)?, Breach::Check(place))),
+            let found = of_column.filter_map(|(place, check)| match check.kind {
+                CheckKind::Constraint(constraint) if check.violated.is_none() => {
+                    Some((lengths(constraint)?, Breach::Check(place)))
+                }
                 _ => None,
             });
             found.collect()
