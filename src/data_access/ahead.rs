@@ -9,26 +9,34 @@ const BLOCK: usize = 256 * 1024;
 /// How many blocks may wait.
 const BLOCKS_AHEAD: usize = 4;
 
+/// Calls `work` with what `next` returns, which another thread calls until it returns nothing. So many of these may wait.
+pub fn ahead<B: Send, T>(
+    most: usize,
+    mut next: impl FnMut() -> Option<B> + Send,
+    work: impl FnOnce(Receiver<B>) -> T,
+) -> T {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(most);
+        let span = Span::current();
+        // Without a receiver nobody wants the rest.
+        scope.spawn(move || span.in_scope(|| while next().is_some_and(|next| sender.send(next).is_ok()) {}));
+        work(receiver)
+    })
+}
+
 /// Calls `work` with a reader of `source`, which another thread reads a few blocks ahead.
 pub fn read_ahead<T>(mut source: impl Read + Send, work: impl FnOnce(Ahead) -> T) -> T {
-    std::thread::scope(|scope| {
-        let (sender, blocks) = sync_channel(BLOCKS_AHEAD);
-        let span = Span::current();
-        scope.spawn(move || {
-            span.in_scope(|| {
-                loop {
-                    let mut block = Vec::with_capacity(BLOCK);
-                    let outcome = source.by_ref().take(BLOCK as u64).read_to_end(&mut block);
-                    let is_last = block.is_empty() || outcome.is_err();
-                    // Without a receiver nobody wants the rest.
-                    if sender.send((block, outcome.err())).is_err() || is_last {
-                        break;
-                    }
-                }
-            });
-        });
-        work(Ahead { blocks, block: Vec::new(), taken: 0, failed: None, at_end: false })
-    })
+    let mut at_end = false;
+    let next = move || {
+        if at_end {
+            return None;
+        }
+        let mut block = Vec::with_capacity(BLOCK);
+        let outcome = source.by_ref().take(BLOCK as u64).read_to_end(&mut block);
+        at_end = block.is_empty() || outcome.is_err();
+        Some((block, outcome.err()))
+    };
+    ahead(BLOCKS_AHEAD, next, |blocks| work(Ahead { blocks, block: Vec::new(), taken: 0, failed: None, at_end: false }))
 }
 
 /// What another thread reads.

@@ -505,7 +505,7 @@ fn open_locked_down(options: &StageOptions, folder: &Path) -> ::duckdb::Result<C
 }
 
 /// Takes a record batch for a table of the stage.
-pub type Put<'a> = Box<dyn FnMut(&'static str, RecordBatch) -> Result<()> + 'a>;
+pub type Put<'a> = Box<dyn FnMut(&'static str, RecordBatch) -> Result<()> + Send + 'a>;
 
 /// Whether a query failed for a value that it cannot compute or convert.
 #[must_use]

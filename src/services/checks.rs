@@ -253,6 +253,12 @@ impl CellChecks {
         };
         dataset.file_columns().iter().map(of_column).collect()
     }
+
+    /// Whether it is not known which value a cell holds that breaks this.
+    pub(super) fn leaves_unread(&self, breach: Breach) -> bool {
+        let mut of_values = self.lengths.iter().map(|(_, breach)| breach).chain(&self.required);
+        of_values.all(|of_a_value| *of_a_value != breach)
+    }
 }
 
 /// The same dataset for a file that is only checked: what no check and no statistic reads is not staged.

@@ -13,7 +13,7 @@ use super::header::Header;
 use super::local::unreadable;
 use super::object_parts::ObjectCopy;
 use super::plain::{PlainFile, Reader};
-use super::reading::{HashWriter, Stoppable, empty, malformed, read_error, split_error, spool, unread};
+use super::reading::{HashWriter, Stoppable, empty, malformed, read_error, split_error, unread};
 use super::sent::{Sent, reads_file};
 use super::sent_again::{Beginning, Rejects};
 use super::sent_sheet::RejectsSheet;
@@ -278,10 +278,11 @@ fn stage_file(body: impl Read + Send, reader: &Reader, file: &Sent<'_>, source: 
         let Some(content) = unpacked(&mut body, name).map_err(|error| read_error(name, error))? else {
             return Err(empty(name));
         };
+        let file = Sent { original: file.original.filter(|_| !content.packed), ..*file };
         if dataset.sources.is_empty() {
-            stage_plain(content, reader, file)?
+            stage_plain(content, reader, &file)?
         } else {
-            stage_declared(content, reader, file, source)?
+            stage_declared(content, reader, &file, source)?
         }
     };
     // What follows the end of an archive is a part of the object, too.
@@ -329,18 +330,12 @@ fn stage_declared(
 }
 
 fn stage_plain(content: Unpacked<'_>, reader: &Reader, file: &Sent<'_>) -> Result<Extracted> {
-    let Sent { name, key, dataset, stage, original, .. } = *file;
+    let Sent { name, key, dataset, stage, .. } = *file;
     if let Some(archive) = content.unread.filter(|_| !reader.reads_archives()) {
         return Err(unread(name, archive));
     }
     let form = reader.form();
-    let mut copy: Box<dyn Write + Send> = match original.filter(|_| !content.packed && reader.reads_csv()) {
-        Some(original) => {
-            stage.keep_original(original.clone());
-            Box::new(io::sink())
-        }
-        None => Box::new(spool(stage)?),
-    };
+    let mut copy = file.kept(reader.reads_csv())?;
     let (plain, unnamed) = reader.as_csv(content.plain, PlainFile { name, key, dataset, stage })?.parts();
     let (header, (read, sums)) = read_ahead(Tee::new(Stoppable(plain, stage), &mut copy), |plain| {
         let mut records = Records::new(plain).map_err(|error| read_error(name, error))?;

@@ -44,6 +44,7 @@ mod sent_rejects;
 mod sent_sheet;
 mod slices;
 mod staged;
+mod staged_cells;
 mod staging;
 pub mod tidy;
 mod tombstones;

@@ -13,6 +13,7 @@ use super::reading::{Stoppable, empty, malformed, member_error, read_error, spli
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{Around, LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
+use super::staged_cells::beside_reader;
 use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, create_tables, number_of};
 use super::{Extracted, Form};
 use crate::data_access::ahead::read_ahead;
@@ -25,6 +26,7 @@ use crate::data_access::sent::file_format::{About, Asked, Input};
 use crate::data_access::sent::format::format_of;
 use crate::data_access::sent::kept::Kept;
 use crate::data_access::sent::members::Members;
+use crate::data_access::sent::rows_ahead::{RowsAhead, rows_ahead};
 use crate::data_access::sent::table::{Dropped, Head, Table, TableError};
 use crate::domain::Dataset;
 use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
@@ -32,7 +34,7 @@ use crate::domain::source::drift::{self, Change, Drift};
 use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
-use crate::domain::types::{ColumnSum, stated_number};
+use crate::domain::types::stated_number;
 use crate::error::{Error, Reason, Result};
 
 /// What is known of a file that its source describes, besides what is known of any.
@@ -92,7 +94,7 @@ pub(super) struct Sent<'a> {
     pub(super) part: &'a str,
     pub(super) dataset: &'a Dataset,
     pub(super) stage: &'a Stage,
-    /// The object as it lies on this machine, if nothing of it has to be kept.
+    /// The object as it lies on this machine, if it is not packed and nothing of it has to be kept.
     pub(super) original: Option<&'a Original>,
 }
 
@@ -119,14 +121,15 @@ impl Sent<'_> {
     pub(super) fn stage_kept(&self, file: File, source: &Source) -> Result<Extracted> {
         create_tables(self.dataset, self.stage)?;
         let part = source.container_of(self.part);
+        // Records are bytes of the member or of its copy.
+        let of_part = |part| Sent { part, original: None, ..*self };
         let Some(pattern) = &source.member else {
-            return Sent { part, ..*self }.stage_file(Input::File(file), source, part, None);
+            return of_part(part).stage_file(Input::File(file), source, part, None);
         };
         let mut members = Members::open(file).map_err(|error| member_error(self.name, error))?;
-        let name = Sent { part, ..*self }.member(&members, pattern)?;
+        let name = of_part(part).member(&members, pattern)?;
         let member = members.read(&name).map_err(|error| member_error(self.name, error))?;
         let member = member.ok_or_else(|| malformed(self.name, "the archive lacks the member"))?;
-        let member_of = Sent { part: &name, ..*self };
         let needs_file = format_of(source).needs_file();
         let input = if needs_file {
             Input::File(self.copy(member)?)
@@ -138,7 +141,7 @@ impl Sent<'_> {
                 Some(Unpacked { plain, .. }) => Input::Stream(plain),
             }
         };
-        member_of.stage_file(input, source, "", None)
+        of_part(&name).stage_file(input, source, "", None)
     }
 
     /// Streams a file with rejects into the stage.
@@ -165,6 +168,13 @@ impl Sent<'_> {
         Ok(file)
     }
 
+    /// Where the bytes go from which records are cut later: nowhere, if they are those of the object itself.
+    pub(super) fn kept(&self, are_of_object: bool) -> Result<Box<dyn Write + Send>> {
+        let Some(original) = self.original.filter(|_| are_of_object) else { return Ok(Box::new(spool(self.stage)?)) };
+        self.stage.keep_original(original.clone());
+        Ok(Box::new(std::io::sink()))
+    }
+
     /// Stages a file of the format of its source. A workbook may have several sheets, of which one is meant.
     fn stage_file(
         &self,
@@ -173,10 +183,11 @@ impl Sent<'_> {
         sheet: &str,
         again: Option<&SentRejects>,
     ) -> Result<Extracted> {
-        let (format, mut spool) = (format_of(source), spool(self.stage)?);
+        let format = format_of(source);
+        let mut copy = self.kept(format.is_text())?;
         let asked = Asked { name: self.name, source, sheet, columns: self.dataset.file_columns() };
-        let extracted = self.stage.insert(|put| {
-            let (mut staged, mut extracted) = (Some(StagedRows::new(self.dataset, put)), None);
+        let work = |rows: StagedRows<'_>| {
+            let (mut staged, mut extracted) = (Some(rows), None);
             let mut stage = |rows: &mut dyn Rows, about: About<'_>| {
                 let Some(staged) = staged.take() else { return Ok(()) };
                 let part = if self.part.is_empty() { about.sheet } else { self.part };
@@ -186,17 +197,18 @@ impl Sent<'_> {
                 outcome.map(|outcome| extracted = Some(outcome)).map_err(std::io::Error::other)
             };
             let read = if format.is_text() {
-                let text = Tee::new(Stoppable(input.stream(), self.stage), &mut spool);
+                let text = Tee::new(Stoppable(input.stream(), self.stage), &mut copy);
                 read_ahead(text, |text| format.read(Input::Stream(Box::new(text)), &asked, &mut stage))
             } else {
-                let mut keep = |rows: &mut dyn Rows, about: About<'_>| stage(&mut Kept::new(rows, &mut spool), about);
+                let mut keep = |rows: &mut dyn Rows, about: About<'_>| stage(&mut Kept::new(rows, &mut copy), about);
                 format.read(input, &asked, &mut keep)
             };
             read.map_err(|error| read_error(self.name, error))?;
             extracted.ok_or_else(|| empty(self.name))
-        })?;
-        spool.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
-        Ok(extracted)
+        };
+        let (extracted, sums) = self.stage.insert(|put| beside_reader(self.dataset, put, work))?;
+        copy.flush().map_err(|error| Error::system("keep a copy of the file", error))?;
+        Ok(Extracted { sums, ..extracted })
     }
 
     /// Stages the rows of a table. `declared` is the encoding that its source declares, whatever the file has.
@@ -210,19 +222,27 @@ impl Sent<'_> {
     ) -> Result<Extracted> {
         let part = source.layout.section.as_deref().filter(|_| self.part.is_empty()).unwrap_or(self.part);
         let around = Surroundings { key: self.key.to_owned(), part: part.to_owned(), preamble: Vec::new() };
-        let (table, head) = Table::open(rows, source, around).map_err(|error| self.table_error(source, error))?;
+        let (mut table, head) = Table::open(rows, source, around).map_err(|error| self.table_error(source, error))?;
         let header = header_line(source, &head.header, &head.names);
         if header.len() > LONGEST_HEADER {
             return Err(too_long(self.name, head.line()));
         }
         let again = again.map(|rejects| Again::new(rejects, &head.names));
         let records = Records::new(staged, self.stage, source);
-        let mut open = OpenTable { source, table, head, records, read: 0 };
-        let (binding, extra_columns, drift) = match &again {
-            None => self.stage_records(&mut open)?,
-            Some(again) => (self.stage_rejects(&mut open, again)?, Vec::new(), Vec::new()),
+        let mut open = OpenTable { source, head, records, read: 0 };
+        let binding = rows_ahead(
+            |row| table.read(row),
+            |rows| match &again {
+                None => self.stage_records(rows, &mut open),
+                Some(again) => self.stage_rejects(rows, &mut open, again),
+            },
+        )?;
+        let OpenTable { head, records, read, .. } = open;
+        records.finish()?;
+        let (extra_columns, drift) = match &again {
+            None => self.drift(source, &head, &binding, &table, read)?,
+            Some(_) => (Vec::new(), Vec::new()),
         };
-        let OpenTable { table, head, records, read, .. } = open;
         Ok(Extracted {
             read,
             form: Form::Csv,
@@ -231,7 +251,7 @@ impl Sent<'_> {
             positions: Vec::new(),
             extra_columns,
             mends: again.is_some(),
-            sums: records.finish()?,
+            sums: Vec::new(),
             modified: None,
             sha256: String::new(),
             sent: Some(Arc::new(SentFile {
@@ -246,9 +266,8 @@ impl Sent<'_> {
         })
     }
 
-    /// Stages the records of a file as it was sent. Also returns the columns that its source does not read, and how they all differ from those
-    /// that it declares.
-    fn stage_records<R: Rows>(&self, open: &mut OpenTable<'_, R>) -> Result<(Binding, Vec<String>, Vec<Drift>)> {
+    /// Stages the records of a file as it was sent.
+    fn stage_records(&self, rows: &mut RowsAhead, open: &mut OpenTable<'_>) -> Result<Binding> {
         let (source, head) = (open.source, &open.head);
         // Packed, or saved as another kind of file, its own columns would be taken for columns that nobody reads.
         if [LOAD, RECORD].iter().all(|own| head.names.iter().any(|name| name == own)) {
@@ -261,27 +280,17 @@ impl Sent<'_> {
         }
         let mut binding = head.bind(source).map_err(|error| self.table_error(source, error))?;
         let mut row = Row::default();
-        while open.table.read(&mut row).map_err(|error| split_error(self.name, error))? {
+        while rows.read(&mut row).map_err(|error| split_error(self.name, error))? {
             open.read += 1;
             self.stage.progress().set_staged(open.read);
             let place = Place::of_row(open.read, &row);
             open.records.push(place, open.read, &row, &mut binding)?;
         }
-        let (extra_columns, drift) = self.drift(source, head, &binding, open.table.others())?;
-        let absent = open.table.absent();
-        if open.read > 0 && !absent.is_empty() {
-            let names = absent.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-            let message = format!(
-                "no object has {names}; correct the header in source {}, or say optional = true of a column that a file may lack",
-                source.name
-            );
-            return Err(self.lacks_column(&message));
-        }
-        Ok((binding, extra_columns, drift))
+        Ok(binding)
     }
 
     /// Stages the records of a file with rejects, each as it was in the file that it comes from.
-    fn stage_rejects<R: Rows>(&self, open: &mut OpenTable<'_, R>, again: &Again) -> Result<Binding> {
+    fn stage_rejects(&self, rows: &mut RowsAhead, open: &mut OpenTable<'_>, again: &Again) -> Result<Binding> {
         let source = open.source;
         let lacks = again.lacks().into_iter().map(String::from).chain(source.lacks(&open.head.names));
         let lacks: Vec<String> = lacks.collect();
@@ -292,7 +301,7 @@ impl Sent<'_> {
         }
         let (mut row, mut binding) = (Row::default(), Binding::default());
         let mut present = None;
-        while open.table.read(&mut row).map_err(|error| split_error(self.name, error))? {
+        while rows.read(&mut row).map_err(|error| split_error(self.name, error))? {
             open.read += 1;
             self.stage.progress().set_staged(open.read);
             let (read, line) = (open.read, row.line);
@@ -316,30 +325,41 @@ impl Sent<'_> {
         Ok(binding)
     }
 
-    /// The columns of a file that its source does not read, and how they differ from those that it declares.
-    fn drift(
+    /// The columns of a file, so many records of which were read, that its source does not read, and how all its columns differ from those that
+    /// the source declares.
+    fn drift<R: Rows>(
         &self,
         source: &Source,
         head: &Head,
         binding: &Binding,
-        others: Vec<String>,
+        table: &Table<R>,
+        read: i64,
     ) -> Result<(Vec<String>, Vec<Drift>)> {
-        let extra = self.extra_columns(source, head, binding, others);
+        let extra = self.extra_columns(source, head, binding, table.others());
         let of = |change: Change| move |column: String| Drift { change, column };
         let missing = source.lacks_optional(&head.names).map(str::to_owned).map(of(Change::Missing));
         let drift: Vec<Drift> = missing.chain(extra.iter().cloned().map(of(Change::New))).collect();
-        if !source.strict || drift.is_empty() {
-            return Ok((extra, drift));
+        if source.strict && !drift.is_empty() {
+            let message = format!(
+                "{} line {}: the columns are not those of source {}, which is strict: {}; change the source, or take columns = \"strict\" out",
+                self.name,
+                head.line(),
+                source.name,
+                drift::shown(&drift)
+            );
+            let missing = drift.iter().any(|drift| drift.change == Change::Missing);
+            return Err(Error::file(if missing { Reason::MissingColumn } else { Reason::UnexpectedColumn }, message));
         }
-        let message = format!(
-            "{} line {}: the columns are not those of source {}, which is strict: {}; change the source, or take columns = \"strict\" out",
-            self.name,
-            head.line(),
-            source.name,
-            drift::shown(&drift)
-        );
-        let missing = drift.iter().any(|drift| drift.change == Change::Missing);
-        Err(Error::file(if missing { Reason::MissingColumn } else { Reason::UnexpectedColumn }, message))
+        let absent = table.absent();
+        if read > 0 && !absent.is_empty() {
+            let names = absent.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "no object has {names}; correct the header in source {}, or say optional = true of a column that a file may lack",
+                source.name
+            );
+            return Err(self.lacks_column(&message));
+        }
+        Ok((extra, drift))
     }
 
     /// The columns of a file that its source does not read.
@@ -384,9 +404,8 @@ impl Sent<'_> {
 }
 
 /// A table that is being staged.
-struct OpenTable<'a, R> {
+struct OpenTable<'a> {
     source: &'a Source,
-    table: Table<R>,
     head: Head,
     records: Records<'a>,
     /// How many records were read.
@@ -442,7 +461,7 @@ impl<'a> Records<'a> {
         places.into_iter().zip(&rows).try_for_each(|(place, row)| self.staged.push_plain(place, row))
     }
 
-    fn finish(mut self) -> Result<Vec<ColumnSum>> {
+    fn finish(mut self) -> Result<()> {
         self.compute()?;
         self.staged.finish()
     }

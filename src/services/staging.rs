@@ -1,35 +1,34 @@
-//! Staging: records are split and their cells read as values of their types, while the staging database inserts what was read before.
+//! Staging: records are split, while another thread reads the cells of those before them as values of their types, and the staging database
+//! inserts what was read before that.
 
 use std::io::Read;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
-use arrow::array::{ArrayBuilder as _, ArrayRef, AsArray as _, BooleanArray, Int32Array, Int64Array, Int64Builder};
-use arrow::compute::nullif;
+use arrow::array::{ArrayBuilder as _, ArrayRef, Int32Array, Int64Array, Int64Builder};
 use arrow::record_batch::RecordBatch;
-use chrono::{DateTime, Utc};
 
 use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
 use super::form::Form;
 use super::header::Header;
 use super::reading::split_error;
+use super::staged_cells::{Filled, Message, beside_reader};
 use crate::data_access::csv::{Record, Records};
-use crate::data_access::duckdb::{Put, Stage};
-use crate::domain::content::CONTENT_KEY;
+use crate::data_access::duckdb::Stage;
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::exact::Exact;
 use crate::domain::source::fault::Fault;
 use crate::domain::source::row::{Row, RowFault};
-use crate::domain::types::{Cells, ColumnSum, Sum};
+use crate::domain::types::{Cells, ColumnSum};
 use crate::domain::{Column, Dataset};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const ROWS_IN_A_CHUNK: usize = 8 * 1024;
 pub(super) const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
 
-const STAGED: &str = "staged";
-const VIOLATION: &str = "violation";
+pub(super) const STAGED: &str = "staged";
+pub(super) const VIOLATION: &str = "violation";
 const RESUBMISSION: &str = "resubmission";
 
 /// The columns of a table with a row for each check that a record fails.
@@ -56,7 +55,7 @@ pub(super) fn stage_records<R: Read>(
     name: &str,
     stage: &Stage,
 ) -> Result<(i64, Vec<ColumnSum>)> {
-    stage.insert(|put| Splitter { header, stage, rows: StagedRows::new(dataset, put) }.split(records, name))
+    stage.insert(|put| beside_reader(dataset, put, |rows| Splitter { header, stage, rows }.split(records, name)))
 }
 
 /// Sorts records into rows of the tables of the stage.
@@ -68,14 +67,14 @@ struct Splitter<'a> {
 
 /// Rows of the tables of the stage on their way there.
 pub(super) struct StagedRows<'a> {
-    put: Put<'a>,
+    reader: SyncSender<Message>,
     chunk: Chunk<'a>,
     broken: Broken,
     mending: Mending,
 }
 
 impl Splitter<'_> {
-    fn split<R: Read>(mut self, mut records: Records<R>, name: &str) -> Result<(i64, Vec<ColumnSum>)> {
+    fn split<R: Read>(mut self, mut records: Records<R>, name: &str) -> Result<i64> {
         let (mut read, mut line) = (0, 0);
         while let Some(mut record) = records.next_record().map_err(|error| split_error(name, error))? {
             read += 1;
@@ -102,27 +101,26 @@ impl Splitter<'_> {
             }
             self.rows.send_full()?;
         }
-        Ok((read, self.rows.finish()?))
+        self.rows.finish()?;
+        Ok(read)
     }
 }
 
 impl<'a> StagedRows<'a> {
-    /// Rows of a dataset.
-    pub(super) fn new(dataset: &'a Dataset, put: Put<'a>) -> Self {
-        Self { put, chunk: Chunk::new(dataset), broken: Broken::default(), mending: Mending::default() }
+    /// Rows of a dataset, whose cells are passed on to `reader`.
+    pub(super) fn new(dataset: &'a Dataset, reader: SyncSender<Message>) -> Self {
+        Self { reader, chunk: Chunk::new(dataset), broken: Broken::default(), mending: Mending::default() }
     }
 
     /// Adds a record of a declared source, whose number is this.
     pub(super) fn push_row(&mut self, place: Place, number: i64, row: &Row, binding: &mut Binding) -> Result<()> {
-        self.chunk.push_row(place, &mut self.broken, |put| binding.read(row, number, put));
+        self.chunk.push_row(place, &mut self.broken, BoundRow { binding, row, number });
         self.send_full()
     }
 
     /// Adds a record whose cells are in the plain form.
     pub(super) fn push_plain(&mut self, place: Place, plain: &PlainRow) -> Result<()> {
-        let value = |index| plain.value(index).map(|value| value.map_or(Exact::Null, Exact::Plain));
-        let width = self.chunk.columns.len();
-        self.chunk.push_row(place, &mut self.broken, |put| (0..width).for_each(|index| put(index, value(index))));
+        self.chunk.push_row(place, &mut self.broken, plain);
         self.send_full()
     }
 
@@ -139,65 +137,48 @@ impl<'a> StagedRows<'a> {
 
     fn send_full(&mut self) -> Result<()> {
         if self.chunk.is_full() {
-            self.send_rows()?;
+            self.send_cells()?;
         }
         if self.broken.is_full() {
-            (self.put)(VIOLATION, self.broken.take()?)?;
+            self.send_broken()?;
         }
         if self.mending.len() >= ROWS_IN_A_CHUNK {
-            (self.put)(RESUBMISSION, self.mending.take()?)?;
+            self.send_mending()?;
         }
         Ok(())
     }
 
-    /// Sends the rest; returns what was sent of each column.
-    pub(super) fn finish(mut self) -> Result<Vec<ColumnSum>> {
+    /// Sends the rest.
+    pub(super) fn finish(mut self) -> Result<()> {
         if !self.chunk.good.is_empty() {
-            self.send_rows()?;
+            self.send_cells()?;
         }
-        if !self.broken.numbers.is_empty() {
-            (self.put)(VIOLATION, self.broken.take()?)?;
+        if !self.broken.is_empty() {
+            self.send_broken()?;
         }
         if self.mending.len() > 0 {
-            (self.put)(RESUBMISSION, self.mending.take()?)?;
+            self.send_mending()?;
         }
-        Ok(self.chunk.columns.iter().map(CellColumn::total).collect())
+        Ok(())
     }
 
-    fn send_rows(&mut self) -> Result<()> {
-        let Taken { places, mut good, mut unread } = self.chunk.take();
-        let (mut names, mut columns) = (Vec::new(), Vec::new());
-        for column in &mut self.chunk.columns {
-            let (values, bad) = column.take()?;
-            for (row, breach) in bad {
-                good[row] = false;
-                unread[row] |= column.leaves_unread(breach);
-                self.broken.push(place_at(&places, row), breach);
-            }
-            names.push(column.definition.name.as_str());
-            columns.push(values);
-            if self.broken.is_full() {
-                (self.put)(VIOLATION, self.broken.take()?)?;
-            }
-        }
-        match &self.chunk.content {
-            Some(content) if content.is_given => {
-                for row in content.mismatches(&columns, &unread) {
-                    good[row] = false;
-                    self.broken.push(place_at(&places, row), self.chunk.changed_content);
-                }
-            }
-            Some(content) => {
-                names.push(CONTENT_KEY);
-                columns.push(Arc::new(content.first_copies(&columns, &unread)));
-            }
-            None => {}
-        }
-        let columns =
-            names.into_iter().zip(columns).filter(|(name, _)| !self.chunk.unstaged.iter().any(|other| other == name));
-        let warnings: ArrayRef = Arc::new(Int64Array::from_value(0, good.len()));
-        let flags = [("_ok", Arc::new(BooleanArray::from(good)) as ArrayRef), ("_warnings", warnings)];
-        (self.put)(STAGED, rows(named(places).chain(flags).chain(columns))?)
+    fn send_cells(&mut self) -> Result<()> {
+        let filled = self.chunk.take();
+        self.send(Message::Cells(filled))
+    }
+
+    fn send_broken(&mut self) -> Result<()> {
+        let rows = self.broken.take()?;
+        self.send(Message::Rows(VIOLATION, rows))
+    }
+
+    fn send_mending(&mut self) -> Result<()> {
+        let rows = self.mending.take()?;
+        self.send(Message::Rows(RESUBMISSION, rows))
+    }
+
+    fn send(&self, message: Message) -> Result<()> {
+        self.reader.send(message).map_err(|_| Error::new(ErrorKind::System, "nobody reads the cells any more"))
     }
 }
 
@@ -209,41 +190,45 @@ struct Chunk<'a> {
     /// Whether a cell of which its content key is made is not a value.
     unread: Vec<bool>,
     columns: Vec<CellColumn<'a>>,
-    /// The names of those that are read, and not staged.
-    unstaged: &'a [String],
-    content: Option<ContentKeys<'a>>,
-    /// What a row breaks whose given key is not made of its values.
-    changed_content: Breach,
     bytes: usize,
 }
 
-/// The records of a chunk without their cells.
-struct Taken {
-    places: [Int64Array; 4],
-    good: Vec<bool>,
-    unread: Vec<bool>,
+/// The values of a record.
+trait Values {
+    /// The value of the column at `index`, or what is wrong with its cell.
+    fn value(&mut self, index: usize) -> std::result::Result<Exact<'_>, Fault>;
+}
+
+/// A record that its source reads.
+struct BoundRow<'a> {
+    binding: &'a mut Binding,
+    row: &'a Row,
+    number: i64,
+}
+
+impl Values for BoundRow<'_> {
+    #[inline]
+    fn value(&mut self, index: usize) -> std::result::Result<Exact<'_>, Fault> {
+        self.binding.value(self.row, self.number, index)
+    }
+}
+
+impl Values for &PlainRow {
+    fn value(&mut self, index: usize) -> std::result::Result<Exact<'_>, Fault> {
+        PlainRow::value(self, index).map(|value| value.map_or(Exact::Null, Exact::Plain))
+    }
 }
 
 impl<'a> Chunk<'a> {
     fn new(dataset: &'a Dataset) -> Self {
-        let (checks, content) = (CellChecks::of(dataset), ContentKeys::of(dataset));
-        let changed_content = checks.last().and_then(|checks| checks.content).unwrap_or(Breach::UNREADABLE);
-        let columns = dataset.file_columns().iter().zip(checks).enumerate();
+        let content = ContentKeys::of(dataset);
+        let columns = dataset.file_columns().iter().zip(CellChecks::of(dataset)).enumerate();
         let columns = columns.map(|(place, (column, checks))| {
             let is_content = content.as_ref().is_some_and(|content| content.covers(place));
             CellColumn::new(column, dataset, checks, is_content)
         });
-        let columns = columns.collect();
-        Self {
-            places: Places::default(),
-            good: Vec::new(),
-            unread: Vec::new(),
-            columns,
-            unstaged: &dataset.unstaged,
-            content,
-            changed_content,
-            bytes: 0,
-        }
+        let (places, columns) = (Places::default(), columns.collect());
+        Self { places, good: Vec::new(), unread: Vec::new(), columns, bytes: 0 }
     }
 
     fn push(&mut self, place: Place, record: &Record<'_>, positions: &[usize], broken: &mut Broken) {
@@ -269,23 +254,17 @@ impl<'a> Chunk<'a> {
         self.bytes += record.raw.len();
     }
 
-    /// Adds a record: `read` puts the value of each column to its place.
-    fn push_row(
-        &mut self,
-        place: Place,
-        broken: &mut Broken,
-        read: impl FnOnce(&mut dyn FnMut(usize, std::result::Result<Exact<'_>, Fault>)),
-    ) {
+    /// Adds a record with these values.
+    fn push_row(&mut self, place: Place, broken: &mut Broken, mut values: impl Values) {
         self.places.push(place);
         let (mut good, mut unread) = (true, false);
-        read(&mut |index, value| {
-            let column = &mut self.columns[index];
-            if let Some(breach) = column.push_value(value) {
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            if let Some(breach) = column.push_value(values.value(index)) {
                 good = false;
                 unread |= column.leaves_unread(breach);
                 broken.push(place, breach);
             }
-        });
+        }
         self.good.push(good);
         self.unread.push(unread);
         self.bytes += place.length();
@@ -295,61 +274,42 @@ impl<'a> Chunk<'a> {
         self.good.len() >= ROWS_IN_A_CHUNK || self.bytes >= BYTES_IN_A_CHUNK
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> Filled {
         self.bytes = 0;
         let (good, unread) = (std::mem::take(&mut self.good), std::mem::take(&mut self.unread));
-        Taken { places: self.places.take(), good, unread }
+        let cells = self.columns.iter_mut().map(|column| column.cells.take()).collect();
+        Filled { places: self.places.take(), good, unread, cells }
     }
 }
 
 /// The cells of one column of a chunk, as they stand in the file.
 struct CellColumn<'a> {
-    definition: &'a Column,
     null_values: &'a [String],
     /// How many bytes the longest of them has.
     longest_null: usize,
     max_length: Option<usize>,
-    /// Of the version: the latest that a row may have, and the check that a later one breaks.
-    latest: Option<(DateTime<Utc>, Breach)>,
     /// Whether a content key is made of it.
     is_content: bool,
     checks: CellChecks,
     cells: Cells,
-    sum: Option<Sum>,
 }
 
 impl<'a> CellColumn<'a> {
     fn new(definition: &'a Column, dataset: &'a Dataset, checks: CellChecks, is_content: bool) -> Self {
-        let max_length = definition.max_length().map(|length| length as usize);
-        let latest = dataset.latest_version.zip(checks.future);
-        let (null_values, sum) = (&dataset.null_values, definition.kind.digits().map(Sum::of));
+        let (null_values, max_length) = (&dataset.null_values, definition.max_length().map(|length| length as usize));
         let longest_null = null_values.iter().map(String::len).max().unwrap_or_default();
-        Self {
-            definition,
-            null_values,
-            longest_null,
-            max_length,
-            latest,
-            is_content,
-            checks,
-            cells: Cells::default(),
-            sum,
-        }
+        Self { null_values, longest_null, max_length, is_content, checks, cells: Cells::default() }
     }
 
     /// Whether it is not known of which value a content key is to be made, since the cell breaks this.
     fn leaves_unread(&self, breach: Breach) -> bool {
-        let mut of_values = self.checks.lengths.iter().map(|(_, breach)| breach).chain(&self.checks.required);
-        self.is_content && of_values.all(|of_a_value| *of_a_value != breach)
+        self.is_content && self.checks.leaves_unread(breach)
     }
 
     /// Takes a cell, or `None` if its bytes are not text; returns what it breaks before it is read.
     fn push(&mut self, cell: Option<&str>) -> Option<Breach> {
         let Some(cell) = cell else {
-            self.cells.push_null();
-            if let Some(sum) = &mut self.sum {
-                sum.add_unread();
-            }
+            self.cells.push_unread();
             return self.checks.unprintable;
         };
         if cell.len() <= self.longest_null && self.null_values.iter().any(|null| null == cell) {
@@ -361,6 +321,7 @@ impl<'a> CellColumn<'a> {
     }
 
     /// Takes a value, or what is wrong with its cell; returns what it breaks before it is read.
+    #[inline]
     fn push_value(&mut self, value: std::result::Result<Exact<'_>, Fault>) -> Option<Breach> {
         match value {
             Ok(Exact::Null) => {
@@ -376,51 +337,11 @@ impl<'a> CellColumn<'a> {
                 None
             }
             Err(_) => {
-                self.cells.push_null();
-                if let Some(sum) = &mut self.sum {
-                    sum.add_unread();
-                }
+                self.cells.push_unread();
                 self.checks.form
             }
         }
     }
-
-    /// Reads the cells; returns their values, and the rows whose cells may not be loaded, with what each breaks.
-    fn take(&mut self) -> Result<(ArrayRef, Vec<(usize, Breach)>)> {
-        let (mut values, others) = self.cells.take(&self.definition.kind, self.sum.as_mut());
-        let mut bad: Vec<(usize, Breach)> = others.into_iter().map(|row| (row, self.checks.kind)).collect();
-        if let Some((latest, breach)) = self.latest
-            && let Some(later) = self.definition.kind.is_later(&values, latest)
-        {
-            bad.extend(
-                later.iter().enumerate().filter(|(_, later)| *later == Some(true)).map(|(row, _)| (row, breach)),
-            );
-            values =
-                nullif(&values, &later).map_err(|error| Error::system("take out versions that are too late", error))?;
-        }
-        for (lengths, breach) in &self.checks.lengths {
-            bad.extend(texts_without(lengths, &values).map(|row| (row, *breach)));
-        }
-        Ok((values, bad))
-    }
-
-    fn total(&self) -> ColumnSum {
-        self.sum.as_ref().map(Sum::total).unwrap_or_default()
-    }
-}
-
-/// The rows whose text has another number of characters than these.
-fn texts_without<'a>(lengths: &'a RangeInclusive<u32>, values: &'a ArrayRef) -> impl Iterator<Item = usize> + 'a {
-    // Only the definition of a column of texts can limit how long they are.
-    let texts = values.as_string_opt::<i32>().into_iter().flat_map(|texts| texts.iter().enumerate());
-    texts.filter(|(_, text)| text.is_some_and(|text| !has_length(text, lengths))).map(|(row, _)| row)
-}
-
-fn has_length(text: &str, lengths: &RangeInclusive<u32>) -> bool {
-    let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    // A character has up to four bytes.
-    let surely = lengths.contains(&bytes.div_ceil(4)) && lengths.contains(&bytes);
-    surely || lengths.contains(&u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
 }
 
 /// A cell that is too long stays too long when it is cut, and does not fill the staging database; the whole of it is
@@ -466,6 +387,11 @@ impl Place {
     pub(super) fn length(self) -> usize {
         usize::try_from(self.0[3]).unwrap_or(usize::MAX)
     }
+
+    /// Of the record in this row.
+    pub(super) fn at(places: &[Int64Array; 4], row: usize) -> Self {
+        Self(places.each_ref().map(|place| place.value(row)))
+    }
 }
 
 #[derive(Default)]
@@ -481,16 +407,14 @@ impl Places {
     }
 }
 
-fn place_at(places: &[Int64Array; 4], row: usize) -> Place {
-    Place(places.each_ref().map(|place| place.value(row)))
-}
-
-fn named<'a>(places: [Int64Array; 4]) -> impl Iterator<Item = (&'a str, ArrayRef)> {
+/// The columns of these places.
+pub(super) fn named<'a>(places: [Int64Array; 4]) -> impl Iterator<Item = (&'a str, ArrayRef)> {
     let names = ["_record", "_line", "_offset", "_length"];
     names.into_iter().zip(places).map(|(name, place)| (name, Arc::new(place) as ArrayRef))
 }
 
-fn rows<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
+/// Rows of these columns.
+pub(super) fn rows_of<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
     let columns = columns.map(|(name, column)| (name, column, true));
     RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|error| Error::system("build rows for the staging database", error))
@@ -498,29 +422,33 @@ fn rows<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<Record
 
 /// What records break that is known before any rule is asked, and where they stand.
 #[derive(Default)]
-struct Broken {
+pub(super) struct Broken {
     places: Places,
     numbers: Vec<i32>,
     details: Vec<Option<i64>>,
 }
 
 impl Broken {
-    fn push(&mut self, place: Place, breach: Breach) {
+    pub(super) fn push(&mut self, place: Place, breach: Breach) {
         self.places.push(place);
         self.numbers.push(breach.number());
         self.details.push(breach.detail());
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
         self.numbers.len() >= ROWS_IN_A_CHUNK
     }
 
-    fn take(&mut self) -> Result<RecordBatch> {
+    pub(super) fn take(&mut self) -> Result<RecordBatch> {
         let rest: [(&str, ArrayRef); 2] = [
             ("_check", Arc::new(Int32Array::from(std::mem::take(&mut self.numbers)))),
             ("_detail", Arc::new(Int64Array::from(std::mem::take(&mut self.details)))),
         ];
-        rows(named(self.places.take()).chain(rest))
+        rows_of(named(self.places.take()).chain(rest))
     }
 }
 
@@ -544,21 +472,13 @@ impl Mending {
 
     fn take(&mut self) -> Result<RecordBatch> {
         let columns = ["_record", "_line", "_of_load", "_of_record"].into_iter().zip(&mut self.0);
-        rows(columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef)))
+        rows_of(columns.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    proptest::proptest! {
-        #[test]
-        fn a_length_is_one_in_characters(text in "[a-cäü日語🙂]{0,9}", least in 0_u32..9, more in 0_u32..9) {
-            let (lengths, count) = (least..=least + more, text.chars().count());
-            assert_eq!(has_length(&text, &lengths), lengths.contains(&u32::try_from(count).unwrap()));
-        }
-    }
 
     #[test]
     fn a_cut_cell_is_still_too_long() {

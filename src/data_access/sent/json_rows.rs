@@ -140,7 +140,7 @@ impl<R: Read> JsonRows<R> {
     }
 }
 
-impl<R: Read> Rows for JsonRows<R> {
+impl<R: Read + Send> Rows for JsonRows<R> {
     fn read(&mut self, row: &mut Row) -> Result<bool, SplitError> {
         if !std::mem::replace(&mut self.is_begun, true) {
             row.begin(1, 0);

@@ -23,7 +23,7 @@ impl<R: Rows, W: Write> Kept<R, W> {
     }
 }
 
-impl<R: Rows, W: Write> Rows for Kept<R, W> {
+impl<R: Rows, W: Write + Send> Rows for Kept<R, W> {
     fn read(&mut self, row: &mut Row) -> Result<bool, SplitError> {
         if !self.rows.read(row)? {
             return Ok(false);

@@ -17,6 +17,7 @@ pub mod members;
 mod page;
 pub mod parquet_rows;
 pub mod percentages;
+pub mod rows_ahead;
 pub mod sheet_writer;
 #[cfg(test)]
 mod sheets;
@@ -55,7 +56,7 @@ impl<R: Rows + ?Sized> Rows for &mut R {
 }
 
 /// Reads the records of a file one after the other, each into the same row.
-pub trait Rows {
+pub trait Rows: Send {
     /// Reads the next record, which may be a blank line. Returns whether there was one.
     ///
     /// # Errors

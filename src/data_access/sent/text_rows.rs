@@ -208,7 +208,7 @@ fn cut_record(row: &mut Row, form: TextLines, cut: &Cut) {
     }
 }
 
-impl<R: Read> Rows for TextRows<R> {
+impl<R: Read + Send> Rows for TextRows<R> {
     fn read(&mut self, row: &mut Row) -> Result<bool, SplitError> {
         self.lines.unmark();
         self.read_record(row, false)

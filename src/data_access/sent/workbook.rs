@@ -147,7 +147,7 @@ impl<F: Read + Seek> Workbook<F> {
 ///
 /// # Errors
 /// [`WorkbookError`].
-pub fn first_rows<F: Read + Seek>(mut file: F, sheet: &str) -> Result<Option<[Option<Row>; 2]>, WorkbookError> {
+pub fn first_rows<F: Read + Seek + Send>(mut file: F, sheet: &str) -> Result<Option<[Option<Row>; 2]>, WorkbookError> {
     let mut listed = Vec::new();
     {
         let Ok(mut members) = Members::open(&mut file) else { return Ok(None) };
@@ -293,7 +293,7 @@ impl<F: Read + Seek> SheetRows<'_, F> {
     }
 }
 
-impl<F: Read + Seek> Rows for SheetRows<'_, F> {
+impl<F: Read + Seek + Send> Rows for SheetRows<'_, F> {
     fn read(&mut self, row: &mut Row) -> Result<bool, SplitError> {
         if !std::mem::replace(&mut self.begun, true) {
             self.next = self.next_cell()?;

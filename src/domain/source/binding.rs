@@ -379,26 +379,28 @@ impl Binding {
         self.columns.iter().any(|column| column.cells().contains(&cell))
     }
 
-    /// Reads the value of each column, and hands it to `put` with the place of the column. Cells that the record lacks are empty.
-    pub fn read(&mut self, row: &Row, number: i64, put: &mut dyn FnMut(usize, Result<Exact<'_>, Fault>)) {
+    /// Reads the value of the column at `index` from a record of that number. Cells that the record lacks are empty.
+    ///
+    /// # Errors
+    /// What is wrong with its cell.
+    #[inline]
+    pub fn value<'v>(&'v mut self, row: &'v Row, number: i64, index: usize) -> Result<Exact<'v>, Fault> {
         let Self { columns, joined, scratch, .. } = self;
-        for (index, column) in columns.iter().enumerate() {
-            let value = match &column.from {
-                Place::Cell(place) => {
-                    let cell = row.cell(*place).unwrap_or(Cell::text(""));
-                    column.form.read(cell, column.zone_text(row), scratch)
+        let column = &columns[index];
+        match &column.from {
+            Place::Cell(place) => column.form.read(row.cell_or_empty(*place), column.zone_text(row), scratch),
+            Place::Cells(places, partial) => {
+                let there = column.join(row, places, *partial, joined)?;
+                if there {
+                    column.form.read(Cell::text(joined), column.zone_text(row), scratch)
+                } else {
+                    Ok(Exact::Null)
                 }
-                Place::Cells(places, partial) => match column.join(row, places, *partial, joined) {
-                    Ok(true) => column.form.read(Cell::text(joined), column.zone_text(row), scratch),
-                    Ok(false) => Ok(Exact::Null),
-                    Err(fault) => Err(fault),
-                },
-                Place::Same(value) => Ok(value.as_deref().map_or(Exact::Null, Exact::Plain)),
-                Place::Record => Ok(Exact::number(number, 0)),
-                Place::Line => Ok(Exact::number(row.line, 0)),
-                Place::Expression(_) => Ok(Exact::Null),
-            };
-            put(index, value);
+            }
+            Place::Same(value) => Ok(value.as_deref().map_or(Exact::Null, Exact::Plain)),
+            Place::Record => Ok(Exact::number(number, 0)),
+            Place::Line => Ok(Exact::number(row.line, 0)),
+            Place::Expression(_) => Ok(Exact::Null),
         }
     }
 
@@ -406,11 +408,11 @@ impl Binding {
     pub fn translate(&mut self, row: &Row, number: i64, plain: &mut PlainRow) {
         plain.text.clear();
         plain.cells.clear();
-        self.read(row, number, &mut |_, value| {
+        for index in 0..self.columns.len() {
             let start = plain.text.len();
-            let written = value.map(|value| value.write(&mut plain.text));
+            let written = self.value(row, number, index).map(|value| value.write(&mut plain.text));
             plain.cells.push(written.map(|there| there.then_some((start, plain.text.len()))));
-        });
+        }
     }
 
     /// The cell or cells that a column is read from, as they were sent.
@@ -432,7 +434,7 @@ impl Binding {
     pub fn inputs<'r>(&self, row: &'r Row, column: usize) -> Result<Vec<Option<&'r str>>, Fault> {
         let bound = &self.columns[column];
         let input = |index: usize| {
-            let cell = row.cell(index).unwrap_or(Cell::text(""));
+            let cell = row.cell_or_empty(index);
             if cell.kind == CellKind::Error {
                 return Err(Fault::ErrorCell);
             }
@@ -454,6 +456,7 @@ impl Binding {
 }
 
 impl Bound {
+    #[inline]
     fn zone_text<'r>(&self, row: &'r Row) -> Option<&'r str> {
         row.cell(self.zone?).map(|cell| self.form.clean.apply(cell.text))
     }
@@ -463,7 +466,7 @@ impl Bound {
         joined.clear();
         let mut empty = 0;
         for (nth, index) in indexes.iter().enumerate() {
-            let cell = row.cell(*index).unwrap_or(Cell::text(""));
+            let cell = row.cell_or_empty(*index);
             if cell.kind == CellKind::Error {
                 return Err(Fault::ErrorCell);
             }

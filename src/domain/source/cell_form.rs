@@ -1,6 +1,6 @@
 //! From a sender's cell to the plain text of its column's type: exactly, or not at all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use chrono::{DateTime, NaiveDateTime, NaiveTime};
@@ -10,7 +10,7 @@ use super::exact::Exact;
 use super::fault::Fault;
 use super::number::{NumberForm, Percent};
 use super::time_form::{Calendar, Moment, TimeForm};
-use super::zone::{Doubtful, Zone, to_utc};
+use super::zone::{Doubtful, Zone, offset_of};
 
 /// A cell as it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ pub struct Clean {
 impl Clean {
     /// The cell without what stands around its value.
     #[must_use]
+    #[inline]
     pub fn apply<'c>(&self, cell: &'c str) -> &'c str {
         let trim = |cell: &'c str| if self.trim { cell.trim() } else { cell };
         let mut cell = trim(cell);
@@ -211,6 +212,7 @@ pub struct TimeRule {
 }
 
 impl TimeRule {
+    #[inline]
     fn read(&self, cell: &str, zone: Option<&str>) -> Result<Exact<'static>, Fault> {
         let mut fault = Fault::Form;
         for form in &self.forms {
@@ -230,6 +232,7 @@ impl TimeRule {
         self.exact(form.read(cell, &self.calendar)?, zone)
     }
 
+    #[inline]
     fn exact(&self, moment: Moment, zone: Option<&str>) -> Result<Exact<'static>, Fault> {
         let Moment { date, time, zone: own } = moment;
         let local = || date.map(|date| date.and_time(time)).ok_or(Fault::Form);
@@ -246,7 +249,8 @@ impl TimeRule {
                     (None, ZoneOf::Cell, Some(name)) => Zone::parse(name).ok_or(Fault::UnknownZone)?,
                     (None, ..) => return Err(Fault::UnknownZone),
                 };
-                Exact::instant(to_utc(local()?, zone, self.doubtful)?)
+                let local = local()?;
+                Exact::instant(local, offset_of(local, zone, self.doubtful)?)
             }
         }
     }
@@ -270,7 +274,7 @@ pub enum Value {
     /// Words for true, and words for false.
     Words(Vec<String>, Vec<String>),
     /// Values in the place of others.
-    Map(HashMap<String, String>),
+    Map(BTreeMap<String, String>),
 }
 
 /// How the cells of a column are read.
@@ -298,6 +302,7 @@ impl CellForm {
     ///
     /// # Errors
     /// What is wrong with the cell.
+    #[inline]
     pub fn read<'c>(&'c self, cell: Cell<'c>, zone: Option<&str>, scratch: &'c mut String) -> Result<Exact<'c>, Fault> {
         let mut text = self.clean.apply(cell.text);
         if self.null_values.iter().any(|null| null == text) {
@@ -326,6 +331,7 @@ impl CellForm {
         Ok(self.read(cell, zone, &mut String::new())?.write(out))
     }
 
+    #[inline]
     fn value<'c>(&'c self, cell: Cell<'c>, zone: Option<&str>, scratch: &'c mut String) -> Result<Exact<'c>, Fault> {
         let Cell { text, kind } = cell;
         match &self.value {
@@ -349,7 +355,7 @@ impl CellForm {
             Value::Unit(form) => Ok(form.unit(text)?.map_or(Exact::Null, Exact::Plain)),
             Value::Time(rule) if kind == CellKind::Moment => rule.read_moment(text, zone),
             Value::Time(rule) => rule.read(text, zone),
-            Value::Epoch(epoch) => Exact::instant(epoch.read(text)?),
+            Value::Epoch(epoch) => Exact::instant(epoch.read(text)?, 0),
             Value::Words(..) if kind == CellKind::Literal && ["true", "false"].contains(&text) => {
                 Ok(Exact::Plain(text))
             }
@@ -511,7 +517,7 @@ mod tests {
             (some("true"), some("false"), Ok(None))
         );
         assert_eq!(value(&words, "yes"), Err(Fault::Word));
-        let map = form(Value::Map(HashMap::from([("买入".into(), "48".into())])));
+        let map = form(Value::Map(BTreeMap::from([("买入".into(), "48".into())])));
         assert_eq!((value(&map, "买入"), value(&map, "卖出")), (some("48"), Err(Fault::Unmapped)));
     }
 

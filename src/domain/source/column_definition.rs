@@ -1,6 +1,6 @@
 //! The options of a source that say where the value of each column is and how it is written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::cell_form::{CellForm, Value};
 use super::columns::Columns;
@@ -280,7 +280,7 @@ impl Columns<'_> {
             return Err(self.text.error(&column.name, format!("the map of column {:?} is empty", target.name)));
         }
         let pairs = map.get_ref().iter().map(|(from, to)| (from.clone(), to.to_string()));
-        Ok(self.plain(values, Value::Map(pairs.collect::<HashMap<_, _>>())))
+        Ok(self.plain(values, Value::Map(pairs.collect())))
     }
 
     /// How the cells of a column are read that are neither a unit nor mapped.

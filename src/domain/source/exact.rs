@@ -39,6 +39,9 @@ pub enum Unit {
 
 const MICROSECONDS: i64 = 1_000_000;
 const DAY: i64 = 86_400 * MICROSECONDS;
+/// When the year 1 begins and the year 9999 ends.
+const FIRST_MOMENT: i64 = -719_162 * DAY;
+const LAST_MOMENT: i64 = 2_932_897 * DAY - 1;
 
 impl Exact<'_> {
     /// A number with that many decimals.
@@ -64,13 +67,16 @@ impl Exact<'_> {
         Self::counted(Unit::TimeOfDay, seconds * MICROSECONDS + i64::from(time.nanosecond() / 1000))
     }
 
-    /// A moment in UTC.
+    /// The moment at which a clock, so many seconds ahead of UTC, shows a date and time.
     ///
     /// # Errors
     /// `OutOfRange` outside of the years 1 to 9999.
-    pub(super) fn instant(moment: NaiveDateTime) -> Result<Self, Fault> {
-        in_range(moment.date())?;
-        Ok(Self::counted(Unit::Instant, moment.and_utc().timestamp_micros()))
+    pub(super) fn instant(clock: NaiveDateTime, ahead: i32) -> Result<Self, Fault> {
+        let moment = clock.and_utc().timestamp_micros() - i64::from(ahead) * MICROSECONDS;
+        if (FIRST_MOMENT..=LAST_MOMENT).contains(&moment) {
+            return Ok(Self::counted(Unit::Instant, moment));
+        }
+        Err(Fault::OutOfRange)
     }
 
     /// Date and time of a clock.
@@ -169,6 +175,20 @@ mod tests {
         let mut out = String::from("x");
         assert!(Exact::Counted { unit, count, decimals }.write(&mut out));
         out.split_off(1)
+    }
+
+    #[test]
+    fn a_moment_lies_in_the_years_1_to_9999_of_utc() {
+        let moment = |text: &str, ahead| Exact::instant(text.parse().unwrap(), ahead);
+        let (first, last) = ("0001-01-01T00:00:00", "9999-12-31T23:59:59.999999");
+        for (text, count, beyond) in [(first, FIRST_MOMENT, 1), (last, LAST_MOMENT, -1)] {
+            assert_eq!(moment(text, 0), Ok(Exact::counted(Unit::Instant, count)));
+            assert_eq!(
+                moment(text, -beyond),
+                Ok(Exact::counted(Unit::Instant, count + i64::from(beyond) * MICROSECONDS))
+            );
+            assert_eq!(moment(text, beyond), Err(Fault::OutOfRange));
+        }
     }
 
     #[test]

@@ -5,11 +5,13 @@ use super::time_items::{Field, Item};
 /// The items of a form, up to the first whose length is not known.
 #[derive(Clone, Debug)]
 pub(super) struct FixedForm {
-    /// The signs of a cell: digits, and between them these.
-    signs: Vec<Option<u8>>,
+    /// The signs of a cell, each as the first of those that may stand there, and how many follow it: digits, and between them others.
+    signs: Vec<(u8, u8)>,
     parts: Vec<(Part, usize)>,
     items: usize,
 }
+
+const DIGIT: (u8, u8) = (b'0', 9);
 
 /// A number of a date or time.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +29,14 @@ impl FixedForm {
         for item in items {
             let at = form.signs.len();
             match item {
-                Item::Literal(text) if text.is_ascii() => form.signs.extend(text.bytes().map(Some)),
+                Item::Literal(text) if text.is_ascii() => form.signs.extend(text.bytes().map(|sign| (sign, 0))),
                 Item::Year => {
-                    form.signs.extend([None; 4]);
+                    form.signs.extend([DIGIT; 4]);
                     form.parts.push((Part::Year, at));
                 }
                 // Where one digit would do, most cells have two, and the first of two is never read alone.
                 Item::Two(field, _) => {
-                    form.signs.extend([None; 2]);
+                    form.signs.extend([DIGIT; 2]);
                     form.parts.push((Part::Of(*field), at));
                 }
                 _ => break,
@@ -52,8 +54,10 @@ impl FixedForm {
     /// The beginning of a cell, if all of its signs are at their places.
     pub(super) fn digits<'c>(&self, cell: &'c [u8]) -> Option<&'c [u8]> {
         let begin = cell.get(..self.signs.len())?;
-        let is_at_place = |(byte, sign): (&u8, &Option<u8>)| sign.map_or(byte.is_ascii_digit(), |sign| sign == *byte);
-        begin.iter().zip(&self.signs).all(is_at_place).then_some(begin)
+        let is_at_place = |(byte, (first, more)): (&u8, &(u8, u8))| byte.wrapping_sub(*first) <= *more;
+        // All of them are compared, at once.
+        let are_at_places = begin.iter().zip(&self.signs).fold(true, |all, sign| all & is_at_place(sign));
+        are_at_places.then_some(begin)
     }
 
     /// Where each part begins.

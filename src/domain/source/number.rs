@@ -101,6 +101,7 @@ impl NumberForm {
     ///
     /// # Errors
     /// What is wrong with the cell.
+    #[inline]
     pub fn read<'c>(&self, cell: &str, scratch: &'c mut String) -> Result<Exact<'c>, Fault> {
         if let Some((count, decimals)) = self.short(cell) {
             return Ok(Exact::number(count, decimals));

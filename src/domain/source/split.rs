@@ -35,6 +35,12 @@ impl Dialect {
     /// Cuts the text of `row`, or what was appended to it since the last call. Returns whether the record is complete; if it
     /// is not, a quote is open, and the text goes on with the line end and the next line.
     pub fn cut(&self, row: &mut Row, cutting: &mut Cutting) -> bool {
+        let is_first = cutting.start == 0 && cutting.quoted.is_none();
+        let quotes = |text: &str| self.quote.is_some_and(|quote| memchr::memchr(quote, text.as_bytes()).is_some());
+        if is_first && self.escape.is_none() && !quotes(&row.text) {
+            self.cut_plainly(row);
+            return true;
+        }
         loop {
             if cutting.quoted.is_none() {
                 let start = self.skip_blanks(&row.text, cutting.start);
@@ -62,13 +68,18 @@ impl Dialect {
 
     /// Takes the whole text for one line in which quotes are content, as lines before a table are.
     pub fn cut_plainly(&self, row: &mut Row) {
-        row.cells.clear();
+        let Row { text, cells, .. } = row;
+        cells.clear();
         let mut start = 0;
-        while let Some(length) = row.text[start..].find(&self.delimiter) {
-            row.cells.push(Place { start, end: start + length, kind: CellKind::Text, copied: false });
-            start += length + self.delimiter.len();
+        let mut push = |end: usize| {
+            cells.push(Place { start, end, kind: CellKind::Text, copied: false });
+            start = end + self.delimiter.len();
+        };
+        match self.delimiter.as_bytes() {
+            [one] => memchr::memchr_iter(*one, text.as_bytes()).for_each(&mut push),
+            many => memchr::memmem::find_iter(text.as_bytes(), many).for_each(&mut push),
         }
-        row.cells.push(Place { start, end: row.text.len(), kind: CellKind::Text, copied: false });
+        push(text.len());
     }
 
     fn skip_blanks(&self, text: &str, from: usize) -> usize {

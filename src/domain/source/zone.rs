@@ -1,6 +1,8 @@
 //! Local times of a declared zone become UTC, or are refused: nothing is shifted by a guess.
 
-use chrono::{MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
+use std::cell::RefCell;
+
+use chrono::{Datelike, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -119,27 +121,60 @@ pub struct Doubtful {
     pub gap: Option<Gap>,
 }
 
-/// The moment, in UTC, of a local time.
+/// How many seconds a local time is ahead of UTC.
 ///
 /// # Errors
 /// `Skipped` or `Repeated` where the time is not exactly one moment and `doubtful` does not say which it means.
-pub fn to_utc(local: NaiveDateTime, zone: Zone, doubtful: Doubtful) -> Result<NaiveDateTime, Fault> {
-    let seconds = match zone {
-        Zone::Fixed(seconds) => seconds,
-        Zone::Named(zone) => match zone.offset_from_local_datetime(&local) {
-            MappedLocalTime::Single(offset) => offset.fix().local_minus_utc(),
-            MappedLocalTime::Ambiguous(one, other) => {
-                let (one, other) = (one.fix().local_minus_utc(), other.fix().local_minus_utc());
-                match doubtful.fold.ok_or(Fault::Repeated)? {
-                    // The clock that is further ahead of UTC reads a local time earlier.
-                    Fold::First => one.max(other),
-                    Fold::Second => one.min(other),
-                }
-            }
-            MappedLocalTime::None => skipped(local, zone, doubtful.gap.ok_or(Fault::Skipped)?)?,
-        },
+pub(super) fn offset_of(local: NaiveDateTime, zone: Zone, doubtful: Doubtful) -> Result<i32, Fault> {
+    let zone = match zone {
+        Zone::Fixed(seconds) => return Ok(seconds),
+        Zone::Named(zone) => zone,
     };
-    local.checked_sub_signed(TimeDelta::seconds(seconds.into())).ok_or(Fault::OutOfRange)
+    if let Some(seconds) = steady_offset(zone, local.date()) {
+        return Ok(seconds);
+    }
+    match zone.offset_from_local_datetime(&local) {
+        MappedLocalTime::Single(offset) => Ok(offset.fix().local_minus_utc()),
+        MappedLocalTime::Ambiguous(one, other) => {
+            let (one, other) = (one.fix().local_minus_utc(), other.fix().local_minus_utc());
+            match doubtful.fold.ok_or(Fault::Repeated)? {
+                // The clock that is further ahead of UTC reads a local time earlier.
+                Fold::First => Ok(one.max(other)),
+                Fold::Second => Ok(one.min(other)),
+            }
+        }
+        MappedLocalTime::None => skipped(local, zone, doubtful.gap.ok_or(Fault::Skipped)?),
+    }
+}
+
+/// A day in a zone, and its offset if that held all day.
+type Day = (Tz, NaiveDate, Option<i32>);
+
+thread_local! {
+    /// The days that were asked for last: a file has few of them, and its zone is asked for each of its rows.
+    static DAYS: RefCell<[Option<Day>; 64]> = const { RefCell::new([None; 64]) };
+}
+
+/// The offset that held in a zone from the beginning to the end of a day; `None` if the clocks were changed.
+fn steady_offset(zone: Tz, date: NaiveDate) -> Option<i32> {
+    DAYS.with_borrow_mut(|days| {
+        let known = &mut days[date.num_days_from_ce().rem_euclid(64).unsigned_abs() as usize];
+        match known {
+            Some((its_zone, its_date, offset)) if (*its_zone, *its_date) == (zone, date) => *offset,
+            _ => known.insert((zone, date, offset_of_day(zone, date))).2,
+        }
+    })
+}
+
+fn offset_of_day(zone: Tz, date: NaiveDate) -> Option<i32> {
+    // Between two quarters of an hour no clock was ever changed there and back.
+    let quarters = (0..96).map(|quarter| quarter * 900).chain([86_399]);
+    let mut offsets = quarters.map(|second| {
+        let time = NaiveTime::from_num_seconds_from_midnight_opt(second, 0)?;
+        zone.offset_from_local_datetime(&date.and_time(time)).single().map(|offset| offset.fix().local_minus_utc())
+    });
+    let first = offsets.next()??;
+    offsets.all(|offset| offset == Some(first)).then_some(first)
 }
 
 /// The offset before or after the gap in which `local` lies. A gap is at most a day long (Samoa left one out).
@@ -161,8 +196,8 @@ mod tests {
 
     fn utc(local: &str, zone: &str, doubtful: Doubtful) -> Result<String, Fault> {
         let local = NaiveDateTime::parse_from_str(local, "%Y-%m-%d %H:%M").unwrap();
-        let utc = to_utc(local, Zone::parse(zone).unwrap(), doubtful)?;
-        Ok(utc.format("%Y-%m-%d %H:%M").to_string())
+        let offset = offset_of(local, Zone::parse(zone).unwrap(), doubtful)?;
+        Ok((local - TimeDelta::seconds(offset.into())).format("%Y-%m-%d %H:%M").to_string())
     }
 
     #[test]
@@ -220,6 +255,27 @@ mod tests {
         for (gap, expected) in gaps {
             let doubtful = Doubtful { fold: None, gap: Some(gap) };
             assert_eq!(utc("2025-03-30 02:30", "Europe/Berlin", doubtful).unwrap(), expected);
+        }
+    }
+
+    proptest::proptest! {
+        /// What is known of a whole day says the same as the zone does of each of its seconds.
+        #[test]
+        fn a_time_of_any_day_has_the_offset_of_its_zone(
+            zone in proptest::sample::select(&chrono_tz::TZ_VARIANTS[..]),
+            days in proptest::collection::vec(0_i64..73_000, 8),
+            seconds in 0_i64..86_400,
+        ) {
+            for day in days {
+                let first = NaiveDate::from_ymd_opt(1900, 1, 1).unwrap();
+                let local = first.and_time(NaiveTime::MIN) + TimeDelta::seconds(day * 86_400 + seconds);
+                let expected = match zone.offset_from_local_datetime(&local) {
+                    MappedLocalTime::Single(offset) => Ok(offset.fix().local_minus_utc()),
+                    MappedLocalTime::Ambiguous(..) => Err(Fault::Repeated),
+                    MappedLocalTime::None => Err(Fault::Skipped),
+                };
+                proptest::prop_assert_eq!(offset_of(local, Zone::Named(zone), Doubtful::default()), expected);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The cells of one column of a chunk, until they are read as values of its type.
 
-use arrow::array::{Array, ArrayRef, Int64Array, Int64Builder, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayBuilder as _, ArrayRef, Int64Array, Int64Builder, StringArray, StringBuilder};
 
 use super::super::source::exact::{Exact, Unit, push_counted};
 use super::contract::ColumnType;
@@ -13,6 +13,8 @@ pub struct Cells {
     texts: StringBuilder,
     counts: Int64Builder,
     decimals: Vec<u8>,
+    /// How many of the nulls are cells that could not be read.
+    unread: i64,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -39,7 +41,14 @@ impl Cells {
         }
     }
 
+    /// Adds a null for a cell that could not be read.
+    pub fn push_unread(&mut self) {
+        self.push_null();
+        self.unread += 1;
+    }
+
     /// Adds a plain cell.
+    #[inline]
     pub fn push_text(&mut self, text: &str) {
         if self.state != State::Texts {
             self.spell_out();
@@ -48,6 +57,7 @@ impl Cells {
     }
 
     /// Adds a value.
+    #[inline]
     pub fn push(&mut self, value: Exact<'_>) {
         match value {
             Exact::Null => self.push_null(),
@@ -102,15 +112,24 @@ impl Cells {
         }
     }
 
-    /// Takes the cells as values of a type and adds them to `sum`. Also returns the rows whose cells are not values.
+    /// Takes the cells out. Those that follow are expected to be like them.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let texts = StringBuilder::with_capacity(self.texts.len(), self.texts.values_slice().len());
+        std::mem::replace(self, Self { texts, ..Self::default() })
+    }
+
+    /// Reads the cells as values of a type and adds them to `sum`. Also returns the rows whose cells are not values.
     ///
     /// Counts that are not values are spelled out, and read as any other cell.
-    pub fn take(&mut self, kind: &ColumnType, sum: Option<&mut Sum>) -> (ArrayRef, Vec<usize>) {
+    pub fn read(mut self, kind: &ColumnType, sum: Option<&mut Sum>) -> (ArrayRef, Vec<usize>) {
+        let sum = sum.map(|sum| {
+            sum.add_unread(self.unread);
+            sum
+        });
         if let State::Counts(unit) = self.state {
             let counts = self.counts.finish();
             if let Some(values) = kind.of_counts(unit, &counts, &self.decimals) {
-                self.decimals.clear();
-                self.state = State::Empty;
                 if let Some(sum) = sum {
                     sum.add_values(&values);
                 }
@@ -120,10 +139,7 @@ impl Cells {
             self.state = State::Texts;
         }
         self.spell_out();
-        self.state = State::Empty;
         let cells = self.texts.finish();
-        // The next chunk is like this one.
-        self.texts = StringBuilder::with_capacity(cells.len(), cells.value_data().len());
         let values = kind.read(&cells);
         if let Some(sum) = sum {
             sum.add(&cells, &values);

@@ -154,7 +154,7 @@ proptest! {
         cells in prop::collection::vec(prop::option::of(prop::option::of(a_count())), 0..6),
         mixed in any::<bool>(),
     ) {
-        let (mut column, mut plain) = (Cells::default(), Vec::new());
+        let (mut column, mut plain, mut unread) = (Cells::default(), Vec::new(), 0);
         for cell in [Some(Some(first))].into_iter().chain(cells) {
             match cell {
                 // In most columns all cells are alike.
@@ -169,6 +169,11 @@ proptest! {
                     column.push_text("x");
                     plain.push(Some("x".to_owned()));
                 }
+                None if mixed => {
+                    column.push_unread();
+                    plain.push(None);
+                    unread += 1;
+                }
                 _ => {
                     column.push_null();
                     plain.push(None);
@@ -177,13 +182,14 @@ proptest! {
         }
         let texts = StringArray::from(plain);
         let mut sums = kind.digits().map(|digits| (Sum::of(digits), Sum::of(digits)));
-        let (values, bad) = column.take(&kind, sums.as_mut().map(|(sum, _)| sum));
+        let (values, bad) = column.read(&kind, sums.as_mut().map(|(sum, _)| sum));
         let expected = kind.read(&texts);
         prop_assert_eq!(&*values, &*expected);
         let is_bad = |row: &usize| texts.is_valid(*row) && expected.is_null(*row);
         prop_assert_eq!(bad, (0..texts.len()).filter(is_bad).collect::<Vec<_>>());
         if let Some((sum, mut other)) = sums {
             other.add(&texts, &expected);
+            other.add_unread(unread);
             prop_assert_eq!(sum.total(), other.total());
         }
     }

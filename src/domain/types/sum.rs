@@ -66,9 +66,9 @@ impl Sum {
         }
     }
 
-    /// Counts a cell whose bytes are not text.
-    pub fn add_unread(&mut self) {
-        self.unread += 1;
+    /// Counts cells that could not be read.
+    pub fn add_unread(&mut self, cells: i64) {
+        self.unread += cells;
     }
 
     /// Returns the sum so far.

@@ -376,7 +376,7 @@ impl Pair for (std::borrow::Cow<'_, str>, bool) {
 }
 
 /// The bytes of a member, or of the whole file, for those who read all of them.
-pub(super) fn part_of(input: &Input, member: Option<&str>) -> Result<Box<dyn Read>, String> {
+pub(super) fn part_of(input: &Input, member: Option<&str>) -> Result<Box<dyn Read + Send>, String> {
     let failed = |error: std::io::Error| format!("{}: cannot be read: {error}", input.key);
     let file = File::open(&input.path).map_err(failed)?;
     let Some(member) = member else { return Ok(Box::new(file)) };
