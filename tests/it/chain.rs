@@ -56,6 +56,21 @@ async fn whoever_mends_the_last_attempt_by_its_key_has_mended_the_row() {
     assert_eq!(world.query(OPEN).await, "");
 }
 
+#[tokio::test]
+async fn a_bad_row_beside_one_that_names_its_reject_continues_the_one_with_its_key() {
+    let world = World::new().await;
+    drop_assets(&world, "1", &[("A1", false), ("A2", false)]).await;
+    // Both are still bad, and the second one no longer says which reject it was.
+    drop_rejects(&world, 1, "2", |file| file.replace("\n1,2,", "\n,,")).await;
+    assert_eq!(world.query("select record from etl.resubmission").await, "1");
+    assert_snapshot!(world.query(STATES).await, @"
+    1 | 1 | A1 | open | - | 1 | 1
+    1 | 2 | A2 | open | - | 1 | 2
+    2 | 1 | A1 | open | - | 1 | 1
+    2 | 2 | A2 | open | - | 1 | 2
+    ");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_loads_that_end_at_once_the_second_sees_the_first() {
     let world = World::new().await;
