@@ -45,6 +45,7 @@ mod sent_sheet;
 mod slices;
 mod staged;
 mod staged_cells;
+mod staged_places;
 mod staging;
 pub mod tidy;
 mod tombstones;

@@ -13,8 +13,8 @@ use super::reading::{Stoppable, empty, malformed, member_error, read_error, spli
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{Around, LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
-use super::staged_cells::beside_reader;
-use super::staging::{BYTES_IN_A_CHUNK, Place, ROWS_IN_A_CHUNK, StagedRows, create_tables, number_of};
+use super::staged_places::{Place, ROWS_IN_A_CHUNK};
+use super::staging::{BYTES_IN_A_CHUNK, StagedRows, beside_reader, create_tables, number_of};
 use super::{Extracted, Form};
 use crate::data_access::ahead::read_ahead;
 use crate::data_access::archive::{Tee, Unpacked, unpacked};

@@ -2,25 +2,25 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 
 use arrow::array::{ArrayRef, AsArray as _, BooleanArray, Int64Array};
 use arrow::compute::nullif;
 use arrow::record_batch::RecordBatch;
 use chrono::{DateTime, Utc};
-use tracing::Span;
 
 use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
-use super::staging::{Broken, Place, STAGED, StagedRows, VIOLATION, named, rows_of};
+use super::staged_places::{Broken, Place, named, rows_of};
 use crate::data_access::duckdb::Put;
 use crate::domain::content::CONTENT_KEY;
 use crate::domain::types::{Cells, ColumnSum, Sum};
 use crate::domain::{Column, Dataset};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
-/// How many chunks may wait.
-const CHUNKS_AHEAD: usize = 1;
+/// The tables of the stage that a reader of cells fills.
+pub(super) const STAGED: &str = "staged";
+pub(super) const VIOLATION: &str = "violation";
 
 /// What a reader of cells is sent.
 pub(super) enum Message {
@@ -41,25 +41,8 @@ pub(super) struct Filled {
     pub(super) cells: Vec<Cells>,
 }
 
-/// Calls `work` with rows to add to and to finish. Another thread reads their cells, and passes them to `put`. Also returns what was sent of each
-/// column.
-pub(super) fn beside_reader<T>(
-    dataset: &Dataset,
-    put: Put<'_>,
-    work: impl FnOnce(StagedRows<'_>) -> Result<T>,
-) -> Result<(T, Vec<ColumnSum>)> {
-    std::thread::scope(|scope| {
-        let (sender, messages) = sync_channel(CHUNKS_AHEAD);
-        let span = Span::current();
-        let reader = scope.spawn(move || span.in_scope(|| CellReader::new(dataset, put).read(&messages)));
-        let outcome = work(StagedRows::new(dataset, sender));
-        let sums = reader.join().map_err(|_| Error::new(ErrorKind::System, "reading cells panicked"))?;
-        // Without the reader, `work` ends too, and then knows only that.
-        sums.and_then(|sums| Ok((outcome?, sums)))
-    })
-}
-
-struct CellReader<'a> {
+/// Reads cells as they are sent, and passes their values on.
+pub(super) struct CellReader<'a> {
     put: Put<'a>,
     columns: Vec<ColumnReader<'a>>,
     /// The names of those that are read, and not staged.
@@ -71,7 +54,8 @@ struct CellReader<'a> {
 }
 
 impl<'a> CellReader<'a> {
-    fn new(dataset: &'a Dataset, put: Put<'a>) -> Self {
+    /// A reader of the cells of a dataset.
+    pub(super) fn new(dataset: &'a Dataset, put: Put<'a>) -> Self {
         let (checks, content) = (CellChecks::of(dataset), ContentKeys::of(dataset));
         let changed_content = checks.last().and_then(|checks| checks.content).unwrap_or(Breach::UNREADABLE);
         let columns = dataset.file_columns().iter().zip(checks);
@@ -80,7 +64,7 @@ impl<'a> CellReader<'a> {
     }
 
     /// Reads all that is sent. Returns what was sent of each column.
-    fn read(mut self, messages: &Receiver<Message>) -> Result<Vec<ColumnSum>> {
+    pub(super) fn read(mut self, messages: &Receiver<Message>) -> Result<Vec<ColumnSum>> {
         for message in messages {
             match message {
                 Message::Cells(filled) => self.read_cells(filled)?,

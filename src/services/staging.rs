@@ -3,19 +3,21 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
-use arrow::array::{ArrayBuilder as _, ArrayRef, Int32Array, Int64Array, Int64Builder};
+use arrow::array::{ArrayBuilder as _, ArrayRef, Int64Builder};
 use arrow::record_batch::RecordBatch;
+use tracing::Span;
 
 use super::checks::{Breach, CellChecks};
 use super::content::ContentKeys;
 use super::form::Form;
 use super::header::Header;
 use super::reading::split_error;
-use super::staged_cells::{Filled, Message, beside_reader};
+use super::staged_cells::{CellReader, Filled, Message, STAGED, VIOLATION};
+use super::staged_places::{Broken, Place, Places, ROWS_IN_A_CHUNK, rows_of};
 use crate::data_access::csv::{Record, Records};
-use crate::data_access::duckdb::Stage;
+use crate::data_access::duckdb::{Put, Stage};
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::exact::Exact;
 use crate::domain::source::fault::Fault;
@@ -24,11 +26,11 @@ use crate::domain::types::{Cells, ColumnSum};
 use crate::domain::{Column, Dataset};
 use crate::error::{Error, ErrorKind, Result};
 
-pub(super) const ROWS_IN_A_CHUNK: usize = 8 * 1024;
 pub(super) const BYTES_IN_A_CHUNK: usize = 4 * 1024 * 1024;
 
-pub(super) const STAGED: &str = "staged";
-pub(super) const VIOLATION: &str = "violation";
+/// How many chunks may wait for their reader.
+const CHUNKS_AHEAD: usize = 1;
+
 const RESUBMISSION: &str = "resubmission";
 
 /// The columns of a table with a row for each check that a record fails.
@@ -56,6 +58,24 @@ pub(super) fn stage_records<R: Read>(
     stage: &Stage,
 ) -> Result<(i64, Vec<ColumnSum>)> {
     stage.insert(|put| beside_reader(dataset, put, |rows| Splitter { header, stage, rows }.split(records, name)))
+}
+
+/// Calls `work` with rows to add to and to finish. Another thread reads their cells, and passes them to `put`. Also returns what was sent of each
+/// column.
+pub(super) fn beside_reader<T>(
+    dataset: &Dataset,
+    put: Put<'_>,
+    work: impl FnOnce(StagedRows<'_>) -> Result<T>,
+) -> Result<(T, Vec<ColumnSum>)> {
+    std::thread::scope(|scope| {
+        let (sender, messages) = sync_channel(CHUNKS_AHEAD);
+        let span = Span::current();
+        let reader = scope.spawn(move || span.in_scope(|| CellReader::new(dataset, put).read(&messages)));
+        let outcome = work(StagedRows::new(dataset, sender));
+        let sums = reader.join().map_err(|_| Error::new(ErrorKind::System, "reading cells panicked"))?;
+        // Without the reader, `work` ends too, and then knows only that.
+        sums.and_then(|sums| Ok((outcome?, sums)))
+    })
 }
 
 /// Sorts records into rows of the tables of the stage.
@@ -364,92 +384,6 @@ fn only_loaded_columns_are_bad(record: &Record<'_>, positions: &[usize]) -> bool
 /// A number of cells, as the stage holds it.
 pub(super) fn number_of(cells: usize) -> i64 {
     i64::try_from(cells).unwrap_or(i64::MAX)
-}
-
-/// Where a record stands: its number, its line, and its bytes in the file.
-#[derive(Clone, Copy)]
-pub(super) struct Place([i64; 4]);
-
-impl Place {
-    fn of(number: i64, record: &Record<'_>) -> Self {
-        let length = i64::try_from(record.raw.len()).unwrap_or(i64::MAX);
-        let offset = i64::try_from(record.offset).unwrap_or(i64::MAX);
-        Self([number, record.line, offset, length])
-    }
-
-    /// Of a record of a declared source.
-    pub(super) fn of_row(number: i64, row: &Row) -> Self {
-        let length = i64::try_from(row.raw.len()).unwrap_or(i64::MAX);
-        Self([number, row.line, i64::try_from(row.offset).unwrap_or(i64::MAX), length])
-    }
-
-    /// How many bytes the record has.
-    pub(super) fn length(self) -> usize {
-        usize::try_from(self.0[3]).unwrap_or(usize::MAX)
-    }
-
-    /// Of the record in this row.
-    pub(super) fn at(places: &[Int64Array; 4], row: usize) -> Self {
-        Self(places.each_ref().map(|place| place.value(row)))
-    }
-}
-
-#[derive(Default)]
-struct Places([Int64Builder; 4]);
-
-impl Places {
-    fn push(&mut self, Place(numbers): Place) {
-        self.0.iter_mut().zip(numbers).for_each(|(column, number)| column.append_value(number));
-    }
-
-    fn take(&mut self) -> [Int64Array; 4] {
-        self.0.each_mut().map(Int64Builder::finish)
-    }
-}
-
-/// The columns of these places.
-pub(super) fn named<'a>(places: [Int64Array; 4]) -> impl Iterator<Item = (&'a str, ArrayRef)> {
-    let names = ["_record", "_line", "_offset", "_length"];
-    names.into_iter().zip(places).map(|(name, place)| (name, Arc::new(place) as ArrayRef))
-}
-
-/// Rows of these columns.
-pub(super) fn rows_of<'a>(columns: impl Iterator<Item = (&'a str, ArrayRef)>) -> Result<RecordBatch> {
-    let columns = columns.map(|(name, column)| (name, column, true));
-    RecordBatch::try_from_iter_with_nullable(columns)
-        .map_err(|error| Error::system("build rows for the staging database", error))
-}
-
-/// What records break that is known before any rule is asked, and where they stand.
-#[derive(Default)]
-pub(super) struct Broken {
-    places: Places,
-    numbers: Vec<i32>,
-    details: Vec<Option<i64>>,
-}
-
-impl Broken {
-    pub(super) fn push(&mut self, place: Place, breach: Breach) {
-        self.places.push(place);
-        self.numbers.push(breach.number());
-        self.details.push(breach.detail());
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.numbers.len() >= ROWS_IN_A_CHUNK
-    }
-
-    pub(super) fn take(&mut self) -> Result<RecordBatch> {
-        let rest: [(&str, ArrayRef); 2] = [
-            ("_check", Arc::new(Int32Array::from(std::mem::take(&mut self.numbers)))),
-            ("_detail", Arc::new(Int64Array::from(std::mem::take(&mut self.details)))),
-        ];
-        rows_of(named(self.places.take()).chain(rest))
-    }
 }
 
 /// Records that say which reject they are to mend.
