@@ -25,7 +25,7 @@ pub(super) const VIOLATION: &str = "violation";
 /// What a reader of cells is sent.
 pub(super) enum Message {
     /// Cells to read.
-    Cells(Filled),
+    Cells(Box<Filled>),
     /// Rows for a table of the stage.
     Rows(&'static str, RecordBatch),
 }
@@ -67,7 +67,7 @@ impl<'a> CellReader<'a> {
     pub(super) fn read(mut self, messages: &Receiver<Message>) -> Result<Vec<ColumnSum>> {
         for message in messages {
             match message {
-                Message::Cells(filled) => self.read_cells(filled)?,
+                Message::Cells(filled) => self.read_cells(*filled)?,
                 Message::Rows(table, rows) => (self.put)(table, rows)?,
             }
         }

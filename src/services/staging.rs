@@ -184,7 +184,7 @@ impl<'a> StagedRows<'a> {
 
     fn send_cells(&mut self) -> Result<()> {
         let filled = self.chunk.take();
-        self.send(Message::Cells(filled))
+        self.send(Message::Cells(Box::new(filled)))
     }
 
     fn send_broken(&mut self) -> Result<()> {

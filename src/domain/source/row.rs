@@ -292,7 +292,9 @@ mod tests {
             let (mut block, mut out) = (RowBlock::default(), row(0, "left,over"));
             for _ in 0..2 {
                 block.clear();
-                rows.iter().for_each(|row| block.push(row));
+                for row in &rows {
+                    block.push(row);
+                }
                 for row in &rows {
                     prop_assert!(block.take(&mut out));
                     prop_assert_eq!((out.line, out.offset, &out.raw, out.text()), (row.line, row.offset, &row.raw, row.text()));

@@ -36,8 +36,8 @@ impl Dialect {
     /// is not, a quote is open, and the text goes on with the line end and the next line.
     pub fn cut(&self, row: &mut Row, cutting: &mut Cutting) -> bool {
         let is_first = cutting.start == 0 && cutting.quoted.is_none();
-        let quotes = |text: &str| self.quote.is_some_and(|quote| memchr::memchr(quote, text.as_bytes()).is_some());
-        if is_first && self.escape.is_none() && !quotes(&row.text) {
+        let has_quote = |text: &str| self.quote.is_some_and(|quote| memchr::memchr(quote, text.as_bytes()).is_some());
+        if is_first && self.escape.is_none() && !has_quote(&row.text) {
             self.cut_plainly(row);
             return true;
         }

@@ -122,11 +122,11 @@ impl Cells {
     /// Reads the cells as values of a type and adds them to `sum`. Also returns the rows whose cells are not values.
     ///
     /// Counts that are not values are spelled out, and read as any other cell.
-    pub fn read(mut self, kind: &ColumnType, sum: Option<&mut Sum>) -> (ArrayRef, Vec<usize>) {
-        let sum = sum.map(|sum| {
+    #[must_use]
+    pub fn read(mut self, kind: &ColumnType, mut sum: Option<&mut Sum>) -> (ArrayRef, Vec<usize>) {
+        if let Some(sum) = &mut sum {
             sum.add_unread(self.unread);
-            sum
-        });
+        }
         if let State::Counts(unit) = self.state {
             let counts = self.counts.finish();
             if let Some(values) = kind.of_counts(unit, &counts, &self.decimals) {
