@@ -29,7 +29,7 @@ pub(super) struct Place {
     pub(super) copied: bool,
 }
 
-/// Copies of rows, one behind the other: a processor core fetches what another one wrote fastest in one piece.
+/// Copies of rows, one behind the other. What one processor core wrote in one piece reaches another core faster than what it wrote here and there.
 #[derive(Clone, Debug, Default)]
 pub struct RowBlock {
     raw: Vec<u8>,
@@ -37,9 +37,8 @@ pub struct RowBlock {
     copies: String,
     cells: Vec<Place>,
     rows: Vec<RowEnd>,
-    /// What was taken out.
-    taken: RowEnd,
-    rows_taken: usize,
+    /// How many of them were taken out.
+    taken: usize,
 }
 
 /// A row of a block, and where it ends there.
@@ -62,7 +61,7 @@ impl RowBlock {
         self.copies.clear();
         self.cells.clear();
         self.rows.clear();
-        (self.taken, self.rows_taken) = (RowEnd::default(), 0);
+        self.taken = 0;
     }
 
     /// Adds a row.
@@ -84,9 +83,9 @@ impl RowBlock {
 
     /// Takes the next row out, into `row`. Returns whether there was one.
     pub fn take(&mut self, row: &mut Row) -> bool {
-        let Some(end) = self.rows.get(self.rows_taken).copied() else { return false };
-        let start = std::mem::replace(&mut self.taken, end);
-        self.rows_taken += 1;
+        let Some(end) = self.rows.get(self.taken).copied() else { return false };
+        let start = self.taken.checked_sub(1).map_or(RowEnd::default(), |before| self.rows[before]);
+        self.taken += 1;
         row.begin(end.line, end.offset);
         row.fault = end.fault;
         row.raw.extend_from_slice(&self.raw[start.raw..end.raw]);

@@ -1,8 +1,9 @@
 //! Local times of a declared zone become UTC, or are refused: nothing is shifted by a guess.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
-use chrono::{Datelike, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
+use chrono::{MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -147,22 +148,20 @@ pub(super) fn offset_of(local: NaiveDateTime, zone: Zone, doubtful: Doubtful) ->
     }
 }
 
-/// A day in a zone, and its offset if that held all day.
-type Day = (Tz, NaiveDate, Option<i32>);
+/// How many days are remembered, of all zones: more than there are in a century.
+const MOST_DAYS: usize = 40_000;
 
 thread_local! {
-    /// The days that were asked for last: a file has few of them, and its zone is asked for each of its rows.
-    static DAYS: RefCell<[Option<Day>; 64]> = const { RefCell::new([None; 64]) };
+    /// The offset of each day that was asked for, if it held all day: a file has few days, and many rows of each.
+    static DAYS: RefCell<HashMap<(Tz, NaiveDate), Option<i32>>> = RefCell::default();
 }
 
-/// The offset that held in a zone from the beginning to the end of a day; `None` if the clocks were changed.
+/// The offset that held in a zone from the beginning to the end of a day; `None` if the clocks were changed, or if that is not known.
 fn steady_offset(zone: Tz, date: NaiveDate) -> Option<i32> {
-    DAYS.with_borrow_mut(|days| {
-        let known = &mut days[date.num_days_from_ce().rem_euclid(64).unsigned_abs() as usize];
-        match known {
-            Some((its_zone, its_date, offset)) if (*its_zone, *its_date) == (zone, date) => *offset,
-            _ => known.insert((zone, date, offset_of_day(zone, date))).2,
-        }
+    DAYS.with_borrow_mut(|days| match days.get(&(zone, date)) {
+        Some(offset) => *offset,
+        None if days.len() < MOST_DAYS => *days.entry((zone, date)).or_insert_with(|| offset_of_day(zone, date)),
+        None => None,
     })
 }
 
