@@ -47,7 +47,7 @@ pub(super) struct CellReader<'a> {
     columns: Vec<ColumnReader<'a>>,
     /// The names of those that are read, and not staged.
     unstaged: &'a [String],
-    content: Option<ContentKeys<'a>>,
+    content: Option<&'a ContentKeys<'a>>,
     /// What a row breaks whose given key is not made of its values.
     changed_content: Breach,
     broken: Broken,
@@ -55,8 +55,12 @@ pub(super) struct CellReader<'a> {
 
 impl<'a> CellReader<'a> {
     /// A reader of the cells of a dataset.
-    pub(super) fn new(dataset: &'a Dataset, put: Put<'a>) -> Self {
-        let (checks, content) = (CellChecks::of(dataset), ContentKeys::of(dataset));
+    pub(super) fn new(
+        dataset: &'a Dataset,
+        checks: &'a [CellChecks],
+        content: Option<&'a ContentKeys<'a>>,
+        put: Put<'a>,
+    ) -> Self {
         let changed_content = checks.last().and_then(|checks| checks.content).unwrap_or(Breach::UNREADABLE);
         let columns = dataset.file_columns().iter().zip(checks);
         let columns = columns.map(|(column, checks)| ColumnReader::new(column, dataset, checks)).collect();
@@ -82,7 +86,7 @@ impl<'a> CellReader<'a> {
         let (mut names, mut columns) = (Vec::new(), Vec::new());
         for ((index, column), cells) in self.columns.iter_mut().enumerate().zip(cells) {
             let (values, bad) = column.read(cells)?;
-            let is_content = self.content.as_ref().is_some_and(|content| content.covers(index));
+            let is_content = self.content.is_some_and(|content| content.covers(index));
             for (row, breach) in bad {
                 good[row] = false;
                 unread[row] |= is_content && column.checks.leaves_unread(breach);
@@ -94,7 +98,7 @@ impl<'a> CellReader<'a> {
                 (self.put)(VIOLATION, self.broken.take()?)?;
             }
         }
-        match &self.content {
+        match self.content {
             Some(content) if content.is_given => {
                 for row in content.mismatches(&columns, &unread) {
                     good[row] = false;
@@ -117,14 +121,14 @@ impl<'a> CellReader<'a> {
 
 struct ColumnReader<'a> {
     definition: &'a Column,
-    checks: CellChecks,
+    checks: &'a CellChecks,
     /// Of the version: the latest that a row may have, and the check that a later one breaks.
     latest: Option<(DateTime<Utc>, Breach)>,
     sum: Option<Sum>,
 }
 
 impl<'a> ColumnReader<'a> {
-    fn new(definition: &'a Column, dataset: &Dataset, checks: CellChecks) -> Self {
+    fn new(definition: &'a Column, dataset: &Dataset, checks: &'a CellChecks) -> Self {
         let latest = dataset.latest_version.zip(checks.future);
         Self { definition, checks, latest, sum: definition.kind.digits().map(Sum::of) }
     }

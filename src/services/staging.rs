@@ -67,11 +67,14 @@ pub(super) fn beside_reader<T>(
     put: Put<'_>,
     work: impl FnOnce(StagedRows<'_>) -> Result<T>,
 ) -> Result<(T, Vec<ColumnSum>)> {
+    let (checks, content) = (CellChecks::of(dataset), ContentKeys::of(dataset));
+    let (checks, content) = (&checks[..], content.as_ref());
     std::thread::scope(|scope| {
         let (sender, messages) = sync_channel(CHUNKS_AHEAD);
         let span = Span::current();
-        let reader = scope.spawn(move || span.in_scope(|| CellReader::new(dataset, put).read(&messages)));
-        let outcome = work(StagedRows::new(dataset, sender));
+        let reader =
+            scope.spawn(move || span.in_scope(|| CellReader::new(dataset, checks, content, put).read(&messages)));
+        let outcome = work(StagedRows::new(Chunk::new(dataset, checks, content), sender));
         let sums = reader.join().map_err(|_| Error::new(ErrorKind::System, "reading cells panicked"))?;
         // Without the reader, `work` ends too, and then knows only that.
         sums.and_then(|sums| Ok((outcome?, sums)))
@@ -127,9 +130,9 @@ impl Splitter<'_> {
 }
 
 impl<'a> StagedRows<'a> {
-    /// Rows of a dataset, whose cells are passed on to `reader`.
-    pub(super) fn new(dataset: &'a Dataset, reader: SyncSender<Message>) -> Self {
-        Self { reader, chunk: Chunk::new(dataset), broken: Broken::default(), mending: Mending::default() }
+    /// Rows whose cells are gathered in `chunk` and passed on to `reader`.
+    fn new(chunk: Chunk<'a>, reader: SyncSender<Message>) -> Self {
+        Self { reader, chunk, broken: Broken::default(), mending: Mending::default() }
     }
 
     /// Adds a record of a declared source, whose number is this.
@@ -240,11 +243,10 @@ impl Values for &PlainRow {
 }
 
 impl<'a> Chunk<'a> {
-    fn new(dataset: &'a Dataset) -> Self {
-        let content = ContentKeys::of(dataset);
-        let columns = dataset.file_columns().iter().zip(CellChecks::of(dataset)).enumerate();
+    fn new(dataset: &'a Dataset, checks: &'a [CellChecks], content: Option<&ContentKeys<'_>>) -> Self {
+        let columns = dataset.file_columns().iter().zip(checks).enumerate();
         let columns = columns.map(|(place, (column, checks))| {
-            let is_content = content.as_ref().is_some_and(|content| content.covers(place));
+            let is_content = content.is_some_and(|content| content.covers(place));
             CellColumn::new(column, dataset, checks, is_content)
         });
         let (places, columns) = (Places::default(), columns.collect());
@@ -310,12 +312,12 @@ struct CellColumn<'a> {
     max_length: Option<usize>,
     /// Whether a content key is made of it.
     is_content: bool,
-    checks: CellChecks,
+    checks: &'a CellChecks,
     cells: Cells,
 }
 
 impl<'a> CellColumn<'a> {
-    fn new(definition: &'a Column, dataset: &'a Dataset, checks: CellChecks, is_content: bool) -> Self {
+    fn new(definition: &'a Column, dataset: &'a Dataset, checks: &'a CellChecks, is_content: bool) -> Self {
         let (null_values, max_length) = (&dataset.null_values, definition.max_length().map(|length| length as usize));
         let longest_null = null_values.iter().map(String::len).max().unwrap_or_default();
         Self { null_values, longest_null, max_length, is_content, checks, cells: Cells::default() }
