@@ -399,7 +399,8 @@ async fn a_load_whose_frozen_definitions_nobody_reads_any_more_ends_after_three_
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
     world.query("alter table etl.load_batch rename to away").await;
     world.put(KEY, ASSETS).await;
-    world.try_load(KEY).await.unwrap_err();
+    let error = world.try_load(KEY).await.unwrap_err();
+    assert!(error.chain().contains("etl.load_batch"), "{}", error.chain());
     world
         .query("alter table etl.away rename to load_batch; update etl.dataset set definition = definition || 'odd = 1'")
         .await;

@@ -162,12 +162,22 @@ async fn begin(
         "set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan; select pg_advisory_xact_lock{sharing}({})",
         batches_of(&dataset.name)
     );
-    let begun = tokio::try_join!(
+    let (begun, committed, rivals) = tokio::join!(
         transaction.batch_execute(&statements),
         checkpoint(transaction, load, batch),
         Rivals::of(transaction, load, dataset)
     );
-    begun.map(|((), committed, rivals)| (committed, rivals))
+    let begun = both(both(begun, committed), rivals);
+    begun.map(|(((), committed), rivals)| (committed, rivals))
+}
+
+/// The outcome of two statements that were sent together. If both fail, one of them may only say that the other has aborted the transaction.
+fn both<A, B>(one: Result<A, PostgresError>, other: Result<B, PostgresError>) -> Result<(A, B), PostgresError> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(aborted), Err(cause)) if aborted.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => Err(cause),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 /// How the accepted rows of a batch get to the table.
