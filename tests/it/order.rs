@@ -188,6 +188,50 @@ async fn a_parked_row_wins_over_the_row_of_an_earlier_load_and_loses_to_that_of_
     assert_eq!(world.query(remark).await, "second");
 }
 
+/// The owner of each row is found, however far apart the keys of its load are from the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_waited_win_over_the_rows_of_several_earlier_loads() {
+    let world = World::new().await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    let lines: Vec<_> = TRADES.lines().collect();
+    for (nth, line) in lines.iter().enumerate().skip(1) {
+        world.drop_file(&format!("incoming/trades/{nth}.csv"), format!("{}\n{line}\n", lines[0])).await;
+    }
+    let waiting = TRADES.replace(",1000000000", ",2000000000");
+    assert_eq!(world.drop_file("incoming/trades/9.csv", waiting).await.counts.unwrap().parked, 4);
+    world.drop_file("incoming/assets/2.csv", ASSETS.replace("1000000000", "2000000000")).await;
+    assert_eq!(world.query("select distinct outcome from etl.parked").await, "updated");
+}
+
+/// Three rows with one key, of which the first two wait, each for its account.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_rows_that_waited_that_of_the_later_file_stays_whatever_a_still_later_one_had_written() {
+    let account = |name: &str| ASSETS.replace("1000000000", &format!("{name}000000000"));
+    // When the row of the third file was updated, in which order the accounts come, which row stays, and what becomes of the first two.
+    for (third, order, remark, outcomes) in [
+        (None, ["2", "3"], "second", "inserted | updated"),
+        (None, ["3", "2"], "second", "stale | inserted"),
+        (Some("14:00:00"), ["2", "3"], "second", "updated | updated"),
+        (Some("14:00:00"), ["3", "2"], "second", "stale | updated"),
+        (Some("14:30:00"), ["3", "2"], "third", "stale | stale"),
+    ] {
+        let world = World::new().await;
+        world.drop_file("incoming/assets/1.csv", ASSETS).await;
+        world.drop_file("incoming/trades/1.csv", trade("20000000001", "first")).await;
+        world.drop_file("incoming/trades/2.csv", trade("30000000001", "second")).await;
+        if let Some(time) = third {
+            let file = trade("10000000001", "third").replace("14:30:00", time);
+            world.drop_file("incoming/trades/3.csv", file).await;
+        }
+        for name in order {
+            let freed = world.drop_file(&format!("incoming/assets/{name}.csv"), account(name)).await;
+            assert_eq!(freed.counts.unwrap().released, 1);
+        }
+        let found = "select order_remark, (select string_agg(outcome, ' | ' order by load_id) from etl.parked) from trade";
+        assert_eq!(world.query(found).await, format!("{remark} | {outcomes}"), "{third:?} {order:?}");
+    }
+}
+
 /// Returns the first trade with this account and this remark.
 fn trade(account: &str, remark: &str) -> String {
     let lines: Vec<_> = TRADES.lines().take(2).collect();

@@ -52,7 +52,7 @@ fn servers() -> &'static Servers {
             drop_databases_afterwards(&url);
             (url, None)
         } else {
-            let postgres = Postgres::start(&["fsync=off", "max_connections=200"], |_| {});
+            let postgres = Postgres::in_memory(&["fsync=off", "max_connections=200", "max_wal_size=128MB"]);
             (postgres.url("postgres"), Some(postgres))
         };
         Servers { admin_url, s3: Arc::new(S3Server::start()), _postgres: postgres }
@@ -79,6 +79,7 @@ pub struct World {
     pub config: Option<PathBuf>,
     /// The program that other processes run.
     pub program: PathBuf,
+    _own: Option<OwnDatabase>,
 }
 
 impl World {
@@ -97,8 +98,9 @@ impl World {
     }
 
     async fn on(s3_server: Arc<S3Server>, settings: &[(&str, &str)]) -> Self {
-        let (url, bucket) = fresh_database().await;
-        Self::at(url, bucket, s3_server, settings).await
+        let (url, name) = fresh_database().await;
+        let own = Some(OwnDatabase(name.clone()));
+        Self { _own: own, ..Self::at(url, name, s3_server, settings).await }
     }
 
     /// Creates a world on servers of its own, which may be stopped and may fail.
@@ -136,6 +138,7 @@ impl World {
             moto: None,
             config: None,
             program,
+            _own: None,
         }
     }
 
@@ -481,6 +484,18 @@ pub async fn empty_database() -> (String, String) {
     (in_database(admin, &name), name)
 }
 
+/// A database that only one test uses.
+struct OwnDatabase(String);
+
+/// The databases of tests that have ended. They are dropped when the next one is made.
+static ENDED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+impl Drop for OwnDatabase {
+    fn drop(&mut self) {
+        ENDED.lock().expect("nobody panics with it").push(std::mem::take(&mut self.0));
+    }
+}
+
 /// Creates a migrated database, which is a copy of one that was migrated once. Returns its URL and its name.
 async fn fresh_database() -> (String, String) {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
@@ -497,6 +512,10 @@ async fn fresh_database() -> (String, String) {
     // Postgres copies a template for only one session at a time.
     let _alone = COPYING.lock().await;
     let admin = &servers().admin_url;
+    let ended = std::mem::take(&mut *ENDED.lock().expect("nobody panics with it"));
+    for ended in ended {
+        query(admin, &format!("drop database \"{ended}\" with (force)")).await;
+    }
     query(admin, &format!("create database \"{name}\" template \"{template}\"")).await;
     (in_database(admin, &name), name)
 }

@@ -21,12 +21,12 @@ pub struct Scratch {
 
 impl Scratch {
     pub fn new(name: &str) -> Self {
-        Self::ending_with(name, &Command::new("true"))
+        Self::ending_with(&std::env::temp_dir(), name, &Command::new("true"))
     }
 
-    /// Creates a folder in which a command runs before it is removed.
-    pub fn ending_with(name: &str, last: &Command) -> Self {
-        let folder = std::env::temp_dir().join(format!("small-etl-{name}-{}-{}", std::process::id(), free_port()));
+    /// Creates a folder under `root`, in which a command runs before it is removed.
+    pub fn ending_with(root: &Path, name: &str, last: &Command) -> Self {
+        let folder = root.join(format!("small-etl-{name}-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(&folder).expect("create a scratch folder");
         let watchdog = Command::new("sh")
             .args([
