@@ -227,7 +227,8 @@ async fn of_two_rows_that_waited_that_of_the_later_file_stays_whatever_a_still_l
             let freed = world.drop_file(&format!("incoming/assets/{name}.csv"), account(name)).await;
             assert_eq!(freed.counts.unwrap().released, 1);
         }
-        let found = "select order_remark, (select string_agg(outcome, ' | ' order by load_id) from etl.parked) from trade";
+        let found =
+            "select order_remark, (select string_agg(outcome, ' | ' order by load_id) from etl.parked) from trade";
         assert_eq!(world.query(found).await, format!("{remark} | {outcomes}"), "{third:?} {order:?}");
     }
 }
