@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
@@ -24,28 +25,36 @@ const ETAG: &str = "etag";
 const SHA256: &str = "sha256";
 const URL: &str = "url";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Options {
-    /// `https://HOST[:PORT]` of each server that may be called.
+pub(super) struct Options {
+    /// `https://HOST[:PORT]` of each server that may be called. No other one is, whatever a redirect or a link says.
+    #[schemars(with = "Vec<String>")]
     origins: Vec<Url>,
     /// The text before each key; host, path and query of the URL follow it.
     prefix: String,
+    /// The bucket to land in; by default `source.bucket`.
     bucket: Option<String>,
+    /// What a page consists of.
     #[serde(default)]
     form: Form,
-    /// The name or ARN of a secret: a JSON object of headers. They are sent only to the origin of the URL.
+    /// The name or ARN of a secret in Secrets Manager: a JSON object of headers, such as `{"authorization": "Bearer …"}`. They are sent
+    /// only to the origin of the URL.
     secret: Option<String>,
+    /// Whether an origin may have an address of a private network.
     #[serde(default)]
     private_addresses: bool,
     /// Whether to fetch only if the first page has changed. Set it to false if the first page can stay the same while
     /// later pages change.
     #[serde(default = "Options::conditional")]
     conditional: bool,
+    /// The most megabytes of all pages together.
     #[serde(default = "Options::max_megabytes")]
     max_megabytes: u64,
+    /// The most pages.
     #[serde(default = "Options::max_pages")]
     max_pages: usize,
+    /// The most seconds for all pages and attempts together.
     #[serde(default = "Options::timeout_seconds")]
     timeout_seconds: u64,
 }

@@ -2,6 +2,7 @@
 //! once.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -15,15 +16,18 @@ use crate::error::{Error, Result};
 
 const VERTICAL_TAB: u8 = 0x0b;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Options {
+pub(super) struct Options {
+    /// The topics whose records it takes.
     topics: Vec<String>,
-    /// The text before each key; topic, partition and offsets follow it.
+    /// The text before each key; `(CLUSTER/)TOPIC/PARTITION/LAST-FIRST.jsonl` follows it, with the offsets of the first and the last record.
     prefix: String,
+    /// The bucket to land in; by default `source.bucket`.
     bucket: Option<String>,
+    /// What a record consists of.
     form: Form,
-    /// The columns of the cells in a CSV record; by default the columns of the dataset in their order.
+    /// The columns of the cells of a CSV record, from the first on; by default those of the dataset.
     columns: Option<Vec<String>>,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use async_trait::async_trait;
 use futures::TryStreamExt;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::form::Form;
@@ -23,12 +24,12 @@ use crate::error::{Error, Result};
 /// The columns `_record` and `_line` come before the columns of the dataset.
 const OWN_COLUMNS: usize = 2;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Options {
-    /// The text before each key.
+pub(super) struct Options {
+    /// The text before each key, which ends with `/`.
     prefix: String,
-    /// The bucket; by default the bucket of each file.
+    /// The bucket to write to; by default the bucket of each file.
     bucket: Option<String>,
 }
 

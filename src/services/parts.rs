@@ -10,15 +10,16 @@ use serde_json::{Map, Value};
 
 use super::extract::FileExtractor;
 use super::form::Form;
-use super::http_source::HttpSource;
-use super::kafka_source::KafkaSource;
-use super::lake::ParquetLoader;
+use super::http_source::{self, HttpSource};
+use super::kafka_source::{self, KafkaSource};
+use super::lake::{self, ParquetLoader};
 use super::load::PostgresLoader;
 pub use super::part_settings::{PartSettings, Surroundings};
 use super::validate::{DuckDbValidator, settle};
 use super::{Extractor, Lander, Loader, Validated, Validator};
 use crate::data_access::duckdb::Stage;
 use crate::domain::expression::unknown;
+use crate::domain::json_schema::schema_of;
 use crate::domain::{Arrival, Dataset, Location, ObjectKey, RowRule};
 use crate::error::{Error, Result};
 
@@ -95,6 +96,16 @@ impl Default for Parts {
                 Ok(Arc::new(PostgresLoader))
             })
     }
+}
+
+/// The options of the parts of this crate that have some, as JSON schemas by the type of the part.
+#[must_use]
+pub fn options_of_parts() -> [(&'static str, Value); 3] {
+    [
+        ("http", schema_of::<http_source::Options>("The options of the extractor http")),
+        ("kafka", schema_of::<kafka_source::Options>("The options of the extractor kafka")),
+        ("parquet", schema_of::<lake::Options>("The options of the loader parquet")),
+    ]
 }
 
 const CSV: &str = "s3_csv";

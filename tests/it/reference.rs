@@ -11,6 +11,7 @@ use small_etl::config::Settings;
 use small_etl::domain::expression::{AGGREGATES, SCALARS};
 use small_etl::domain::json_schema;
 use small_etl::domain::types::{Options, Registration, TYPES};
+use small_etl::services::parts::options_of_parts;
 
 use crate::documents::{commands_of_help, help};
 
@@ -194,6 +195,13 @@ fn every_option_of_a_definition_is_listed_with_its_sentence() {
 #[test]
 fn every_setting_is_listed_with_its_default() {
     compare("reference/settings.md", "settings", &every_option(&Settings::schema()));
+}
+
+#[test]
+fn every_option_of_a_part_is_listed_with_its_default() {
+    for (part, schema) in options_of_parts() {
+        compare("parts.md", part, &every_option(&schema));
+    }
 }
 
 #[test]
