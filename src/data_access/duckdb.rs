@@ -84,6 +84,7 @@ impl Stages {
             running: Mutex::default(),
             inserting: AtomicUsize::new(0),
             original: Mutex::default(),
+            exclusive: Mutex::default(),
         })
     }
 }
@@ -203,6 +204,7 @@ pub struct Stage {
     /// How many calls of [`Stage::insert`] have not ended.
     inserting: AtomicUsize,
     original: Mutex<Option<Original>>,
+    exclusive: Mutex<()>,
 }
 
 impl Stage {
@@ -219,6 +221,11 @@ impl Stage {
             }
         }
         self.execute(&format!("create or replace table {name} {columns}")).map(|_| ())
+    }
+
+    /// Keeps others out of tables that are filled again and again, as long as the answer is held.
+    pub fn exclusively(&self) -> MutexGuard<'_, ()> {
+        lock(&self.exclusive)
     }
 
     /// Prepares for the rows of a file with so many columns.

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Value, visit_expressions, visit_expressions_mut};
+use sqlparser::ast::{
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value, visit_expressions,
+    visit_expressions_mut,
+};
 use sqlparser::dialect::DuckDbDialect;
 use sqlparser::parser::Parser;
 
@@ -54,6 +57,7 @@ pub enum Scope {
 pub struct Expression {
     sql: String,
     reads: BTreeSet<String>,
+    compared: Vec<(String, String)>,
 }
 
 impl Expression {
@@ -82,7 +86,14 @@ impl Expression {
         if parse(&sql).as_ref() != Ok(&expression) {
             return Err(format!("it would be run as {sql}, which is something else; write it in a simpler way"));
         }
-        Ok(Self { sql, reads })
+        let mut compared = Vec::new();
+        let _ = visit_expressions(&expression, |part| {
+            let pairs =
+                compared_in(part).into_iter().filter(|(one, other)| !is_text_or_null(one) && !is_text_or_null(other));
+            compared.extend(pairs.map(|(one, other)| (one.to_string(), other.to_string())));
+            ControlFlow::<()>::Continue(())
+        });
+        Ok(Self { sql, reads, compared })
     }
 
     /// Parses `text` as one expression over the cells of a file. Any name may be the name of a cell.
@@ -98,6 +109,13 @@ impl Expression {
             ControlFlow::<()>::Continue(())
         });
         Self::parse(text, Scope::Row, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The parts that are compared with each other, except with texts that stand there. The database compares a text with a number by rounding
+    /// it to one of the same type.
+    #[must_use]
+    pub fn compared(&self) -> &[(String, String)] {
+        &self.compared
     }
 
     /// The columns that the expression reads.
@@ -121,6 +139,43 @@ fn parse(text: &str) -> Result<Expr, String> {
         return Err(format!("unexpected {:?} after the expression", rest.token.to_string()));
     }
     Ok(expression)
+}
+
+/// The functions that compare their arguments.
+const COMPARING: [&str; 5] = ["coalesce", "contains", "greatest", "least", "nullif"];
+
+fn compared_in(part: &Expr) -> Vec<(&Expr, &Expr)> {
+    match part {
+        Expr::BinaryOp { left, op, right } if *op == BinaryOperator::Eq || *op == BinaryOperator::NotEq => {
+            vec![(left, right)]
+        }
+        Expr::IsDistinctFrom(left, right)
+        | Expr::IsNotDistinctFrom(left, right)
+        | Expr::AnyOp { left, right, .. }
+        | Expr::AllOp { left, right, .. } => vec![(left, right)],
+        Expr::InList { expr, list, .. } => list.iter().map(|one| (&**expr, one)).collect(),
+        Expr::Case { operand: Some(operand), conditions, .. } => {
+            conditions.iter().map(|when| (&**operand, &when.condition)).collect()
+        }
+        Expr::Function(function) if COMPARING.contains(&function.name.to_string().to_lowercase().as_str()) => {
+            let FunctionArguments::List(list) = &function.args else { return Vec::new() };
+            let arguments = list.args.iter().filter_map(|argument| match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => Some(argument),
+                _ => None,
+            });
+            let arguments: Vec<&Expr> = arguments.collect();
+            arguments.windows(2).map(|pair| (pair[0], pair[1])).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn is_text_or_null(part: &Expr) -> bool {
+    match part {
+        Expr::Nested(inner) => is_text_or_null(inner),
+        Expr::Value(value) => matches!(value.value, Value::SingleQuotedString(_) | Value::Null),
+        _ => false,
+    }
 }
 
 /// Puts parentheses between two consecutive operators before an operand. Printed without a space, two minus signs would

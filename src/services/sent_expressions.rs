@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
 
 use crate::data_access::duckdb::{Stage, is_of_a_value};
+use crate::domain::expression::Expression;
 use crate::domain::source::binding::{Binding, PlainRow};
 use crate::domain::source::fault::Fault;
 use crate::domain::source::model::{Origin, Source};
@@ -22,7 +23,7 @@ type Value = std::result::Result<Option<String>, Fault>;
 struct Computed {
     /// The place of the column in its dataset.
     index: usize,
-    sql: String,
+    expression: Expression,
     /// The names of the cells that it reads.
     reads: Vec<String>,
 }
@@ -42,7 +43,7 @@ impl Expressions {
                 .filter_map(|(index, column)| match &column.origin {
                     Origin::Expression(expression) => Some(Computed {
                         index,
-                        sql: expression.to_string(),
+                        expression: expression.clone(),
                         reads: expression.reads().iter().cloned().collect(),
                     }),
                     _ => None,
@@ -80,12 +81,12 @@ impl Expressions {
         Ok(())
     }
 
-    /// Statements that bind if the expressions do.
-    pub(super) fn statements(&self) -> impl Iterator<Item = String> {
+    /// The expressions, each with a row of what it reads.
+    pub(super) fn with_rows(&self) -> impl Iterator<Item = (&Expression, String)> {
         self.0.iter().map(|computed| {
             let names = computed.reads.iter().map(|name| format!("null::varchar as {}", quoted_cell(name)));
             let names: Vec<String> = std::iter::once("0 as \"_ number\"".to_owned()).chain(names).collect();
-            format!("select ({})::varchar from (select {})", computed.sql, names.join(", "))
+            (&computed.expression, format!("(select {})", names.join(", ")))
         })
     }
 }
@@ -97,6 +98,8 @@ fn quoted_cell(name: &str) -> String {
 impl Computed {
     fn values<'i>(&self, stage: &Stage, inputs: impl Iterator<Item = &'i Inputs>) -> Result<Vec<Value>> {
         let inputs: Vec<&Inputs> = inputs.collect();
+        // The records of several batches may be read again at once.
+        let _alone = stage.exclusively();
         let cells = self.reads.iter().map(|name| format!("{} varchar", quoted_cell(name)));
         let columns: Vec<String> = std::iter::once("\"_ number\" bigint".to_owned()).chain(cells).collect();
         stage.create_table(TABLE, &format!("({})", columns.join(", ")))?;
@@ -123,7 +126,7 @@ impl Computed {
     /// An error makes a value null, so that it is asked apart whether the value is null. In one statement the database would compute
     /// what both have in common only once, and outside of `try`.
     fn query(&self, stage: &Stage, first: usize, count: usize) -> Result<Vec<Value>> {
-        let Self { sql, .. } = self;
+        let Self { expression: sql, .. } = self;
         let rows =
             format!("from {TABLE} where \"_ number\" between {first} and {} order by \"_ number\"", first + count - 1);
         let texts = stage.query(&format!("select try(({sql})::varchar) {rows}"))?;

@@ -6,7 +6,7 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use serde_json::Value;
 
 use crate::data_access::sent::format::format_of;
-use crate::domain::source::binding::Surroundings;
+use crate::domain::source::binding::{Surroundings, groups};
 use crate::domain::source::layout::{Between, Dialect, End, Format, Header, Sheet, TextLines};
 use crate::domain::source::model::{Origin, Outside, Source};
 use crate::domain::source::row::Row;
@@ -118,7 +118,7 @@ fn asked_lines(source: &Source, preamble: &[String]) -> Vec<String> {
         own.into_iter().chain(year)
     });
     let mut asked: Vec<usize> =
-        patterns.filter_map(|pattern| preamble.iter().position(|line| pattern.is_match(line))).collect();
+        patterns.filter_map(|pattern| preamble.iter().position(|line| groups(line, pattern).is_some())).collect();
     asked.sort_unstable();
     asked.dedup();
     asked.into_iter().map(|index| preamble[index].clone()).collect()

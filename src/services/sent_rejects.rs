@@ -1,5 +1,6 @@
 //! Rejects of a declared source on their way out, as their sender writes, so that a mended file loads through the same source.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use encoding_rs::{UTF_16BE, UTF_16LE};
@@ -10,7 +11,8 @@ use super::sent_form::{
     lines_of, mark_of, own_columns, quoted, told_encoding,
 };
 use crate::data_access::sent::sheet_writer::{SheetCell, SheetError, SheetWriter};
-use crate::domain::source::cell_form::Cell;
+use crate::data_access::sent::table::{apart, touch};
+use crate::domain::source::cell_form::{Cell, CellKind};
 use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
@@ -114,9 +116,9 @@ impl SentWriter {
         }
     }
 
-    /// The cells that the sender wrote; of a record without cells, its text.
+    /// The cells that the sender wrote; of a record without cells, or one that nobody knows where to cut, its text.
     fn sent<'r>(&self, row: &'r Row) -> Vec<Cell<'r>> {
-        if row.is_empty() {
+        if row.is_empty() || self.again.is_none() && touch(row, &apart(&self.source)) {
             return vec![Cell::text(row.text())];
         }
         let own = own_columns(&self.source, RejectsForm::Text);
@@ -206,8 +208,8 @@ impl SentWriter {
             if let (Format::Delimited(..), None) = (&self.source.format, &self.again) {
                 self.join(out, &own, &record[0].raw)?;
             } else {
-                let sent = self.sent(&row).into_iter().map(|cell| cell.text);
-                self.join(out, &own, &line_of(&self.rejects, sent))?;
+                let sent: Vec<Cow<'_, str>> = self.sent(&row).into_iter().map(as_text).collect();
+                self.join(out, &own, &line_of(&self.rejects, sent.iter().map(AsRef::as_ref)))?;
             }
         }
         Ok(())
@@ -253,8 +255,34 @@ impl SentWriter {
     }
 }
 
+/// The text of a cell. That of an error begins with a sign that no value has, so that it is one again unless it is mended.
+fn as_text(cell: Cell<'_>) -> Cow<'_, str> {
+    let is_plain = cell.kind == CellKind::Error && !cell.text.starts_with('#');
+    if is_plain { Cow::Owned(format!("#{}", cell.text)) } else { Cow::Borrowed(cell.text) }
+}
+
 /// As much of a text for people as a cell holds.
 fn shortened(text: &str) -> &str {
     let end = text.char_indices().nth(LONGEST_ERRORS).map_or(text.len(), |(at, _)| at);
     &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As text, a duration or a day that never was looks like a value.
+    #[test]
+    fn an_error_of_a_workbook_that_was_written_as_text_is_one_again_unless_it_is_mended() {
+        for error in ["#N/A", "1.5", "-3", "1900-02-29"] {
+            let written = as_text(Cell { text: error, kind: CellKind::Error });
+            for (text, kind) in [(&*written, CellKind::Error), ("2.5", CellKind::Text)] {
+                let mut row = Row::default();
+                row.push_cell(text, CellKind::Text);
+                row.restore_kind(0, CellKind::Error);
+                assert_eq!(row.cell(0).map(|cell| cell.kind), Some(kind), "{error} {text}");
+            }
+        }
+        assert_eq!(as_text(Cell::text("1.5")), "1.5");
+    }
 }

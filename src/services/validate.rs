@@ -17,6 +17,7 @@ use super::staging::{VIOLATION_COLUMNS, create_tables};
 use super::tombstones::forgive;
 use super::{Validated, Validator};
 use crate::data_access::duckdb::{Stage, blocking};
+use crate::domain::expression::Expression;
 use crate::domain::{Dataset, Severity};
 use crate::error::{Error, Result};
 
@@ -58,20 +59,53 @@ fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
         })?;
     }
     for source in &dataset.sources {
-        for statement in Expressions::of(source).statements() {
-            stage.try_statement(&statement).map_err(|message| {
+        for (expression, row) in Expressions::of(source).with_rows() {
+            let bound = stage.try_statement(&format!("select ({expression})::varchar from {row}"));
+            bound.and_then(|()| check_types(expression, &row, stage)).map_err(|message| {
                 let (dataset, source) = (&dataset.name, &source.name);
                 Error::configuration(format!("dataset {dataset}: source {source}: an expression is wrong: {message}"))
             })?;
         }
     }
+    for rule in &dataset.rules {
+        let checked = rule.when.iter().chain(&rule.check).try_for_each(|part| check_types(part, ROW, stage));
+        checked.map_err(|message| {
+            Error::configuration(format!("dataset {}: rule {} is wrong: {message}", dataset.name, rule.id))
+        })?;
+    }
     for statistic in &dataset.statistics {
-        stage.try_statement(&statistics_query(dataset, &[statistic])).map_err(|message| {
+        let bound = stage.try_statement(&statistics_query(dataset, &[statistic]));
+        bound.and_then(|()| check_types(&statistic.expression, ROW, stage)).map_err(|message| {
             Error::configuration(format!("dataset {}: statistic {} is wrong: {message}", dataset.name, statistic.id))
         })?;
     }
     Ok(())
 }
+
+/// A row of the stage, also where it has none.
+const ROW: &str = "(select 1 as \"_ one\") left join staged on true";
+
+/// Refuses to compare a text with a number: `'2.5' = 3` would be true.
+fn check_types(expression: &Expression, row: &str, stage: &Stage) -> std::result::Result<(), String> {
+    for (one, other) in expression.compared() {
+        let Ok(types) = stage.query(&format!("select typeof({one}), typeof({other}) from {row}")) else { continue };
+        let of = |column: usize| types.first().map_or("", |types| types.column(column).as_string::<i32>().value(0));
+        let is_number = |name: &str| NUMBERS.iter().any(|number| name.starts_with(number));
+        for (text, number) in [((one, of(0)), (other, of(1))), ((other, of(1)), (one, of(0)))] {
+            if text.1 == "VARCHAR" && is_number(number.1) {
+                let (text, number) = (text.0, number.0);
+                return Err(format!(
+                    "{text} is text and {number} is a number, to which the text would be rounded; compare \
+                     cast({text} as decimal(38, 10)), or write the number in quotes"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the names of the types of numbers begin with.
+const NUMBERS: [&str; 7] = ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL", "DOUBLE"];
 
 /// What has a violation is not good.
 const MARK: &str = "update staged set _ok = false where _ok and _record in (select _record from violation)";

@@ -377,6 +377,71 @@ async fn an_expression_that_cannot_be_computed_is_a_reject() {
     assert_eq!(world.query("select deal_id, account from deal order by 1").await, "L1 | 42\nL2 | 41\nL3 | 10");
 }
 
+/// Batches are written at once, and each says what is wrong with its own records.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_expressions_that_cannot_be_computed_are_rejects_each_with_its_own_cell() {
+    let folder = Scratch::new("sources");
+    let definition =
+        BROKER.replace("upper(left(Konto, 2)) || right(Konto, 3)", "cast(cast(Konto as integer) + 1 as varchar)");
+    let world = world_with(&folder, &definition).await.under(&[("LOAD__BATCH_SIZE", "20")]);
+    let mut latin = "Nummer;Konto;Zeit;Betrag\n".to_owned();
+    for row in 0..2000 {
+        let bad = if row % 5 == 0 { "x" } else { "" };
+        latin += &format!("L{row};{row}{bad};23.12.2025 08:00;1,5\n");
+    }
+    let report = world.drop_file("incoming/deals/latin/b.csv", latin).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2000, 1600, 400), "{:?}", report.error);
+    let wrong = "select count(*) from etl.reject where rule <> 'expression' or 'L' || value <> key || 'x' \
+        or message not like '% cannot be computed of \"' || value || '\"'";
+    assert_eq!(world.query(wrong).await, "0");
+    assert_eq!(world.query("select count(*) from deal where 'L' || account::int - 1 <> deal_id").await, "0");
+}
+
+/// The database would round the text of a cell to a number of the same type: '2.5' would be 3.
+#[tokio::test]
+async fn an_expression_that_compares_a_text_with_a_number_is_refused() {
+    let folder = Scratch::new("sources");
+    for (expression, is_refused) in [
+        ("nullif(Konto, 0)", true),
+        ("case when Konto = 3 then 'a' else 'b' end", true),
+        ("case when 3 <> Konto then 'a' else 'b' end", true),
+        ("case when Konto in ('1', '2') then 'a' else 'b' end", false),
+        ("case when Konto in (1, 2) then 'a' else 'b' end", true),
+        ("case Konto when 3 then 'a' else 'b' end", true),
+        ("case when upper(Konto) is distinct from 2.4 then 'a' else 'b' end", true),
+        ("case when cast(Konto as decimal(38, 10)) = 3 then 'a' else 'b' end", false),
+        ("case when length(Konto) = 3 and left(Konto, 1) = 'a' then 'a' else 'b' end", false),
+    ] {
+        let definition = BROKER.replace("upper(left(Konto, 2)) || right(Konto, 3)", expression);
+        let world = world_with(&folder, &definition).await;
+        let outcome = world.try_load("incoming/deals/latin/none.csv").await;
+        let outcome = outcome.map_or_else(|error| error.chain(), |report| report.error.unwrap());
+        assert_eq!(
+            outcome.contains("is a number, to which the text would be rounded"),
+            is_refused,
+            "{expression}: {outcome}"
+        );
+    }
+}
+
+/// Nobody knows where the values of such a record end, so that none are made of it on its way back.
+#[tokio::test]
+async fn a_record_whose_values_touch_is_a_reject_again_unless_it_is_mended() {
+    let folder = Scratch::new("sources");
+    let definition =
+        FIXED.replace("trim = true\n", "trim = true\nblank_between = true\n").replace("pattern = \"[0-9]+\"\n", "");
+    let world = world_with(&folder, &definition).await;
+    world.query(&format!("drop table deal; {}", table_of(&definition))).await;
+    let report = world.drop_file("incoming/host/a.txt", "12345 20250102\n123456720250103\n").await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 2, 1, 1), "{:?}", report.error);
+    let sent = String::from_utf8(bytes_of(&world, "rejects/deal/1.csv").await).unwrap();
+    let report = world.drop_file("incoming/host/b.csv", sent.clone()).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 1, 0, 1), "{:?}", report.error);
+    let report = world.drop_file("incoming/host/c.csv", sent.replace("123456720250103", "1234567,20250103")).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 1, 1, 0), "{:?}", report.error);
+    assert_eq!(world.query("select deal_id, account from deal order by 1").await, "1 | 12345\n2 | 1234567");
+}
+
 #[tokio::test]
 async fn an_expression_over_a_name_that_no_file_can_have_is_refused_before_a_claim() {
     let folder = Scratch::new("sources");

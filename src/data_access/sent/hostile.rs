@@ -12,6 +12,7 @@ use super::table::{Table, TableError};
 use super::text_rows::{Cut, TextRows};
 use super::workbook::Workbook;
 use crate::domain::source::binding::{Misfit, PlainRow, Surroundings};
+use crate::domain::source::fault::Fault;
 use crate::domain::source::kind::{Kind, TargetColumn};
 use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
@@ -137,6 +138,53 @@ fn a_preamble_that_has_moved_is_found_or_refused() {
     let long = "x".repeat(1000) + "\n";
     let outcome = read(&source("header = \"find\"\n"), long.repeat(1100).as_bytes());
     assert!(matches!(outcome, Err(TableError::LongPreamble)));
+}
+
+/// What stands before the table is exactly what was written, too, or the file is refused.
+#[test]
+fn a_value_of_a_preamble_that_cannot_be_read_is_refused() {
+    let told = |pattern: &str| {
+        format!("header = \"find\"\n[[source.column]]\nname = \"code\"\nfrom = \"preamble\"\npattern = '{pattern}'\n")
+    };
+    let source = source(&told("Konto: (.+)"));
+    let table = "\namount,day\n1,2025-01-02\n";
+    assert_eq!(texts(&source, &format!("Konto: Müller{table}")), ["Müller|1|2025-01-02"]);
+    let unreadable = |outcome| matches!(outcome, Err(TableError::Misfit(_, Misfit::Unreadable(_, Fault::Undecodable))));
+    for line in [b"Konto: M\xfcller".as_slice(), b"Konto: a\0b"] {
+        assert!(unreadable(read(&source, &[line, table.as_bytes()].concat())));
+    }
+    // A bad line that tells nothing does no harm.
+    let other = [b"M\xfcller\nKonto: 7", table.as_bytes()].concat();
+    assert_eq!(read(&source, &other).unwrap(), ["7|1|2025-01-02"]);
+}
+
+#[test]
+fn each_value_in_the_preamble_of_a_workbook_is_one_cell() {
+    let of = |pattern: &str, cells: &[&str]| {
+        let source = source(&format!(
+            "format = \"xlsx\"\nheader = \"find\"\n[[source.column]]\nname = \"code\"\nfrom = \"preamble\"\npattern = '{pattern}'\n"
+        ));
+        let text = |at: &str, text: &str| format!("<c r=\"{at}\" t=\"inlineStr\"><is><t>{text}</t></is></c>");
+        let header = [text("A2", "amount"), text("B2", "day")];
+        let data = ["<c r=\"A3\"><v>1</v></c>", "<c r=\"B3\" s=\"1\"><v>45669</v></c>"];
+        let header: Vec<&str> = header.iter().map(String::as_str).collect();
+        let rows = [sheet_row(1, cells), sheet_row(2, &header), sheet_row(3, &data)];
+        read(&source, &workbook(&rows.concat())).map(|mut rows| rows.remove(0))
+    };
+    let text = |at: char, text: &str| format!("<c r=\"{at}1\" t=\"inlineStr\"><is><t>{text}</t></is></c>");
+    let number = |at: char, number: &str| format!("<c r=\"{at}1\"><v>{number}</v></c>");
+    let error = |at: char| format!("<c r=\"{at}1\" t=\"e\"><v>#N/A</v></c>");
+    let depot = [text('A', "Depot:"), number('B', "12"), number('C', "345")];
+    let depot: Vec<&str> = depot.iter().map(String::as_str).collect();
+    assert_eq!(of(r"Depot:\s*(\d+)", &depot).unwrap(), "12|1|2025-01-12");
+    // A pattern that was made for cells without anything between them.
+    assert_eq!(of(r"Depot:(\d+)$", &depot[..2]).unwrap(), "12|1|2025-01-12");
+    let untold = |outcome| matches!(outcome, Err(TableError::Misfit(_, Misfit::Untold(_))));
+    assert!(untold(of(r"Depot:(\d+)$", &depot)), "it would be two cells");
+    let account = text('A', "Konto:");
+    assert!(untold(of(r"Konto:\s*(\d+)", &[&account, &number('B', "6222021234567890123")])));
+    let unreadable = of(r"Konto:\s*(.+)", &[&account, &error('B')]);
+    assert!(matches!(unreadable, Err(TableError::Misfit(_, Misfit::Unreadable(_, Fault::Undecodable)))));
 }
 
 #[test]

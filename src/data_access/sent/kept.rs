@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Rows;
 use crate::data_access::csv::SplitError;
 use crate::domain::source::cell_form::CellKind;
-use crate::domain::source::row::Row;
+use crate::domain::source::row::{Row, RowFault};
 
 /// Rows, each of which is kept when it is read.
 pub struct Kept<R, W> {
@@ -28,6 +28,7 @@ impl<R: Rows, W: Write + Send> Rows for Kept<R, W> {
         if !self.rows.read(row)? {
             return Ok(false);
         }
+        fault_of(row);
         let line = line_of(row);
         row.offset = self.offset;
         row.raw.extend_from_slice(line.as_bytes());
@@ -74,6 +75,14 @@ pub fn kept_row(row: &mut Row) {
         let known = null.or_else(|| kinds.into_iter().find_map(|(name, kind)| Some((cell[name].as_str()?, kind))));
         let (text, kind) = known.unwrap_or_else(|| (cell.as_str().unwrap_or_default(), CellKind::Text));
         row.push_cell(text, kind);
+    }
+    fault_of(row);
+}
+
+/// No database keeps a NUL.
+fn fault_of(row: &mut Row) {
+    if row.text().contains('\0') {
+        row.fault = Some(RowFault::Encoding);
     }
 }
 

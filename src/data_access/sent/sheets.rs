@@ -85,6 +85,23 @@ fn a_formula_is_the_value_that_was_computed_and_refused_without_one() {
     );
 }
 
+/// Their form is that of the workbook, whatever form the sender's texts have.
+#[test]
+fn a_true_date_and_a_true_time_are_one_moment() {
+    let source = source_of(
+        &[("code", Kind::Text), ("at", Kind::LocalTimestamp)],
+        "format = \"xlsx\"\nzone = \"none\"\n[[source.column]]\nname = \"at\"\njoin = [\"day\", \"clock\"]\nform = \"%Y-%d-%m %H:%M:%S\"\n",
+    );
+    let head = row(1, &[text("A1", "code"), text("B1", "day"), text("C1", "clock")]);
+    let of = |date: &str, clock: &str| {
+        read(&source, &workbook(&(head.clone() + &row(2, &[text("A2", "a"), date.to_owned(), clock.to_owned()]))))
+    };
+    let (date, clock) = ("<c r=\"B2\" s=\"1\"><v>45669</v></c>", "<c r=\"C2\" s=\"2\"><v>0.5</v></c>");
+    assert_eq!(of(date, clock).unwrap(), ["a|2025-01-12T12:00:00"]);
+    assert_eq!(of(&text("B2", "2025-12-01"), &text("C2", "12:00:00")).unwrap(), ["a|2025-01-12T12:00:00"]);
+    assert_eq!(of(&text("B2", "2025-01-12"), &text("C2", "12:00:00")).unwrap(), ["a|2025-12-01T12:00:00"]);
+}
+
 #[test]
 fn booleans_percentages_durations_and_times_are_what_they_are() {
     let columns = [

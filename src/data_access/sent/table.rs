@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Rows;
 use crate::data_access::csv::SplitError;
 use crate::domain::source::binding::{Binding, Misfit, Surroundings, header_name};
-use crate::domain::source::cell_form::Cell;
+use crate::domain::source::cell_form::{Cell, UNREADABLE, is_exact};
 use crate::domain::source::layout::{End, Format, Header, Layout, is_drawn};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::{Row, RowFault};
@@ -163,7 +163,12 @@ impl<R: Rows> Table<R> {
         if before.length > LONGEST_PREAMBLE {
             return Err(TableError::LongPreamble);
         }
-        before.around.preamble.push(row.text().trim().to_owned());
+        let told = if matches!(self.source.format, Format::Workbook(_)) {
+            told_by_cells(row)
+        } else {
+            row.text().trim().to_owned()
+        };
+        before.around.preamble.push(told);
         Ok(())
     }
 
@@ -304,7 +309,7 @@ impl<R: Rows> Table<R> {
                 }
                 row.fault = row.fault.or(Some(RowFault::AfterEnd));
             }
-            if self.touches(row) {
+            if touch(row, &self.apart) {
                 row.fault = row.fault.or(Some(RowFault::Touching));
             }
             return Ok(true);
@@ -335,13 +340,6 @@ impl<R: Rows> Table<R> {
                 let cells = self.cells_of(row);
                 self.header.contains(&cells)
             }
-    }
-
-    /// Checks whether two cells at fixed places touch although a blank should stand between them.
-    fn touches(&self, row: &Row) -> bool {
-        let text = |place: usize| row.cell(place).map_or("", |cell| cell.text);
-        let full = |c: char| !c.is_whitespace();
-        self.apart.iter().any(|(one, next)| text(*one).ends_with(full) && text(*next).starts_with(full))
     }
 
     fn keep_footer(&mut self, row: &Row) {
@@ -383,13 +381,27 @@ impl<R: Rows> Table<R> {
 }
 
 /// The cells at fixed places that follow each other, by their places among the fields of the source.
-fn apart(source: &Source) -> Vec<(usize, usize)> {
+pub fn apart(source: &Source) -> Vec<(usize, usize)> {
     let Format::Fixed(_, fields) = &source.format else { return Vec::new() };
     if !source.layout.blank_between {
         return Vec::new();
     }
     let next = |one: usize| (0..fields.len()).find(|other| fields[*other].from == fields[one].to);
     (0..fields.len()).filter_map(|one| Some((one, next(one)?))).collect()
+}
+
+/// What the cells of a row before a table tell, with a tab between them. Of one that is an error, or that is not exactly what was written, nothing is told.
+fn told_by_cells(row: &Row) -> String {
+    let texts = row.cells().map(|cell| if is_exact(cell) { cell.text } else { UNREADABLE });
+    texts.collect::<Vec<_>>().join("\t").trim().to_owned()
+}
+
+/// Whether two cells of a row touch that stand at these places, and should have a blank between them.
+#[must_use]
+pub fn touch(row: &Row, apart: &[(usize, usize)]) -> bool {
+    let text = |place: usize| row.cell(place).map_or("", |cell| cell.text);
+    let full = |c: char| !c.is_whitespace();
+    apart.iter().any(|(one, next)| text(*one).ends_with(full) && text(*next).starts_with(full))
 }
 
 /// What was read before the table.

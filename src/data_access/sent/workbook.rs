@@ -325,7 +325,9 @@ fn text_of(value: Data, digits: Option<usize>) -> (String, CellKind) {
         Data::Int(number) => (number.to_string(), CellKind::Number),
         Data::Float(number) => (number_text(number, digits), CellKind::Number),
         Data::DateTime(moment) => moment_text(&moment),
-        Data::DateTimeIso(text) => (text.trim_end_matches('Z').to_owned(), CellKind::Moment),
+        // One in UTC is no time of a clock, as the others are.
+        Data::DateTimeIso(text) if text.ends_with('Z') => (text, CellKind::Text),
+        Data::DateTimeIso(text) => (text, CellKind::Moment),
         Data::Error(error) => (error.to_string(), CellKind::Error),
     }
 }
@@ -347,6 +349,8 @@ fn moment_text(moment: &ExcelDateTime) -> (String, CellKind) {
     let date = NaiveDate::from_ymd_opt(year.into(), month.into(), day.into());
     match date {
         _ if !(0.0..END_OF_TIME).contains(&serial) => (serial.to_string(), CellKind::Error),
+        // To the millisecond it is the whole day.
+        _ if serial < 1.0 && hour == 0 && serial > 0.5 => (serial.to_string(), CellKind::Error),
         _ if serial < 1.0 => (clock, CellKind::Moment),
         // A duration of a day or more is neither a date nor a time of day.
         _ if moment.is_duration() => (serial.to_string(), CellKind::Error),
@@ -394,6 +398,8 @@ mod tests {
         assert_eq!(date(61.0).0, "1900-03-01T00:00:00");
         assert_eq!(date(60.0), ("1900-02-29".into(), CellKind::Error));
         assert_eq!(date(-1.0).1, CellKind::Error);
+        assert_eq!(date(0.999_999_999_999), ("0.999999999999".into(), CellKind::Error));
+        assert_eq!(date(0.999_999_99).0, "23:59:59.999");
         assert_eq!(date(2_958_466.0).1, CellKind::Error);
         assert_eq!(text(1.5, ExcelDateTimeType::TimeDelta, false).1, CellKind::Error);
         assert_eq!(text(44_207.0, ExcelDateTimeType::DateTime, true).0, "2025-01-12T00:00:00");

@@ -76,7 +76,7 @@ fn write_time(rule: &TimeRule, form: &str, plain: &str) -> Option<String> {
     };
     let offset = match zone {
         Zone::Fixed(seconds) => chrono::FixedOffset::east_opt(seconds)?,
-        Zone::Named(zone) => zone.offset_from_utc_datetime(&moment).fix(),
+        Zone::Named(zone) | Zone::Letters(zone, _) => zone.offset_from_utc_datetime(&moment).fix(),
     };
     let local = offset.from_utc_datetime(&moment);
     let mut sent = String::new();

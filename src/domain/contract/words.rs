@@ -75,7 +75,7 @@ impl Delivered<'_> {
 fn zone_name(zone: Zone) -> String {
     match zone {
         Zone::Fixed(0) => "UTC".to_owned(),
-        Zone::Named(zone) => zone.name().to_owned(),
+        Zone::Named(zone) | Zone::Letters(zone, _) => zone.name().to_owned(),
         Zone::Fixed(seconds) => {
             let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 60);
             format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)

@@ -312,6 +312,7 @@ impl Numbers {
             exponent: self.exponent,
             bare_point: self.bare_point,
             whole: false,
+            double: false,
         }
     }
 

@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
+use regex::{Captures, Match, Regex};
 use unicode_normalization::UnicodeNormalization;
 
-use super::cell_form::{Cell, CellForm, CellKind, Value};
+use super::cell_form::{Cell, CellForm, CellKind, UNREADABLE, Value, exactly_kept};
 use super::exact::Exact;
 use super::fault::Fault;
 use super::layout::{Format, Header, Layout};
@@ -279,9 +280,12 @@ fn bind_column(column: &SourceColumn, names: &[String], around: &Surroundings) -
         Origin::Constant(value) => Place::Same(Some(value.clone())),
         Origin::Outside(outside, pattern) => {
             let told = around.find(*outside, pattern.as_ref()).ok_or_else(|| Misfit::Untold(column.name.clone()))?;
+            let unreadable = |fault| Misfit::Unreadable(column.name.clone(), fault);
+            if *outside == Outside::Preamble && (told.contains('\0') || told.contains(UNREADABLE)) {
+                return Err(unreadable(Fault::Undecodable));
+            }
             let mut plain = String::new();
-            let there = form.write(Cell::text(told), None, &mut plain);
-            let there = there.map_err(|fault| Misfit::Unreadable(column.name.clone(), fault))?;
+            let there = form.write(Cell::text(&told), None, &mut plain).map_err(unreadable)?;
             Place::Same(there.then_some(plain))
         }
         Origin::Record => Place::Record,
@@ -311,17 +315,40 @@ impl Surroundings {
     }
 
     /// The part of the first text that the pattern matches.
-    fn find(&self, outside: Outside, pattern: Option<&regex::Regex>) -> Option<&str> {
-        let Some(pattern) = pattern else { return self.texts(outside).first().copied() };
-        let found = self.texts(outside).into_iter().find_map(|text| pattern.captures(text))?;
-        found.get(1).or_else(|| found.get(0)).map(|group| group.as_str())
+    fn find(&self, outside: Outside, pattern: Option<&Regex>) -> Option<String> {
+        let Some(pattern) = pattern else { return self.texts(outside).first().map(|text| (*text).to_owned()) };
+        let groups = self.texts(outside).into_iter().find_map(|text| groups(text, pattern))?;
+        groups.into_iter().take(2).flatten().next_back()
     }
+}
+
+/// What a pattern and its groups match in a text that stood outside of the table, such as the line of a preamble. The cells of a workbook have
+/// tabs between them; a pattern may be made for their texts without any, if each group lies in one cell.
+#[must_use]
+pub fn groups(text: &str, pattern: &Regex) -> Option<Vec<Option<String>>> {
+    let owned = |found: Captures<'_>| found.iter().map(|group| group.map(|group| group.as_str().to_owned())).collect();
+    if let Some(found) = pattern.captures(text) {
+        return Some(owned(found));
+    }
+    let mut ends: Vec<usize> = text
+        .split('\t')
+        .scan(0, |end, cell| {
+            *end += cell.len();
+            Some(*end)
+        })
+        .collect();
+    ends.pop();
+    let joined = text.replace('\t', "");
+    let found = pattern.captures(&joined).filter(|_| !ends.is_empty())?;
+    let whole = usize::from(found.len() > 1);
+    let in_one = |group: Match<'_>| !ends.iter().any(|end| group.start() < *end && *end < group.end());
+    found.iter().skip(whole).flatten().all(in_one).then(|| owned(found))
 }
 
 impl YearFrom {
     fn read(&self, around: &Surroundings) -> Option<StatementYear> {
-        let found = around.texts(self.origin).into_iter().find_map(|text| self.pattern.captures(text))?;
-        let number = |index: usize| found.get(index).and_then(|group| group.as_str().parse::<u32>().ok());
+        let found = around.texts(self.origin).into_iter().find_map(|text| groups(text, &self.pattern))?;
+        let number = |index: usize| found.get(index).and_then(|group| group.as_ref()?.parse::<u32>().ok());
         let year = number(1).filter(|year| (1..=9999).contains(year))?;
         let month = match self.pattern.captures_len() {
             3 => Some(number(2).filter(|month| (1..=12).contains(month))?),
@@ -390,12 +417,8 @@ impl Binding {
         match &column.from {
             Place::Cell(place) => column.form.read(row.cell_or_empty(*place), column.zone_text(row), scratch),
             Place::Cells(places, partial) => {
-                let there = column.join(row, places, *partial, joined)?;
-                if there {
-                    column.form.read(Cell::text(joined), column.zone_text(row), scratch)
-                } else {
-                    Ok(Exact::Null)
-                }
+                let Some(kind) = column.join(row, places, *partial, joined)? else { return Ok(Exact::Null) };
+                column.form.read(Cell { text: joined, kind }, column.zone_text(row), scratch)
             }
             Place::Same(value) => Ok(value.as_deref().map_or(Exact::Null, Exact::Plain)),
             Place::Record => Ok(Exact::number(number, 0)),
@@ -438,6 +461,7 @@ impl Binding {
             if cell.kind == CellKind::Error {
                 return Err(Fault::ErrorCell);
             }
+            exactly_kept(cell)?;
             Ok((!bound.form.is_null(cell)).then(|| bound.form.clean.apply(cell.text)))
         };
         bound.cells().into_iter().map(input).collect()
@@ -461,18 +485,28 @@ impl Bound {
         row.cell(self.zone?).map(|cell| self.form.clean.apply(cell.text))
     }
 
-    /// Puts the cells together, cleaned and with a blank between them. Returns whether there is a value.
-    fn join(&self, row: &Row, indexes: &[usize], partial: bool, joined: &mut String) -> Result<bool, Fault> {
+    /// Puts the cells together, cleaned and with a blank between them. Returns what they are together; `None` if there is no value.
+    fn join(
+        &self,
+        row: &Row,
+        indexes: &[usize],
+        partial: bool,
+        joined: &mut String,
+    ) -> Result<Option<CellKind>, Fault> {
         joined.clear();
+        // A true date and a true time are a true moment, whatever form the sender's texts have.
+        let are_true = indexes.iter().all(|index| row.cell_or_empty(*index).kind == CellKind::Moment);
+        let (between, kind) = if are_true { ('T', CellKind::Moment) } else { (' ', CellKind::Text) };
         let mut empty = 0;
         for (nth, index) in indexes.iter().enumerate() {
             let cell = row.cell_or_empty(*index);
             if cell.kind == CellKind::Error {
                 return Err(Fault::ErrorCell);
             }
+            exactly_kept(cell)?;
             empty += usize::from(self.form.is_null(cell));
             if nth > 0 {
-                joined.push(' ');
+                joined.push(between);
             }
             let text = self.form.clean.apply(cell.text);
             // The date of a workbook has a time of day, too.
@@ -480,8 +514,8 @@ impl Bound {
             joined.push_str(date.unwrap_or(text));
         }
         match empty {
-            0 => Ok(true),
-            _ if partial || empty == indexes.len() => Ok(false),
+            0 => Ok(Some(kind)),
+            _ if partial || empty == indexes.len() => Ok(None),
             _ => Err(Fault::Incomplete),
         }
     }

@@ -246,7 +246,7 @@ impl TimeRule {
                 let zone = match (own, self.zone, zone) {
                     (Some(own), ..) => own,
                     (None, ZoneOf::Source(zone), _) => zone,
-                    (None, ZoneOf::Cell, Some(name)) => Zone::parse(name).ok_or(Fault::UnknownZone)?,
+                    (None, ZoneOf::Cell, Some(name)) => Zone::of_cell(name).ok_or(Fault::UnknownZone)?,
                     (None, ..) => return Err(Fault::UnknownZone),
                 };
                 let local = local()?;
@@ -314,6 +314,7 @@ impl CellForm {
             _ => {}
         }
         if let Some(pattern) = &self.part {
+            exactly_kept(Cell { text, ..cell })?;
             let found = pattern.captures(text).ok_or(Fault::NoMatch)?;
             text = found.get(1).or_else(|| found.get(0)).map_or("", |group| group.as_str());
             if text.is_empty() {
@@ -343,19 +344,28 @@ impl CellForm {
                 Ok(Exact::Plain(text))
             }
             Value::Unit(_) if matches!(kind, CellKind::Number | CellKind::Literal | CellKind::Typed) => Ok(Exact::Null),
-            _ if kind == CellKind::Typed => Ok(Exact::Plain(text)),
-            // A number of a workbook, or of JSON, has no marks of its sender's.
-            Value::Number(form) if matches!(kind, CellKind::Number | CellKind::Literal) => {
+            // A number of a workbook, of JSON or of Parquet has no marks of its sender's.
+            Value::Number(form)
+                if matches!(kind, CellKind::Number | CellKind::Literal)
+                    || kind == CellKind::Typed && form.percent.is_some() =>
+            {
+                if !form.double {
+                    exactly_kept(cell)?;
+                }
                 let (exponent, whole) = (form.exponent && kind == CellKind::Literal, form.whole);
                 // The percentages of a workbook are fractions.
-                let percent = form.percent.filter(|percent| *percent == Percent::Multiply && kind == CellKind::Number);
+                let percent = form.percent.filter(|percent| *percent == Percent::Multiply || kind != CellKind::Number);
                 NumberForm { percent, exponent, whole, ..NumberForm::default() }.read(text, scratch)
             }
+            _ if kind == CellKind::Typed => Ok(Exact::Plain(text)),
             Value::Number(form) => form.read(text, scratch),
             Value::Unit(form) => Ok(form.unit(text)?.map_or(Exact::Null, Exact::Plain)),
             Value::Time(rule) if kind == CellKind::Moment => rule.read_moment(text, zone),
             Value::Time(rule) => rule.read(text, zone),
-            Value::Epoch(epoch) => Exact::instant(epoch.read(text)?, 0),
+            Value::Epoch(epoch) => {
+                exactly_kept(cell)?;
+                Exact::instant(epoch.read(text)?, 0)
+            }
             Value::Words(..) if kind == CellKind::Literal && ["true", "false"].contains(&text) => {
                 Ok(Exact::Plain(text))
             }
@@ -381,6 +391,26 @@ impl CellForm {
             }
         }
     }
+}
+
+/// The first whole number after which a double, as which a workbook keeps it, may be another one than was written.
+const FIRST_LOST: u64 = 1 << 53;
+
+/// Checks that a whole number of a workbook is the one that was written.
+pub(super) fn exactly_kept(cell: Cell<'_>) -> Result<(), Fault> {
+    let digits = cell.text.strip_prefix('-').unwrap_or(cell.text);
+    let is_kept = || digits.contains('.') || digits.parse::<u64>().is_ok_and(|number| number <= FIRST_LOST);
+    if cell.kind != CellKind::Number || is_kept() { Ok(()) } else { Err(Fault::LostDigits) }
+}
+
+/// What stands for text that could not be read.
+pub const UNREADABLE: &str = "\u{fffd}";
+
+/// Whether a cell says what was written there, as far as it is known of what type it should be.
+#[must_use]
+pub fn is_exact(cell: Cell<'_>) -> bool {
+    let is_lost = cell.kind == CellKind::Number && all_digits_kept(cell.text).is_err();
+    !is_lost && cell.kind != CellKind::Error
 }
 
 /// A workbook keeps 15 digits of a number; a longer one is not what somebody wrote.
@@ -409,6 +439,40 @@ mod tests {
             zone,
             doubtful: Doubtful::default(),
         })))
+    }
+
+    /// A whole number that a double cannot tell from its neighbours may not be the one that was written.
+    #[test]
+    fn a_number_of_a_workbook_is_what_was_written_or_refused() {
+        let number = |double| form(Value::Number(Box::new(NumberForm { double, ..NumberForm::default() })));
+        let of = |text, kind| Cell { text, kind };
+        let written = |form: &CellForm, text, kind| write(form, of(text, kind), None).map(Option::unwrap);
+        let (kept, lost) = ("9007199254740992", "1234567890123456800");
+        for text in [kept, "-9007199254740992", "0.30000000000000004", "123456789012.3456"] {
+            assert_eq!(written(&number(false), text, CellKind::Number).as_deref(), Ok(text));
+        }
+        let part = CellForm { part: Some(Regex::new(r"(\d{4})$").unwrap()), ..form(Value::Plain) };
+        for form in [number(false), part, form(Value::Epoch(Epoch::Nanoseconds)), form(Value::Plain)] {
+            assert_eq!(write(&form, of(lost, CellKind::Number), None), Err(Fault::LostDigits));
+        }
+        // A column of doubles holds what the workbook does, and a text or JSON has all of its digits.
+        assert_eq!(written(&number(true), lost, CellKind::Number).as_deref(), Ok(lost));
+        assert_eq!(written(&number(false), lost, CellKind::Text).as_deref(), Ok(lost));
+        assert_eq!(written(&number(false), lost, CellKind::Literal).as_deref(), Ok(lost));
+    }
+
+    #[test]
+    fn a_percentage_is_the_same_whether_a_number_is_written_as_one_or_as_text() {
+        for (percent, cell, expected) in [
+            (Percent::Multiply, "0.125", Ok(Some("12.5".to_owned()))),
+            (Percent::Keep, "12.5", Ok(Some("12.5".to_owned()))),
+            (Percent::Divide, "50", Err(Fault::NoPercent)),
+        ] {
+            let form = form(Value::Number(Box::new(NumberForm { percent: Some(percent), ..NumberForm::default() })));
+            for kind in [CellKind::Text, CellKind::Literal, CellKind::Typed] {
+                assert_eq!(write(&form, Cell { text: cell, kind }, None), expected, "{percent:?} {kind:?}");
+            }
+        }
     }
 
     fn write(form: &CellForm, cell: Cell<'_>, zone: Option<&str>) -> Result<Option<String>, Fault> {

@@ -20,6 +20,8 @@ pub enum Fault {
     Skipped,
     /// The local time came twice when the clocks went back.
     Repeated,
+    /// The letters of the zone mean standard time, and the zone that they name had summer time then.
+    SummerTime,
     /// The cell that names the zone names none.
     UnknownZone,
     /// The time lies outside of the years 1 to 9999.
@@ -36,6 +38,8 @@ pub enum Fault {
     NoPercent,
     /// The exponent makes the number longer than any column holds.
     Exponent,
+    /// What stands before the table has a NUL, or could not be read.
+    Undecodable,
     /// The number of a workbook has more digits than a workbook keeps.
     LostDigits,
     /// The cell of a workbook holds an error such as `#N/A`.
@@ -64,7 +68,7 @@ impl Fault {
             | Self::TooFine
             | Self::OutOfRange
             | Self::Word => "form",
-            Self::Skipped | Self::Repeated | Self::UnknownZone => "zone",
+            Self::Skipped | Self::Repeated | Self::SummerTime | Self::UnknownZone => "zone",
             Self::NotNumber
             | Self::Grouping
             | Self::TwoSigns
@@ -72,6 +76,7 @@ impl Fault {
             | Self::NoPercent
             | Self::Exponent
             | Self::LostDigits => "number",
+            Self::Undecodable => "encoding",
             Self::ErrorCell => "cell",
             Self::Unmapped => "map",
             Self::NoMatch => "part",
@@ -96,6 +101,9 @@ impl Fault {
             Self::Repeated => {
                 format!("{shown} came twice in its zone, where the clocks went back; say with fold which one it means")
             }
+            Self::SummerTime => format!(
+                "{shown} is in summer time by its date, and the letters of its zone mean standard time; write an offset such as +01:00"
+            ),
             Self::UnknownZone => {
                 format!(
                     "the zone of {shown} is unknown; a zone is a name such as Europe/Paris or an offset such as +02:00"
@@ -113,6 +121,7 @@ impl Fault {
                     "{shown} has more than 15 digits, and a workbook keeps no more; format the column there as text"
                 )
             }
+            Self::Undecodable => format!("{shown} has a NUL, or characters that could not be read"),
             Self::ErrorCell => format!("{shown} is an error of the workbook, not a value"),
             Self::Unmapped => format!("{shown} is not a value that the map lists"),
             Self::Word => format!("{shown} is not one of the words {declared}"),

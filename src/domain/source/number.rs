@@ -75,6 +75,8 @@ pub struct NumberForm {
     pub bare_point: bool,
     /// Whether decimals that are all zeros are left out, since the column has none.
     pub whole: bool,
+    /// Whether the column holds doubles, as a workbook does.
+    pub double: bool,
 }
 
 impl Default for NumberForm {
@@ -92,6 +94,7 @@ impl Default for NumberForm {
             exponent: false,
             bare_point: false,
             whole: false,
+            double: false,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The options of a source that say how dates and times are written, and where local times are.
 
+use std::collections::BTreeSet;
+
 use super::cell_form::{CellForm, Epoch, TimeRule, Value, Wanted, ZoneOf};
 use super::columns::Columns;
 use super::kind::{Kind, TargetColumn};
@@ -48,13 +50,26 @@ impl Columns<'_> {
             months: values.months.as_ref().map(|months| months.get_ref().clone()),
             year: None,
         };
-        if let Some(months) = values.months.as_ref().filter(|months| months.get_ref().len() != 12) {
-            return Err(self.text.error(months, "months has twelve names"));
+        if let Some(months) = values.months.as_ref() {
+            let names: BTreeSet<String> = months.get_ref().iter().map(|name| name.to_lowercase()).collect();
+            if names.len() != 12 || months.get_ref().len() != 12 {
+                return Err(self.text.error(months, "months has twelve names, each of them once"));
+            }
         }
         self.check_calendar(time, &forms)?;
         let at_forms = time.forms.map_or_else(|| at.span(), Spanned::span);
         let wanted = check_forms(target, &forms, &calendar, zone, time.year.is_some())
             .map_err(|message| self.text.error_at(at_forms.start, format!("column {:?}: {message}", target.name)))?;
+        for (index, form) in forms.iter().enumerate() {
+            if let Some(other) = forms[..index].iter().find(|other| other.may_be_taken_for(form, &calendar)) {
+                let message = format!(
+                    "forms {:?} and {:?} would guess which number is which: some cells can be read by both, as different times",
+                    other.text(),
+                    form.text()
+                );
+                return Err(self.text.error_at(at_forms.start, message));
+            }
+        }
         let doubtful = Doubtful {
             fold: values.fold.as_ref().map(|fold| *fold.get_ref()),
             gap: values.gap.as_ref().map(|gap| *gap.get_ref()),
@@ -93,13 +108,6 @@ impl Columns<'_> {
         let parsed = forms.get_ref().to_vec().iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         if parsed.is_empty() {
             return Err(self.text.error(forms, "form lists no form"));
-        }
-        for (index, form) in parsed.iter().enumerate() {
-            if let Some(other) = parsed[..index].iter().find(|other| other.swaps_day_and_month(form)) {
-                let message =
-                    format!("forms {:?} and {:?} would guess which number is the day", other.text(), form.text());
-                return Err(self.text.error(forms, message));
-            }
         }
         Ok(parsed)
     }

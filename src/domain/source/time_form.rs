@@ -1,6 +1,8 @@
 //! Forms of dates and times, in chrono's `%` syntax, compiled once and read without allocating.
 
-use chrono::{Datelike, NaiveDate, NaiveTime, Weekday};
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Weekday};
 
 use super::fault::Fault;
 use super::fixed_form::{FixedForm, Part};
@@ -143,16 +145,28 @@ impl TimeForm {
         }
     }
 
-    /// Checks whether the two forms differ only in which of two numbers is the day and which the month. Together they would
-    /// guess.
+    /// Checks whether a date or time that is written in one of the two forms may also be read by the other, as another one. Together they
+    /// would guess.
     #[must_use]
-    pub fn swaps_day_and_month(&self, other: &Self) -> bool {
-        let swapped = self.items.iter().map(|item| match item {
-            Item::Two(Field::Day, width) => Item::Two(Field::Month, *width),
-            Item::Two(Field::Month, width) => Item::Two(Field::Day, *width),
-            item => item.clone(),
-        });
-        self.items != other.items && swapped.eq(other.items.iter().cloned())
+    pub fn may_be_taken_for(&self, other: &Self, calendar: &Calendar) -> bool {
+        let read = |form: &Self, cell: &str| form.read(cell, calendar).ok().map(|moment| (moment.date, moment.time));
+        let is_likely = |date: Option<NaiveDate>| date.is_none_or(|date| (1900..2100).contains(&date.year()));
+        [(self, other), (other, self)].into_iter().any(|(one, other)| {
+            one.samples().any(|cell| {
+                let (meant, taken) = (read(one, &cell), read(other, &cell));
+                meant.is_some() && taken.is_some_and(|taken| Some(taken) != meant && is_likely(taken.0))
+            })
+        })
+    }
+
+    /// Some times in this form. None of their numbers is the same.
+    fn samples(&self) -> impl Iterator<Item = String> {
+        let seconds = [981_173_106, 1_352_538_487, 1_318_425_255, 1_767_225_598, 1_895_544_306];
+        let times = seconds.into_iter().filter_map(|seconds| DateTime::from_timestamp(seconds, 0));
+        times.filter_map(|time| {
+            let mut cell = String::new();
+            write!(cell, "{}", time.format(&self.text)).ok().map(|()| cell)
+        })
     }
 
     fn has(&self, field: Field) -> bool {
@@ -311,7 +325,7 @@ impl Found {
             Item::ZoneName => {
                 let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '+' | '-');
                 let length = text.find(|c| !is_name(c)).unwrap_or(text.len());
-                self.zone = Some(Zone::parse(&text[..length]).ok_or(Fault::UnknownZone)?);
+                self.zone = Some(Zone::of_cell(&text[..length]).ok_or(Fault::UnknownZone)?);
                 Ok(&text[length..])
             }
         }
@@ -518,11 +532,31 @@ mod tests {
 
     #[test]
     fn forms_that_would_guess_day_and_month_are_known() {
-        let form = |text| TimeForm::parse(text).unwrap();
-        assert!(form("%d/%m/%Y").swaps_day_and_month(&form("%m/%d/%Y")));
-        assert!(!form("%d/%m/%Y").swaps_day_and_month(&form("%m-%d-%Y")));
-        assert!(!form("%d/%m/%Y").swaps_day_and_month(&form("%d/%m/%Y")));
-        assert!(!form("%d/%b/%Y").swaps_day_and_month(&form("%b/%d/%Y")));
+        let guess = |one, other| {
+            let (one, other) = (TimeForm::parse(one).unwrap(), TimeForm::parse(other).unwrap());
+            assert_eq!(one.may_be_taken_for(&other, &calendar()), other.may_be_taken_for(&one, &calendar()));
+            one.may_be_taken_for(&other, &calendar())
+        };
+        for (one, other) in [
+            ("%d/%m/%Y", "%m/%d/%Y"),
+            ("%-d/%-m/%Y", "%m/%d/%Y"),
+            ("%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S%.f"),
+            ("%y-%m-%d", "%d-%m-%y"),
+            ("%d%m%y", "%y%m%d"),
+        ] {
+            assert!(guess(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("%d/%m/%Y", "%m-%d-%Y"),
+            ("%d/%m/%Y", "%d/%m/%Y"),
+            ("%d/%b/%Y", "%b/%d/%Y"),
+            ("%Y%m%d", "%d%m%Y"),
+            ("%H:%M", "%I:%M %p"),
+            ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d"),
+            ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f"),
+        ] {
+            assert!(!guess(one, other), "{one} {other}");
+        }
     }
 
     proptest! {
@@ -544,7 +578,7 @@ mod tests {
             time in prop::sample::select(vec!["%H:%M:%S%.6f", "%H%M%S%6f", "%I:%M:%S%.6f %p", "%-H:%M:%S%.6f"]),
             between in prop::sample::select(vec![" ", "T", "-", "，"]),
         ) {
-            let moment = chrono::DateTime::from_timestamp(seconds, micros * 1000).unwrap().naive_utc();
+            let moment = DateTime::from_timestamp(seconds, micros * 1000).unwrap().naive_utc();
             let form = format!("{date}{between}{time}");
             // A blank pads the day that %e writes; a cell has it without.
             let cell = moment.format(&form).to_string().replace("  ", " ");

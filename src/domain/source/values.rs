@@ -259,6 +259,7 @@ impl Values {
             exponent: is(self.exponent.as_ref()) || kind == Kind::Double,
             bare_point: is(self.bare_point.as_ref()),
             whole: kind == Kind::Whole,
+            double: kind == Kind::Double,
         };
         self.check_marks(&form)?;
         for texts in self.currency.iter().chain(&self.unit) {

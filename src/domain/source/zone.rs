@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use chrono::{MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
+use chrono::{Datelike, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -17,7 +17,13 @@ pub enum Zone {
     Fixed(i32),
     /// A zone with a history.
     Named(Tz),
+    /// Letters that mean so many seconds before or after UTC, and are also the name of a zone that has summer time.
+    Letters(Tz, i32),
 }
+
+/// Such letters, with their offset in hours.
+const LETTERS: [(&str, Tz, i32); 4] =
+    [("CET", Tz::CET, 1), ("EET", Tz::EET, 2), ("MET", Tz::MET, 1), ("WET", Tz::WET, 0)];
 
 /// Names that always mean the same offset, in hours (RFC 2822, without CST and CDT, which China has as well).
 const NAMED_OFFSETS: [(&str, i32); 10] = [
@@ -40,6 +46,13 @@ impl Zone {
     /// The names that always mean the same offset.
     pub fn named_offsets() -> impl Iterator<Item = &'static str> {
         NAMED_OFFSETS.iter().map(|(name, _)| *name)
+    }
+
+    /// Reads what stands beside a time. There `CET` is an offset, and may be meant as a zone.
+    #[must_use]
+    pub fn of_cell(text: &str) -> Option<Self> {
+        let letters = LETTERS.iter().find(|(letters, ..)| *letters == text);
+        letters.map_or_else(|| Self::parse(text), |(_, zone, hours)| Some(Self::Letters(*zone, hours * 3600)))
     }
 
     /// Reads the name of a zone (`Europe/Paris`), or an offset (`Z`, `+08:00`, `-0330`, `+8`, `UTC+8`).
@@ -125,11 +138,19 @@ pub struct Doubtful {
 /// How many seconds a local time is ahead of UTC.
 ///
 /// # Errors
-/// `Skipped` or `Repeated` where the time is not exactly one moment and `doubtful` does not say which it means.
+/// `Skipped` or `Repeated` where the time is not exactly one moment and `doubtful` does not say which it means; `SummerTime` where letters
+/// mean another offset than the zone that they name.
 pub(super) fn offset_of(local: NaiveDateTime, zone: Zone, doubtful: Doubtful) -> Result<i32, Fault> {
+    let local = within_table(local);
     let zone = match zone {
         Zone::Fixed(seconds) => return Ok(seconds),
         Zone::Named(zone) => zone,
+        Zone::Letters(zone, seconds) => {
+            let known = zone.offset_from_local_datetime(&local);
+            let fits =
+                [known.earliest(), known.latest()].iter().flatten().any(|at| at.fix().local_minus_utc() == seconds);
+            return if fits { Ok(seconds) } else { Err(Fault::SummerTime) };
+        }
     };
     if let Some(seconds) = steady_offset(zone, local.date()) {
         return Ok(seconds);
@@ -146,6 +167,21 @@ pub(super) fn offset_of(local: NaiveDateTime, zone: Zone, doubtful: Doubtful) ->
         }
         MappedLocalTime::None => skipped(local, zone, doubtful.gap.ok_or(Fault::Skipped)?),
     }
+}
+
+/// The last year for which the zone database of this program lists when the clocks are changed.
+const LAST_YEAR: i32 = 2099;
+
+/// The same time of a year that has the same days of the week: clocks are changed by them, and the rules of today go on.
+fn within_table(local: NaiveDateTime) -> NaiveDateTime {
+    if local.year() <= LAST_YEAR {
+        return local;
+    }
+    let (is_leap, begins) = (local.date().leap_year(), local.with_ordinal(1).map(|first| first.weekday()));
+    let same = (LAST_YEAR - 27..=LAST_YEAR).filter_map(|year| local.with_year(year)).find(|other| {
+        other.date().leap_year() == is_leap && other.with_ordinal(1).map(|first| first.weekday()) == begins
+    });
+    same.unwrap_or(local)
 }
 
 /// How many days are remembered, of all zones: more than there are in a century.
@@ -241,6 +277,42 @@ mod tests {
         assert_eq!(utc("2025-03-30 02:30", "Europe/Berlin", none), Err(Fault::Skipped));
         assert_eq!(utc("2025-10-26 02:30", "Europe/Berlin", none), Err(Fault::Repeated));
         assert_eq!(utc("2011-12-30 12:00", "Pacific/Apia", none), Err(Fault::Skipped));
+    }
+
+    /// Whatever the letters beside a time mean, the moment is the same, or it is refused.
+    #[test]
+    fn letters_that_are_also_a_zone_mean_one_moment_or_none() {
+        let ahead = |text: &str, letters: &str| {
+            let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap();
+            offset_of(local, Zone::of_cell(letters).unwrap(), Doubtful::default())
+        };
+        for (letters, hours) in [("CET", 1), ("EET", 2), ("MET", 1), ("WET", 0)] {
+            assert_eq!(ahead("2025-01-15 12:00", letters), Ok(hours * 3600), "{letters}");
+            assert_eq!(ahead("2025-07-15 12:00", letters), Err(Fault::SummerTime), "{letters}");
+        }
+        // It came twice, and only one of the two is meant by the letters.
+        assert_eq!(ahead("2025-10-26 02:30", "CET"), Ok(3600));
+        assert_eq!(ahead("2025-03-30 02:30", "CET"), Err(Fault::SummerTime));
+        // A source that declares the zone means the zone.
+        assert_eq!(utc("2025-07-15 12:00", "CET", Doubtful::default()).unwrap(), "2025-07-15 10:00");
+    }
+
+    #[test]
+    fn the_rules_of_today_go_on_after_the_last_listed_year() {
+        let none = Doubtful::default();
+        for (local, zone, expected) in [
+            ("2100-07-01 12:00", "Europe/Paris", "2100-07-01 10:00"),
+            ("2100-01-01 12:00", "Europe/Paris", "2100-01-01 11:00"),
+            ("2100-07-01 12:00", "Australia/Sydney", "2100-07-01 02:00"),
+            ("9999-12-31 00:00", "Australia/Sydney", "9999-12-30 13:00"),
+            ("2400-02-29 12:00", "America/New_York", "2400-02-29 17:00"),
+            ("9999-12-31 00:00", "Asia/Shanghai", "9999-12-30 16:00"),
+        ] {
+            assert_eq!(utc(local, zone, none).unwrap(), expected, "{local} {zone}");
+        }
+        // The last Sundays of March and October 2100.
+        assert_eq!(utc("2100-03-28 02:30", "Europe/Paris", none), Err(Fault::Skipped));
+        assert_eq!(utc("2100-10-31 02:30", "Europe/Paris", none), Err(Fault::Repeated));
     }
 
     #[test]
