@@ -71,6 +71,9 @@ async fn work(
     change: Option<&ContentChange>,
 ) -> Result<(LoadId, Rekeyed)> {
     let claim = match claim(database, datasets, terms, dataset).await? {
+        Claimed::Taken(claim) if retrying(|| database.withdraw_overtaken(&claim)).await? => {
+            return Box::pin(work(database, (datasets, dataset), terms, change)).await;
+        }
         Claimed::Taken(claim) => claim,
         Claimed::Finished { load_id, .. } => return Ok((load_id, Rekeyed::default())),
         Claimed::Held { load_id, remaining, .. } => {

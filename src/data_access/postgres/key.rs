@@ -6,12 +6,14 @@ use tokio_postgres::types::ToSql;
 use super::copy::{CopyRow, CopyRows, Raw};
 use super::encode::postgres_type;
 use super::sql_names::quoted;
+use crate::domain::types::ColumnType;
 use crate::domain::{Dataset, Reference, row_key};
 
 /// The columns of a key with their types, and where their values stand in a row of the dataset.
 pub(super) struct Key<'a> {
     names: Vec<&'a str>,
     types: Vec<&'static str>,
+    kinds: Vec<&'a ColumnType>,
     places: Vec<usize>,
 }
 
@@ -21,6 +23,7 @@ impl<'a> Key<'a> {
         let columns = dataset.key_columns();
         Self {
             names: dataset.key.iter().map(String::as_str).collect(),
+            kinds: columns.iter().map(|column| &column.kind).collect(),
             types: columns.into_iter().map(postgres_type).collect(),
             places: places(dataset, &dataset.key),
         }
@@ -31,6 +34,7 @@ impl<'a> Key<'a> {
         Self {
             names: reference.key.iter().map(String::as_str).collect(),
             types: reference.key_kinds.iter().map(|kind| kind.table_type()).collect(),
+            kinds: reference.key_kinds.iter().collect(),
             places: places(dataset, &reference.columns),
         }
     }
@@ -66,11 +70,13 @@ impl<'a> Key<'a> {
 
     /// The text by which the ledger knows it (`domain::row_key`).
     pub(super) fn text(&self, prefix: &str) -> String {
+        let mut texts =
+            self.names.iter().zip(&self.kinds).map(|(name, kind)| kind.key_text(&format!("{prefix}{}", quoted(name))));
         if self.is_single() {
-            return format!("{}::text", self.first(prefix));
+            return texts.next().unwrap_or_default();
         }
-        let escaped = |name: &str, _: &str| format!(r"replace(replace({prefix}{name}::text, '\', '\\'), ',', '\,')");
-        self.each(escaped).join(" || ',' || ")
+        let escaped = |text: String| format!(r"replace(replace({text}, '\', '\\'), ',', '\,')");
+        texts.map(escaped).collect::<Vec<_>>().join(" || ',' || ")
     }
 
     /// Whether the rows with these prefixes have the same.
@@ -228,6 +234,17 @@ mod tests {
         assert_eq!(key.rows_of("*", "asset"), "select * from asset where \"account_id\" = any ($1::text[])");
         assert_eq!(key.text("t."), "t.\"account_id\"::text");
         assert_eq!(key.equal("t.", "s."), "t.\"account_id\" = s.\"account_id\"");
+    }
+
+    /// A table may have more decimals than the definition, and prints them.
+    #[test]
+    fn a_decimal_has_the_text_by_which_the_ledger_knows_it() {
+        let text = include_str!("../../../datasets/asset.toml")
+            .replace("key = \"account_id\"", "key = [\"account_id\", \"cash\"]");
+        let datasets = Datasets::parse([("asset.toml", text.as_str())]).unwrap();
+        let text = Key::of(datasets.get("asset").unwrap()).text("t.");
+        let cash = "(case when t.\"cash\" = round(t.\"cash\", 2) then round(t.\"cash\", 2) else t.\"cash\" end)::text";
+        assert!(text.contains(cash), "{text}");
     }
 
     #[test]

@@ -137,6 +137,20 @@ impl Database {
         row.map(|row| row.map(|row| row.get(0))).map_err(|error| query_error("look for new keys in the ledger", error))
     }
 
+    /// Takes back a claim under which nothing was written, if loads were claimed after it: what the keys cover is what the last load says, and
+    /// that is to be this one. Returns whether it did.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn withdraw_overtaken(&self, claim: &Claim) -> Result<bool> {
+        let statement = "delete from etl.load l where l.id = $1 and l.lease_token = $2 \
+            and not exists (select from etl.load_batch b where b.load_id = l.id) \
+            and exists (select from etl.load o where o.dataset = l.dataset and o.id > l.id)";
+        let connection = self.connection("withdraw_overtaken").await?;
+        let withdrawn = connection.execute(statement, &[&claim.load_id.0, &claim.token.0]).await;
+        withdrawn.map(|rows| rows == 1).map_err(|error| query_error("take a claim back", error))
+    }
+
     async fn may_rekey(&self, dataset: &Dataset) -> Result<()> {
         let statement = "select quote_ident(current_user), \
             has_table_privilege($1, 'select') and has_table_privilege($1, 'update') and has_table_privilege('etl.lineage', 'update') \
@@ -207,14 +221,19 @@ fn of_change(file: &str, dataset: &Dataset, change: &ContentChange) -> String {
 async fn check_idle(transaction: &Transaction<'_>, dataset: &Dataset, own: Option<LoadId>) -> Result<()> {
     let failed = |error| query_error("look for loads that have not ended", error);
     let name = &dataset.name;
-    let unfinished = "select min(id) from etl.load where dataset = $1 and finished_at is null and id is distinct from $2 \
-        and bucket <> $3";
+    let loads = "select min(id) filter (where finished_at is null and id is distinct from $2 and bucket <> $3), max(id) > $2 \
+        from etl.load where dataset = $1";
     let own = own.map(|load| load.0);
-    let row = transaction.query_one(unfinished, &[name, &own, &REKEY_BUCKET]).await.map_err(failed)?;
+    let row = transaction.query_one(loads, &[name, &own, &REKEY_BUCKET]).await.map_err(failed)?;
     if let Some(load) = row.get::<_, Option<i64>>(0) {
         return Err(Error::configuration(format!(
             "dataset {name}: load {load} has not ended, and its rows get keys as its own definition says; let it end under that definition \
              before the rows get new keys"
+        )));
+    }
+    if row.get::<_, Option<bool>>(1) == Some(true) {
+        return Err(Error::configuration(format!(
+            "dataset {name}: another load came while this one was about to begin; run this again"
         )));
     }
     let waiting = "select count(*) from etl.parked where dataset = $1 and released_by is null";

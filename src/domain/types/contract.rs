@@ -92,6 +92,11 @@ pub trait Type: fmt::Debug + Send + Sync {
         format!("{column}::text")
     }
 
+    /// An SQL expression for Postgres that prints a column of a table as [`Type::print_stored`] does, by which the ledger knows a key.
+    fn key_text(&self, column: &str) -> String {
+        format!("{column}::text")
+    }
+
     /// Whether every value of a column of a Parquet file can be written as a plain cell without loss. The cell need not
     /// be a value of this type.
     fn takes(&self, has: &DataType) -> bool;

@@ -182,6 +182,11 @@ impl Type for Decimal {
         format!("numeric({}, {}) or wider", self.precision, self.scale)
     }
 
+    fn key_text(&self, column: &str) -> String {
+        let rounded = format!("round({column}, {})", self.scale);
+        format!("(case when {column} = {rounded} then {rounded} else {column} end)::text")
+    }
+
     fn about_options(&self) -> Option<String> {
         let Digits { whole, scale } = self.shape();
         Some(format!("An exact decimal number with at most {whole} digits before the point and {scale} after it."))
