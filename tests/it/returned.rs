@@ -79,20 +79,25 @@ async fn a_content_that_comes_back_is_known_by_its_time_where_it_is_asked_for_by
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_on_this_machine_that_comes_back_to_a_content_is_loaded_anew() {
-    let (world, scratch) = (World::new().await, Scratch::new("objects"));
-    let path = scratch.path().join("assets.csv");
-    let request = Request { dataset: Some("asset".into()), ..Request::new(Location::File(path.clone())) };
-    for (amount, status) in [
+    let contents = [
         (1, LoadStatus::Loaded),
         (1, LoadStatus::Duplicate),
         (2, LoadStatus::Loaded),
         (1, LoadStatus::Loaded),
         (1, LoadStatus::Duplicate),
-    ] {
-        std::fs::write(&path, cash(amount)).unwrap();
-        assert_eq!(world.run(&request).await.unwrap().status, status, "{amount}");
-        assert_eq!(world.query("select cash from asset").await, format!("{amount}.00"));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    ];
+    // When the file says that it was written: a copy may keep the time of another one.
+    for seconds in [[0, 0, 1, 2, 2], [10, 10, 0, 20, 20], [0, 0, 0, 0, 0], [20, 20, 10, 0, 0]] {
+        let (world, scratch) = (World::new().await, Scratch::new("objects"));
+        let path = scratch.path().join("assets.csv");
+        let request = Request { dataset: Some("asset".into()), ..Request::new(Location::File(path.clone())) };
+        for ((amount, status), second) in contents.iter().zip(seconds) {
+            std::fs::write(&path, cash(*amount)).unwrap();
+            let written = SystemTime::UNIX_EPOCH + Duration::from_secs(1_766_400_000 + second);
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+            assert_eq!(world.run(&request).await.unwrap().status, *status, "{amount} {seconds:?}");
+            assert_eq!(world.query("select cash from asset").await, format!("{amount}.00"), "{seconds:?}");
+        }
     }
 }
 

@@ -319,8 +319,8 @@ async fn claim_again(
             "select id, attempt, dataset, source, state, reason, error, rejects_key, lease_token = $4 as ours, \
                  coalesce($7, 'null') = 'null' and exists ( \
                      select from etl.known_load o where o.bucket = l.bucket and o.key = l.key and o.version <> l.version \
-                         and etl.is_later($5, $6, o.sequencer, o.modified_at) \
-                         and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned, \
+                         and case when l.bucket = 'file://' then o.id > l.id else etl.is_later($5, $6, o.sequencer, o.modified_at) \
+                             and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at) end) as returned, \
                  extract(epoch from lease_expires_at - clock_timestamp())::float8 as remaining \
              from etl.load l where bucket = $1 and key = $2 and version = $3 and part = $8 order by run desc limit 1 for no key update",
             &[

@@ -12,8 +12,10 @@ with known as (
     from etl.known_load where bucket = $1 and key = $2
 ), last as (
     select l.*, coalesce($14, 'null') = 'null' and exists (
-        select from known o where o.version <> $3 and etl.is_later($4, $15, o.sequencer, o.modified_at)
-            and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as returned
+        -- On disk, a file was read when it was loaded, whatever time its writer has given it.
+        select from known o where o.version <> $3 and case when $1 = 'file://' then o.id > l.id
+            else etl.is_later($4, $15, o.sequencer, o.modified_at)
+                and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at) end) as returned
     from known l where l.version = $3 and l.part = $17 order by l.run desc limit 1
 ), own as (
     -- A request that names a version need not know its sequencer. But if the same version was written again since, it
