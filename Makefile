@@ -80,7 +80,7 @@ check-sam-invoke: setup $(SAM) ## Send every event to ingest with `sam local inv
 	SAM_INVOKE=1 $(CARGO) test $(LOCKED) --test it events::
 
 test: setup $(SAM) $(RELEASE_TOOLS) $(CONTRACT_TOOLS) ## Run all tests on a real Postgres and a real S3 server; DATABASE_URL may name a server to use instead
-	$(CARGO) test $(LOCKED)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(getconf _NPROCESSORS_ONLN) + 1))} $(CARGO) test $(LOCKED) # one more, since many tests wait
 
 check-deploy: setup $(SAM) ## Deploy every set of parameters to an emulator, with the real sam
 	DEPLOY_SETS=all $(CARGO) test $(LOCKED) --test it deploy::

@@ -25,6 +25,7 @@ mod documents;
 mod drift;
 mod events;
 mod explained;
+mod expressions;
 mod formats;
 mod functions;
 mod history;

@@ -366,7 +366,7 @@ async fn killed_rekey(world: &World, folder: &Scratch, step: usize) -> Option<i3
     let pid = Arc::new(Mutex::new(0));
     let target = Arc::clone(&pid);
     let kill = Box::new(move || signal(*target.lock().unwrap(), "KILL"));
-    proxy.at(Which::Step, step, if step % 2 == 0 { Fault::CallAnswered(kill) } else { Fault::Call(kill) });
+    proxy.at(Which::Step, step, if step.is_multiple_of(2) { Fault::CallAnswered(kill) } else { Fault::Call(kill) });
     let mut url = url::Url::parse(&world.admin_url()).unwrap();
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(proxy.port)).unwrap();

@@ -1,6 +1,9 @@
 //! What loads had settled with each other before one of them is undone: scopes, rows that wait, and rejects.
 
+use crate::support::Scratch;
+use crate::undo::undo;
 use crate::undo_order::Case;
+use crate::world::World;
 
 /// Files that replace scopes, which delete or flag.
 const REPLACING: [&str; 2] = ["place", "flagged"];
@@ -210,4 +213,81 @@ async fn what_another_program_or_another_undo_has_done_since_stays() {
     let said = case.undo(2);
     assert!(said.contains("A,x: another program has deleted it since"), "{said}");
     assert_eq!(case.rows("flagged").await, "Aa1");
+}
+
+/// What one file took away, another one may have kept away after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_files_replaced_comes_back_in_whatever_order_they_are_undone() {
+    for dataset in REPLACING {
+        for order in [[3, 2], [2, 3]] {
+            let case = Case::new().await;
+            case.load(dataset, "1", 10, "A,a,,1, A,b,,1, B,x,,1,").await;
+            case.load(dataset, "2", 20, "A,a,,2,").await;
+            case.load(dataset, "3", 30, "A,a,,3,").await;
+            for load in order {
+                case.undo(load);
+            }
+            assert_eq!(case.rows(dataset).await, "Aa1 Ab1 Bx1", "{dataset} {order:?}");
+            case.is_clean().await;
+            // Rows that waited wait again.
+            let case = Case::new().await;
+            assert_eq!(case.load(dataset, "1", 10, "A,a,,1, A,b,,1,P").await.parked, 1);
+            case.load(dataset, "2", 20, "A,a,,2,").await;
+            case.load(dataset, "3", 30, "A,a,,3,").await;
+            for load in order {
+                case.undo(load);
+            }
+            assert_eq!(case.load("parent", "1", 40, "P").await.released, 1, "{dataset} {order:?}");
+            assert_eq!(case.rows(dataset).await, "Aa1 Ab1", "{dataset} {order:?}");
+            case.is_clean().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reject_is_open_once_no_row_that_mended_it_is_left_in_whatever_order_they_are_undone() {
+    for dataset in ["late", "dated"] {
+        for order in [[3, 2], [2, 3]] {
+            let case = Case::new().await;
+            assert_eq!(case.load(dataset, "1", 10, "I,b,1,100,").await.rejected, 1);
+            case.mend(dataset, 1, 20, ",100,", ",2,").await;
+            assert_eq!(case.again(dataset, "mended1", 20).await.unchanged, 1);
+            assert_eq!(case.open().await, "-");
+            case.undo(order[0]);
+            assert_eq!(case.open().await, "-", "{dataset} {order:?}");
+            case.undo(order[1]);
+            assert_eq!(
+                (case.rows(dataset).await, case.open().await),
+                ("-".into(), "1:1".into()),
+                "{dataset} {order:?}"
+            );
+            case.is_clean().await;
+        }
+    }
+}
+
+/// A table may have more decimals than the definition says, and prints them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_the_same_in_the_table_and_in_the_ledger_however_many_decimals_the_table_has() {
+    let scratch = Scratch::new("undo_settled");
+    let definition = "name = \"rate\"\ntable = \"rate\"\nkey = [\"k\", \"name\"]\nversion = \"arrival\"\nhistory = \"rate_history\"\n\
+        files = [\"incoming/rate/*\"]\n[[column]]\nname = \"k\"\ntype = \"decimal\"\nprecision = 10\nscale = 2\nrequired = true\n\
+        [[column]]\nname = \"name\"\ntype = \"text\"\nrequired = true\n[[column]]\nname = \"v\"\ntype = \"integer\"\nmax = 5\n";
+    std::fs::write(scratch.path().join("rate.toml"), definition).unwrap();
+    let world = World::with(&[("DATASETS__PATH", scratch.path().to_str().unwrap())]).await;
+    let columns = "k numeric(14, 4), name text, v integer, written_by bigint, valid_from timestamptz";
+    world
+        .query(&format!(
+            "create table rate ({columns}, primary key (k, name)); \
+             create table rate_history ({columns}, replaced_by bigint not null, valid_to timestamptz not null, ended_as text not null)"
+        ))
+        .await;
+    for (name, rows) in [("1", "1.50,x,1\n2.50,y,9\n"), ("2", "1.50,x,2\n2.50,y,2\n"), ("3", "1.50,x,2\n")] {
+        world.drop_file(&format!("incoming/rate/{name}.csv"), format!("k,name,v\n{rows}")).await;
+    }
+    assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
+    let said = undo(&world, &scratch, &["2"]);
+    assert!(said.contains("1.50,x: load 3 has brought the same since"), "{said}");
+    assert_eq!(world.query("select k, v, written_by from rate").await, "1.5000 | 2 | 2");
+    assert_eq!(world.query("select load_id, key from etl.open_reject").await, "1 | 2.50,y");
 }

@@ -8,7 +8,7 @@ use crate::domain::{Dataset, LoadId};
 /// The statements, in their order, after `undo_plan` and `undo_waiting` are filled. `undo` is the load that undoes `load`.
 pub(super) fn statements(dataset: &Dataset, load: LoadId, undo: LoadId) -> Vec<String> {
     let name = &dataset.name;
-    let mut steps = vec![rejects(name, load), tombstones(dataset, load), forgotten_tombstones(name, load)];
+    let mut steps = vec![rejects(dataset, load), tombstones(dataset, load), forgotten_tombstones(name, load)];
     steps.push(format!(
         "update etl.parked set released_by = {undo}, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
              tick = nextval('etl.clock'), outcome = 'stale' \
@@ -19,8 +19,10 @@ pub(super) fn statements(dataset: &Dataset, load: LoadId, undo: LoadId) -> Vec<S
             "update etl.parked p set released_by = null, released_at = null, released_xid = null, tick = null, outcome = null \
              from pg_temp.undo_waiting w where p.load_id = w.load_id and p.record = w.record"
                 .to_owned(),
-            // The load has ended as many waits fewer.
-            format!("update etl.load set released = released - (select count(*) from pg_temp.undo_waiting) where id = {load}"),
+            // The loads have ended as many waits fewer.
+            "update etl.load l set released = released - w.rows \
+             from (select _by, count(*) as rows from pg_temp.undo_waiting group by 1) w where l.id = w._by"
+                .to_owned(),
             // The load that replaced a scope before may be pruned. What ranks below one that was replaces nothing.
             format!(
                 "with {hidden} update etl.scope s set load_id = n.load_id from ( \
@@ -44,19 +46,22 @@ pub(super) fn statements(dataset: &Dataset, load: LoadId, undo: LoadId) -> Vec<S
 
 /// Opens the rejects again that were mended by rows which are taken back, or which wait again: those that a row names, those with its key, those of
 /// the same line in an earlier run, and what a failed load of the file had left. `resolve.sql` has resolved them for the same reasons.
-fn rejects(name: &str, load: LoadId) -> String {
+/// A row of another load that is undone may have stayed until now.
+fn rejects(dataset: &Dataset, load: LoadId) -> String {
+    let (name, hidden) = (&dataset.name, hidden(dataset, load));
     format!(
-        "with taken as materialized (select _key from pg_temp.undo_plan where _outcome <> 'stale' union \
+        "with {hidden}, taken as materialized (select _key from pg_temp.undo_plan where _outcome <> 'stale' union \
              select key from etl.tombstone where dataset = '{name}' \
                  and (load_id = {load} or before @> jsonb_build_array(jsonb_build_object('load_id', {load}))) \
                  and key not in (select _key from pg_temp.undo_plan) \
          ), gone as materialized ( \
              select i.load_id, n.key, n.line, i.load_id as by \
              from etl.lineage i cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
-             where i.load_id = {load} and n.outcome <> 'parked' and n.key in (select _key from taken) \
+             where i.dataset = '{name}' and i.load_id in (select _load from undone) and n.outcome <> 'parked' \
+                 and n.key in (select _key from taken) \
              union all select p.load_id, p.key, p.line, p.released_by from etl.parked p \
-             where p.load_id = {load} and p.released_by is not null and p.key in (select _key from taken) \
-             union all select w.load_id, w.key, w.line, {load} from pg_temp.undo_waiting w \
+             where p.load_id in (select _load from undone) and p.released_by is not null and p.key in (select _key from taken) \
+             union all select w.load_id, w.key, w.line, w._by from pg_temp.undo_waiting w \
          ), chain as materialized ( \
              select s.first_load_id, s.first_record, g.by from gone g join etl.resubmission s on s.load_id = g.load_id and s.line = g.line \
              union select r.first_load_id, r.first_record, g.by \

@@ -63,6 +63,7 @@ fn rows(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
             ("first_of_t", &key.first("t.")),
             ("hidden", &hidden(dataset, load)),
             ("same", &same(&key, load)),
+            ("kept_away", &kept_away(dataset, load)),
             ("is_same", &key.equal("t.", "s.")),
             ("was_same", &key.equal("h.", "s.")),
             ("is_there", &key.equal("t.", "k.")),
@@ -83,6 +84,20 @@ fn same(key: &Key<'_>, load: LoadId) -> String {
          where p.load_id = {load} and p.outcome = 'unchanged' and (select count(*) > 1 from undone)"
     );
     key.of_texts(&texts, "_same")
+}
+
+/// SQL branch: the keys of the rows that other loads which are undone took out of a scope that this one has replaced.
+fn kept_away(dataset: &Dataset, load: LoadId) -> String {
+    if dataset.replacement.is_none() {
+        return String::new();
+    }
+    format!(
+        "union all select {}, false from {} h where h.{REPLACED_BY} in (select _load from undone) and h.ended_as = 'deleted' and exists ( \
+             select from etl.replacement r cross join lateral unnest(r.scopes) as n (scope) where r.load_id = {load} and {})",
+        Key::of(dataset).list("h."),
+        history_name(dataset),
+        Scope::of(dataset).is("h.", "n.scope")
+    )
 }
 
 fn history_name(dataset: &Dataset) -> String {
@@ -135,16 +150,16 @@ fn blocked(dataset: &Dataset, load: LoadId) -> String {
     )
 }
 
-/// SQL that selects parked rows of other loads whose waiting this one has ended, because it replaced their scope.
+/// SQL that selects parked rows of other loads whose waiting this one, or another one that is undone, has ended, because it replaced their scope.
 fn waiting(dataset: &Dataset, load: LoadId) -> String {
     // Where a dataset refers to itself, a load may as well have released them.
     let refers_to_itself = dataset.reference.as_ref().is_some_and(|reference| reference.dataset == dataset.name);
     if dataset.replacement.is_none() || refers_to_itself {
-        return "select load_id, record, line, key from etl.parked where false".to_owned();
+        return "select load_id, record, line, key, released_by as _by from etl.parked where false".to_owned();
     }
     format!(
-        "with {hidden} select p.load_id, p.record, p.line, p.key from etl.parked p join etl.load l on l.id = p.load_id \
-         where p.released_by = {load} and p.load_id not in (select _load from hidden) and p.dataset = '{name}' and p.outcome = 'stale' \
+        "with {hidden} select p.load_id, p.record, p.line, p.key, p.released_by as _by from etl.parked p join etl.load l on l.id = p.load_id \
+         where p.released_by in (select _load from undone) and p.load_id not in (select _load from hidden) and p.dataset = '{name}' and p.outcome = 'stale' \
              and not exists ( \
                  select from etl.replacement r join etl.load o on o.id = r.load_id cross join lateral unnest(r.scopes) as n (scope) \
                  where r.dataset = '{name}' and o.id not in (select _load from hidden) and {is_in} and o.rank > {rank})",

@@ -10,6 +10,8 @@ with :hidden, same as materialized (
         union all select :key_of_s, false from same s
         where exists (select from :table t where :is_same and t.written_by in (select _load from undone))
             or exists (select from :history h where :was_same and h.replaced_by in (select _load from undone))
+        -- What other loads that are undone took away stayed away as long as this load had replaced its scope.
+        :kept_away
     ) x group by :key
 ), named as materialized (
     select *, :key_text as _key from touched k

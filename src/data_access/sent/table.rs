@@ -381,6 +381,7 @@ impl<R: Rows> Table<R> {
 }
 
 /// The cells at fixed places that follow each other, by their places among the fields of the source.
+#[must_use]
 pub fn apart(source: &Source) -> Vec<(usize, usize)> {
     let Format::Fixed(_, fields) = &source.format else { return Vec::new() };
     if !source.layout.blank_between {
