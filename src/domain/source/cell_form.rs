@@ -345,10 +345,7 @@ impl CellForm {
             }
             Value::Unit(_) if matches!(kind, CellKind::Number | CellKind::Literal | CellKind::Typed) => Ok(Exact::Null),
             // A number of a workbook, of JSON or of Parquet has no marks of its sender's.
-            Value::Number(form)
-                if matches!(kind, CellKind::Number | CellKind::Literal)
-                    || kind == CellKind::Typed && form.percent.is_some() =>
-            {
+            Value::Number(form) if matches!(kind, CellKind::Number | CellKind::Literal) => {
                 if !form.double {
                     exactly_kept(cell)?;
                 }
@@ -393,13 +390,13 @@ impl CellForm {
     }
 }
 
-/// The first whole number after which a double, as which a workbook keeps it, may be another one than was written.
+/// The first whole number that another one becomes in a double, as which a workbook keeps it.
 const FIRST_LOST: u64 = 1 << 53;
 
 /// Checks that a whole number of a workbook is the one that was written.
 pub(super) fn exactly_kept(cell: Cell<'_>) -> Result<(), Fault> {
     let digits = cell.text.strip_prefix('-').unwrap_or(cell.text);
-    let is_kept = || digits.contains('.') || digits.parse::<u64>().is_ok_and(|number| number <= FIRST_LOST);
+    let is_kept = || digits.contains('.') || digits.parse::<u64>().is_ok_and(|number| number < FIRST_LOST);
     if cell.kind != CellKind::Number || is_kept() { Ok(()) } else { Err(Fault::LostDigits) }
 }
 
