@@ -223,7 +223,7 @@ impl Stage {
         self.execute(&format!("create or replace table {name} {columns}")).map(|_| ())
     }
 
-    /// Keeps others out of tables that are filled again and again, as long as the answer is held.
+    /// Locks the tables that are filled again and again. They are free once the guard is dropped.
     pub fn exclusively(&self) -> MutexGuard<'_, ()> {
         lock(&self.exclusive)
     }

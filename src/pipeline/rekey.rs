@@ -70,10 +70,13 @@ async fn work(
     terms: &ClaimTerms,
     change: Option<&ContentChange>,
 ) -> Result<(LoadId, Rekeyed)> {
-    let claim = match claim(database, datasets, terms, dataset).await? {
-        Claimed::Taken(claim) if retrying(|| database.withdraw_overtaken(&claim)).await? => {
-            return Box::pin(work(database, (datasets, dataset), terms, change)).await;
-        }
+    let mut claimed = claim(database, datasets, terms, dataset).await?;
+    if let Claimed::Taken(overtaken) = &claimed
+        && retrying(|| database.withdraw_overtaken(overtaken)).await?
+    {
+        claimed = claim(database, datasets, terms, dataset).await?;
+    }
+    let claim = match claimed {
         Claimed::Taken(claim) => claim,
         Claimed::Finished { load_id, .. } => return Ok((load_id, Rekeyed::default())),
         Claimed::Held { load_id, remaining, .. } => {

@@ -38,6 +38,8 @@ pub(super) struct SentWriter {
     again: Option<Vec<String>>,
     /// Whether the records are rows of a workbook.
     has_sheet: bool,
+    /// The cells between which a blank should stand.
+    apart: Vec<(usize, usize)>,
 }
 
 /// The cells that come before those of the sender.
@@ -57,9 +59,18 @@ impl SentWriter {
         let encoded = |source: &Source| told.map_or_else(|| source.clone(), |encoding| encoded_as(source, encoding));
         let (source, rejects) = (encoded(source), encoded(&as_rejects(source, RejectsForm::Text)));
         let marked = told.is_some() || [UTF_16LE, UTF_16BE].contains(&lines_of(&rejects).encoding);
-        let has_sheet = matches!(source.format, Format::Workbook(_));
-        let mut writer =
-            Self { source, rejects, around, named: own_name, header: header.to_vec(), marked, again: None, has_sheet };
+        let (has_sheet, apart) = (matches!(source.format, Format::Workbook(_)), apart(&source));
+        let mut writer = Self {
+            source,
+            rejects,
+            around,
+            named: own_name,
+            header: header.to_vec(),
+            marked,
+            again: None,
+            has_sheet,
+            apart,
+        };
         let row = cut(&writer.rejects, header, 1);
         let names: Vec<String> = row.cells().map(|cell| cell.text.trim().to_owned()).collect();
         let is = |name: &str| names.iter().any(|known| known == name);
@@ -118,7 +129,7 @@ impl SentWriter {
 
     /// The cells that the sender wrote; of a record without cells, or one that nobody knows where to cut, its text.
     fn sent<'r>(&self, row: &'r Row) -> Vec<Cell<'r>> {
-        if row.is_empty() || self.again.is_none() && touch(row, &apart(&self.source)) {
+        if row.is_empty() || self.again.is_none() && touch(row, &self.apart) {
             return vec![Cell::text(row.text())];
         }
         let own = own_columns(&self.source, RejectsForm::Text);
@@ -255,7 +266,7 @@ impl SentWriter {
     }
 }
 
-/// The text of a cell. That of an error begins with a sign that no value has, so that it is one again unless it is mended.
+/// The text of a cell. An error begins with `#`, as no value does, so that it is read as an error again unless it is mended.
 fn as_text(cell: Cell<'_>) -> Cow<'_, str> {
     let is_plain = cell.kind == CellKind::Error && !cell.text.starts_with('#');
     if is_plain { Cow::Owned(format!("#{}", cell.text)) } else { Cow::Borrowed(cell.text) }

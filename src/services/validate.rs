@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 use super::analyse::statistics_query;
@@ -61,21 +62,18 @@ fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
     for source in &dataset.sources {
         for (expression, row) in Expressions::of(source).with_rows() {
             let bound = stage.try_statement(&format!("select ({expression})::varchar from {row}"));
-            bound.and_then(|()| check_types(expression, &row, stage)).map_err(|message| {
+            bound.and_then(|()| check_types([expression], &row, stage)).map_err(|message| {
                 let (dataset, source) = (&dataset.name, &source.name);
                 Error::configuration(format!("dataset {dataset}: source {source}: an expression is wrong: {message}"))
             })?;
         }
     }
-    for rule in &dataset.rules {
-        let checked = rule.when.iter().chain(&rule.check).try_for_each(|part| check_types(part, ROW, stage));
-        checked.map_err(|message| {
-            Error::configuration(format!("dataset {}: rule {} is wrong: {message}", dataset.name, rule.id))
-        })?;
-    }
+    let rules = dataset.rules.iter().flat_map(|rule| rule.when.iter().chain(&rule.check));
+    check_types(rules, ROW, stage)
+        .map_err(|message| Error::configuration(format!("dataset {}: a rule is wrong: {message}", dataset.name)))?;
     for statistic in &dataset.statistics {
         let bound = stage.try_statement(&statistics_query(dataset, &[statistic]));
-        bound.and_then(|()| check_types(&statistic.expression, ROW, stage)).map_err(|message| {
+        bound.and_then(|()| check_types([&statistic.expression], ROW, stage)).map_err(|message| {
             Error::configuration(format!("dataset {}: statistic {} is wrong: {message}", dataset.name, statistic.id))
         })?;
     }
@@ -85,21 +83,33 @@ fn check_definition(dataset: &Dataset, stage: &Stage) -> Result<()> {
 /// A row of the stage, also where it has none.
 const ROW: &str = "(select 1 as \"_ one\") left join staged on true";
 
-/// Refuses to compare a text with a number: `'2.5' = 3` would be true.
-fn check_types(expression: &Expression, row: &str, stage: &Stage) -> std::result::Result<(), String> {
-    for (one, other) in expression.compared() {
-        let Ok(types) = stage.query(&format!("select typeof({one}), typeof({other}) from {row}")) else { continue };
-        let of = |column: usize| types.first().map_or("", |types| types.column(column).as_string::<i32>().value(0));
-        let is_number = |name: &str| NUMBERS.iter().any(|number| name.starts_with(number));
-        for (text, number) in [((one, of(0)), (other, of(1))), ((other, of(1)), (one, of(0)))] {
-            if text.1 == "VARCHAR" && is_number(number.1) {
-                let (text, number) = (text.0, number.0);
-                return Err(format!(
-                    "{text} is text and {number} is a number, to which the text would be rounded; compare \
-                     cast({text} as decimal(38, 10)), or write the number in quotes"
-                ));
-            }
-        }
+/// Refuses to compare a text with a number: `'2.5' = 3` would be true. All comparisons are asked for at once, because each process does it when
+/// it starts.
+fn check_types<'e>(
+    expressions: impl IntoIterator<Item = &'e Expression>,
+    row: &str,
+    stage: &Stage,
+) -> std::result::Result<(), String> {
+    let compared: Vec<[&str; 2]> =
+        expressions.into_iter().flat_map(Expression::compared).map(|(one, other)| [one.as_str(), other]).collect();
+    if compared.is_empty() {
+        return Ok(());
+    }
+    let types: Vec<String> = compared.iter().flatten().map(|part| format!("typeof({part})")).collect();
+    let found = stage.query(&format!("select {} from {row}", types.join(", "))).map_err(|error| error.chain())?;
+    let types: Vec<&str> =
+        found.iter().flat_map(RecordBatch::columns).map(|column| column.as_string::<i32>().value(0)).collect();
+    let is_number = |name: &str| NUMBERS.iter().any(|number| name.starts_with(number));
+    for ([one, other], types) in compared.iter().zip(types.chunks(2)) {
+        let (text, number) = match types {
+            ["VARCHAR", kind] if is_number(kind) => (one, other),
+            [kind, "VARCHAR"] if is_number(kind) => (other, one),
+            _ => continue,
+        };
+        return Err(format!(
+            "{text} is text and {number} is a number, to which the text would be rounded; compare \
+             cast({text} as decimal(38, 10)), or write the number in quotes"
+        ));
     }
     Ok(())
 }

@@ -86,4 +86,13 @@ async fn an_expression_over_a_name_that_no_file_can_have_is_refused_before_a_cla
     let world = world_with(&folder, &definition).await;
     let error = world.try_load("incoming/deals/latin/b.csv").await.unwrap_err();
     assert!(error.to_string().contains("source latin: an expression is wrong"), "{error}");
+    // A rule, and a statistic, over the columns of the table.
+    for more in [
+        "[[rule]]\nid = \"odd\"\ncolumn = \"account\"\ncheck = \"account = 3\"\nmessage = \"it is not 3\"\n",
+        "[[statistic]]\nid = \"threes\"\nexpression = \"count(*) filter (where account in (3, 4))\"\n",
+    ] {
+        let world = world_with(&folder, &format!("{BROKER}{more}")).await;
+        let error = world.try_load("incoming/deals/latin/none.csv").await.unwrap_err().chain();
+        assert!(error.contains("account is text and 3 is a number"), "{error}");
+    }
 }

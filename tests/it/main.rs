@@ -34,6 +34,7 @@ mod house;
 mod imports;
 mod inspect;
 mod keys;
+mod killed;
 mod lake;
 mod large;
 mod lease;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 
 use insta::assert_snapshot;
 use rand::seq::SliceRandom as _;
@@ -15,11 +14,12 @@ use small_etl::pipeline::Request;
 
 use crate::command_line::{small_etl, text};
 use crate::keys::{FLOW, flows, world};
+use crate::killed::killed_as_owner;
 use crate::nightly::reconcile;
 use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
 use crate::types::case::{Case, world_of, write_definitions};
-use crate::world::{World, signal};
+use crate::world::World;
 
 /// The keys cover these columns.
 const DAYS_AND_AMOUNTS: &str = "content = [\"day\", \"amount\"]\nversion =";
@@ -39,16 +39,9 @@ async fn drop_flows(world: &World, name: &str, rows: &[&str]) -> LoadReport {
     world.drop_file(&format!("incoming/flows/{name}.csv"), flows(rows)).await
 }
 
-fn as_owner(world: &World) -> Vec<(String, String)> {
-    let mut variables = world.variables();
-    variables.retain(|(name, _)| name != "DATABASE_URL");
-    variables.push(("DATABASE_URL".into(), world.admin_url()));
-    variables
-}
-
 /// What `rekey flow` says as the owner of the table.
 fn rekey(world: &World, scratch: &Scratch, arguments: &[&str]) -> String {
-    text(&small_etl(scratch, &as_owner(world), &[&["rekey", "flow"], arguments].concat()))
+    text(&small_etl(scratch, &world.variables_of_owner(), &[&["rekey", "flow"], arguments].concat()))
 }
 
 /// The keys that SQL makes of days and amounts, or of all columns, each once for each row.
@@ -323,7 +316,7 @@ async fn what_cannot_get_new_keys_is_refused_with_a_reason() {
     let (world, folder) = covering("version =", &[]).await;
     assert!(rekey(&world, &folder, &[]).contains("there is nothing to do"));
     drop_flows(&world, "1", &["01,5,tea"]).await;
-    let said = text(&small_etl(&folder, &as_owner(&world), &["rekey", "owner"]));
+    let said = text(&small_etl(&folder, &world.variables_of_owner(), &["rekey", "owner"]));
     assert!(said.contains("only the keys that the program makes of the content of rows"), "{said}");
     define(&folder, DAYS_AND_AMOUNTS);
     let world = world.under(&[]);
@@ -337,7 +330,7 @@ async fn what_cannot_get_new_keys_is_refused_with_a_reason() {
     for (load, reason) in
         [("1", "has given the rows of dataset flow other keys since"), ("2", "run `small-etl rekey flow`")]
     {
-        let said = text(&small_etl(&folder, &as_owner(&world), &["undo", load]));
+        let said = text(&small_etl(&folder, &world.variables_of_owner(), &["undo", load]));
         assert!(said.starts_with("exit 3") && said.contains(reason), "{said}");
     }
 }
@@ -362,33 +355,11 @@ async fn a_row_may_get_the_key_that_another_row_had() {
 
 /// Runs `rekey flow` and kills it before or after its step of that number. Returns its exit code, if it has ended before.
 async fn killed_rekey(world: &World, folder: &Scratch, step: usize) -> Option<i32> {
-    let proxy = world.proxy();
-    let pid = Arc::new(Mutex::new(0));
-    let target = Arc::clone(&pid);
-    let kill = Box::new(move || signal(*target.lock().unwrap(), "KILL"));
-    proxy.at(Which::Step, step, if step.is_multiple_of(2) { Fault::CallAnswered(kill) } else { Fault::Call(kill) });
-    let mut url = url::Url::parse(&world.admin_url()).unwrap();
-    url.set_host(Some("127.0.0.1")).unwrap();
-    url.set_port(Some(proxy.port)).unwrap();
-    let mut process = {
-        // The kill waits until it is known which process it is for.
-        let mut number = pid.lock().unwrap();
-        let process = std::process::Command::new(env!("CARGO_BIN_EXE_small-etl"))
-            .args(["rekey", "flow"])
-            .current_dir(folder.path())
-            .envs(as_owner(world))
-            .env("DATABASE_URL", url.as_str())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        *number = process.id();
-        process
-    };
-    tokio::task::spawn_blocking(move || process.wait().unwrap().code()).await.unwrap()
+    let fault = if step.is_multiple_of(2) { Fault::CallAnswered } else { Fault::Call };
+    killed_as_owner(world, &["rekey", "flow"], folder.path(), (Which::Step, step), fault).await
 }
 
-/// Files may be loaded under the old list after one was killed that had changed nothing. The next one has the last word all the same.
+/// If a rekey was killed before it changed anything, files may still be loaded under the old list. The next rekey has the last word all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rekey_that_was_killed_and_overtaken_holds_for_what_comes_after_it() {
     let (old, folder) = covering("version =", &[]).await;
@@ -467,7 +438,7 @@ async fn rows_of_every_type_get_the_keys_that_their_files_would_give_them() {
     let world = world.under(&[]);
     for case in &cases {
         let name = &case.name;
-        let said = text(&small_etl(&scratch, &as_owner(&world), &["rekey", name]));
+        let said = text(&small_etl(&scratch, &world.variables_of_owner(), &["rekey", name]));
         assert!(said.starts_with("exit 0"), "{name}: {said}");
         let mut rows = case.values();
         rows.push(("s".into(), None));

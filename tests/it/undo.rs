@@ -1,7 +1,5 @@
 //! A load that is undone gives back what was there before, where no later load has touched it.
 
-use std::sync::{Arc, Mutex};
-
 use insta::assert_snapshot;
 use serde_json::Value;
 use small_etl::domain::LoadStatus;
@@ -10,22 +8,16 @@ use small_etl::pipeline::Request;
 use crate::command_line::{small_etl, text};
 use crate::contract::ASSETS;
 use crate::history::{drop_prices, orders, prices, world};
+use crate::killed::killed_as_owner;
 use crate::nightly::reconcile;
 use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
-use crate::world::{World, signal};
+use crate::world::World;
 
 /// The variables of a process of the owner of the tables.
-fn as_owner(world: &World) -> Vec<(String, String)> {
-    let mut variables = world.variables();
-    variables.retain(|(name, _)| name != "DATABASE_URL");
-    variables.push(("DATABASE_URL".into(), world.admin_url()));
-    variables
-}
-
 /// What `undo` says as the owner of the tables.
 pub fn undo(world: &World, scratch: &Scratch, arguments: &[&str]) -> String {
-    text(&small_etl(scratch, &as_owner(world), &[&["undo"], arguments].concat()))
+    text(&small_etl(scratch, &world.variables_of_owner(), &[&["undo"], arguments].concat()))
 }
 
 const PRESENT: &str = "select code, revision, bid, written_by from price order by 1";
@@ -135,29 +127,7 @@ async fn an_undo_that_is_killed_is_finished_by_the_next_one() {
         let (world, scratch) = world(&[("LOAD__BATCH_SIZE", "2")]).await;
         drop_prices(&world, "1", &["I,A,1,10", "I,B,1,20", "I,C,1,30"]).await;
         drop_prices(&world, "2", &["U,A,2,11", "D,B,2,", "I,E,2,40"]).await;
-        let proxy = world.proxy();
-        let pid = Arc::new(Mutex::new(0));
-        let target = Arc::clone(&pid);
-        let kill = Box::new(move || signal(*target.lock().unwrap(), "KILL"));
-        proxy.at_moment((Which::Commit, commit).into(), Fault::Call(kill));
-        let mut url = url::Url::parse(&world.admin_url()).unwrap();
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(proxy.port)).unwrap();
-        let mut process = {
-            // The kill waits until it is known which process it is for.
-            let mut number = pid.lock().unwrap();
-            let process = std::process::Command::new(env!("CARGO_BIN_EXE_small-etl"))
-                .args(["undo", "2"])
-                .envs(as_owner(&world))
-                .env("DATABASE_URL", url.as_str())
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            *number = process.id();
-            process
-        };
-        let code = tokio::task::spawn_blocking(move || process.wait().unwrap().code()).await.unwrap();
+        let code = killed_as_owner(&world, &["undo", "2"], scratch.path(), (Which::Commit, commit), Fault::Call).await;
         world.end_leases().await;
         let said = undo(&world, &scratch, &["2"]);
         assert!(said.starts_with("exit 0"), "killed at commit {commit} ({code:?}): {said}");

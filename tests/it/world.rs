@@ -229,10 +229,7 @@ impl World {
     }
 
     fn login_behind(&self, proxy: &Proxy) -> String {
-        let mut url = url::Url::parse(&self.login).expect("the URL is good");
-        url.set_host(Some("127.0.0.1")).expect("a URL with a host takes another");
-        url.set_port(Some(proxy.port)).expect("a URL with a host takes a port");
-        url.into()
+        behind(&self.login, proxy)
     }
 
     /// Returns the variables for another process that works on the same database and bucket with the same settings.
@@ -271,6 +268,11 @@ impl World {
         let worker = self.worker(key, Some(proxy));
         *pid = worker.pid();
         worker
+    }
+
+    /// Returns the variables for another process that works as the owner of the tables.
+    pub fn variables_of_owner(&self) -> Vec<(String, String)> {
+        self.variables().into_iter().chain([("DATABASE_URL".into(), self.admin_url())]).collect()
     }
 
     /// Makes each batch take this long.
@@ -373,6 +375,14 @@ impl World {
         }
         answer
     }
+}
+
+/// Returns the URL with which the same database is reached through a proxy.
+pub fn behind(url: &str, proxy: &Proxy) -> String {
+    let mut url = url::Url::parse(url).expect("the URL is good");
+    url.set_host(Some("127.0.0.1")).expect("a URL with a host takes another");
+    url.set_port(Some(proxy.port)).expect("a URL with a host takes a port");
+    url.into()
 }
 
 /// Opens a session of the database.

@@ -140,7 +140,7 @@ fn a_preamble_that_has_moved_is_found_or_refused() {
     assert!(matches!(outcome, Err(TableError::LongPreamble)));
 }
 
-/// What stands before the table is exactly what was written, too, or the file is refused.
+/// A value from the lines before the table is exact, as any other is, or the file is refused.
 #[test]
 fn a_value_of_a_preamble_that_cannot_be_read_is_refused() {
     let told = |pattern: &str| {

@@ -391,7 +391,8 @@ pub fn apart(source: &Source) -> Vec<(usize, usize)> {
     (0..fields.len()).filter_map(|one| Some((one, next(one)?))).collect()
 }
 
-/// What the cells of a row before a table tell, with a tab between them. Of one that is an error, or that is not exactly what was written, nothing is told.
+/// The texts of the cells of a row before the table, with a tab between them. A cell that is an error, or whose number may not be the one that was
+/// written, counts as unreadable.
 fn told_by_cells(row: &Row) -> String {
     let texts = row.cells().map(|cell| if is_exact(cell) { cell.text } else { UNREADABLE });
     texts.collect::<Vec<_>>().join("\t").trim().to_owned()

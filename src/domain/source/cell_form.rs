@@ -400,10 +400,10 @@ pub(super) fn exactly_kept(cell: Cell<'_>) -> Result<(), Fault> {
     if cell.kind != CellKind::Number || is_kept() { Ok(()) } else { Err(Fault::LostDigits) }
 }
 
-/// What stands for text that could not be read.
+/// The character that replaces text which could not be read.
 pub const UNREADABLE: &str = "\u{fffd}";
 
-/// Whether a cell says what was written there, as far as it is known of what type it should be.
+/// Whether a cell is known to say what was written there, whatever type it should have.
 #[must_use]
 pub fn is_exact(cell: Cell<'_>) -> bool {
     let is_lost = cell.kind == CellKind::Number && all_digits_kept(cell.text).is_err();

@@ -38,7 +38,7 @@ pub enum Fault {
     NoPercent,
     /// The exponent makes the number longer than any column holds.
     Exponent,
-    /// What stands before the table has a NUL, or could not be read.
+    /// A value from the lines before the table has a NUL, or text that could not be read.
     Undecodable,
     /// The number of a workbook has more digits than a workbook keeps.
     LostDigits,
@@ -101,9 +101,9 @@ impl Fault {
             Self::Repeated => {
                 format!("{shown} came twice in its zone, where the clocks went back; say with fold which one it means")
             }
-            Self::SummerTime => format!(
-                "{shown} is in summer time by its date, and the letters of its zone mean standard time; write an offset such as +01:00"
-            ),
+            Self::SummerTime => {
+                format!("{shown} names standard time, and its date lies in summer time; write an offset such as +01:00")
+            }
             Self::UnknownZone => {
                 format!(
                     "the zone of {shown} is unknown; a zone is a name such as Europe/Paris or an offset such as +02:00"

@@ -17,11 +17,11 @@ pub enum Zone {
     Fixed(i32),
     /// A zone with a history.
     Named(Tz),
-    /// Letters that mean so many seconds before or after UTC, and are also the name of a zone that has summer time.
+    /// An abbreviation that means so many seconds before or after UTC, and is also the name of a zone with summer time.
     Letters(Tz, i32),
 }
 
-/// Such letters, with their offset in hours.
+/// Such abbreviations, with their offsets in hours.
 const LETTERS: [(&str, Tz, i32); 4] =
     [("CET", Tz::CET, 1), ("EET", Tz::EET, 2), ("MET", Tz::MET, 1), ("WET", Tz::WET, 0)];
 
@@ -48,7 +48,7 @@ impl Zone {
         NAMED_OFFSETS.iter().map(|(name, _)| *name)
     }
 
-    /// Reads what stands beside a time. There `CET` is an offset, and may be meant as a zone.
+    /// Reads the zone in a cell. There, `CET` may mean an offset, or the zone of that name.
     #[must_use]
     pub fn of_cell(text: &str) -> Option<Self> {
         let letters = LETTERS.iter().find(|(letters, ..)| *letters == text);

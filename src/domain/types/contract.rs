@@ -92,7 +92,7 @@ pub trait Type: fmt::Debug + Send + Sync {
         format!("{column}::text")
     }
 
-    /// An SQL expression for Postgres that prints a column of a table as [`Type::print_stored`] does, by which the ledger knows a key.
+    /// An SQL expression for Postgres that prints the values of a key column as the ledger has them: as [`Type::print_stored`] does.
     fn key_text(&self, column: &str) -> String {
         format!("{column}::text")
     }

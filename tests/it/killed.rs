@@ -1,0 +1,40 @@
+//! Commands of the owner of the tables that are killed on their way.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::support::proxy::{Act, Fault, Moment};
+use crate::world::{World, behind, signal};
+
+/// Runs the program as the owner of the tables, and kills it at a message to the server. Returns its exit code, if it has ended before.
+pub async fn killed_as_owner(
+    world: &World,
+    arguments: &[&str],
+    folder: &Path,
+    moment: impl Into<Moment>,
+    fault: fn(Act) -> Fault,
+) -> Option<i32> {
+    let (proxy, pid) = (world.proxy(), Arc::new(Mutex::new(0)));
+    let target = Arc::clone(&pid);
+    let act = Box::new(move || signal(*target.lock().expect("nobody panicked with it"), "KILL"));
+    proxy.at_moment(moment.into(), fault(act));
+    let url = behind(&world.admin_url(), &proxy);
+    let mut process = {
+        // The kill waits until it is known which process it is for.
+        let mut number = pid.lock().expect("nobody panicked with it");
+        let process = Command::new(&world.program)
+            .args(arguments)
+            .current_dir(folder)
+            .envs(world.variables_of_owner())
+            .env("DATABASE_URL", url)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start the program");
+        *number = process.id();
+        process
+    };
+    let ended = tokio::task::spawn_blocking(move || process.wait().expect("wait for the program").code());
+    ended.await.expect("nobody panics there")
+}
