@@ -1,7 +1,10 @@
 //! The rules of the house: where vendors may be named, what the domain may use, how long a file may be.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::support::{Scratch, free_port};
 
 pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -114,4 +117,14 @@ fn the_binaries_are_thin() {
     for (path, text) in sources("src/bin") {
         assert!(text.lines().count() < 30, "{} is no thin binary", path.display());
     }
+}
+
+/// A folder that two servers share is gone when the first of them ends.
+#[test]
+fn no_folder_and_no_port_of_the_tests_is_given_twice() {
+    let folders: Vec<Scratch> = (0..3).map(|_| Scratch::new("house")).collect();
+    assert_eq!(folders.iter().map(Scratch::path).collect::<BTreeSet<_>>().len(), 3);
+    let ports: BTreeSet<u16> = (0..500).map(|_| free_port()).collect();
+    assert_eq!(ports.len(), 500);
+    assert!(ports.iter().all(|port| (10_000..30_000).contains(port)), "below those that the system gives: {ports:?}");
 }

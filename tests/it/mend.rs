@@ -233,6 +233,30 @@ async fn rejects_of_a_failed_load_close_only_when_the_whole_file_loads() {
     assert_eq!(world.query(OPEN).await, "");
 }
 
+/// The first run has loaded none of its rows, and what was mended meanwhile stays mended.
+#[tokio::test]
+async fn rows_that_were_mended_before_their_failed_file_was_loaded_again_are_not_open() {
+    let world = World::with(&[("LOAD__MAX_REJECTS", "2")]).await;
+    world.drop_file("incoming/assets/1.csv", broken_assets()).await;
+    let two_of_three = mend(&rejects_file(&world, 1).await).replace("305000.00", "305000.03");
+    world.drop_file("incoming/assets/mended.csv", two_of_three).await;
+    let world = world.under(&[("LOAD__MAX_REJECTS", "9")]);
+    let again = Request { again: true, ..world.request("incoming/assets/1.csv") };
+    assert_eq!(world.run(&again).await.unwrap().status, LoadStatus::Loaded);
+    assert_snapshot!(world.query(STATES).await, @r"
+    1 | 1 | total_is_sum | 10000000001 | open | - | 1 | 1
+    1 | 2 | allowed | 10000000002 | resolved | 3 | 1 | 2
+    1 | 2 | total_is_sum | 10000000002 | resolved | 3 | 1 | 2
+    1 | 4 | field_count | - | resolved | 3 | 1 | 4
+    2 | 1 | total_is_sum | 10000000001 | open | - | 1 | 1
+    3 | 1 | total_is_sum | 10000000001 | open | - | 1 | 1
+    3 | 2 | allowed | 10000000002 | resolved | 2 | 1 | 2
+    3 | 2 | total_is_sum | 10000000002 | resolved | 2 | 1 | 2
+    3 | 4 | field_count | - | resolved | 2 | 1 | 4
+    ");
+    assert_eq!(world.query(OPEN).await, "3 | 1 | total_is_sum | 10000000001");
+}
+
 #[tokio::test]
 async fn the_same_version_loaded_once_more_counts_its_bad_rows_once() {
     let world = World::new().await;

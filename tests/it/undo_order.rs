@@ -11,17 +11,20 @@ use crate::support::Scratch;
 use crate::undo::undo;
 use crate::world::World;
 
-/// Datasets of each kind: by arrival, by a version, and files that replace scopes, which delete or flag.
-const KINDS: [(&str, &str); 4] = [
+/// Datasets of each kind: by arrival, by a version, and files that replace scopes, which delete or flag, and one whose keys say no scope.
+const KINDS: [(&str, &str); 5] = [
     ("late", "key = \"k\"\nversion = \"arrival\"\n[tombstone]\ncolumn = \"op\"\nvalues = [\"D\"]\nin_table = false"),
     ("dated", "key = \"k\"\nversion = \"t\"\n[tombstone]\ncolumn = \"op\"\nvalues = [\"D\"]\nin_table = false"),
     ("place", "mode = \"replace\"\nkey = [\"s\", \"k\"]\nreplace_by = \"s\""),
     ("flagged", "mode = \"replace\"\nkey = [\"s\", \"k\"]\nreplace_by = \"s\"\ndeleted = \"gone\""),
+    ("moving", "mode = \"replace\"\nkey = \"k\"\nreplace_by = \"s\""),
 ];
 
 pub struct Case {
     pub world: World,
     pub scratch: Scratch,
+    /// Whether S3 says the order of files, as it does for versions of one object.
+    pub has_sequencers: bool,
 }
 
 impl Case {
@@ -55,7 +58,8 @@ impl Case {
         let world = World::with(&[("DATASETS__PATH", &path), ("LOAD__BATCH_SIZE", "2")]).await;
         let mut tables = "create table parent (p text primary key);".to_owned();
         for (name, _) in KINDS {
-            let (s, key) = if matches!(name, "late" | "dated") { ("", "k") } else { ("s text, ", "s, k") };
+            let s = if matches!(name, "late" | "dated") { "" } else { "s text, " };
+            let key = if matches!(name, "place" | "flagged") { "s, k" } else { "k" };
             let gone = if name == "flagged" { "gone boolean not null default false, " } else { "" };
             let columns =
                 format!("{s}k text, t bigint, v integer, p text, {gone}written_by bigint, valid_from timestamptz");
@@ -68,7 +72,7 @@ impl Case {
             .unwrap();
         }
         world.query(&tables).await;
-        Self { world, scratch }
+        Self { world, scratch, has_sequencers: false }
     }
 
     /// Loads a file that was written so many seconds after noon.
@@ -94,7 +98,7 @@ impl Case {
             version_id: None,
             etag,
             size: None,
-            sequencer: None,
+            sequencer: self.has_sequencers.then(|| format!("{at:016X}")),
             modified: Some(seconds_after_noon(at)),
         };
         let request = Request { again, ..Request::new(location) };

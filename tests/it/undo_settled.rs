@@ -291,3 +291,108 @@ async fn a_key_is_the_same_in_the_table_and_in_the_ledger_however_many_decimals_
     assert_eq!(world.query("select k, v, written_by from rate").await, "1.5000 | 2 | 2");
     assert_eq!(world.query("select load_id, key from etl.open_reject").await, "1 | 2.50,y");
 }
+
+/// Had the load that is undone never come, what came late with a lower rank would have been stale.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_late_and_is_older_than_what_is_given_back_does_not_count() {
+    // Of each file when it was written and its row, in the order of arrival; which are undone; what is there then.
+    type Loads<'a> = &'a [(i64, &'a str)];
+    let cases: [(&str, Loads<'_>, &[i64], &str); 9] = [
+        ("a tombstone", &[(30, "I,a,1,1,"), (40, "D,a,1,,"), (10, "D,a,1,,")], &[2], "a1"),
+        ("one that is younger than the row", &[(30, "I,a,1,1,"), (40, "D,a,1,,"), (35, "D,a,1,,")], &[2], "-"),
+        ("one under another", &[(30, "I,a,1,1,"), (40, "D,a,1,,"), (50, "I,a,1,2,"), (10, "D,a,1,,")], &[2, 3], "a1"),
+        ("the same values", &[(30, "I,a,1,1,"), (40, "I,a,1,2,"), (10, "I,a,1,2,")], &[2], "a1"),
+        ("those of a younger file", &[(30, "I,a,1,1,"), (40, "I,a,1,2,"), (35, "I,a,1,2,")], &[2], "a2"),
+        (
+            "values under others",
+            &[(30, "I,a,1,1,"), (40, "I,a,1,2,"), (10, "I,a,1,2,"), (50, "I,a,1,3,")],
+            &[2, 4],
+            "a1",
+        ),
+        ("those that count", &[(30, "I,a,1,1,"), (40, "I,a,1,2,"), (35, "I,a,1,2,"), (50, "I,a,1,3,")], &[2, 4], "a2"),
+        ("a row that was deleted", &[(35, "D,a,1,,"), (40, "I,a,1,2,"), (10, "I,a,1,2,")], &[2], "-"),
+        ("one that was deleted before", &[(35, "D,a,1,,"), (50, "I,a,1,2,"), (40, "I,a,1,2,")], &[2], "a2"),
+    ];
+    for (what, files, undone, left) in cases {
+        for dataset in ["late", "dated"] {
+            // Where rows have versions, files are in the order in which they come, but for versions of one object.
+            let case = Case { has_sequencers: true, ..Case::new().await };
+            for (place, (at, row)) in files.iter().enumerate() {
+                // Blank lines make each another version.
+                case.load(dataset, "1", *at, &format!("{row}{}", " ".repeat(place))).await;
+            }
+            let said: Vec<String> = undone.iter().map(|load| case.undo(*load)).collect();
+            assert_eq!(case.rows(dataset).await, left, "{dataset}, {what}: {said:?}");
+            case.is_clean().await;
+        }
+    }
+    // A newer version counts whenever its file was written.
+    let case = Case::new().await;
+    for (at, row) in [(30, "I,a,1,1,"), (40, "I,a,2,2,"), (10, "I,a,2,2,")] {
+        case.load("dated", &at.to_string(), at, row).await;
+    }
+    assert!(case.undo(2).contains("a: load 3 has brought the same since"));
+    assert_eq!(case.rows("dated").await, "a2");
+    case.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_undo_lists_whatever_any_of_those_before_had_made_stale() {
+    let case = Case::new().await;
+    for (at, row) in [(10, "I,a,1,1,"), (20, "I,a,9,2,"), (30, "I,a,5,3,"), (40, "I,a,9,2,")] {
+        case.load("dated", &at.to_string(), at, row).await;
+    }
+    assert!(case.undo(2).contains("a: load 4 has brought the same since"));
+    let said = case.undo(4);
+    assert!(said.contains("are not loaded now: 3;"), "{said}");
+    case.again("dated", "30", 30).await;
+    assert_eq!(case.rows("dated").await, "a3");
+    for dataset in REPLACING {
+        let case = Case::new().await;
+        for (at, row) in [(10, "A,a,,1,"), (30, "A,a,,2,"), (20, "A,b,,3,"), (40, "A,a,,2,")] {
+            case.load(dataset, &at.to_string(), at, row).await;
+        }
+        case.undo(2);
+        let said = case.undo(4);
+        assert!(said.contains("are not loaded now: 3;"), "{dataset}: {said}");
+        case.again(dataset, "20", 20).await;
+        assert_eq!(case.rows(dataset).await, "Ab3", "{dataset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_mended_while_its_load_had_failed_is_open_if_that_is_undone() {
+    for is_undone in [false, true] {
+        let mut case = Case::new().await;
+        case.world = case.world.under(&[("LOAD__MAX_REJECTS", "1")]);
+        case.load("late", "1", 10, "I,a,,9, I,b,,9, I,c,,1,").await;
+        case.mend("late", 1, 20, ",9,", ",3,").await;
+        if is_undone {
+            case.undo(2);
+        }
+        case.world = case.world.under(&[("LOAD__MAX_REJECTS", "9")]);
+        case.again("late", "1", 10).await;
+        let expected = if is_undone { ("c1", "4:1 4:2") } else { ("a3 b3 c1", "-") };
+        assert_eq!((&*case.rows("late").await, &*case.open().await), expected);
+        case.is_clean().await;
+    }
+}
+
+/// The key is that of the row alone, so that a file of another scope moves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_load_has_moved_goes_if_its_scope_was_replaced_without_it() {
+    let case = Case::new().await;
+    case.load("moving", "1", 10, "A,a,,1, A,b,,1,").await;
+    case.load("moving", "2", 20, "B,a,,2,").await;
+    case.load("moving", "3", 30, "A,b,,1,").await;
+    let said = case.undo(2);
+    assert_eq!(case.rows("moving").await, "Ab1", "{said}");
+    case.is_clean().await;
+    // It goes back where no file has replaced its scope since.
+    let case = Case::new().await;
+    case.load("moving", "1", 10, "A,a,,1, A,b,,1,").await;
+    case.load("moving", "2", 20, "B,a,,2,").await;
+    let said = case.undo(2);
+    assert_eq!(case.rows("moving").await, "Aa1 Ab1", "{said}");
+    case.is_clean().await;
+}

@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder that is removed when this is dropped, and when its process dies in any way.
 pub struct Scratch {
@@ -26,8 +27,8 @@ impl Scratch {
 
     /// Creates a folder under `root`, in which a command runs before it is removed.
     pub fn ending_with(root: &Path, name: &str, last: &Command) -> Self {
-        let folder = root.join(format!("small-etl-{name}-{}-{}", std::process::id(), free_port()));
-        std::fs::create_dir_all(&folder).expect("create a scratch folder");
+        let own = tempfile::Builder::new().prefix(&format!("small-etl-{name}-")).tempdir_in(root);
+        let folder = own.expect("create a scratch folder").keep();
         let watchdog = Command::new("sh")
             .args([
                 "-c",
@@ -90,8 +91,16 @@ pub fn path_with(folders: &[PathBuf]) -> OsString {
     std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&path))).expect("no folder has a colon")
 }
 
-/// Returns a port that was free a moment ago.
+/// Returns a port that is free, and that this process gives to nobody else. It lies below those which the system gives to whoever
+/// names none, so that nothing takes it by chance before its server listens.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a port of the loopback");
-    listener.local_addr().expect("read the bound port").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let of_process = std::process::id().wrapping_mul(101);
+    loop {
+        let number = of_process.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(number).expect("a port is small");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -246,7 +246,7 @@ async fn end(
         [&load.0, &token.0, &state, &reason, error, read, statistics, stalled, &deleted];
     let row = transaction.query_opt(&close, &parameters).await?;
     if row.is_some() && *status != LoadStatus::Interrupted {
-        link_and_resolve(transaction, load).await?;
+        link_and_resolve(transaction, claim).await?;
     }
     Ok(row.as_ref().map(counts))
 }

@@ -21,19 +21,30 @@ select record, min(key), bool_and(rule = 'unique') from etl.reject where load_id
 analyze bad_row;
 
 -- A bad row continues an earlier one if it says so, or if the very same version of a file is loaded again. In the
--- second case the earlier row may already have been mended.
+-- second case the earlier row may already have been mended, also if its load failed, so that it waited for the whole file.
 insert into linked_row
 with again as (
-    select distinct on (b.record) b.record, r.first_load_id, r.first_record, r.state, r.resolved_by, r.resolved_at
+    select distinct on (b.record) b.record, r.first_load_id, r.first_record, r.state, r.resolved_by, r.resolved_at,
+        own.state = 'loaded' and l.state = 'failed' and r.state = 'open' as waited
     from etl.load own join etl.load l on l.bucket = own.bucket and l.key = own.key and l.version = own.version
             and l.part = own.part and l.dataset = own.dataset and l.id < own.id
         join etl.reject r on r.load_id = l.id join bad_row b on b.record = r.record
-    where own.id = :load order by b.record, l.id desc)
+    where own.id = :load order by b.record, l.id desc
+), mended as (
+    select a.record, min(s.load_id) as load_id
+    from again a join etl.resubmission s using (first_load_id, first_record)
+        join etl.load m on m.id = s.load_id and m.id < :load and m.state = 'loaded'
+    where a.waited and m.id not in (:undone)
+        and not exists (select from etl.reject r where r.load_id = s.load_id and r.record = s.record)
+        and not exists (select from etl.parked p where p.load_id = s.load_id and p.record = s.record and p.released_by is null)
+    group by 1
+)
 select record, coalesce(s.first_load_id, a.first_load_id), coalesce(s.first_record, a.first_record),
-    a.state, a.resolved_by, a.resolved_at
+    case when m.load_id is null then a.state else 'resolved' end, coalesce(a.resolved_by, m.load_id),
+    coalesce(a.resolved_at, case when m.load_id is not null then clock_timestamp() end)
 from again a full join (
     select s.record, s.first_load_id, s.first_record
-    from etl.resubmission s join bad_row b using (record) where s.load_id = :load) s using (record);
+    from etl.resubmission s join bad_row b using (record) where s.load_id = :load) s using (record) left join mended m using (record);
 analyze linked_row;
 
 -- Otherwise it continues an earlier one that has the same key; where arrival decides, one whose object arrived before.

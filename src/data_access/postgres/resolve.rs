@@ -4,7 +4,9 @@
 use deadpool_postgres::Transaction;
 use tokio_postgres::Error as PostgresError;
 
+use super::claim::Claim;
 use super::sql_file::filled;
+use super::undone::undone;
 use crate::domain::LoadId;
 use crate::domain::object::BUCKETS_WITHOUT_FILES;
 
@@ -13,11 +15,13 @@ const ROWS_AT_ONCE: i64 = 500_000;
 
 /// Links the rejects of a load that has just ended with the earlier ones that they were to mend, and resolves the
 /// rejects that its rows have mended. The rows of an undo are older ones, which mend nothing.
-pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, load: LoadId) -> Result<(), PostgresError> {
+pub(super) async fn link_and_resolve(transaction: &Transaction<'_>, claim: &Claim) -> Result<(), PostgresError> {
+    let load = claim.load_id;
     if !concerns_rejects(transaction, load).await? {
         return Ok(());
     }
-    transaction.batch_execute(&filled(include_str!("link.sql"), &[("load", &load.to_string())])).await?;
+    let holes = [("load", &*load.to_string()), ("undone", &undone(&claim.dataset))];
+    transaction.batch_execute(&filled(include_str!("link.sql"), &holes)).await?;
     resolve(transaction, load).await
 }
 

@@ -49,6 +49,17 @@ pub(super) fn rank_of_row(dataset: &Dataset, load: &str, [rank, ranks_from]: [&s
     )
 }
 
+/// SQL for the rank of the row that load `o` brought with this key. Which reject it mends, if any, the lineage says by its line.
+pub(super) fn rank_of_key(dataset: &Dataset, key: &str) -> String {
+    let line = format!(
+        "m.line = ( \
+             select i.lines[array_position(i.keys, {key})] from etl.lineage i \
+             where i.load_id = o.id and left({key} collate \"C\", 200) between i.lowest_key and i.highest_key \
+                 and {key} = any (i.keys) limit 1)"
+    );
+    rank_of_row(dataset, "o.id", ["o.rank", "o.ranks_from"], &line)
+}
+
 /// SQL `entry as (…), won as (…)`: selects from the rows of `tied`, which has `_key` and `_rank`, those that the table
 /// must take (`won.sql`).
 pub(super) fn won(dataset: &Dataset, Window { since, but }: &Window<'_>) -> String {

@@ -17,7 +17,7 @@ use super::lineage::noted;
 use super::row_history::keep;
 use super::sql_file::filled;
 use super::sql_names::{quoted, table_name, version};
-use super::tie::{Window, rank_of_row, won};
+use super::tie::{Window, rank_of_key, rank_of_row, won};
 use super::{Database, query_error};
 use crate::domain::{Dataset, LoadId};
 use crate::error::Result;
@@ -79,7 +79,7 @@ impl TombstoneStatements {
 }
 
 /// The version of a row of `prefix` as `etl.tombstone` keeps it: a text that no setting of the session changes.
-fn kept_version(dataset: &Dataset, prefix: &str) -> String {
+pub(super) fn kept_version(dataset: &Dataset, prefix: &str) -> String {
     version(dataset).map_or_else(
         || "null::text".to_owned(),
         |column| format!("to_jsonb({prefix}{}) #>> '{{}}'", quoted(&column.name)),
@@ -98,17 +98,13 @@ fn older_and_newer(dataset: &Dataset) -> (String, String) {
 }
 
 /// SQL condition: the tombstone `d` has a lower rank than `rank`. One of a load that the ledger no longer knows has, unless a load of the dataset
-/// was pruned that has a higher one. Which reject it mends, if any, the lineage says by its line.
+/// was pruned that has a higher one.
 fn outranks(dataset: &Dataset, rank: &str) -> String {
-    let line = "m.line = ( \
-        select i.lines[array_position(i.keys, d.key)] from etl.lineage i \
-        where i.load_id = o.id and left(d.key collate \"C\", 200) between i.lowest_key and i.highest_key \
-            and d.key = any (i.keys) limit 1)";
-    let kept = rank_of_row(dataset, "o.id", ["o.rank", "o.ranks_from"], line);
     format!(
         "coalesce((select {kept} < {rank} from etl.load o where o.id = d.load_id), \
-             ({rank} > (select p.rank from etl.pruned p where p.dataset = '{}')) is not false)",
-        dataset.name
+             ({rank} > (select p.rank from etl.pruned p where p.dataset = '{name}')) is not false)",
+        kept = rank_of_key(dataset, "d.key"),
+        name = dataset.name
     )
 }
 

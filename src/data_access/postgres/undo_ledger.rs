@@ -114,16 +114,26 @@ fn forgotten_tombstones(name: &str, load: LoadId) -> String {
 }
 
 /// Selects the loads some of whose rows were stale since the load, and perhaps because of it: those with the keys of what is given back and,
-/// where files replace scopes, all whose rows have a lower rank.
+/// where files replace scopes, all whose rows have a lower rank. What a load that was undone before had made stale counts as well, if both
+/// concern the same rows or scopes.
 pub(super) fn lost(dataset: &Dataset, load: LoadId) -> String {
     let name = &dataset.name;
-    let concerned = if dataset.replacement.is_some() {
-        "least(o.rank, o.ranks_from) < own.rank"
+    let given_back = "select _key from pg_temp.undo_plan where _outcome <> 'stale'";
+    let (concerned, shared) = if dataset.replacement.is_some() {
+        let both = "etl.replacement a join etl.replacement b on a.scopes && b.scopes";
+        (
+            "least(o.rank, o.ranks_from) < own.rank".to_owned(),
+            format!("{both} where a.load_id = l.id and b.load_id = {load}"),
+        )
     } else {
-        "n.key in (select _key from pg_temp.undo_plan where _outcome <> 'stale')"
+        (
+            format!("n.key in ({given_back})"),
+            format!("etl.lineage i where i.load_id = l.id and i.keys && array({given_back})"),
+        )
     };
     format!(
-        "with {hidden}, own as materialized (select id, rank, claimed_tick from etl.load where id = {load}) \
+        "with {hidden}, own as materialized ( \
+             select rank, claimed_tick from etl.load l where id = {load} or id in (select _load from undone) and exists (select from {shared})) \
          select b.load_id from own join etl.load_batch b on b.tick > own.claimed_tick join etl.lineage i using (load_id, batch) \
              join etl.load o on o.id = b.load_id cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome) \
          where i.dataset = '{name}' and n.outcome = 'stale' and o.id not in (select _load from hidden) and {concerned} \

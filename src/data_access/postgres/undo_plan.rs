@@ -10,7 +10,8 @@ use super::key::Key;
 use super::scope::Scope;
 use super::sql_file::filled;
 use super::sql_names::{quoted, table_name};
-use super::tie::rank_of_row;
+use super::tie::{rank_of_key, rank_of_row};
+use super::tombstone::kept_version;
 use super::undone::undone;
 use crate::domain::object::UNDO_BUCKET;
 use crate::domain::row_history::{REPLACED_BY, VALID_FROM, VALID_TO};
@@ -62,6 +63,11 @@ fn rows(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
             ("key_text", &key.text("k.")),
             ("first_of_t", &key.first("t.")),
             ("hidden", &hidden(dataset, load)),
+            ("rank", &rank_of_row(dataset, "i.load_id", ["o.rank", "o.ranks_from"], "m.line = n.line")),
+            ("parked_rank", &rank_of_row(dataset, "p.load_id", ["o.rank", "o.ranks_from"], "m.record = p.record")),
+            ("rank_of_x", &rank_of_key(dataset, "x._key")),
+            ("version_of_h", &kept_version(dataset, "h.")),
+            ("version_of_t", &kept_version(dataset, "t.")),
             ("same", &same(&key, load)),
             ("kept_away", &kept_away(dataset, load)),
             ("is_same", &key.equal("t.", "s.")),
@@ -69,6 +75,7 @@ fn rows(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
             ("is_there", &key.equal("t.", "k.")),
             ("was_there", &key.equal("h.", "k.")),
             ("gone", gone),
+            ("deletes", if Scope::of(dataset).flag().is_some() { "false" } else { "true" }),
             ("blocked", &blocked(dataset, load)),
             ("referred_to", &referred_to(dataset, referring)),
         ],
@@ -121,7 +128,7 @@ fn referred_to(dataset: &Dataset, referring: &[&Dataset]) -> String {
         let names = names.collect::<Vec<_>>().join(" and ");
         let (other, rows) = (&other.name, table_name(&other.table));
         Some(format!(
-            "when b._key is null and exists (select from {rows} f where {names}) then 'rows of {other} refer to it' "
+            "when (b._key is null or r._load is not null) and exists (select from {rows} f where {names}) then 'rows of {other} refer to it' "
         ))
     });
     branches.collect()

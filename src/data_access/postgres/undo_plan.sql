@@ -17,29 +17,40 @@ with :hidden, same as materialized (
     select *, :key_text as _key from touched k
 ), entry as materialized (
     -- What loads have done to these rows, since the first that is undone.
-    select n.key as _key, b.load_id as _load, b.tick as _tick, n.outcome::text as _outcome
-    from etl.load_batch b join etl.lineage i using (load_id, batch)
-        cross join lateral unnest(i.keys, i.outcomes) as n (key, outcome)
+    select n.key as _key, b.load_id as _load, b.tick as _tick, n.outcome::text as _outcome, :rank as _rank
+    from etl.load_batch b join etl.lineage i using (load_id, batch) join etl.load o on o.id = b.load_id
+        cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome)
     where i.dataset = :dataset and n.outcome <> 'parked' and n.key in (select _key from named)
         and b.tick > (select min(claimed_tick) from etl.load where id in (select _load from undone))
-    union all select p.key, p.load_id, p.tick, p.outcome from etl.parked p
+    union all select p.key, p.load_id, p.tick, p.outcome, :parked_rank from etl.parked p join etl.load o on o.id = p.load_id
     where p.dataset = :dataset and p.outcome is not null and p.key in (select _key from named)
 ), written as materialized (
     select _key, _load, max(_tick) as _tick from entry where _outcome in ('inserted', 'updated', 'removed') group by 1, 2
 ), past as materialized (
     -- The states that a row has had, the latest first.
     select :key_of_k, k._key, h.written_by as _by, h.replaced_by as _ended_by, h.valid_from as _from, h.valid_to as _until,
-        h.ended_as as _as, :gone as _gone,
+        :version_of_h as _version, h.ended_as as _as, :gone as _gone,
         -- What an undo has ended that is pruned by now does not come back: it is not known any more whose rows do not count.
         (:gone or h.ended_as = 'undone') as _ended,
         row_number() over (partition by k._key order by h.valid_to desc, h.valid_from desc nulls last) as _nth
     from named k join :history h on :was_there
+), dead as materialized (
+    select d.key as _key, z.load_id as _load, z.version as _version from etl.tombstone d cross join lateral (
+        select d.load_id, d.version union all
+        select x.load_id, x.version from jsonb_to_recordset(d.before) as x (load_id bigint, version text)) z
+    where d.dataset = :dataset and d.key in (select _key from named)
+), settled as materialized (
+    -- What loads that count have written and deleted. Whatever has the same version and a lower rank is stale beside it.
+    select x._key, x._version, :rank_of_x as _rank from (
+        select _key, _version, _by as _load from past union all select _key, _version, _load from dead
+    ) x join etl.load o on o.id = x._load where x._load not in (select _load from hidden)
 ), endorsed as materialized (
     -- States of undone loads that another load has found unchanged.
     select p._key, p._nth from past p join written w on w._key = p._key and w._load = p._by
     where p._by <> :load and p._by in (select _load from undone) and exists (
         select from entry e where e._key = p._key and e._outcome = 'unchanged' and e._tick > w._tick
-            and e._load not in (select _load from hidden))
+            and e._load not in (select _load from hidden) and not exists (
+                select from settled x where x._key = e._key and x._version is not distinct from p._version and x._rank > e._rank))
 ), back as materialized (
     -- The state that is given back: the latest of a load that counts. If that is the absence of the row, there is none.
     select * from (
@@ -49,7 +60,7 @@ with :hidden, same as materialized (
         order by _key, _nth) b where not _nothing
 ), state as materialized (
     -- Whether the row is there now, and the load that has written or deleted it.
-    select k.*, :first_of_t is not null as _there, l._by as _last,
+    select k.*, :first_of_t is not null as _there, :version_of_t as _version, l._by as _last,
         case when :first_of_t is not null then t.written_by
              when l._gone or l._as = 'undone' and coalesce(e._outcome, 'removed') = 'removed' then l._ended_by end as _author
     from named k left join :table t on :is_there left join past l on l._key = k._key and l._nth = 1
@@ -58,15 +69,16 @@ with :hidden, same as materialized (
     -- The last load that has found the present state unchanged.
     select s._key, max(e._load) as _load from state s
         join entry e on e._key = s._key and e._outcome = 'unchanged' and e._load not in (select _load from hidden)
-        left join written w on w._key = s._key and w._load = s._author
-    where e._tick > coalesce(w._tick, (select max(b.tick) from etl.load_batch b where b.load_id = s._author), 0) group by 1
+        left join written w on w._key = s._key and w._load = s._author left join dead d on d._key = s._key and d._load = e._load
+    where e._tick > coalesce(w._tick, (select max(b.tick) from etl.load_batch b where b.load_id = s._author), 0) and not exists (
+        select from settled x where x._key = s._key and x._rank > e._rank
+            and x._version is not distinct from case when s._there then s._version else d._version end) group by 1
 ), buried as materialized (
     -- The last load with a tombstone that came after the state which would be given back.
-    select b._key, max(z.load_id) as _load from back b join etl.tombstone d on d.dataset = :dataset and d.key = b._key
-        cross join lateral (
-            select d.load_id union all select (x ->> 'load_id')::bigint from jsonb_array_elements(d.before) as x) z
-        join entry e on e._key = d.key and e._load = z.load_id left join written w on w._key = b._key and w._load = b._by
-    where z.load_id not in (select _load from hidden) and e._tick > coalesce(w._tick, 0) group by 1
+    select b._key, max(d._load) as _load from back b join dead d on d._key = b._key
+        join entry e on e._key = d._key and e._load = d._load left join written w on w._key = b._key and w._load = b._by
+    where d._load not in (select _load from hidden) and e._tick > coalesce(w._tick, 0) and not exists (
+        select from settled x where x._key = d._key and x._version is not distinct from d._version and x._rank > e._rank) group by 1
 ), blocked as materialized (
     :blocked
 ), decided as (
@@ -77,11 +89,11 @@ with :hidden, same as materialized (
              when s._author is null then 'another program has deleted it since'
              when c._load is not null then 'load ' || c._load || ' has brought the same since'
              when not s._there and d._load is not null then 'load ' || d._load || ' has deleted it as well'
-             when r._load is not null then 'load ' || r._load || ' has replaced its scope without it'
+             when r._load is not null and not (s._there and :deletes) then 'load ' || r._load || ' has replaced its scope without it'
              when not s._there and b._key is null then 'load ' || s._last || ' had written it, and is undone'
              :referred_to
              end as _reason,
-        case when not s._there then 'inserted' when b._key is null then 'removed' else 'updated' end as _outcome
+        case when not s._there then 'inserted' when b._key is null or r._load is not null then 'removed' else 'updated' end as _outcome
     from state s left join back b on b._key = s._key left join confirmed c on c._key = s._key
         left join buried d on d._key = s._key left join blocked r on r._key = s._key
 )
