@@ -91,9 +91,10 @@ terraform: $(SAM) ## Write deploy/terraform, a module of Terraform, anew from te
 check-terraform: setup $(SAM) ## Make a stack with the module of Terraform in an emulator (needs terraform and its provider aws)
 	$(CARGO) test $(LOCKED) --test it terraform:: -- --include-ignored
 
-torture: setup ## Kill and cut workers at random for MINUTES (default 5) and as long again in every mode, from SEED (default: random), and check the result
+torture: setup ## Kill and cut workers, and undo loads, at random for MINUTES each (default 5), from SEED (default: random), and check the result
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --test-threads 1 --exact \
-		torture::whatever_happens_the_end_is_that_of_one_quiet_run torture_modes::whatever_happens_every_mode_ends_as_its_model_says
+		torture::whatever_happens_the_end_is_that_of_one_quiet_run torture_modes::whatever_happens_every_mode_ends_as_its_model_says \
+		undo_model::whatever_is_undone_in_whatever_order_the_others_count_as_if_it_had_never_come
 
 scale: setup ## Generate a ledger of SCALE (default 1: 5 million loads, 100 million rows) and a tenth of it, and compare what operations cost
 	SCALE=$${SCALE:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --ignored --exact scale::an_operation_costs_the_same_with_ten_times_the_history

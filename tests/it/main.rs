@@ -88,6 +88,7 @@ mod tutorial;
 mod typed_files;
 mod types;
 mod undo;
+mod undo_model;
 mod undo_order;
 mod undo_settled;
 mod web;

@@ -25,18 +25,15 @@ use crate::world::{World, signal};
 const WORKERS_AT_ONCE: usize = 3;
 pub const DELIVERIES: usize = 24;
 
-/// Rounds with one seed after the other, on servers that they share.
-pub struct Rounds {
+/// Seeds, one after the other, as long as there is time.
+pub struct Trials {
     first: u64,
     time: Duration,
     started: Instant,
-    runtime: Runtime,
-    postgres: Arc<Postgres>,
-    s3: Arc<S3Server>,
-    pub done: u64,
+    done: u64,
 }
 
-impl Rounds {
+impl Trials {
     /// Takes the first seed and the time from the variables that `make torture` sets, or else a random seed and this many seconds.
     pub fn start(seconds: f64) -> Self {
         let minutes = std::env::var("TORTURE_MINUTES").ok().and_then(|text| text.parse::<f64>().ok());
@@ -45,19 +42,58 @@ impl Rounds {
             first: seed.unwrap_or_else(rand::random),
             time: Duration::from_secs_f64(minutes.map_or(seconds, |minutes| minutes * 60.0)),
             started: Instant::now(),
-            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
-            postgres: Arc::new(Postgres::start(&["fsync=off"], |_| {})),
-            s3: Arc::new(S3Server::start()),
             done: 0,
         }
     }
 
-    pub fn has_time(&self) -> bool {
+    fn has_time(&self) -> bool {
         self.started.elapsed() < self.time
     }
 
-    pub fn next_seed(&self) -> u64 {
+    fn next_seed(&self) -> u64 {
         self.first.wrapping_add(self.done)
+    }
+}
+
+impl Iterator for Trials {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let seed = self.has_time().then(|| self.next_seed());
+        self.done += 1;
+        seed
+    }
+}
+
+/// Rounds with one seed after the other, on servers that they share.
+pub struct Rounds {
+    trials: Trials,
+    runtime: Runtime,
+    postgres: Arc<Postgres>,
+    s3: Arc<S3Server>,
+}
+
+impl Rounds {
+    /// Begins, with the time and the seed of [`Trials::start`].
+    pub fn start(seconds: f64) -> Self {
+        Self {
+            trials: Trials::start(seconds),
+            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
+            postgres: Arc::new(Postgres::start(&["fsync=off"], |_| {})),
+            s3: Arc::new(S3Server::start()),
+        }
+    }
+
+    pub fn has_time(&self) -> bool {
+        self.trials.has_time()
+    }
+
+    pub fn next_seed(&self) -> u64 {
+        self.trials.next_seed()
+    }
+
+    pub fn done(&self) -> u64 {
+        self.trials.done
     }
 
     /// Runs the round of the next seed.
@@ -70,18 +106,18 @@ impl Rounds {
         // Shown where the test fails, and with --nocapture.
         println!(
             "round {}{name}: the same files and faults again with: make torture SEED={}",
-            self.done,
+            self.done(),
             self.next_seed()
         );
-        self.done += 1;
+        self.trials.done += 1;
         self.runtime.block_on(round(Arc::clone(&self.postgres), Arc::clone(&self.s3)))
     }
 
     /// Shows what has happened, and fails if it is not enough to prove something.
     #[expect(clippy::print_stdout, reason = "it says how much was tried")]
     pub fn end(&self, found: &impl Debug, is_enough: bool) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        println!("{} rounds of {DELIVERIES} deliveries in {seconds:.0} s: {found:?}", self.done);
+        let seconds = self.trials.started.elapsed().as_secs_f64();
+        println!("{} rounds of {DELIVERIES} deliveries in {seconds:.0} s: {found:?}", self.done());
         assert!(is_enough, "not all of it happened, so that little was proven: {found:?}");
     }
 }

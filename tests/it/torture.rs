@@ -104,7 +104,7 @@ const REWRITES: [&str; 4] = [
 #[test]
 fn whatever_happens_the_end_is_that_of_one_quiet_run() {
     let (mut rounds, mut found) = (Rounds::start(SECONDS_WITHIN_ALL_TESTS), Found::default());
-    while rounds.done < 2 || rounds.has_time() || !found.everything() && rounds.done < MOST_QUIET_ROUNDS {
+    while rounds.done() < 2 || rounds.has_time() || !found.everything() && rounds.done() < MOST_QUIET_ROUNDS {
         let seed = rounds.next_seed();
         found.add(&rounds.run("", |postgres, s3| Round::run(seed, postgres, s3)));
     }

@@ -259,7 +259,7 @@ const REWRITES: [&str; 4] = [
 #[test]
 fn whatever_happens_every_mode_ends_as_its_model_says() {
     let (mut rounds, mut found) = (Rounds::start(SECONDS_WITHIN_ALL_TESTS), Found::default());
-    while rounds.done < CASES.len() as u64 || rounds.has_time() {
+    while rounds.done() < CASES.len() as u64 || rounds.has_time() {
         let round = Round::of(rounds.next_seed());
         let name = format!(", {}", round.case.name);
         found.add(&rounds.run(&name, |postgres, s3| round.run(postgres, s3)));

@@ -113,12 +113,15 @@ fn forgotten_tombstones(name: &str, load: LoadId) -> String {
     format!("delete from etl.tombstone where dataset = '{name}' and load_id = {load}")
 }
 
-/// Selects the loads some of whose rows were stale since the load, and perhaps because of it: those with the keys of what is given back and,
-/// where files replace scopes, all whose rows have a lower rank. What a load that was undone before had made stale counts as well, if both
-/// concern the same rows or scopes.
+/// Selects the loads some of whose rows were stale since the load, and perhaps because of it: those with the keys of what is given back or of
+/// tombstones that were in force and, where files replace scopes, all whose rows have a lower rank. What a load that was undone before had made
+/// stale counts as well, if both concern the same rows or scopes.
 pub(super) fn lost(dataset: &Dataset, load: LoadId) -> String {
     let name = &dataset.name;
-    let given_back = "select _key from pg_temp.undo_plan where _outcome <> 'stale'";
+    let given_back = format!(
+        "select _key from pg_temp.undo_plan where _outcome <> 'stale' \
+         union select key from etl.tombstone where dataset = '{name}' and load_id = {load}"
+    );
     let (concerned, shared) = if dataset.replacement.is_some() {
         let both = "etl.replacement a join etl.replacement b on a.scopes && b.scopes";
         (
