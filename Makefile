@@ -91,9 +91,10 @@ terraform: $(SAM) ## Write deploy/terraform, a module of Terraform, anew from te
 check-terraform: setup $(SAM) ## Make a stack with the module of Terraform in an emulator (needs terraform and its provider aws)
 	$(CARGO) test $(LOCKED) --test it terraform:: -- --include-ignored
 
-torture: setup ## Kill and cut workers, and undo loads, at random for MINUTES each (default 5), from SEED (default: random), and check the result
+torture: setup ## Kill and cut workers, undo loads and mend rejects at random for MINUTES each (default 5), from SEED (default: random), and check the result
 	TORTURE_MINUTES=$${MINUTES:-5} TORTURE_SEED=$${SEED:-} $(CARGO) test $(LOCKED) --test it -- --nocapture --test-threads 1 --exact \
 		torture::whatever_happens_the_end_is_that_of_one_quiet_run torture_modes::whatever_happens_every_mode_ends_as_its_model_says \
+		mend_model::whatever_comes_in_whatever_order_the_rejects_that_nobody_has_mended_are_open \
 		undo_model::whatever_is_undone_in_whatever_order_the_others_count_as_if_it_had_never_come
 
 scale: setup ## Generate a ledger of SCALE (default 1: 5 million loads, 100 million rows) and a tenth of it, and compare what operations cost

@@ -44,6 +44,7 @@ mod lexical;
 mod manifest;
 mod memory;
 mod mend;
+mod mend_model;
 mod mended;
 mod metrics;
 mod migrations;
