@@ -25,8 +25,13 @@ use crate::services::{Extracted, Extractor, Manifests, Pipeline, Validated, anal
 pub(super) enum Totals {
     /// The totals in these manifests.
     Of(Manifests),
-    /// The totals in the manifests beside the file, if it has any. The number is the run of this version.
-    Beside(i32),
+    /// The totals in the manifests beside the file, if it has any.
+    Beside {
+        /// The run of this version.
+        run: i32,
+        /// Whether rows of it are written, so that the file was compared before: with the manifest of that time.
+        is_begun: bool,
+    },
     /// No totals.
     Ignored,
 }
@@ -63,8 +68,9 @@ pub(super) async fn stage_and_validate(
         }
     };
     let extract = Box::pin(extract).instrument(traces::step("stage"));
+    let is_begun = matches!(totals, Totals::Beside { is_begun: true, .. });
     let (extracted, manifests) = match totals {
-        Totals::Beside(run) => {
+        Totals::Beside { run, .. } => {
             let (extracted, manifests) = tokio::join!(extract, extractor.manifests(object, run));
             (extracted?, manifests?)
         }
@@ -73,6 +79,7 @@ pub(super) async fn stage_and_validate(
     };
     let agreed = match manifests::check(&manifests, object, dataset, (reading.part, reading.parts), &extracted) {
         Ok(agreed) => agreed,
+        Err(error) if is_begun && matches!(error.kind(), ErrorKind::File(_)) => None,
         Err(error) => return Err(unless_replaced(&**extractor, object, error).await?),
     };
     let footer = totals::check(object, dataset, &extracted)?;

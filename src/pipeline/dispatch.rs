@@ -169,6 +169,9 @@ impl ObjectWork<'_> {
             }
             let extractor = self.context.pipeline(&dataset.name)?.extractor_at(&self.request.location)?;
             let (object, refused) = self.identify(&**extractor).await?;
+            if refused.is_none() && (dataset.is_known_by_place() || dataset.content.is_some()) {
+                self.check_whole(&object, dataset).await?;
+            }
             let piece = Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused };
             Box::pin(self.load_piece(&object, piece)).await
         };
@@ -343,6 +346,12 @@ impl ObjectWork<'_> {
             tracing::info!(object = object.display_name(), count, names, "no source reads these members or sheets");
         }
         let mut parts: Vec<PlannedPart> = found.parts.into_iter().map(PlannedPart::from).collect();
+        if self.request.again {
+            self.check_names(object, &known, &parts)?;
+        }
+        // What has begun under names from another definition goes on under them: under new ones its rows would come twice.
+        let goes_on = !known.iter().all(has_ended);
+        parts.retain(|planned| !goes_on || known.iter().any(|part| part.name == planned.name));
         for part in known {
             if parts.iter().any(|planned| planned.name == part.name) {
                 continue;
@@ -355,6 +364,44 @@ impl ObjectWork<'_> {
             }
         }
         Ok(Plan { parts, copy: Some(copy) })
+    }
+
+    /// Refuses to load an object as a whole that has begun in parts, or whose rows are known by their places in parts.
+    async fn check_whole(&self, object: &ObjectVersion, dataset: &Dataset) -> Result<()> {
+        let known = retrying(|| self.database.known_parts(object)).await?;
+        let is_open = |part: &&KnownPart| !part.name.is_empty() && part.load.as_ref().is_none_or(|load| load.is_wanted);
+        if let Some(part) = known.iter().find(is_open) {
+            return Err(Error::configuration(format!(
+                "{}: its part {:?} was begun under a definition with such parts, and has not ended; load it under that definition first",
+                object.display_name(),
+                part.name
+            )));
+        }
+        let whole = PlannedPart { name: String::new(), dataset: dataset.name.clone(), source: None, is_orphan: false };
+        if self.request.again { self.check_names(object, &known, &[whole]) } else { Ok(()) }
+    }
+
+    /// Refuses to load rows once more that are known by their places, if these are in a part of another name now.
+    fn check_names(&self, object: &ObjectVersion, known: &[KnownPart], planned: &[PlannedPart]) -> Result<()> {
+        let is_new = |part: &&PlannedPart| known.iter().all(|known| known.name != part.name);
+        for part in planned.iter().filter(is_new) {
+            let dataset = self.context.datasets.get(&part.dataset).map_err(Error::configuration)?;
+            let is_renamed = |known: &&KnownPart| {
+                let is_loaded = known.load.as_ref().is_some_and(|load| load.is_loaded && load.dataset == part.dataset);
+                is_loaded && planned.iter().all(|planned| planned.name != known.name)
+            };
+            let Some(before) = known.iter().find(is_renamed).filter(|_| dataset.is_known_by_place()) else { continue };
+            let of = |name: &str| if name.is_empty() { "as a whole".to_owned() } else { format!("as part {name:?}") };
+            return Err(Error::configuration(format!(
+                "{}: it was loaded {} before and would be loaded {} now, so that its rows would come once more; dataset {} appends, and knows rows \
+                 by their places. Load it under a definition that reads it as before, or delete its rows and load a copy of it under another key",
+                object.display_name(),
+                of(&before.name),
+                of(&part.name),
+                dataset.name
+            )));
+        }
+        Ok(())
     }
 
     async fn fetch(&self, object: &ObjectVersion, extractor: &dyn Extractor) -> Result<ObjectCopy> {

@@ -161,8 +161,10 @@ impl FileWork<'_> {
 
     /// Where the control totals of the file are.
     async fn totals(&self, definition: &Dataset) -> Result<Totals, Stop> {
-        if !definition.manifest.required {
-            return Ok(Totals::Beside(self.claim.run));
+        let Claim { load_id, attempt, run, .. } = *self.claim;
+        let is_begun = attempt > 1 && retrying(|| self.database.records_written(load_id)).await?.is_some();
+        if is_begun || !definition.manifest.required {
+            return Ok(Totals::Beside { run, is_begun });
         }
         match self.await_manifest(definition).await {
             Ok(Awaited::Manifests(manifests)) => Ok(Totals::Of(manifests)),

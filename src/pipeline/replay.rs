@@ -107,8 +107,9 @@ async fn compare(file: &LoadedFile, before: &CheckedFile, after: &CheckedFile) -
     let (mut today, mut changed) = (Rejected::of(before.violations()), Rejected::of(after.violations()));
     let (mut old, mut new) = (today.next().await?, changed.next().await?);
     loop {
-        let number = |record: &[Violation]| record.first().map_or(i64::MAX, |violation| violation.record.0);
-        match number(&old).cmp(&number(&new)) {
+        // Records have other numbers where the changed definition leaves other lines out.
+        let line = |record: &[Violation]| record.first().map_or(i64::MAX, |violation| violation.line.0);
+        match line(&old).cmp(&line(&new)) {
             std::cmp::Ordering::Equal if old.is_empty() => return Ok(replayed),
             std::cmp::Ordering::Equal => (old, new) = (today.next().await?, changed.next().await?),
             std::cmp::Ordering::Less => {

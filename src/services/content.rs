@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, NullArray, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, NullArray, StringArray, StringBuilder};
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use sha2::{Digest, Sha256};
@@ -167,7 +167,7 @@ const RECORDS_AT_ONCE: i32 = 100_000;
 /// Gives rows the lowest numbers that no other row of their object has.
 async fn number_beside(database: &Database, claim: &Claim, stage: &Arc<Stage>, read: i64) -> Result<()> {
     let on = Arc::clone(stage);
-    let table = "(hash varchar, copy bigint, record bigint, line bigint)";
+    let table = "(hash varchar, copy bigint, line bigint, place integer)";
     blocking(move || on.create_table("taken", table)).await?;
     for batch in BatchNumber::all(read, RECORDS_AT_ONCE) {
         let ((first, last), on) = (batch.records(read, RECORDS_AT_ONCE), Arc::clone(stage));
@@ -197,9 +197,10 @@ fn keep_taken(stage: &Stage, taken: &[TakenCopy]) -> Result<()> {
     }
     let hash: ArrayRef = Arc::new(StringArray::from_iter_values(taken.iter().map(|taken| &taken.hash)));
     let copy: ArrayRef = Arc::new(Int64Array::from_iter_values(taken.iter().map(|taken| taken.copy)));
-    let record: ArrayRef = Arc::new(taken.iter().map(|taken| taken.record).collect::<Int64Array>());
     let line: ArrayRef = Arc::new(taken.iter().map(|taken| taken.line).collect::<Int64Array>());
-    let columns = [("hash", hash), ("copy", copy), ("record", record), ("line", line)];
+    let place: ArrayRef =
+        Arc::new(Int32Array::from_iter_values(taken.iter().map(|taken| i32::from(!taken.is_written))));
+    let columns = [("hash", hash), ("copy", copy), ("line", line), ("place", place)];
     let rows = RecordBatch::try_from_iter(columns).map_err(|error| Error::system("keep the copies of rows", error))?;
     stage.insert(|mut put| put("taken", rows))
 }
@@ -212,11 +213,8 @@ fn number_free() -> String {
                  select _record, _line, left({CONTENT_KEY}, {HASH}) as hash from staged \
                  where left({CONTENT_KEY}, {HASH}) in (select hash from taken) \
              ), known as materialized ( \
-                 select _record, any_value(hash) as hash, arg_min(copy, place) as copy from ( \
-                     select c._record, t.hash, t.copy, 0 as place from content c join taken t on t.hash = c.hash and t.line = c._line \
-                     union all \
-                     select c._record, t.hash, t.copy, 1 from content c join taken t on t.hash = c.hash and t.record = c._record) \
-                 group by _record \
+                 select c._record, any_value(t.hash) as hash, arg_min(t.copy, t.place) as copy \
+                 from content c join taken t on t.hash = c.hash and t.line = c._line group by c._record \
              ), other as materialized ( \
                  select _record, hash, row_number() over (partition by hash order by _record) as nth \
                  from content where _record not in (select _record from known) \
@@ -363,22 +361,22 @@ mod tests {
     }
 
     /// The numbers of the rows of a file, all of one content, beside numbers that are taken, some of them by records of the file.
-    fn numbered(rows: usize, taken: &[(i64, Option<i64>, Option<i64>)]) -> Vec<String> {
+    fn numbered(rows: usize, taken: &[(i64, Option<i64>, bool)]) -> Vec<String> {
         let options = StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: None };
         let stage = Stages::new(options).open(Arc::default()).unwrap();
         stage.create_table("staged", &format!("(_record bigint, _line bigint, {CONTENT_KEY} varchar)")).unwrap();
-        stage.create_table("taken", "(hash varchar, copy bigint, record bigint, line bigint)").unwrap();
+        stage.create_table("taken", "(hash varchar, copy bigint, line bigint, place integer)").unwrap();
         let hash = "a".repeat(HASH);
         for row in 1..=rows {
             stage.execute(&format!("insert into staged values ({row}, {row} + 1, '{hash}-1')")).unwrap();
         }
         stage.execute(&format!("insert into staged values (99, 100, '{}-1')", "b".repeat(HASH))).unwrap();
         stage.execute(&number_copies()).unwrap();
-        let taken = taken.iter().map(|(copy, record, line)| TakenCopy {
+        let taken = taken.iter().map(|(copy, line, is_written)| TakenCopy {
             hash: hash.clone(),
             copy: *copy,
-            record: *record,
             line: *line,
+            is_written: *is_written,
         });
         keep_taken(&stage, &taken.collect::<Vec<_>>()).unwrap();
         stage.execute(&number_free()).unwrap();
@@ -390,12 +388,13 @@ mod tests {
     #[test]
     fn rows_take_the_lowest_numbers_that_no_other_row_of_their_object_has() {
         assert_eq!(numbered(3, &[]), ["1", "2", "3", "1"]);
-        assert_eq!(numbered(3, &[(1, None, None), (3, None, None)]), ["2", "4", "5", "1"]);
-        assert_eq!(numbered(1, &[(1, None, None), (1, None, None), (2, None, None)]), ["3", "1"]);
+        assert_eq!(numbered(3, &[(1, None, false), (3, None, false)]), ["2", "4", "5", "1"]);
+        assert_eq!(numbered(1, &[(1, None, false), (1, None, false), (2, None, false)]), ["3", "1"]);
         // A row that has a number keeps it, also one that is not in order.
-        assert_eq!(numbered(3, &[(2, Some(1), None), (1, None, Some(4))]), ["2", "3", "1", "1"]);
-        assert_eq!(numbered(2, &[(7, Some(2), None), (5, Some(3), None)]), ["1", "7", "1"]);
-        assert_eq!(numbered(2, &[(4, Some(2), Some(3)), (4, None, Some(3))]), ["1", "4", "1"]);
+        assert_eq!(numbered(3, &[(2, Some(2), false), (1, Some(4), true)]), ["2", "3", "1", "1"]);
+        assert_eq!(numbered(2, &[(7, Some(3), false), (5, Some(4), false)]), ["1", "7", "1"]);
+        // What the load itself has written goes before what an earlier run had.
+        assert_eq!(numbered(2, &[(4, Some(3), false), (6, Some(3), true)]), ["1", "6", "1"]);
     }
 
     #[test]

@@ -181,22 +181,28 @@ pub struct FoundParts {
 fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<FoundParts> {
     let mut object = Object::open(name, copy)?;
     let (mut found, mut containers) = (FoundParts::default(), BTreeSet::new());
+    let mut parts: Vec<(FoundPart, String)> = Vec::new();
     for (dataset, source) in readers {
         for (name, container) in object.names(source)? {
             check_name(object.name, &name)?;
-            containers.insert(container);
-            if let Some(first) = found.parts.iter().find(|part| part.name == name) {
+            containers.insert(container.clone());
+            if let Some((first, _)) = parts.iter().find(|(part, _)| part.name == name) {
                 let (first, other) = (&first.dataset, dataset);
                 tracing::warn!(part = name, first, other, "two sources read the same part, which goes to the first");
                 continue;
             }
-            found.parts.push(FoundPart { name, dataset: dataset.clone(), source: source.name.clone() });
+            parts.push((FoundPart { name, dataset: dataset.clone(), source: source.name.clone() }, container));
         }
     }
     let all = object.all()?;
-    if found.parts.is_empty() {
+    if parts.is_empty() {
         return Err(object.nothing_matches(&all, readers));
     }
+    // Of the parts of a dataset the later one is the newer one, whichever source reads it.
+    let place = |(_, container): &(FoundPart, String)| all.iter().position(|name| name == container);
+    let datasets: Vec<&String> = readers.iter().map(|(dataset, _)| dataset).collect();
+    parts.sort_by_key(|found| (datasets.iter().position(|dataset| **dataset == found.0.dataset), place(found)));
+    found.parts = parts.into_iter().map(|(part, _)| part).collect();
     found.unread = all.into_iter().filter(|name| !containers.contains(name)).collect();
     Ok(found)
 }

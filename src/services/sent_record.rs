@@ -78,7 +78,7 @@ impl<'a> SentRecord<'a> {
     }
 
     fn index(&self, column: &str) -> Option<usize> {
-        self.dataset.columns.iter().position(|known| known.name == column).filter(|_| self.fits)
+        self.dataset.file_columns().iter().position(|known| known.name == column).filter(|_| self.fits)
     }
 
     fn value(&self, index: usize) -> Result<Option<&str>, Fault> {

@@ -248,3 +248,22 @@ async fn a_row_may_wait_for_the_row_that_it_refers_to() {
     assert_eq!(again(&world, "1").await.counts.unwrap().unchanged, 3);
     assert_eq!(world.query("select count(*) from visit").await, "4");
 }
+
+#[tokio::test]
+async fn a_bad_row_of_a_declared_source_fails_alone() {
+    let (world, folder) = world(&[]).await;
+    define(
+        &folder,
+        &format!(
+            "{VISIT}\n[[source]]\nname = \"text\"\nfiles = [\"incoming/visits/*.dat\"]\n[[source]]\nname = \"lines\"\nfiles = [\"incoming/visits/*.jsonl\"]\nformat = \"json_lines\"\n"
+        ),
+    );
+    let world = world.under(&[]);
+    let lines = "{\"page\": \"a\", \"seconds\": 1}\n{\"page\": \"b\", \"seconds\": \"x\"}\n{\"page\": \"c\", \"seconds\": 3000}\n";
+    for (load, name, content) in [(1, "1.dat", "page,seconds\na,1\nb,x\nc,3000\n"), (2, "2.jsonl", lines)] {
+        let report = world.drop_file(&format!("incoming/visits/{name}"), content).await;
+        assert_eq!(counts(&report).0, 1, "{report:?}");
+        let rejects = format!("select record, rule, key from etl.reject where load_id = {load} order by 1");
+        assert_eq!(world.query(&rejects).await, format!("2 | integer | {load},2\n3 | seconds_are_few | {load},3"));
+    }
+}

@@ -59,6 +59,7 @@ mod parts;
 mod plans;
 mod privacy;
 mod read_only;
+mod redefined;
 mod reference;
 mod refused;
 mod rekey;

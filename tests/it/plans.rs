@@ -238,3 +238,24 @@ fn an_output_goes_with_a_plan_alone() {
     let output = small_etl(&Scratch::new("plans"), &[], &["migrate", "--out", "x"]);
     assert!(text(&output).contains("--plan"), "{}", text(&output));
 }
+
+/// A value is encrypted together with the key of its row.
+#[tokio::test]
+async fn the_decimals_of_a_key_are_not_changed_where_values_are_encrypted() {
+    let keyed = |scale: u32, encrypt: &str| {
+        format!(
+            "name = \"t\"\ntable = \"t\"\nkey = \"id\"\nversion = \"arrival\"\nfiles = [\"t/*\"]\n[[column]]\nname = \"id\"\ntype = \"decimal\"\n\
+             precision = {}\nscale = {scale}\nrequired = true\n[[column]]\nname = \"s\"\ntype = \"text\"\n{encrypt}",
+            8 + scale
+        )
+    };
+    for (encrypt, is_refused) in [("encrypt = true\n", true), ("", false)] {
+        let desk = Desk::new(&[("t", &keyed(2, encrypt))]).await;
+        desk.apply();
+        query(&desk.url, "insert into t (id) values (1.5)").await;
+        desk.define("t", &keyed(4, encrypt));
+        let planned = text(&desk.run(&["migrate", "--plan"]));
+        assert_eq!(planned.contains("with other decimals they could not be decrypted"), is_refused, "{planned}");
+        assert_eq!(planned.contains("alter column id type"), !is_refused, "{planned}");
+    }
+}

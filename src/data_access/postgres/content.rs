@@ -18,10 +18,10 @@ pub struct TakenCopy {
     pub hash: String,
     /// The number.
     pub copy: i64,
-    /// The record of the load that has it, if it is one of those.
-    pub record: Option<i64>,
-    /// The same by its line.
+    /// The line of the row that has it, if it is one of the load.
     pub line: Option<i64>,
+    /// Whether the load itself has written that row, and not only an earlier run of it.
+    pub is_written: bool,
 }
 
 impl Database {
@@ -73,8 +73,8 @@ impl Database {
         let taken = rows.iter().map(|row| TakenCopy {
             hash: row.get("hash"),
             copy: row.get("copy"),
-            record: row.get("record"),
             line: row.get("line"),
+            is_written: row.get("is_written"),
         });
         Ok(taken.collect())
     }

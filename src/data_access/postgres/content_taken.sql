@@ -1,5 +1,5 @@
--- Which copies of some contents rows of a load must not take, because other rows of its object have them; with a record or a line,
--- the number is that of just this row of the load. Parameters: 1 the load, 2 the hashes.
+-- Which copies of some contents rows of a load must not take, because other rows of its object have them; with a line, the number is that of
+-- just this row of the load. What the load itself has written goes before what earlier runs had. Parameters: 1 the load, 2 the hashes.
 with own as (
     select * from etl.load where id = $1
 ), runs as (
@@ -7,9 +7,9 @@ with own as (
 ), wanted as (
     select unnest($2::text[]) as hash
 ), :given
-select hash, copy,
-    case when is_own and row_number() over (partition by hash, record, is_own order by place, load_id) = 1 then record end as record,
-    case when load_id = $1 then line end as line
+select hash, copy, load_id = $1 and record is null as is_written,
+    case when load_id = $1 and record is null
+        or is_own and row_number() over (partition by hash, line, is_own order by place, load_id) = 1 then line end as line
 from (select g.*, g.part = own.part and g.owner = own.part as is_own from given g cross join own) g
 -- What good rows of earlier runs of the same part had is free: the same rows take it again.
 where not is_own or record is not null or load_id = $1

@@ -3,7 +3,7 @@
 -- each with each.
 
 set client_min_messages = warning;
-create temporary table if not exists bad_row (record bigint primary key, key text, lost boolean) on commit delete rows;
+create temporary table if not exists bad_row (record bigint primary key, key text, lost boolean, line bigint) on commit delete rows;
 create temporary table if not exists linked_row (
     record bigint primary key, first_load_id bigint, first_record bigint, state text, resolved_by bigint,
     resolved_at timestamptz) on commit delete rows;
@@ -17,7 +17,7 @@ delete from waiting_row;
 
 -- A row that lost to another row of its file says nothing about its key. A resolved reject stays resolved.
 insert into bad_row
-select record, min(key), bool_and(rule = 'unique') from etl.reject where load_id = :load and state = 'open' group by record;
+select record, min(key), bool_and(rule = 'unique'), min(line) from etl.reject where load_id = :load and state = 'open' group by record;
 analyze bad_row;
 
 -- A bad row continues an earlier one if it says so, or if the very same version of a file is loaded again. In the
@@ -28,7 +28,8 @@ with again as (
         own.state = 'loaded' and l.state = 'failed' and r.state = 'open' as waited
     from etl.load own join etl.load l on l.bucket = own.bucket and l.key = own.key and l.version = own.version
             and l.part = own.part and l.dataset = own.dataset and l.id < own.id
-        join etl.reject r on r.load_id = l.id join bad_row b on b.record = r.record
+        -- Records have other numbers where a changed definition leaves other lines out.
+        join etl.reject r on r.load_id = l.id join bad_row b on b.line = r.line
     where own.id = :load order by b.record, l.id desc
 ), mended as (
     select a.record, min(s.load_id) as load_id

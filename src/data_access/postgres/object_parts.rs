@@ -24,6 +24,8 @@ pub struct KnownLoad {
     pub source: Option<String>,
     /// Whether a claim would take it: it has not ended and nobody has it, or the object has come back to this content.
     pub is_wanted: bool,
+    /// Whether its rows are loaded.
+    pub is_loaded: bool,
 }
 
 /// A load that nobody works on and nobody can finish.
@@ -61,7 +63,7 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn known_parts(&self, object: &ObjectVersion) -> Result<Vec<KnownPart>> {
-        let statement = "select p.part, l.dataset, l.source, \
+        let statement = "select p.part, l.dataset, l.source, l.state = 'loaded' as is_loaded, \
                 l.finished_at is null and not (l.state = 'loading' and l.lease_expires_at > clock_timestamp()) \
                 or l.finished_at is not null and coalesce($6, 'null') = 'null' and exists ( \
                     select from etl.known_load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
@@ -86,6 +88,7 @@ impl Database {
                 dataset,
                 source: row.get("source"),
                 is_wanted: row.get("is_wanted"),
+                is_loaded: row.get("is_loaded"),
             }),
         });
         Ok(parts.collect())

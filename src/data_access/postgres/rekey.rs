@@ -62,6 +62,13 @@ impl Database {
         let connection = self.connection("content_change").await?;
         let Some(earlier) = earlier_content(&*connection, dataset).await? else { return Ok(None) };
         let (name, table, now) = (&dataset.name, &dataset.table, dataset.content_form());
+        if let Some(column) = dataset.encrypted().next() {
+            return Err(Error::configuration(format!(
+                "dataset {name}: the values of column {} are encrypted together with the keys of their rows, and could not be decrypted under \
+                 other keys; empty table {table}, and load its files with --again",
+                column.name
+            )));
+        }
         if earlier.is_empty() {
             return Err(Error::configuration(format!(
                 "dataset {name}: the rows of table {table} were loaded by another key, and have no content key; empty the table, and load its \

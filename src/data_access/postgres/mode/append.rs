@@ -35,6 +35,11 @@ impl Steps for Append {
         if let Some(keep) = keep(dataset, &claim.load_id.0.to_string(), "deleted", &ended) {
             transaction.execute(&keep, &[]).await?;
         }
+        // A row of an earlier run that still waits is one of this run, or none any more.
+        let waiting = "update etl.parked p set released_by = $1, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
+                tick = nextval('etl.clock'), outcome = 'stale' \
+            from etl.load l where l.id = p.load_id and coalesce(l.origin, l.id) = $2 and l.id <> $1 and p.released_by is null";
+        transaction.execute(waiting, &[&claim.load_id.0, &claim.origin.0]).await?;
         // Every other record of an earlier run is one of this run, and has an outcome.
         let statement = format!("delete from {} where {load} = $1 and {record} > $2", table_name(&dataset.table));
         let deleted = transaction.execute(&statement, &[&claim.origin.0, &read]).await?;
