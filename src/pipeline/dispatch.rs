@@ -213,25 +213,29 @@ impl ObjectWork<'_> {
         let location = &self.request.location;
         match extractor.identify(location).await {
             Ok(object) => {
-                if object.local {
-                    self.end_replaced(&object).await?;
+                if object.version_id.is_none() {
+                    let why = "the file was replaced before it was loaded";
+                    self.end_others(&object, Reason::Superseded, why).await?;
                 }
                 Ok((object, None))
             }
             Err(error) if matches!(location, Location::S3 { .. }) => {
-                Ok((unidentified(location), Some(Refused::of(error)?)))
+                let (object, refused) = (unidentified(location), Refused::of(error)?);
+                if refused.reason == Reason::NotFound && !matches!(location, Location::S3 { version_id: Some(_), .. }) {
+                    self.end_others(&object, Reason::NotFound, "the object was deleted before it was loaded").await?;
+                }
+                Ok((object, Some(refused)))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Ends the loads of other contents of a file on this machine: they are gone, and no event or listing asks for them again.
-    async fn end_replaced(&self, object: &ObjectVersion) -> Result<()> {
+    /// Ends the loads of other contents of a file or an object without versions: they are gone, and no event or listing asks for them again.
+    async fn end_others(&self, object: &ObjectVersion, reason: Reason, why: &str) -> Result<()> {
         for ReplacedLoad { object, part, dataset } in retrying(|| self.database.replaced_loads(object)).await? {
             let Ok(dataset) = self.context.datasets.get(&dataset) else { continue };
-            let message =
-                format!("{}: the file was replaced before it was loaded", with_part(object.display_name(), &part));
-            let refused = Some(Refused { reason: Reason::Superseded, message });
+            let message = format!("{}: {why}", with_part(object.display_name(), &part));
+            let refused = Some(Refused { reason, message });
             let parts = std::slice::from_ref(&part);
             let piece = Piece { dataset, source: None, part: &part, parts, copy: None, refused };
             self.observed(&part, Box::pin(self.load_piece(&object, piece))).await?;

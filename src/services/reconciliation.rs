@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Deadline;
 use super::tidy::Tidied;
-use crate::data_access::postgres::{Database, Pass, Release, Standing, VersionStanding};
+use crate::data_access::postgres::{Database, LeftBehind, Pass, Release, Standing, VersionStanding};
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::file_of_manifest;
@@ -376,7 +376,7 @@ pub async fn release(database: &Database, dataset: &Dataset, (pass, deadline): (
     Ok(released)
 }
 
-/// Checks the balance of every load that ended since the last complete pass began. Returns whether there was time for
+/// Checks the balance of every load that ended since the last complete pass began, and reports those that never ended. Returns whether there was time for
 /// all of them.
 ///
 /// # Errors
@@ -386,6 +386,13 @@ pub async fn check_balance(
     (pass, deadline): (&Pass, &Deadline),
     result: &mut Reconciliation,
 ) -> Result<bool> {
+    for LeftBehind { load_id, dataset, file, rows } in retrying(|| database.left_behind(LOADS_AT_ONCE)).await? {
+        let message = format!(
+            "load {load_id} of {file} has not ended, {rows} of its rows are written, and nobody has worked on it for a day: its object was deleted or \
+             replaced, or its key belongs to no dataset any more; load it with --dataset {dataset}, which ends it"
+        );
+        result.note(Some(&dataset), "unfinished", message, 1);
+    }
     let mut after = pass.load();
     while deadline.has_time_for(Duration::ZERO) {
         let (wrong, checked, last) = retrying(|| database.unbalanced_loads(pass.since, after, LOADS_AT_ONCE)).await?;

@@ -185,8 +185,11 @@ fn guess_says_what_has_changed_and_writes_what_takes_it() {
     assert_eq!(asked.status.code(), Some(4), "{}", text(&asked));
     let told: Value = serde_json::from_slice(&asked.stdout).unwrap();
     assert_eq!(told["questions"][0]["id"], "renamed:Fee");
+    let written = fs::read_to_string(told["against"]["definition"].as_str().unwrap()).unwrap();
+    assert!(written.contains("\nopen_questions = [\"renamed:Fee\"]\n"), "nothing is loaded under it: {written}");
     let done = guess(&["--answer", "renamed:Fee=Abzüge"]);
     let said = text(&done);
+    assert!(!fs::read_to_string(told["against"]["definition"].as_str().unwrap()).unwrap().contains("open_questions"));
     for line in [
         "delimiter: it is \";\" and was \",\"",
         "encoding: it is \"windows-1252\" and was \"utf-8\"",

@@ -228,3 +228,28 @@ async fn of_two_members_with_one_key_the_later_one_counts() {
         assert_eq!(desk.rows().await, "x2", "{first} before {second}");
     }
 }
+
+/// No listing asks for its version again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_whose_object_is_gone_is_reported_and_ends_when_its_key_is_loaded() {
+    for (replaced, ended) in [(None, "failed | not_found"), (Some("k,v\nz,9\n"), "superseded | superseded")] {
+        let desk = Desk::new(BY_KEY, "").await;
+        let proxy = desk.world.proxy();
+        desk.world.put(KEY, "k,v\na,1\nb,2\nc,3\nd,4\ne,5\n").await;
+        let worker = desk.world.signalled_worker(KEY, &proxy, (Which::Commit, 3), Fault::CallAnswered, "KILL");
+        assert!(worker.finish().await.is_none());
+        desk.world.s3.delete_object().bucket(&desk.world.bucket).key(KEY).send().await.unwrap();
+        desk.world
+            .query("update etl.load set lease_expires_at = clock_timestamp() - interval '2 days' where id = 1")
+            .await;
+        let night = reconcile(&desk.world).await;
+        let [left] = &night.discrepancies[..] else { panic!("{night:?}") };
+        assert!(left.message.contains("load 1 of s3://") && left.message.contains("has not ended"), "{left:?}");
+        if let Some(content) = replaced {
+            desk.world.put(KEY, content).await;
+        }
+        desk.world.load(KEY).await;
+        assert_eq!(desk.world.query("select state, reason from etl.load where id = 1").await, ended);
+        assert!(reconcile(&desk.world).await.is_clean());
+    }
+}

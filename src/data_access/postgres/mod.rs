@@ -80,7 +80,7 @@ pub use history::{LoadDetail, LoadSummary, LoadedFile, PresentRow, RowAttempt, S
 pub use ledger::{Closing, SeenFile};
 pub use login::Login;
 pub use migrate::{AppliedMigration, newest_migration};
-pub use nightly::{ExportedRows, NULL, RunEnd, Standing, VersionStanding};
+pub use nightly::{ExportedRows, LeftBehind, NULL, RunEnd, Standing, VersionStanding};
 pub use object_parts::{KnownLoad, KnownPart, ReplacedLoad};
 pub use outbox::OutboxEvent;
 pub use parked::{Release, WaitingPage};

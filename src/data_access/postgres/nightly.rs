@@ -13,7 +13,7 @@ use super::parked::{Freed, Release, WaitingPage, Whose, free, refused};
 use super::resolve::resolve_released;
 use super::sql_names::{quoted, table_name};
 use super::{Database, query_error};
-use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET};
+use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET, place_of_part};
 use crate::domain::{Dataset, LoadId, ObjectVersion};
 use crate::error::Result;
 
@@ -62,6 +62,19 @@ pub struct RunEnd<'a> {
     pub place: Option<(&'a str, &'a str)>,
     /// Why it failed.
     pub error: Option<&'a str>,
+}
+
+/// A load that has not ended, and that nobody works on.
+#[derive(Clone, Debug)]
+pub struct LeftBehind {
+    /// The load.
+    pub load_id: LoadId,
+    /// Its dataset.
+    pub dataset: String,
+    /// Its file, for people.
+    pub file: String,
+    /// How many rows it has inserted, updated or removed.
+    pub rows: i64,
 }
 
 /// A part of a table that was exported.
@@ -368,6 +381,26 @@ impl Database {
             .query_one(statement, &[&dataset, &window.0, &window.1, &&BUCKETS_WITHOUT_FILES[..]])
             .await;
         row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
+    }
+
+    /// Returns the loads that have not ended although nobody has worked on them for a day, each with its file and the rows that it has written, and
+    /// at most so many.
+    ///
+    /// # Errors
+    /// `Connection` or `System`.
+    pub async fn left_behind(&self, most: i64) -> Result<Vec<LeftBehind>> {
+        let statement = "select l.id, l.dataset, l.bucket, l.key, l.part, coalesce(b.rows, 0)::bigint as rows from etl.load l left join lateral ( \
+                select sum(inserted + updated + removed) as rows from etl.load_batch where load_id = l.id) b on true \
+            where finished_at is null and lease_expires_at < clock_timestamp() - interval '1 day' order by l.id limit $1";
+        let rows = self.connection("left_behind").await?.query(statement, &[&most]).await;
+        let rows = rows.map_err(|error| query_error("look for loads that have not ended", error))?;
+        let left = rows.iter().map(|row| LeftBehind {
+            load_id: LoadId(row.get("id")),
+            dataset: row.get("dataset"),
+            file: place_of_part(row.get("bucket"), row.get("key"), row.get("part")),
+            rows: row.get("rows"),
+        });
+        Ok(left.collect())
     }
 
     /// Returns for how many seconds the oldest parked row has waited.

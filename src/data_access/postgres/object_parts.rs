@@ -40,12 +40,12 @@ pub struct ReplacedLoad {
 }
 
 impl Database {
-    /// The loads of other contents of a file on this machine that have begun, have not ended, and are held by nobody.
+    /// The loads of other contents of a file, or of an object without versions, that have begun, have not ended, and are held by nobody.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn replaced_loads(&self, object: &ObjectVersion) -> Result<Vec<ReplacedLoad>> {
-        let statement = "select version, part, dataset, modified_at from etl.load where bucket = $1 and key = $2 and version <> $3 \
+        let statement = "select version, part, dataset, modified_at from etl.load where bucket = $1 and key = $2 and version <> $3 and version_id is null \
             and finished_at is null and lease_expires_at <= clock_timestamp() order by id";
         let parameters: [&(dyn ToSql + Sync); 3] = [&object.bucket, &object.key.as_str(), &object.version];
         let rows = self.connection("replaced_loads").await?.query(statement, &parameters).await;

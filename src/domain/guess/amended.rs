@@ -47,6 +47,14 @@ impl Amended {
         self.text.to_string()
     }
 
+    /// Names questions that are open, so that nothing is loaded under the definition until they are answered.
+    pub fn leave_open<'q>(&mut self, ids: impl Iterator<Item = &'q str>) {
+        let ids: Array = ids.collect();
+        if !ids.is_empty() {
+            self.text.insert("open_questions", toml_edit::value(ids));
+        }
+    }
+
     fn source(&mut self) -> Option<&mut Table> {
         self.text["source"].as_array_of_tables_mut()?.get_mut(self.source)
     }
@@ -245,5 +253,17 @@ mod tests {
         );
         assert!(text.contains("type = \"decimal\"") && text.contains("precision = 20\nscale = 2"), "{text}");
         assert!(Amended::of(TEXT, Some("other"), &Place::default()).is_err());
+    }
+
+    #[test]
+    fn open_questions_are_named_before_all_tables() {
+        let mut amended = Amended::of(TEXT, Some("acme"), &Place::default()).unwrap();
+        amended.leave_open([].into_iter());
+        assert_eq!(amended.text(), TEXT);
+        amended.leave_open(["decimal_mark:amt"].into_iter());
+        assert_eq!(
+            amended.text(),
+            TEXT.replacen("table = \"trade\"\n", "table = \"trade\"\nopen_questions = [\"decimal_mark:amt\"]\n", 1)
+        );
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct Found {
 pub(super) struct Hints {
     pub(super) id: bool,
     pub(super) time: bool,
+    /// Whether it says that there are times of day, and no days.
+    pub(super) clock: bool,
     pub(super) money: bool,
 }
 
@@ -136,6 +138,8 @@ const IDS: &[&str] = &[
     "mobile",
     "tax",
 ];
+const CLOCKS: &[&str] = &["time", "zeit", "uhrzeit", "tijd", "hora", "heure", "ora", "godzina", "tid"];
+const DAYS: &[&str] = &["date", "day", "datum", "fecha", "data", "valuta", "tag", "buchungstag"];
 const TIMES: &[&str] = &[
     "date",
     "time",
@@ -272,6 +276,7 @@ impl Sent<'_> {
                     || all.contains(&"id")
                     || joined_id
                     || ["account", "code", "card"].iter().any(|word| all.contains(word))),
+            clock: (any(CLOCKS) || ends_like(&["time", "zeit"])) && !any(DAYS) && !ends_like(&["date", "datum"]),
             time: any(TIMES) || ends_like(&["date", "time", "datum", "timestamp", "zeit"]),
             // An account of cash is an account.
             money: any(MONEY) && (count || !["account", "card"].contains(&last)),
@@ -299,8 +304,13 @@ impl Sent<'_> {
             };
             texts.iter().filter(there).map(|(line, text, kind)| (*line, text.as_str(), *kind)).collect()
         };
-        let strict = gather(is_mark);
-        let loose = gather(is_mark_among_values);
+        // Beside a plus, a minus is a sign.
+        let has_plus = texts.iter().any(|(_, text, _)| text == "+");
+        let (strict, loose) = if has_plus {
+            (gather(|_| false), gather(|_| false))
+        } else {
+            (gather(is_mark), gather(is_mark_among_values))
+        };
         let tried = |cells: &[(i64, &str, CellKind)]| what_are(cells, hints);
         let (mut cells, mut used) = (tried(&loose), &loose);
         // A mark such as NA is a text of its own among texts.
@@ -368,7 +378,7 @@ fn what_are(cells: &[(i64, &str, CellKind)], hints: Hints) -> Cells {
             return Cells::Times(found);
         }
     }
-    if digits && hints.time && texts.iter().all(|text| text.len() == 6) && are_clock_digits(&texts) {
+    if digits && hints.clock && texts.iter().all(|text| text.len() == 6) && are_clock_digits(&texts) {
         return Cells::Times(vec![Reading::clock_digits()]);
     }
     if let Some(why) = stays_text(cells, hints) {
@@ -416,6 +426,14 @@ fn stays_text(cells: &[(i64, &str, CellKind)], hints: Hints) -> Option<&'static 
         return Some("a program has shortened it, and its name says that it is an id");
     }
     if all_digits && hints.id && !hints.money {
+        return Some("its name says that it is an id or a code");
+    }
+    // `1.10` is another code than `1.1`.
+    let is_dotted = |text: &str| text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if hints.id
+        && !hints.money
+        && cells.iter().all(|(_, text, kind)| *kind == CellKind::Text && (digits(text) || is_dotted(text)))
+    {
         return Some("its name says that it is an id or a code");
     }
     // Codes of which some are numbers of a workbook, and some are texts.

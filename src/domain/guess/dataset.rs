@@ -73,13 +73,13 @@ pub fn look_at(place: Place, records: &[Record], found: &FoundTable, rows: &[&Re
     let mut fields = fields::fields(&table, &mut asked);
     let named: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
     let outside = outside::fields(&table, &fields, &named, &mut asked);
-    let key = key::find(&table, &fields, &mut asked);
+    let key = key::find(&table, &fields, &outside, &mut asked);
     let version = key::version(&fields);
+    fields.extend(outside);
     for field in &mut fields {
         let is_key = key.columns().contains(&field.name);
         field.required |= is_key || version.as_ref() == Some(&field.name);
     }
-    fields.extend(outside);
     let mut options = place.layout.clone();
     options.extend(layout_options(&table, found, records));
     options.extend(between_options(&table, found, records, headings));

@@ -73,7 +73,7 @@ fn told_zone(table: &Table<'_>, at: usize) -> Option<ZoneIs> {
     if let Some(header) = named {
         return Some(ZoneIs::Column(table.clean.apply(header).trim().to_owned()));
     }
-    let zone = table.preamble.iter().find_map(|line| zones::told(line))?;
+    let zone = table.preamble.iter().filter(|line| zones::is_of_times(line)).find_map(|line| zones::told(line))?;
     Some(ZoneIs::Told(zone, "a line before the table".into()))
 }
 

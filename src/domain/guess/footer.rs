@@ -51,8 +51,11 @@ impl Usual {
     pub(super) fn is_total(&self, row: &Record) -> bool {
         let begins = row.cell(0).trim();
         let first = row.first_filled();
+        let is_other_text =
+            |cell: &str| shape(cell) == Shape::Text && !cell.trim().is_empty() && !first.contains(cell.trim());
+        let has_other_text = (0..row.cells.len()).any(|at| is_other_text(row.cell(at)));
         is_total(first)
-            && (self.has_less(row) || is_bare_total(first))
+            && (self.has_less(row) && !has_other_text || is_bare_total(first))
             && (shape(begins) == Shape::Text || begins.is_empty())
     }
 
@@ -65,10 +68,10 @@ impl Usual {
             || self.has_less(row) && first.starts_with(['#', '*', '※'])
             || first.starts_with("----")
             || first.starts_with("====")
-            || self.filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value
+            || self.filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value && !may_be_code(first)
             || self.first_is_value
                 && shape(begins) == Shape::Text
-                && (odd_width || row.values() == 0 || row.filled() * 2 <= self.filled)
+                && (odd_width || !may_be_code(first) && (row.values() == 0 || row.filled() * 2 <= self.filled))
             || odd_width
                 && row.span() < self.width
                 && row.filled() * 2 <= self.filled
@@ -81,6 +84,12 @@ impl Usual {
         // A table of nothing but footers is one whose rows look odd.
         if count == body.len() && count > 0 && !body.iter().all(|row| is_total(row.cell(0))) { 0 } else { count }
     }
+}
+
+/// Whether a text may be the code of something that has a row, such as `HK0700` or `CASH`, and is no sentence.
+fn may_be_code(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_')
 }
 
 /// The middle one of some numbers.

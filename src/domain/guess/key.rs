@@ -163,8 +163,8 @@ const FILLS: &[&str] =
     &["fill", "filled", "traded", "trade", "deal", "exec", "executed", "execution", "match", "matched"];
 const OF_FILLS: &[&str] = &["price", "quantity", "qty", "volume", "amount", "time", "date", "value", "shares"];
 
-/// Finds the key.
-pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) -> Key {
+/// Finds the key. `outside` are the columns that a file has from elsewhere than its rows.
+pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked: &mut Vec<Asked>) -> Key {
     let own: Vec<&Field> = fields.iter().filter(|field| field.position > 0 && !field.is_unit).collect();
     let rows = table.found.first().map_or(0, |found| found.rows);
     let whole = |field: &&&Field| field.required || table.found[field.at].there == rows;
@@ -188,7 +188,14 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
     let are_fills = !has_status && own.iter().any(|field| is_fill(field));
     let of_others = |field: &Field| has(field, &["merchant", "counterparty", "parent", "related", "last", "request"]);
     let events: Vec<&Field> = candidates.iter().filter(is_event_id).copied().collect();
-    let names_row = |field: &&&Field| unique(&[field]) && !(are_fills && is_order(field));
+    // The next file begins at 1 again.
+    let is_running = |field: &Field| {
+        let last = words(&field.name).last().unwrap_or("");
+        let numbers = || table.found[field.at].values.iter().map(|value| value.as_ref()?.parse::<usize>().ok());
+        let counts = |first: usize| numbers().enumerate().all(|(row, number)| number == Some(row + first));
+        !["id", "uuid", "guid", "hash", "txid"].contains(&last) && (counts(0) || counts(1))
+    };
+    let names_row = |field: &&&Field| unique(&[field]) && !(are_fills && is_order(field)) && !is_running(field);
     let by_rank = events.iter().filter(names_row).min_by_key(|field| of_others(field));
     if let Some(id) = by_rank {
         let evidence =
@@ -204,7 +211,7 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], asked: &mut Vec<Asked>) 
     }
     if !are_fills
         && !is_of_events(&own)
-        && let Some(key) = of_positions(&candidates, &own, rows, &unique, &has)
+        && let Some(key) = of_positions(&candidates, (&own, outside), rows, &unique, &has)
     {
         return key;
     }
@@ -232,7 +239,7 @@ fn is_of_events(fields: &[&Field]) -> bool {
 /// Account, instrument and day, as far as the table has them and needs them.
 fn of_positions(
     candidates: &[&Field],
-    own: &[&Field],
+    (own, outside): (&[&Field], &[Field]),
     rows: usize,
     unique: &impl Fn(&[&Field]) -> bool,
     has: &impl Fn(&Field, &[&str]) -> bool,
@@ -267,6 +274,9 @@ fn of_positions(
         return None;
     }
     columns.sort_by_key(|field| field.position);
+    // Another file has the same for another account.
+    let is_account = |field: &&Field| account.is_none() && (has(field, ACCOUNTS) || field.name == "file_code");
+    columns.splice(0..0, outside.iter().find(is_account));
     let names: Vec<String> = columns.iter().map(|field| field.name.clone()).collect();
     let why =
         if is_daily { "a file of another day names the same again" } else { "no smaller set that names something is" };

@@ -59,6 +59,16 @@ fn plain(zone: &str) -> String {
     }
 }
 
+/// Whether a line before the table speaks of the times in it, and not of when and where the file was made.
+pub(super) fn is_of_times(line: &str) -> bool {
+    const OF_TIMES: &[&str] =
+        &["zone", "times", "tz", "uhrzeiten", "fuseau", "zona", "huso", "时区", "時區", "时间", "時間"];
+    const OF_FILES: &[&str] = &["server", "generated", "created", "printed", "exported", "erstellt", "as of"];
+    let line = line.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
+    has(OF_TIMES) && !has(OF_FILES)
+}
+
 /// Checks whether every cell names a zone.
 pub(super) fn are_zones(cells: &[&str]) -> bool {
     let named = |cell: &&str| {

@@ -110,6 +110,7 @@ pub fn against(datasets: &Datasets, name: &str, inputs: &[Input], answers: &Answ
     }
     let renewed = parse(&amended)?;
     let after = faults(&renewed, renewed.source(&source_name)?, inputs)?;
+    amended.leave_open(asked.iter().filter(|asked| asked.is_open()).map(|asked| asked.question.id.as_str()));
     Ok(Against {
         dataset: name.to_owned(),
         source: source.map(|source| source.name.clone()),

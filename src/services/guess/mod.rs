@@ -13,6 +13,8 @@ mod json;
 #[cfg(test)]
 mod layouts;
 #[cfg(test)]
+mod misled;
+#[cfg(test)]
 mod neighbours;
 mod open;
 mod parsed;
