@@ -93,6 +93,14 @@ async fn file_that_waits(database: &Database, location: &Location) -> Result<Opt
 
 static WHOLE: [String; 1] = [String::new()];
 
+/// Whether parts with these names may have the same rows: one of them is the whole object, or a section of the other.
+fn overlap(one: &str, other: &str) -> bool {
+    let is_within = |outer: &str, inner: &str| {
+        outer.is_empty() || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+    };
+    is_within(one, other) || is_within(other, one)
+}
+
 /// A part that is to be loaded, as the object or the ledger names it.
 struct PlannedPart {
     name: String,
@@ -162,6 +170,7 @@ impl ObjectWork<'_> {
         if let Some(part) = self.request.parts.iter().find(|part| !part.is_empty()) {
             return Err(self.no_such_part(part, "it is loaded as a whole"));
         }
+        let mut seen = None;
         let loading = async {
             Span::current().record("dataset", &dataset.name);
             if !self.has_time() {
@@ -172,11 +181,15 @@ impl ObjectWork<'_> {
             if refused.is_none() && (dataset.is_known_by_place() || dataset.content.is_some()) {
                 self.check_whole(&object, dataset).await?;
             }
+            seen = Some((object.clone(), refused.as_ref().map(|refused| refused.reason)));
             let piece = Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused };
             Box::pin(self.load_piece(&object, piece)).await
         };
         ended.0.push(self.observed("", loading).await?);
-        Ok(())
+        match seen.filter(|(object, _)| !object.local) {
+            Some((object, refused)) => self.end_others(&object, refused).await,
+            None => Ok(()),
+        }
     }
 
     fn no_such_part(&self, part: &str, has: &str) -> Error {
@@ -213,25 +226,29 @@ impl ObjectWork<'_> {
         let location = &self.request.location;
         match extractor.identify(location).await {
             Ok(object) => {
-                if object.version_id.is_none() {
-                    let why = "the file was replaced before it was loaded";
-                    self.end_others(&object, Reason::Superseded, why).await?;
+                if object.local {
+                    self.end_others(&object, None).await?;
                 }
                 Ok((object, None))
             }
             Err(error) if matches!(location, Location::S3 { .. }) => {
-                let (object, refused) = (unidentified(location), Refused::of(error)?);
-                if refused.reason == Reason::NotFound && !matches!(location, Location::S3 { version_id: Some(_), .. }) {
-                    self.end_others(&object, Reason::NotFound, "the object was deleted before it was loaded").await?;
-                }
-                Ok((object, Some(refused)))
+                Ok((unidentified(location), Some(Refused::of(error)?)))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Ends the loads of other contents of a file or an object without versions: they are gone, and no event or listing asks for them again.
-    async fn end_others(&self, object: &ObjectVersion, reason: Reason, why: &str) -> Result<()> {
+    /// Ends the loads of other contents of a file, or of an object without versions, that is read or why it cannot be: they are gone, and no event or
+    /// listing asks for them again.
+    async fn end_others(&self, object: &ObjectVersion, refused: Option<Reason>) -> Result<()> {
+        let names_version = matches!(self.request.location, Location::S3 { version_id: Some(_), .. });
+        let (reason, why) = match refused {
+            None if object.version_id.is_none() => (Reason::Superseded, "the file was replaced before it was loaded"),
+            Some(Reason::NotFound) if !names_version => {
+                (Reason::NotFound, "the object was deleted before it was loaded")
+            }
+            _ => return Ok(()),
+        };
         for ReplacedLoad { object, part, dataset } in retrying(|| self.database.replaced_loads(object)).await? {
             let Ok(dataset) = self.context.datasets.get(&dataset) else { continue };
             let message = format!("{}: {why}", with_part(object.display_name(), &part));
@@ -268,12 +285,13 @@ impl ObjectWork<'_> {
                 Err(error) => refused = Some(Refused::of(error)?),
             }
         }
-        if refused.is_some() {
+        if let Some(reason) = refused.as_ref().map(|refused| refused.reason) {
             let piece = Piece { dataset, source: Some(source), part: "", parts: &WHOLE, copy: None, refused };
             ended.0.push(self.observed("", Box::pin(self.load_piece(&object, piece))).await?);
-            return Ok(());
+            return self.end_others(&object, Some(reason)).await;
         }
-        self.load_planned(&object, dataset, &plan, ended).await
+        self.load_planned(&object, dataset, &plan, ended).await?;
+        self.end_others(&object, None).await
     }
 
     async fn load_planned(
@@ -353,9 +371,12 @@ impl ObjectWork<'_> {
         if self.request.again {
             self.check_names(object, &known, &parts)?;
         }
-        // What has begun under names from another definition goes on under them: under new ones its rows would come twice.
-        let goes_on = !known.iter().all(has_ended);
-        parts.retain(|planned| !goes_on || known.iter().any(|part| part.name == planned.name));
+        // What has begun under a name from another definition goes on under it: under a new one its rows would come twice.
+        let renamed: Vec<String> = known.iter().filter(|part| part.is_open()).map(|part| part.name.clone()).collect();
+        let renamed: Vec<String> =
+            renamed.into_iter().filter(|name| parts.iter().all(|planned| planned.name != *name)).collect();
+        let is_known = |planned: &PlannedPart| known.iter().any(|part| part.name == planned.name);
+        parts.retain(|planned| is_known(planned) || !renamed.iter().any(|name| overlap(name, &planned.name)));
         for part in known {
             if parts.iter().any(|planned| planned.name == part.name) {
                 continue;
@@ -373,8 +394,7 @@ impl ObjectWork<'_> {
     /// Refuses to load an object as a whole that has begun in parts, or whose rows are known by their places in parts.
     async fn check_whole(&self, object: &ObjectVersion, dataset: &Dataset) -> Result<()> {
         let known = retrying(|| self.database.known_parts(object)).await?;
-        let is_open = |part: &&KnownPart| !part.name.is_empty() && part.load.as_ref().is_none_or(|load| load.is_wanted);
-        if let Some(part) = known.iter().find(is_open) {
+        if let Some(part) = known.iter().find(|part| !part.name.is_empty() && part.is_open()) {
             return Err(Error::configuration(format!(
                 "{}: its part {:?} was begun under a definition with such parts, and has not ended; load it under that definition first",
                 object.display_name(),
@@ -392,7 +412,9 @@ impl ObjectWork<'_> {
             let dataset = self.context.datasets.get(&part.dataset).map_err(Error::configuration)?;
             let is_renamed = |known: &&KnownPart| {
                 let is_loaded = known.load.as_ref().is_some_and(|load| load.is_loaded && load.dataset == part.dataset);
-                is_loaded && planned.iter().all(|planned| planned.name != known.name)
+                is_loaded
+                    && overlap(&known.name, &part.name)
+                    && planned.iter().all(|planned| planned.name != known.name)
             };
             let Some(before) = known.iter().find(is_renamed).filter(|_| dataset.is_known_by_place()) else { continue };
             let of = |name: &str| if name.is_empty() { "as a whole".to_owned() } else { format!("as part {name:?}") };

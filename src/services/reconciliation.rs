@@ -388,8 +388,9 @@ pub async fn check_balance(
 ) -> Result<bool> {
     for LeftBehind { load_id, dataset, file, rows } in retrying(|| database.left_behind(LOADS_AT_ONCE)).await? {
         let message = format!(
-            "load {load_id} of {file} has not ended, {rows} of its rows are written, and nobody has worked on it for a day: its object was deleted or \
-             replaced, or its key belongs to no dataset any more; load it with --dataset {dataset}, which ends it"
+            "load {load_id} of {file} has not ended, {rows} of its rows are written, and nobody has worked on it for a day; perhaps its object was \
+             deleted or replaced, or no dataset claims its key any more. Load it with --dataset {dataset}, which ends it; if its bucket keeps \
+             versions, name the version, as etl.load has it"
         );
         result.note(Some(&dataset), "unfinished", message, 1);
     }

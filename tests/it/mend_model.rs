@@ -44,7 +44,7 @@ impl Model {
             match (row.is_good, row.chain) {
                 (true, Some(chain)) => self.0[chain].is_open = false,
                 (true, None) => {
-                    self.0.iter_mut().filter(|chain| chain.key == row.key).for_each(|chain| chain.is_open = false)
+                    self.0.iter_mut().filter(|chain| chain.key == row.key).for_each(|chain| chain.is_open = false);
                 }
                 // The same row of the same file is no news.
                 (false, Some(_)) if is_again => {}
@@ -68,8 +68,7 @@ impl Model {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_comes_in_whatever_order_the_rejects_that_nobody_has_mended_are_open() {
-    let mut trials = Trials::start(SECONDS_WITHIN_ALL_TESTS);
-    while let Some(seed) = trials.next() {
+    for seed in Trials::start(SECONDS_WITHIN_ALL_TESTS) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let case = Case::new().await;
         let (mut model, mut runs, mut said) = (Model::default(), Vec::<Run>::new(), Vec::new());
@@ -86,8 +85,8 @@ async fn whatever_comes_in_whatever_order_the_rejects_that_nobody_has_mended_are
                         assert!(line.contains(&format!(",I,{},", row.key)), "{rejects}");
                         let is_good = random.random_ratio(1, 2);
                         if random.random_ratio(2, 3) {
-                            text +=
-                                &format!("{}\n", if is_good { line.replace(",9,", ",3,") } else { line.to_owned() });
+                            text.push_str(&if is_good { line.replace(",9,", ",3,") } else { line.to_owned() });
+                            text.push('\n');
                             rows.push(Row { is_good, ..*row });
                         }
                     }

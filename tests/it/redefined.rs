@@ -29,22 +29,21 @@ struct Desk {
 }
 
 impl Desk {
-    async fn new((mode, columns): (&'static str, &str), source: &str) -> Self {
+    async fn new((mode, shape): (&'static str, &str), source: &str) -> Self {
         let folder = Scratch::new("redefined");
         let path = folder.path().display().to_string();
-        let definition = Self::text(mode, source);
-        std::fs::write(folder.path().join("deal.toml"), definition).unwrap();
+        std::fs::write(folder.path().join("deal.toml"), Self::text(mode, source)).unwrap();
         if source.contains("dataset = \"acc\"") {
             std::fs::write(folder.path().join("acc.toml"), ACCOUNTS).unwrap();
         }
         let world = World::with(&[("DATASETS__PATH", &path), ("LOAD__BATCH_SIZE", "2")]).await;
-        world.query(&format!("create table deal ({columns})")).await;
+        world.query(&format!("create table deal ({shape})")).await;
         Self { world, folder, mode }
     }
 
-    fn text(mode: &str, more: &str) -> String {
+    fn text(mode: &str, options: &str) -> String {
         let (of_dataset, source) =
-            more.split_once("[[source]]\n").filter(|_| !more.contains("name = \"t\"")).unwrap_or(("", more));
+            options.split_once("[[source]]\n").filter(|_| !options.contains("name = \"t\"")).unwrap_or(("", options));
         format!(
             "name = \"deal\"\ntable = \"deal\"\n{mode}\nnull_values = [\"\"]\nfiles = [\"incoming/deal/*\"]\n{COLUMNS}{of_dataset}\n[[source]]\n\
              name = \"s\"\nfiles = [\"incoming/deal/*\"]\n{source}\n"

@@ -145,14 +145,15 @@ async fn a_content_that_comes_back_while_its_load_is_interrupted_wins_over_the_o
         .replace("004,1,", "004,5,");
     let first = put_and_tell(&world, ones.clone(), "01").await;
     world.run(&first).await.unwrap();
-    // As a worker leaves it that died after its first batch.
+    // As a worker has it that dies after its first batch, and whose lease lasts a while.
     world
         .query(
-            "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp(); \
+            "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '1 hour'; \
              delete from etl.load_batch where batch = 1; delete from asset where account_id in ('10000000003', '10000000004')",
         )
         .await;
     world.run(&put_and_tell(&world, twos, "02").await).await.unwrap();
+    world.end_leases().await;
     let types = "select string_agg(account_type::text, ' ' order by account_id) from asset";
     assert_eq!(world.query(types).await, "5 5 5 5");
     let back = put_and_tell(&world, ones, "03").await;
@@ -174,16 +175,17 @@ async fn an_interrupted_content_that_comes_back_without_an_event_wins_over_the_o
     let twos = ASSETS.replace("001,2,", "001,5,").replace("002,2,", "002,5,");
     world.put(KEY, ones.clone()).await;
     world.load(KEY).await;
-    // As a worker leaves it that died after its first batch.
+    // As a worker has it that dies after its first batch, and whose lease lasts a while.
     world
         .query(
-            "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp(), rejects_key = null; \
+            "update etl.load set state = 'loading', finished_at = null, lease_expires_at = clock_timestamp() + interval '1 hour', rejects_key = null; \
              delete from etl.load_batch where batch = 1; delete from asset where account_id = '10000000003'",
         )
         .await;
     later().await;
     world.put(KEY, twos).await;
     world.load(KEY).await;
+    world.end_leases().await;
     later().await;
     world.put(KEY, ones).await;
     let report = world.load(KEY).await;

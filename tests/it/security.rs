@@ -538,3 +538,32 @@ async fn a_rule_reaches_no_file_no_variable_and_no_network() {
         assert!(output.status.code() == Some(3) && error.contains("rule spy"), "{check}: {output:?}");
     }
 }
+
+/// A value is encrypted together with the key of its row.
+#[tokio::test]
+async fn rows_with_encrypted_values_get_no_new_content_keys() {
+    let folder = Scratch::new("security");
+    let define = |content: &str| {
+        let key = format!("key = \"content\"\ncontent = [{content}]");
+        let definition =
+            CLIENT.replace("key = \"client_id\"", &key).replace("version = \"seen_at\"", "version = \"arrival\"");
+        fs::write(folder.path().join("client.toml"), definition).unwrap();
+    };
+    let world = clients(&folder).await;
+    define("\"client_id\"");
+    query(
+        &world.admin_url(),
+        "alter table public.client drop constraint client_pkey, add column content_key text primary key; grant select, insert, update on public.client to small_etl_ingest",
+    )
+    .await;
+    let world = world.under(&[]);
+    world.put("incoming/clients/1.csv", CLIENTS).await;
+    // Another process, which may use the key.
+    world.worker("incoming/clients/1.csv", None).finish().await.unwrap().unwrap();
+    define("\"client_id\", \"seen_at\"");
+    let (_, refused) = small_etl(&world, &["rekey", "client"]);
+    assert!(
+        refused.contains("the values of column tax_number are encrypted together with the keys of their rows"),
+        "{refused}"
+    );
+}

@@ -70,7 +70,8 @@ fn is_replacing(dataset: &str) -> bool {
 
 /// What the table has if only these files have come.
 fn model(dataset: &str, files: &[File]) -> String {
-    let mut best: BTreeMap<(&str, &str), ((i64, i64), Option<i64>)> = BTreeMap::new();
+    type Ranked = ((i64, i64), Option<i64>);
+    let mut best: BTreeMap<(&str, &str), Ranked> = BTreeMap::new();
     let counted = || files.iter().enumerate().filter(|(_, file)| !file.is_undone);
     let in_scope = |scope| {
         counted().filter(move |(_, file)| file.rows.iter().any(|row| row.scope == scope)).map(|(_, file)| file.at).max()
@@ -89,7 +90,7 @@ fn model(dataset: &str, files: &[File]) -> String {
             }
         }
     }
-    let shown = |((scope, key), (_, value)): (&(&str, &str), &((i64, i64), Option<i64>))| {
+    let shown = |((scope, key), (_, value)): (&(&str, &str), &Ranked)| {
         Some(format!("{}{key}{}", if is_replacing(dataset) { scope } else { "" }, (*value)?))
     };
     let rows: Vec<String> = best.iter().filter_map(shown).collect();
@@ -98,8 +99,7 @@ fn model(dataset: &str, files: &[File]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_undone_in_whatever_order_the_others_count_as_if_it_had_never_come() {
-    let mut trials = Trials::start(SECONDS_WITHIN_ALL_TESTS);
-    while let Some(seed) = trials.next() {
+    for seed in Trials::start(SECONDS_WITHIN_ALL_TESTS) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let dataset = *["late", "dated", "place", "flagged"].choose(&mut random).unwrap();
         let case = Case::new().await;
@@ -112,12 +112,12 @@ async fn whatever_is_undone_in_whatever_order_the_others_count_as_if_it_had_neve
                 Some(run) if runs.len() > 2 && random.random_ratio(1, 2) => {
                     let (file, undone) = &mut runs[*run];
                     file.is_undone = true;
-                    let answer = case.undo(*undone);
-                    if let Some((_, list)) = answer.split_once("are not loaded now: ") {
-                        let list = list.split_once(';').unwrap().0;
-                        lost.extend(list.split(", ").map(|load| load.parse::<i64>().unwrap()));
+                    let told = case.undo(*undone);
+                    if let Some((_, loads)) = told.split_once("are not loaded now: ") {
+                        let loads = loads.split_once(';').unwrap().0;
+                        lost.extend(loads.split(", ").map(|load| load.parse::<i64>().unwrap()));
                     }
-                    said.push(answer);
+                    said.push(told);
                 }
                 Some(run) if random.random_ratio(1, 5) => {
                     let file = runs[*run].0.clone();

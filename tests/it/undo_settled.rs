@@ -396,3 +396,19 @@ async fn a_row_that_a_load_has_moved_goes_if_its_scope_was_replaced_without_it()
     assert_eq!(case.rows("moving").await, "Aa1 Ab1", "{said}");
     case.is_clean().await;
 }
+
+/// It took minutes when the planner compared each row with each.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_of_many_rows_takes_seconds() {
+    let mut case = Case::new().await;
+    case.world = case.world.under(&[("LOAD__BATCH_SIZE", "10000")]);
+    for at in 1..4 {
+        let rows: Vec<String> = (0..30_000).map(|row| format!("I,k{row},{at},{at},")).collect();
+        case.load("dated", &at.to_string(), at, &rows.join(" ")).await;
+    }
+    case.undo(2);
+    let started = std::time::Instant::now();
+    case.undo(3);
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    assert_eq!(case.world.query("select t, count(*) from dated group by 1").await, "1 | 30000");
+}

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use serde_json::Value;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::key::Key;
 use super::parked::{Freed, Release, WaitingPage, Whose, free, refused};
@@ -383,7 +384,7 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
     }
 
-    /// Returns the loads that have not ended although nobody has worked on them for a day, each with its file and the rows that it has written, and
+    /// Returns the loads of objects that have not ended although nobody has worked on them for a day, each with its file and the rows that it has written, and
     /// at most so many.
     ///
     /// # Errors
@@ -391,8 +392,10 @@ impl Database {
     pub async fn left_behind(&self, most: i64) -> Result<Vec<LeftBehind>> {
         let statement = "select l.id, l.dataset, l.bucket, l.key, l.part, coalesce(b.rows, 0)::bigint as rows from etl.load l left join lateral ( \
                 select sum(inserted + updated + removed) as rows from etl.load_batch where load_id = l.id) b on true \
-            where finished_at is null and lease_expires_at < clock_timestamp() - interval '1 day' order by l.id limit $1";
-        let rows = self.connection("left_behind").await?.query(statement, &[&most]).await;
+            where finished_at is null and lease_expires_at < clock_timestamp() - interval '1 day' and bucket <> $2 and bucket <> all ($3) \
+            order by l.id limit $1";
+        let parameters: [&(dyn ToSql + Sync); 3] = [&most, &LOCAL_BUCKET, &&BUCKETS_WITHOUT_FILES[..]];
+        let rows = self.connection("left_behind").await?.query(statement, &parameters).await;
         let rows = rows.map_err(|error| query_error("look for loads that have not ended", error))?;
         let left = rows.iter().map(|row| LeftBehind {
             load_id: LoadId(row.get("id")),

@@ -15,6 +15,14 @@ pub struct KnownPart {
     pub load: Option<KnownLoad>,
 }
 
+impl KnownPart {
+    /// Whether it has not begun or not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.load.as_ref().is_none_or(|load| load.is_open)
+    }
+}
+
 /// A load of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownLoad {
@@ -24,7 +32,9 @@ pub struct KnownLoad {
     pub source: Option<String>,
     /// Whether a claim would take it: it has not ended and nobody has it, or the object has come back to this content.
     pub is_wanted: bool,
-    /// Whether its rows are loaded.
+    /// Whether it has not ended.
+    pub is_open: bool,
+    /// Whether its rows are loaded, and were not undone.
     pub is_loaded: bool,
 }
 
@@ -63,7 +73,9 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn known_parts(&self, object: &ObjectVersion) -> Result<Vec<KnownPart>> {
-        let statement = "select p.part, l.dataset, l.source, l.state = 'loaded' as is_loaded, \
+        let statement = "select p.part, l.dataset, l.source, l.finished_at is null as is_open, \
+                l.state = 'loaded' and not exists ( \
+                    select from etl.load u where u.bucket = 'undo://' and u.key = l.id::text and u.state = 'loaded') as is_loaded, \
                 l.finished_at is null and not (l.state = 'loading' and l.lease_expires_at > clock_timestamp()) \
                 or l.finished_at is not null and coalesce($6, 'null') = 'null' and exists ( \
                     select from etl.known_load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
@@ -88,6 +100,7 @@ impl Database {
                 dataset,
                 source: row.get("source"),
                 is_wanted: row.get("is_wanted"),
+                is_open: row.get("is_open"),
                 is_loaded: row.get("is_loaded"),
             }),
         });

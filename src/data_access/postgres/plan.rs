@@ -174,13 +174,12 @@ impl Planner<'_> {
         let (shown, name) = (row.get::<_, String>("shown"), self.name(&column.name));
         let widened =
             column.kind.widened(&table_column(row)).filter(|_| !column.encrypt && !row.get::<_, bool>("is_domain"));
-        let is_of_key = self.dataset.key.contains(&column.name);
-        if widened.is_some()
-            && is_of_key
-            && self.has_rows
-            && column.kind.digits().is_some()
-            && self.dataset.encrypted().next().is_some()
-        {
+        let is_sealed =
+            self.has_rows && self.dataset.key.contains(&column.name) && self.dataset.encrypted().next().is_some();
+        let has_same_text = column.kind.digits().is_none_or(|digits| {
+            shown.ends_with(&format!(",{})", digits.scale)) || digits.scale == 0 && !shown.contains(',')
+        });
+        if widened.is_some() && is_sealed && !has_same_text {
             self.refused.push(format!(
                 "column {} is {shown} and part of the key, with which the encrypted values of its rows were encrypted: with other decimals they \
                  could not be decrypted; empty the table first, and load its files with --again",

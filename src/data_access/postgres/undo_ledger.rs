@@ -131,7 +131,9 @@ pub(super) fn lost(dataset: &Dataset, load: LoadId) -> String {
     } else {
         (
             format!("n.key in ({given_back})"),
-            format!("etl.lineage i where i.load_id = l.id and i.keys && array({given_back})"),
+            format!(
+                "etl.lineage i cross join lateral unnest(i.keys) as n (key) where i.load_id = l.id and n.key in ({given_back})"
+            ),
         )
     };
     format!(

@@ -27,9 +27,9 @@ use crate::domain::{Dataset, LoadId};
 pub(super) fn statements(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
     let (rows, waiting) = (rows(dataset, load, referring), waiting(dataset, load));
     format!(
-        "set local client_min_messages = warning; drop table if exists pg_temp.undo_plan, pg_temp.undo_waiting; \
-         create temporary table undo_plan on commit drop as {rows}; analyze pg_temp.undo_plan; \
-         create temporary table undo_waiting on commit drop as {waiting}"
+        "set local client_min_messages = warning; \
+         drop table if exists pg_temp.undo_plan, pg_temp.undo_waiting, pg_temp.undo_named, pg_temp.undo_entry, pg_temp.undo_past; \
+         {rows}; analyze pg_temp.undo_plan; create temporary table undo_waiting on commit drop as {waiting}"
     )
 }
 

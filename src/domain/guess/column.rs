@@ -72,6 +72,7 @@ pub(super) struct Found {
 
 /// What a header says of the column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that a name may say")]
 pub(super) struct Hints {
     pub(super) id: bool,
     pub(super) time: bool,
@@ -139,7 +140,7 @@ const IDS: &[&str] = &[
     "tax",
 ];
 const CLOCKS: &[&str] = &["time", "zeit", "uhrzeit", "tijd", "hora", "heure", "ora", "godzina", "tid"];
-const DAYS: &[&str] = &["date", "day", "datum", "fecha", "data", "valuta", "tag", "buchungstag"];
+const DAYS: &[&str] = &["date", "datum", "fecha", "data", "valuta", "buchungstag"];
 const TIMES: &[&str] = &[
     "date",
     "time",
@@ -429,17 +430,24 @@ fn stays_text(cells: &[(i64, &str, CellKind)], hints: Hints) -> Option<&'static 
         return Some("its name says that it is an id or a code");
     }
     // `1.10` is another code than `1.1`.
-    let is_dotted = |text: &str| text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if hints.id
-        && !hints.money
-        && cells.iter().all(|(_, text, kind)| *kind == CellKind::Text && (digits(text) || is_dotted(text)))
-    {
+    let are_dotted = cells.iter().all(|(_, text, kind)| {
+        *kind == CellKind::Text && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    });
+    if hints.id && !hints.money && are_dotted && are_of_parts(cells) {
         return Some("its name says that it is an id or a code");
     }
     // Codes of which some are numbers of a workbook, and some are texts.
     let mixed = cells.iter().any(|(.., kind)| *kind == CellKind::Number)
         && cells.iter().any(|(.., kind)| *kind == CellKind::Text);
     (mixed && hints.id).then_some("its name says that it is an id or a code")
+}
+
+/// Whether what is behind a point is a part of a code, and no fraction: numbers have no zeros at the end, or all as many digits.
+fn are_of_parts(cells: &[(i64, &str, CellKind)]) -> bool {
+    let fractions = || cells.iter().filter_map(|(_, text, _)| text.split_once('.')).map(|(_, fraction)| fraction);
+    let lengths: BTreeSet<usize> = fractions().map(str::len).collect();
+    fractions().any(|fraction| fraction.contains('.'))
+        || lengths.len() > 1 && fractions().any(|fraction| fraction.ends_with('0'))
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The encoding of a text: by its byte order mark, by being valid UTF-8, or by which encoding makes words of its bytes.
 
 use encoding_rs::{
-    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1250, WINDOWS_1251,
+    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, KOI8_R, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1250, WINDOWS_1251,
     WINDOWS_1252, WINDOWS_1253, WINDOWS_1254,
 };
 
@@ -106,6 +106,9 @@ fn doubt(bytes: &[u8], (most, best): (f64, &'static Encoding), scores: &[(f64, &
     if OF_ONE_BYTE.contains(&best) {
         encodings.extend(scores.iter().filter(is_rival).map(|(_, encoding)| *encoding));
     }
+    if best == WINDOWS_1251 && has_capitals_within(&text) {
+        encodings.push(KOI8_R);
+    }
     if encodings.len() == 1 && most >= PLAUSIBLE {
         return None;
     }
@@ -128,6 +131,18 @@ fn doubt(bytes: &[u8], (most, best): (f64, &'static Encoding), scores: &[(f64, &
         }
     }
     Some(Doubt { encodings, words })
+}
+
+/// Whether words have a capital after a small letter: in the wrong one of two encodings of Cyrillic, capitals and small letters are exchanged, and
+/// letters of other scripts are mixed.
+fn has_capitals_within(text: &str) -> bool {
+    let words = || {
+        text.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_ascii() && word.chars().count() > 2)
+    };
+    let is_odd = |word: &&str| {
+        word.chars().zip(word.chars().skip(1)).any(|(one, next)| one.is_lowercase() && next.is_uppercase())
+    };
+    words().filter(is_odd).count() * 5 > words().count()
 }
 
 fn wide(bytes: &[u8]) -> Option<&'static Encoding> {
@@ -197,6 +212,14 @@ mod tests {
         ] {
             assert_eq!(name_of(text, encoding), encoding.name(), "{text}");
         }
+        for (text, encoding) in [
+            ("id;Имя;Сумма\n1;Иванов Иван;1,50\n2;Петров Пётр;2,50\n3;Счёт оплачен;3,5\n", KOI8_R),
+            ("id;الاسم;المبلغ\n1;محمد علي;1,50\n2;أحمد حسن;2,50\n", encoding_rs::WINDOWS_1256),
+        ] {
+            assert!(find_encoding(&encoding.encode(text).0, true).doubt.is_some(), "{text}");
+        }
+        let russian = WINDOWS_1251.encode("id;Имя;ИНН\n1;Иванов Иван;ПАО\n2;Петров Пётр;ООО\n").0;
+        assert_eq!(find_encoding(&russian, true).doubt, None);
         assert_eq!(name_of("a,b\n", UTF_8), "UTF-8");
         let wide: Vec<u8> = "a,价\n1,2\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(find_encoding(&wide, true).encoding, UTF_16LE);

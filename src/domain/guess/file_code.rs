@@ -127,7 +127,8 @@ fn code_in<'n>(table: &Table<'_>, stem: &'n str, known: &[Field], found: &[Field
         return None;
     }
     let is_iban = letters > 1 && text.len() >= 15;
-    let is_sure = labelled || told || is_iban || digits && text.starts_with('0') || !digits && letters == 1;
+    let is_sure =
+        labelled || told || is_iban || digits && text.starts_with('0') && text.len() > 6 || !digits && letters == 1;
     // A table with accounts of its own has no need of a number that nothing names.
     (is_sure || !account).then_some(Code { name: "file_code", start, text, is_sure })
 }

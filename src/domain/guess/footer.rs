@@ -14,7 +14,30 @@ pub(super) struct Usual {
     pub(super) values: usize,
     width: usize,
     first_is_value: bool,
+    /// Whether the first cells are numbers of things, and no days.
+    first_is_code: bool,
 }
+
+/// What the last line of a file may begin with.
+const LAST_WORDS: &[&str] = &[
+    "trailer",
+    "end",
+    "eof",
+    "fin",
+    "ende",
+    "record",
+    "records",
+    "row",
+    "rows",
+    "count",
+    "anzahl",
+    "saldo",
+    "endsaldo",
+    "kontostand",
+    "balance",
+    "closing",
+    "opening",
+];
 
 impl Usual {
     /// What is usual among records, as those tell it that `may_be` rows.
@@ -35,6 +58,8 @@ impl Usual {
             values: median(sample.iter().map(|row| row.values())),
             width: widths.iter().max_by_key(|(_, count)| **count).map_or(0, |(width, _)| *width),
             first_is_value: count(Shape::Value) > count(Shape::Text),
+            first_is_code: sample.iter().filter(|row| is_number_of_thing(row.cell(0).trim())).count() * 2
+                > sample.len(),
         }
     }
 
@@ -51,9 +76,14 @@ impl Usual {
     pub(super) fn is_total(&self, row: &Record) -> bool {
         let begins = row.cell(0).trim();
         let first = row.first_filled();
-        let is_other_text =
-            |cell: &str| shape(cell) == Shape::Text && !cell.trim().is_empty() && !first.contains(cell.trim());
-        let has_other_text = (0..row.cells.len()).any(|at| is_other_text(row.cell(at)));
+        // A name, and no currency.
+        let is_name = |cell: &str| {
+            cell.len() > 3
+                && cell.chars().any(char::is_lowercase)
+                && shape(cell) == Shape::Text
+                && !first.contains(cell)
+        };
+        let has_other_text = (0..row.cells.len()).any(|at| is_name(row.cell(at).trim()));
         is_total(first)
             && (self.has_less(row) && !has_other_text || is_bare_total(first))
             && (shape(begins) == Shape::Text || begins.is_empty())
@@ -68,14 +98,21 @@ impl Usual {
             || self.has_less(row) && first.starts_with(['#', '*', '※'])
             || first.starts_with("----")
             || first.starts_with("====")
-            || self.filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value && !may_be_code(first)
+            || self.filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value && !self.may_be_code(first)
             || self.first_is_value
                 && shape(begins) == Shape::Text
-                && (odd_width || !may_be_code(first) && (row.values() == 0 || row.filled() * 2 <= self.filled))
+                && (odd_width || !self.may_be_code(first) && (row.values() == 0 || row.filled() * 2 <= self.filled))
             || odd_width
                 && row.span() < self.width
                 && row.filled() * 2 <= self.filled
                 && row.values() * 2 <= self.values
+    }
+
+    /// Whether a text may be the code of something that has a row, such as `HK0700` or `CASH` among numbers.
+    fn may_be_code(&self, text: &str) -> bool {
+        let text = text.trim();
+        let is_code = text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+        self.first_is_code && is_code && !LAST_WORDS.contains(&&*text.to_lowercase())
     }
 
     /// How many of the last records are not rows.
@@ -86,10 +123,10 @@ impl Usual {
     }
 }
 
-/// Whether a text may be the code of something that has a row, such as `HK0700` or `CASH`, and is no sentence.
-fn may_be_code(text: &str) -> bool {
-    let text = text.trim();
-    text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_')
+/// Digits alone that are no day.
+fn is_number_of_thing(text: &str) -> bool {
+    let is_day = text.len() == 8 && (text.starts_with("19") || text.starts_with("20"));
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && !is_day
 }
 
 /// The middle one of some numbers.

@@ -191,9 +191,13 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked
     // The next file begins at 1 again.
     let is_running = |field: &Field| {
         let last = words(&field.name).last().unwrap_or("");
-        let numbers = || table.found[field.at].values.iter().map(|value| value.as_ref()?.parse::<usize>().ok());
-        let counts = |first: usize| numbers().enumerate().all(|(row, number)| number == Some(row + first));
-        !["id", "uuid", "guid", "hash", "txid"].contains(&last) && (counts(0) || counts(1))
+        let mut numbers: Vec<Option<usize>> =
+            table.found[field.at].values.iter().map(|value| value.as_ref()?.parse().ok()).collect();
+        if numbers.first() > numbers.last() {
+            numbers.reverse();
+        }
+        let counts = |first: usize| numbers.iter().enumerate().all(|(row, number)| *number == Some(row + first));
+        !["id", "uuid", "guid", "hash", "txid"].contains(&last) && !has(field, ACCOUNTS) && (counts(0) || counts(1))
     };
     let names_row = |field: &&&Field| unique(&[field]) && !(are_fills && is_order(field)) && !is_running(field);
     let by_rank = events.iter().filter(names_row).min_by_key(|field| of_others(field));

@@ -61,12 +61,43 @@ fn plain(zone: &str) -> String {
 
 /// Whether a line before the table speaks of the times in it, and not of when and where the file was made.
 pub(super) fn is_of_times(line: &str) -> bool {
-    const OF_TIMES: &[&str] =
-        &["zone", "times", "tz", "uhrzeiten", "fuseau", "zona", "huso", "时区", "時區", "时间", "時間"];
-    const OF_FILES: &[&str] = &["server", "generated", "created", "printed", "exported", "erstellt", "as of"];
+    const OF_ZONES: &[&str] = &[
+        "zone",
+        "zones",
+        "timezone",
+        "timezones",
+        "tz",
+        "zeitzone",
+        "tidszon",
+        "fuseau",
+        "fuso",
+        "huso",
+        "时区",
+        "時區",
+    ];
+    const OF_TIMES: &[&str] = &["time", "times", "dates", "uhrzeit", "uhrzeiten", "zeiten", "时间", "時間"];
+    const OF_FILES: &[&str] = &[
+        "server",
+        "generated",
+        "created",
+        "printed",
+        "erstellt",
+        "as",
+        "导出",
+        "打印",
+        "生成",
+        "下载",
+        "制表",
+        "匯出",
+        "列印",
+    ];
     let line = line.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
-    has(OF_TIMES) && !has(OF_FILES)
+    let words: Vec<&str> = line.split(|letter: char| !letter.is_alphanumeric()).collect();
+    // Chinese has no blanks between words.
+    let has = |list: &[&str]| {
+        list.iter().any(|word| if word.is_ascii() { words.contains(word) } else { line.contains(word) })
+    };
+    !has(&["server"]) && has(OF_ZONES) || has(OF_TIMES) && !has(OF_FILES)
 }
 
 /// Checks whether every cell names a zone.
