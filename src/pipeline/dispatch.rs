@@ -372,11 +372,10 @@ impl ObjectWork<'_> {
             self.check_names(object, &known, &parts)?;
         }
         // What has begun under a name from another definition goes on under it: under a new one its rows would come twice.
-        let renamed: Vec<String> = known.iter().filter(|part| part.is_open()).map(|part| part.name.clone()).collect();
-        let renamed: Vec<String> =
-            renamed.into_iter().filter(|name| parts.iter().all(|planned| planned.name != *name)).collect();
+        let is_found = |part: &&KnownPart| parts.iter().any(|planned| planned.name == part.name);
+        let renamed: Vec<&KnownPart> = known.iter().filter(|part| part.is_open() && !is_found(part)).collect();
         let is_known = |planned: &PlannedPart| known.iter().any(|part| part.name == planned.name);
-        parts.retain(|planned| is_known(planned) || !renamed.iter().any(|name| overlap(name, &planned.name)));
+        parts.retain(|planned| is_known(planned) || !renamed.iter().any(|part| overlap(&part.name, &planned.name)));
         for part in known {
             if parts.iter().any(|planned| planned.name == part.name) {
                 continue;

@@ -389,8 +389,8 @@ pub async fn check_balance(
     for LeftBehind { load_id, dataset, file, rows } in retrying(|| database.left_behind(LOADS_AT_ONCE)).await? {
         let message = format!(
             "load {load_id} of {file} has not ended, {rows} of its rows are written, and nobody has worked on it for a day; perhaps its object was \
-             deleted or replaced, or no dataset claims its key any more. Load it with --dataset {dataset}, which ends it; if its bucket keeps \
-             versions, name the version, as etl.load has it"
+             deleted or replaced, or no dataset claims its key any more. Load it with --dataset {dataset}, which ends it; where the bucket \
+             keeps versions, with --message and its version_id"
         );
         result.note(Some(&dataset), "unfinished", message, 1);
     }
