@@ -56,6 +56,13 @@ impl Desk {
         self
     }
 
+    /// Lets a worker load some of the rows and die.
+    async fn is_killed_halfway(&self) {
+        let proxy = self.world.proxy();
+        let worker = self.world.signalled_worker(KEY, &proxy, (Which::Commit, 3), Fault::CallAnswered, "KILL");
+        assert!(worker.finish().await.is_none());
+    }
+
     async fn again(&self) -> LoadReport {
         self.world.run(&Request { again: true, ..self.world.request(KEY) }).await.unwrap()
     }
@@ -80,11 +87,8 @@ async fn what_has_begun_goes_on_under_the_names_of_its_parts_and_its_rows_come_o
     for mode in [BY_PLACE, BY_CONTENT] {
         for (before, after) in [("header = 2", "section = \"Deals\""), ("section = \"Deals\"", "header = 2")] {
             let desk = Desk::new(mode, before).await;
-            let proxy = desk.world.proxy();
             desk.world.put(KEY, content).await;
-            let worker = desk.world.signalled_worker(KEY, &proxy, (Which::Commit, 3), Fault::CallAnswered, "KILL");
-            assert!(worker.finish().await.is_none());
-            proxy.disarm();
+            desk.is_killed_halfway().await;
             desk.world.end_leases().await;
             let begun = desk.rows().await;
             let desk = desk.redefine(after);
@@ -197,11 +201,10 @@ async fn replay_compares_lines_where_the_changed_definition_leaves_some_out() {
 async fn a_load_that_goes_on_is_not_compared_with_another_manifest() {
     for required in ["", "[manifest]\nrequired = true\n"] {
         let desk = Desk::new(BY_KEY, &format!("{required}[[source]]\n")).await;
-        let (proxy, manifest) = (desk.world.proxy(), format!("{KEY}.manifest.json"));
+        let manifest = format!("{KEY}.manifest.json");
         desk.world.put(&manifest, "{\"row_count\": 5}").await;
         desk.world.put(KEY, "k,v\na,1\nb,2\nc,3\nd,4\ne,5\n").await;
-        let worker = desk.world.signalled_worker(KEY, &proxy, (Which::Commit, 3), Fault::CallAnswered, "KILL");
-        assert!(worker.finish().await.is_none());
+        desk.is_killed_halfway().await;
         desk.world.end_leases().await;
         desk.world.put(&manifest, "{\"row_count\": 1}").await;
         assert_eq!(desk.world.load(KEY).await.status, LoadStatus::Loaded);
@@ -233,10 +236,8 @@ async fn of_two_members_with_one_key_the_later_one_counts() {
 async fn a_load_whose_object_is_gone_is_reported_and_ends_when_its_key_is_loaded() {
     for (replaced, ended) in [(None, "failed | not_found"), (Some("k,v\nz,9\n"), "superseded | superseded")] {
         let desk = Desk::new(BY_KEY, "").await;
-        let proxy = desk.world.proxy();
         desk.world.put(KEY, "k,v\na,1\nb,2\nc,3\nd,4\ne,5\n").await;
-        let worker = desk.world.signalled_worker(KEY, &proxy, (Which::Commit, 3), Fault::CallAnswered, "KILL");
-        assert!(worker.finish().await.is_none());
+        desk.is_killed_halfway().await;
         desk.world.s3.delete_object().bucket(&desk.world.bucket).key(KEY).send().await.unwrap();
         desk.world
             .query("update etl.load set lease_expires_at = clock_timestamp() - interval '2 days' where id = 1")

@@ -58,10 +58,13 @@ impl Trials {
 impl Iterator for Trials {
     type Item = u64;
 
+    #[expect(clippy::print_stdout, reason = "the seed is what a person needs who sees it fail")]
     fn next(&mut self) -> Option<u64> {
-        let seed = self.has_time().then(|| self.next_seed());
+        let seed = self.has_time().then(|| self.next_seed())?;
+        // Shown where the test fails, and with --nocapture.
+        println!("trial {}: the same again with: make torture SEED={seed}", self.done);
         self.done += 1;
-        seed
+        Some(seed)
     }
 }
 

@@ -91,8 +91,8 @@ pub fn path_with(folders: &[PathBuf]) -> OsString {
     std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&path))).expect("no folder has a colon")
 }
 
-/// Returns a port that is free, and that this process gives to nobody else. It lies below those which the system gives to whoever
-/// names none, so that nothing takes it by chance before its server listens.
+/// Returns a free port, each only once in this process. It lies below the range from which the system assigns ports, so that no other
+/// program is assigned it before its server listens.
 pub fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let of_process = std::process::id().wrapping_mul(101);

@@ -1,7 +1,7 @@
 given as materialized (
-    -- Which copies of these contents the rows of an object have been given: with their lines, and bad ones and mended ones with the records
-    -- that they had first. Needs `runs (object, load_id, part)` and `wanted (hash)`. If rows of two parts have the same number, as in ledgers from before
-    -- copies were counted across parts, it belongs to the part that had it first.
+    -- Which copies of these contents the rows of an object have been given, with the lines of these rows; bad and mended ones also with
+    -- the records that they had first. Needs `runs (object, load_id, part)` and `wanted (hash)`. If rows of two parts have the same number,
+    -- as in ledgers from before copies were counted across parts, it belongs to the part that had it first.
     select *, first_value(part) over (partition by object, hash, copy order by load_id) as owner from (
         select r.object, r.load_id, r.part, left(n.key, 64) as hash, substr(n.key, 66)::bigint as copy,
             null::bigint as record, n.line, 3 as place

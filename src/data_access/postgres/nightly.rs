@@ -384,8 +384,7 @@ impl Database {
         row.map(|row| row.get(0)).map_err(|error| query_error("look for a file that was due", error))
     }
 
-    /// Returns the loads of objects that have not ended although nobody has worked on them for a day, each with its file and the rows that it has written, and
-    /// at most so many.
+    /// Returns the first loads of objects, at most so many, that have not ended although nobody has worked on them for a day.
     ///
     /// # Errors
     /// `Connection` or `System`.
