@@ -73,6 +73,8 @@ pub enum Reason {
     TooManyParked,
     /// The file would take away more rows than its dataset allows.
     TooManyDeletes,
+    /// The definition leaves out other records of an appended file than when its rows were mended.
+    RecordsRenumbered,
     /// The object was replaced before it was read.
     Superseded,
     /// The file does not fit on the disk of the temporary folder.
@@ -108,6 +110,7 @@ impl Reason {
             Self::TooManyRejects => "too_many_rejects",
             Self::TooManyParked => "too_many_parked",
             Self::TooManyDeletes => "too_many_deletes",
+            Self::RecordsRenumbered => "records_renumbered",
             Self::Superseded => "superseded",
             Self::TooLarge => "too_large",
             Self::NoProgress => "no_progress",

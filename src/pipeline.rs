@@ -8,6 +8,7 @@ mod file_work;
 mod land;
 mod nightly;
 mod piece;
+mod plan;
 mod rekey;
 mod replay;
 mod request;

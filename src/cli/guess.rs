@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -115,7 +115,12 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
     Ok(match () {
         () if !open.is_empty() => QUESTIONS_OPEN,
         () if outcomes.iter().any(|outcome| outcome.checked.is_err()) => FILE_UNUSABLE,
-        () => DONE,
+        () => {
+            if !arguments.json {
+                print(&next_steps(&arguments.out, &arguments.files))?;
+            }
+            DONE
+        }
     })
 }
 
@@ -318,6 +323,21 @@ fn open_in<'g>(all: impl Iterator<Item = &'g Guessed>) -> Vec<&'g Question> {
         }
     }
     open
+}
+
+/// The commands that load the files with what was written.
+fn next_steps(out: &Path, files: &[String]) -> String {
+    let is_plain = |sign: char| sign.is_alphanumeric() || "/._:-+,=@".contains(sign);
+    let word = |text: &str| if text.chars().all(is_plain) { text.to_owned() } else { format!("'{text}'") };
+    let folder = |name: &str| word(&out.join(name).display().to_string());
+    format!(
+        "\nTo load them into the database that DATABASE_URL names:\n  \
+         export SMALL_ETL__DATASETS__PATH={} SMALL_ETL__MIGRATIONS__PATH={}\n  \
+         small-etl migrate\n  small-etl load {}\n",
+        folder("datasets"),
+        folder("migrations"),
+        files.iter().map(|file| word(file)).collect::<Vec<_>>().join(" ")
+    )
 }
 
 /// What a load of the files would do.

@@ -161,13 +161,19 @@ async fn show(context: &Context, database: &Database, request: &Request, report:
         }
         _ => {}
     }
-    if let (Some(load), Some(counts), LoadStatus::Loaded) = (report.load_id, report.counts, report.status)
+    if let (Some(load), Some(counts), LoadStatus::Loaded | LoadStatus::Failed) =
+        (report.load_id, report.counts, report.status)
         && counts.rejected > 0
     {
-        print(&format!("  to mend them: small-etl rejects {load} --export mend.csv\n"))?;
+        let is_book = report.rejects_key.as_deref().is_some_and(|key| key.ends_with(".xlsx"));
+        let mend = if is_book { "mend.xlsx" } else { "mend.csv" };
+        print(&format!("  to mend them: small-etl rejects {load} --export {mend}\n"))?;
     }
     if report.status == LoadStatus::Skipped && request.dataset.is_none() {
-        print(&format!("  name the dataset with --dataset: {}\n", context.datasets.names().join(", ")))?;
+        let names = context.datasets.names().join(", ");
+        print(&format!(
+            "  name the dataset with --dataset: {names}; definitions of your own are read from SMALL_ETL__DATASETS__PATH\n"
+        ))?;
     }
     Ok(())
 }

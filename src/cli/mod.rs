@@ -38,8 +38,8 @@ use crate::sample::{self, SampleOptions};
 use crate::services::{self, Parts};
 use terminal::{DONE, NOT_DONE, as_json, print, tell, unwritable};
 
-/// Loads CSV files from S3 or from this machine into Postgres: every row checked, none lost, none twice, each bad one
-/// explained.
+/// Loads files as their senders write them, from S3 or from this machine, into Postgres: every row checked, none lost, none twice, each bad
+/// one explained.
 #[derive(Debug, Parser)]
 #[command(name = "small-etl", version, after_long_help = EXAMPLES)]
 struct Arguments {

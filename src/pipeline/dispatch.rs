@@ -10,6 +10,7 @@ use super::check::check_definition;
 use super::context::Context;
 use super::file_work::{CANCEL_TIMEOUT, FileWork};
 use super::piece::{Piece, Refused};
+use super::plan::{Plan, PlannedPart, check_names, in_parts, merged};
 use super::request::{Readers, Request, choose_readers, no_file, unidentified};
 use crate::data_access::postgres::{Claimed, Database, FileToClaim, KnownPart, ReplacedLoad};
 use crate::data_access::retry::retrying;
@@ -19,7 +20,7 @@ use crate::domain::object::with_part;
 use crate::domain::source::model::Source;
 use crate::domain::{Dataset, LoadReport, LoadStatus, Location, ObjectVersion};
 use crate::error::{Error, ErrorKind, Reason, Result};
-use crate::services::object_parts::{FoundPart, FoundParts, ObjectCopy, PartReader, fetch_beside, listed};
+use crate::services::object_parts::{FoundParts, ObjectCopy, PartReader, fetch_beside, listed};
 use crate::services::{Extractor, Pipeline};
 
 /// Loads one object, or says why not: a report for each of its loads, which is one unless the object has parts. The object's own faults
@@ -93,42 +94,6 @@ async fn file_that_waits(database: &Database, location: &Location) -> Result<Opt
 
 static WHOLE: [String; 1] = [String::new()];
 
-/// Whether parts with these names may have the same rows: one of them is the whole object, or a section of the other.
-fn overlap(one: &str, other: &str) -> bool {
-    let is_within = |outer: &str, inner: &str| {
-        outer.is_empty() || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
-    };
-    is_within(one, other) || is_within(other, one)
-}
-
-/// A part that is to be loaded, as the object or the ledger names it.
-struct PlannedPart {
-    name: String,
-    dataset: String,
-    source: Option<String>,
-    /// Whether it was to be loaded once, and no source reads it any more.
-    is_orphan: bool,
-}
-
-impl PlannedPart {
-    /// A part whose last load says how it is read; `None` if it has none.
-    fn known(KnownPart { name, load }: KnownPart) -> Option<Self> {
-        load.map(|load| Self { name, dataset: load.dataset, source: load.source, is_orphan: false })
-    }
-}
-
-impl From<FoundPart> for PlannedPart {
-    fn from(FoundPart { name, dataset, source }: FoundPart) -> Self {
-        Self { name, dataset, source: Some(source), is_orphan: false }
-    }
-}
-
-/// What is to be loaded of an object, and a copy of it where that is needed.
-struct Plan {
-    parts: Vec<PlannedPart>,
-    copy: Option<Arc<ObjectCopy>>,
-}
-
 /// An object that is asked for.
 struct ObjectWork<'a> {
     context: &'a Context,
@@ -170,26 +135,29 @@ impl ObjectWork<'_> {
         if let Some(part) = self.request.parts.iter().find(|part| !part.is_empty()) {
             return Err(self.no_such_part(part, "it is loaded as a whole"));
         }
-        let mut seen = None;
-        let loading = async {
+        let span = self.span("");
+        let found = self.in_span(&span, async {
             Span::current().record("dataset", &dataset.name);
-            if !self.has_time() {
-                return Ok(self.not_begun(dataset, ""));
-            }
             let extractor = self.context.pipeline(&dataset.name)?.extractor_at(&self.request.location)?;
             let (object, refused) = self.identify(&**extractor).await?;
-            if refused.is_none() && (dataset.is_known_by_place() || dataset.content.is_some()) {
-                self.check_whole(&object, dataset).await?;
-            }
-            seen = Some((object.clone(), refused.as_ref().map(|refused| refused.reason)));
-            let piece = Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused };
-            Box::pin(self.load_piece(&object, piece)).await
-        };
-        ended.0.push(self.observed("", loading).await?);
-        match seen.filter(|(object, _)| !object.local) {
-            Some((object, refused)) => self.end_others(&object, refused).await,
-            None => Ok(()),
+            let plan = match refused {
+                None => self.begun_in_parts(&object, dataset, &**extractor).await?,
+                Some(_) => None,
+            };
+            Ok((object, refused, plan))
+        });
+        if !self.has_time() {
+            ended.0.push(self.not_begun(dataset, ""));
+            return Ok(());
         }
+        let (object, refused, plan) = found.await?;
+        if let Some(plan) = plan {
+            return self.load_planned(&object, dataset, &plan, ended).await;
+        }
+        let reason = refused.as_ref().map(|refused| refused.reason);
+        let piece = Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused };
+        ended.0.push(self.observed("", Box::pin(self.load_piece(&object, piece))).await?);
+        if object.local { Ok(()) } else { self.end_others(&object, reason).await }
     }
 
     fn no_such_part(&self, part: &str, has: &str) -> Error {
@@ -201,23 +169,26 @@ impl ObjectWork<'_> {
     async fn observed(&self, part: &str, loading: impl Future<Output = Result<LoadReport>>) -> Result<LoadReport> {
         let (span, started) = (self.span(part), Instant::now());
         self.request.progress.begin();
-        let outcome = Box::pin(loading).instrument(span.clone()).await;
-        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        span.in_scope(|| match outcome {
-            Ok(mut report) => {
-                report.elapsed_ms = elapsed_ms;
-                report.progress = Arc::new(self.request.progress.snapshot());
-                log(&report);
-                if report.status == LoadStatus::Failed {
-                    traces::fail(&span);
-                }
-                Ok(report)
-            }
-            Err(error) => {
-                tracing::error!(kind = error.kind().name(), error = %error.chain(), elapsed_ms, "file not loaded");
-                traces::fail(&span);
-                Err(error)
-            }
+        let mut report = self.in_span(&span, loading).await?;
+        report.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        report.progress = Arc::new(self.request.progress.snapshot());
+        span.in_scope(|| log(&report));
+        if report.status == LoadStatus::Failed {
+            traces::fail(&span);
+        }
+        Ok(report)
+    }
+
+    /// Runs a step in a span, and logs why it failed.
+    async fn in_span<T>(&self, span: &Span, step: impl Future<Output = Result<T>>) -> Result<T> {
+        let started = Instant::now();
+        let outcome = Box::pin(step).instrument(span.clone()).await;
+        outcome.inspect_err(|error| {
+            let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            span.in_scope(
+                || tracing::error!(kind = error.kind().name(), error = %error.chain(), elapsed_ms, "file not loaded"),
+            );
+            traces::fail(span);
         })
     }
 
@@ -238,24 +209,33 @@ impl ObjectWork<'_> {
         }
     }
 
-    /// Ends the loads of other contents of a file, or of an object without versions, that is read or why it cannot be: they are gone, and no event or
-    /// listing asks for them again.
+    /// Ends the loads of earlier contents of a file, or of an object without versions, that is read or why it cannot be: they are gone, and no event
+    /// or listing asks for them again.
     async fn end_others(&self, object: &ObjectVersion, refused: Option<Reason>) -> Result<()> {
-        let names_version = matches!(self.request.location, Location::S3 { version_id: Some(_), .. });
-        let (reason, why) = match refused {
-            None if object.version_id.is_none() => (Reason::Superseded, "the file was replaced before it was loaded"),
+        let names = |named: fn(&Location) -> bool| named(&self.request.location);
+        let names_version = names(|location| matches!(location, Location::S3 { version_id: Some(_), .. }));
+        // An event may come late, and name a content that others have replaced.
+        let names_content = names(|location| matches!(location, Location::S3 { etag: Some(_), .. }));
+        let (reason, why, all) = match refused {
+            None if object.version_id.is_none() => {
+                (Reason::Superseded, "the file was replaced before it was loaded", !names_content)
+            }
             Some(Reason::NotFound) if !names_version => {
-                (Reason::NotFound, "the object was deleted before it was loaded")
+                (Reason::NotFound, "the object was deleted before it was loaded", true)
             }
             _ => return Ok(()),
         };
-        for ReplacedLoad { object, part, dataset } in retrying(|| self.database.replaced_loads(object)).await? {
+        for ReplacedLoad { object, part, dataset } in retrying(|| self.database.replaced_loads(object, all)).await? {
             let Ok(dataset) = self.context.datasets.get(&dataset) else { continue };
             let message = format!("{}: {why}", with_part(object.display_name(), &part));
             let refused = Some(Refused { reason, message });
             let parts = std::slice::from_ref(&part);
             let piece = Piece { dataset, source: None, part: &part, parts, copy: None, refused };
-            self.observed(&part, Box::pin(self.load_piece(&object, piece))).await?;
+            match self.observed(&part, Box::pin(self.load_piece(&object, piece))).await {
+                // What is asked for does not depend on it, and the nightly run reports a load that has not ended.
+                Err(error) if error.kind() == ErrorKind::Configuration => {}
+                ended => drop(ended?),
+            }
         }
         Ok(())
     }
@@ -336,9 +316,11 @@ impl ObjectWork<'_> {
         extractor: &dyn Extractor,
     ) -> Result<Plan> {
         let known = retrying(|| self.database.known_parts(object)).await?;
-        let has_ended = |part: &KnownPart| part.load.as_ref().is_some_and(|load| !load.is_wanted);
-        if !self.request.again && !known.is_empty() && known.iter().all(has_ended) {
-            return Ok(Plan { parts: known.into_iter().filter_map(PlannedPart::known).collect(), copy: None });
+        let first = readers.first().map_or("", |reader| &reader.dataset.name);
+        let has_ended = known.iter().all(|part| !part.is_wanted());
+        if !self.request.again && !known.is_empty() && has_ended && !known.iter().any(KnownPart::is_resent) {
+            let parts = known.iter().map(|part| PlannedPart::known(part, first));
+            return Ok(Plan { parts: parts.collect(), copy: None });
         }
         let copy = Arc::new(self.fetch(object, extractor).await?);
         if let Some(load) = copy.rejects_of()? {
@@ -348,85 +330,44 @@ impl ObjectWork<'_> {
             };
             let of = |reader: &&PartReader<'_>| named.as_ref().is_none_or(|name| *name == reader.dataset.name);
             let reader = readers.iter().find(of).or(readers.first());
-            let whole = reader.map(|reader| PlannedPart {
-                name: String::new(),
-                dataset: reader.dataset.name.clone(),
-                source: Some(reader.source.name.clone()),
-                is_orphan: false,
-            });
+            let whole = reader.map(|reader| PlannedPart::new("", reader.dataset, Some(&reader.source.name)));
             return Ok(Plan { parts: whole.into_iter().collect(), copy: None });
         }
         let found = match copy.parts(object.display_name(), readers).await {
             // What has begun under other definitions goes on under them.
-            Err(error) if matches!(error.kind(), ErrorKind::File(_)) && !known.iter().all(has_ended) => {
-                FoundParts::default()
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::File(_)) && !has_ended => FoundParts::default(),
             found => found?,
         };
         if !found.unread.is_empty() {
             let (count, names) = (found.unread.len(), listed(&found.unread));
             tracing::info!(object = object.display_name(), count, names, "no source reads these members or sheets");
         }
-        let mut parts: Vec<PlannedPart> = found.parts.into_iter().map(PlannedPart::from).collect();
+        let parts: Vec<PlannedPart> = found.parts.into_iter().map(PlannedPart::from).collect();
         if self.request.again {
-            self.check_names(object, &known, &parts)?;
+            check_names(object, &known, &parts, &self.context.datasets)?;
         }
-        // What has begun under a name from another definition goes on under it: under a new one its rows would come twice.
-        let is_found = |part: &&KnownPart| parts.iter().any(|planned| planned.name == part.name);
-        let renamed: Vec<&KnownPart> = known.iter().filter(|part| part.is_open() && !is_found(part)).collect();
-        let is_known = |planned: &PlannedPart| known.iter().any(|part| part.name == planned.name);
-        parts.retain(|planned| is_known(planned) || !renamed.iter().any(|part| overlap(&part.name, &planned.name)));
-        for part in known {
-            if parts.iter().any(|planned| planned.name == part.name) {
-                continue;
-            }
-            let dataset = readers.first().map(|reader| reader.dataset.name.clone()).unwrap_or_default();
-            match &part.load {
-                Some(load) if !load.is_wanted => {}
-                Some(_) => parts.extend(PlannedPart::known(part)),
-                None => parts.push(PlannedPart { name: part.name, dataset, source: None, is_orphan: true }),
-            }
-        }
-        Ok(Plan { parts, copy: Some(copy) })
+        Ok(Plan { parts: merged(parts, &known, self.request.again, first), copy: Some(copy) })
     }
 
-    /// Refuses to load an object as a whole that has begun in parts, or whose rows are known by their places in parts.
-    async fn check_whole(&self, object: &ObjectVersion, dataset: &Dataset) -> Result<()> {
+    /// What there is to do with an object that was begun or loaded in parts of a dataset, and that its definition reads as a whole now; `None` if it
+    /// is loaded as a whole.
+    async fn begun_in_parts(
+        &self,
+        object: &ObjectVersion,
+        dataset: &Dataset,
+        extractor: &dyn Extractor,
+    ) -> Result<Option<Plan>> {
         let known = retrying(|| self.database.known_parts(object)).await?;
-        if let Some(part) = known.iter().find(|part| !part.name.is_empty() && part.is_open()) {
-            return Err(Error::configuration(format!(
-                "{}: its part {:?} was begun under a definition with such parts, and has not ended; load it under that definition first",
-                object.display_name(),
-                part.name
-            )));
+        if self.request.again {
+            check_names(object, &known, &[PlannedPart::new("", dataset, None)], &self.context.datasets)?;
         }
-        let whole = PlannedPart { name: String::new(), dataset: dataset.name.clone(), source: None, is_orphan: false };
-        if self.request.again { self.check_names(object, &known, &[whole]) } else { Ok(()) }
-    }
-
-    /// Refuses to load rows once more that are known by their places, if these are in a part of another name now.
-    fn check_names(&self, object: &ObjectVersion, known: &[KnownPart], planned: &[PlannedPart]) -> Result<()> {
-        let is_new = |part: &&PlannedPart| known.iter().all(|known| known.name != part.name);
-        for part in planned.iter().filter(is_new) {
-            let dataset = self.context.datasets.get(&part.dataset).map_err(Error::configuration)?;
-            let is_renamed = |known: &&KnownPart| {
-                let is_loaded = known.load.as_ref().is_some_and(|load| load.is_loaded && load.dataset == part.dataset);
-                is_loaded
-                    && overlap(&known.name, &part.name)
-                    && planned.iter().all(|planned| planned.name != known.name)
-            };
-            let Some(before) = known.iter().find(is_renamed).filter(|_| dataset.is_known_by_place()) else { continue };
-            let of = |name: &str| if name.is_empty() { "as a whole".to_owned() } else { format!("as part {name:?}") };
-            return Err(Error::configuration(format!(
-                "{}: it was loaded {} before and would be loaded {} now, so that its rows would come once more; dataset {} appends, and knows rows \
-                 by their places. Load it under a definition that reads it as before, or delete its rows and load a copy of it under another key",
-                object.display_name(),
-                of(&before.name),
-                of(&part.name),
-                dataset.name
-            )));
+        let parts = in_parts(&known, self.request.again, &dataset.name);
+        if parts.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        let is_begun = known.iter().any(|part| part.is_wanted() || part.is_open());
+        let copy = if is_begun { Some(Arc::new(self.fetch(object, extractor).await?)) } else { None };
+        Ok(Some(Plan { parts, copy }))
     }
 
     async fn fetch(&self, object: &ObjectVersion, extractor: &dyn Extractor) -> Result<ObjectCopy> {

@@ -167,7 +167,7 @@ const RECORDS_AT_ONCE: i32 = 100_000;
 /// Gives rows the lowest numbers that no other row of their object has.
 async fn number_beside(database: &Database, claim: &Claim, stage: &Arc<Stage>, read: i64) -> Result<()> {
     let on = Arc::clone(stage);
-    let table = "(hash varchar, copy bigint, line bigint, place integer)";
+    let table = "(hash varchar, copy bigint, line bigint, record bigint, place integer)";
     blocking(move || on.create_table("taken", table)).await?;
     for batch in BatchNumber::all(read, RECORDS_AT_ONCE) {
         let ((first, last), on) = (batch.records(read, RECORDS_AT_ONCE), Arc::clone(stage));
@@ -198,9 +198,10 @@ fn keep_taken(stage: &Stage, taken: &[TakenCopy]) -> Result<()> {
     let hash: ArrayRef = Arc::new(StringArray::from_iter_values(taken.iter().map(|taken| &taken.hash)));
     let copy: ArrayRef = Arc::new(Int64Array::from_iter_values(taken.iter().map(|taken| taken.copy)));
     let line: ArrayRef = Arc::new(taken.iter().map(|taken| taken.line).collect::<Int64Array>());
+    let record: ArrayRef = Arc::new(taken.iter().map(|taken| taken.record).collect::<Int64Array>());
     let place: ArrayRef =
         Arc::new(Int32Array::from_iter_values(taken.iter().map(|taken| i32::from(!taken.is_written))));
-    let columns = [("hash", hash), ("copy", copy), ("line", line), ("place", place)];
+    let columns = [("hash", hash), ("copy", copy), ("line", line), ("record", record), ("place", place)];
     let rows = RecordBatch::try_from_iter(columns).map_err(|error| Error::system("keep the copies of rows", error))?;
     stage.insert(|mut put| put("taken", rows))
 }
@@ -214,7 +215,7 @@ fn number_free() -> String {
                  where left({CONTENT_KEY}, {HASH}) in (select hash from taken) \
              ), known as materialized ( \
                  select c._record, any_value(t.hash) as hash, arg_min(t.copy, t.place) as copy \
-                 from content c join taken t on t.hash = c.hash and t.line = c._line group by c._record \
+                 from content c join taken t on t.hash = c.hash and (t.line = c._line or t.record = c._record) group by c._record \
              ), other as materialized ( \
                  select _record, hash, row_number() over (partition by hash order by _record) as nth \
                  from content where _record not in (select _record from known) \
@@ -365,7 +366,7 @@ mod tests {
         let options = StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: None };
         let stage = Stages::new(options).open(Arc::default()).unwrap();
         stage.create_table("staged", &format!("(_record bigint, _line bigint, {CONTENT_KEY} varchar)")).unwrap();
-        stage.create_table("taken", "(hash varchar, copy bigint, line bigint, place integer)").unwrap();
+        stage.create_table("taken", "(hash varchar, copy bigint, line bigint, record bigint, place integer)").unwrap();
         let hash = "a".repeat(HASH);
         for row in 1..=rows {
             stage.execute(&format!("insert into staged values ({row}, {row} + 1, '{hash}-1')")).unwrap();
@@ -376,6 +377,7 @@ mod tests {
             hash: hash.clone(),
             copy: *copy,
             line: *line,
+            record: None,
             is_written: *is_written,
         });
         keep_taken(&stage, &taken.collect::<Vec<_>>()).unwrap();

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::form::Form;
+use super::reading::{LONGEST_NAME, shown};
 use super::sent_again::delimited;
 use crate::data_access::csv::{MOST_COLUMNS, Record};
 use crate::domain::Dataset;
@@ -16,8 +17,6 @@ use crate::error::{Error, Reason, Result};
 const LOAD_COLUMN: &str = "_load_id";
 const RECORD_COLUMN: &str = "_record";
 
-/// Characters of a name that are shown, as many as an identifier of Postgres may have.
-const LONGEST_NAME: usize = 63;
 /// Names that are kept of columns which the dataset does not declare.
 pub(super) const MOST_NAMES: usize = 100;
 
@@ -101,16 +100,6 @@ impl Columns {
             extra.push(format!("and {} more", others - extra.len()));
         }
         Ok(Self { positions, extra })
-    }
-}
-
-/// A name of a column that the dataset does not declare, no longer than may be shown.
-pub(super) fn shown(name: &str) -> String {
-    // Postgres keeps no NUL.
-    let name = name.replace('\0', "\\x00");
-    match name.char_indices().nth(LONGEST_NAME) {
-        None => name,
-        Some(_) => name.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
     }
 }
 

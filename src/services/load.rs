@@ -283,7 +283,7 @@ impl Freeing<'_> {
                 }
                 Release::Rows(0) => blocked += 1,
                 Release::Rows(_) => (released, blocked) = (true, 0),
-                // This file is none the worse for it; the nightly run tells it, too.
+                // This file loads nevertheless, and the nightly run reports the rows.
                 Release::Refused(error) => {
                     tracing::error!(error = %error.chain(), "parked rows cannot be released");
                     return Ok(Some(released));

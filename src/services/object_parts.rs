@@ -1,6 +1,6 @@
 //! The parts of an object that are loads of their own: members of an archive, sheets of a workbook, sections of a text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -17,11 +17,17 @@ use super::sent_sheet::RejectsSheet;
 use super::{Extracted, Extractor};
 use crate::data_access::archive::{Tee, unpacked};
 use crate::data_access::duckdb::{Stage, Stages, blocking};
+use crate::data_access::sent::Rows;
+use crate::data_access::sent::file_format::{About, Asked, Input};
+use crate::data_access::sent::format::format_of;
 use crate::data_access::sent::members::Members;
+use crate::data_access::sent::table::Table;
 use crate::data_access::sent::workbook::{Container, Workbook};
 use crate::domain::object::with_part;
+use crate::domain::source::binding::Surroundings;
 use crate::domain::source::layout::{Format, Sheet};
 use crate::domain::source::model::Source;
+use crate::domain::source::row::Row;
 use crate::domain::violation::quoted;
 use crate::domain::{Dataset, LoadId, ObjectVersion};
 use crate::error::{Error, Result};
@@ -173,38 +179,79 @@ pub struct FoundPart {
 pub struct FoundParts {
     /// The parts that are to be loaded, each once.
     pub parts: Vec<FoundPart>,
-    /// The members or sheets that no source reads.
+    /// The members, and the numbers of the sheets, that no source reads.
     pub unread: Vec<String>,
 }
 
 /// The parts that datasets read, each by a source.
 fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<FoundParts> {
     let mut object = Object::open(name, copy)?;
-    let (mut found, mut containers) = (FoundParts::default(), BTreeSet::new());
-    let mut parts: Vec<(FoundPart, String)> = Vec::new();
+    let mut owners: HashMap<String, &String> = HashMap::new();
+    let mut parts: Vec<(FoundPart, String, &Source)> = Vec::new();
+    let mut beside: HashMap<(&String, String), usize> = HashMap::new();
     for (dataset, source) in readers {
         for (name, container) in object.names(source)? {
             check_name(object.name, &name)?;
-            containers.insert(container.clone());
-            if let Some((first, _)) = parts.iter().find(|(part, _)| part.name == name) {
-                let (first, other) = (&first.dataset, dataset);
+            if let Some(first) = owners.get(&name) {
+                let other = dataset;
                 tracing::warn!(part = name, first, other, "two sources read the same part, which goes to the first");
                 continue;
             }
-            parts.push((FoundPart { name, dataset: dataset.clone(), source: source.name.clone() }, container));
+            owners.insert(name.clone(), dataset);
+            *beside.entry((dataset, container.clone())).or_default() += 1;
+            parts.push((FoundPart { name, dataset: dataset.clone(), source: source.name.clone() }, container, source));
         }
     }
     let all = object.all()?;
     if parts.is_empty() {
         return Err(object.nothing_matches(&all, readers));
     }
-    // Of the parts of a dataset the later one is the newer one, whichever source reads it.
-    let place = |(_, container): &(FoundPart, String)| all.iter().position(|name| name == container);
+    let places: HashMap<&String, usize> = all.iter().zip(0..).collect();
     let datasets: Vec<&String> = readers.iter().map(|(dataset, _)| dataset).collect();
-    parts.sort_by_key(|found| (datasets.iter().position(|dataset| **dataset == found.0.dataset), place(found)));
-    found.parts = parts.into_iter().map(|(part, _)| part).collect();
-    found.unread = all.into_iter().filter(|name| !containers.contains(name)).collect();
-    Ok(found)
+    // Of the parts of a dataset the later one is the newer one, whichever source reads it.
+    parts.sort_by_cached_key(|(part, container, source)| {
+        let is_alone = beside.get(&(&part.dataset, container.clone())).is_none_or(|count| *count < 2);
+        let line = if is_alone { 0 } else { first_line(name, copy, source, container) };
+        (datasets.iter().position(|dataset| **dataset == part.dataset), places.get(container).copied(), line)
+    });
+    let containers: BTreeSet<&String> = parts.iter().map(|(_, container, _)| container).collect();
+    let is_book = matches!(object.content, Content::Workbook(_));
+    let told = |(name, number): (&String, usize)| if is_book { format!("sheet {number}") } else { name.clone() };
+    let unread = all.iter().zip(1..).filter(|(name, _)| !containers.contains(name)).map(told).collect();
+    Ok(FoundParts { parts: parts.into_iter().map(|(part, ..)| part).collect(), unread })
+}
+
+/// The line on which the records of a section begin; the last one if it has none, or cannot be read, as its load will say.
+fn first_line(name: &str, copy: &ObjectCopy, source: &Source, container: &str) -> i64 {
+    let (format, mut line) = (format_of(source), i64::MAX);
+    let asked = Asked { name, source, sheet: if source.member.is_none() { container } else { "" }, columns: &[] };
+    let mut look = |rows: &mut dyn Rows, _: About<'_>| {
+        let around = Surroundings { key: String::new(), part: String::new(), preamble: Vec::new() };
+        let (mut row, opened) = (Row::default(), Table::open(rows, source, around));
+        if let Ok((mut table, _)) = opened
+            && table.read(&mut row).is_ok_and(|there| there)
+        {
+            line = row.line;
+        }
+        Ok(())
+    };
+    let mut read = || -> Result<()> {
+        let failed = |error| read_error(name, error);
+        match &source.member {
+            Some(_) if format.needs_file() => Ok(()),
+            Some(_) => {
+                let mut members = Members::open(copy.open()?).map_err(|error| member_error(name, error))?;
+                let Some(member) = members.read(container).map_err(|error| member_error(name, error))? else {
+                    return Ok(());
+                };
+                format.read(Input::Stream(Box::new(member)), &asked, &mut look).map_err(failed)
+            }
+            None if format.needs_file() => format.read(Input::File(copy.open()?), &asked, &mut look).map_err(failed),
+            None => format.read(Input::Stream(Box::new(copy.open()?)), &asked, &mut look).map_err(failed),
+        }
+    };
+    drop(read());
+    line
 }
 
 /// Refuses a name that the ledger cannot hold.
@@ -286,10 +333,16 @@ impl<'a> Object<'a> {
         let wanted: Vec<String> = readers.iter().map(|(_, source)| wanted(source)).collect();
         let has = match &self.content {
             Content::Archive(_) => format!("an archive with {}", listed(all)),
-            Content::Workbook(_) => format!("a workbook with {}", listed(all)),
+            Content::Workbook(_) => format!("a workbook with {} sheets", all.len()),
             Content::Text => "a text, neither an archive nor a workbook".to_owned(),
         };
-        malformed(self.name, &format!("it has nothing for {}; it is {has}", wanted.join(", ")))
+        let error = malformed(self.name, &format!("it has nothing for {}; it is {has}", wanted.join(", ")));
+        // Whoever names a sheet may write anything.
+        if matches!(self.content, Content::Workbook(_)) {
+            error.with_cells(format!("it has {}", listed(all)))
+        } else {
+            error
+        }
     }
 }
 

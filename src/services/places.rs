@@ -12,7 +12,7 @@ use crate::data_access::duckdb::{Stage, blocking};
 use crate::data_access::postgres::{Claim, Database};
 use crate::data_access::retry::retrying;
 use crate::domain::mode::Filled;
-use crate::domain::{Dataset, LineNumber, LoadId, Resubmission, Violation, row_key};
+use crate::domain::{Dataset, LineNumber, LoadId, RecordNumber, Resubmission, Violation, row_key};
 use crate::error::{Error, Reason, Result};
 
 /// The place of each row of a load: the load that brought it first, and its record there. A row that mends a reject takes
@@ -27,7 +27,8 @@ impl Places {
     /// Those of a staged file; `None` for a dataset whose rows have a key.
     ///
     /// # Errors
-    /// `File` if two rows of the file mend the same one, or one mends a reject that is not known; `Connection`, `System`.
+    /// `File` if two rows of the file mend the same one, if one mends a reject that is not known, or if a row that was mended has another
+    /// number now; `Connection`, `System`.
     pub(crate) async fn find(
         database: &Database,
         claim: &Claim,
@@ -36,6 +37,11 @@ impl Places {
     ) -> Result<Option<Arc<Self>>> {
         if !dataset.is_known_by_place() {
             return Ok(None);
+        }
+        if claim.origin != claim.load_id {
+            let before = retrying(|| database.lines_mended_before(claim)).await?;
+            let staged = Arc::clone(stage);
+            blocking(move || check_numbers(&staged, &before)).await?;
         }
         let mut mended = HashMap::new();
         if mends {
@@ -92,6 +98,38 @@ fn mending(stage: &Stage) -> Result<Vec<(Resubmission, bool)>> {
     }
     Ok(found)
 }
+
+/// Refuses a file that is read otherwise than before, so that the place of a row that was mended since would be that of another one.
+fn check_numbers(stage: &Stage, mended: &[(LineNumber, RecordNumber, LoadId)]) -> Result<()> {
+    for mended in mended.chunks(LINES_AT_ONCE) {
+        let lines: Vec<i64> = mended.iter().map(|(line, ..)| line.0).collect();
+        let mut records = HashMap::new();
+        for rows in stage.query(&format!(
+            "select _line, _record from staged where _line in (select unnest({lines:?})) \
+             union select _line, _record from violation where _line in (select unnest({lines:?}))"
+        ))? {
+            let column = |at: usize| rows.column(at).as_primitive::<Int64Type>().values().iter().copied();
+            records.extend(column(0).zip(column(1)));
+        }
+        let has_moved =
+            |(line, record, _): &&(LineNumber, RecordNumber, LoadId)| records.get(&line.0) != Some(&record.0);
+        if let Some((line, record, by)) = mended.iter().find(has_moved) {
+            let now =
+                records.get(&line.0).map_or_else(|| "is left out now".to_owned(), |now| format!("is record {now} now"));
+            let message = format!(
+                "line {line} was record {record} when load {by} mended it, and {now}, so that another row would take its place. Load the file \
+                 under the definition of then; or undo load {by} and the loads of the file (small-etl undo), then load the file and its \
+                 mended rows once more",
+                line = line.0,
+                record = record.0,
+            );
+            return Err(Error::file(Reason::RecordsRenumbered, message));
+        }
+    }
+    Ok(())
+}
+
+const LINES_AT_ONCE: usize = 2000;
 
 /// Refuses a file of which a row would be there twice.
 fn check(rows: &[(Resubmission, bool)], places: &HashMap<i64, (i64, i64)>) -> Result<()> {

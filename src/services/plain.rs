@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::sync::{Arc, PoisonError};
 
 use super::form::Form;
-use super::header::{Columns, shown};
-use super::reading::{Stoppable, read_error};
+use super::header::Columns;
+use super::reading::{Stoppable, read_error, shown};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::json_lines::{JsonLines, Others};
 use crate::data_access::parquet::ParquetSource;

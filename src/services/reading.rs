@@ -44,6 +44,19 @@ pub(super) fn spool(stage: &Stage) -> Result<BufWriter<File>> {
 }
 
 /// What to say of a file that cannot be read as it is.
+/// Characters of a name that are shown, as many as an identifier of Postgres may have.
+pub(super) const LONGEST_NAME: usize = 63;
+
+/// A name of a column that the dataset does not declare, no longer than may be shown.
+pub(super) fn shown(name: &str) -> String {
+    // Postgres keeps no NUL.
+    let name = name.replace('\0', "\\x00");
+    match name.char_indices().nth(LONGEST_NAME) {
+        None => name,
+        Some(_) => name.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
+    }
+}
+
 pub(super) fn malformed(file: &str, message: &str) -> Error {
     Error::file(Reason::Malformed, format!("{file}: {message}"))
 }

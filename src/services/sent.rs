@@ -8,8 +8,10 @@ use encoding_rs::Encoding;
 use serde_json::{Value, json};
 
 use super::checks::Breach;
-use super::header::{MOST_NAMES, shown};
-use super::reading::{Stoppable, empty, malformed, member_error, read_error, split_error, spool, too_long, unread};
+use super::header::MOST_NAMES;
+use super::reading::{
+    Stoppable, empty, malformed, member_error, read_error, shown, split_error, spool, too_long, unread,
+};
 use super::sent_again::{Again, SentRejects};
 use super::sent_expressions::{Expressions, Inputs};
 use super::sent_form::{Around, LOAD, RECORD, encoded_as, header_line, lines_of, told_by};
@@ -33,7 +35,7 @@ use crate::domain::source::binding::{Binding, PlainRow, Surroundings};
 use crate::domain::source::drift::{self, Change, Drift};
 use crate::domain::source::layout::Format;
 use crate::domain::source::model::Source;
-use crate::domain::source::row::Row;
+use crate::domain::source::row::{MOST_CELLS, Row};
 use crate::domain::types::stated_number;
 use crate::error::{Error, Reason, Result};
 
@@ -223,6 +225,15 @@ impl Sent<'_> {
         let part = source.layout.section.as_deref().filter(|_| self.part.is_empty()).unwrap_or(self.part);
         let around = Surroundings { key: self.key.to_owned(), part: part.to_owned(), preamble: Vec::new() };
         let (mut table, head) = Table::open(rows, source, around).map_err(|error| self.table_error(source, error))?;
+        if head.header.iter().any(|row| row.len() == MOST_CELLS) {
+            let message = format!(
+                "{} line {}: the header has more than {} columns; leave some out",
+                self.name,
+                head.line(),
+                MOST_CELLS - 1
+            );
+            return Err(Error::file(Reason::Malformed, message));
+        }
         let header = header_line(source, &head.header, &head.names);
         if header.len() > LONGEST_HEADER {
             return Err(too_long(self.name, head.line()));

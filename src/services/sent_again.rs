@@ -47,10 +47,19 @@ impl SentRejects {
     }
 }
 
-/// The source that rejects name.
+/// What stands between the first names of rejects is text of another kind if it is longer, in bytes, or has a letter or a digit.
+const LONGEST_DELIMITER: usize = 16;
+
+/// The source that rejects name. A name that is none is a cell, and not shown.
 pub(super) fn source_named<'d>(dataset: &'d Dataset, name: &str) -> Result<&'d Source, String> {
-    dataset.source(name).map_err(|unknown| {
-        format!("{unknown}; if the source of these rejects has another name now, write that into their column {SOURCE}")
+    dataset.source(name).map_err(|_| {
+        let known: Vec<&str> = dataset.sources.iter().map(|source| source.name.as_str()).collect();
+        format!(
+            "the column {SOURCE} of these rejects names no source of dataset {}; known are {}; if the source has another name now, write that \
+             into the column",
+            dataset.name,
+            known.join(", ")
+        )
     })
 }
 
@@ -120,8 +129,8 @@ impl Beginning {
         Ok(Some(Rejects::Sent(Box::new(rejects))))
     }
 
-    /// The encoding in which rejects of a source were saved, if it is another one than the source declares and no byte order mark says so.
-    /// What follows the name of the source shows it: all cells before that are ASCII, whatever the encoding.
+    /// The encoding in which rejects of a source were saved, if it differs from that of the source and no byte order mark tells it. The
+    /// characters after the name of the source show it: all cells before that are ASCII, whatever the encoding.
     fn saved_as(&self, source: &Source, delimiter: &[u8], index: usize) -> Result<Option<&'static Encoding>, String> {
         let (declared, mark) = (lines_of(source).encoding, mark_of(source));
         if mark.is_empty() || Encoding::for_bom(&self.0).is_some() {
@@ -172,7 +181,9 @@ fn is_utf_8(bytes: &[u8]) -> bool {
 pub(super) fn delimited(header: &str) -> Option<(&str, &str)> {
     let rest = header.trim_start_matches(QUOTES).strip_prefix(LOAD)?.trim_start_matches(QUOTES);
     let delimiter = rest[..rest.find(RECORD)?].trim_end_matches(QUOTES);
-    (!delimiter.is_empty()).then_some((header, delimiter))
+    let is_one =
+        !delimiter.is_empty() && delimiter.len() <= LONGEST_DELIMITER && !delimiter.contains(char::is_alphanumeric);
+    is_one.then_some((header, delimiter))
 }
 
 /// Where a file of rejects says what its records are.
@@ -260,7 +271,7 @@ impl Again {
         Ok((of(Around::Record, number)?, of(Around::Line, row.line)?))
     }
 
-    /// Gives cells back what they held in a workbook: a number or a date that still reads like one is one.
+    /// Restores the kind that each cell had in a workbook: one that was a number or a date is one again if its text still reads as one.
     pub(super) fn restore(&self, row: &mut Row) {
         if !self.told.contains(&Around::Cells) {
             return;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use serde_json::Value;
 
+use super::reading::shown;
 use crate::data_access::sent::format::format_of;
 use crate::domain::source::binding::{Surroundings, groups};
 use crate::domain::source::layout::{Between, Dialect, End, Format, Header, Sheet, TextLines};
@@ -20,7 +21,7 @@ pub(super) const OWN: [&str; 5] = [LOAD, RECORD, "_line", SOURCE, "_errors"];
 /// whether the file still has the encoding in which it was written, or was saved as UTF-8.
 const MARKS: [char; 10] = ['中', 'é', '€', 'ž', 'я', 'あ', '가', 'α', 'א', 'ا'];
 const MOST_MARKS: usize = 3;
-/// Where the ledger keeps the encoding of a file whose byte order mark says another one than its source.
+/// Where the ledger keeps the encoding of a file whose byte order mark disagrees with its source.
 const ENCODING: &str = "_encoding";
 
 /// The sheet of a workbook of rejects.
@@ -291,15 +292,21 @@ pub(super) fn line_of<'c>(source: &Source, cells: impl Iterator<Item = &'c str>)
     encoded(lines_of(source).encoding, &cells.join(&dialect.delimiter))
 }
 
-/// The header of a file, as its sender wrote it where that is one line of text; else its names, or the numbers of its columns.
+/// The header of a file, as its sender wrote it where that is one line of text; else its names, or the numbers of its columns. A name that the
+/// source does not read is no longer than may be shown.
 pub(super) fn header_line(source: &Source, header: &[Row], names: &[String]) -> Vec<u8> {
+    let is_short = |name: &String| source.reads(name) || shown(name) == *name;
     match (header, &source.format) {
-        ([one], Format::Delimited(..)) => one.raw.clone(),
+        ([one], Format::Delimited(..)) if names.iter().all(is_short) => one.raw.clone(),
         ([], _) | (_, Format::Fixed(..)) => {
             let numbers: Vec<String> = (1..=source.width()).map(|number| number.to_string()).collect();
             line_of(source, numbers.iter().map(String::as_str))
         }
-        _ => line_of(source, names.iter().map(String::as_str)),
+        _ => {
+            let names: Vec<String> =
+                names.iter().map(|name| if is_short(name) { name.clone() } else { shown(name) }).collect();
+            line_of(source, names.iter().map(String::as_str))
+        }
     }
 }
 

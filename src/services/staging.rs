@@ -373,7 +373,7 @@ fn cut_after(text: &str, max_length: Option<usize>) -> &str {
     text.char_indices().nth(length + 1).map_or(text, |(end, _)| &text[..end])
 }
 
-/// The text of a cell; none where a byte of it is none.
+/// The text of a cell; `None` if it is not UTF-8 or has a NUL.
 fn as_text(cell: &[u8]) -> Option<&str> {
     std::str::from_utf8(cell).ok().filter(|text| !text.contains('\0'))
 }

@@ -232,10 +232,8 @@ async fn a_table_that_cannot_take_such_rows_is_refused_before_anything_is_claime
 #[tokio::test]
 async fn a_row_may_wait_for_the_row_that_it_refers_to() {
     let (world, folder) = world(&[("LOAD__BATCH_SIZE", "2")]).await;
-    let page = "name = \"page\"\ntable = \"page\"\nkey = \"page\"\nversion = \"arrival\"\nfiles = [\"incoming/pages/*\"]\n[[column]]\nname = \"page\"\n\
-        type = \"text\"\nrequired = true\n";
-    std::fs::write(folder.path().join("page.toml"), page).unwrap();
-    define(&folder, &format!("{VISIT}\n[reference]\ncolumn = \"page\"\ndataset = \"page\"\n"));
+    std::fs::write(folder.path().join("page.toml"), PAGE).unwrap();
+    define(&folder, &format!("{VISIT}\n{REFERENCE}"));
     let world = world.under(&[]);
     world.query("create table page (page text primary key); insert into page values ('a')").await;
     let report = drop_visits(&world, "1", &["a,1", "b,1", "b,1000", "a,2"]).await.counts.unwrap();
@@ -247,6 +245,63 @@ async fn a_row_may_wait_for_the_row_that_it_refers_to() {
     assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
     assert_eq!(again(&world, "1").await.counts.unwrap().unchanged, 3);
     assert_eq!(world.query("select count(*) from visit").await, "4");
+}
+
+const PAGE: &str = r#"
+name = "page"
+table = "page"
+key = "page"
+version = "arrival"
+files = ["incoming/pages/*"]
+
+[[column]]
+name = "page"
+type = "text"
+required = true
+"#;
+const REFERENCE: &str = "[reference]\ncolumn = \"page\"\ndataset = \"page\"\n";
+
+/// Another run of the file has discarded it, and is undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_waited_waits_again_when_a_later_run_of_its_file_is_undone() {
+    let (world, folder) = world(&[]).await;
+    std::fs::write(folder.path().join("page.toml"), PAGE).unwrap();
+    let history = VISIT.replace("mode = \"append\"", "mode = \"append\"\nhistory = \"visit_history\"");
+    define(&folder, &format!("{history}\n{REFERENCE}"));
+    let world = world.under(&[]);
+    world
+        .query(
+            "create table page (page text primary key); \
+             alter table visit add column written_by bigint, add column valid_from timestamptz; \
+             create table visit_history (like visit, valid_to timestamptz not null, replaced_by bigint, ended_as text not null)",
+        )
+        .await;
+    assert_eq!(drop_visits(&world, "1", &["a,1", "b,2"]).await.counts.unwrap().parked, 2);
+    assert_eq!(again(&world, "1").await.counts.unwrap().parked, 2);
+    let said = text(&small_etl(&folder, &world.variables_of_owner(), &["undo", "2"]));
+    assert!(said.contains("wait for another row again: 2"), "{said}");
+    assert_eq!(world.drop_file("incoming/pages/1.csv", "page\na\nb\n").await.counts.unwrap().released, 2);
+    assert_eq!(world.query(PRESENT).await, "1 | 1 | a | 1\n1 | 2 | b | 2");
+    assert!(reconcile(&world).await.is_clean());
+}
+
+/// Each run discards what waited in the run before, which mends nothing.
+#[tokio::test]
+async fn a_reject_is_open_as_long_as_its_row_waits_however_often_its_file_is_loaded() {
+    let (world, folder) = world(&[]).await;
+    std::fs::write(folder.path().join("page.toml"), PAGE).unwrap();
+    world.query("create table page (page text primary key); grant all on page to public").await;
+    drop_visits(&world, "1", &["a,3000"]).await;
+    define(&folder, &format!("{}\n{REFERENCE}", VISIT.split_once("[[rule]]").unwrap().0));
+    let world = world.under(&[]);
+    let open = "select count(*) from etl.open_reject";
+    for _ in 0..3 {
+        assert_eq!(again(&world, "1").await.counts.unwrap().parked, 1);
+        assert_eq!(world.query(open).await, "1");
+    }
+    assert_eq!(world.drop_file("incoming/pages/1.csv", "page\na\n").await.counts.unwrap().released, 1);
+    assert_eq!(world.query(open).await, "0");
+    assert_eq!(world.query(PRESENT).await, "1 | 1 | a | 3000");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use small_etl::domain::{Counts, LoadReport, LoadStatus};
 use small_etl::pipeline::Request;
 
 use crate::keys::{HOLDING, HOLDING_TABLES, OWNER, put_holdings, seconds_after_noon, world, written};
+use crate::killed::lost_worker;
 use crate::nightly::reconcile;
 use crate::object_parts::archive;
 use crate::support::Scratch;
@@ -140,6 +141,7 @@ async fn by_its_key_an_older_file_that_comes_late_settles_no_reject_of_a_newer_o
 /// the same files without a bad row, one after the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn whenever_rows_are_mended_the_last_file_of_each_key_stays() {
+    let mut deaths = 0;
     for seed in 0..3 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let batch_size = ["1", "2", "7"][usize::try_from(seed % 3).unwrap()];
@@ -159,7 +161,6 @@ async fn whenever_rows_are_mended_the_last_file_of_each_key_stays() {
             files.push((number.to_string(), number));
         }
         files.shuffle(&mut random);
-        let proxy = world.proxy();
         let (mut bad, mut seen): (Vec<String>, BTreeSet<String>) = Default::default();
         let mut mended = 0;
         while !files.is_empty() || !bad.is_empty() {
@@ -183,10 +184,7 @@ async fn whenever_rows_are_mended_the_last_file_of_each_key_stays() {
                 requests.push(written(&world, &format!("m{mended}"), seconds_after_noon(100 + mended)).await);
             }
             requests.shuffle(&mut random);
-            let (context, database) = world.another(&proxy);
-            proxy.at(Which::Commit, 2, Fault::CutBefore);
-            let _ = small_etl::pipeline::run(&context, &database, &requests[0]).await;
-            proxy.disarm();
+            deaths += i32::from(lost_worker(&world, &requests[0], (Which::Commit, 2), Fault::Call).await);
             world.end_leases().await;
             let all = requests
                 .iter()
@@ -205,6 +203,7 @@ async fn whenever_rows_are_mended_the_last_file_of_each_key_stays() {
         assert!(mended > 0);
         assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
     }
+    assert!(deaths > 3, "{deaths}");
 }
 
 const MEMBERS: &str = r#"

@@ -14,6 +14,7 @@ use small_etl::error::ErrorKind;
 use small_etl::pipeline::Request;
 
 use crate::command_line::{small_etl, text};
+use crate::killed::lost_worker;
 use crate::nightly::reconcile;
 use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
@@ -444,6 +445,7 @@ async fn a_load_that_goes_on_after_a_later_object_has_come_overwrites_nothing_of
 /// Objects of random times, claimed in a random order, some at once, some left and taken up again: the end is that of one after the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_order_and_the_overlap_the_last_object_of_each_key_stays() {
+    let (mut deaths, mut overlaps) = (0, 0);
     for seed in 0..6 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let batch_size = ["1", "2", "7"][usize::try_from(seed % 3).unwrap()];
@@ -462,13 +464,9 @@ async fn whatever_the_order_and_the_overlap_the_last_object_of_each_key_stays() 
         for number in &seconds {
             objects.push(written(&world, &number.to_string(), seconds_after_noon(*number)).await);
         }
-        let proxy = world.proxy();
         for requests in objects.chunks(3) {
             // A worker of the first is lost on its way.
-            let (context, database) = world.another(&proxy);
-            proxy.at(Which::Commit, 2, Fault::CutBefore);
-            let _ = small_etl::pipeline::run(&context, &database, &requests[0]).await;
-            proxy.disarm();
+            deaths += i32::from(lost_worker(&world, &requests[0], (Which::Commit, 2), Fault::Call).await);
             world.end_leases().await;
             let all = requests
                 .iter()
@@ -485,7 +483,9 @@ async fn whatever_the_order_and_the_overlap_the_last_object_of_each_key_stays() 
             "seed {seed}"
         );
         assert_eq!(world.query("select count(*) from etl.load where state = 'loaded'").await, "9");
+        overlaps += world.overlaps().await;
     }
+    assert!(deaths > 9 && overlaps > 9, "{deaths} of 18, {overlaps}");
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
-//! Commands of the owner of the tables that are killed on their way.
+//! Workers and commands that are killed on their way.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+
+use small_etl::pipeline::{self, Request};
 
 use crate::support::proxy::{Act, Fault, Moment};
 use crate::world::{World, behind, signal};
@@ -37,4 +39,19 @@ pub async fn killed_as_owner(
     };
     let ended = tokio::task::spawn_blocking(move || process.wait().expect("wait for the program").code());
     ended.await.expect("nobody panics there")
+}
+
+/// Loads a file with a worker that is gone for good at one of its messages to Postgres, as if it had been killed. Returns whether it was.
+pub async fn lost_worker(world: &World, request: &Request, moment: impl Into<Moment>, fault: fn(Act) -> Fault) -> bool {
+    let proxy = world.proxy();
+    let (context, database) = world.another(&proxy);
+    let (kill, death) = tokio::sync::oneshot::channel::<()>();
+    let act = Box::new(move || {
+        let _ = kill.send(());
+    });
+    proxy.at_moment(moment.into(), fault(act));
+    tokio::select! {
+        _ = pipeline::run(&context, &database, request) => false,
+        death = death => death.is_ok(),
+    }
 }

@@ -184,12 +184,54 @@ async fn what_is_small_when_it_is_sent_takes_no_more_memory_than_the_longest_rec
     ));
     let mut peaks = Vec::new();
     for (name, content, end) in bombs(scratch.path()) {
-        let (key, size) = (format!("incoming/assets/{name}"), content.len());
-        world.put(&key, content).await;
-        let (peak, report) = tokio::task::block_in_place(|| peak(world.worker(&key, None)));
-        let third = if report["reason"].is_null() { &report["rejected"] } else { &report["reason"] };
-        assert_eq!([&report["status"], &report["read"], third], [&end[0], &end[1], &end[2]], "{name}: {report}");
-        peaks.push(format!("{name}: {size} bytes, {peak} MB"));
-        assert!(peak < MOST_OF_A_BOMB, "{peaks:#?}");
+        assert_bounded(&world, &format!("incoming/assets/{name}"), content, end, &mut peaks).await;
     }
+    // The same where a source declares how the file is written.
+    std::fs::write(scratch.path().join("deal.toml"), DEAL).unwrap();
+    let path = scratch.path().display().to_string();
+    let world = World::with(&[("DATASETS__PATH", &path)]).await;
+    world.query("create table deal (k text primary key, v integer)").await;
+    let commas = || ",".repeat(LONG);
+    for (name, text, end) in [
+        ("header.csv", format!("{}\na,1\n", commas()), [json!("failed"), json!(0), json!("malformed")]),
+        ("wide.csv", format!("k,v{}\na,1\n", commas()), [json!("failed"), json!(0), json!("malformed")]),
+        ("record.csv", format!("k,v\na,1\n{}\n", commas()), [json!("loaded"), json!(2), json!(1)]),
+        ("quoted.csv", format!("k,v\na,1\n\"b\"{}\n", commas()), [json!("loaded"), json!(2), json!(1)]),
+        ("cell.csv", format!("k,v\na,1\n{},1\n", "b".repeat(LONG)), [json!("loaded"), json!(2), json!(1)]),
+    ] {
+        let content = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        assert_bounded(&world, &format!("incoming/deal/{name}"), content, end, &mut peaks).await;
+    }
+}
+
+const DEAL: &str = r#"
+name = "deal"
+table = "deal"
+key = "k"
+version = "arrival"
+
+[[column]]
+name = "k"
+type = "text"
+required = true
+max_length = 20
+
+[[column]]
+name = "v"
+type = "integer"
+
+[[source]]
+name = "sent"
+files = ["incoming/deal/*"]
+"#;
+
+/// Loads a file that is small as it is sent, and looks how it ends and how much memory that takes.
+async fn assert_bounded(world: &World, key: &str, content: Vec<u8>, end: [Value; 3], peaks: &mut Vec<String>) {
+    let size = content.len();
+    world.put(key, content).await;
+    let (peak, report) = tokio::task::block_in_place(|| peak(world.worker(key, None)));
+    let third = if report["reason"].is_null() { &report["rejected"] } else { &report["reason"] };
+    assert_eq!([&report["status"], &report["read"], third], [&end[0], &end[1], &end[2]], "{key}: {report}");
+    peaks.push(format!("{key}: {size} bytes, {peak} MB"));
+    assert!(peak < MOST_OF_A_BOMB, "{peaks:#?}");
 }

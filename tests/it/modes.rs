@@ -10,9 +10,10 @@ use small_etl::domain::mode::MODES;
 use small_etl::domain::{LoadStatus, Location};
 use small_etl::pipeline::Request;
 
+use crate::killed::lost_worker;
 use crate::nightly::reconcile;
 use crate::support::Scratch;
-use crate::support::proxy::{Fault, Proxy, Which};
+use crate::support::proxy::{Act, Fault, Which};
 use crate::world::World;
 
 const COLUMNS: &str = r#"
@@ -336,6 +337,7 @@ async fn files_that_overlap_and_are_loaded_at_once_end_as_the_model_says() {
                 async move { while load(world, file).await == LoadStatus::InProgress {} }
             });
             futures::future::join_all(all).await;
+            assert!(world.overlaps().await > 0, "seed {seed}");
             assert_like_model(&world, case, &[&files[0], &files[1]], &format!("seed {seed}")).await;
         }
     }
@@ -370,6 +372,7 @@ async fn a_partitioned_table_ends_as_the_model_says_and_its_rows_are_counted_rig
             async move { while load(world, file).await == LoadStatus::InProgress {} }
         });
         futures::future::join_all(all).await;
+        assert!(world.overlaps().await > 0);
         assert_like_model(&world, case, &[&files[0], &files[1]], "in partitions, two at once").await;
     }
 }
@@ -380,10 +383,14 @@ async fn a_file_that_is_killed_and_overtaken_ends_as_the_model_says() {
     assert_eq!(CASES.len(), 8);
     for (case, first) in CASES.iter().zip([1, 2, 3, 4, 3, 4, 2, 3]) {
         let files = files(5);
-        for step in (first..).step_by(19) {
+        // Before and after Postgres has acted on the step.
+        for (step, fault) in (first..)
+            .step_by(38)
+            .flat_map(|step| [(step, Fault::Call as fn(Act) -> Fault), (step, Fault::CallAnswered)])
+        {
             let (world, _folder) = world(case, &[("LOAD__BATCH_SIZE", "5"), ("LOAD__CONNECTIONS", "1")], &files).await;
-            let proxy = world.proxy();
-            let was_killed = cut_at(&world, &proxy, &files[1], step).await;
+            let request = request(&world, &files[1]).await;
+            let was_killed = lost_worker(&world, &request, (Which::Step, step), fault).await;
             let is_older = step.is_multiple_of(4) || step.is_multiple_of(7);
             load(&world, &files[if is_older { 0 } else { 2 }]).await;
             world.end_leases().await;
@@ -396,21 +403,4 @@ async fn a_file_that_is_killed_and_overtaken_ends_as_the_model_says() {
             }
         }
     }
-}
-
-/// Cuts a worker off for good at one of its steps, as if it had been killed, before or after Postgres has acted on it. Returns whether it was.
-async fn cut_at(world: &World, proxy: &Proxy, file: &File, step: usize) -> bool {
-    let (context, database) = world.another(proxy);
-    let request = request(world, file).await;
-    let (killed, death) = tokio::sync::oneshot::channel::<()>();
-    let act = Box::new(move || {
-        let _ = killed.send(());
-    });
-    proxy.at(Which::Step, step, if step.is_multiple_of(3) { Fault::CallAnswered(act) } else { Fault::Call(act) });
-    let was_killed = tokio::select! {
-        _ = small_etl::pipeline::run(&context, &database, &request) => false,
-        death = death => death.is_ok(),
-    };
-    proxy.disarm();
-    was_killed
 }

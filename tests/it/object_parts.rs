@@ -300,7 +300,7 @@ async fn a_sheet_or_a_section_that_is_not_there_fails_alone_and_says_what_there_
         assert_eq!(statuses, [LoadStatus::Loaded, LoadStatus::Failed], "{reports:?}");
     }
     assert_snapshot!(world.query("select part, replace(error, bucket, 'b') from etl.load where state = 'failed' order by id").await, @r#"
-    Stocks | s3://b/incoming/days/1.xlsx [Stocks]: source book reads sheet "Stocks", and 0 fit; the workbook has "Fills", "Notes"
+    Stocks | s3://b/incoming/days/1.xlsx [Stocks]: source book reads sheet "Stocks", and 0 of 2 sheets fit; small-etl validate names them
     Stocks | s3://b/incoming/days/1.txt [Stocks]: no line begins section "Stocks" of source text
     "#);
     assert!(reconcile(&world).await.is_clean(), "what has failed is settled");

@@ -90,6 +90,7 @@ async fn files_with_overlapping_keys_that_load_at_once_end_as_one_after_the_othe
             assert_eq!(report.status, LoadStatus::Loaded);
             assert!(report.counts.unwrap().is_balanced());
         }
+        assert_eq!(world.overlaps().await, 1, "{times:?}");
         let claimed_last = if one.load_id > two.load_id { "1.00" } else { "2.00" };
         let winner = match times[0].cmp(times[1]) {
             std::cmp::Ordering::Less => "2.00",

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use small_etl::pipeline::Request;
 
+use crate::command_line::{small_etl, text};
 use crate::contract::{ASSETS, TRADES};
 use crate::lake::python;
+use crate::object_parts::workbook;
 use crate::parts::config;
 use crate::support::Scratch;
 use crate::support::emulator::Emulator;
@@ -246,6 +248,92 @@ async fn what_no_dataset_declares_leaves_by_its_position_or_in_63_characters() {
         world.query("select count(*) > 0 from etl.reject where position('canary8152'::bytea in raw) > 0").await,
         "t"
     );
+}
+
+const DEAL: &str = r#"
+name = "deal"
+table = "deal"
+key = "k"
+version = "arrival"
+
+[[column]]
+name = "k"
+type = "text"
+required = true
+
+[[column]]
+name = "v"
+type = "integer"
+
+[[source]]
+name = "text"
+files = ["incoming/deal/*.csv"]
+
+[[source]]
+name = "book"
+files = ["incoming/deal/*.xlsx"]
+format = "xlsx"
+sheet = "Deals"
+
+[[source]]
+name = "pages"
+files = ["incoming/page/*.xlsx"]
+format = "xlsx"
+sheet = "Page *"
+"#;
+
+/// The same of files whose form a source declares, and of what stands beside their tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_source_reads_leaves_by_its_position_or_in_63_characters() {
+    let scratch = Scratch::new("privacy");
+    fs::write(scratch.path().join("deal.toml"), DEAL).unwrap();
+    let path = scratch.path().display().to_string();
+    let world = World::with(&[("DATASETS__PATH", &path)]).await;
+    world.query("create table deal (k text primary key, v integer)").await;
+    let long = format!("{}{NAME}", "x".repeat(63));
+    let files = [
+        ("deal/unknown.csv", format!("_load_id,_record,_line,_source,_errors,k,v\n1,1,2,{NAME},x,Q1,1\n").into_bytes()),
+        ("deal/between.csv", format!("_load_id;{NAME};_record;x\n1,2\n").into_bytes()),
+        ("deal/lacking.csv", format!("k,{NAME}\na,{NAME}\n").into_bytes()),
+        ("deal/long.csv", format!("k,v,{long}\na,{NAME},1\nb,1,{NAME}\n").into_bytes()),
+        ("deal/twice.csv", format!("k,v,v,{NAME}\na,1,1,1\n").into_bytes()),
+        ("deal/sheet.xlsx", workbook(&[(NAME, "k,v\na,1\n")])),
+        ("deal/long.xlsx", workbook(&[("Deals", &format!("k,v,{long}\na,{NAME},1\n"))])),
+        ("page/none.xlsx", workbook(&[(NAME, "k,v\na,1\n")])),
+        ("page/beside.xlsx", workbook(&[(NAME, "x\n1\n"), ("Page 1", "k,v\na,1\n")])),
+    ];
+    let (mut left, mut validated) = (Vec::new(), String::new());
+    let mut variables = world.variables();
+    variables.push(("RUST_LOG".into(), "trace".into()));
+    for (name, content) in files {
+        let key = format!("incoming/{name}");
+        world.put(&key, content.clone()).await;
+        fs::create_dir_all(scratch.path().join(&key).parent().unwrap()).unwrap();
+        fs::write(scratch.path().join(&key), content).unwrap();
+        let address = format!("s3://{}/{key}", world.bucket);
+        left.push((name, text(&small_etl(&scratch, &variables, &["load", &address, "--json"]))));
+        validated.push_str(&text(&small_etl(&scratch, &variables, &["validate", &key])));
+    }
+    let tables =
+        "select table_name from information_schema.tables where table_schema = 'etl' and table_type = 'BASE TABLE'";
+    for table in world.query(tables).await.lines().filter(|table| *table != "reject") {
+        left.push((table.to_owned().leak(), world.query(&format!("select to_jsonb(t) from etl.\"{table}\" t")).await));
+    }
+    let failed = world.query("select count(*) from etl.load where state = 'failed' and reason in ('malformed', 'missing_column', 'duplicate_column')").await;
+    assert_eq!(failed, "6");
+    for canary in [NAME.to_owned(), hex::encode(NAME)] {
+        for (place, text) in &left {
+            let found: Vec<&str> = text.lines().filter(|line| line.contains(&canary)).collect();
+            assert!(found.is_empty(), "{place}: {found:#?}");
+        }
+    }
+    // The person who asks about a file sees it, and a reject has the header of its file but for what is too long.
+    assert!(validated.contains(&format!("the workbook has \"{NAME}\"")), "{validated}");
+    let rejects =
+        world.query("select bucket, rejects_key from etl.load where rejects_key is not null order by id").await;
+    let (bucket, key) = rejects.lines().next().unwrap().split_once(" | ").unwrap();
+    let kept = world.get(bucket, key).await;
+    assert!(kept.contains(&format!("{}\u{2026}", "x".repeat(62))) && kept.contains(NAME), "{kept}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

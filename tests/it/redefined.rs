@@ -1,11 +1,13 @@
 //! A file is loaded again, goes on, or is compared under a definition that reads it otherwise: other parts, other records.
 
-use small_etl::domain::{LoadReport, LoadStatus};
+use small_etl::domain::{LoadReport, LoadStatus, Location};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::Request;
 
 use crate::command_line::{small_etl, text};
+use crate::killed::lost_worker;
 use crate::nightly::reconcile;
+use crate::object_parts::archive;
 use crate::support::Scratch;
 use crate::support::proxy::{Fault, Which};
 use crate::world::World;
@@ -63,8 +65,26 @@ impl Desk {
         assert!(worker.finish().await.is_none());
     }
 
+    /// Puts a content, as whose event S3 then sends this request.
+    async fn put_and_tell(&self, content: &str, sequencer: &str) -> Request {
+        let put =
+            self.world.s3.put_object().bucket(&self.world.bucket).key(KEY).body(content.as_bytes().to_vec().into());
+        let etag = put.send().await.unwrap().e_tag.unwrap().trim_matches('"').to_owned();
+        let mut request = self.world.request(KEY);
+        if let Location::S3 { etag: named, sequencer: rank, .. } = &mut request.location {
+            (*named, *rank) = (Some(etag), Some(sequencer.to_owned()));
+        }
+        request
+    }
+
     async fn again(&self) -> LoadReport {
         self.world.run(&Request { again: true, ..self.world.request(KEY) }).await.unwrap()
+    }
+
+    /// Loads the rejects file of a load with a 2 in the place of each bad value.
+    async fn mend(&self, load: i64) -> LoadReport {
+        let rejects = self.world.get(&self.world.bucket, &format!("rejects/deal/{load}.csv")).await;
+        self.world.drop_file(&format!("incoming/deal/mended{load}.csv"), rejects.replace(",x", ",2")).await
     }
 
     async fn rows(&self) -> String {
@@ -80,57 +100,97 @@ impl Desk {
     }
 }
 
-/// Where rows are known by what was counted before them, a part of another name would bring them once more.
+/// Under another name its rows would come once more, or it would never end.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_begun_goes_on_under_the_names_of_its_parts_and_its_rows_come_once() {
     let content = "Deals\nk,v\na,1\nb,2\nc,3\nd,4\ne,5\n";
-    for mode in [BY_PLACE, BY_CONTENT] {
+    for mode in [BY_PLACE, BY_CONTENT, BY_KEY] {
         for (before, after) in [("header = 2", "section = \"Deals\""), ("section = \"Deals\"", "header = 2")] {
-            let desk = Desk::new(mode, before).await;
-            desk.world.put(KEY, content).await;
-            desk.is_killed_halfway().await;
-            desk.world.end_leases().await;
-            let begun = desk.rows().await;
-            let desk = desk.redefine(after);
-            if after == "header = 2" {
-                let error = desk.world.try_load(KEY).await.unwrap_err();
-                assert!(
-                    error.chain().contains("its part \"Deals\" was begun under a definition with such parts"),
-                    "{}",
-                    error.chain()
-                );
-                assert_eq!(desk.rows().await, begun);
-            } else {
-                reconcile(&desk.world).await;
-                assert_eq!(desk.rows().await, "a1 b2 c3 d4 e5", "{}", desk.mode);
+            for by_night in [true, false] {
+                let desk = Desk::new(mode, before).await;
+                desk.world.put(KEY, content).await;
+                desk.is_killed_halfway().await;
+                desk.world.end_leases().await;
+                let desk = desk.redefine(after);
+                if by_night {
+                    reconcile(&desk.world).await;
+                } else {
+                    desk.world.load_parts(KEY).await;
+                }
+                assert_eq!(desk.rows().await, "a1 b2 c3 d4 e5", "{}, first {before}", desk.mode);
+                assert_eq!(desk.world.query("select state, run from etl.load").await, "loaded | 0");
+                assert!(reconcile(&desk.world).await.is_clean());
             }
-            // Under the definition from then it ends, whatever came in between.
-            let desk = desk.redefine(before);
-            reconcile(&desk.world).await;
-            assert_eq!(desk.rows().await, "a1 b2 c3 d4 e5", "{}, first {before}", desk.mode);
-            assert!(reconcile(&desk.world).await.is_clean());
         }
     }
 }
 
-#[tokio::test]
-async fn rows_that_are_known_by_their_places_are_not_loaded_once_more_as_a_part_of_another_name() {
-    for (before, after) in [("header = 2", "section = \"Deals\""), ("section = \"Deals\"", "header = 2")] {
-        let desk = Desk::new(BY_PLACE, before).await;
-        desk.world.drop_file(KEY, "Deals\nk,v\na,1\nb,2\n").await;
-        let desk = desk.redefine(after);
-        let error = desk.world.run(&Request { again: true, ..desk.world.request(KEY) }).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.chain().contains("so that its rows would come once more"), "{}", error.chain());
-        assert_eq!(desk.rows().await, "a1 b2");
-        assert!(reconcile(&desk.world).await.is_clean());
-        let desk = desk.redefine(before);
-        assert_eq!(desk.again().await.counts.unwrap().unchanged, 2);
+/// A changed definition reads no old file again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_loaded_is_not_loaded_once_more_because_its_parts_have_other_names_now() {
+    for mode in [BY_PLACE, BY_CONTENT, BY_KEY] {
+        for (before, after) in [("header = 2", "section = \"Deals\""), ("section = \"Deals\"", "header = 2")] {
+            let desk = Desk::new(mode, before).await;
+            desk.world.put(KEY, "Deals\nk,v\na,1\nb,2\n").await;
+            desk.world.load_parts(KEY).await;
+            let desk = desk.redefine(after);
+            let reports = desk.world.load_parts(KEY).await;
+            assert!(reports.iter().all(|report| report.status == LoadStatus::Duplicate), "{reports:?}");
+            assert_eq!((reports.len(), desk.rows().await), (1, "a1 b2".to_owned()));
+            assert!(reconcile(&desk.world).await.is_clean());
+        }
     }
-    // Contents are counted across all parts.
-    let desk = Desk::new(BY_CONTENT, "header = 2").await;
-    desk.world.drop_file(KEY, "Deals\nk,v\na,1\na,1\n").await;
-    assert_eq!(desk.redefine("section = \"Deals\"").again().await.counts.unwrap().unchanged, 2);
+    // Of an archive, one member is loaded and another one goes on.
+    for mode in [BY_PLACE, BY_CONTENT] {
+        let desk = Desk::new(mode, "member = \"*.csv\"\nheader = 2").await;
+        let members = [("a.csv", "Deals\nk,v\na,1\nb,2\n"), ("b.csv", "Deals\nk,v\nc,3\nd,4\ne,5\n")];
+        desk.world.put(KEY, archive(&members)).await;
+        let request = Request { parts: vec!["a.csv".into()], ..desk.world.request(KEY) };
+        desk.world.run(&request).await.unwrap();
+        let request = Request { parts: vec!["b.csv".into()], ..desk.world.request(KEY) };
+        assert!(lost_worker(&desk.world, &request, (Which::Commit, 3), Fault::CallAnswered).await);
+        desk.world.end_leases().await;
+        let desk = desk.redefine("member = \"*.csv\"\nsection = \"Deals\"");
+        reconcile(&desk.world).await;
+        assert_eq!(desk.rows().await, "a1 b2 c3 d4 e5", "{}", desk.mode);
+        assert!(reconcile(&desk.world).await.is_clean());
+    }
+}
+
+/// Rows of another dataset cannot be those of the part that goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_section_that_another_dataset_reads_by_now_is_loaded_beside_what_goes_on() {
+    let desk = Desk::new(BY_KEY, "header = 2\nskip = [\"Fees\", \"k\"]").await;
+    desk.world.query("create table acc (k text primary key); grant all on acc to public").await;
+    let fees = format!(
+        "{ACCOUNTS}[[source]]\nname = \"f\"\nfiles = [\"incoming/deal/*\"]\nsection = \"Fees\"\nend = \"blank\"\n"
+    );
+    desk.world.put(KEY, "Deals\nk,v\na,1\nb,2\nc,3\nd,4\ne,5\n\nFees\nk,v\nf,1\n").await;
+    desk.is_killed_halfway().await;
+    desk.world.end_leases().await;
+    std::fs::write(desk.folder.path().join("acc.toml"), fees).unwrap();
+    let desk = desk.redefine("section = \"Deals\"\nend = \"blank\"");
+    desk.world.load_parts(KEY).await;
+    assert_eq!(desk.world.query("select k from acc").await, "f");
+    assert_eq!(desk.rows().await, "a1 b2 c3 d4 e5 f1");
+}
+
+#[tokio::test]
+async fn rows_that_are_known_by_their_places_in_a_part_are_not_loaded_once_more_as_a_part_of_another_name() {
+    for mode in [BY_PLACE, BY_CONTENT] {
+        for (before, after) in [("header = 2", "section = \"Deals\""), ("section = \"Deals\"", "header = 2")] {
+            let desk = Desk::new(mode, before).await;
+            desk.world.drop_file(KEY, "Deals\nk,v\na,1\na,1\nb,2\n").await;
+            let desk = desk.redefine(after);
+            let error = desk.world.run(&Request { again: true, ..desk.world.request(KEY) }).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(error.chain().contains("so that its rows would come once more"), "{}", error.chain());
+            assert_eq!(desk.rows().await, "a1 a1 b2");
+            assert!(reconcile(&desk.world).await.is_clean());
+            let desk = desk.redefine(before);
+            assert_eq!(desk.again().await.counts.unwrap().unchanged, 3);
+        }
+    }
 }
 
 #[tokio::test]
@@ -160,18 +220,80 @@ async fn a_reject_is_that_of_its_line_although_its_record_has_another_number_now
 async fn a_mended_row_keeps_its_number_although_its_record_has_another_one_now() {
     let desk = Desk::new(BY_CONTENT, "").await;
     desk.world.drop_file(KEY, "k,v\na,1\nSubtotal,1\nb,x\nb,2\n").await;
-    let mend = async |world: &World, load: i64| {
-        let rejects = world.get(&world.bucket, &format!("rejects/deal/{load}.csv")).await;
-        world.drop_file(&format!("incoming/deal/mended{load}.csv"), rejects.replace(",x", ",2")).await
-    };
-    assert_eq!(mend(&desk.world, 1).await.counts.unwrap().inserted, 1);
+    assert_eq!(desk.mend(1).await.counts.unwrap().inserted, 1);
     assert_eq!(desk.rows().await, "Subtotal1 a1 b2 b2");
     let desk = desk.redefine("skip = [\"Subtotal\"]");
     desk.again().await;
     assert_eq!(desk.world.query("select count(*) from etl.open_reject").await, "0", "it is mended");
-    assert_eq!(mend(&desk.world, 3).await.counts.unwrap().unchanged, 1);
+    assert_eq!(desk.mend(3).await.counts.unwrap().unchanged, 1);
     assert_eq!(desk.rows().await, "Subtotal1 a1 b2 b2");
     assert!(reconcile(&desk.world).await.is_clean());
+}
+
+/// Its line is not known any more, and its record still is.
+#[tokio::test]
+async fn a_mended_row_keeps_its_number_although_its_reject_is_deleted() {
+    let desk = Desk::new(BY_CONTENT, "").await;
+    desk.world.drop_file(KEY, "k,v\na,1\nb,x\nb,\nb,\n").await;
+    let rejects = desk.world.get(&desk.world.bucket, "rejects/deal/1.csv").await;
+    desk.world.drop_file("incoming/deal/mended.csv", rejects.replace(",x", ",")).await;
+    assert_eq!(desk.rows().await, "a1 b- b- b-");
+    desk.world.query("delete from etl.reject").await;
+    let desk = desk.redefine("null_values = [\"\", \"x\"]");
+    assert_eq!(desk.again().await.counts.unwrap().unchanged, 4);
+    assert_eq!(desk.rows().await, "a1 b- b- b-");
+    assert!(reconcile(&desk.world).await.is_clean());
+}
+
+const APPENDED: &str = "k,v\na,1\nSubtotal,1\nb,x\nc,3\n";
+
+#[tokio::test]
+async fn the_place_of_a_row_that_was_mended_is_given_to_no_other_row() {
+    for (before, after, said) in [
+        ("", "skip = [\"Subtotal\"]", "line 4 was record 3 when load 2 mended it, and is record 2 now"),
+        ("", "skip = [\"b\"]", "is left out now"),
+        ("skip = [\"Subtotal\"]", "", "line 4 was record 2 when load 2 mended it, and is record 3 now"),
+    ] {
+        let desk = Desk::new(BY_PLACE, before).await;
+        desk.world.drop_file(KEY, APPENDED).await;
+        assert_eq!(desk.mend(1).await.counts.unwrap().inserted, 1);
+        let rows = desk.rows().await;
+        let desk = desk.redefine(after);
+        let refused = desk.again().await;
+        assert_eq!((refused.status, refused.reason.as_deref()), (LoadStatus::Failed, Some("records_renumbered")));
+        assert!(refused.error.as_deref().is_some_and(|error| error.contains(said)), "{refused:?}");
+        assert_eq!(desk.rows().await, rows);
+        let desk = desk.redefine(before);
+        assert_eq!(desk.again().await.status, LoadStatus::Loaded);
+        assert_eq!(desk.rows().await, rows);
+        assert!(reconcile(&desk.world).await.is_clean());
+    }
+}
+
+#[tokio::test]
+async fn a_row_is_mended_in_the_place_that_its_line_has_now() {
+    const SKIPPED: &str = "skip = [\"Subtotal\"]";
+    let fails = "[load]\nmax_reject_rate = 0.1\n[[source]]\n";
+    // A row that is good by now came later than the mended one.
+    let good = format!("{SKIPPED}\nnull_values = [\"x\"]");
+    for (before, now, of_load, rows) in [
+        ("", SKIPPED, 1, "a1 b2 c3"),
+        ("", SKIPPED, 2, "a1 b2 c3"),
+        (fails, SKIPPED, 1, "a1 b2 c3"),
+        ("", &good, 1, "a1 b- c3"),
+        (fails, &good, 1, "a1 b- c3"),
+    ] {
+        let desk = Desk::new(BY_PLACE, before).await;
+        desk.world.drop_file(KEY, APPENDED).await;
+        let desk = desk.redefine(now);
+        desk.again().await;
+        for _ in 0..2 {
+            desk.mend(of_load).await;
+            assert_eq!(desk.rows().await, rows, "{before} {of_load} {now}");
+        }
+        assert_eq!(desk.world.query("select count(*) from etl.open_reject").await, "0");
+        assert!(reconcile(&desk.world).await.is_clean());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,15 +342,55 @@ async fn of_two_members_with_one_key_the_later_one_counts() {
     };
     for (first, second) in [("a*", "b*"), ("b*", "a*"), ("*", "x*")] {
         let desk = Desk::new(BY_KEY, &format!("member = \"{first}\"\n{}", source("t", second))).await;
-        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        for (name, value) in [("a.csv", 1), ("b.csv", 2)] {
-            archive.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
-            std::io::Write::write_all(&mut archive, format!("k,v\nx,{value}\n").as_bytes()).unwrap();
-        }
-        desk.world.put(KEY, archive.finish().unwrap().into_inner()).await;
+        desk.world.put(KEY, archive(&[("a.csv", "k,v\nx,1\n"), ("b.csv", "k,v\nx,2\n")])).await;
         desk.world.load_parts(KEY).await;
         assert_eq!(desk.rows().await, "x2", "{first} before {second}");
     }
+    // Two sections of a text, and of a member.
+    for (first, second) in [("First", "Second"), ("Second", "First")] {
+        for member in ["", "member = \"*\"\n"] {
+            let more = format!("end = \"blank\"\n{member}");
+            let other =
+                format!("[[source]]\nname = \"t\"\nfiles = [\"incoming/deal/*\"]\nsection = \"{second}\"\n{more}");
+            let desk = Desk::new(BY_KEY, &format!("section = \"{first}\"\n{more}{other}")).await;
+            let text = "First\nk,v\nx,1\n\nSecond\nk,v\nx,2\n";
+            let content = if member.is_empty() { text.as_bytes().to_vec() } else { archive(&[("a.csv", text)]) };
+            desk.world.put(KEY, content).await;
+            desk.world.load_parts(KEY).await;
+            assert_eq!(desk.rows().await, "x2", "{first} before {second}, {member}");
+        }
+    }
+}
+
+/// An event may come again after a later content has begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_an_earlier_content_ends_no_load_of_a_later_one() {
+    let desk = Desk::new(BY_KEY, "").await;
+    let one = desk.put_and_tell("k,v\na,1\n", "01").await;
+    desk.world.run(&one).await.unwrap();
+    let two = desk.put_and_tell("k,v\na,2\nb,2\nc,3\nd,4\ne,5\n", "02").await;
+    assert!(lost_worker(&desk.world, &two, (Which::Commit, 3), Fault::CallAnswered).await);
+    desk.world.end_leases().await;
+    assert_eq!(desk.world.run(&one).await.unwrap().status, LoadStatus::Duplicate);
+    assert_eq!(desk.world.run(&two).await.unwrap().status, LoadStatus::Loaded);
+    assert_eq!(desk.rows().await, "a2 b2 c3 d4 e5");
+}
+
+/// What is asked for is loaded, whatever else is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_of_an_earlier_content_that_cannot_be_ended_fails_no_other() {
+    let desk = Desk::new(BY_KEY, "").await;
+    std::fs::write(desk.folder.path().join("acc.toml"), ACCOUNTS).unwrap();
+    let desk = desk.redefine("");
+    desk.world.query("create table acc (k text primary key); grant all on acc to public").await;
+    desk.world.put(KEY, "k,v\na,1\nb,2\nc,3\nd,4\ne,5\n").await;
+    let request = Request { dataset: Some("acc".into()), ..desk.world.request(KEY) };
+    assert!(lost_worker(&desk.world, &request, (Which::Commit, 3), Fault::CallAnswered).await);
+    desk.world.end_leases().await;
+    desk.world.query("drop table acc").await;
+    desk.world.put(KEY, "k,v\nz,9\n").await;
+    assert_eq!(desk.world.load(KEY).await.status, LoadStatus::Loaded);
+    assert_eq!(desk.world.query("select state from etl.load order by id").await, "loading\nloaded");
 }
 
 /// No listing asks for its version again.

@@ -11,6 +11,7 @@ use small_etl::services::Deadline;
 use crate::contract::ASSETS;
 use crate::nightly::reconcile;
 use crate::support::Scratch;
+use crate::support::s3::ReadFault;
 use crate::world::World;
 
 const KEY: &str = "incoming/assets/1.csv";
@@ -54,6 +55,34 @@ async fn a_content_that_comes_back_after_another_one_is_loaded_anew() {
     let second = put_and_tell(&world, cash(2), "06").await;
     assert_eq!(world.run(&second).await.unwrap().counts.unwrap().updated, 1);
     assert_eq!(world.query(present).await, "2.00");
+}
+
+/// The event of an object that was gone when it was to be read is answered, and that of the same bytes, put once more, is a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_that_could_not_be_read_is_loaded_when_it_is_put_once_more() {
+    let folder = Scratch::new("returned");
+    let source = "\n[[source]]\nname = \"sent\"\nzone = \"UTC\"\nfiles = [\"incoming/assets/*\"]\n";
+    let section = format!("{source}section = \"Assets\"\n");
+    for (around, status, reason) in
+        [("", 404, "not_found"), ("", 403, "forbidden"), (source, 404, "not_found"), (&section, 404, "not_found")]
+    {
+        let definition = include_str!("../../datasets/asset.toml");
+        std::fs::write(folder.path().join("asset.toml"), format!("{definition}{around}")).unwrap();
+        let world = World::with_own_s3(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
+        let content = |amount| if around == section { format!("Assets\n{}", cash(amount)) } else { cash(amount) };
+        let one = put_and_tell(&world, content(1), "01").await;
+        world.s3_server.fault_next_reads([ReadFault::Status(status)]);
+        let failed = world.run(&one).await.unwrap();
+        assert_eq!((failed.status, failed.reason.as_deref()), (LoadStatus::Failed, Some(reason)), "{around}");
+        assert_eq!(world.run(&one).await.unwrap().status, LoadStatus::Duplicate, "{around}");
+        let again = put_and_tell(&world, content(1), "02").await;
+        assert_eq!(world.run(&again).await.unwrap().counts.unwrap().inserted, 1, "{around}");
+        for event in [&one, &again] {
+            assert_eq!(world.run(event).await.unwrap().status, LoadStatus::Duplicate, "{around}");
+        }
+        assert_eq!(world.query("select cash from asset").await, "1.00");
+        assert!(reconcile(&world).await.is_clean());
+    }
 }
 
 /// Without an event that orders them, the times tell at which the contents were written.

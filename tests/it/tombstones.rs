@@ -271,6 +271,7 @@ async fn files_that_overlap_and_load_at_once_end_as_one_after_the_other() {
                 LoadStatus::Loaded | LoadStatus::InProgress | LoadStatus::Duplicate
             ));
         }
+        assert!(world.overlaps().await > 0, "round {round}");
         let claimed = world.query("select key from etl.load order by id").await;
         let number = |key: &str| keys.iter().position(|known| known == key).unwrap();
         let claimed: Vec<Vec<(usize, Said)>> = claimed.lines().map(|key| files[number(key)].clone()).collect();

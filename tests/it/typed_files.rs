@@ -133,7 +133,7 @@ async fn json_lines_are_read_as_their_source_declares_and_their_rejects_come_bac
     _load_id,_record,_line,_source,_errors,_key,_cells,id,sum,kind,time,more
     1,3,4,broker,"amount: ""10.799"" has more than 2 decimals; round it at its source (rule decimal); side: ""Short"" is not a value that the map lists (rule map); traded_at: ""2025-12-22 25:00:00"" has a date or time that does not exist (form %Y-%m-%d %H:%M:%S) (rule form)",incoming/deals/a_20251222.jsonl,tlttl,D3,10.799,Short,2025-12-22 25:00:00,"[""a""]"
     1,4,5,broker,"amount: the cell holds no value, but one is required (rule required)",incoming/deals/a_20251222.jsonl,tzzzl,D4,,,,"""text"""
-    1,5,6,broker,"the line is no JSON object whose members come once each, are no more than 16384, and have texts, numbers, true, false or null for columns; write one object in a line (rule json)",incoming/deals/a_20251222.jsonl,,"[""D5""]"
+    1,5,6,broker,"the line is not a JSON object whose members come once each, are no more than 16384, and have texts, numbers, true, false or null for columns; write one object in a line (rule json)",incoming/deals/a_20251222.jsonl,,"[""D5""]"
     "#);
 
     // Mended in a text editor: a number stays one, the null has become a text, and the line that is no object is left out.

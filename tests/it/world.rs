@@ -270,6 +270,13 @@ impl World {
         worker
     }
 
+    /// How many pairs of loads were under way at the same time.
+    pub async fn overlaps(&self) -> i64 {
+        let overlaps = "select count(*) from etl.load a join etl.load b on a.id < b.id \
+            and a.started_at < b.finished_at and b.started_at < a.finished_at";
+        self.query(overlaps).await.parse().expect("a number")
+    }
+
     /// Returns the variables for another process that works as the owner of the tables.
     pub fn variables_of_owner(&self) -> Vec<(String, String)> {
         self.variables().into_iter().chain([("DATABASE_URL".into(), self.admin_url())]).collect()

@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 use super::claim::Claim;
 use super::held::take_from_the_dead;
 use super::sql_file::filled;
+use super::undone::undone;
 use super::{Database, query_error};
 use crate::domain::Resubmission;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +21,8 @@ pub struct TakenCopy {
     pub copy: i64,
     /// The line of the row that has it, if it is one of the load.
     pub line: Option<i64>,
+    /// Its record instead, if its line is not known any more.
+    pub record: Option<i64>,
     /// Whether the load itself has written that row, and not only an earlier run of it.
     pub is_written: bool,
 }
@@ -67,13 +70,15 @@ impl Database {
         let mut connection = self.connection("copies_taken").await?;
         // Waits for mended rows that are being numbered. None are from now on, until this load has ended.
         let transaction = alone(&mut connection, claim).await.map_err(failed)?;
-        let statement = filled(include_str!("content_taken.sql"), &[("given", GIVEN)]);
+        let holes = [("given", GIVEN), ("undone", &undone(&claim.dataset))];
+        let statement = filled(include_str!("content_taken.sql"), &holes);
         let rows = transaction.query(&statement, &[&claim.load_id.0, &hashes]).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         let taken = rows.iter().map(|row| TakenCopy {
             hash: row.get("hash"),
             copy: row.get("copy"),
             line: row.get("line"),
+            record: row.get("record"),
             is_written: row.get("is_written"),
         });
         Ok(taken.collect())

@@ -123,7 +123,7 @@ impl<'a> Key<'a> {
         format!("unnest({}) as _k ({})", arrays.collect::<Vec<_>>().join(", "), self.list(""))
     }
 
-    /// Whether it is that of the texts in the parameters from `first` on, one for each column.
+    /// SQL condition: the key equals the texts in the parameters from `first` on, one for each column.
     pub(super) fn is_text(&self, first: usize) -> String {
         let values = self.types.iter().enumerate().map(|(place, kind)| format!("${}::text::{kind}", first + place));
         self.equals("", values)

@@ -81,7 +81,7 @@ pub use ledger::{Closing, SeenFile};
 pub use login::Login;
 pub use migrate::{AppliedMigration, newest_migration};
 pub use nightly::{ExportedRows, LeftBehind, NULL, RunEnd, Standing, VersionStanding};
-pub use object_parts::{KnownLoad, KnownPart, ReplacedLoad};
+pub use object_parts::{KnownLoad, KnownPart, PartState, ReplacedLoad};
 pub use outbox::OutboxEvent;
 pub use parked::{Release, WaitingPage};
 pub use pass::Pass;

@@ -16,10 +16,38 @@ pub struct KnownPart {
 }
 
 impl KnownPart {
+    fn is(&self, state: PartState) -> bool {
+        self.load.as_ref().is_some_and(|load| load.state == state)
+    }
+
     /// Whether it has not begun or not ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.load.as_ref().is_none_or(|load| load.is_open)
+        self.load.is_none() || self.is(PartState::Held) || self.is(PartState::Left)
+    }
+
+    /// Whether a claim would take it.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.load.is_none() || self.is(PartState::Left) || self.is(PartState::Returned)
+    }
+
+    /// Whether it could not be read, and the object was put once more since.
+    #[must_use]
+    pub fn is_resent(&self) -> bool {
+        self.is(PartState::Resent)
+    }
+
+    /// Whether rows of it are loaded, and were not undone.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.load.as_ref().is_some_and(|load| load.is_loaded)
+    }
+
+    /// Whether its rows may be those of the dataset.
+    #[must_use]
+    pub fn may_be_of(&self, dataset: &str) -> bool {
+        self.load.as_ref().is_none_or(|load| load.dataset == dataset)
     }
 }
 
@@ -30,12 +58,25 @@ pub struct KnownLoad {
     pub dataset: String,
     /// The source by which it was read, if that is known.
     pub source: Option<String>,
-    /// Whether a claim would take it: it has not ended and nobody has it, or the object has come back to this content.
-    pub is_wanted: bool,
-    /// Whether it has not ended.
-    pub is_open: bool,
-    /// Whether its rows are loaded, and were not undone.
+    /// How far it is.
+    pub state: PartState,
+    /// Whether rows of it are loaded, and were not undone.
     pub is_loaded: bool,
+}
+
+/// How far a load of a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartState {
+    /// A worker has it.
+    Held,
+    /// It has not ended, and no worker has it.
+    Left,
+    /// It has ended, and the object has come back to this content after another one.
+    Returned,
+    /// It has ended, because it could not be read, and the object was put once more since.
+    Resent,
+    /// It has ended.
+    Ended,
 }
 
 /// A load that nobody works on and nobody can finish.
@@ -50,14 +91,16 @@ pub struct ReplacedLoad {
 }
 
 impl Database {
-    /// The loads of other contents of a file, or of an object without versions, that have begun, have not ended, and are held by nobody.
+    /// The loads of other contents of a file, or of an object without versions, that have begun, have not ended, and are held by nobody: all, or
+    /// those of contents that were put before this one.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn replaced_loads(&self, object: &ObjectVersion) -> Result<Vec<ReplacedLoad>> {
+    pub async fn replaced_loads(&self, object: &ObjectVersion, all: bool) -> Result<Vec<ReplacedLoad>> {
         let statement = "select version, part, dataset, modified_at from etl.load where bucket = $1 and key = $2 and version <> $3 and version_id is null \
-            and finished_at is null and lease_expires_at <= clock_timestamp() order by id";
-        let parameters: [&(dyn ToSql + Sync); 3] = [&object.bucket, &object.key.as_str(), &object.version];
+            and finished_at is null and lease_expires_at <= clock_timestamp() and ($4 or etl.is_later($5, $6, sequencer, modified_at)) order by id";
+        let ObjectVersion { bucket, key, version, sequencer, modified, .. } = object;
+        let parameters: [&(dyn ToSql + Sync); 6] = [bucket, &key.as_str(), version, &all, sequencer, modified];
         let rows = self.connection("replaced_loads").await?.query(statement, &parameters).await;
         let rows = rows.map_err(|error| query_error("look for loads of a file that was replaced", error))?;
         let loads = rows.iter().map(|row| {
@@ -74,13 +117,15 @@ impl Database {
     /// `Connection` or `System`.
     pub async fn known_parts(&self, object: &ObjectVersion) -> Result<Vec<KnownPart>> {
         let statement = "select p.part, l.dataset, l.source, l.finished_at is null as is_open, \
-                l.state = 'loaded' and not exists ( \
+                (l.state = 'loaded' or exists (select from etl.load_batch where load_id = l.id)) and not exists ( \
                     select from etl.load u where u.bucket = 'undo://' and u.key = l.id::text and u.state = 'loaded') as is_loaded, \
-                l.finished_at is null and not (l.state = 'loading' and l.lease_expires_at > clock_timestamp()) \
-                or l.finished_at is not null and coalesce($6, 'null') = 'null' and exists ( \
+                l.state = 'loading' and l.lease_expires_at > clock_timestamp() as is_held, \
+                coalesce($6, 'null') = 'null' and exists ( \
                     select from etl.known_load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
                         and etl.is_later($4, $5, o.sequencer, o.modified_at) \
-                        and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as is_wanted \
+                        and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as is_returned, \
+                coalesce((l.state = 'superseded' or l.state = 'failed' and l.reason in ('not_found', 'forbidden')) \
+                    and etl.is_later($4, $5, l.sequencer, l.modified_at), false) as is_resent \
             from (select parts from etl.known_load where bucket = $1 and key = $2 and version = $3 order by id + 0 desc limit 1) w \
                 cross join lateral unnest(w.parts) with ordinality as p (part, place) \
                 left join lateral ( \
@@ -99,8 +144,13 @@ impl Database {
             load: row.get::<_, Option<String>>("dataset").map(|dataset| KnownLoad {
                 dataset,
                 source: row.get("source"),
-                is_wanted: row.get("is_wanted"),
-                is_open: row.get("is_open"),
+                state: match () {
+                    () if row.get("is_open") && row.get("is_held") => PartState::Held,
+                    () if row.get("is_open") => PartState::Left,
+                    () if row.get("is_returned") => PartState::Returned,
+                    () if row.get("is_resent") => PartState::Resent,
+                    () => PartState::Ended,
+                },
                 is_loaded: row.get("is_loaded"),
             }),
         });

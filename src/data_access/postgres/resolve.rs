@@ -55,7 +55,12 @@ fn of_load(file: &str, load: LoadId, closing: bool) -> String {
             select from etl.load w where w.bucket = l.bucket and w.key = l.key and w.part = l.part and w.dataset = l.dataset \
                 and w.id > l.id and w.state = 'loaded') \
         or exists (select from etl.resubmission s where s.load_id = o.load_id and s.record = o.record))";
-    filled(file, &[("load", &load.to_string()), ("closing", &closing.to_string()), ("closable", CLOSABLE)])
+    /// Parked rows `p` that a later run of their file has discarded.
+    const DISCARDED: &str = "p.outcome = 'stale' and p.released_by <> p.load_id and exists ( \
+            select from etl.load waited join etl.load run on coalesce(run.origin, run.id) = coalesce(waited.origin, waited.id) \
+            where waited.id = p.load_id and run.id = p.released_by)";
+    let (load, closing) = (load.to_string(), closing.to_string());
+    filled(file, &[("load", &load), ("closing", &closing), ("closable", CLOSABLE), ("discarded", DISCARDED)])
 }
 
 /// Notes the rows of the load that may mend a reject and, if it has rejects itself, those of later loads that mend them.

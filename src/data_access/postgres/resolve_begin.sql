@@ -38,7 +38,8 @@ where s.load_id > :load;
 analyze open_key;
 analyze named_row;
 
--- Parked rows that the load released, and its own that other loads have released.
+-- Parked rows that the load released, and its own that other loads have released. One that a later run of its file has discarded says nothing: the
+-- later run has that row itself, and it may wait once more.
 insert into good_row
 select p.load_id, p.dataset, p.key, p.line, p.released_by, s.first_load_id, s.first_record
 from (
@@ -47,8 +48,8 @@ from (
     union all
     select p.* from etl.parked p where :closing and p.load_id = :load and p.released_by <> :load) p
     left join etl.resubmission s on s.load_id = p.load_id and s.line = p.line
-where s.load_id is not null or (p.load_id, p.line) in (select load_id, line from again_line)
-    or (select true from etl.reject r where r.key = p.key and r.state = 'open' and r.load_id < p.load_id limit 1);
+where not (:discarded) and (s.load_id is not null or (p.load_id, p.line) in (select load_id, line from again_line)
+    or (select true from etl.reject r where r.key = p.key and r.state = 'open' and r.load_id < p.load_id limit 1));
 
 -- Those of later loads, as far as they concern the load's own rejects.
 insert into good_row
@@ -61,4 +62,4 @@ from (
     join etl.parked p using (load_id, record) join etl.load own on own.id = :load and own.dataset = p.dataset
     join etl.load w on w.id = p.load_id and w.finished_at is not null
     left join etl.resubmission s on s.load_id = p.load_id and s.line = p.line
-where p.released_by is not null and p.outcome <> 'expired';
+where p.released_by is not null and p.outcome <> 'expired' and not (:discarded);

@@ -14,15 +14,17 @@ pub(super) fn statements(dataset: &Dataset, load: LoadId, undo: LoadId) -> Vec<S
              tick = nextval('etl.clock'), outcome = 'stale' \
          where load_id = {load} and released_by is null"
     ));
+    steps.extend([
+        "update etl.parked p set released_by = null, released_at = null, released_xid = null, tick = null, outcome = null \
+         from pg_temp.undo_waiting w where p.load_id = w.load_id and p.record = w.record"
+            .to_owned(),
+        // The loads have ended as many waits fewer.
+        "update etl.load l set released = released - w.rows \
+         from (select _by, count(*) as rows from pg_temp.undo_waiting group by 1) w where l.id = w._by"
+            .to_owned(),
+    ]);
     if dataset.replacement.is_some() {
         steps.extend([
-            "update etl.parked p set released_by = null, released_at = null, released_xid = null, tick = null, outcome = null \
-             from pg_temp.undo_waiting w where p.load_id = w.load_id and p.record = w.record"
-                .to_owned(),
-            // The loads have ended as many waits fewer.
-            "update etl.load l set released = released - w.rows \
-             from (select _by, count(*) as rows from pg_temp.undo_waiting group by 1) w where l.id = w._by"
-                .to_owned(),
             // The load that replaced a scope before may be pruned. What ranks below one that was replaces nothing.
             format!(
                 "with {hidden} update etl.scope s set load_id = n.load_id from ( \

@@ -10,7 +10,7 @@ use super::key::Key;
 use super::scope::Scope;
 use super::sql_file::filled;
 use super::sql_names::{quoted, table_name};
-use super::tie::{rank_of_key, rank_of_row};
+use super::tie::rank_of_row;
 use super::tombstone::kept_version;
 use super::undone::undone;
 use crate::domain::object::UNDO_BUCKET;
@@ -65,7 +65,7 @@ fn rows(dataset: &Dataset, load: LoadId, referring: &[&Dataset]) -> String {
             ("hidden", &hidden(dataset, load)),
             ("rank", &rank_of_row(dataset, "i.load_id", ["o.rank", "o.ranks_from"], "m.line = n.line")),
             ("parked_rank", &rank_of_row(dataset, "p.load_id", ["o.rank", "o.ranks_from"], "m.record = p.record")),
-            ("rank_of_x", &rank_of_key(dataset, "x._key")),
+            ("rank_of_x", &rank_of_row(dataset, "o.id", ["o.rank", "o.ranks_from"], "m.line = n._line")),
             ("version_of_h", &kept_version(dataset, "h.")),
             ("version_of_t", &kept_version(dataset, "t.")),
             ("same", &same(&key, load)),
@@ -157,22 +157,33 @@ fn blocked(dataset: &Dataset, load: LoadId) -> String {
     )
 }
 
-/// SQL that selects parked rows of other loads whose waiting this one, or another one that is undone, has ended, because it replaced their scope.
+/// SQL that selects parked rows of other loads whose waiting this one, or another one that is undone, has ended, because it replaced their scope or
+/// appended their file once more.
 fn waiting(dataset: &Dataset, load: LoadId) -> String {
     // Where a dataset refers to itself, a load may as well have released them.
     let refers_to_itself = dataset.reference.as_ref().is_some_and(|reference| reference.dataset == dataset.name);
-    if dataset.replacement.is_none() || refers_to_itself {
-        return "select load_id, record, line, key, released_by as _by from etl.parked where false".to_owned();
-    }
+    let taken_over = if refers_to_itself {
+        "true".to_owned()
+    } else if dataset.replacement.is_some() {
+        format!(
+            "exists (select from etl.replacement r join etl.load o on o.id = r.load_id cross join lateral unnest(r.scopes) as n (scope) \
+                 where r.dataset = '{name}' and o.id not in (select _load from hidden) and {is_in} and o.rank > {rank})",
+            name = dataset.name,
+            is_in = Scope::of(dataset).is_of_content("p.content", "n.scope"),
+            rank = rank_of_row(dataset, "p.load_id", ["l.rank", "l.ranks_from"], "m.record = p.record"),
+        )
+    } else if dataset.is_known_by_place() {
+        "exists (select from etl.load o where o.id > l.id and coalesce(o.origin, o.id) = coalesce(l.origin, l.id) and o.state = 'loaded' \
+             and o.id not in (select _load from hidden))"
+            .to_owned()
+    } else {
+        "true".to_owned()
+    };
     format!(
         "with {hidden} select p.load_id, p.record, p.line, p.key, p.released_by as _by from etl.parked p join etl.load l on l.id = p.load_id \
-         where p.released_by in (select _load from undone) and p.load_id not in (select _load from hidden) and p.dataset = '{name}' and p.outcome = 'stale' \
-             and not exists ( \
-                 select from etl.replacement r join etl.load o on o.id = r.load_id cross join lateral unnest(r.scopes) as n (scope) \
-                 where r.dataset = '{name}' and o.id not in (select _load from hidden) and {is_in} and o.rank > {rank})",
+         where not ({taken_over}) and p.released_by in (select _load from undone) and p.load_id not in (select _load from hidden) \
+             and p.dataset = '{name}' and p.outcome = 'stale'",
         hidden = hidden(dataset, load),
         name = dataset.name,
-        is_in = Scope::of(dataset).is_of_content("p.content", "n.scope"),
-        rank = rank_of_row(dataset, "p.load_id", ["l.rank", "l.ranks_from"], "m.record = p.record"),
     )
 }

@@ -49,11 +49,17 @@ with :hidden, written as materialized (
         select d.load_id, d.version union all
         select x.load_id, x.version from jsonb_to_recordset(d.before) as x (load_id bigint, version text)) z
     where d.dataset = :dataset and d.key in (select _key from pg_temp.undo_named)
+), mending as materialized (
+    -- Where these rows are in files with rows that rank with other files, since they mend rejects of those.
+    select i.load_id as _load, n.key as _key, min(n.line) as _line
+    from etl.load o join etl.lineage i on i.load_id = o.id cross join lateral unnest(i.keys, i.lines) as n (key, line)
+    where o.dataset = :dataset and o.ranks_from is not null and n.key in (select _key from pg_temp.undo_named) group by 1, 2
 ), settled as materialized (
     -- What loads that count have written and deleted. Whatever has the same version and a lower rank is stale beside it.
     select x._key, x._version, :rank_of_x as _rank from (
         select _key, _version, _by as _load from pg_temp.undo_past union all select _key, _version, _load from dead
-    ) x join etl.load o on o.id = x._load where x._load not in (select _load from hidden)
+    ) x join etl.load o on o.id = x._load left join mending n on n._load = x._load and n._key = x._key
+    where x._load not in (select _load from hidden)
 ), endorsed as materialized (
     -- States of undone loads that another load has found unchanged.
     select p._key, p._nth from pg_temp.undo_past p join written w on w._key = p._key and w._load = p._by

@@ -113,7 +113,7 @@ fn name_of<R: Read>(member: &ZipFile<'_, R>) -> Result<String, MemberError> {
     }
 }
 
-/// A member that may not be larger than is likely.
+/// A member whose unpacked size is limited.
 pub struct Bounded<R> {
     member: R,
     left: u64,

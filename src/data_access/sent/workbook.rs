@@ -12,13 +12,14 @@ use super::bombs::check_workbook;
 use super::file_format::{About, Asked, FileFormat, Input, Take};
 use super::kept::kept_row;
 use super::members::Members;
-use super::workbook_error::{WorkbookError, malformed};
+use super::workbook_error::WorkbookError;
 use crate::data_access::csv::SplitError;
 use crate::domain::source::cell_form::CellKind;
 use crate::domain::source::layout::{self, Format, Sheet};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
 use crate::domain::violation::quoted;
+use crate::error::{Error, Reason};
 
 /// What an `xls` begins with, as every compound file does.
 const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
@@ -217,8 +218,13 @@ impl FileFormat for WorkbookFormat {
         let [sheet] = &sheets[..] else {
             let has: Vec<String> = book.sheets().iter().take(MOST_SHEETS).map(|name| quoted(name)).collect();
             let (name, reads, fit) = (&asked.source.name, sheet_of(wanted, asked.sheet), sheets.len());
-            let message = format!("source {name} reads {reads}, and {fit} fit; the workbook has {}", has.join(", "));
-            return Err(malformed(asked.name, &message));
+            let message = format!(
+                "{}: source {name} reads {reads}, and {fit} of {} sheets fit; small-etl validate names them",
+                asked.name,
+                book.sheets().len()
+            );
+            let cells = format!("the workbook has {}", has.join(", "));
+            return Err(io::Error::other(Error::file(Reason::Malformed, message).with_cells(cells)));
         };
         let rows = book.rows(sheet, wanted.significant_digits);
         let mut rows = rows.map_err(|error| error.into_io(asked.name))?;

@@ -429,7 +429,7 @@ fn stays_text(cells: &[(i64, &str, CellKind)], hints: Hints) -> Option<&'static 
     if all_digits && hints.id && !hints.money {
         return Some("its name says that it is an id or a code");
     }
-    // `1.10` is another code than `1.1`.
+    // `1.10` and `1.1` are different codes.
     let are_dotted = cells.iter().all(|(_, text, kind)| {
         *kind == CellKind::Text && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     });

@@ -123,7 +123,7 @@ fn percent_of(table: &Table<'_>, at: usize, numbers: &Numbers) -> (Option<Percen
         let divide = asked.answer.as_deref() == Some("divide");
         let percent = match (divide, numbers.percent) {
             (true, true) => Some(Percent::Divide),
-            // The numbers of the file are the fractions.
+            // The file already has fractions, such as 0.125.
             (true, false) => None,
             (false, _) => Some(Percent::Multiply),
         };

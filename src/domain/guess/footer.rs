@@ -21,6 +21,8 @@ pub(super) struct Usual {
 /// What the last line of a file may begin with.
 const LAST_WORDS: &[&str] = &[
     "trailer",
+    "trl",
+    "tlr",
     "end",
     "eof",
     "fin",
@@ -76,7 +78,7 @@ impl Usual {
     pub(super) fn is_total(&self, row: &Record) -> bool {
         let begins = row.cell(0).trim();
         let first = row.first_filled();
-        // A name, and no currency.
+        // A name that is not a currency.
         let is_name = |cell: &str| {
             cell.len() > 3
                 && cell.chars().any(char::is_lowercase)
@@ -101,7 +103,9 @@ impl Usual {
             || self.filled >= 3 && row.filled() == 1 && shape(begins) != Shape::Value && !self.may_be_code(first)
             || self.first_is_value
                 && shape(begins) == Shape::Text
-                && (odd_width || !self.may_be_code(first) && (row.values() == 0 || row.filled() * 2 <= self.filled))
+                && (odd_width
+                    || !self.may_be_code(first)
+                        && (row.values() == 0 || row.filled() * 2 <= self.filled || is_total(first)))
             || odd_width
                 && row.span() < self.width
                 && row.filled() * 2 <= self.filled

@@ -17,7 +17,7 @@ pub(super) enum What {
     Moment,
 }
 
-/// Which number of a date is which.
+/// The order of day, month and year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(clippy::enum_variant_names, reason = "they are called so")]
 pub(super) enum Order {

@@ -99,7 +99,7 @@ fn find_header(records: &[Record], there: &[usize]) -> Option<usize> {
         };
         there[..place].iter().any(|at| is_row(&records[*at]))
     };
-    // The best one, unless rows stand before it: then it is that of another table, or a row of texts.
+    // The best candidate, unless rows precede it: then it is the header of another table, or a row of texts.
     candidates.sort_by_key(|(score, place)| (std::cmp::Reverse(*score), *place));
     if let Some((_, best)) = candidates.iter().find(|(_, place)| !rows_before(*place)) {
         return Some(first_of_sections(records, there, &candidates, *best));

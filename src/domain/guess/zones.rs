@@ -59,7 +59,10 @@ fn plain(zone: &str) -> String {
     }
 }
 
-/// Whether a line before the table speaks of the times in it, and not of when and where the file was made.
+static MOMENT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\d{4}|\d{1,2}[:.h]\d{2}").ok());
+
+/// Whether a line before the table speaks of the times in it, and not of when and where the file was made. One that has a time itself may be the
+/// latter.
 pub(super) fn is_of_times(line: &str) -> bool {
     const OF_ZONES: &[&str] = &[
         "zone",
@@ -91,13 +94,18 @@ pub(super) fn is_of_times(line: &str) -> bool {
         "匯出",
         "列印",
     ];
+    let as_sent = line;
     let line = line.to_lowercase();
     let words: Vec<&str> = line.split(|letter: char| !letter.is_alphanumeric()).collect();
     // Chinese has no blanks between words.
     let has = |list: &[&str]| {
         list.iter().any(|word| if word.is_ascii() { words.contains(word) } else { line.contains(word) })
     };
-    !has(&["server"]) && has(OF_ZONES) || has(OF_TIMES) && !has(OF_FILES)
+    let has_moment = || {
+        let rest = TOLD.as_ref().map_or(as_sent.into(), |zone| zone.replace_all(as_sent, " "));
+        MOMENT.as_ref().is_some_and(|moment| moment.is_match(&rest))
+    };
+    !has(&["server"]) && has(OF_ZONES) || has(OF_TIMES) && !has(OF_FILES) && !has_moment()
 }
 
 /// Checks whether every cell names a zone.

@@ -163,6 +163,12 @@ impl Source {
         self.columns.iter().flat_map(needed_by)
     }
 
+    /// Checks whether it reads a column by this name of a header.
+    #[must_use]
+    pub fn reads(&self, name: &str) -> bool {
+        self.needed().any(|(wanted, _)| wanted.names.iter().any(|known| header_name(known) == name))
+    }
+
     /// The members of objects that the source reads, each once.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
@@ -485,7 +491,7 @@ impl Bound {
         row.cell(self.zone?).map(|cell| self.form.clean.apply(cell.text))
     }
 
-    /// Puts the cells together, cleaned and with a blank between them. Returns what they are together; `None` if there is no value.
+    /// Joins the trimmed cells with blanks. Returns the kind of the result; `None` if there is no value.
     fn join(
         &self,
         row: &Row,

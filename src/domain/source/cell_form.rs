@@ -179,7 +179,7 @@ pub enum ZoneOf {
     Source(Zone),
     /// Each in the zone that another cell of its record names.
     Cell,
-    /// Nobody knows, and the column does not ask.
+    /// The zone is unknown, and the column does not need one.
     None,
 }
 

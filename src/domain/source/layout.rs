@@ -88,7 +88,7 @@ pub struct Layout {
     pub section: Option<String>,
     /// How the table ends.
     pub end: End,
-    /// Whether all that follows the end is a footer. Otherwise a record there that is none is refused.
+    /// Whether all that follows the end is a footer. Otherwise a record there that is not a footer is refused.
     pub anything_after_end: bool,
     /// Whether empty cells at the end of a line do not count.
     pub trailing_delimiter: bool,

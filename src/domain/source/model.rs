@@ -182,10 +182,10 @@ pub enum Outside {
     Part,
 }
 
-/// Where a year is told that the dates of a column lack.
+/// Where to find the year if the dates of a column lack it.
 #[derive(Clone, Debug)]
 pub struct YearFrom {
-    /// By what.
+    /// What tells it.
     pub origin: Outside,
     /// Its first group is the year, its second, if it has one, the month of the statement.
     pub pattern: Regex,

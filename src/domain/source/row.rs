@@ -3,6 +3,9 @@
 use super::cell_form::{Cell, CellKind};
 use crate::domain::violation;
 
+/// A record is cut into no more cells: one more than a table may have columns.
+pub const MOST_CELLS: usize = 16_385;
+
 /// A record, its cells and its place.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
@@ -29,7 +32,7 @@ pub(super) struct Place {
     pub(super) copied: bool,
 }
 
-/// Copies of rows, one behind the other. What one processor core wrote in one piece reaches another core faster than what it wrote here and there.
+/// Copies of rows, one after the other. What one processor core wrote in one piece reaches another core faster than what it wrote here and there.
 #[derive(Clone, Debug, Default)]
 pub struct RowBlock {
     raw: Vec<u8>,
@@ -144,7 +147,7 @@ impl RowFault {
                 "the record stands after the end of the table and is not a footer; say with end what footers begin with"
             }
             Self::NotAnObject => {
-                "the line is no JSON object whose members come once each, are no more than 16384, and have texts, numbers, \
+                "the line is not a JSON object whose members come once each, are no more than 16384, and have texts, numbers, \
                  true, false or null for columns; write one object in a line"
             }
             Self::Touching => {
@@ -164,7 +167,14 @@ impl Row {
         self.cells.clear();
     }
 
-    /// How many cells it has.
+    /// Adds a cell, if it has not too many.
+    pub(super) fn push(&mut self, cell: Place) {
+        if self.cells.len() < MOST_CELLS {
+            self.cells.push(cell);
+        }
+    }
+
+    /// How many cells it has, at most [`MOST_CELLS`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.cells.len()

@@ -2,7 +2,7 @@
 
 use super::cell_form::CellKind;
 use super::layout::{Dialect, Field};
-use super::row::{Place, Row, RowFault};
+use super::row::{MOST_CELLS, Place, Row, RowFault};
 
 /// How far a record is cut, where its text goes on with another line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,8 +76,8 @@ impl Dialect {
             start = end + self.delimiter.len();
         };
         match self.delimiter.as_bytes() {
-            [one] => memchr::memchr_iter(*one, text.as_bytes()).for_each(&mut push),
-            many => memchr::memmem::find_iter(text.as_bytes(), many).for_each(&mut push),
+            [one] => memchr::memchr_iter(*one, text.as_bytes()).take(MOST_CELLS - 1).for_each(&mut push),
+            many => memchr::memmem::find_iter(text.as_bytes(), many).take(MOST_CELLS - 1).for_each(&mut push),
         }
         push(text.len());
     }
@@ -122,7 +122,7 @@ impl Dialect {
                 place = Place { start: copy, end: row.copies.len(), kind: CellKind::Text, copied: true };
             }
         }
-        row.cells.push(place);
+        row.push(place);
         end
     }
 
@@ -176,7 +176,7 @@ impl Dialect {
                 Place { start: copy, end: row.copies.len(), kind: CellKind::Text, copied: true }
             }
         };
-        row.cells.push(place);
+        row.push(place);
         let end = self.skip_blanks(&row.text, close + 1);
         if end == row.text.len() || row.text[end..].starts_with(&self.delimiter) {
             return end;

@@ -39,7 +39,7 @@ pub(super) fn markdown(described: &Described<'_>) -> String {
     text
 }
 
-/// A text that ends no cell of a table.
+/// Escapes a text so that it cannot end a cell of a table.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }

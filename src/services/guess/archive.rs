@@ -1,6 +1,6 @@
 //! Names of members and files as patterns of those of other days.
 
-/// A name as a glob in which numbers may be others.
+/// A glob for the name, in which any number may stand for each number.
 pub(super) fn general(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
     let mut pattern = String::new();

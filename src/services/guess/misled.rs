@@ -61,7 +61,14 @@ fn a_row_whose_code_is_a_word_is_a_row() {
 /// Neither days nor numbers stand beside words for the end of a file.
 #[test]
 fn the_last_line_of_a_statement_is_no_row_of_it() {
-    for footer in ["Saldo,,,105.50,", "Closing,,,105.50,", "Trailer,3,,,", "END,3,,,"] {
+    for footer in [
+        "Saldo,,,105.50,",
+        "Closing,,,105.50,",
+        "Trailer,3,,,",
+        "END,3,,,",
+        "TRL,2,,,",
+        "Total amount,All bookings,5.50,,EUR",
+    ] {
         let days = format!(
             "date,text,amount,balance,ccy\n2025-01-02,a,1.50,101.50,EUR\n2025-01-03,b,4.00,105.50,EUR\n{footer}\n"
         );
@@ -95,6 +102,11 @@ fn when_and_where_a_file_was_made_is_not_the_zone_of_its_times() {
         "\u{5bfc}\u{51fa}\u{65f6}\u{95f4}\u{ff1a}2025-02-01 08:00 UTC+8",
         "Platz 3, 08:00 UTC",
         "Arizona branch, 08:00 UTC",
+        "Export time: 2025-02-01 08:00 UTC",
+        "Report time,2025-02-01 08:00 UTC",
+        "Run date and time: 2025-02-01 08:00 UTC",
+        "Period 2025-01-01 to 2025-01-31, closing time 17:00 America/New_York",
+        "\u{67e5}\u{8be2}\u{65f6}\u{95f4}\u{ff1a}2025-02-01 08:00 UTC+8",
     ] {
         let told = look("t.csv", format!("{line}\n\n{rows}").as_bytes(), &[]);
         assert_eq!(told.questions(), ["zone:trade time"], "{line}");
@@ -103,6 +115,7 @@ fn when_and_where_a_file_was_made_is_not_the_zone_of_its_times() {
         "All times are UTC",
         "Time zone: Europe/Paris",
         "Time: UTC",
+        "4. \u{6587}\u{4e2d}\u{65f6}\u{95f4}\u{5747}\u{4e3a}UTC+08:00\u{65f6}\u{95f4}",
         "Report generated 2025-02-01 (Time zone: UTC)",
         "Uhrzeit: UTC",
     ] {

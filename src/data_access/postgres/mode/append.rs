@@ -35,6 +35,10 @@ impl Steps for Append {
         if let Some(keep) = keep(dataset, &claim.load_id.0.to_string(), "deleted", &ended) {
             transaction.execute(&keep, &[]).await?;
         }
+        // An undo of this run lets them wait again.
+        if dataset.history.is_some() {
+            transaction.batch_execute("set local small_etl.keep_content = 'on'").await?;
+        }
         // A row of an earlier run that still waits is one of this run, or none any more.
         let waiting = "update etl.parked p set released_by = $1, released_at = clock_timestamp(), released_xid = pg_current_xact_id()::xid, \
                 tick = nextval('etl.clock'), outcome = 'stale' \

@@ -1,4 +1,4 @@
-//! `upsert`: the batches are all that it does.
+//! `upsert`: it only writes batches.
 
 use super::contract::Steps;
 

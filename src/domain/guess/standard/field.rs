@@ -308,7 +308,7 @@ impl Reader<'_> {
             if regex::Regex::new(&whole).is_ok() {
                 out.rules.push(format!("pattern = {}", toml_text::text(&whole)));
             } else {
-                out.about.push(format!("The pattern {pattern} is none that can be checked here."));
+                out.about.push(format!("The pattern {pattern} cannot be checked here."));
             }
         }
     }
