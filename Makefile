@@ -14,6 +14,11 @@ ifneq ($(origin CXX),environment)
 export CXX := ccache g++
 endif
 
+# pyenv takes longer to find Python than Python takes to start, and scripts and tests start it a thousand times.
+ifneq ($(findstring /shims/,$(shell command -v python3)),)
+export PATH := $(dir $(shell python3 -c 'import sys; print(sys.executable)')):$(PATH)
+endif
+
 EMULATOR := $(SMALL_ETL_CACHE)/aws-lambda-rie
 EMULATOR_RELEASE := 1.170.0
 SAM := $(SMALL_ETL_CACHE)/sam-$(shell sed -n 's/^aws-sam-cli==//p' .ci/sam-requirements.txt)

@@ -289,6 +289,24 @@ async fn each_section_of_a_member_or_a_sheet_is_a_load_of_its_own() {
     }
 }
 
+/// A record with bytes that are not in the encoding is a reject of its member, and all others load.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_not_in_the_encoding_of_its_source_loses_its_bad_records_alone() {
+    let (world, _folder) = world().await;
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let bad = rows(&["c", "d"]).replace("c,", "\u{1},").into_bytes();
+    let bad: Vec<u8> = bad.into_iter().map(|byte| if byte == 1 { 0xe9 } else { byte }).collect();
+    for (name, content) in [("fills_1.csv", rows(&["a", "b"]).into_bytes()), ("fills_2.csv", bad)] {
+        writer.start_file(name, SimpleFileOptions::default()).unwrap();
+        writer.write_all(&content).unwrap();
+    }
+    world.put("incoming/days/1.zip", writer.finish().unwrap().into_inner()).await;
+    world.load_parts("incoming/days/1.zip").await;
+    assert_eq!(world.query("select string_agg(ref, ' ' order by ref) from fill").await, "a b d");
+    let rejects = "select l.part, r.line, r.rule from etl.reject r join etl.load l on l.id = r.load_id";
+    assert_eq!(world.query(rejects).await, "fills_2.csv | 2 | encoding");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sheet_or_a_section_that_is_not_there_fails_alone_and_says_what_there_is() {
     let (world, _folder) = world().await;

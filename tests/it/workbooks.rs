@@ -273,6 +273,30 @@ async fn the_rejects_of_a_workbook_come_back_as_a_workbook_that_the_same_source_
     assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
 }
 
+/// A workbook of the binary format, as the Python library xlwt writes it.
+#[tokio::test]
+async fn a_binary_workbook_is_read_as_any_other_and_its_rejects_are_one_of_today() {
+    let folder = Scratch::new("workbooks");
+    let definition = FILL.replace("format = \"xlsx\"\n", "format = \"xlsx\"\nsheet = \"Fills\"\nheader = \"find\"\n");
+    let world = world_with(&folder, &definition).await;
+    let report = world.drop_file("incoming/fills/20251222.xls", include_bytes!("fills.xls").as_slice()).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 3, 2, 1), "{:?}", report.error);
+    assert_eq!(report.rejects_key.as_deref(), Some("rejects/fill/1.xlsx"));
+    let mended = saved_again(&bytes_of(&world, "rejects/fill/1.xlsx").await, |number, row| {
+        if number == 1 {
+            row[7] = Is::Number(7.25);
+        }
+    });
+    let report = world.drop_file("incoming/fills/mended.xlsx", mended).await;
+    assert_eq!(summary(&report), (LoadStatus::Loaded, None, 1, 1, 0), "{:?}", report.error);
+    assert_snapshot!(world.query(ROWS).await, @r"
+    000037 | 15.5000 | 2025-12-22 | 09:31:05 | 买入 | 2025-12-22
+    000038 | 7.2500 | 2025-02-28 | 23:59:59 | - | 2025-12-22
+    000039 | 0.1000 | 2024-02-29 | - | é | 2025-12-22
+    ");
+    assert_eq!(world.query("select count(*) from etl.open_reject").await, "0");
+}
+
 #[tokio::test]
 async fn rejects_of_a_workbook_that_were_written_as_text_still_load() {
     let folder = Scratch::new("workbooks");

@@ -154,7 +154,7 @@ impl Database {
     pub async fn records_written(&self, load: LoadId) -> Result<Option<i64>> {
         let statement = "select sum(last_record - first_record + 1)::bigint from etl.load_batch where load_id = $1";
         let row = self.connection("records_written").await?.query_one(statement, &[&load.0]).await;
-        row.map(|row| row.get(0)).map_err(|error| query_error("read the batches of the undo", error))
+        row.map(|row| row.get(0)).map_err(|error| query_error("read the batches of the load", error))
     }
 
     async fn may_undo(&self, dataset: &Dataset) -> Result<()> {

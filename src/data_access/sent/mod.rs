@@ -23,6 +23,8 @@ pub mod sheet_writer;
 mod sheets;
 pub mod table;
 pub mod text_rows;
+#[cfg(test)]
+mod ways;
 pub mod workbook;
 pub mod workbook_error;
 
