@@ -73,7 +73,7 @@ pub enum Reason {
     TooManyParked,
     /// The file would take away more rows than its dataset allows.
     TooManyDeletes,
-    /// The definition leaves out other records of an appended file than when its rows were mended.
+    /// The definition leaves out other records of an appended file than when its rows were loaded.
     RecordsRenumbered,
     /// The object was replaced before it was read.
     Superseded,

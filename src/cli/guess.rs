@@ -328,7 +328,9 @@ fn open_in<'g>(all: impl Iterator<Item = &'g Guessed>) -> Vec<&'g Question> {
 /// The commands that load the files with what was written.
 fn next_steps(out: &Path, files: &[String]) -> String {
     let is_plain = |sign: char| sign.is_alphanumeric() || "/._:-+,=@".contains(sign);
-    let word = |text: &str| if text.chars().all(is_plain) { text.to_owned() } else { format!("'{text}'") };
+    let word = |text: &str| {
+        if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
     let folder = |name: &str| word(&out.join(name).display().to_string());
     format!(
         "\nTo load them into the database that DATABASE_URL names:\n  \

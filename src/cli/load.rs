@@ -165,9 +165,9 @@ async fn show(context: &Context, database: &Database, request: &Request, report:
         (report.load_id, report.counts, report.status)
         && counts.rejected > 0
     {
-        let is_book = report.rejects_key.as_deref().is_some_and(|key| key.ends_with(".xlsx"));
-        let mend = if is_book { "mend.xlsx" } else { "mend.csv" };
-        print(&format!("  to mend them: small-etl rejects {load} --export {mend}\n"))?;
+        let name = report.rejects_key.as_deref().and_then(|key| key.rsplit_once('.'));
+        let ending = name.map_or("csv", |(_, ending)| ending);
+        print(&format!("  to mend them: small-etl rejects {load} --export mend.{ending}\n"))?;
     }
     if report.status == LoadStatus::Skipped && request.dataset.is_none() {
         let names = context.datasets.names().join(", ");

@@ -100,6 +100,8 @@ pub enum SplitError {
     OpenQuote(i64),
     /// The record that begins on this line does not end within this many bytes.
     TooLong(i64, usize),
+    /// The section that has ended begins once more on this line.
+    SectionAgain(i64),
 }
 
 impl From<io::Error> for SplitError {

@@ -103,6 +103,10 @@ pub(super) struct Pages {
 impl Pages {
     /// Looks through all pages of one column in one row group. Returns `None` if they are damaged.
     pub(super) fn add_chunk(&mut self, file: &File, chunk: &ColumnChunkMetaData) -> io::Result<Option<()>> {
+        // Nothing is read of a group without rows, and writers name no place for its pages.
+        if chunk.num_values() == 0 {
+            return Ok(Some(()));
+        }
         let offset = chunk.dictionary_page_offset().filter(|offset| *offset > 0).unwrap_or(chunk.data_page_offset());
         let start = u64::try_from(offset.min(chunk.data_page_offset())).ok();
         let Some((start, length)) = start.zip(u64::try_from(chunk.compressed_size()).ok()) else { return Ok(None) };

@@ -10,9 +10,9 @@ use super::check::check_definition;
 use super::context::Context;
 use super::file_work::{CANCEL_TIMEOUT, FileWork};
 use super::piece::{Piece, Refused};
-use super::plan::{Plan, PlannedPart, check_names, in_parts, merged};
+use super::plan::{Plan, PlannedPart, check_names, in_parts, is_again, merged};
 use super::request::{Readers, Request, choose_readers, no_file, unidentified};
-use crate::data_access::postgres::{Claimed, Database, FileToClaim, KnownPart, ReplacedLoad};
+use crate::data_access::postgres::{Claimed, Database, FileToClaim, ReplacedLoad};
 use crate::data_access::retry::retrying;
 use crate::data_access::traces;
 use crate::domain::manifest::file_of_manifest;
@@ -141,7 +141,10 @@ impl ObjectWork<'_> {
             let extractor = self.context.pipeline(&dataset.name)?.extractor_at(&self.request.location)?;
             let (object, refused) = self.identify(&**extractor).await?;
             let plan = match refused {
-                None => self.begun_in_parts(&object, dataset, &**extractor).await?,
+                None => {
+                    let source = source.map(|source| source.name.as_str());
+                    self.begun_in_parts(&object, (dataset, source), &**extractor).await?
+                }
                 Some(_) => None,
             };
             Ok((object, refused, plan))
@@ -152,7 +155,8 @@ impl ObjectWork<'_> {
         }
         let (object, refused, plan) = found.await?;
         if let Some(plan) = plan {
-            return self.load_planned(&object, dataset, &plan, ended).await;
+            self.load_planned(&object, dataset, &plan, ended).await?;
+            return if object.local { Ok(()) } else { self.end_others(&object, None).await };
         }
         let reason = refused.as_ref().map(|refused| refused.reason);
         let piece = Piece { dataset, source, part: "", parts: &WHOLE, copy: None, refused };
@@ -317,10 +321,10 @@ impl ObjectWork<'_> {
     ) -> Result<Plan> {
         let known = retrying(|| self.database.known_parts(object)).await?;
         let first = readers.first().map_or("", |reader| &reader.dataset.name);
-        let has_ended = known.iter().all(|part| !part.is_wanted());
-        if !self.request.again && !known.is_empty() && has_ended && !known.iter().any(KnownPart::is_resent) {
-            let parts = known.iter().map(|part| PlannedPart::known(part, first));
-            return Ok(Plan { parts: parts.collect(), copy: None });
+        let (again, has_ended) = (is_again(&known, self.request.again), known.iter().all(|part| !part.is_wanted()));
+        if !again && !known.is_empty() && has_ended {
+            let listed = known.iter().filter(|part| part.is_listed);
+            return Ok(Plan { parts: listed.map(|part| PlannedPart::known(part, first)).collect(), copy: None });
         }
         let copy = Arc::new(self.fetch(object, extractor).await?);
         if let Some(load) = copy.rejects_of()? {
@@ -343,10 +347,10 @@ impl ObjectWork<'_> {
             tracing::info!(object = object.display_name(), count, names, "no source reads these members or sheets");
         }
         let parts: Vec<PlannedPart> = found.parts.into_iter().map(PlannedPart::from).collect();
-        if self.request.again {
+        if again {
             check_names(object, &known, &parts, &self.context.datasets)?;
         }
-        Ok(Plan { parts: merged(parts, &known, self.request.again, first), copy: Some(copy) })
+        Ok(Plan { parts: merged(&parts, &known, again, first), copy: Some(copy) })
     }
 
     /// What there is to do with an object that was begun or loaded in parts of a dataset, and that its definition reads as a whole now; `None` if it
@@ -354,14 +358,15 @@ impl ObjectWork<'_> {
     async fn begun_in_parts(
         &self,
         object: &ObjectVersion,
-        dataset: &Dataset,
+        (dataset, source): (&Dataset, Option<&str>),
         extractor: &dyn Extractor,
     ) -> Result<Option<Plan>> {
         let known = retrying(|| self.database.known_parts(object)).await?;
-        if self.request.again {
-            check_names(object, &known, &[PlannedPart::new("", dataset, None)], &self.context.datasets)?;
+        let (again, whole) = (is_again(&known, self.request.again), PlannedPart::new("", dataset, source));
+        if again {
+            check_names(object, &known, std::slice::from_ref(&whole), &self.context.datasets)?;
         }
-        let parts = in_parts(&known, self.request.again, &dataset.name);
+        let parts = in_parts(whole, &known, again);
         if parts.is_empty() {
             return Ok(None);
         }
@@ -413,7 +418,7 @@ impl ObjectWork<'_> {
         let ending = Box::pin(work.run()).await?;
         let rest = (ending.status == LoadStatus::Interrupted).then(|| Location::of(object));
         let rejects_key = if rest.is_none() && ending.counts.rejected > 0 { work.write_rejects().await } else { None };
-        if claim.returned && rest.is_none() {
+        if claim.returned && rest.is_none() && piece.refused.is_none() {
             // The object has come back to this content after another one. Its rows must win over those of the other
             // content.
             return Box::pin(self.load_piece(object, piece)).await;

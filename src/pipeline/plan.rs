@@ -34,7 +34,7 @@ impl PlannedPart {
     }
 
     /// A part whose last load says how it is read; if it has none, nobody reads it any more, and it is reported under this dataset.
-    pub(super) fn known(KnownPart { name, load }: &KnownPart, dataset: &str) -> Self {
+    pub(super) fn known(KnownPart { name, load, .. }: &KnownPart, dataset: &str) -> Self {
         let (is_orphan, name) = (load.is_none(), name.clone());
         let (dataset, source) =
             load.as_ref().map_or((dataset.to_owned(), None), |load| (load.dataset.clone(), load.source.clone()));
@@ -61,30 +61,44 @@ fn overlap(one: &str, other: &str) -> bool {
     is_within(one, other) || is_within(other, one)
 }
 
+/// Whether loads that have ended are no reason to leave a part out: the object is asked for again, has come back to this content, or was put once more
+/// after it could not be read.
+pub(super) fn is_again(known: &[KnownPart], asked: bool) -> bool {
+    asked || known.iter().any(|part| part.is_returned() || part.is_resent())
+}
+
 /// The parts to load, if the definitions find these and the ledger knows those. `dataset` is that of parts which nobody reads any more.
-pub(super) fn merged(mut parts: Vec<PlannedPart>, known: &[KnownPart], again: bool, dataset: &str) -> Vec<PlannedPart> {
-    let is_found = |parts: &[PlannedPart], part: &KnownPart| parts.iter().any(|planned| planned.name == part.name);
-    let counts = |part: &&KnownPart| part.is_open() || !again && !part.is_resent();
-    let renamed: Vec<&KnownPart> = known.iter().filter(counts).filter(|part| !is_found(&parts, part)).collect();
+pub(super) fn merged(found: &[PlannedPart], known: &[KnownPart], again: bool, dataset: &str) -> Vec<PlannedPart> {
+    let is_found = |part: &KnownPart| found.iter().any(|planned| planned.name == part.name);
     let is_known = |planned: &PlannedPart| known.iter().any(|part| part.name == planned.name);
-    parts.retain(|planned| is_known(planned) || !renamed.iter().any(|part| planned.overlaps(part)));
-    let has_none = parts.is_empty();
-    let is_left = |part: &&KnownPart| !is_found(&parts, part) && (has_none || part.is_wanted());
+    // Nothing of a part without a load is in the table.
+    let holds = |part: &&KnownPart| part.load.is_some() && !is_found(part) && (part.is_open() || !again);
+    let held: Vec<&KnownPart> = known.iter().filter(holds).collect();
+    let is_free = |planned: &&PlannedPart| is_known(planned) || !held.iter().any(|part| planned.overlaps(part));
+    let mut parts: Vec<PlannedPart> = found.iter().filter(is_free).cloned().collect();
+    let is_left = |part: &&KnownPart| {
+        part.is_listed
+            && !is_found(part)
+            && match part.load {
+                None => !found.iter().any(|planned| planned.overlaps(part)),
+                Some(_) => part.is_open() || parts.is_empty() && !again,
+            }
+    };
     let left: Vec<PlannedPart> = known.iter().filter(is_left).map(|part| PlannedPart::known(part, dataset)).collect();
     parts.extend(left);
     parts
 }
 
-/// The parts to load of an object that its dataset reads as a whole, and that was begun or loaded in parts; none if it is loaded as a whole.
-pub(super) fn in_parts(known: &[KnownPart], again: bool, dataset: &str) -> Vec<PlannedPart> {
-    let counts = |part: &&KnownPart| {
-        part.may_be_of(dataset) && !part.is_resent() && (part.is_wanted() || part.is_open() || !again)
+/// The parts to load of an object that its dataset reads as a whole, if it was begun or loaded in parts; none if nothing but the whole is loaded.
+pub(super) fn in_parts(whole: PlannedPart, known: &[KnownPart], again: bool) -> Vec<PlannedPart> {
+    let is_part = |part: &&KnownPart| {
+        !part.name.is_empty() && part.load.is_some() && (part.is_open() || !again && part.is_listed)
     };
-    let parts: Vec<&KnownPart> = known.iter().filter(counts).collect();
-    if parts.iter().all(|part| part.name.is_empty()) {
-        return Vec::new();
-    }
-    parts.into_iter().map(|part| PlannedPart::known(part, dataset)).collect()
+    let is_own = |part: &&KnownPart| part.may_be_of(&whole.dataset);
+    let parts: Vec<&KnownPart> = known.iter().filter(is_part).filter(|part| part.is_open() || is_own(part)).collect();
+    let has_own = parts.iter().any(is_own);
+    let planned = parts.iter().map(|part| PlannedPart::known(part, &whole.dataset)).collect();
+    if has_own || parts.is_empty() { planned } else { [vec![whole], planned].concat() }
 }
 
 /// Refuses to load rows once more that are known by their places or as copies of a content, if these are in a part of another name now.
@@ -125,7 +139,7 @@ mod tests {
     fn known(name: &str, state: Option<PartState>) -> KnownPart {
         let load =
             state.map(|state| KnownLoad { dataset: "deal".into(), source: Some("s".into()), state, is_loaded: true });
-        KnownPart { name: name.into(), load }
+        KnownPart { name: name.into(), load, is_listed: true }
     }
 
     fn found(names: &[&str]) -> Vec<PlannedPart> {
@@ -151,46 +165,64 @@ mod tests {
         }
     }
 
+    /// What is loaded of an object in which these parts are found, if the ledger knows those.
+    fn plan(all: &[&str], known: &[KnownPart], asked: bool) -> String {
+        names(&merged(&found(all), known, is_again(known, asked), "deal"))
+    }
+
     #[test]
     fn rows_are_loaded_once_under_whatever_names_their_parts_have() {
         use PartState::{Ended, Held, Left, Resent, Returned};
-        for (state, again, plan) in [
-            (Some(Held), false, "\"c\""),
+        for (state, again, parts) in [
+            (Some(Held), false, "\"c\" \"a\""),
             (Some(Left), false, "\"c\" \"a\""),
             (Some(Left), true, "\"c\" \"a\""),
-            (Some(Returned), false, "\"c\" \"a\""),
             (Some(Ended), false, "\"c\""),
             (Some(Ended), true, "\"a/D\" \"c\""),
+            (Some(Returned), false, "\"a/D\" \"c\""),
             (Some(Resent), false, "\"a/D\" \"c\""),
-            (None, false, "\"c\" \"a\"?"),
+            (None, false, "\"a/D\" \"c\""),
         ] {
-            assert_eq!(names(&merged(found(&["a/D", "c"]), &[known("a", state)], again, "deal")), plan, "{state:?}");
+            assert_eq!(plan(&["a/D", "c"], &[known("a", state)], again), parts, "{state:?}");
         }
-        // Where nothing else is left, what has ended is reported.
-        assert_eq!(names(&merged(found(&["a/D"]), &[known("a", Some(Ended))], false, "deal")), "\"a\"");
+        // Where nothing else is left, what has ended is reported; a part that nothing reads any more fails.
+        assert_eq!(plan(&["a/D"], &[known("a", Some(Ended))], false), "\"a\"");
+        assert_eq!(plan(&["c"], &[known("a", None)], false), "\"c\" \"a\"?");
         // A part that is found is loaded under its name, whatever overlaps it.
-        let both = [known("a", Some(Ended)), known("a/D", Some(Ended))];
-        assert_eq!(names(&merged(found(&["a/D"]), &both, false, "deal")), "\"a/D\"");
+        assert_eq!(plan(&["a/D"], &[known("a", Some(Ended)), known("a/D", Some(Ended))], false), "\"a/D\"");
+        // A part that could not be read comes beside one that is loaded.
+        assert_eq!(plan(&["a", "b"], &[known("a", Some(Ended)), known("b", Some(Resent))], false), "\"a\" \"b\"");
         // Rows of another dataset are other rows.
         let mut other = found(&["a/D"]);
         other[0].dataset = "fee".into();
-        assert_eq!(names(&merged(other, &[known("a", Some(Left))], false, "deal")), "\"a/D\" \"a\"");
+        assert_eq!(names(&merged(&other, &[known("a", Some(Left))], false, "deal")), "\"a/D\" \"a\"");
+        // Names of older definitions count, and are not reported.
+        let old = KnownPart { is_listed: false, ..known("a", Some(Ended)) };
+        assert_eq!(plan(&["a/D", "c"], &[old], false), "\"c\"");
     }
 
     #[test]
     fn an_object_that_was_begun_in_parts_goes_on_in_parts() {
-        use PartState::{Ended, Held, Left, Resent};
-        for (state, again, plan) in [
+        use PartState::{Ended, Held, Left, Resent, Returned};
+        let plan = |known: &[KnownPart], asked: bool, dataset: &str| {
+            let whole = PlannedPart { dataset: dataset.into(), ..found(&[""]).remove(0) };
+            names(&in_parts(whole, known, is_again(known, asked)))
+        };
+        for (state, again, parts) in [
             (Some(Held), true, "\"a\""),
             (Some(Left), false, "\"a\""),
             (Some(Ended), false, "\"a\""),
             (Some(Ended), true, ""),
+            (Some(Returned), false, ""),
             (Some(Resent), false, ""),
-            (None, false, "\"a\"?"),
+            (None, false, ""),
         ] {
-            assert_eq!(names(&in_parts(&[known("a", state)], again, "deal")), plan, "{state:?}");
+            assert_eq!(plan(&[known("a", state)], again, "deal"), parts, "{state:?}");
         }
-        assert_eq!(names(&in_parts(&[known("", Some(Left))], false, "deal")), "", "it is a whole");
-        assert_eq!(names(&in_parts(&[known("a", Some(Left))], false, "fee")), "", "another dataset read it");
+        assert_eq!(plan(&[known("", Some(Left))], false, "deal"), "", "it is a whole");
+        assert_eq!(plan(&[known("a", Some(Ended)), known("b", Some(Resent))], false, "deal"), "");
+        // What another dataset has begun goes on beside the whole.
+        assert_eq!(plan(&[known("a", Some(Left))], false, "fee"), "\"\" \"a\"");
+        assert_eq!(plan(&[known("a", Some(Ended))], false, "fee"), "");
     }
 }

@@ -214,8 +214,11 @@ fn number_free() -> String {
                  select _record, _line, left({CONTENT_KEY}, {HASH}) as hash from staged \
                  where left({CONTENT_KEY}, {HASH}) in (select hash from taken) \
              ), known as materialized ( \
-                 select c._record, any_value(t.hash) as hash, arg_min(t.copy, t.place) as copy \
-                 from content c join taken t on t.hash = c.hash and (t.line = c._line or t.record = c._record) group by c._record \
+                 select _record, any_value(hash) as hash, arg_min(copy, place) as copy from ( \
+                     select c._record, t.hash, t.copy, t.place from content c join taken t on t.hash = c.hash and t.line = c._line \
+                     union all \
+                     select c._record, t.hash, t.copy, t.place from content c join taken t on t.hash = c.hash and t.record = c._record) each_row \
+                 group by _record \
              ), other as materialized ( \
                  select _record, hash, row_number() over (partition by hash order by _record) as nth \
                  from content where _record not in (select _record from known) \

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::form::Form;
 use super::reading::{LONGEST_NAME, shown};
-use super::sent_again::delimited;
+use super::sent_again::{delimited, shown_delimiter};
 use crate::data_access::csv::{MOST_COLUMNS, Record};
 use crate::domain::Dataset;
 use crate::domain::expression::nearest;
@@ -117,7 +117,8 @@ fn lacking(place: &str, names: &[&str], dataset: &Dataset, missing: &[&str], for
     if let [only] = names
         && let Some((_, delimiter)) = delimited(only)
     {
-        let message = format!("{place}: these rejects have {delimiter:?} between their cells; save them with commas");
+        let has = shown_delimiter(delimiter);
+        let message = format!("{place}: these rejects have {has} between their cells; save them with commas");
         return Error::file(Reason::MissingColumn, message);
     }
     if missing.len() == dataset.file_columns().len() {

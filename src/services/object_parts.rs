@@ -25,7 +25,7 @@ use crate::data_access::sent::table::Table;
 use crate::data_access::sent::workbook::{Container, Workbook};
 use crate::domain::object::with_part;
 use crate::domain::source::binding::Surroundings;
-use crate::domain::source::layout::{Format, Sheet};
+use crate::domain::source::layout::{End, Format, Sheet};
 use crate::domain::source::model::Source;
 use crate::domain::source::row::Row;
 use crate::domain::violation::quoted;
@@ -188,7 +188,7 @@ fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<F
     let mut object = Object::open(name, copy)?;
     let mut owners: HashMap<String, &String> = HashMap::new();
     let mut parts: Vec<(FoundPart, String, &Source)> = Vec::new();
-    let mut beside: HashMap<(&String, String), usize> = HashMap::new();
+    let mut beside: HashMap<String, usize> = HashMap::new();
     for (dataset, source) in readers {
         for (name, container) in object.names(source)? {
             check_name(object.name, &name)?;
@@ -198,7 +198,7 @@ fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<F
                 continue;
             }
             owners.insert(name.clone(), dataset);
-            *beside.entry((dataset, container.clone())).or_default() += 1;
+            *beside.entry(container.clone()).or_default() += 1;
             parts.push((FoundPart { name, dataset: dataset.clone(), source: source.name.clone() }, container, source));
         }
     }
@@ -206,14 +206,34 @@ fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<F
     if parts.is_empty() {
         return Err(object.nothing_matches(&all, readers));
     }
+    // Of several parts in one place, the lines on which they begin.
+    let mut lines: Vec<i64> = Vec::new();
+    for (_, container, source) in &parts {
+        let is_alone = beside.get(container).is_none_or(|count| *count < 2);
+        lines.push(if is_alone { 0 } else { first_line(name, copy, source, container) });
+    }
+    let in_place = || {
+        parts.iter().zip(&lines).filter(|((_, _, source), line)| source.layout.section.is_some() && **line < i64::MAX)
+    };
+    for ((part, container, source), line) in in_place() {
+        let next = in_place().find(|((_, other, _), later)| other == container && *later > line);
+        if let (End::Never, Some(((other, ..), later))) = (&source.layout.end, next) {
+            let (section, other) = (quoted(&part.name), quoted(&other.name));
+            let message = format!(
+                "{section} has no end, and {other} has records from line {later} on; say with end what ends it in source {}",
+                source.name
+            );
+            return Err(malformed(object.name, &message));
+        }
+    }
     let places: HashMap<&String, usize> = all.iter().zip(0..).collect();
     let datasets: Vec<&String> = readers.iter().map(|(dataset, _)| dataset).collect();
     // Of the parts of a dataset the later one is the newer one, whichever source reads it.
-    parts.sort_by_cached_key(|(part, container, source)| {
-        let is_alone = beside.get(&(&part.dataset, container.clone())).is_none_or(|count| *count < 2);
-        let line = if is_alone { 0 } else { first_line(name, copy, source, container) };
-        (datasets.iter().position(|dataset| **dataset == part.dataset), places.get(container).copied(), line)
+    let mut parts: Vec<_> = parts.into_iter().zip(lines).collect();
+    parts.sort_by_cached_key(|((part, container, _), line)| {
+        (datasets.iter().position(|dataset| **dataset == part.dataset), places.get(container).copied(), *line)
     });
+    let parts: Vec<(FoundPart, String, &Source)> = parts.into_iter().map(|(part, _)| part).collect();
     let containers: BTreeSet<&String> = parts.iter().map(|(_, container, _)| container).collect();
     let is_book = matches!(object.content, Content::Workbook(_));
     let told = |(name, number): (&String, usize)| if is_book { format!("sheet {number}") } else { name.clone() };
@@ -244,7 +264,10 @@ fn first_line(name: &str, copy: &ObjectCopy, source: &Source, container: &str) -
                 let Some(member) = members.read(container).map_err(|error| member_error(name, error))? else {
                     return Ok(());
                 };
-                format.read(Input::Stream(Box::new(member)), &asked, &mut look).map_err(failed)
+                match unpacked(member, name).map_err(failed)? {
+                    Some(content) => format.read(Input::Stream(content.plain), &asked, &mut look).map_err(failed),
+                    None => Ok(()),
+                }
             }
             None if format.needs_file() => format.read(Input::File(copy.open()?), &asked, &mut look).map_err(failed),
             None => format.read(Input::Stream(Box::new(copy.open()?)), &asked, &mut look).map_err(failed),
@@ -439,6 +462,22 @@ mod tests {
         let object = archive(&["t_1.csv", "p.csv", "notes.txt", "t_2.csv", "folder/"]);
         assert_eq!(found(&object, &datasets).unwrap(), "a t_1.csv, a t_2.csv, b p.csv | notes.txt");
         assert_eq!(found(&archive(&["p.csv"]), &datasets).unwrap(), "b p.csv | ", "a pattern may match nothing");
+    }
+
+    #[test]
+    fn a_section_that_would_run_into_the_next_one_is_refused() {
+        let text = b"Fills\nref,at\na,2025-01-02T00:00:00\n\nStocks\nref,at\nb,2025-01-02T00:00:00\n";
+        let of = |first: &str, second: &str| {
+            datasets(&[
+                &format!("zone = \"UTC\"\nsection = \"Fills\"\n{first}"),
+                &format!("zone = \"UTC\"\nsection = \"Stocks\"\n{second}"),
+            ])
+        };
+        let said = refusal(text, &of("", "end = \"blank\""));
+        assert!(said.contains("\"Fills\" has no end, and \"Stocks\" has records from line 7 on"), "{said}");
+        assert_eq!(found(text, &of("end = \"blank\"", "")).unwrap(), "a Fills, b Stocks | ", "the last one needs none");
+        let alone = b"Fills\nref,at\na,2025-01-02T00:00:00\n";
+        assert_eq!(found(alone, &of("", "")).unwrap(), "a Fills, b Stocks | ", "the other one is not there");
     }
 
     #[test]

@@ -27,8 +27,8 @@ impl Places {
     /// Those of a staged file; `None` for a dataset whose rows have a key.
     ///
     /// # Errors
-    /// `File` if two rows of the file mend the same one, if one mends a reject that is not known, or if a row that was mended has another
-    /// number now; `Connection`, `System`.
+    /// `File` if two rows of the file mend the same one, if one mends a reject that is not known, or if records have other
+    /// numbers than in an earlier run; `Connection`, `System`.
     pub(crate) async fn find(
         database: &Database,
         claim: &Claim,
@@ -39,7 +39,7 @@ impl Places {
             return Ok(None);
         }
         if claim.origin != claim.load_id {
-            let before = retrying(|| database.lines_mended_before(claim)).await?;
+            let before = retrying(|| database.places_before(claim)).await?;
             let staged = Arc::clone(stage);
             blocking(move || check_numbers(&staged, &before)).await?;
         }
@@ -99,37 +99,38 @@ fn mending(stage: &Stage) -> Result<Vec<(Resubmission, bool)>> {
     Ok(found)
 }
 
-/// Refuses a file that is read otherwise than before, so that the place of a row that was mended since would be that of another one.
-fn check_numbers(stage: &Stage, mended: &[(LineNumber, RecordNumber, LoadId)]) -> Result<()> {
-    for mended in mended.chunks(LINES_AT_ONCE) {
-        let lines: Vec<i64> = mended.iter().map(|(line, ..)| line.0).collect();
-        let mut records = HashMap::new();
-        for rows in stage.query(&format!(
-            "select _line, _record from staged where _line in (select unnest({lines:?})) \
-             union select _line, _record from violation where _line in (select unnest({lines:?}))"
-        ))? {
-            let column = |at: usize| rows.column(at).as_primitive::<Int64Type>().values().iter().copied();
-            records.extend(column(0).zip(column(1)));
-        }
-        let has_moved =
-            |(line, record, _): &&(LineNumber, RecordNumber, LoadId)| records.get(&line.0) != Some(&record.0);
-        if let Some((line, record, by)) = mended.iter().find(has_moved) {
-            let now =
-                records.get(&line.0).map_or_else(|| "is left out now".to_owned(), |now| format!("is record {now} now"));
-            let message = format!(
-                "line {line} was record {record} when load {by} mended it, and {now}, so that another row would take its place. Load the file \
-                 under the definition of then; or undo load {by} and the loads of the file (small-etl undo), then load the file and its \
-                 mended rows once more",
-                line = line.0,
-                record = record.0,
-            );
-            return Err(Error::file(Reason::RecordsRenumbered, message));
-        }
+/// Refuses a file whose records have other numbers than before: a row would take the place of another one. Records at its end may be left out.
+fn check_numbers(stage: &Stage, before: &[(LineNumber, RecordNumber)]) -> Result<()> {
+    stage.create_table("placed", "(line bigint, record bigint)")?;
+    for some in before.chunks(PLACES_AT_ONCE) {
+        let line: ArrayRef = Arc::new(Int64Array::from_iter_values(some.iter().map(|(line, _)| line.0)));
+        let record: ArrayRef = Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, record)| record.0)));
+        let rows = RecordBatch::try_from_iter([("line", line), ("record", record)]);
+        let rows = rows.map_err(|error| Error::system("keep the places of rows", error))?;
+        stage.insert(|mut put| put("placed", rows))?;
     }
-    Ok(())
+    let moved = stage.query(
+        "with now as materialized (select _line, _record from staged union select _line, _record from violation) \
+         select p.line, p.record, n._record from placed p left join now n on n._line = p.line \
+         where n._record is distinct from p.record and not (n._record is null and p.record > (select coalesce(max(_record), 0) from now)) \
+         order by p.line limit 1",
+    )?;
+    let Some(moved) = moved.iter().find(|rows| rows.num_rows() > 0) else { return Ok(()) };
+    let number = |at: usize| moved.column(at).as_primitive::<Int64Type>();
+    let (line, record) = (number(0).value(0), number(1).value(0));
+    let now = if number(2).is_null(0) {
+        "is left out now".to_owned()
+    } else {
+        format!("is record {} now", number(2).value(0))
+    };
+    let message = format!(
+        "line {line} was record {record} when its row was loaded, and {now}, so that rows would take the places of others. Load the file under the \
+         definition of then; or undo its loads and those of its mended rows (small-etl undo), and load them once more"
+    );
+    Err(Error::file(Reason::RecordsRenumbered, message))
 }
 
-const LINES_AT_ONCE: usize = 2000;
+const PLACES_AT_ONCE: usize = 100_000;
 
 /// Refuses a file of which a row would be there twice.
 fn check(rows: &[(Resubmission, bool)], places: &HashMap<i64, (i64, i64)>) -> Result<()> {

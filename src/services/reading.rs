@@ -103,6 +103,9 @@ pub(super) fn split_error(file: &str, error: SplitError) -> Error {
         SplitError::OpenQuote(line) => malformed(format!(
             "{file} line {line}: a quote is opened here and never closed; close it, or double it if it is content"
         )),
+        SplitError::SectionAgain(line) => malformed(format!(
+            "{file} line {line}: the section begins here once more, and only the first one would be read; send each table under a name of its own"
+        )),
         SplitError::TooLong(line, LONGEST_HEADER) => too_long(file, line),
         SplitError::TooLong(line, _) => malformed(format!(
             "{file} line {line}: the record that begins here is longer than 64 MiB; a quote was probably never closed"

@@ -47,8 +47,11 @@ impl SentRejects {
     }
 }
 
-/// What stands between the first names of rejects is text of another kind if it is longer, in bytes, or has a letter or a digit.
-const LONGEST_DELIMITER: usize = 16;
+/// A delimiter for messages, where it is one: what stands between the first names of rejects may be a cell.
+pub(super) fn shown_delimiter(delimiter: &str) -> String {
+    let is_one = delimiter.chars().count() <= 3 && !delimiter.contains(char::is_alphanumeric);
+    if is_one { format!("{delimiter:?}") } else { "other text".to_owned() }
+}
 
 /// The source that rejects name. A name that is none is a cell, and not shown.
 pub(super) fn source_named<'d>(dataset: &'d Dataset, name: &str) -> Result<&'d Source, String> {
@@ -119,7 +122,8 @@ impl Beginning {
         if delimiter != written {
             let name = &found.name;
             return Err(format!(
-                "these rejects have {delimiter:?} between their cells, and source {name} writes {written:?}; save them with that"
+                "these rejects have {} between their cells, and source {name} writes {written:?}; save them with that",
+                shown_delimiter(delimiter)
             ));
         }
         let mut rejects = SentRejects::of(found, RejectsForm::Text);
@@ -181,9 +185,7 @@ fn is_utf_8(bytes: &[u8]) -> bool {
 pub(super) fn delimited(header: &str) -> Option<(&str, &str)> {
     let rest = header.trim_start_matches(QUOTES).strip_prefix(LOAD)?.trim_start_matches(QUOTES);
     let delimiter = rest[..rest.find(RECORD)?].trim_end_matches(QUOTES);
-    let is_one =
-        !delimiter.is_empty() && delimiter.len() <= LONGEST_DELIMITER && !delimiter.contains(char::is_alphanumeric);
-    is_one.then_some((header, delimiter))
+    (!delimiter.is_empty()).then_some((header, delimiter))
 }
 
 /// Where a file of rejects says what its records are.

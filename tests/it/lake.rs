@@ -107,6 +107,24 @@ def write(name, *arguments):
     pq.write_table(table(*arguments), where=name, use_deprecated_int96_timestamps=True)
 "#;
 
+/// Some writers make one for an empty table, or for an empty batch among others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_rows_that_is_empty_is_no_damage() {
+    let scratch = Scratch::new("lake");
+    let mut world = World::new().await;
+    world.config = Some(config(&scratch, "[[pipeline.asset.extractor]]\ntype = \"s3_parquet\"\n"));
+    for (name, read) in [("none.parquet", 0), ("between.parquet", 4)] {
+        let write =
+            if read == 0 { "w.write_table(t[:0])" } else { "w.write_table(t); w.write_table(t[:0]); w.write_table(t)" };
+        let script =
+            format!("{ASSETS_IN_PYTHON}\nt = table()\nwith pq.ParquetWriter('{name}', t.schema) as w: {write}");
+        python(scratch.path(), &script);
+        world.put(&format!("incoming/assets/{name}"), fs::read(scratch.path().join(name)).unwrap()).await;
+        let report = world.worker(&format!("incoming/assets/{name}"), None).finish().await.unwrap().unwrap();
+        assert_eq!((&report["status"], &report["read"]), (&json!("loaded"), &json!(read)), "{report}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_in_int96_is_read_to_the_nanosecond_in_every_year() {
     let scratch = Scratch::new("lake");

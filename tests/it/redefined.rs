@@ -157,6 +157,57 @@ async fn what_is_loaded_is_not_loaded_once_more_because_its_parts_have_other_nam
     }
 }
 
+/// However its last run has ended, and whatever a claim since has named as parts of the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_any_run_of_a_part_keep_them_from_coming_once_more_under_another_name() {
+    let refused = async |desk: &Desk, rows: &str| {
+        let error = desk.world.run_all(&Request { again: true, ..desk.world.request(KEY) }).await.unwrap_err();
+        assert!(error.chain().contains("so that its rows would come once more"), "{}", error.chain());
+        assert_eq!(desk.rows().await, rows);
+    };
+    let zip = archive(&[("a.csv", "Deals\nk,v\na,1\nb,2\n"), ("b.csv", "Deals\nk,v\nc,3\n"), ("c.txt", "k,v\nx,9\n")]);
+    let member = |name: &str, member: &str, more: &str| {
+        format!("[[source]]\nname = \"{name}\"\nfiles = [\"incoming/deal/*\"]\nmember = \"{member}\"\n{more}\n")
+    };
+    // The last run has failed.
+    let desk = Desk::new(BY_PLACE, "member = \"a.csv\"\nheader = 2").await;
+    desk.world.put(KEY, zip.clone()).await;
+    desk.world.load_parts(KEY).await;
+    let desk = desk.redefine("member = \"a.csv\"\nheader = 1");
+    assert_eq!(desk.again().await.status, LoadStatus::Failed);
+    refused(&desk.redefine("member = \"a.csv\"\nsection = \"Deals\""), "a1 b2").await;
+    // Another part has been claimed since.
+    for mode in [BY_PLACE, BY_CONTENT] {
+        let first = format!("member = \"a.csv\"\nheader = 2\n{}", member("t", "b.csv", "header = 2"));
+        let desk = Desk::new(mode, &first).await;
+        desk.world.put(KEY, zip.clone()).await;
+        desk.world.load_parts(KEY).await;
+        let then = format!(
+            "member = \"a.csv\"\nsection = \"Deals\"\n{}{}",
+            member("t", "b.csv", "header = 2"),
+            member("u", "c.txt", "")
+        );
+        let desk = desk.redefine(&then);
+        desk.world.load_parts(KEY).await;
+        refused(&desk, "a1 b2 c3").await;
+    }
+    // What was loaded in part, could not be read, and is put once more.
+    let desk = Desk::new(BY_PLACE, "header = 2").await;
+    let content = "Deals\nk,v\na,1\nb,2\nc,3\nd,4\ne,5\n";
+    let one = desk.put_and_tell(content, "01").await;
+    assert!(lost_worker(&desk.world, &one, (Which::Commit, 3), Fault::CallAnswered).await);
+    desk.world.end_leases().await;
+    desk.world.s3.delete_object().bucket(&desk.world.bucket).key(KEY).send().await.unwrap();
+    assert_eq!(desk.world.run(&one).await.unwrap().reason.as_deref(), Some("not_found"));
+    let desk = desk.redefine("section = \"Deals\"");
+    let two = desk.put_and_tell(content, "02").await;
+    let error = desk.world.run(&two).await.unwrap_err();
+    assert!(error.chain().contains("so that its rows would come once more"), "{}", error.chain());
+    let desk = desk.redefine("header = 2");
+    assert_eq!(desk.world.run(&two).await.unwrap().status, LoadStatus::Loaded);
+    assert_eq!(desk.rows().await, "a1 b2 c3 d4 e5");
+}
+
 /// Rows of another dataset cannot be those of the part that goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_section_that_another_dataset_reads_by_now_is_loaded_beside_what_goes_on() {
@@ -194,15 +245,15 @@ async fn rows_that_are_known_by_their_places_in_a_part_are_not_loaded_once_more_
 }
 
 #[tokio::test]
-async fn a_row_that_waits_comes_once_although_its_record_has_another_number_now() {
+async fn the_place_of_a_row_that_waits_is_given_to_no_other_row() {
     let reference = "[reference]\ncolumn = \"k\"\ndataset = \"acc\"\n[[source]]\n";
     let desk = Desk::new(BY_PLACE, reference).await;
     desk.world.query("create table acc (k text primary key)").await;
     assert_eq!(desk.world.drop_file(KEY, "k,v\na,1\nSubtotal,1\nb,2\n").await.counts.unwrap().parked, 3);
     let desk = desk.redefine(&format!("{reference}skip = [\"Subtotal\"]"));
-    assert_eq!(desk.again().await.counts.unwrap().parked, 2);
+    assert_eq!(desk.again().await.reason.as_deref(), Some("records_renumbered"));
     desk.world.drop_file("incoming/acc/1.csv", "k\na\nb\nSubtotal\n").await;
-    assert_eq!(desk.rows().await, "a1 b2");
+    assert_eq!(desk.rows().await, "Subtotal1 a1 b2");
     assert_eq!(desk.world.query("select count(*) from etl.parked where released_by is null").await, "0");
     assert!(reconcile(&desk.world).await.is_clean());
 }
@@ -248,48 +299,99 @@ async fn a_mended_row_keeps_its_number_although_its_reject_is_deleted() {
 const APPENDED: &str = "k,v\na,1\nSubtotal,1\nb,x\nc,3\n";
 
 #[tokio::test]
-async fn the_place_of_a_row_that_was_mended_is_given_to_no_other_row() {
-    for (before, after, said) in [
-        ("", "skip = [\"Subtotal\"]", "line 4 was record 3 when load 2 mended it, and is record 2 now"),
-        ("", "skip = [\"b\"]", "is left out now"),
-        ("skip = [\"Subtotal\"]", "", "line 4 was record 2 when load 2 mended it, and is record 3 now"),
+async fn the_place_of_a_row_is_given_to_no_other_row() {
+    let fails = "[load]\nmax_reject_rate = 0.1\n[[source]]\n";
+    for (before, after, mends, said) in [
+        ("", "skip = [\"Subtotal\"]", true, "line 3 was record 2 when its row was loaded, and is left out now"),
+        ("", "skip = [\"b\"]", true, "line 4 was record 3 when its row was loaded, and is left out now"),
+        ("", "skip = [\"Subtotal\"]", false, "line 3 was record 2 when its row was loaded, and is left out now"),
+        ("", "skip = [\"a\"]", false, "line 2 was record 1 when its row was loaded, and is left out now"),
+        ("skip = [\"Subtotal\"]", "", false, "line 5 was record 3 when its row was loaded, and is record 4 now"),
+        // A file that failed has no rows but those that were mended.
+        (fails, "skip = [\"Subtotal\"]", true, "line 4 was record 3 when its row was loaded, and is record 2 now"),
     ] {
         let desk = Desk::new(BY_PLACE, before).await;
         desk.world.drop_file(KEY, APPENDED).await;
-        assert_eq!(desk.mend(1).await.counts.unwrap().inserted, 1);
+        if mends {
+            assert_eq!(desk.mend(1).await.counts.unwrap().inserted, 1);
+        }
         let rows = desk.rows().await;
         let desk = desk.redefine(after);
         let refused = desk.again().await;
         assert_eq!((refused.status, refused.reason.as_deref()), (LoadStatus::Failed, Some("records_renumbered")));
-        assert!(refused.error.as_deref().is_some_and(|error| error.contains(said)), "{refused:?}");
+        assert!(refused.error.as_deref().is_some_and(|error| error.contains(said)), "{said}: {refused:?}");
         assert_eq!(desk.rows().await, rows);
-        let desk = desk.redefine(before);
+        let desk = desk.redefine(before.trim_start_matches("[load]\nmax_reject_rate = 0.1\n"));
         assert_eq!(desk.again().await.status, LoadStatus::Loaded);
-        assert_eq!(desk.rows().await, rows);
         assert!(reconcile(&desk.world).await.is_clean());
     }
 }
 
+/// They are gone, as `docs/modes.md` says, and take no place from another row.
+#[tokio::test]
+async fn records_at_the_end_of_an_appended_file_may_be_left_out() {
+    let desk = Desk::new(BY_PLACE, "").await;
+    desk.world.drop_file(KEY, "k,v\na,1\nb,x\nTotal,1\nmore,2\n").await;
+    let desk = desk.redefine("end = [\"Total\"]\nanything_after_end = true");
+    let counts = desk.again().await.counts.unwrap();
+    assert_eq!((counts.unchanged, counts.rejected, counts.deleted), (1, 1, 2));
+    desk.mend(2).await;
+    assert_eq!(desk.rows().await, "a1 b2");
+    assert!(reconcile(&desk.world).await.is_clean());
+}
+
+/// Their lines are gone with the rejects.
+#[tokio::test]
+async fn a_file_whose_rejects_are_deleted_is_loaded_again_and_mended() {
+    let desk = Desk::new(BY_PLACE, "").await;
+    desk.world.drop_file(KEY, "k,v\na,1\nb,x\nc,x\n").await;
+    let rejects = desk.world.get(&desk.world.bucket, "rejects/deal/1.csv").await;
+    let (others, _) = rejects.split_at(rejects.rfind("1,3,").unwrap());
+    desk.world.drop_file("incoming/deal/mended.csv", others.replace(",x", ",2")).await;
+    assert_eq!(desk.rows().await, "a1 b2");
+    desk.world.query("delete from etl.reject").await;
+    assert_eq!(desk.again().await.counts.unwrap().rejected, 2);
+    let rejects = desk.world.get(&desk.world.bucket, "rejects/deal/3.csv").await;
+    desk.world.drop_file("incoming/deal/mended3.csv", rejects.replace(",x", ",3")).await;
+    assert_eq!(desk.rows().await, "a1 b3 c3");
+    assert!(reconcile(&desk.world).await.is_clean());
+}
+
+/// What it has counted may be otherwise than in the run before.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_not_mended_while_their_file_is_loaded_again() {
+    let desk = Desk::new(BY_PLACE, "").await;
+    desk.world.drop_file(KEY, "k,v\na,1\nb,x\nc,3\nd,4\ne,5\n").await;
+    let again = Request { again: true, ..desk.world.request(KEY) };
+    assert!(lost_worker(&desk.world, &again, (Which::Commit, 3), Fault::CallAnswered).await);
+    let rejects = desk.world.get(&desk.world.bucket, "rejects/deal/1.csv").await;
+    desk.world.put("incoming/deal/mended.csv", rejects.replace(",x", ",2")).await;
+    let error = desk.world.try_load("incoming/deal/mended.csv").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(error.chain().contains("a file that load 2 is loading"), "{}", error.chain());
+    desk.world.end_leases().await;
+    desk.world.load(KEY).await;
+    desk.world.end_leases().await;
+    assert_eq!(desk.world.load("incoming/deal/mended.csv").await.status, LoadStatus::Loaded);
+    assert_eq!(desk.rows().await, "a1 b2 c3 d4 e5");
+    assert_eq!(desk.world.query("select count(*) from etl.open_reject").await, "0");
+}
+
+/// The runs before have loaded nothing, and left out other records.
 #[tokio::test]
 async fn a_row_is_mended_in_the_place_that_its_line_has_now() {
     const SKIPPED: &str = "skip = [\"Subtotal\"]";
     let fails = "[load]\nmax_reject_rate = 0.1\n[[source]]\n";
     // A row that is good by now came later than the mended one.
     let good = format!("{SKIPPED}\nnull_values = [\"x\"]");
-    for (before, now, of_load, rows) in [
-        ("", SKIPPED, 1, "a1 b2 c3"),
-        ("", SKIPPED, 2, "a1 b2 c3"),
-        (fails, SKIPPED, 1, "a1 b2 c3"),
-        ("", &good, 1, "a1 b- c3"),
-        (fails, &good, 1, "a1 b- c3"),
-    ] {
-        let desk = Desk::new(BY_PLACE, before).await;
+    for (now, rows) in [(SKIPPED, "a1 b2 c3"), (&good, "a1 b- c3")] {
+        let desk = Desk::new(BY_PLACE, fails).await;
         desk.world.drop_file(KEY, APPENDED).await;
         let desk = desk.redefine(now);
         desk.again().await;
         for _ in 0..2 {
-            desk.mend(of_load).await;
-            assert_eq!(desk.rows().await, rows, "{before} {of_load} {now}");
+            desk.mend(1).await;
+            assert_eq!(desk.rows().await, rows, "{now}");
         }
         assert_eq!(desk.world.query("select count(*) from etl.open_reject").await, "0");
         assert!(reconcile(&desk.world).await.is_clean());
@@ -360,6 +462,26 @@ async fn of_two_members_with_one_key_the_later_one_counts() {
             assert_eq!(desk.rows().await, "x2", "{first} before {second}, {member}");
         }
     }
+}
+
+/// A file is asked for again after it has replaced another one whose load was left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_has_replaced_another_one_is_loaded_once() {
+    let desk = Desk::new(BY_PLACE, "").await;
+    let path = desk.folder.path().join("deal.csv");
+    let request = Request { dataset: Some("deal".into()), ..Request::new(Location::File(path.clone())) };
+    std::fs::write(&path, "k,v\na,1\nb,2\nc,3\nd,4\ne,5\n").unwrap();
+    assert!(lost_worker(&desk.world, &request, (Which::Commit, 3), Fault::CallAnswered).await);
+    std::fs::write(&path, "k,v\ny,8\nz,9\n").unwrap();
+    assert_eq!(desk.world.run(&request).await.unwrap().status, LoadStatus::Loaded);
+    desk.world.end_leases().await;
+    for _ in 0..2 {
+        assert_eq!(desk.world.run(&request).await.unwrap().status, LoadStatus::Duplicate);
+        let ended =
+            "select version <> (select version from etl.load where id = 2), state, run from etl.load order by id";
+        assert_eq!(desk.world.query(ended).await, "t | superseded | 0\nf | loaded | 0");
+    }
+    assert_eq!(desk.world.query("select count(*) from deal where k in ('y', 'z')").await, "2");
 }
 
 /// An event may come again after a later content has begun.

@@ -5,6 +5,7 @@ use small_etl::pipeline::Request;
 
 use crate::command_line::{small_etl, text};
 use crate::nightly::reconcile;
+use crate::object_parts::archive;
 use crate::support::Scratch;
 use crate::world::World;
 
@@ -244,4 +245,35 @@ async fn a_reader_may_ask_for_whole_states_only() {
     // The state after the first batch of a second file.
     world.query("update etl.replacement set ended_at = null").await;
     assert_eq!(world.query(query).await, "");
+}
+
+/// What one part does not have, the others may.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_one_object_take_nothing_away_from_each_other() {
+    let source = "[[source]]\nname = \"days\"\nfiles = [\"incoming/days/*.zip\"]\nmember = \"*.csv\"\n";
+    for (scope, second, rows) in [
+        ("replace_by = \"account\"", "2,x,3,\n", "1x 1y 2x"),
+        ("replace_by = \"account\"", "1,z,3,\n", "1x 1y"),
+        ("", "2,x,3,\n", "1x 1y"),
+    ] {
+        let (world, folder) = world("").await;
+        let text = POSITION.replace("replace_by = \"account\"", scope) + source;
+        std::fs::write(folder.path().join("position.toml"), text).unwrap();
+        let world = world.under(&[]);
+        let header = "account,code,price,owner\n";
+        let zip = archive(&[("a.csv", &format!("{header}1,x,1,\n1,y,2,\n")), ("b.csv", &format!("{header}{second}"))]);
+        world.put("incoming/days/1.zip", zip).await;
+        let reports = world.load_parts("incoming/days/1.zip").await;
+        assert_eq!(world.query("select string_agg(account || code, ' ' order by 1) from position").await, rows);
+        if rows == "1x 1y" {
+            let error = reports[1].error.as_deref().unwrap();
+            assert!(error.contains("its part \"b.csv\" has rows of the same scope as its part \"a.csv\""), "{error}");
+        }
+        // Both are replaced by the next object.
+        let zip = archive(&[("a.csv", &format!("{header}1,x,1,\n")), ("b.csv", &format!("{header}2,z,1,\n"))]);
+        world.put("incoming/days/2.zip", zip).await;
+        world.load_parts("incoming/days/2.zip").await;
+        let rows = if scope.is_empty() { "1x" } else { "1x 2z" };
+        assert_eq!(world.query("select string_agg(account || code, ' ' order by 1) from position").await, rows);
+    }
 }

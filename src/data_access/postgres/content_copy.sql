@@ -18,7 +18,7 @@ with said as materialized (
 ), wanted as (
     select distinct hash from said
 ), runs as (
-    select o.object, l.id as load_id, l.part
+    select o.object, l.id as load_id, l.part, false as is_undone
     from (select distinct object from said) o join etl.load f on f.id = o.object
         join etl.load l on l.bucket = f.bucket and l.key = f.key and l.version = f.version and l.dataset = f.dataset
 ), :given, known as (

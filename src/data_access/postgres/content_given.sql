@@ -1,12 +1,12 @@
 given as materialized (
     -- Which copies of these contents the rows of an object have been given, with the lines of these rows; bad and mended ones also with
-    -- the records that they had first. Needs `runs (object, load_id, part)` and `wanted (hash)`. If rows of two parts have the same number,
+    -- the records that they had first. Needs `runs (object, load_id, part, is_undone)` and `wanted (hash)`. If rows of two parts have the same number,
     -- as in ledgers from before copies were counted across parts, it belongs to the part that had it first.
     select *, first_value(part) over (partition by object, hash, copy order by load_id) as owner from (
         select r.object, r.load_id, r.part, left(n.key, 64) as hash, substr(n.key, 66)::bigint as copy,
             null::bigint as record, n.line, 3 as place
         from runs r join etl.lineage i on i.load_id = r.load_id cross join lateral unnest(i.keys, i.lines) as n (key, line)
-        where left(n.key, 64) in (select hash from wanted)
+        where not r.is_undone and left(n.key, 64) in (select hash from wanted)
         union all
         select r.object, r.load_id, r.part, left(b.key, 64), substr(b.key, 66)::bigint,
             case when f.load_id is null then b.record else b.first_record end, b.line, 2

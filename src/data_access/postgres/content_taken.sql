@@ -4,8 +4,8 @@
 with own as (
     select * from etl.load where id = $1
 ), runs as (
-    select 0 as object, l.id as load_id, l.part from own join etl.load l using (bucket, key, version, dataset)
-    where l.part = own.part or l.id not in (:undone)
+    select 0 as object, l.id as load_id, l.part, l.part <> own.part and l.id in (:undone) as is_undone
+    from own join etl.load l using (bucket, key, version, dataset)
 ), wanted as (
     select unnest($2::text[]) as hash
 ), :given

@@ -6,13 +6,15 @@ use super::{Database, query_error};
 use crate::domain::{LoadId, ObjectVersion};
 use crate::error::Result;
 
-/// A part of a version of an object, as its last claim names it.
+/// A part of a version of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPart {
     /// Its name; empty for the whole object.
     pub name: String,
     /// The last load of it, if there is one.
     pub load: Option<KnownLoad>,
+    /// Whether the last claim of the version names it as one of its parts.
+    pub is_listed: bool,
 }
 
 impl KnownPart {
@@ -29,7 +31,13 @@ impl KnownPart {
     /// Whether a claim would take it.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.load.is_none() || self.is(PartState::Left) || self.is(PartState::Returned)
+        self.load.is_none() || self.is(PartState::Left) || self.is_returned() || self.is_resent()
+    }
+
+    /// Whether the object has come back to this content after another one.
+    #[must_use]
+    pub fn is_returned(&self) -> bool {
+        self.is(PartState::Returned)
     }
 
     /// Whether it could not be read, and the object was put once more since.
@@ -60,7 +68,7 @@ pub struct KnownLoad {
     pub source: Option<String>,
     /// How far it is.
     pub state: PartState,
-    /// Whether rows of it are loaded, and were not undone.
+    /// Whether rows of it are loaded, by whichever of its loads, and were not undone.
     pub is_loaded: bool,
 }
 
@@ -111,14 +119,20 @@ impl Database {
         Ok(loads.collect())
     }
 
-    /// The parts of a version of an object, as the last of its loads was claimed; none if there is no load of it.
+    /// The parts of a version of an object: those that the last of its claims names, in their order, and all others that have a load.
     ///
     /// # Errors
     /// `Connection` or `System`.
     pub async fn known_parts(&self, object: &ObjectVersion) -> Result<Vec<KnownPart>> {
-        let statement = "select p.part, l.dataset, l.source, l.finished_at is null as is_open, \
-                (l.state = 'loaded' or exists (select from etl.load_batch where load_id = l.id)) and not exists ( \
-                    select from etl.load u where u.bucket = 'undo://' and u.key = l.id::text and u.state = 'loaded') as is_loaded, \
+        let statement = "with known as materialized ( \
+                select * from etl.known_load where bucket = $1 and key = $2 and version = $3 \
+            ), named as ( \
+                select p.part, p.place from (select parts from known order by id desc limit 1) w cross join lateral unnest(w.parts) with ordinality as p (part, place) \
+            ) \
+            select part, n.place is not null as is_listed, l.dataset, l.source, l.finished_at is null as is_open, \
+                exists ( \
+                    select from known k where k.part = coalesce(n.part, l.part) and (k.state = 'loaded' or exists (select from etl.load_batch where load_id = k.id)) and not exists ( \
+                        select from etl.load u where u.bucket = 'undo://' and u.key = k.id::text and u.state = 'loaded')) as is_loaded, \
                 l.state = 'loading' and l.lease_expires_at > clock_timestamp() as is_held, \
                 coalesce($6, 'null') = 'null' and exists ( \
                     select from etl.known_load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
@@ -126,12 +140,8 @@ impl Database {
                         and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as is_returned, \
                 coalesce((l.state = 'superseded' or l.state = 'failed' and l.reason in ('not_found', 'forbidden')) \
                     and etl.is_later($4, $5, l.sequencer, l.modified_at), false) as is_resent \
-            from (select parts from etl.known_load where bucket = $1 and key = $2 and version = $3 order by id + 0 desc limit 1) w \
-                cross join lateral unnest(w.parts) with ordinality as p (part, place) \
-                left join lateral ( \
-                    select * from etl.known_load where bucket = $1 and key = $2 and version = $3 and part = p.part \
-                    order by run desc limit 1) l on true \
-            order by p.place";
+            from named n full join (select distinct on (part) * from known order by part, run desc) l using (part) \
+            order by n.place, l.id";
         let ObjectVersion { bucket, key, version, sequencer, modified, version_id, .. } = object;
         let rows = self
             .connection("known_parts")
@@ -141,6 +151,7 @@ impl Database {
         let rows = rows.map_err(|error| query_error("look for the parts of the object in the ledger", error))?;
         let parts = rows.iter().map(|row| KnownPart {
             name: row.get("part"),
+            is_listed: row.get("is_listed"),
             load: row.get::<_, Option<String>>("dataset").map(|dataset| KnownLoad {
                 dataset,
                 source: row.get("source"),

@@ -5,14 +5,21 @@ use super::sql_file::filled;
 use super::undone::undone;
 use super::{Database, query_error};
 use crate::domain::{LineNumber, LoadId, RecordNumber, Resubmission};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A load of a file that has not ended, and of which rows mend rejects. Parameters: 1 their load, 2 and 3 the loads and records that they mend.
+const RUNNING_AGAIN: &str = "select l.id from etl.load own join etl.load old on old.bucket = own.bucket and old.dataset = own.dataset \
+        join lateral (select distinct first_load_id from etl.reject where load_id = old.id and record = any ($3)) r on true \
+        join etl.load first on first.id = r.first_load_id \
+        join etl.load l on l.bucket = first.bucket and l.key = first.key and l.version = first.version and l.part = first.part and l.dataset = first.dataset \
+    where own.id = $1 and old.id = any ($2) and l.id <> own.id and l.finished_at is null limit 1";
 
 impl Database {
     /// Returns the records that mend a reject, and the place of the bad row: the load that brought it first, and its
     /// record in the last run of that file. It is the same however often a row is mended.
     ///
     /// # Errors
-    /// `Connection` or `System`.
+    /// `Connection`, also while that file is loaded again and its last run has not ended; `System`.
     pub async fn places_of_mended(
         &self,
         claim: &Claim,
@@ -23,6 +30,14 @@ impl Database {
         let (records, of_loads) = (number(|row| row.record.0), number(|row| row.of_load.0));
         let of_records = number(|row| row.of_record.0);
         let connection = self.connection("places_of_mended").await?;
+        let running =
+            connection.query_opt(RUNNING_AGAIN, &[&claim.load_id.0, &of_loads, &of_records]).await.map_err(failed)?;
+        if let Some(running) = running {
+            let load = LoadId(running.get("id"));
+            let message =
+                format!("rows mend rejects of a file that load {load} is loading; send them again when it has ended");
+            return Err(Error::new(ErrorKind::Connection, message));
+        }
         let found = connection
             .query(
                 &filled(include_str!("place.sql"), &[("undone", &undone(&claim.dataset))]),
@@ -35,19 +50,15 @@ impl Database {
         };
         Ok(found.iter().map(place).collect())
     }
-    /// Returns the lines of a file that other files have mended since an earlier run of it, in order; the records of these lines by which the
-    /// mended rows have their places; and the loads of the mended rows.
+    /// Returns the records by whose places rows of a file are known since earlier runs, with their lines.
     ///
     /// # Errors
     /// `Connection` or `System`.
-    pub async fn lines_mended_before(&self, claim: &Claim) -> Result<Vec<(LineNumber, RecordNumber, LoadId)>> {
-        let failed = |error| query_error("look for rows of the file that were mended", error);
+    pub async fn places_before(&self, claim: &Claim) -> Result<Vec<(LineNumber, RecordNumber)>> {
+        let failed = |error| query_error("look for the places of rows of the file", error);
         let statement = filled(include_str!("placed.sql"), &[("undone", &undone(&claim.dataset))]);
-        let connection = self.connection("lines_mended_before").await?;
+        let connection = self.connection("places_before").await?;
         let found = connection.query(&statement, &[&claim.load_id.0, &claim.origin.0]).await.map_err(failed)?;
-        let line = |row: &tokio_postgres::Row| {
-            (LineNumber(row.get("line")), RecordNumber(row.get("record")), LoadId(row.get("load_id")))
-        };
-        Ok(found.iter().map(line).collect())
+        Ok(found.iter().map(|row| (LineNumber(row.get("line")), RecordNumber(row.get("record")))).collect())
     }
 }

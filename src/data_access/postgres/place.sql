@@ -2,8 +2,11 @@
 -- bad row first, in the first of its runs, and the number that its line has in the last run that was loaded. Parameters: 1 the load; of its
 -- rows 2 the records, 3 and 4 the load and record that they mend.
 with said as materialized (
-    select n.record, coalesce(f.origin, f.id) as of_load, r.first_load_id, r.first_record, (
-            select line from etl.reject where load_id = r.first_load_id and record = r.first_record limit 1) as line, (
+    select n.record, f.id as first_load, coalesce(f.origin, f.id) as of_load, r.first_record, (
+            select b.line from etl.reject b join etl.load l on l.id = b.load_id
+            where b.first_load_id = r.first_load_id and b.first_record = r.first_record
+                and l.bucket = f.bucket and l.key = f.key and l.version = f.version and l.part = f.part and l.dataset = f.dataset
+            limit 1) as line, (
             select max(l.id) from etl.load l
             where l.bucket = f.bucket and l.key = f.key and l.version = f.version and l.part = f.part and l.dataset = f.dataset
                 and coalesce(l.origin, l.id) = coalesce(f.origin, f.id) and l.state = 'loaded' and l.id not in (:undone)) as last
@@ -15,16 +18,17 @@ with said as materialized (
         join etl.load f on f.id = r.first_load_id
     where old.id < own.id and old.finished_at is not null and coalesce(f.origin, f.id) <> coalesce(own.origin, own.id)
 ), later as materialized (
-    -- Records have other numbers there if a changed definition leaves other lines out.
-    select distinct last from said where last <> first_load_id
+    -- A run that failed may have left out other records than the one that was loaded.
+    select distinct last, line from said where last <> first_load
 ), numbered as materialized (
-    select load_id, line, record from etl.reject where load_id in (select last from later)
+    select b.load_id, b.line, b.record from later n join etl.reject b on b.load_id = n.last and b.line = n.line
     union
-    select i.load_id, n.line, split_part(n.key, ',', 2)::bigint
-    from etl.lineage i cross join lateral unnest(i.keys, i.lines) as n (key, line) where i.load_id in (select last from later)
+    select i.load_id, k.line, split_part(k.key, ',', 2)::bigint
+    from etl.lineage i cross join lateral unnest(i.keys, i.lines) as k (key, line)
+    where i.load_id in (select last from later) and (i.load_id, k.line) in (select last, line from later)
     union
-    select load_id, line, record from etl.parked where load_id in (select last from later)
+    select p.load_id, p.line, p.record from later n join etl.parked p on p.load_id = n.last and p.line = n.line
 )
 select s.record, s.of_load, coalesce(n.record, s.first_record) as of_record
-from said s left join later l on l.last = s.last left join numbered n on n.load_id = l.last and n.line = s.line
-where l.last is null or n.record is not null
+from said s left join numbered n on s.last <> s.first_load and n.load_id = s.last and n.line = s.line
+where s.last is null or s.last = s.first_load or n.record is not null

@@ -37,6 +37,19 @@ impl Database {
         let alone =
             format!("set local statement_timeout = 0; select pg_advisory_xact_lock({})", batches_of(&dataset.name));
         transaction.batch_execute(&alone).await.map_err(failed)?;
+        let other = "select o.part from etl.load own join etl.load o on o.bucket = own.bucket and o.key = own.key and o.version = own.version \
+                and o.dataset = own.dataset and o.part <> own.part and o.part = any (own.parts) and o.arrival is not distinct from own.arrival \
+                join etl.replacement r on r.load_id = o.id \
+            where own.id = $1 and r.scopes && $2 limit 1";
+        if let Some(other) = transaction.query_opt(other, &[&claim.load_id.0, &scopes]).await.map_err(failed)? {
+            let message = format!(
+                "its part {:?} has rows of the same scope as its part {:?}, and one would take away those of the other; let one part have all rows of a \
+                 scope, or give them scopes of their own (replace_by)",
+                claim.part,
+                other.get::<_, &str>(0)
+            );
+            return Err(Error::file(Reason::Malformed, message));
+        }
         let values = scope.values(scopes);
         let before = format!(
             "insert into etl.replacement (load_id, dataset, scopes, flagged, rows_before) \

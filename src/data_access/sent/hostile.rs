@@ -11,6 +11,7 @@ use super::Rows;
 use super::table::{Table, TableError};
 use super::text_rows::{Cut, TextRows};
 use super::workbook::Workbook;
+use crate::data_access::csv::SplitError;
 use crate::domain::source::binding::{Misfit, PlainRow, Surroundings};
 use crate::domain::source::fault::Fault;
 use crate::domain::source::kind::{Kind, TargetColumn};
@@ -228,6 +229,27 @@ fn a_section_ends_where_it_says_and_is_missed() {
     assert_eq!(texts(&of("First"), text), ["A|1|2025-01-02"]);
     assert_eq!(texts(&of("Second"), text), ["B|2|2025-01-02", "C|3|2025-01-02"]);
     assert!(matches!(read(&of("Third"), text.as_bytes()), Err(TableError::NoSection(name)) if name == "Third"));
+}
+
+/// Only the first one is read, and its rows would be all that anybody sees.
+#[test]
+fn a_section_that_begins_once_more_is_refused() {
+    let block = |name: &str, row: &str| format!("{name}\ncode,amount,day\n{row}\n\n");
+    let text = block("Deals", "A,1,2025-01-02") + &block("Cash", "B,2,2025-01-02") + &block("Deals", "C,3,2025-01-02");
+    for options in ["end = \"blank\"\n", "end = [\"Total\"]\n"] {
+        let text = text.replace("\n\n", if options.contains("Total") { "\nTotal\n\n" } else { "\n\n" });
+        match read(&source(&format!("section = \"Deals\"\n{options}")), text.as_bytes()) {
+            Err(TableError::Split(SplitError::SectionAgain(line))) => {
+                assert_eq!(text.lines().nth(usize::try_from(line).unwrap() - 1), Some("Deals"));
+                assert!(line > 5);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(texts(&source(&format!("section = \"Cash\"\n{options}")), &text), ["B|2|2025-01-02"]);
+    }
+    // A row may begin with the name of a section.
+    let text = block("Deals", "A,1,2025-01-02") + &block("Summary", "Deals,2,2025-01-02\nCash,3,2025-01-02");
+    assert_eq!(texts(&source("section = \"Deals\"\nend = \"blank\"\n"), &text), ["A|1|2025-01-02"]);
 }
 
 /// A workbook with one sheet of these rows, as XML. Style 1 is a date, 2 a time of day, 3 a percentage, 4 a duration, 5 both date and time.

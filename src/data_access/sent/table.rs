@@ -66,6 +66,8 @@ pub struct Table<R> {
     footers: Vec<Row>,
     /// The cells of each line of the header, if a line that repeats one is no record.
     header: Vec<Vec<String>>,
+    /// The names of the columns of a section.
+    names: Vec<String>,
     /// The places of cells between which a blank stands.
     apart: Vec<(usize, usize)>,
     /// Records that may turn out to be the last lines, and rows to fill.
@@ -115,6 +117,7 @@ impl<R: Rows> Table<R> {
             dropped: Dropped::default(),
             footers: Vec::new(),
             header: Vec::new(),
+            names: Vec::new(),
             apart: apart(source),
             waiting: VecDeque::new(),
             spare: Vec::new(),
@@ -132,6 +135,9 @@ impl<R: Rows> Table<R> {
         let names = source.names_of(&header);
         if source.layout.between.header {
             table.header = header.iter().map(|row| table.cells_of(row)).collect();
+        }
+        if source.layout.section.is_some() && header.len() == 1 {
+            table.names.clone_from(&names);
         }
         Ok((table, Head { header, names, around: before.around }))
     }
@@ -283,6 +289,9 @@ impl<R: Rows> Table<R> {
                 self.dropped.blank += 1;
                 self.ended |= self.layout.end == End::Blank;
                 self.over = self.ended && self.layout.section.is_some();
+                if self.over {
+                    self.check_rest()?;
+                }
                 continue;
             }
             if self.is_between(row) {
@@ -305,6 +314,7 @@ impl<R: Rows> Table<R> {
             if self.ended {
                 if self.layout.section.is_some() {
                     self.over = true;
+                    self.check_rest()?;
                     return Ok(false);
                 }
                 row.fault = row.fault.or(Some(RowFault::AfterEnd));
@@ -314,6 +324,27 @@ impl<R: Rows> Table<R> {
             }
             return Ok(true);
         }
+    }
+
+    /// Refuses a file in which a section that has ended begins once more, with its header. Nobody would read its rows.
+    fn check_rest(&mut self) -> Result<(), SplitError> {
+        let section = self.layout.section.take().filter(|_| !self.names.is_empty());
+        let (mut row, mut begins) = (Row::default(), None);
+        while let Some(section) = &section
+            && self.rows.read_before_table(&mut row)?
+        {
+            self.rows.keep_first_line(&mut row);
+            if row.is_blank() {
+                continue;
+            }
+            if let Some(line) = begins.take()
+                && self.source.names_of(std::slice::from_ref(&row)) == self.names
+            {
+                return Err(SplitError::SectionAgain(line));
+            }
+            begins = (header_name(self.first_cell(&row)) == header_name(section)).then_some(row.line);
+        }
+        Ok(())
     }
 
     /// The cells of a row as those of a header are compared, without blank ones at its end.

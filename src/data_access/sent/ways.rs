@@ -1,5 +1,7 @@
 //! Any table, written in any of the ways that a source can declare, comes back as it was.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, FixedOffset, Utc};
 use encoding_rs::Encoding;
 use proptest::prelude::*;
@@ -176,9 +178,9 @@ impl Way {
         let quoted = |text: &str| serde_json::to_string(text).unwrap();
         let (name, _) = self.encoding;
         let mut text = format!("encoding = \"{name}\"\ntrue_values = {}\n", quoted(self.words.0));
-        text.push_str(&format!("false_values = {}\nnull_values = [\"(none)\"]\n", quoted(self.words.1)));
+        writeln!(text, "false_values = {}\nnull_values = [\"(none)\"]", quoted(self.words.1)).unwrap();
         if let Some((delimiter, quote, escape)) = self.dialect {
-            text.push_str(&format!("delimiter = {}\nquote = {}\n", quoted(delimiter), quoted(&quote.to_string())));
+            writeln!(text, "delimiter = {}\nquote = {}", quoted(delimiter), quoted(&quote.to_string())).unwrap();
             text.extend(escape.map(|escape| format!("escape = {}\n", quoted(&escape.to_string()))));
         } else {
             text.push_str("format = \"fixed\"\ntrim = true\nheader = \"none\"\n");
@@ -186,16 +188,16 @@ impl Way {
         text.extend((self.end == "\r").then_some("line_end = \"cr\"\n"));
         text.extend(self.comment.map(|sign| format!("comment = \"{sign}\"\n")));
         for (place, (name, _)) in COLUMNS.iter().enumerate() {
-            text.push_str(&format!("[[source.column]]\nname = \"{name}\"\n"));
+            writeln!(text, "[[source.column]]\nname = \"{name}\"").unwrap();
             if self.dialect.is_none() {
-                text.push_str(&format!("at = [{}, {}]\n", place * WIDTH, (place + 1) * WIDTH));
+                writeln!(text, "at = [{}, {}]", place * WIDTH, (place + 1) * WIDTH).unwrap();
             }
             let zone = if self.time.1.is_empty() { String::new() } else { format!("zone = \"{}\"\n", self.time.1) };
             match *name {
                 "amount" => text.push_str(self.numbers.options()),
-                "share" => text.push_str(&format!("percent = \"{}\"\n", self.percent)),
+                "share" => writeln!(text, "percent = \"{}\"", self.percent).unwrap(),
                 "side" => text.push_str("map = { Kauf = 48, Verkauf = 49 }\n"),
-                "at" => text.push_str(&format!("form = \"{}\"\n{zone}", self.time.0)),
+                "at" => write!(text, "form = \"{}\"\n{zone}", self.time.0).unwrap(),
                 _ => {}
             }
         }

@@ -105,7 +105,9 @@ impl Usual {
                 && shape(begins) == Shape::Text
                 && (odd_width
                     || !self.may_be_code(first)
-                        && (row.values() == 0 || row.filled() * 2 <= self.filled || is_total(first)))
+                        && (row.values() == 0
+                            || row.filled() * 2 <= self.filled
+                            || self.has_less(row) && is_total(first)))
             || odd_width
                 && row.span() < self.width
                 && row.filled() * 2 <= self.filled

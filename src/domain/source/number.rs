@@ -306,7 +306,9 @@ impl NumberForm {
         {
             let longest = if indian { 2 } else { 3 };
             // A group of three that another one follows is not Indian.
-            if group > longest || group == 0 || separator.is_some_and(|one| one != mark) {
+            // Nobody groups a number that begins with 0: `0.500` has another decimal mark than is declared.
+            let is_zero_first = separator.is_none() && out[start..].starts_with('0');
+            if group > longest || group == 0 || is_zero_first || separator.is_some_and(|one| one != mark) {
                 return Err(Fault::Grouping);
             }
             separator = Some(mark);

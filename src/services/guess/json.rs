@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::domain::guess::sample::{Record, SampleCell};
 use crate::domain::source::cell_form::CellKind;
 
-/// Reads the lines of a text, if the first one is an object, or most of them are.
+/// Reads the lines of a text, if most of them begin as objects and some are.
 pub(super) fn records(text: &str) -> Option<Vec<Record>> {
     let lines: Vec<(i64, &str)> = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
     let parsed: Vec<(i64, &str, serde_json::Map<String, Value>)> = lines
@@ -15,8 +15,8 @@ pub(super) fn records(text: &str) -> Option<Vec<Record>> {
             _ => None,
         })
         .collect();
-    let begins = parsed.first().is_some_and(|(number, ..)| *number == lines[0].0);
-    if parsed.is_empty() || !begins && parsed.len() * 2 < lines.len() {
+    let begun = lines.iter().filter(|(_, line)| line.trim_start().starts_with('{')).count();
+    if parsed.is_empty() || begun * 2 < lines.len() {
         return None;
     }
     let mut names: Vec<String> = Vec::new();
@@ -56,6 +56,7 @@ mod tests {
         let texts = |at: usize| all[at].cells.iter().map(|cell| cell.text.as_str()).collect::<Vec<_>>();
         assert_eq!((texts(0), texts(1), texts(2)), (vec!["a", "b", "c"], vec!["1.5", "x", ""], vec!["", "", "[1]"]));
         assert!(records("a,b\n1,2\n").is_none());
+        assert!(records("{\"a\": 1}\nx,y\n1,2\n3,4\n").is_none());
         // Lines that are broken, or have a number that is too large, make no table of the others.
         assert_eq!(records("{\"a\": 1}\n{\"a\": 2\n{\"a\": 3\n").unwrap().len(), 2);
         assert_eq!(records("{\"a\": 1e400}\n{\"a\": 2}\n{\"a\": 3}\n").unwrap().len(), 3);

@@ -14,6 +14,25 @@ fn plain() -> NumberForm {
     NumberForm::default()
 }
 
+/// It would be a thousand times as large.
+#[test]
+fn a_number_that_begins_with_zero_has_no_groups() {
+    let of = |mark, separator| NumberForm { decimal_mark: mark, thousands: vec![separator], ..NumberForm::default() };
+    for (form, cells) in [
+        (of(',', '.'), &["0.500", "-0.125", "00.500", "0.500,5", "0.000.123", "012.345"][..]),
+        (of('.', ','), &["0,123", "-0,500", "007,123"]),
+        (of('.', ' '), &["0 500"]),
+        (NumberForm { grouping: Some(Grouping::Indian), ..of('.', ',') }, &["01,25,000", "0,500"]),
+    ] {
+        for cell in cells {
+            assert_eq!(form.write(cell, &mut String::new()), Err(Fault::Grouping), "{cell}");
+        }
+    }
+    let mut out = String::new();
+    of(',', '.').write("0,500", &mut out).unwrap();
+    assert_eq!(out, "0.500");
+}
+
 #[test]
 fn what_is_not_declared_is_refused() {
     for (cell, expected) in [("12.50", "12.50"), ("-0.5", "-0.5"), ("007", "007")] {
