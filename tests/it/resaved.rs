@@ -157,7 +157,7 @@ async fn rejects_with_another_delimiter_or_of_a_source_that_was_renamed_say_what
     std::fs::write(folder.path().join("pay.toml"), definition("gb18030").replace("bank", "house")).unwrap();
     let world = world.under(&[]);
     let report = send(&world, "renamed", encode("gb18030", &mended)).await;
-    let expected = "if the source of these rejects has another name now, write that into their column _source";
+    let expected = "the column _source of these rejects names no source of dataset pay; known are house; if the source has another name now, write that";
     assert!(report.error.as_ref().unwrap().contains(expected), "{report:?}");
     let report = send(&world, "house", encode("gb18030", &mended.replace("bank", "house"))).await;
     assert_eq!(report.error, None);

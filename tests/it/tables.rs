@@ -397,12 +397,12 @@ async fn a_load_whose_frozen_definitions_nobody_reads_any_more_ends_after_three_
     let definition = include_str!("../../datasets/asset.toml");
     std::fs::write(folder.path().join("asset.toml"), format!("{definition}\n# Of an earlier program.\n")).unwrap();
     let world = World::with(&[("DATASETS__PATH", folder.path().to_str().unwrap())]).await;
-    world.query("alter table etl.load_batch rename to away").await;
+    world.query("alter table etl.lineage rename to away").await;
     world.put(KEY, ASSETS).await;
     let error = world.try_load(KEY).await.unwrap_err();
-    assert!(error.chain().contains("etl.load_batch"), "{}", error.chain());
+    assert!(error.chain().contains("etl.lineage"), "{}", error.chain());
     world
-        .query("alter table etl.away rename to load_batch; update etl.dataset set definition = definition || 'odd = 1'")
+        .query("alter table etl.away rename to lineage; update etl.dataset set definition = definition || 'odd = 1'")
         .await;
     let world = world.under(&[("DATASETS__PATH", "datasets")]);
     // The missing table was not a lack of progress; these two are.
