@@ -135,6 +135,10 @@ impl ObjectWork<'_> {
         if let Some(part) = self.request.parts.iter().find(|part| !part.is_empty()) {
             return Err(self.no_such_part(part, "it is loaded as a whole"));
         }
+        if !self.has_time() {
+            ended.0.push(self.not_begun(dataset, ""));
+            return Ok(());
+        }
         let span = self.span("");
         let found = self.in_span(&span, async {
             Span::current().record("dataset", &dataset.name);
@@ -149,10 +153,6 @@ impl ObjectWork<'_> {
             };
             Ok((object, refused, plan))
         });
-        if !self.has_time() {
-            ended.0.push(self.not_begun(dataset, ""));
-            return Ok(());
-        }
         let (object, refused, plan) = found.await?;
         if let Some(plan) = plan {
             self.load_planned(&object, dataset, &plan, ended).await?;

@@ -99,7 +99,8 @@ impl Answers {
     /// The ids that were answered and that none of `known` asked.
     #[must_use]
     pub fn unused(&self, known: &BTreeSet<String>) -> Vec<&str> {
-        let is_name = |id: &str| id.split('/').next_back().is_some_and(|id| id.starts_with("name:"));
+        // A header may have slashes in it, and so may the name of a part before it.
+        let is_name = |id: &str| id.starts_with("name:") || id.contains("/name:");
         let plain = |id: &str| id.rsplit_once('/').map_or(id, |(_, plain)| plain).trim().to_owned();
         let known: BTreeSet<String> = known.iter().flat_map(|id| [id.trim().to_owned(), plain(id)]).collect();
         self.given
@@ -113,6 +114,12 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_asked_by_nobody_and_its_header_may_have_slashes() {
+        let ids = ["name:Qty/Nom.", "a/b.csv/name:Qty/Nom.", "zone:Ts"].map(|id| format!("{id}=none"));
+        assert_eq!(Answers::parse(&ids).unwrap().unused(&BTreeSet::new()), ["zone:Ts"]);
+    }
 
     #[test]
     fn an_answer_is_found_by_the_id_of_its_question() {
