@@ -361,6 +361,7 @@ impl ObjectWork<'_> {
         (dataset, source): (&Dataset, Option<&str>),
         extractor: &dyn Extractor,
     ) -> Result<Option<Plan>> {
+        check_definition(self.context, dataset).await?;
         retrying(|| self.database.check_ready(dataset, self.context.datasets.version())).await?;
         let known = retrying(|| self.database.known_parts(object)).await?;
         let (again, whole) = (is_again(&known, self.request.again), PlannedPart::new("", dataset, source));

@@ -39,9 +39,9 @@ impl Places {
             return Ok(None);
         }
         if claim.origin != claim.load_id {
-            let before = retrying(|| database.places_before(claim)).await?;
+            retrying(|| keep_places(database, claim, stage)).await?;
             let staged = Arc::clone(stage);
-            blocking(move || check_numbers(&staged, &before)).await?;
+            blocking(move || check_numbers(&staged)).await?;
         }
         let mut mended = HashMap::new();
         if mends {
@@ -99,16 +99,23 @@ fn mending(stage: &Stage) -> Result<Vec<(Resubmission, bool)>> {
     Ok(found)
 }
 
-/// Refuses a file whose records have other numbers than before: a row would take the place of another one. Records at its end may be left out.
-fn check_numbers(stage: &Stage, before: &[(LineNumber, RecordNumber)]) -> Result<()> {
-    stage.create_table("placed", "(line bigint, record bigint)")?;
-    for some in before.chunks(PLACES_AT_ONCE) {
-        let line: ArrayRef = Arc::new(Int64Array::from_iter_values(some.iter().map(|(line, _)| line.0)));
-        let record: ArrayRef = Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, record)| record.0)));
+/// Puts the places that rows of the file have since earlier runs into the stage.
+async fn keep_places(database: &Database, claim: &Claim, stage: &Arc<Stage>) -> Result<()> {
+    let on = Arc::clone(stage);
+    blocking(move || on.create_table("placed", "(line bigint, record bigint)")).await?;
+    let keep = async |places: Vec<(LineNumber, RecordNumber)>| {
+        let line: ArrayRef = Arc::new(Int64Array::from_iter_values(places.iter().map(|(line, _)| line.0)));
+        let record: ArrayRef = Arc::new(Int64Array::from_iter_values(places.iter().map(|(_, record)| record.0)));
         let rows = RecordBatch::try_from_iter([("line", line), ("record", record)]);
         let rows = rows.map_err(|error| Error::system("keep the places of rows", error))?;
-        stage.insert(|mut put| put("placed", rows))?;
-    }
+        let on = Arc::clone(stage);
+        blocking(move || on.insert(|mut put| put("placed", rows))).await
+    };
+    database.places_before(claim, keep).await
+}
+
+/// Refuses a file whose records have other numbers than before: a row would take the place of another one. Records at its end may be left out.
+fn check_numbers(stage: &Stage) -> Result<()> {
     let moved = stage.query(
         "with now as materialized (select _line, _record from staged union select _line, _record from violation) \
          select p.line, p.record, n._record from placed p left join now n on n._line = p.line \
@@ -129,8 +136,6 @@ fn check_numbers(stage: &Stage, before: &[(LineNumber, RecordNumber)]) -> Result
     );
     Err(Error::file(Reason::RecordsRenumbered, message))
 }
-
-const PLACES_AT_ONCE: usize = 100_000;
 
 /// Refuses a file of which a row would be there twice.
 fn check(rows: &[(Resubmission, bool)], places: &HashMap<i64, (i64, i64)>) -> Result<()> {

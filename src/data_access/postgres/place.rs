@@ -1,5 +1,10 @@
 //! The places of rows that mend rejects, where rows are known by their places.
 
+use std::pin::pin;
+
+use futures::TryStreamExt;
+use futures::stream::TryChunksError;
+
 use super::claim::Claim;
 use super::sql_file::filled;
 use super::undone::undone;
@@ -50,15 +55,27 @@ impl Database {
         };
         Ok(found.iter().map(place).collect())
     }
-    /// Returns the records by whose places rows of a file are known since earlier runs, with their lines.
+    /// Hands over the lines of a file whose rows are known by their places since earlier runs, each with its record, so many at a time that they
+    /// fit into memory.
     ///
     /// # Errors
-    /// `Connection` or `System`.
-    pub async fn places_before(&self, claim: &Claim) -> Result<Vec<(LineNumber, RecordNumber)>> {
+    /// `Connection`, `System`, and those of `each`.
+    pub async fn places_before(
+        &self,
+        claim: &Claim,
+        mut each: impl AsyncFnMut(Vec<(LineNumber, RecordNumber)>) -> Result<()>,
+    ) -> Result<()> {
         let failed = |error| query_error("look for the places of rows of the file", error);
         let statement = filled(include_str!("placed.sql"), &[("undone", &undone(&claim.dataset))]);
         let connection = self.connection("places_before").await?;
-        let found = connection.query(&statement, &[&claim.load_id.0, &claim.origin.0]).await.map_err(failed)?;
-        Ok(found.iter().map(|row| (LineNumber(row.get("line")), RecordNumber(row.get("record")))).collect())
+        let rows = connection.query_raw(&statement, [claim.load_id.0, claim.origin.0]).await.map_err(failed)?;
+        let mut some = pin!(rows.try_chunks(PLACES_AT_ONCE));
+        while let Some(rows) = some.try_next().await.map_err(|TryChunksError(_, error)| failed(error))? {
+            each(rows.iter().map(|row| (LineNumber(row.get("line")), RecordNumber(row.get("record")))).collect())
+                .await?;
+        }
+        Ok(())
     }
 }
+
+const PLACES_AT_ONCE: usize = 100_000;
