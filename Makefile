@@ -14,7 +14,7 @@ ifneq ($(origin CXX),environment)
 export CXX := ccache g++
 endif
 
-# pyenv takes longer to find Python than Python takes to start, and scripts and tests start it a thousand times.
+# pyenv takes longer to find Python than Python takes to start, and scripts and tests start it hundreds of times.
 ifneq ($(findstring /shims/,$(shell command -v python3)),)
 export PATH := $(dir $(shell python3 -c 'import sys; print(sys.executable)')):$(PATH)
 endif

@@ -8,12 +8,14 @@ use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
+use crate::domain::source::row::MOST_CELLS;
+
 /// A longer record is taken for a quote that was never closed.
 pub(super) const LONGEST_RECORD: usize = 64 * 1024 * 1024;
 /// A longer header is taken for a quote that was never closed.
 pub const LONGEST_HEADER: usize = 1024 * 1024;
 /// The most columns of a file: as many as a spreadsheet has.
-pub const MOST_COLUMNS: usize = 16_384;
+pub const MOST_COLUMNS: usize = MOST_CELLS - 1;
 /// A record may have more fields than that. The rest are only counted: this many spare places are overwritten again and
 /// again.
 const SPARE: usize = 1024;

@@ -216,10 +216,10 @@ impl ObjectWork<'_> {
     /// Ends the loads of earlier contents of a file, or of an object without versions, that is read or why it cannot be: they are gone, and no event
     /// or listing asks for them again.
     async fn end_others(&self, object: &ObjectVersion, refused: Option<Reason>) -> Result<()> {
-        let names = |named: fn(&Location) -> bool| named(&self.request.location);
-        let names_version = names(|location| matches!(location, Location::S3 { version_id: Some(_), .. }));
+        let location = &self.request.location;
+        let names_version = matches!(location, Location::S3 { version_id: Some(_), .. });
         // An event may come late, and name a content that others have replaced.
-        let names_content = names(|location| matches!(location, Location::S3 { etag: Some(_), .. }));
+        let names_content = matches!(location, Location::S3 { etag: Some(_), .. });
         let (reason, why, all) = match refused {
             None if object.version_id.is_none() => {
                 (Reason::Superseded, "the file was replaced before it was loaded", !names_content)

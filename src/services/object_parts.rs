@@ -233,12 +233,11 @@ fn find(name: &str, copy: &ObjectCopy, readers: &[(String, Source)]) -> Result<F
     parts.sort_by_cached_key(|((part, container, _), line)| {
         (datasets.iter().position(|dataset| **dataset == part.dataset), places.get(container).copied(), *line)
     });
-    let parts: Vec<(FoundPart, String, &Source)> = parts.into_iter().map(|(part, _)| part).collect();
-    let containers: BTreeSet<&String> = parts.iter().map(|(_, container, _)| container).collect();
+    let containers: BTreeSet<&String> = parts.iter().map(|((_, container, _), _)| container).collect();
     let is_book = matches!(object.content, Content::Workbook(_));
     let told = |(name, number): (&String, usize)| if is_book { format!("sheet {number}") } else { name.clone() };
     let unread = all.iter().zip(1..).filter(|(name, _)| !containers.contains(name)).map(told).collect();
-    Ok(FoundParts { parts: parts.into_iter().map(|(part, ..)| part).collect(), unread })
+    Ok(FoundParts { parts: parts.into_iter().map(|((part, ..), _)| part).collect(), unread })
 }
 
 /// The line on which the records of a section begin; the last one if it has none, or cannot be read, as its load will say.
@@ -360,7 +359,7 @@ impl<'a> Object<'a> {
             Content::Text => "a text, neither an archive nor a workbook".to_owned(),
         };
         let error = malformed(self.name, &format!("it has nothing for {}; it is {has}", wanted.join(", ")));
-        // Whoever names a sheet may write anything.
+        // The name of a sheet may be any text, such as a cell.
         if matches!(self.content, Content::Workbook(_)) {
             error.with_cells(format!("it has {}", listed(all)))
         } else {

@@ -47,13 +47,13 @@ impl SentRejects {
     }
 }
 
-/// A delimiter for messages, where it is one: what stands between the first names of rejects may be a cell.
+/// A delimiter for messages. What stands between the first two names of a header may also be a cell, which is not shown.
 pub(super) fn shown_delimiter(delimiter: &str) -> String {
     let is_one = delimiter.chars().count() <= 3 && !delimiter.contains(char::is_alphanumeric);
     if is_one { format!("{delimiter:?}") } else { "other text".to_owned() }
 }
 
-/// The source that rejects name. A name that is none is a cell, and not shown.
+/// The source that rejects name. If there is no such source, the name may be any cell, so that the message does not show it.
 pub(super) fn source_named<'d>(dataset: &'d Dataset, name: &str) -> Result<&'d Source, String> {
     dataset.source(name).map_err(|_| {
         let known: Vec<&str> = dataset.sources.iter().map(|source| source.name.as_str()).collect();

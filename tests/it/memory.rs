@@ -204,7 +204,8 @@ async fn what_is_small_when_it_is_sent_takes_no_more_memory_than_the_longest_rec
     }
 }
 
-const DEAL: &str = r#"
+/// A dataset whose text files a source reads.
+pub const DEAL: &str = r#"
 name = "deal"
 table = "deal"
 key = "k"
@@ -221,8 +222,8 @@ name = "v"
 type = "integer"
 
 [[source]]
-name = "sent"
-files = ["incoming/deal/*"]
+name = "text"
+files = ["incoming/deal/*.csv"]
 "#;
 
 /// Loads a file that is small as it is sent, and looks how it ends and how much memory that takes.

@@ -12,6 +12,7 @@ use small_etl::pipeline::Request;
 use crate::command_line::{small_etl, text};
 use crate::contract::{ASSETS, TRADES};
 use crate::lake::python;
+use crate::memory::DEAL;
 use crate::object_parts::workbook;
 use crate::parts::config;
 use crate::support::Scratch;
@@ -250,25 +251,7 @@ async fn what_no_dataset_declares_leaves_by_its_position_or_in_63_characters() {
     );
 }
 
-const DEAL: &str = r#"
-name = "deal"
-table = "deal"
-key = "k"
-version = "arrival"
-
-[[column]]
-name = "k"
-type = "text"
-required = true
-
-[[column]]
-name = "v"
-type = "integer"
-
-[[source]]
-name = "text"
-files = ["incoming/deal/*.csv"]
-
+const BOOKS: &str = r#"
 [[source]]
 name = "book"
 files = ["incoming/deal/*.xlsx"]
@@ -282,11 +265,11 @@ format = "xlsx"
 sheet = "Page *"
 "#;
 
-/// The same of files whose form a source declares, and of what stands beside their tables.
+/// The same for files that a `[[source]]` reads, and for what is outside of their tables, such as names of sheets.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_source_reads_leaves_by_its_position_or_in_63_characters() {
     let scratch = Scratch::new("privacy");
-    fs::write(scratch.path().join("deal.toml"), DEAL).unwrap();
+    fs::write(scratch.path().join("deal.toml"), format!("{DEAL}{BOOKS}")).unwrap();
     let path = scratch.path().display().to_string();
     let world = World::with(&[("DATASETS__PATH", &path)]).await;
     world.query("create table deal (k text primary key, v integer)").await;

@@ -358,12 +358,10 @@ async fn a_load_that_has_not_ended_keeps_the_rights_of_its_own_definition() {
 #[tokio::test]
 async fn an_owner_who_is_no_superuser_migrates_and_names_what_another_owner_has_to_grant() {
     let server = Postgres::start(&["fsync=off"], |_| {});
-    let admin = server.url("postgres");
-    query(
-        &admin,
-        "create role me login createrole; alter database postgres owner to me; alter schema public owner to me",
-    )
-    .await;
+    // As the README says.
+    query(&server.url("postgres"), "create role me login createrole").await;
+    query(&server.url("postgres"), "create database etl owner me").await;
+    let admin = server.url("etl");
     let folder = Scratch::new("rights");
     std::fs::write(folder.path().join("quote.toml"), DEFINITION).unwrap();
     let url = admin.replace("postgres@", "me@");

@@ -5,12 +5,12 @@ use tokio_postgres::Error as PostgresError;
 use tokio_postgres::types::ToSql;
 
 use super::claim::Claim;
-use super::held::take_from_the_dead;
+use super::held::{loads_of_mended, mended_too_early, take_from_the_dead};
 use super::sql_file::filled;
 use super::undone::undone;
 use super::{Database, query_error};
 use crate::domain::Resubmission;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// The number of a copy that a row of the object has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,18 +41,11 @@ impl Database {
         let (records, of_loads) = (number(|row| row.record.0), number(|row| row.of_load.0));
         let of_records = number(|row| row.of_record.0);
         let keys: Vec<&str> = rows.iter().map(|(_, key)| key.as_str()).collect();
-        let running = "select distinct l.id from etl.load own join etl.load old on old.bucket = own.bucket and old.dataset = own.dataset \
-                join lateral (select distinct first_load_id from etl.reject where load_id = old.id and record = any ($3)) r on true \
-                join etl.load first on first.id = r.first_load_id \
-                join etl.load l on l.bucket = first.bucket and l.key = first.key and l.version = first.version and l.dataset = first.dataset \
-            where own.id = $1 and old.id = any ($2) and l.id <> own.id and l.state = 'loading'";
-        let running = transaction.query(running, &[&claim.load_id.0, &of_loads, &of_records]).await.map_err(failed)?;
+        let running = loads_of_mended("l.state = 'loading'");
+        let running = transaction.query(&running, &[&claim.load_id.0, &of_loads, &of_records]).await.map_err(failed)?;
         let running: Vec<i64> = running.iter().map(|row| row.get(0)).collect();
         if let Some(held) = take_from_the_dead(&transaction, &running).await.map_err(failed)? {
-            let load: i64 = held.get("id");
-            let message =
-                format!("rows mend rejects of a file that load {load} is loading; send them again when it has ended");
-            return Err(Error::new(ErrorKind::Connection, message));
+            return Err(mended_too_early(held.get("id")));
         }
         let statement = filled(include_str!("content_copy.sql"), &[("given", GIVEN)]);
         let parameters: [&(dyn ToSql + Sync); 5] = [&claim.load_id.0, &records, &of_loads, &of_records, &keys];

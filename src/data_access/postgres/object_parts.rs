@@ -68,7 +68,7 @@ pub struct KnownLoad {
     pub source: Option<String>,
     /// How far it is.
     pub state: PartState,
-    /// Whether rows of it are loaded, by whichever of its loads, and were not undone.
+    /// Whether any of its loads has brought rows and was not undone.
     pub is_loaded: bool,
 }
 

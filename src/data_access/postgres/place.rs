@@ -6,18 +6,12 @@ use futures::TryStreamExt;
 use futures::stream::TryChunksError;
 
 use super::claim::Claim;
+use super::held::{loads_of_mended, mended_too_early};
 use super::sql_file::filled;
 use super::undone::undone;
 use super::{Database, query_error};
 use crate::domain::{LineNumber, LoadId, RecordNumber, Resubmission};
-use crate::error::{Error, ErrorKind, Result};
-
-/// A load of a file that has not ended, and of which rows mend rejects. Parameters: 1 their load, 2 and 3 the loads and records that they mend.
-const RUNNING_AGAIN: &str = "select l.id from etl.load own join etl.load old on old.bucket = own.bucket and old.dataset = own.dataset \
-        join lateral (select distinct first_load_id from etl.reject where load_id = old.id and record = any ($3)) r on true \
-        join etl.load first on first.id = r.first_load_id \
-        join etl.load l on l.bucket = first.bucket and l.key = first.key and l.version = first.version and l.part = first.part and l.dataset = first.dataset \
-    where own.id = $1 and old.id = any ($2) and l.id <> own.id and l.finished_at is null limit 1";
+use crate::error::Result;
 
 impl Database {
     /// Returns the records that mend a reject, and the place of the bad row: the load that brought it first, and its
@@ -35,13 +29,10 @@ impl Database {
         let (records, of_loads) = (number(|row| row.record.0), number(|row| row.of_load.0));
         let of_records = number(|row| row.of_record.0);
         let connection = self.connection("places_of_mended").await?;
-        let running =
-            connection.query_opt(RUNNING_AGAIN, &[&claim.load_id.0, &of_loads, &of_records]).await.map_err(failed)?;
-        if let Some(running) = running {
-            let load = LoadId(running.get("id"));
-            let message =
-                format!("rows mend rejects of a file that load {load} is loading; send them again when it has ended");
-            return Err(Error::new(ErrorKind::Connection, message));
+        let running = loads_of_mended("l.part = first.part and l.finished_at is null");
+        let running = connection.query(&running, &[&claim.load_id.0, &of_loads, &of_records]).await.map_err(failed)?;
+        if let Some(running) = running.first() {
+            return Err(mended_too_early(running.get("id")));
         }
         let found = connection
             .query(
@@ -55,6 +46,7 @@ impl Database {
         };
         Ok(found.iter().map(place).collect())
     }
+
     /// Hands over the lines of a file whose rows are known by their places since earlier runs, each with its record, so many at a time that they
     /// fit into memory.
     ///

@@ -162,22 +162,20 @@ fn blocked(dataset: &Dataset, load: LoadId) -> String {
 fn waiting(dataset: &Dataset, load: LoadId) -> String {
     // Where a dataset refers to itself, a load may as well have released them.
     let refers_to_itself = dataset.reference.as_ref().is_some_and(|reference| reference.dataset == dataset.name);
-    let taken_over = if refers_to_itself {
-        "true".to_owned()
-    } else if dataset.replacement.is_some() {
-        format!(
+    let taken_over = match &dataset.replacement {
+        Some(_) if !refers_to_itself => format!(
             "exists (select from etl.replacement r join etl.load o on o.id = r.load_id cross join lateral unnest(r.scopes) as n (scope) \
                  where r.dataset = '{name}' and o.id not in (select _load from hidden) and {is_in} and o.rank > {rank})",
             name = dataset.name,
             is_in = Scope::of(dataset).is_of_content("p.content", "n.scope"),
             rank = rank_of_row(dataset, "p.load_id", ["l.rank", "l.ranks_from"], "m.record = p.record"),
-        )
-    } else if dataset.is_known_by_place() {
-        "exists (select from etl.load o where o.id > l.id and coalesce(o.origin, o.id) = coalesce(l.origin, l.id) and o.state = 'loaded' \
-             and o.id not in (select _load from hidden))"
-            .to_owned()
-    } else {
-        "true".to_owned()
+        ),
+        None if dataset.is_known_by_place() => {
+            "exists (select from etl.load o where o.id > l.id and coalesce(o.origin, o.id) = coalesce(l.origin, l.id) and o.state = 'loaded' \
+                 and o.id not in (select _load from hidden))"
+                .to_owned()
+        }
+        _ => return "select load_id, record, line, key, released_by as _by from etl.parked where false".to_owned(),
     };
     format!(
         "with {hidden} select p.load_id, p.record, p.line, p.key, p.released_by as _by from etl.parked p join etl.load l on l.id = p.load_id \

@@ -50,6 +50,19 @@ enum Numbers {
 }
 
 impl Numbers {
+    const ALL: [Self; 10] = [
+        Self::Plain,
+        Self::Parentheses,
+        Self::Trailing,
+        Self::Unicode,
+        Self::Triangle,
+        Self::Plus,
+        Self::Exponent,
+        Self::CurrencyBefore,
+        Self::CurrencyBehind,
+        Self::Apostrophes,
+    ];
+
     fn options(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -115,26 +128,12 @@ struct Way {
 }
 
 fn way() -> impl Strategy<Value = Way> {
-    use Numbers::{
-        Apostrophes, CurrencyBefore, CurrencyBehind, Exponent, Parentheses, Plain, Plus, Trailing, Triangle, Unicode,
-    };
     let quotes =
         (prop::sample::select(vec![",", ";", "\t", "|", "||"]), prop::sample::select(vec!['"', '\'']), any::<bool>());
     let dialect = prop::option::weighted(0.8, quotes);
     let lines =
         (prop::sample::select(vec!["\n", "\r\n", "\r"]), prop::option::of(prop::sample::select(vec!['#', '!'])));
-    let numbers = prop::sample::select(vec![
-        Plain,
-        Parentheses,
-        Trailing,
-        Unicode,
-        Triangle,
-        Plus,
-        Exponent,
-        CurrencyBefore,
-        CurrencyBehind,
-        Apostrophes,
-    ]);
+    let numbers = prop::sample::select(&Numbers::ALL[..]);
     let values = (
         prop::sample::select(vec!["keep", "divide"]),
         prop::sample::select(vec![("Ja", "Nein"), ("1", "0"), ("Y", "")]),

@@ -37,6 +37,6 @@ impl WorkbookError {
     }
 }
 
-pub(super) fn malformed(file: &str, message: &str) -> io::Error {
+fn malformed(file: &str, message: &str) -> io::Error {
     io::Error::other(Error::file(Reason::Malformed, format!("{file}: {message}")))
 }
