@@ -15,8 +15,7 @@ use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::domain::object::listed_at;
-use crate::domain::{Arrival, Location, ObjectKey, RecordBatch, StreamRecord};
+use crate::domain::{Arrival, Location, ObjectKey, RecordBatch, Sequencer, StreamRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::reconciliation::Scope;
 
@@ -106,11 +105,11 @@ pub fn parse(event: Value) -> Result<Event> {
                 "\"validate_only\" and \"again\" cannot be combined: one loads nothing, the other loads again; leave one of them out",
             ));
         }
-        return Ok(Event::Validate { dataset: direct.dataset.clone(), location: direct.into_location() });
+        return Ok(Event::Validate { dataset: direct.dataset.clone(), location: direct.into_location(Sender::Anyone) });
     }
     let source = event.pointer("/Records/0/eventSource").and_then(Value::as_str);
     if source != Some("aws:sqs") {
-        return files(event).map(Event::Files);
+        return files(event, Sender::Anyone).map(Event::Files);
     }
     let queue: SqsEvent = serde_json::from_value(event).map_err(|error| unreadable("the SQS event", error))?;
     let messages = queue.records.into_iter().map(|message| Message {
@@ -122,7 +121,16 @@ pub fn parse(event: Value) -> Result<Event> {
     Ok(Event::Queue(messages.collect()))
 }
 
-fn files(event: Value) -> Result<Vec<Asked>> {
+/// Where a request comes from.
+#[derive(Clone, Copy, PartialEq)]
+enum Sender {
+    /// A queue. Who may write to it could write events of S3 as well.
+    Queue,
+    /// Anyone who may call the function, or a schedule.
+    Anyone,
+}
+
+fn files(event: Value, sender: Sender) -> Result<Vec<Asked>> {
     if event.get("Event").and_then(Value::as_str) == Some("s3:TestEvent") {
         return Ok(vec![Asked::Skip("s3:TestEvent carries no file")]);
     }
@@ -146,7 +154,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
                     version_id: object.version_id,
                     etag: object.etag,
                     size: object.size,
-                    sequencer: object.sequencer,
+                    sequencer: object.sequencer.and_then(Sequencer::of_event),
                     modified: event.time.and_then(in_seconds),
                 },
                 dataset: None,
@@ -159,7 +167,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
         }
         Some("Scheduled Event") => {
             let detail = event.get("detail").cloned().unwrap_or_default();
-            return direct(detail).map(|asked| vec![asked]);
+            return direct(detail, sender).map(|asked| vec![asked]);
         }
         _ => {}
     }
@@ -167,7 +175,7 @@ fn files(event: Value) -> Result<Vec<Asked>> {
         return asked_for(message);
     }
     if ["bucket", "key", "url"].iter().any(|name| event.get(name).is_some()) {
-        return direct(event).map(|asked| vec![asked]);
+        return direct(event, sender).map(|asked| vec![asked]);
     }
     Err(Error::configuration(format!("the event has none of the known shapes; {SHAPES}")))
 }
@@ -187,7 +195,9 @@ pub fn for_a_larger_machine(message: &Value) -> Value {
 /// # Errors
 /// `Configuration` if it is not JSON, or of no known shape.
 pub fn asked_for(message: &str) -> Result<Vec<Asked>> {
-    serde_json::from_str(message).map_err(|error| unreadable("the message", error)).and_then(files)
+    serde_json::from_str(message)
+        .map_err(|error| unreadable("the message", error))
+        .and_then(|event| files(event, Sender::Queue))
 }
 
 fn unreadable(what: &str, error: serde_json::Error) -> Error {
@@ -214,7 +224,7 @@ fn notified(record: S3EventRecord) -> Result<Asked> {
             version_id: object.version_id,
             etag: object.e_tag,
             size: object.size.and_then(|size| u64::try_from(size).ok()),
-            sequencer: object.sequencer,
+            sequencer: object.sequencer.and_then(Sequencer::of_event),
             modified: in_seconds(record.event_time),
         },
         dataset: None,
@@ -296,13 +306,15 @@ fn read_direct(event: Value) -> Result<Direct> {
 }
 
 impl Direct {
-    /// Converts the request. Drops a rank or a time that lies in the future: no listing can have given it, and it would
-    /// win over everything written until then.
-    fn into_location(self) -> Location {
+    /// Converts the request. What orders the versions of an object is taken from messages alone, and dropped if it lies in the future: no
+    /// listing can have given it, and it would win over everything written until then.
+    fn into_location(self, sender: Sender) -> Location {
         let Self { bucket, key, version_id, etag, size, sequencer, modified, .. } = self;
         let now = Utc::now() + CLOCKS_DIFFER;
-        let sequencer = sequencer.filter(|rank| listed_at(rank).is_some_and(|time| time <= now));
-        let modified = modified.filter(|time| *time <= now);
+        let is_past = |time: DateTime<Utc>| sender == Sender::Queue && time <= now;
+        let sequencer = sequencer.as_deref().and_then(Sequencer::parse);
+        let sequencer = sequencer.filter(|rank| matches!(rank, Sequencer::InListing { began, .. } if is_past(*began)));
+        let modified = modified.filter(|time| is_past(*time));
         Location::S3 { bucket, key: key.into(), version_id, etag, size, sequencer, modified }
     }
 }
@@ -352,7 +364,7 @@ impl StreamEvent {
     }
 }
 
-fn direct(event: Value) -> Result<Asked> {
+fn direct(event: Value, sender: Sender) -> Result<Asked> {
     if event.get("url").is_some() {
         let Fetch { url, dataset } = serde_json::from_value(event).map_err(|error| {
             let form = "a request to fetch takes {\"url\": …, \"dataset\": …}; the second may be missing";
@@ -369,7 +381,7 @@ fn direct(event: Value) -> Result<Asked> {
         ));
     }
     let (dataset, again, parts) = (direct.dataset.clone(), direct.again, direct.parts.clone());
-    Ok(Asked::Load { location: direct.into_location(), dataset, again, parts })
+    Ok(Asked::Load { location: direct.into_location(sender), dataset, again, parts })
 }
 
 /// Returns the request for exactly this version and these parts of it; `None` for a file on this machine. With `again`,
@@ -379,8 +391,9 @@ pub fn request_for(location: &Location, dataset: Option<&str>, again: bool, part
     let Location::S3 { bucket, key, version_id, etag, size, sequencer, modified } = location.clone() else {
         return None;
     };
-    let (key, is_rank) = (key.to_string(), sequencer.as_deref().is_none_or(|rank| listed_at(rank).is_some()));
-    if !is_rank && dataset.is_none() && !again && parts.is_empty() {
+    let (key, is_of_event) = (key.to_string(), matches!(sequencer, Some(Sequencer::OfEvent(_))));
+    let sequencer = sequencer.as_ref().map(Sequencer::to_string);
+    if is_of_event && dataset.is_none() && !again && parts.is_empty() {
         let object = CreatedObject { key, size, etag, version_id, sequencer };
         let detail = serde_json::to_value(ObjectCreated { bucket: CreatedIn { name: bucket }, object }).ok()?;
         // The time of the event is when the object was written.
@@ -388,7 +401,7 @@ pub fn request_for(location: &Location, dataset: Option<&str>, again: bool, part
             json!({ "detail-type": "Object Created", "source": "aws.s3", "time": modified, "detail": detail }),
         );
     }
-    let (dataset, sequencer, validate_only) = (dataset.map(String::from), sequencer.filter(|_| is_rank), false);
+    let (dataset, sequencer, validate_only) = (dataset.map(String::from), sequencer.filter(|_| !is_of_event), false);
     let parts = parts.to_vec();
     let direct =
         Direct { bucket, key, version_id, etag, size, sequencer, modified, dataset, again, parts, validate_only };
@@ -396,203 +409,4 @@ pub fn request_for(location: &Location, dataset: Option<&str>, again: bool, part
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::object::rank_in_listing;
-
-    fn fixture(name: &str) -> Value {
-        let path = format!("{}/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    }
-
-    fn only(event: Value) -> Asked {
-        match parse(event).unwrap() {
-            Event::Files(mut asked) if asked.len() == 1 => asked.remove(0),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_message_for_a_larger_machine_holds_one_text_and_comes_back_as_it_was() {
-        let file = location(only(fixture("eventbridge-object-created")));
-        let parts = ["a \"b\".csv".to_owned()];
-        for message in
-            [request_for(&file, None, false, &[]).unwrap(), request_for(&file, Some("trade"), true, &parts).unwrap()]
-        {
-            let wrapped = for_a_larger_machine(&message);
-            let [text] = &wrapped.as_object().unwrap().values().collect::<Vec<_>>()[..] else { panic!("{wrapped}") };
-            let asked = asked_for(text.as_str().unwrap()).unwrap();
-            assert_eq!(asked, files(message).unwrap());
-            assert_eq!(asked, asked_for(&wrapped.to_string()).unwrap());
-        }
-        assert!(asked_for("no json").unwrap_err().chain().contains("the message cannot be read"));
-    }
-
-    fn location(asked: Asked) -> Location {
-        match asked {
-            Asked::Load { location, .. } => location,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_notification_names_version_size_and_sequencer() {
-        let Location::S3 { bucket, key, version_id, etag, size, sequencer, .. } = location(only(fixture("s3-put")))
-        else {
-            panic!()
-        };
-        assert_eq!((bucket.as_str(), key.as_str()), ("small-etl-demo", "incoming/assets/assets.csv"));
-        assert_eq!((version_id.as_deref(), size), (Some("3HL4kqtJvjVBH40Nrjfkd0S7QbWZyXcM"), Some(379)));
-        assert!(etag.is_some() && sequencer.is_some());
-    }
-
-    #[test]
-    fn the_key_of_a_notification_is_decoded() {
-        assert_eq!(location(only(fixture("s3-put-encoded-key"))).key().as_str(), "incoming/trades/交易 1+1.csv");
-    }
-
-    #[test]
-    fn the_key_of_an_eventbridge_event_is_not_decoded() {
-        let mut event = fixture("eventbridge-object-created");
-        event["detail"]["object"]["version-id"] = json!("v1");
-        let Location::S3 { key, version_id, .. } = location(only(event)) else { panic!() };
-        assert_eq!((key.as_str(), version_id.as_deref()), ("incoming/trades/a+b%20c.csv", Some("v1")));
-    }
-
-    #[test]
-    fn each_message_of_a_queue_holds_an_event_of_its_own() {
-        let Event::Queue(messages) = parse(fixture("sqs-several-messages")).unwrap() else { panic!() };
-        assert_eq!(messages.len(), 2);
-        assert!(messages.iter().all(|message| matches!(message.asked.as_deref(), Ok([Asked::Load { .. }]))));
-    }
-
-    #[test]
-    fn a_message_that_cannot_be_read_does_not_hide_the_others() {
-        let body = json!({"bucket": "b", "key": "k"}).to_string();
-        let message = |id: &str, body: &str| json!({"eventSource": "aws:sqs", "messageId": id, "body": body, "attributes": {}, "messageAttributes": {}});
-        let event = json!({"Records": [message("1", "no json"), message("2", &body)]});
-        let Event::Queue(messages) = parse(event).unwrap() else { panic!() };
-        assert!(messages[0].asked.is_err() && messages[1].asked.is_ok());
-    }
-
-    #[test]
-    fn records_of_kafka_are_one_batch_for_each_partition() {
-        let Event::Files(asked) = parse(fixture("kafka")).unwrap() else { panic!() };
-        let batches: Vec<_> = asked
-            .into_iter()
-            .map(|asked| match asked {
-                Asked::Land { arrival: Arrival::Records(batch), dataset: None } => batch,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        let offsets = |batch: &RecordBatch| batch.records.iter().map(|record| record.offset).collect::<Vec<_>>();
-        let places: Vec<_> =
-            batches.iter().map(|batch| (batch.topic.as_str(), batch.partition, offsets(batch))).collect();
-        assert_eq!(places, [("trades", 0, vec![15, 16, 17]), ("trades", 1, vec![4])]);
-        assert!(batches[0].records[0].value.as_ref().unwrap().starts_with(b"{\"account_id\""));
-        assert_eq!(batches[0].records[2].value, None);
-        assert_eq!(batches[0].cluster.as_deref(), Some("0fc9a2f4"));
-        let wrong = json!({"eventSource": "aws:kafka", "records": {"t-0": [{"topic": "t", "partition": 0, "offset": 7, "value": "?"}]}});
-        assert!(parse(wrong).unwrap_err().to_string().contains("record 7 of topic t partition 0"));
-    }
-
-    #[test]
-    fn a_url_is_requested_directly_or_by_a_schedule() {
-        let expected = Asked::Land {
-            arrival: Arrival::from_url("https://broker.example/v1/trades.csv").unwrap(),
-            dataset: Some("trade".into()),
-        };
-        assert_eq!(only(fixture("schedule-url")), expected);
-        assert_eq!(only(fixture("schedule-url")["detail"].clone()), expected);
-        assert!(parse(json!({"url": "file:///etc/passwd"})).unwrap_err().to_string().contains("https://HOST/PATH"));
-        assert!(parse(json!({"url": "https://a.example/", "again": true})).unwrap_err().chain().contains("again"));
-    }
-
-    #[test]
-    fn a_schedule_and_a_direct_request_name_one_file() {
-        assert_eq!(location(only(fixture("schedule"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
-        assert_eq!(location(only(fixture("direct"))), Location::s3("small-etl-demo", "incoming/assets/assets.csv"));
-    }
-
-    #[test]
-    fn the_nightly_run_is_requested_directly_or_by_a_schedule() {
-        assert_eq!(parse(fixture("reconcile")).unwrap(), Event::Reconcile(Scope::default()));
-        let schedule = json!({"detail-type": "Scheduled Event", "detail": {"reconcile": {}}});
-        assert_eq!(parse(schedule).unwrap(), Event::Reconcile(Scope::default()));
-        let part = Scope { bucket: Some("small-etl-demo".into()), prefix: Some("incoming/trades/".into()) };
-        assert_eq!(parse(fixture("reconcile-prefix")).unwrap(), Event::Reconcile(part));
-        assert!(parse(json!({"reconcile": {"day": 1}})).unwrap_err().chain().contains("unknown field `day`"));
-    }
-
-    #[test]
-    fn a_direct_request_can_ask_for_a_check_alone_or_for_one_more_load() {
-        let location = Location::s3("small-etl-demo", "incoming/assets/assets.csv");
-        let check = Event::Validate { location: location.clone(), dataset: None };
-        assert_eq!(parse(fixture("direct-validate-only")).unwrap(), check);
-        let schedule = json!({"detail-type": "Scheduled Event", "detail": fixture("direct-validate-only")});
-        assert_eq!(parse(schedule).unwrap(), check);
-        let again = Asked::Load { location: location.clone(), dataset: None, again: true, parts: Vec::new() };
-        assert_eq!(only(fixture("direct-again")), again);
-        assert_eq!(only(request_for(&location, None, true, &[]).unwrap()), again);
-        let both = json!({"bucket": "b", "key": "k", "again": true, "validate_only": true});
-        assert!(parse(both).unwrap_err().to_string().contains("leave one of them out"));
-    }
-
-    #[test]
-    fn the_rest_of_a_load_is_requested_by_a_direct_request() {
-        let rest = Location::S3 {
-            bucket: "b".into(),
-            key: "k".into(),
-            version_id: Some("null".into()),
-            etag: Some("0123".into()),
-            size: Some(7),
-            sequencer: Some(rank_in_listing(Utc::now(), 1) + "-"),
-            modified: DateTime::from_timestamp(1_766_413_800, 0),
-        };
-        let parts = vec!["a.csv".to_owned()];
-        let request = request_for(&rest, Some("asset"), false, &parts).unwrap();
-        assert_eq!(only(request), Asked::Load { location: rest, dataset: Some("asset".into()), again: false, parts });
-        assert_eq!(request_for(&Location::File("x.csv".into()), None, false, &[]), None);
-    }
-
-    #[test]
-    fn a_sequencer_of_s3_is_passed_on_in_an_event_of_s3_and_accepted_in_nothing_else() {
-        let told = location(only(fixture("s3-put")));
-        let asked = only(request_for(&told, None, false, &[]).unwrap());
-        assert_eq!(asked, Asked::Load { location: told.clone(), dataset: None, again: false, parts: Vec::new() });
-        let tomorrow = Utc::now() + TimeDelta::days(1);
-        for wrong in [json!("0055AED6DCD90281E5"), json!("FFFF"), json!(rank_in_listing(tomorrow, 0)), json!("#x")] {
-            let request = json!({"bucket": "b", "key": "k", "sequencer": wrong, "modified": tomorrow});
-            assert_eq!(location(only(request)), Location::s3("b", "k"), "{wrong}");
-        }
-        let Location::S3 { sequencer, .. } = location(only(request_for(&told, Some("asset"), true, &[]).unwrap()))
-        else {
-            panic!()
-        };
-        assert_eq!(sequencer, None);
-    }
-
-    #[test]
-    fn an_event_without_a_file_is_skipped() {
-        assert_eq!(only(fixture("s3-test-event")), Asked::Skip("s3:TestEvent carries no file"));
-        let mut removed = fixture("s3-put");
-        removed["Records"][0]["eventName"] = json!("ObjectRemoved:Delete");
-        assert!(matches!(only(removed), Asked::Skip(_)));
-        for kind in ["Object Deleted", "Object Tags Added", "Object Restore Completed", "Object Storage Class Changed"]
-        {
-            let mut event = fixture("eventbridge-object-deleted");
-            event["detail-type"] = json!(kind);
-            assert!(matches!(only(event), Asked::Skip(_)), "{kind}");
-        }
-        let queued = json!({"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": fixture("eventbridge-object-deleted").to_string()}]});
-        let Event::Queue(messages) = parse(queued).unwrap() else { panic!() };
-        assert!(matches!(messages[0].asked.as_deref(), Ok([Asked::Skip(_)])));
-    }
-
-    #[test]
-    fn an_event_of_unknown_shape_is_answered_with_the_known_shapes() {
-        let error = parse(json!({"hello": 1})).unwrap_err();
-        assert!(error.to_string().contains("Object Created") && error.to_string().contains("aws:sqs"));
-        assert!(parse(json!({"bucket": "b", "kye": "k"})).unwrap_err().chain().contains("kye"));
-    }
-}
+mod tests;

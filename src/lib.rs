@@ -86,7 +86,8 @@ pub use services::parts::{PartChoice, PartSettings, Parts, Pipeline, PipelineCho
 pub use domain::source::model::Source as DeclaredSource;
 #[doc(inline)]
 pub use domain::{
-    Arrival, Column, Dataset, Datasets, LoadId, Location, ObjectKey, ObjectVersion, RecordNumber, RowRule, Severity,
+    Arrival, Column, Dataset, Datasets, LoadId, Location, ObjectKey, ObjectVersion, RecordNumber, RowRule, Sequencer,
+    Severity,
 };
 
 // Reading.
@@ -97,7 +98,7 @@ pub use services::extract::{Convert, FileExtractor, Form};
 #[doc(inline)]
 pub use services::landing::{Landing, Place, Source};
 #[doc(inline)]
-pub use services::{Extracted, Extractor, Lander, Manifests, ObjectCopy};
+pub use services::{Extracted, Extractor, Lander, ObjectCopy};
 
 // Checking.
 #[doc(inline)]

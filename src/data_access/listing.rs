@@ -7,8 +7,7 @@ use chrono::{DateTime, Utc};
 use super::aws::service_error;
 use super::retry::retrying;
 use super::s3::{ObjectStore, unquoted, written_at};
-use crate::domain::object::rank_in_listing;
-use crate::domain::{ObjectKey, ObjectVersion};
+use crate::domain::{ObjectKey, ObjectVersion, Sequencer};
 use crate::error::{Error, Result};
 
 enum Next {
@@ -103,8 +102,8 @@ impl Listing<'_> {
         for versions in keys.iter_mut().filter(|versions| versions.len() > 1) {
             // S3 lists them from the newest to the oldest.
             versions.reverse();
-            for (rank, object) in versions.iter_mut().enumerate() {
-                object.sequencer = Some(rank_in_listing(self.began, rank));
+            for (rank, object) in (0..).zip(versions.iter_mut()) {
+                object.sequencer = Some(Sequencer::InListing { began: self.began, rank, is_late: false });
             }
         }
         keys.retain(|versions| !versions.is_empty());

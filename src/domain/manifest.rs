@@ -31,31 +31,18 @@ pub fn file_of_manifest(key: &ObjectKey) -> Option<ObjectKey> {
     key.as_str().strip_suffix(SUFFIX).map(ObjectKey::from)
 }
 
-/// Which versions of a manifest may belong to a version of its file that has been replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WrittenFor {
-    /// The file must agree with one of these: the last manifest before the file, because the manifest is written first,
-    /// or any of the same second.
-    pub own: Vec<usize>,
-    /// The last manifest after the file and before its next version. It may correct the one before, or it may belong to
-    /// the next version. Only a hash can tell.
-    pub later: Option<usize>,
-}
-
-/// Chooses among the versions of a manifest. `manifests` are the times at which they were written, from the newest to
-/// the oldest, `file` is the time of the version of the file, and `next` is the time of the version that followed. All
-/// times are in whole seconds, so any manifest of the same second as the file may have been there.
+/// Chooses the versions of a manifest that may belong to a version of its file that another one has followed: the last one before the file
+/// and any of the same second, because most senders write the manifest first, and the last one before the next version, because others write it
+/// afterwards or correct it. `manifests` are the times at which they were written, from the newest to the oldest, `file` is the time of the
+/// version of the file, and `next` is the time of the version that followed. All times are in whole seconds, so any manifest of the same second
+/// as the file may have been there.
 #[must_use]
-pub fn written_for(manifests: &[DateTime<Utc>], file: DateTime<Utc>, next: DateTime<Utc>) -> WrittenFor {
+pub fn written_for(manifests: &[DateTime<Utc>], file: DateTime<Utc>, next: DateTime<Utc>) -> Vec<usize> {
     let places = || manifests.iter().enumerate();
     let at_once = places().filter(|(_, written)| **written == file);
     let before = places().find(|(_, written)| **written < file);
-    let own: Vec<usize> = at_once.chain(before).map(|(place, _)| place).collect();
-    let later = places().find(|(_, written)| file < **written && **written <= next).map(|(place, _)| place);
-    if own.is_empty() {
-        return WrittenFor { own: later.into_iter().collect(), later: None };
-    }
-    WrittenFor { own, later }
+    let later = places().find(|(_, written)| file < **written && **written <= next);
+    at_once.chain(before).chain(later).map(|(place, _)| place).collect()
 }
 
 /// What a manifest says of a file: `{"row_count": 4, "sums": {"cash": "930000.00"}, "sha256": "…"}`, each of them optional. For an object
@@ -259,22 +246,22 @@ mod tests {
         let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap();
         let chosen = |newest_first: &[i64], file, next| {
             let manifests: Vec<_> = newest_first.iter().copied().map(at).collect();
-            let WrittenFor { own, later } = written_for(&manifests, at(file), at(next));
-            let seconds = |places: Vec<usize>| places.into_iter().map(|place| newest_first[place]).collect::<Vec<_>>();
-            (seconds(own), seconds(later.into_iter().collect()))
+            let places = written_for(&manifests, at(file), at(next)).into_iter();
+            places.map(|place| newest_first[place]).collect::<Vec<_>>()
         };
         // Each manifest is written before its file: for the first version at 2, for the second at 4.
-        assert_eq!(chosen(&[3, 1], 2, 4), (vec![1], vec![3]));
-        assert_eq!(chosen(&[5, 3, 1], 4, 6), (vec![3], vec![5]));
+        assert_eq!(chosen(&[3, 1], 2, 4), [1, 3]);
+        assert_eq!(chosen(&[5, 3, 1], 4, 6), [3, 5]);
         // Each manifest is written after its file.
-        assert_eq!(chosen(&[4, 2], 1, 3), (vec![2], vec![]));
+        assert_eq!(chosen(&[4, 2], 1, 3), [2]);
+        assert_eq!(chosen(&[6, 4, 2], 3, 5), [2, 4]);
         // One manifest for all versions, and one that was written after the next version.
-        assert_eq!(chosen(&[1], 5, 6), (vec![1], vec![]));
-        assert_eq!(chosen(&[9, 1], 5, 6), (vec![1], vec![]));
-        assert_eq!(chosen(&[9], 5, 6), (vec![], vec![]));
+        assert_eq!(chosen(&[1], 5, 6), [1]);
+        assert_eq!(chosen(&[9, 1], 5, 6), [1]);
+        assert!(chosen(&[9], 5, 6).is_empty());
         // A manifest of the same second may have been there or not.
-        assert_eq!(chosen(&[2, 2, 1, 1], 2, 2), (vec![2, 2, 1], vec![]));
-        assert_eq!(chosen(&[4, 3, 1], 2, 4), (vec![1], vec![4]));
+        assert_eq!(chosen(&[2, 2, 1, 1], 2, 2), [2, 2, 1]);
+        assert_eq!(chosen(&[4, 3, 1], 2, 4), [1, 4]);
     }
 
     #[test]

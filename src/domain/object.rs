@@ -7,6 +7,8 @@ use std::str::Utf8Error;
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
+use super::sequencer::Sequencer;
+
 /// The longest key that S3 allows, in bytes.
 pub const LONGEST_KEY: usize = 1024;
 
@@ -92,8 +94,8 @@ pub enum Location {
         etag: Option<String>,
         /// The size in bytes, if the event names it.
         size: Option<u64>,
-        /// S3's sequencer, which orders the events of one key.
-        sequencer: Option<String>,
+        /// Which of the versions of its key it is, if that is known.
+        sequencer: Option<Sequencer>,
         /// When the object was written, if a listing says so.
         modified: Option<DateTime<Utc>>,
     },
@@ -184,29 +186,21 @@ pub struct ObjectVersion {
     pub version_id: Option<String>,
     /// The size in bytes, if it is known.
     pub size: Option<u64>,
-    /// S3's sequencer, if the event had one. For a version found in a listing: `#`, when the listing began, the rank of
-    /// the version among those of its key, and a final `-` if a newer version was claimed before.
-    pub sequencer: Option<String>,
+    /// Which of the versions of its key it is, if that is known.
+    pub sequencer: Option<Sequencer>,
     /// When the object was written, if that is known before it is read.
     pub modified: Option<DateTime<Utc>>,
     /// Whether this is a file on this machine.
     pub local: bool,
 }
 
-/// Returns the sequencer of a version that was found in a listing: when the listing began, and the rank of the version
-/// among those of its key.
-#[must_use]
-pub fn rank_in_listing(began: DateTime<Utc>, rank: usize) -> String {
-    format!("#{:015}{rank:012}", began.timestamp_millis())
-}
-
-/// Returns when the listing began in which a version got this rank; `None` for a sequencer of S3.
-#[must_use]
-pub fn listed_at(sequencer: &str) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_millis(sequencer.strip_prefix('#')?.get(..15)?.parse().ok()?)
-}
-
 impl ObjectVersion {
+    /// Its sequencer as the ledger holds it.
+    #[must_use]
+    pub fn sequencer_text(&self) -> Option<String> {
+        self.sequencer.as_ref().map(Sequencer::to_string)
+    }
+
     /// Whether `version` is an `ETag`. S3 calls a version "null" if it was written while the bucket kept no versions.
     #[must_use]
     pub fn has_etag(&self) -> bool {
@@ -269,17 +263,6 @@ mod tests {
         }
         let path = Path::new("/in/a.csv");
         assert_eq!(ObjectKey::of_path(path).as_str(), "/in/a.csv");
-    }
-
-    #[test]
-    fn a_rank_contains_the_time_of_its_listing_and_a_sequencer_does_not() {
-        let began = DateTime::from_timestamp_millis(1_766_413_800_123).unwrap();
-        assert_eq!(rank_in_listing(began, 7), "#001766413800123000000000007");
-        assert_eq!(listed_at("#001766413800123000000000007-"), Some(began));
-        assert_eq!(
-            (listed_at("0055AED6DCD90281E5"), listed_at("#short"), listed_at("#99999999999999é")),
-            (None, None, None)
-        );
     }
 
     #[test]

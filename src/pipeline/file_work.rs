@@ -22,9 +22,7 @@ use crate::domain::source::drift;
 use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::content::number_in_ledger;
-use crate::services::{
-    Extracted, LoadWork, Loading, Manifests, Pipeline, Places, Validated, bad_records, resubmissions,
-};
+use crate::services::{Extracted, LoadWork, Loading, Pipeline, Places, Validated, bad_records, resubmissions};
 
 /// The most workers in a row that may end without committing anything. After that the load has failed; otherwise it
 /// would go on forever.
@@ -503,7 +501,7 @@ fn keyed(
 
 /// What came of waiting for a manifest.
 enum Awaited {
-    Manifests(Manifests),
+    Manifests(Vec<Vec<u8>>),
     /// This worker has no more time, but the file may wait this much longer.
     TimeOver(Duration),
 }

@@ -18,7 +18,7 @@ use super::sent::{Sent, reads_file};
 use super::sent_again::{Beginning, Rejects};
 use super::sent_sheet::RejectsSheet;
 use super::staging::{create_tables, stage_records};
-use super::{Extracted, Extractor, Manifests, manifests};
+use super::{Extracted, Extractor, manifests};
 use crate::data_access::ahead::read_ahead;
 use crate::data_access::archive::{Tee, Unpacked, unpacked};
 use crate::data_access::csv::Records;
@@ -159,7 +159,7 @@ impl Extractor for FileExtractor {
         }
     }
 
-    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests> {
+    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Vec<Vec<u8>>> {
         manifests::beside(&self.store, object, run).await
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::extract::FileExtractor;
 use super::form::Form;
 use super::part_settings::PartSettings;
-use super::{Extracted, Extractor, Lander, Manifests};
+use super::{Extracted, Extractor, Lander};
 use crate::data_access::duckdb::Stage;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::object::LONGEST_KEY;
@@ -143,7 +143,7 @@ impl<S: Source> Extractor for Landing<S> {
         self.files.find(location).await
     }
 
-    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests> {
+    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Vec<Vec<u8>>> {
         self.files.manifests(object, run).await
     }
 

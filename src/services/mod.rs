@@ -61,7 +61,6 @@ use chrono::{DateTime, Utc};
 
 pub use deadline::Deadline;
 pub use form::Form;
-pub use manifests::Manifests;
 pub use object_parts::ObjectCopy;
 pub use parts::{Parts, Pipeline};
 pub use places::Places;
@@ -122,12 +121,12 @@ pub trait Extractor: Send + Sync {
         Ok(object.modified)
     }
 
-    /// Returns the manifests that may belong to this version of the file. `run` counts how often the version has been
+    /// Returns the manifests of which one has to agree with this version of the file. `run` counts how often the version has been
     /// loaded again. A manifest longer than one megabyte is cut.
     ///
     /// # Errors
     /// `Connection`, `Configuration`, `System`.
-    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Manifests>;
+    async fn manifests(&self, object: &ObjectVersion, run: i32) -> Result<Vec<Vec<u8>>>;
 
     /// Reads exactly that version into the stage, every declared column as values of its type. Records a violation for
     /// each cell that is not a value of its type, and keeps [`Stage::progress`] current.

@@ -13,7 +13,7 @@ use crate::data_access::postgres::{Database, LeftBehind, Pass, Release, Standing
 use crate::data_access::retry::retrying;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::manifest::file_of_manifest;
-use crate::domain::{Dataset, Datasets, Location, ObjectKey, ObjectVersion};
+use crate::domain::{Dataset, Datasets, Location, ObjectKey, ObjectVersion, Sequencer};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most entries of each kind that are shown; all of them are counted.
@@ -298,7 +298,9 @@ fn found_among(
             let mut object = object.clone();
             let is_known = |other: &&VersionStanding| !matches!(other.standing, Standing::Missing | Standing::Changed);
             if standings[index + 1..].iter().any(is_known) {
-                object.sequencer.iter_mut().for_each(|rank| rank.push('-'));
+                if let Some(Sequencer::InListing { is_late, .. }) = &mut object.sequencer {
+                    *is_late = true;
+                }
             }
             *result.causes.entry(cause).or_default() += 1;
             result.found_in.extend(datasets.reading(object.key.as_str()).map(|dataset| dataset.name.clone()));

@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use small_etl::domain::{LoadReport, LoadStatus, Location};
+use small_etl::domain::{LoadReport, LoadStatus, Location, Sequencer};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::Request;
 
@@ -346,7 +346,13 @@ pub async fn written(world: &World, name: &str, at: DateTime<Utc>) -> Request {
 /// The request of a version of an object, as an event tells of it.
 fn version(world: &World, name: &str, at: DateTime<Utc>, (version_id, sequencer): (&str, &str)) -> Request {
     let key = format!("incoming/holdings/{name}.csv");
-    Request::new(located(world, key, at, (Some(version_id.to_owned()), None), Some(sequencer.to_owned())))
+    Request::new(located(
+        world,
+        key,
+        at,
+        (Some(version_id.to_owned()), None),
+        Sequencer::of_event(sequencer.to_owned()),
+    ))
 }
 
 fn located(
@@ -354,7 +360,7 @@ fn located(
     key: String,
     at: DateTime<Utc>,
     (version_id, etag): (Option<String>, Option<String>),
-    sequencer: Option<String>,
+    sequencer: Option<Sequencer>,
 ) -> Location {
     let (bucket, modified) = (world.bucket.clone(), Some(at));
     Location::S3 { bucket, key: key.into(), version_id, etag, size: None, sequencer, modified }

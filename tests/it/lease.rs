@@ -8,7 +8,7 @@ use small_etl::async_trait;
 use small_etl::config::Settings;
 use small_etl::data_access::postgres::Database;
 use small_etl::data_access::s3::ObjectStore;
-use small_etl::domain::{LoadReport, LoadStatus, Location};
+use small_etl::domain::{LoadReport, LoadStatus, Location, Sequencer};
 use small_etl::error::Result;
 use small_etl::pipeline::Request;
 use small_etl::services::parts::PartSettings;
@@ -95,7 +95,7 @@ async fn a_late_load_is_not_taken_over_while_it_waits_for_the_batches_of_others(
     let world = World::with(&[LEASE]).await;
     let request = |sequencer: &str| {
         let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!("the object is in S3") };
-        let (sequencer, version_id, etag) = (Some(sequencer.to_owned()), None, None);
+        let (sequencer, version_id, etag) = (Sequencer::of_event(sequencer.to_owned()), None, None);
         Request::new(Location::S3 { bucket, key, version_id, etag, size: None, sequencer, modified: None })
     };
     world.put(KEY, ASSETS).await;

@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
-use small_etl::domain::{LoadStatus, Location};
+use small_etl::domain::{LoadStatus, Location, Sequencer};
 use small_etl::error::Result;
 use small_etl::pipeline::{self, LoadHere, Request};
 use small_etl::services::Deadline;
@@ -91,7 +91,7 @@ async fn every_version_is_compared_and_an_older_one_loses_every_tie() {
         version_id: None,
         etag: None,
         size: None,
-        sequencer: Some("0055AED6DCD90281E5".into()),
+        sequencer: Sequencer::of_event("0055AED6DCD90281E5".into()),
         modified: None,
     };
     assert_eq!(world.run(&Request::new(newest)).await.unwrap().status, LoadStatus::Loaded);
@@ -418,7 +418,7 @@ async fn a_content_that_came_back_without_an_event_is_loaded_anew_and_what_lay_t
         let Location::S3 { bucket, key, .. } = world.request("incoming/assets/1.csv").location else { unreachable!() };
         let head = world.s3.head_object().bucket(&bucket).key(key.as_str()).send().await.unwrap();
         let etag = Some(head.e_tag().unwrap().trim_matches('"').to_owned());
-        let sequencer = Some(sequencer.to_owned());
+        let sequencer = Sequencer::of_event(sequencer.to_owned());
         Request::new(Location::S3 { bucket, key, version_id: None, etag, size: None, sequencer, modified: None })
     };
     let one = tell(1, "01").await;
@@ -454,12 +454,15 @@ async fn the_versions_of_one_key_are_listed_from_the_oldest_to_the_newest_over_s
         world.s3.get_object().bucket(&world.bucket).key("incoming/assets/1.csv").version_id(&second[0][0].version);
     let oldest = oldest.send().await.unwrap().body.collect().await.unwrap().to_vec();
     assert_eq!(
-        (oldest.as_slice(), second[0][1_001].sequencer.as_deref().map(|place| &place[16..])),
+        (oldest.as_slice(), second[0][1_001].sequencer_text().as_deref().map(|place| &place[16..])),
         (b"00000".as_slice(), Some("000000001001"))
     );
     let mut later = world.context.nightly.store.list(&world.bucket, "incoming/", None);
     let (_, later) = (later.next_keys().await.unwrap(), later.next_keys().await.unwrap().unwrap());
-    assert!(later[0][0].sequencer > second[0][1_001].sequencer, "whatever was deleted between two listings");
+    assert!(
+        later[0][0].sequencer_text() > second[0][1_001].sequencer_text(),
+        "whatever was deleted between two listings"
+    );
 }
 
 #[tokio::test]

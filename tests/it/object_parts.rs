@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use insta::assert_snapshot;
 use serde_json::json;
-use small_etl::domain::{LoadReport, LoadStatus, Location};
+use small_etl::domain::{LoadReport, LoadStatus, Location, Sequencer};
 use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
 use zip::write::SimpleFileOptions;
@@ -473,7 +473,7 @@ async fn the_parts_of_an_older_version_that_come_late_lose_every_tie() {
     let at = |sequencer: &str| {
         let mut request = world.request(ZIP);
         let Location::S3 { sequencer: told, .. } = &mut request.location else { unreachable!("it lies in S3") };
-        *told = Some(sequencer.into());
+        *told = Sequencer::of_event(sequencer.to_owned());
         request
     };
     let newer = rows(&["a", "b"]);

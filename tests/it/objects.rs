@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use insta::assert_snapshot;
-use small_etl::domain::{LoadId, LoadReport, LoadStatus, Location};
+use small_etl::domain::{LoadId, LoadReport, LoadStatus, Location, Sequencer};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::{self, LoadHere, Request};
 use small_etl::services::Deadline;
@@ -202,7 +202,7 @@ async fn every_version_is_loaded_and_an_older_one_that_comes_later_corrects_noth
     let newer = put(ASSETS.to_owned()).await;
     let load = async |version: &str, sequencer: &str| {
         let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
-        let (version_id, sequencer) = (Some(version.to_owned()), Some(sequencer.to_owned()));
+        let (version_id, sequencer) = (Some(version.to_owned()), Sequencer::of_event(sequencer.to_owned()));
         world
             .run(&Request::new(Location::S3 {
                 bucket,
@@ -248,7 +248,7 @@ async fn an_older_version_that_overtakes_the_newer_one_corrects_nothing_either()
     let newer = put(ASSETS.to_owned()).await;
     let request = |version_id: &Option<String>, sequencer: &str| {
         let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
-        let (version_id, sequencer) = (version_id.clone(), Some(sequencer.to_owned()));
+        let (version_id, sequencer) = (version_id.clone(), Sequencer::of_event(sequencer.to_owned()));
         Request::new(Location::S3 { bucket, key, version_id, etag: None, size: None, sequencer, modified: None })
     };
     world.slow_down(1.2).await;
@@ -276,7 +276,7 @@ async fn of_versions_that_come_late_the_newer_one_wins() {
             let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(content.into_bytes().into());
             let version_id = put.send().await.unwrap().version_id;
             let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
-            let (sequencer, etag, size, modified) = (Some(format!("0{number}")), None, None, None);
+            let (sequencer, etag, size, modified) = (Sequencer::of_event(format!("0{number}")), None, None, None);
             requests.push(Request::new(Location::S3 { bucket, key, version_id, etag, size, sequencer, modified }));
         }
         for index in order {

@@ -1,6 +1,6 @@
 //! A file is loaded again, goes on, or is compared under a definition that reads it otherwise: other parts, other records.
 
-use small_etl::domain::{LoadReport, LoadStatus, Location};
+use small_etl::domain::{LoadReport, LoadStatus, Location, Sequencer};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::Request;
 
@@ -72,7 +72,7 @@ impl Desk {
         let etag = put.send().await.unwrap().e_tag.unwrap().trim_matches('"').to_owned();
         let mut request = self.world.request(KEY);
         if let Location::S3 { etag: named, sequencer: rank, .. } = &mut request.location {
-            (*named, *rank) = (Some(etag), Some(sequencer.to_owned()));
+            (*named, *rank) = (Some(etag), Sequencer::of_event(sequencer.to_owned()));
         }
         request
     }

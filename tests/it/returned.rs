@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use small_etl::domain::{LoadStatus, Location};
+use small_etl::domain::{LoadStatus, Location, Sequencer};
 use small_etl::event::{self, Asked, Event};
 use small_etl::pipeline::Request;
 use small_etl::services::Deadline;
@@ -28,7 +28,7 @@ async fn put_and_tell(world: &World, content: String, sequencer: &str) -> Reques
     let put = world.s3.put_object().bucket(&world.bucket).key(KEY).body(body).send().await.unwrap();
     let Location::S3 { bucket, key, .. } = world.request(KEY).location else { panic!() };
     let etag = Some(put.e_tag.unwrap().trim_matches('"').to_owned());
-    let (sequencer, size, modified) = (Some(sequencer.to_owned()), None, None);
+    let (sequencer, size, modified) = (Sequencer::of_event(sequencer.to_owned()), None, None);
     Request::new(Location::S3 { bucket, key, version_id: None, etag, size, sequencer, modified })
 }
 

@@ -10,7 +10,7 @@ use chrono::DateTime;
 use rand::RngExt;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
-use small_etl::domain::{LoadStatus, Location};
+use small_etl::domain::{LoadStatus, Location, Sequencer};
 use small_etl::error::ErrorKind;
 use small_etl::pipeline::{self, Request};
 use small_etl::services::Deadline;
@@ -211,7 +211,7 @@ impl<C> Torment<C> {
             version_id: Some(version_id),
             etag: None,
             size: None,
-            sequencer,
+            sequencer: sequencer.and_then(Sequencer::of_event),
             modified: seconds.and_then(|seconds| DateTime::from_timestamp(1_766_000_000 + seconds, 0)),
         }));
     }

@@ -1,6 +1,6 @@
 //! After an undo a row belongs to the load that wrote it before, whatever comes next, and loads may be undone in any order.
 
-use small_etl::domain::{Counts, Location};
+use small_etl::domain::{Counts, Location, Sequencer};
 use small_etl::pipeline::Request;
 use std::fmt::Write as _;
 
@@ -98,7 +98,7 @@ impl Case {
             version_id: None,
             etag,
             size: None,
-            sequencer: self.has_sequencers.then(|| format!("{at:016X}")),
+            sequencer: self.has_sequencers.then(|| format!("{at:016X}")).and_then(Sequencer::of_event),
             modified: Some(seconds_after_noon(at)),
         };
         let request = Request { again, ..Request::new(location) };

@@ -261,7 +261,7 @@ async fn claim_first(
         &object.bucket,
         &key,
         &object.version,
-        &object.sequencer,
+        &object.sequencer_text(),
         &dataset,
         &datasets.version(),
         &size,
@@ -328,7 +328,7 @@ async fn claim_again(
                 &object.key.as_str(),
                 &object.version,
                 &token.0,
-                &object.sequencer,
+                &object.sequencer_text(),
                 &object.modified,
                 &object.version_id,
                 &part,
@@ -346,7 +346,7 @@ async fn claim_again(
         // The version may have been claimed by name, without the event that orders the versions of its key.
         let order = "update etl.load set sequencer = $2::text, modified_at = coalesce(modified_at, $3) \
             where id = $1 and sequencer is null and $2::text is not null";
-        transaction.execute(order, &[&load_id.0, &object.sequencer, &object.modified]).await?;
+        transaction.execute(order, &[&load_id.0, &object.sequencer_text(), &object.modified]).await?;
     }
     if matches!(state, "loaded" | "failed" | "superseded") {
         let (dataset, reason, error) = (row.get("dataset"), row.get("reason"), row.get("error"));

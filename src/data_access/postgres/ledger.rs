@@ -15,7 +15,9 @@ use super::data_keys::sealed;
 use super::mending::{Mending, copy_rejects};
 use super::resolve::link_and_resolve;
 use super::{Database, query_error};
-use crate::domain::{BatchNumber, Counts, Dataset, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk};
+use crate::domain::{
+    BatchNumber, Counts, Dataset, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk, Sequencer,
+};
 use crate::error::{Reason, Result};
 
 /// What a worker knows of a file so far.
@@ -82,7 +84,7 @@ impl Database {
             version: row.get("version"),
             version_id: row.get("version_id"),
             size: row.get::<_, Option<i64>>("size_bytes").and_then(|size| u64::try_from(size).ok()),
-            sequencer: row.get("sequencer"),
+            sequencer: row.get::<_, Option<&str>>("sequencer").and_then(Sequencer::parse),
             modified: row.get("modified_at"),
             local: false,
         }))

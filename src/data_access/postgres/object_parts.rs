@@ -107,8 +107,9 @@ impl Database {
     pub async fn replaced_loads(&self, object: &ObjectVersion, all: bool) -> Result<Vec<ReplacedLoad>> {
         let statement = "select version, part, dataset, modified_at from etl.load where bucket = $1 and key = $2 and version <> $3 and version_id is null \
             and finished_at is null and lease_expires_at <= clock_timestamp() and ($4 or etl.is_later($5, $6, sequencer, modified_at)) order by id";
-        let ObjectVersion { bucket, key, version, sequencer, modified, .. } = object;
-        let parameters: [&(dyn ToSql + Sync); 6] = [bucket, &key.as_str(), version, &all, sequencer, modified];
+        let ObjectVersion { bucket, key, version, modified, .. } = object;
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [bucket, &key.as_str(), version, &all, &object.sequencer_text(), modified];
         let rows = self.connection("replaced_loads").await?.query(statement, &parameters).await;
         let rows = rows.map_err(|error| query_error("look for loads of a file that was replaced", error))?;
         let loads = rows.iter().map(|row| {
@@ -142,11 +143,11 @@ impl Database {
                     and etl.is_later($4, $5, l.sequencer, l.modified_at), false) as is_resent \
             from named n full join (select distinct on (part) * from known order by part, run desc) l using (part) \
             order by n.place, l.id";
-        let ObjectVersion { bucket, key, version, sequencer, modified, version_id, .. } = object;
+        let ObjectVersion { bucket, key, version, modified, version_id, .. } = object;
         let rows = self
             .connection("known_parts")
             .await?
-            .query(statement, &[bucket, &key.as_str(), version, sequencer, modified, version_id])
+            .query(statement, &[bucket, &key.as_str(), version, &object.sequencer_text(), modified, version_id])
             .await;
         let rows = rows.map_err(|error| query_error("look for the parts of the object in the ledger", error))?;
         let parts = rows.iter().map(|row| KnownPart {
