@@ -26,6 +26,7 @@ use crate::domain::object::with_part;
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::pipeline::{self, CheckedFile, Context, Request};
 use crate::services::guess::{self, Against, Input, Written};
+use crate::services::migrations::numbered;
 use crate::start;
 
 /// What a load of the files would do.
@@ -47,6 +48,13 @@ struct Outcome {
     checked: std::result::Result<Checked, String>,
 }
 
+impl Outcome {
+    /// Whether the rows of the file are no rows of the definition.
+    fn is_misread(&self) -> bool {
+        self.checked.as_ref().is_ok_and(|checked| checked.rejected * 2 > checked.read)
+    }
+}
+
 pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Result<u8> {
     let name = arguments.name.clone().or_else(|| arguments.against.clone()).unwrap_or_default();
     if arguments.against.is_none() && !names::is_legal(&name) {
@@ -63,7 +71,7 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
     let answers = Answers::parse(&arguments.answers).map_err(Error::configuration)?;
     let asks = asks(&arguments);
     if let Some(contract) = &arguments.from {
-        return super::guess_from::run(contract, &name, &arguments, answers, asks);
+        return super::guess_from::run((contract, &name), &arguments, answers, asks, newest(settings));
     }
     let fetched = guess::fetch(&locations, &ObjectStore::default()).await?;
     let inputs = fetched.inputs.clone();
@@ -84,9 +92,13 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
         warn(&format!("--answer {id}: there is no such question, and nothing was done with it; {known}"));
     }
     for question in guessed.iter().flat_map(Guessed::open).filter(|question| given.contains(&question.id)) {
-        warn(&format!("--answer {}: that is not an answer; it is one of {}", question.id, question.answers.join(", ")));
+        warn(&format!(
+            "--answer {}: that is not an answer; write one such as {}",
+            question.id,
+            question.answers.join(", ")
+        ));
     }
-    let written = guess::write(&arguments.out, &guessed, newest_migration(), arguments.force)?;
+    let written = guess::write(&arguments.out, &guessed, newest(settings), arguments.force)?;
     // Nobody waits for the whole file to see what was found.
     if !arguments.json {
         print(&for_people(&guessed, &written))?;
@@ -115,9 +127,23 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
     Ok(match () {
         () if !open.is_empty() => QUESTIONS_OPEN,
         () if outcomes.iter().any(|outcome| outcome.checked.is_err()) => FILE_UNUSABLE,
+        () if outcomes.iter().any(Outcome::is_misread) => {
+            warn(
+                "more than half of the rows would be rejected: the definition is not that of the file; correct it first",
+            );
+            FILE_UNUSABLE
+        }
         () => {
             if !arguments.json {
-                print(&next_steps(&arguments.out, &arguments.files))?;
+                let claims = |location: &Location| {
+                    context
+                        .as_ref()
+                        .is_ok_and(|context| context.datasets.reading(location.key().as_str()).next().is_some())
+                };
+                // A name that begins with a number is not known by its beginning.
+                let dataset = outcomes.first().filter(|_| outcomes.len() == 1 && !locations.iter().all(claims));
+                let dataset = dataset.map(|outcome| outcome.guessed.place.name.as_str());
+                print(&next_steps(&arguments.out, &arguments.files, dataset))?;
             }
             DONE
         }
@@ -150,6 +176,12 @@ async fn check(context: &Context, dataset: &str, locations: &[Location]) -> Resu
     Ok(found)
 }
 
+/// The highest number that a migration of this program has, or one in the folder that the settings name.
+fn newest(settings: &Settings) -> i64 {
+    let own = settings.migrations.path.as_deref().map(|folder| numbered(folder).unwrap_or_default());
+    own.into_iter().flatten().map(|(_, number)| number).fold(newest_migration(), i64::max)
+}
+
 /// Says how files differ from a dataset, and writes the definition and the migration that take them.
 async fn against(
     settings: &Settings,
@@ -178,7 +210,7 @@ async fn against(
     let written = if found.differences.is_empty() {
         None
     } else {
-        Some(guess::write_against(&arguments.out, &found, newest_migration(), arguments.force)?)
+        Some(guess::write_against(&arguments.out, &found, newest(settings), arguments.force)?)
     };
     let open: Vec<&Question> =
         found.asked.iter().filter(|asked| asked.is_open()).map(|asked| &asked.question).collect();
@@ -274,7 +306,7 @@ fn for_programs(files: &[String], outcomes: &[Outcome], open: &[&Question]) -> V
     let dataset = |outcome: &Outcome| {
         let Outcome { guessed, written, checked } = outcome;
         let key = match &guessed.key {
-            Key::Content(_) => json!("content"),
+            Key::Content(..) => json!("content"),
             Key::Columns(columns, _) => json!(columns),
         };
         let validated = match checked {
@@ -304,7 +336,7 @@ fn for_people(all: &[Guessed], written: &[Written]) -> String {
             let _ = writeln!(text, "  {:width$}  {:15}  {}", field.name, field.kind.name(), field.evidence);
         }
         let key = match &guessed.key {
-            Key::Content(_) => "the content of the row".to_owned(),
+            Key::Content(..) => "the content of the row".to_owned(),
             Key::Columns(columns, _) => columns.join(", "),
         };
         let _ = writeln!(text, "  key: {key}: {}", guessed.key.evidence());
@@ -326,16 +358,17 @@ fn open_in<'g>(all: impl Iterator<Item = &'g Guessed>) -> Vec<&'g Question> {
 }
 
 /// The commands that load the files with what was written.
-fn next_steps(out: &Path, files: &[String]) -> String {
+fn next_steps(out: &Path, files: &[String], dataset: Option<&str>) -> String {
     let is_plain = |sign: char| sign.is_alphanumeric() || "/._:-+,=@".contains(sign);
     let word = |text: &str| {
         if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
     };
     let folder = |name: &str| word(&out.join(name).display().to_string());
+    let dataset = dataset.map_or(String::new(), |name| format!(" --dataset {name}"));
     format!(
         "\nTo load them into the database that DATABASE_URL names:\n  \
          export SMALL_ETL__DATASETS__PATH={} SMALL_ETL__MIGRATIONS__PATH={}\n  \
-         small-etl migrate\n  small-etl load {}\n",
+         small-etl migrate\n  small-etl load{dataset} {}\n",
         folder("datasets"),
         folder("migrations"),
         files.iter().map(|file| word(file)).collect::<Vec<_>>().join(" ")

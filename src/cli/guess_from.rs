@@ -8,13 +8,18 @@ use serde_json::json;
 use super::guess_arguments::GuessArguments;
 use super::questions::{ask, open_questions};
 use super::terminal::{DONE, QUESTIONS_OPEN, as_json, print};
-use crate::data_access::postgres::newest_migration;
 use crate::domain::guess::answers::Answers;
 use crate::domain::guess::question::{Asked, Question};
 use crate::error::Result;
 use crate::services::guess::{from_contract, read_contract, write_texts};
 
-pub(super) fn run(path: &Path, name: &str, arguments: &GuessArguments, mut answers: Answers, asks: bool) -> Result<u8> {
+pub(super) fn run(
+    (path, name): (&Path, &str),
+    arguments: &GuessArguments,
+    mut answers: Answers,
+    asks: bool,
+    newest: i64,
+) -> Result<u8> {
     let contract = read_contract(path)?;
     let mut skipped: Vec<String> = Vec::new();
     let (told, texts) = loop {
@@ -28,7 +33,7 @@ pub(super) fn run(path: &Path, name: &str, arguments: &GuessArguments, mut answe
             None => skipped.push(question.id),
         }
     };
-    let written = write_texts(&arguments.out, &[texts], newest_migration(), arguments.force)?.remove(0);
+    let written = write_texts(&arguments.out, &[texts], newest, arguments.force)?.remove(0);
     let open: Vec<&Question> =
         told.asked.iter().filter(|asked| Asked::is_open(asked)).map(|asked| &asked.question).collect();
     let text = if arguments.json {

@@ -297,10 +297,8 @@ fn found_among(
             let Some(cause) = Cause::of(standing.standing) else { continue };
             let mut object = object.clone();
             let is_known = |other: &&VersionStanding| !matches!(other.standing, Standing::Missing | Standing::Changed);
-            if standings[index + 1..].iter().any(is_known) {
-                if let Some(Sequencer::InListing { is_late, .. }) = &mut object.sequencer {
-                    *is_late = true;
-                }
+            if let Some(Sequencer::InListing { is_late, .. }) = &mut object.sequencer {
+                *is_late = standings[index + 1..].iter().any(is_known);
             }
             *result.causes.entry(cause).or_default() += 1;
             result.found_in.extend(datasets.reading(object.key.as_str()).map(|dataset| dataset.name.clone()));

@@ -165,6 +165,41 @@ async fn a_change_of_the_columns_is_announced_once_for_each_source() {
 }
 
 #[test]
+fn guess_compares_a_file_with_a_dataset_whose_key_is_the_content_and_numbers_its_migration_after_those_in_use() {
+    let folder = Scratch::new("drift-content");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let guess = |variables: &[(String, String)], text: &str, more: &[&str]| {
+        fs::write(path("2025-01.csv"), text).unwrap();
+        let file = path("2025-01.csv");
+        small_etl(&folder, variables, &[&["guess", &file], more].concat())
+    };
+    let first = guess(
+        &[],
+        "Date,Text,Amount\n2025-01-31,a,1.50\n2025-01-30,b,2.50\n2025-01-15,c,3.75\n",
+        &["--name", "booked", "--out", &path("o")],
+    );
+    let said = text(&first);
+    assert!(
+        said.contains("small-etl load --dataset booked "),
+        "no pattern has a name that begins with a number: {said}"
+    );
+    let variables = [("DATASETS", "o/datasets"), ("MIGRATIONS", "o/migrations")]
+        .map(|(of, at)| (format!("SMALL_ETL__{of}__PATH"), path(at)));
+    let more = ["--against", "booked", "--out", &path("changed")];
+    let changed = guess(&variables, "Date,Text,Amount,Note\n2025-03-28,a,1.50,hi\n", &more);
+    assert!(text(&changed).contains("new column \"Note\": text note"), "{}", text(&changed));
+    let files = |folder: &str| {
+        let entries =
+            fs::read_dir(path(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        entries.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (files("o/migrations"), files("changed/migrations")),
+        (vec!["V25__booked.sql".into()], vec!["V26__booked_columns.sql".into()])
+    );
+}
+
+#[test]
 fn guess_says_what_has_changed_and_writes_what_takes_it() {
     let folder = Scratch::new("drift");
     fs::create_dir(folder.path().join("datasets")).unwrap();

@@ -57,6 +57,10 @@ impl Database {
             let found = refinery::load_sql_migrations(folder).map_err(|error| {
                 Error::with_source(ErrorKind::Configuration, format!("{place}: cannot be read"), error)
             })?;
+            if let Some((one, other)) = same_number(&found) {
+                let message = format!("{place}: {one} and {other} have the same number; give one of them another");
+                return Err(Error::configuration(message));
+            }
             // These migrations have a history of their own, so that their numbers cannot collide with those of later
             // versions of this program.
             let mut runner = Runner::new(&found);
@@ -143,6 +147,14 @@ async fn apply_under_lock(
     Ok(applied)
 }
 
+/// Two migrations with one number, of which only one would be applied.
+fn same_number(all: &[Migration]) -> Option<(&Migration, &Migration)> {
+    all.iter().enumerate().find_map(|(at, one)| {
+        let other = all[at + 1..].iter().find(|other| other.version() == one.version())?;
+        Some((one, other))
+    })
+}
+
 /// Applies the missing migrations. A migration that deadlocks with a load is rolled back and started again.
 async fn run(runner: &Runner, client: &mut Client) -> Result<Vec<AppliedMigration>> {
     let (mut applied, mut deadlocks) = (Vec::new(), 0);
@@ -183,4 +195,19 @@ fn migration_error(error: refinery::Error) -> Error {
         return Error::new(ErrorKind::System, step);
     }
     Error::system("apply the migrations", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_migrations_with_one_number_are_refused() {
+        let of = |names: &[&str]| {
+            let all: Vec<_> = names.iter().map(|name| Migration::unapplied(name, "select 1").unwrap()).collect();
+            same_number(&all).map(|(one, other)| format!("{one} {other}"))
+        };
+        assert_eq!(of(&["V25__a", "V26__b", "V25__c"]).as_deref(), Some("V25__a V25__c"));
+        assert_eq!(of(&["V25__a", "V26__b"]), None);
+    }
 }

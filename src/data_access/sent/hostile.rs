@@ -188,6 +188,39 @@ fn each_value_in_the_preamble_of_a_workbook_is_one_cell() {
     assert!(matches!(unreadable, Err(TableError::Misfit(_, Misfit::Unreadable(_, Fault::Undecodable)))));
 }
 
+/// What a key or the lines before a table tell holds for every row.
+#[test]
+fn what_a_file_tells_is_told_by_the_group_of_the_pattern_and_a_year_by_four_digits() {
+    let of = |options: &str, key: &str, before: &str| -> Result<String, String> {
+        let source = source(&format!("header = \"find\"\n[[source.column]]\n{options}"));
+        let text = format!("{before}code,amount,day\nA,1,01-05\n");
+        let (Format::Delimited(lines, dialect), around) = (&source.format, key) else { panic!("it is text") };
+        let rows = TextRows::new(text.as_bytes(), *lines, Cut::Delimited(dialect.clone())).unwrap();
+        let around = Surroundings { key: around.to_owned(), ..Surroundings::default() };
+        let (mut table, head) = Table::open(rows, &source, around).map_err(|error| format!("{error:?}"))?;
+        let mut binding = head.bind(&source).map_err(|error| format!("{error:?}"))?;
+        let (mut row, mut plain) = (Row::default(), PlainRow::default());
+        assert!(table.read(&mut row).unwrap());
+        binding.translate(&row, 1, &mut plain);
+        Ok((0..3).map(|at| plain.value(at).unwrap().unwrap_or("-").to_owned()).collect::<Vec<_>>().join("|"))
+    };
+    let day = |pattern: &str| {
+        format!("name = \"day\"\nform = \"%m-%d\"\nyear = {{ from = \"key\", pattern = '{pattern}' }}\n")
+    };
+    assert_eq!(of(&day(r"_(\d{4})\."), "s_2025.csv", "").unwrap(), "A|1|2025-01-05");
+    let short = of(&day(r"_(\d\d)(\d\d)\."), "s_2501.csv", "").unwrap_err();
+    assert!(short.contains("Unreadable(\"day\", NoSuchDate)"), "the year 25: {short}");
+    assert!(of(&day(r"_(\d{4})\."), "s.csv", "").unwrap_err().contains("Untold(\"day\")"));
+    let account = |pattern: &str| {
+        format!(
+            "name = \"code\"\nfrom = \"preamble\"\npattern = '{pattern}'\n[[source.column]]\nname = \"day\"\nform = \"%m-%d\"\nyear = 2025\n"
+        )
+    };
+    let lines = "Account:\nAccount: 77\n";
+    assert_eq!(of(&account(r"Account:(?: (\w+))?"), "", lines).unwrap(), "77|1|2025-01-05");
+    assert!(of(&account(r"Account:(?: (\w+))?"), "", "Account:\n").unwrap_err().contains("Untold(\"code\")"));
+}
+
 #[test]
 fn a_header_is_matched_by_whole_names() {
     let named = |header: &str| source(&format!("[[source.column]]\nname = \"code\"\nheader = {header}\n"));

@@ -67,20 +67,20 @@ impl Answers {
                 .rsplit_once('=')
                 .filter(|(id, answer)| !id.is_empty() && !answer.trim().is_empty())
                 .ok_or_else(|| format!("{text:?} is not an answer; write ID=VALUE, such as zone:time=Europe/Paris"))?;
-            given.insert(id.to_owned(), answer.trim().to_owned());
+            given.insert(id.trim().to_owned(), answer.trim().to_owned());
         }
         Ok(Self { given })
     }
 
     /// The same with one more.
     pub fn add(&mut self, id: &str, answer: &str) {
-        self.given.insert(id.to_owned(), answer.trim().to_owned());
+        self.given.insert(id.trim().to_owned(), answer.trim().to_owned());
     }
 
     /// The answer to the question of that kind, if it was given.
     #[must_use]
     pub fn get(&self, kind: &str, about: About<'_>) -> Option<&str> {
-        about.aliases(kind).iter().find_map(|id| self.given.get(id)).map(String::as_str)
+        about.aliases(kind).iter().find_map(|id| self.given.get(id.trim())).map(String::as_str)
     }
 
     /// A question with its answer, as `understood` reads it; an answer that is not one leaves it open.

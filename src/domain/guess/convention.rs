@@ -183,6 +183,11 @@ impl Convention {
         !self.conflict
     }
 
+    /// Whether other columns have this mark between thousands.
+    pub(super) fn sets_apart(&self, mark: Mark) -> bool {
+        self.is_shared() && self.thousands.contains(&mark.sign())
+    }
+
     /// The mark that all columns share.
     pub(super) fn shared_mark(&self) -> Mark {
         self.mark.unwrap_or(Mark::Point)

@@ -116,10 +116,16 @@ fn columns<'s>(header: &[&Record], rows: &[&'s Record], width: usize, clean: Cle
     };
     let headers: Vec<Option<String>> = (0..width).map(name).collect();
     let trimmed = |at: usize| headers[at].as_ref().map(|header| header_name(clean.apply(header)).into_owned());
-    let wanted: Vec<Option<String>> =
-        (0..width).map(|at| trimmed(at).and_then(|header| names::plain(&header))).collect();
-    let names = names::unique(&wanted);
     let cell = |row: &'s Record, at: usize| row.cells.get(at).unwrap_or(&NOTHING);
+    // Where it is no day, it is the currency, as in Swedish and Dutch.
+    let is_code = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    let has_codes = |at: usize| rows.iter().any(|row| is_code(clean.apply(&cell(row, at).text)));
+    let plain = |at: usize, header: String| match names::plain(&header) {
+        Some(_) if header.eq_ignore_ascii_case("valuta") && has_codes(at) => Some("currency".to_owned()),
+        name => name,
+    };
+    let wanted: Vec<Option<String>> = (0..width).map(|at| trimmed(at).and_then(|header| plain(at, header))).collect();
+    let names = names::unique(&wanted);
     let sent = |(at, plain): (usize, String)| {
         let same = |other: &usize| trimmed(*other) == trimmed(at);
         let twice = (0..width).filter(same).count() > 1;

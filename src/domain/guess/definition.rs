@@ -40,9 +40,13 @@ fn write(guessed: &Guessed, marked: bool) -> String {
     out.comment(guessed.key.evidence());
     match &guessed.key {
         Key::Columns(columns, _) => out.line(&format!("key = {}", toml_text::one_or_list(columns))),
-        Key::Content(_) => {
+        Key::Content(_, of_file) => {
+            if !of_file.is_empty() {
+                out.comment(&format!("without {}: another file has others for the same row", of_file.join(", ")));
+            }
             out.line("key = \"content\"");
-            let covered: Vec<&str> = covered(guessed).map(|field| field.name.as_str()).collect();
+            let covered = covered(guessed).filter(|field| !of_file.contains(&field.name));
+            let covered: Vec<&str> = covered.map(|field| field.name.as_str()).collect();
             out.line(&format!("content = {}", toml_text::list(&covered)));
         }
     }

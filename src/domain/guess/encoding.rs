@@ -2,7 +2,7 @@
 
 use encoding_rs::{
     BIG5, EUC_JP, EUC_KR, Encoding, GB18030, KOI8_R, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1250, WINDOWS_1251,
-    WINDOWS_1252, WINDOWS_1253, WINDOWS_1254,
+    WINDOWS_1252, WINDOWS_1253, WINDOWS_1254, WINDOWS_1255,
 };
 
 use super::language;
@@ -106,8 +106,11 @@ fn doubt(bytes: &[u8], (most, best): (f64, &'static Encoding), scores: &[(f64, &
     if OF_ONE_BYTE.contains(&best) {
         encodings.extend(scores.iter().filter(is_rival).map(|(_, encoding)| *encoding));
     }
-    if best == WINDOWS_1251 && has_capitals_within(&text) {
-        encodings.push(KOI8_R);
+    if best == WINDOWS_1251 {
+        let mut push = |applies: bool, encoding| encodings.extend(applies.then_some(encoding));
+        push(has_capitals_within(&text), KOI8_R);
+        // Hebrew has no capitals, and is read as small letters.
+        push(!text.chars().any(|letter| !letter.is_ascii() && letter.is_uppercase()), WINDOWS_1255);
     }
     if encodings.len() == 1 && most >= PLAUSIBLE {
         return None;
@@ -215,6 +218,7 @@ mod tests {
         for (text, encoding) in [
             ("id;Имя;Сумма\n1;Иванов Иван;1,50\n2;Петров Пётр;2,50\n3;Счёт оплачен;3,5\n", KOI8_R),
             ("id;الاسم;المبلغ\n1;محمد علي;1,50\n2;أحمد حسن;2,50\n", encoding_rs::WINDOWS_1256),
+            ("תאריך,תיאור,אסמכתא\n31/01/2025,משכורת חברת,123456\n30/01/2025,הוראת קבע,123457\n", WINDOWS_1255),
         ] {
             assert!(find_encoding(&encoding.encode(text).0, true).doubt.is_some(), "{text}");
         }

@@ -14,6 +14,11 @@ const MOST_DIGITS: usize = 38;
 /// Scales that are usual; what was seen is rounded up to one of them.
 const SCALES: &[usize] = &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18];
 
+/// How many letters of a name are left where `_unit` follows.
+const MOST_LETTERS: usize = 35;
+/// Parts of words for rates.
+const RATES: &[&str] = &["rate", "kurs", "fx", "taux", "koers", "cambio", "tasa", "tasso"];
+
 pub(super) fn fields(table: &Table<'_>, at: usize, numbers: &Numbers, asked: &mut Vec<Asked>) -> Vec<Field> {
     let (mark, question) = mark_of(table, at, numbers);
     let (percent, percent_question) = percent_of(table, at, numbers);
@@ -65,10 +70,10 @@ fn unit_field(table: &Table<'_>, at: usize, number: Field) -> Field {
         number.options.into_iter().filter(|option| keep.contains(&option.name)).collect();
     options.push(ColumnOption::new("part", "\"unit\""));
     Field {
-        name: format!("{}_unit", number.name),
+        name: format!("{}_unit", number.name.chars().take(MOST_LETTERS).collect::<String>()),
         kind: FieldType::Text,
         form: None,
-        evidence: "the unit differs from row to row, so it is a value of its own".into(),
+        evidence: "the unit may differ from row to row, so it is a value of its own".into(),
         required: false,
         is_unit: true,
         options,
@@ -86,12 +91,16 @@ fn mark_of(table: &Table<'_>, at: usize, numbers: &Numbers) -> (Mark, Option<Ask
         return (if follows { convention.mark.unwrap_or(mark) } else { mark }, None);
     }
     let answered = table.is_answered(at, "decimal_mark");
-    if let Some(mark) = convention.mark.filter(|_| !answered) {
+    // The rate of a day is often taken from elsewhere, with a mark of its own.
+    let is_rate = |header: &str| RATES.iter().any(|word| header.to_lowercase().contains(word));
+    let is_doubtful_rate = numbers.lone && table.sent[at].header.as_deref().is_some_and(is_rate);
+    if let Some(mark) = convention.mark.filter(|_| !answered && !is_doubtful_rate) {
         return (mark, None);
     }
     let point_alone = numbers.thousands(Mark::Point).iter().all(|sign| *sign != ',');
     let workbook = table.place.sheet && table.found[at].has_numbers;
-    if point_alone && !answered && (workbook || table.place.named || !convention.point_is_doubtful) {
+    let is_doubtful = convention.point_is_doubtful || convention.mark == Some(Mark::Comma) && is_doubtful_rate;
+    if point_alone && !answered && (workbook || table.place.named || !is_doubtful) {
         return (Mark::Point, None);
     }
     let sign = if point_alone { "point" } else { "comma" };
@@ -195,6 +204,8 @@ fn options(table: &Table<'_>, numbers: &Numbers, mark: Mark, question: Option<&A
             let mut option = ColumnOption::new("thousands", toml_text::one_or_list(&thousands));
             option.question = question.filter(|asked| asked.is_open()).map(|asked| asked.question.id.clone());
             options.push(option);
+        } else if table.convention.sets_apart(mark) {
+            options.push(ColumnOption::new("thousands", "[]"));
         }
         if numbers.indian {
             options.push(ColumnOption::new("grouping", "\"indian\""));

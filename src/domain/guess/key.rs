@@ -13,8 +13,8 @@ use super::question::Asked;
 pub enum Key {
     /// The values of these columns.
     Columns(Vec<String>, String),
-    /// Nothing but the whole row.
-    Content(String),
+    /// Nothing but the whole row, besides what another file has otherwise for the same row: these columns.
+    Content(String, Vec<String>),
 }
 
 impl Key {
@@ -23,7 +23,7 @@ impl Key {
     pub fn columns(&self) -> &[String] {
         match self {
             Self::Columns(columns, _) => columns,
-            Self::Content(_) => &[],
+            Self::Content(..) => &[],
         }
     }
 
@@ -31,7 +31,7 @@ impl Key {
     #[must_use]
     pub fn evidence(&self) -> &str {
         match self {
-            Self::Columns(_, evidence) | Self::Content(evidence) => evidence,
+            Self::Columns(_, evidence) | Self::Content(evidence, _) => evidence,
         }
     }
 }
@@ -48,8 +48,6 @@ const EVENTS: &[&str] = &[
     "execution",
     "exec",
     "fill",
-    "ref",
-    "reference",
     "serial",
     "operation",
     "position",
@@ -150,7 +148,7 @@ const OF_EVENTS: &[&str] = &[
 ];
 
 /// Words of days on which something happens.
-const DAYS_OF_EVENTS: &[&str] = &["ex", "dividend", "payable", "pay", "record", "posting", "posted", "paid"];
+const DAYS_OF_EVENTS: &[&str] = &["ex", "dividend", "payable", "pay", "payment", "record", "posting", "posted", "paid"];
 
 /// Words of what there is, of which a lone amount is a part.
 const OF_STATES: &[&str] = &[
@@ -186,7 +184,24 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked
     };
     let has_status = own.iter().any(|field| has(field, &["status", "state"]));
     let are_fills = !has_status && own.iter().any(|field| is_fill(field));
-    let of_others = |field: &Field| has(field, &["merchant", "counterparty", "parent", "related", "last", "request"]);
+    // What a payer or a merchant calls a payment comes again with the next one.
+    let of_others = |field: &Field| {
+        has(
+            field,
+            &[
+                "merchant",
+                "counterparty",
+                "parent",
+                "related",
+                "last",
+                "request",
+                "mandate",
+                "customer",
+                "payer",
+                "payee",
+            ],
+        )
+    };
     let events: Vec<&Field> = candidates.iter().filter(is_event_id).copied().collect();
     // The next file begins at 1 again.
     let is_running = |field: &Field| {
@@ -219,13 +234,29 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked
     {
         return key;
     }
-    content(table, &own, rows, asked)
+    // The balance of today stands beside every row of a file, and another one in the next file.
+    let is_of_today = |field: &Field| {
+        let values = &table.found[field.at].values;
+        ["balance", "saldo", "solde"].iter().any(|word| field.name.contains(word))
+            && rows > 1
+            && values.iter().all(|value| value.is_some() && *value == values[0])
+    };
+    let of_file = own.iter().filter(|field| is_running(field) || is_of_today(field));
+    let of_file = of_file.map(|field| field.name.clone()).collect();
+    content(table, &own, (rows, of_file), asked)
 }
 
 /// Whether the rows of a table are what happened, and not what is.
 fn is_of_events(fields: &[&Field]) -> bool {
     let of_state = |field: &&Field| words(&field.name).any(|word| OF_STATES.contains(&word));
     let has_state = fields.iter().any(of_state);
+    let is_time = |field: &&Field| {
+        matches!(field.kind, FieldType::Date | FieldType::Time | FieldType::Timestamp | FieldType::LocalTimestamp)
+    };
+    // What happens has a time, and what there is has a quantity and a value.
+    if has_state && !fields.iter().any(is_time) {
+        return false;
+    }
     fields.iter().any(|field| {
         let all: Vec<&str> = words(&field.name).collect();
         let instrument = all.iter().any(|word| ["code", "market", "currency", "id", "account"].contains(word));
@@ -266,7 +297,13 @@ fn of_positions(
             && account.is_none_or(|account| account.name != field.name)
             && !has(field, &["currency", "ccy", "type", "name", "status"])
     };
-    if columns.is_empty() || instrument.is_none() && own.iter().any(is_described) {
+    // Any number of sums of one currency are exchanged or paid in a day.
+    let is_sum = |field: &&Field| field.name == "amount";
+    let only_currency = account.is_none() && instrument.is_some_and(|field| has(field, &["currency", "ccy"]));
+    if columns.is_empty()
+        || instrument.is_none() && own.iter().any(is_described)
+        || only_currency && own.iter().any(is_sum)
+    {
         return None;
     }
     // A file of the next day has the same names again.
@@ -326,11 +363,11 @@ fn is_of_a_day(day: &Field, own: &[&Field], has: &impl Fn(&Field, &[&str]) -> bo
     dated && !other && !own.iter().any(|field| has(field, &["percent", "return", "performance", "ytd"]))
 }
 
-fn content(table: &Table<'_>, own: &[&Field], rows: usize, asked: &mut Vec<Asked>) -> Key {
+fn content(table: &Table<'_>, own: &[&Field], (rows, of_file): (usize, Vec<String>), asked: &mut Vec<Asked>) -> Key {
     let evidence = "no column, and no set of columns that names something, tells every row from every other".to_owned();
     let repeated = repetitions(table, rows);
     if repeated.is_empty() {
-        return Key::Content(evidence);
+        return Key::Content(evidence, of_file);
     }
     let complete: Vec<&Field> = own
         .iter()
@@ -362,7 +399,7 @@ fn content(table: &Table<'_>, own: &[&Field], rows: usize, asked: &mut Vec<Asked
         let names = complete.iter().map(|field| field.name.clone()).collect();
         return Key::Columns(names, "rows that are alike in every cell are one row, by your answer".into());
     }
-    Key::Content(evidence)
+    Key::Content(evidence, of_file)
 }
 
 fn row_of<'t>(table: &'t Table<'_>, row: usize) -> Vec<&'t Option<String>> {

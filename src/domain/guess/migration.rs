@@ -11,7 +11,7 @@ pub fn migration(guessed: &Guessed) -> String {
     let mut lines: Vec<String> = guessed.fields.iter().map(column).collect();
     match &guessed.key {
         Key::Columns(columns, _) => lines.push(format!("    primary key ({})", columns.join(", "))),
-        Key::Content(_) => lines.push("    content_key text primary key".into()),
+        Key::Content(..) => lines.push("    content_key text primary key".into()),
     }
     let create = format!("create table public.{table} (\n{}\n);\n", lines.join(",\n"));
     let about = format!("\ncomment on table public.{table} is {};\n", text(&guessed.place.looked_at));

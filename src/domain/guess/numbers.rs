@@ -151,6 +151,8 @@ pub(super) struct Numbers {
     pub(super) sure: bool,
     /// Cells that raise the question.
     pub(super) doubtful: Vec<String>,
+    /// Whether every cell has one mark before three digits, so that none of them speaks for thousands.
+    pub(super) lone: bool,
     /// Whether digits are grouped as in India.
     pub(super) indian: bool,
     /// Separators that are not points or commas.
@@ -206,6 +208,7 @@ pub(super) fn look(cells: &[&str]) -> Option<Numbers> {
         indifferent: !has_point && !has_comma,
         sure: false,
         doubtful: Vec::new(),
+        lone: there.iter().all(|apart| has_lone_mark(apart.core)),
         indian: there.iter().any(|apart| is_indian(apart.core)),
         others,
         has_point,
@@ -278,6 +281,21 @@ const MULTIPLES: &[&str] = &[
     "万", "萬", "亿", "億", "千", "百万", "万股", "亿元", "万元", "만", "억",
 ];
 
+/// `1.039`: one to three digits, a point or a comma, and three digits.
+fn has_lone_mark(core: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    core.split_once(['.', ','])
+        .is_some_and(|(whole, rest)| whole.len() <= 3 && rest.len() == 3 && digits(whole) && digits(rest))
+}
+
+/// Marks of the two sides of an account.
+const SIDES: &[&str] =
+    &["dr", "cr", "db", "d", "c", "s", "h", "deb", "cred", "debit", "credit", "soll", "haben", "贷", "借", "貸"];
+
+fn is_one_of(words: &[&str], unit: &str) -> bool {
+    words.contains(&unit.trim_end_matches('.').to_lowercase().as_str())
+}
+
 /// Whether what stands beside numbers is a unit, and the whole not a code such as `12A`.
 fn are_units(units: &BTreeSet<&str>, cells: &[&Apart<'_>]) -> bool {
     let decimals = cells.iter().any(|apart| apart.core.contains(is_separator) || apart.percent);
@@ -286,9 +304,8 @@ fn are_units(units: &BTreeSet<&str>, cells: &[&Apart<'_>]) -> bool {
     let leading_zero = cells.iter().any(|apart| {
         apart.core.len() > 1 && apart.core.starts_with('0') && apart.core.bytes().all(|byte| byte.is_ascii_digit())
     });
-    let is_multiple = |unit: &&str| MULTIPLES.contains(&unit.trim_end_matches('.').to_lowercase().as_str());
     let with_unit = cells.iter().filter(|apart| !apart.before.is_empty() || !apart.after.is_empty()).count();
-    if units.iter().any(is_multiple) && (units.len() > 1 || with_unit < cells.len()) {
+    if units.iter().any(|unit| is_one_of(MULTIPLES, unit)) && (units.len() > 1 || with_unit < cells.len()) {
         return false;
     }
     let apart_by_blank = units.len() == 1 && units.iter().all(|unit| unit.chars().all(char::is_lowercase));
@@ -348,7 +365,9 @@ impl Numbers {
 
     /// Whether the unit differs from row to row, so that it is a value of its own.
     pub(super) fn unit_varies(&self) -> bool {
-        self.units.len() > 1 || self.some_without_unit
+        // The next file has the other side, or other multiples.
+        let may_vary = |unit: &String| is_one_of(SIDES, unit) || is_one_of(MULTIPLES, unit);
+        self.units.len() > 1 || self.some_without_unit || self.units.iter().any(may_vary)
     }
 
     /// A pattern for units of which there may be more than were seen.
@@ -406,6 +425,13 @@ mod tests {
         assert!(numbers.parentheses && numbers.units == ["$"] && !numbers.unit_varies());
         let numbers = look(&["-$3,491.75", "€1.46", "-€2.00"]).unwrap();
         assert!(numbers.unit_varies() && numbers.units_before && numbers.unit_pattern().is_none());
+        for (cells, pattern) in
+            [(["450.00 Dr", "25,000.00 Dr"], "[A-Za-z][A-Za-z0-9]*"), (["50,00 S", "1.170,55 S"], "[A-Z]+")]
+        {
+            assert_eq!(look(&cells).unwrap().unit_pattern().as_deref(), Some(pattern), "the side of one month");
+        }
+        assert!(["2.31万", "101.08M"].into_iter().all(|cell| look(&[cell, cell]).unwrap().unit_varies()));
+        assert!(look(&["1.039", "-1.041"]).unwrap().lone && !look(&["1.039", "0.9"]).unwrap().lone);
         let numbers = look(&["0.00019348SOL", "0.01375015BTC"]).unwrap();
         assert_eq!((numbers.unit_varies(), numbers.unit_pattern().as_deref()), (true, Some("[A-Z]+")));
         let numbers = look(&["1,543.71", "-5,448.48(CN)", "468.20(HK)"]).unwrap();

@@ -143,7 +143,7 @@ fn from_line(table: &Table<'_>, pattern: Option<&Regex>, name: &str, fits: impl 
     let group = if name == "account" {
         r"([A-Z]{2}\d{2}(?: [A-Z0-9]{1,4}){3,8}|[A-Za-z0-9_*-]+(?:[ ./-]\d{2,})*)(?:[^\w./-]|[./-](?:\D|$)|$)"
     } else {
-        r"([^\]\s,;]+)"
+        r#"([^\]\s,;"]+)"#
     };
     let own = format!("^{}{group}", before(&line[..value.start()]));
     let options = vec![ColumnOption::new("from", "\"preamble\""), ColumnOption::new("pattern", toml_text::text(&own))];

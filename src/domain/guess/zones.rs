@@ -110,9 +110,10 @@ pub(super) fn is_of_times(line: &str) -> bool {
 
 /// Checks whether every cell names a zone.
 pub(super) fn are_zones(cells: &[&str]) -> bool {
+    let are_letters = |cell: &str| (3..=4).contains(&cell.len()) && cell.bytes().all(|byte| byte.is_ascii_uppercase());
     let named = |cell: &&str| {
-        (cell.contains('/') || matches!(*cell, "UTC" | "GMT") || cell.starts_with(['+', '-']) && cell.contains(':'))
-            && Zone::parse(cell).is_some()
+        (cell.contains('/') || are_letters(cell) || cell.starts_with(['+', '-']) && cell.contains(':'))
+            && Zone::of_cell(cell).is_some()
     };
     !cells.is_empty() && cells.iter().all(named)
 }

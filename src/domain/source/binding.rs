@@ -273,7 +273,11 @@ impl Bound {
 fn bind_column(column: &SourceColumn, names: &[String], around: &Surroundings) -> Result<Bound, Misfit> {
     let mut form = column.form.clone();
     if let (Some(year), Value::Time(rule)) = (&column.year, &mut form.value) {
-        rule.calendar.year = Some(year.read(around).ok_or_else(|| Misfit::Untold(column.name.clone()))?);
+        let told = year.read(around).map_err(|fault| match fault {
+            None => Misfit::Untold(column.name.clone()),
+            Some(fault) => Misfit::Unreadable(column.name.clone(), fault),
+        });
+        rule.calendar.year = Some(told?);
     }
     let missing = |wanted: &Named| Misfit::Missing(vec![shown(wanted)]);
     let from = match &column.origin {
@@ -323,8 +327,9 @@ impl Surroundings {
     /// The part of the first text that the pattern matches.
     fn find(&self, outside: Outside, pattern: Option<&Regex>) -> Option<String> {
         let Some(pattern) = pattern else { return self.texts(outside).first().map(|text| (*text).to_owned()) };
-        let groups = self.texts(outside).into_iter().find_map(|text| groups(text, pattern))?;
-        groups.into_iter().take(2).flatten().next_back()
+        // A group that takes no part in the match tells nothing.
+        let counts = pattern.captures_len().min(2) - 1;
+        self.texts(outside).into_iter().find_map(|text| groups(text, pattern)?.into_iter().nth(counts)?)
     }
 }
 
@@ -351,16 +356,22 @@ pub fn groups(text: &str, pattern: &Regex) -> Option<Vec<Option<String>>> {
     found.iter().skip(whole).flatten().all(in_one).then(|| owned(found))
 }
 
+/// Years that a file tells. One of two digits would be a year of antiquity.
+const YEARS: std::ops::RangeInclusive<u32> = 1000..=9999;
+
 impl YearFrom {
-    fn read(&self, around: &Surroundings) -> Option<StatementYear> {
-        let found = around.texts(self.origin).into_iter().find_map(|text| groups(text, &self.pattern))?;
+    /// The year that is told; an error is what is wrong with it, or `None` if nothing is told.
+    fn read(&self, around: &Surroundings) -> Result<StatementYear, Option<Fault>> {
+        let texts = around.texts(self.origin);
+        let found = texts.into_iter().find_map(|text| groups(text, &self.pattern)).ok_or(None)?;
         let number = |index: usize| found.get(index).and_then(|group| group.as_ref()?.parse::<u32>().ok());
-        let year = number(1).filter(|year| (1..=9999).contains(year))?;
-        let month = match self.pattern.captures_len() {
-            3 => Some(number(2).filter(|month| (1..=12).contains(month))?),
-            _ => None,
-        };
-        Some(StatementYear { year: i32::try_from(year).ok()?, month })
+        let year = number(1).filter(|year| YEARS.contains(year)).and_then(|year| i32::try_from(year).ok());
+        let month = number(2).filter(|month| (1..=12).contains(month));
+        let is_told = self.pattern.captures_len() == 3;
+        match (year, month) {
+            (Some(year), month) if month.is_some() == is_told => Ok(StatementYear { year, month }),
+            _ => Err(Some(Fault::NoSuchDate)),
+        }
     }
 }
 

@@ -156,9 +156,13 @@ impl Epoch {
         if !is_number(whole) || !is_number(fraction) {
             return Err(Fault::Form);
         }
-        // Twenty digits hold every year up to 9999 in nanoseconds.
-        if whole.len() > 20 || fraction.len() > 12 {
+        let fraction = fraction.trim_end_matches('0');
+        // So many digits hold every year up to 9999 in nanoseconds.
+        if whole.len() > 21 {
             return Err(Fault::OutOfRange);
+        }
+        if fraction.len() > 12 {
+            return Err(Fault::TooFine);
         }
         // In billionths of the unit's thousandth: 10^-12 of the unit.
         let number: i128 = format!("{whole}{fraction:0<12}").parse().map_err(|_| Fault::OutOfRange)?;
@@ -316,7 +320,7 @@ impl CellForm {
         if let Some(pattern) = &self.part {
             exactly_kept(Cell { text, ..cell })?;
             let found = pattern.captures(text).ok_or(Fault::NoMatch)?;
-            text = found.get(1).or_else(|| found.get(0)).map_or("", |group| group.as_str());
+            text = found.get(found.len().min(2) - 1).map_or("", |group| group.as_str());
             if text.is_empty() {
                 return Ok(Exact::Null);
             }

@@ -22,9 +22,15 @@ impl Columns<'_> {
         self.text.error(&at, message)
     }
 
-    /// Cells of this value, with what the options say of all cells.
+    /// Cells of this value, with what the options say of all cells. A word that is listed with its value is no null.
     pub(super) fn plain(&self, values: &Values, value: Value) -> CellForm {
         let null_values = values.null_values.as_ref().map_or(self.null_values, |values| values.get_ref());
-        CellForm { clean: values.clean(), null_values: null_values.to_vec(), part: None, value }
+        let is_listed = |word: &String| match &value {
+            Value::Map(map) => map.contains_key(word),
+            Value::Words(yes, no) => yes.contains(word) || no.contains(word),
+            _ => false,
+        };
+        let null_values = null_values.iter().filter(|word| !is_listed(word)).cloned().collect();
+        CellForm { clean: values.clean(), null_values, part: None, value }
     }
 }

@@ -79,6 +79,21 @@ pub struct NumberForm {
     pub double: bool,
 }
 
+/// Whether a text that a pattern matches is no part of the number that it follows, such as its sign, further digits or an exponent.
+fn is_unit(text: &str, decimal_mark: char) -> bool {
+    let is_part = |c: char| {
+        c.is_numeric() || c.is_whitespace() || c.is_ascii_punctuation() && !"($[".contains(c) || c == decimal_mark
+    };
+    let is_power = |text: &str| {
+        let digits = text.strip_prefix(['e', 'E', 'x', 'X']).map(|rest| rest.strip_prefix(['+', '-']).unwrap_or(rest));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let ends = text.chars().next().zip(text.chars().next_back());
+    ends.is_some_and(|(first, last)| !is_part(first) && !matches!(last, '+' | '-'))
+        && !is_power(text)
+        && !text.contains('%')
+}
+
 impl Default for NumberForm {
     fn default() -> Self {
         Self {
@@ -258,8 +273,9 @@ impl NumberForm {
             marks.sign(minus)?;
             return Ok(Some(&text[first.len_utf8()..]));
         }
-        let sign = self.currency.iter().find_map(|sign| text.strip_prefix(sign.as_str()));
-        let Some(rest) = sign else { return Ok(None) };
+        // The longest, so that "R" does not hide "R$".
+        let signs = self.currency.iter().filter_map(|sign| text.strip_prefix(sign.as_str()));
+        let Some(rest) = signs.min_by_key(|rest| rest.len()) else { return Ok(None) };
         marks.unit(&text[..text.len() - rest.len()])?;
         Ok(Some(rest.trim_start_matches(is_blank)))
     }
@@ -281,15 +297,12 @@ impl NumberForm {
         }
         // The longest, so that "m" does not hide "mn".
         let known = self.units.iter().chain(&self.currency).filter(|unit| text.starts_with(unit.as_str()));
-        if let Some(unit) = known.max_by_key(|unit| unit.len()) {
-            marks.unit(&text[..unit.len()])?;
-            return Ok(&text[unit.len()..]);
-        }
-        if self.unit_pattern.as_ref().is_some_and(|pattern| pattern.is_match(text)) {
-            marks.unit(text)?;
-            return Ok("");
-        }
-        Err(Fault::NotNumber)
+        let known = known.map(String::len).max();
+        let matches = |pattern: &Regex| pattern.is_match(text) && is_unit(text, self.decimal_mark);
+        let unit = if self.unit_pattern.as_ref().is_some_and(matches) { Some(text.len()) } else { known };
+        let (unit, rest) = text.split_at(unit.ok_or(Fault::NotNumber)?);
+        marks.unit(unit)?;
+        Ok(rest)
     }
 
     /// Appends the digits at the start of `text`, without separators and with a point; the exponent, and what follows.

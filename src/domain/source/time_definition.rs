@@ -130,8 +130,8 @@ impl Columns<'_> {
     /// What tells the year; `None` if it is the same for every file.
     pub(super) fn year(&self, year: &Spanned<YearDefinition>) -> Result<Option<YearFrom>, String> {
         let definition = match year.get_ref() {
-            YearDefinition::Fixed(number) if (1..=9999).contains(number) => return Ok(None),
-            YearDefinition::Fixed(_) => return Err(self.text.error(year, "a year is a number from 1 to 9999")),
+            YearDefinition::Fixed(number) if (1000..=9999).contains(number) => return Ok(None),
+            YearDefinition::Fixed(_) => return Err(self.text.error(year, "a year is a number from 1000 to 9999")),
             YearDefinition::Told(told) => told,
         };
         let pattern = regex::Regex::new(&definition.pattern)

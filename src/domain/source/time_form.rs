@@ -52,6 +52,8 @@ pub struct TimeForm {
     items: Vec<Item>,
     /// The same where most cells have each part at its own place.
     fixed: Option<FixedForm>,
+    /// Whether it ends in a letter for UTC.
+    ends_in_z: bool,
 }
 
 /// What a source says besides the form itself.
@@ -121,7 +123,8 @@ impl TimeForm {
     pub fn parse(text: &str) -> Result<Self, String> {
         let items = items_of(text)?;
         let fixed = FixedForm::of(&items);
-        let form = Self { text: text.to_owned(), items, fixed };
+        let ends_in_z = ends_in_z(&items);
+        let form = Self { text: text.to_owned(), items, fixed, ends_in_z };
         form.check().map_err(|message| format!("form {text:?} {message}"))?;
         Ok(form)
     }
@@ -141,7 +144,7 @@ impl TimeForm {
             year: short_year || self.items.contains(&Item::Year),
             short_year,
             time: self.has(Field::Hour) || self.has(Field::Hour12),
-            zone: self.ends_in_z() || self.items.iter().any(|item| matches!(item, Item::Offset(_) | Item::ZoneName)),
+            zone: self.ends_in_z || self.items.iter().any(|item| matches!(item, Item::Offset(_) | Item::ZoneName)),
         }
     }
 
@@ -171,12 +174,6 @@ impl TimeForm {
 
     fn has(&self, field: Field) -> bool {
         self.items.iter().any(|item| matches!(item, Item::Two(known, _) if *known == field))
-    }
-
-    fn ends_in_z(&self) -> bool {
-        // The Z of MEZ is a letter of a word.
-        let is_zone = |text: &str| text.strip_suffix('Z').is_some_and(|before| !before.ends_with(char::is_alphabetic));
-        matches!(self.items.last(), Some(Item::Literal(text)) if is_zone(text) || text == "TZ")
     }
 
     fn check(&self) -> Result<(), String> {
@@ -227,11 +224,17 @@ impl TimeForm {
         if !rest.is_empty() {
             return Err(Fault::Form);
         }
-        if self.ends_in_z() && found.zone.is_none() {
+        if self.ends_in_z && found.zone.is_none() {
             found.zone = Some(Zone::UTC);
         }
         found.moment(calendar)
     }
+}
+
+fn ends_in_z(items: &[Item]) -> bool {
+    // The Z of MEZ is a letter of a word.
+    let is_zone = |text: &str| text.strip_suffix('Z').is_some_and(|before| !before.ends_with(char::is_alphabetic));
+    matches!(items.last(), Some(Item::Literal(text)) if is_zone(text) || text == "TZ")
 }
 
 /// The numbers of a cell.
@@ -324,7 +327,11 @@ impl Found {
             }
             Item::ZoneName => {
                 let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '+' | '-');
-                let length = text.find(|c| !is_name(c)).unwrap_or(text.len());
+                // A colon stands between the hours and the minutes of an offset.
+                let is_colon =
+                    |at: usize| text[at..].starts_with(':') && text[at + 1..].starts_with(|c: char| c.is_ascii_digit());
+                let mut ends = text.char_indices().filter(|(at, c)| !is_name(*c) && !is_colon(*at));
+                let length = ends.next().map_or(text.len(), |(at, _)| at);
                 self.zone = Some(Zone::of_cell(&text[..length]).ok_or(Fault::UnknownZone)?);
                 Ok(&text[length..])
             }

@@ -240,7 +240,8 @@ fn first_error(dataset: &Dataset, source: &str, inputs: &[Input]) -> Option<Stri
 
 /// Reads files with a source, and finds the cells that are not values of their columns.
 fn faults(dataset: &Dataset, source: &Source, inputs: &[Input]) -> Result<Faults, String> {
-    let allowed: Vec<Option<BTreeSet<String>>> = dataset.columns.iter().map(allowed_values).collect();
+    let columns = dataset.file_columns();
+    let allowed: Vec<Option<BTreeSet<String>>> = columns.iter().map(allowed_values).collect();
     let mut found = Faults::default();
     for input in inputs {
         records(source, input, |record| {
@@ -250,7 +251,7 @@ fn faults(dataset: &Dataset, source: &Source, inputs: &[Input]) -> Result<Faults
                 return;
             };
             let mut is_bad = false;
-            for (at, column) in dataset.columns.iter().enumerate() {
+            for (at, column) in columns.iter().enumerate() {
                 let fault = match plain.value(at) {
                     Ok(value) => fault_of(column, allowed[at].as_ref(), value),
                     Err(Fault::Unmapped) => Some(CellFault::Unlisted(binding.sent(row, at))),

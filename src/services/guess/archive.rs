@@ -6,23 +6,62 @@ pub(super) fn general(name: &str) -> String {
     let mut pattern = String::new();
     let mut at = 0;
     while at < letters.len() {
-        if !letters[at].is_ascii_digit() {
+        // A month before a number is a part of a date.
+        let month = month_at(&letters, at).filter(|length| begins_number(&letters, at + length));
+        if !letters[at].is_ascii_digit() && month.is_none() {
             pattern.push_str(&escaped(letters[at]));
             at += 1;
             continue;
         }
-        // What stands between two numbers is a part of a date.
+        // What stands between two numbers is one as well.
+        at += month.unwrap_or(0);
         while at < letters.len() {
-            let between =
-                matches!(letters[at], '-' | '.' | '_') && letters.get(at + 1).is_some_and(char::is_ascii_digit);
-            if !letters[at].is_ascii_digit() && !between {
-                break;
-            }
-            at += 1;
+            let sign = usize::from(is_between(letters[at]));
+            let Some(length) = number_at(&letters, at + sign).or_else(|| month_at(&letters, at + sign)) else { break };
+            at += sign + length;
         }
         pattern.push('*');
     }
     pattern
+}
+
+fn is_between(letter: char) -> bool {
+    matches!(letter, '-' | '.' | '_')
+}
+
+/// How many digits stand there.
+fn number_at(letters: &[char], at: usize) -> Option<usize> {
+    let digits = letters.get(at..)?.iter().take_while(|letter| letter.is_ascii_digit()).count();
+    (digits > 0).then_some(digits)
+}
+
+fn begins_number(letters: &[char], at: usize) -> bool {
+    let sign = usize::from(letters.get(at).is_some_and(|letter| is_between(*letter)));
+    number_at(letters, at + sign).is_some()
+}
+
+const MONTHS: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
+
+/// How many letters the name of a month has that stands there as a word.
+fn month_at(letters: &[char], at: usize) -> Option<usize> {
+    let is_inside = at.checked_sub(1).is_some_and(|before| letters[before].is_alphabetic());
+    let word: String = letters.get(at..)?.iter().take_while(|letter| letter.is_alphabetic()).collect();
+    let word = word.to_lowercase();
+    let is_month = |month: &&str| word == **month || word.len() == 3 && month.starts_with(&word);
+    (!is_inside && MONTHS.iter().any(is_month)).then_some(word.len())
 }
 
 /// A sign that means itself in a glob.
@@ -63,6 +102,10 @@ mod tests {
             ("0417/trades_20251222.csv", "*/trades_*.csv"),
             ("a[1].csv", "a[[]*[]].csv"),
             ("statement.csv", "statement.csv"),
+            ("Positions_Jan-31-2025.csv", "Positions_*.csv"),
+            ("Positions_31-Jan-2025.xlsx", "Positions_*.xlsx"),
+            ("2025March_trades.csv", "*_trades.csv"),
+            ("marketdata_may_be_2.csv", "marketdata_may_be_*.csv"),
         ] {
             assert_eq!(general(name), pattern, "{name}");
         }

@@ -1,6 +1,7 @@
 //! Files that look like something else: none is read wrongly without a word.
 
 use super::told::look;
+use crate::domain::guess::key::Key;
 
 fn key(name: &str, text: &str) -> Vec<String> {
     look(name, text.as_bytes(), &[]).guessed[0].key.columns().to_vec()
@@ -23,10 +24,42 @@ fn a_number_that_begins_at_1_in_each_file_is_no_key() {
         let text = format!("{header},date,amount,desc\n1,2025-01-02,5.5,a\n2,2025-01-02,6.5,b\n");
         assert_eq!(key("t.csv", &text), [] as [&str; 0], "{header}");
     }
-    assert_eq!(key("t.csv", "Ref,date,amount\n71,2025-01-02,5.5\n72,2025-01-02,6.5\n"), ["ref"]);
+    assert_eq!(key("t.csv", "Trade Ref,date,amount\n71,2025-01-02,5.5\n72,2025-01-02,6.5\n"), ["trade_ref"]);
     let backwards = "Transaction No,date,amount\n3,2025-01-02,5.5\n2,2025-01-02,6.5\n1,2025-01-02,6.5\n";
     assert_eq!(key("t.csv", backwards), [] as [&str; 0]);
     assert_eq!(key("t.csv", "id,price\n1,5.5\n2,6.5\n"), ["id"]);
+}
+
+/// The next payment has the same one, and would overwrite this one.
+#[test]
+fn what_a_payer_calls_a_payment_is_no_key() {
+    for header in ["Reference", "Ref No", "Mandate Reference", "Customer Reference", "Référence"] {
+        let text = format!(
+            "Date,{header},Type,Amount\n2025-01-31,850012345678,DEBIT,-85.00\n2025-01-30,NFLX123,CARD,-10.99\n"
+        );
+        assert_eq!(key("t.csv", &text), [] as [&str; 0], "{header}");
+    }
+    let exchanged = "Datum;Währung;Betrag;Kurs;Gegenwert\n31.01.2025;USD;1250,00;1,0392;1202,85\n30.01.2025;GBP;500,00;0,8361;598,01\n";
+    assert_eq!(key("fx.csv", exchanged), [] as [&str; 0]);
+    let dividends = "Payment Date,ISIN,Security,Shares,Amount,Currency\n2025-10-30,US0378331005,Apple,10,4.51,USD\n\
+                     2025-10-31,US5949181045,Microsoft,5,3.20,USD\n";
+    assert_eq!(key("div.csv", dividends), [] as [&str; 0]);
+}
+
+#[test]
+fn holdings_without_a_day_have_the_key_of_what_is_held() {
+    let held = "Account Number,Symbol,Description,Quantity,Last Price,Current Value\nZ1,AAPL,APPLE INC,10,236.00,2360.00\n\
+                Z1,MSFT,MICROSOFT CORP,5,415.06,2075.30\n";
+    assert_eq!(key("held.csv", held), ["account_number", "symbol"]);
+}
+
+/// A file that overlaps another one has the same rows with other numbers of lines, and with the balance of another day.
+#[test]
+fn what_differs_from_file_to_file_is_no_content_of_a_row() {
+    let text = "Radnummer;Datum;Text;Belopp;Accountbalance\n1;2025-01-31;a;1,50;99,00\n2;2025-01-30;b;2,50;99,00\n3;2025-01-15;c;3,75;99,00\n";
+    let told = look("t.csv", text.as_bytes(), &[]);
+    let Key::Content(_, of_file) = &told.guessed[0].key else { panic!("{:?}", told.guessed[0].key) };
+    assert_eq!(of_file, &["radnummer", "accountbalance"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::data_access::sent::percentages::percentages;
 use crate::data_access::sent::workbook::Workbook;
 use crate::domain::guess::answers::{About, Answers};
 use crate::domain::guess::dialect::{self, FoundDialect, find_dialect};
-use crate::domain::guess::encoding::{FoundEncoding, find_encoding};
+use crate::domain::guess::encoding::{Doubt, FoundEncoding, find_encoding};
 use crate::domain::guess::fixed::{self, FoundPlaces};
 use crate::domain::guess::place::Line;
 use crate::domain::guess::question::{Asked, Question};
@@ -236,19 +236,32 @@ fn unread(head: &[u8]) -> Option<&'static str> {
     if [b":20:".as_slice(), b"{1:F01"].iter().any(|tag| begins(tag)) {
         return Some("this is a SWIFT message such as MT940, and not a table; have it exported as CSV");
     }
-    None
+    names_tables(text).then_some(
+        "each line names the table that it is of (Statement,Header,…; Trades,Data,…), so that this is several tables; have each of them \
+         exported as a file of its own (at Interactive Brokers, as a Flex query)",
+    )
+}
+
+/// Whether each line begins with the name of a table and what it is there, as in an activity statement.
+fn names_tables(text: &[u8]) -> bool {
+    let second = |line: &[u8]| line.split(|byte| *byte == b',').nth(1).map(<[u8]>::trim_ascii).map(<[u8]>::to_owned);
+    let all: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').take(200).filter_map(second).collect();
+    let count = |wanted: &[u8]| all.iter().filter(|known| known.as_slice() == wanted).count();
+    count(b"Header") > 1 && count(b"Data") > 1 && (count(b"Header") + count(b"Data")) * 2 > all.len()
 }
 
 /// Asks for the encoding if the bytes do not tell it.
 fn ask_encoding(part: &str, found: &FoundEncoding, answers: &Answers) -> Option<Asked> {
-    let doubt = found.doubt.as_ref()?;
     let about = About { part, ..About::default() };
+    // What a person says counts, also where the bytes seem to tell.
+    let said = || Doubt { encodings: vec![found.encoding], words: Vec::new() };
+    let doubt = found.doubt.clone().or_else(|| answers.get("encoding", about).map(|_| said()))?;
     let question = Question {
         id: about.id("encoding"),
         why:
             "the bytes are words in several encodings, or in none that is known; any label of an encoding is an answer"
                 .into(),
-        values: doubt.words.clone(),
+        values: doubt.words,
         answers: doubt.encodings.iter().map(|encoding| encoding.name().to_ascii_lowercase()).collect(),
     };
     Some(answers.ask("encoding", about, question, |answer| {

@@ -30,6 +30,44 @@ const CASES: &[Case] = &[
         "Date,Amount\n2025-01-02,1.50\n2025-01-03,2.50\nSymbol,Quantity,Price\nNRVL,10,1.25\nTNDR,20,2.25\n",
         Refuse("another table begins there"),
     ),
+    // Each line names its table.
+    (
+        "activity.csv",
+        "Statement,Header,Field Name,Field Value\nStatement,Data,Title,Activity Statement\n\
+         Trades,Header,Currency,Symbol,Date/Time,Quantity\nTrades,Data,USD,NRVL,2025-01-03,100\nTrades,Data,USD,TNDR,2025-01-13,10\n\
+         Trades,Total,USD,,,110\nDividends,Header,Currency,Date,Amount\nDividends,Data,USD,2025-01-15,25\n",
+        Refuse("each line names the table that it is of"),
+    ),
+    // What stands before the table is quoted as cells are.
+    (
+        "quoted.csv",
+        "\"Account Number:\",\"0012-345 678\"\n\"Currency:\",\"USD\"\n\nDate,Text,Amount\n2025-01-31,a,1.50\n2025-01-30,b,2.50\n",
+        Be(&["2025-01-31|a|1.50|0012-345 678|USD", "2025-01-30|b|2.50|0012-345 678|USD"]),
+    ),
+    // The rate has another decimal mark than the amounts.
+    (
+        "rates.csv",
+        "Date;Text;Amount;FX Rate\n2025-01-31;a;12,50;1.039\n2025-01-30;b;1,25;1.041\n",
+        Ask(
+            &["decimal_mark:FX Rate"],
+            &["decimal_mark:FX Rate=."],
+            &["2025-01-31|a|12.50|1.039", "2025-01-30|b|1.25|1.041"],
+        ),
+    ),
+    // The side of an account, and the zone of each row.
+    (
+        "sides.csv",
+        "Date,Time,Zone,Amount\n2025-01-31,10:00:00,PST,450.00 Dr\n2025-07-30,11:00:00,PDT,\"25,000.00 Dr\"\n",
+        Be(&[
+            "2025-01-31|10:00:00|2025-01-31T18:00:00Z|PST|450.00|Dr",
+            "2025-07-30|11:00:00|2025-07-30T18:00:00Z|PDT|25000.00|Dr",
+        ]),
+    ),
+    (
+        "valuta.csv",
+        "Bokföringsdag;Belopp;Valuta\n2025-01-31;1,50;SEK\n2025-01-30;2,50;EUR\n",
+        Be(&["2025-01-31|1.50|SEK", "2025-01-30|2.50|EUR"]),
+    ),
     // The header is on every page.
     (
         "pages.csv",
@@ -76,7 +114,7 @@ const CASES: &[Case] = &[
     ),
     // Thousands and millions: without them the numbers mean nothing.
     ("screener.csv", "Ticker,Volume\nNRVL,45.2M\nTNDR,950.5K\n", Be(&["NRVL|45.2M", "TNDR|950.5K"])),
-    ("aum.csv", "Fund,AUM\nNorvale,45.2m\nTindra,950.5m\n", Be(&["Norvale|45.2", "Tindra|950.5"])),
+    ("aum.csv", "Fund,AUM\nNorvale,45.2m\nTindra,950.5m\n", Be(&["Norvale|45.2|m", "Tindra|950.5|m"])),
     // The name of the sender before the mark of each page.
     (
         "pages.txt",
