@@ -124,7 +124,7 @@ pub fn parse(event: Value) -> Result<Event> {
 /// Where a request comes from.
 #[derive(Clone, Copy, PartialEq)]
 enum Sender {
-    /// A queue. Who may write to it could write events of S3 as well.
+    /// A queue, into which this program puts ranks.
     Queue,
     /// Anyone who may call the function, or a schedule.
     Anyone,
@@ -306,7 +306,7 @@ fn read_direct(event: Value) -> Result<Direct> {
 }
 
 impl Direct {
-    /// Converts the request. What orders the versions of an object is taken from messages alone, and dropped if it lies in the future: no
+    /// Converts the request. What orders the versions of an object is taken from messages of a queue, and dropped if it lies in the future: no
     /// listing can have given it, and it would win over everything written until then.
     fn into_location(self, sender: Sender) -> Location {
         let Self { bucket, key, version_id, etag, size, sequencer, modified, .. } = self;

@@ -79,7 +79,7 @@ pub(super) async fn run(settings: &Settings, arguments: GuessArguments) -> Resul
         return against(settings, arguments, inputs, answers, &name).await;
     }
     let given: Vec<String> =
-        arguments.answers.iter().filter_map(|answer| Some(answer.rsplit_once('=')?.0.to_owned())).collect();
+        arguments.answers.iter().filter_map(|answer| Some(answer.rsplit_once('=')?.0.trim().to_owned())).collect();
     let (guessed, unused) = blocking(move || look(&inputs, &name, answers, asks)).await?;
     for id in &unused {
         let known: Vec<String> =
@@ -339,7 +339,11 @@ fn for_people(all: &[Guessed], written: &[Written]) -> String {
             Key::Content(..) => "the content of the row".to_owned(),
             Key::Columns(columns, _) => columns.join(", "),
         };
-        let _ = writeln!(text, "  key: {key}: {}", guessed.key.evidence());
+        let _ = writeln!(
+            text,
+            "  key: {key}: {}; --answer key=COLUMN,… or key=content chooses another",
+            guessed.key.evidence()
+        );
     }
     let open = open_in(all.iter());
     text.push_str(&open_questions(&open));

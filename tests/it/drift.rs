@@ -200,6 +200,20 @@ fn guess_compares_a_file_with_a_dataset_whose_key_is_the_content_and_numbers_its
 }
 
 #[test]
+fn guess_ends_with_2_where_more_than_half_of_the_rows_would_be_rejected() {
+    let folder = Scratch::new("misread");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let preamble = "Kontonummer 12345-67\nKontoname: Giro Plus\nErstellt am 01.02.2025 08:15 Uhr\n\n";
+    let rows = "Datum;Betrag;Text\n31.01.2025;-1,50;a\n30.01.2025;2,50;b\n29.01.2025;3,75;c\n";
+    fs::write(path("giro.csv"), format!("{preamble}{rows}")).unwrap();
+    let guessed = small_etl(&folder, &[], &["guess", &path("giro.csv"), "--name", "giro", "--out", &path("o")]);
+    let said = text(&guessed);
+    assert!(said.contains("1 would load, 6 would be rejected"), "{said}");
+    assert!(said.contains("more than half of the rows would be rejected") && !said.contains("To load them"), "{said}");
+    assert_eq!(guessed.status.code(), Some(2));
+}
+
+#[test]
 fn guess_says_what_has_changed_and_writes_what_takes_it() {
     let folder = Scratch::new("drift");
     fs::create_dir(folder.path().join("datasets")).unwrap();

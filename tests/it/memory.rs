@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::lake::python;
 use crate::parts::config;
 use crate::support::Scratch;
-use crate::world::{Worker, World};
+use crate::worker::Worker;
+use crate::world::World;
 
 /// The megabytes of the staging database, and of the file.
 const LIMIT: usize = 32;

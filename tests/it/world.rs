@@ -1,7 +1,7 @@
 //! What a test of behaviour needs: a database on a real server and a bucket on a real S3 server, both of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -13,7 +13,6 @@ use aws_sdk_s3::types::{
 };
 use aws_sdk_sqs::Client as SqsClient;
 use aws_sdk_sqs::types::QueueAttributeName;
-use serde_json::Value;
 use small_etl::config::Settings;
 use small_etl::data_access::postgres::Database;
 use small_etl::data_access::s3::ObjectStore;
@@ -22,12 +21,13 @@ use small_etl::error::Result;
 use small_etl::pipeline::{self, CheckedFile, Context, Request};
 use small_etl::services::Parts;
 use tokio::sync::OnceCell;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::support::moto::Moto;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::{Act, Fault, Moment, Proxy};
 use crate::support::s3::S3Server;
+use crate::worker::Worker;
 
 const INGEST_PASSWORD: &str = "only-in-tests";
 
@@ -79,6 +79,8 @@ pub struct World {
     pub config: Option<PathBuf>,
     /// The program that other processes run.
     pub program: PathBuf,
+    /// The URL of the last question, and its session: it takes a server longer to begin one than to answer.
+    session: Mutex<Option<(String, Client)>>,
     _own: Option<OwnDatabase>,
 }
 
@@ -138,6 +140,7 @@ impl World {
             moto: None,
             config: None,
             program,
+            session: Mutex::default(),
             _own: None,
         }
     }
@@ -375,7 +378,17 @@ impl World {
 
     /// Returns the result of a query as text: a line for each row, cells between ` | `, and a null as `-`.
     pub async fn query(&self, sql: &str) -> String {
-        let answer = query(&self.url, sql).await;
+        let kept = self.session.lock().expect("nobody panics with it").take();
+        let kept = kept.filter(|(url, client)| *url == self.url && !client.is_closed()).map(|(_, client)| client);
+        let client = match kept {
+            Some(client) => client,
+            None => client(&self.url).await.0,
+        };
+        let answer = answer(&client, sql).await;
+        // What else a statement does may change its session.
+        if ["select ", "with "].iter().any(|word| sql.trim_start().starts_with(word)) {
+            *self.session.lock().expect("nobody panics with it") = Some((self.url.clone(), client));
+        }
         if sql.contains("create table") {
             // A table that a test creates gets the same grants as one that a migration creates.
             self.migrate(None).await;
@@ -393,7 +406,7 @@ pub fn behind(url: &str, proxy: &Proxy) -> String {
 }
 
 /// Opens a session of the database.
-pub async fn client(url: &str) -> (tokio_postgres::Client, tokio::task::JoinHandle<()>) {
+pub async fn client(url: &str) -> (Client, tokio::task::JoinHandle<()>) {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect to the database");
     // A server that stops is expected here.
     (client, tokio::spawn(async { drop(connection.await) }))
@@ -401,6 +414,13 @@ pub async fn client(url: &str) -> (tokio_postgres::Client, tokio::task::JoinHand
 
 pub async fn query(url: &str, sql: &str) -> String {
     let (client, driver) = client(url).await;
+    let text = answer(&client, sql).await;
+    drop(client);
+    driver.await.expect("the connection ends");
+    text
+}
+
+async fn answer(client: &Client, sql: &str) -> String {
     let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let rows = messages.into_iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => {
@@ -409,10 +429,7 @@ pub async fn query(url: &str, sql: &str) -> String {
         }
         _ => None,
     });
-    let text = rows.collect::<Vec<_>>().join("\n");
-    drop(client);
-    driver.await.expect("the connection ends");
-    text
+    rows.collect::<Vec<_>>().join("\n")
 }
 
 fn parts(url: &str, settings: &[(String, String)], store: ObjectStore) -> (Context, Database) {
@@ -434,39 +451,6 @@ pub async fn checked(context: &Context, request: &Request) -> Result<CheckedFile
     pipeline::validate(context, request, each).await?;
     assert_eq!(found.len(), 1);
     Ok(found.remove(0))
-}
-
-/// A process that loads a file.
-pub struct Worker(Child);
-
-impl Worker {
-    fn start(program: &Path, arguments: &[&str], variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let process = Command::new(program)
-            .args(arguments)
-            .envs(variables)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        Self(process.expect("start a worker"))
-    }
-
-    /// Returns the number of the process, with which another thread can send it signals.
-    pub fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Waits for its end. Returns what it says about its file, or what went wrong; `None` if it was killed.
-    pub async fn finish(self) -> Option<Result<Value, String>> {
-        tokio::task::spawn_blocking(|| self.finish_blocking()).await.expect("wait for a worker")
-    }
-
-    pub fn finish_blocking(self) -> Option<Result<Value, String>> {
-        let output = self.0.wait_with_output().expect("wait for a worker");
-        output.status.code()?;
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        Some(answer["loads"].get(0).cloned().ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned()))
-    }
 }
 
 /// Sends a signal such as `KILL`, `STOP` or `CONT`. It does no harm if the process is already gone.

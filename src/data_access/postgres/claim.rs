@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::Transaction;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error as PostgresError, Row};
 
 use super::content_form::check_claim;
 use super::held::take_from_the_dead;
 use super::retention::settled;
+use super::sql_file::{Parameter, with_parameters};
 use super::{Database, query_error};
 use crate::domain::object::BUCKETS_WITHOUT_FILES;
 use crate::domain::{Dataset, Datasets, LoadId, LoadLimits, ObjectVersion};
@@ -254,31 +254,34 @@ async fn claim_first(
 ) -> Result<Option<Claim>, PostgresError> {
     let FileToClaim { object, part, parts, dataset, source, datasets, terms, again } = file;
     let by_arrival = datasets.get(dataset).is_ok_and(|dataset| dataset.version.is_none());
-    let insert = transaction.prepare_cached(include_str!("claim.sql")).await?;
     let (key, size) = (object.key.as_str(), object.size.and_then(|size| i64::try_from(size).ok()));
     let max_future = terms.max_future.and_then(|time| i64::try_from(time.as_secs()).ok());
-    let parameters: [&(dyn ToSql + Sync); 20] = [
-        &object.bucket,
-        &key,
-        &object.version,
-        &object.sequencer_text(),
-        &dataset,
-        &datasets.version(),
-        &size,
-        &terms.batch_size,
-        &terms.max_rejects,
-        &terms.max_reject_rate,
-        &terms.lease.as_secs_f64(),
-        &again,
-        &token.0,
-        &object.version_id,
-        &object.modified,
-        &max_future,
-        &part,
-        &parts,
-        &source,
-        &by_arrival,
+    let (version, sequencer, lease_seconds) =
+        (&datasets.version(), &object.sequencer_text(), &terms.lease.as_secs_f64());
+    let parameters: [Parameter<'_>; 20] = [
+        ("bucket", &object.bucket),
+        ("key", &key),
+        ("version", &object.version),
+        ("version_id", &object.version_id),
+        ("sequencer", sequencer),
+        ("written", &object.modified),
+        ("size", &size),
+        ("part", &part),
+        ("parts", &parts),
+        ("dataset", &dataset),
+        ("dataset_version", version),
+        ("source", &source),
+        ("batch_size", &terms.batch_size),
+        ("max_rejects", &terms.max_rejects),
+        ("max_reject_rate", &terms.max_reject_rate),
+        ("max_future_seconds", &max_future),
+        ("by_arrival", &by_arrival),
+        ("again", &again),
+        ("token", &token.0),
+        ("lease_seconds", lease_seconds),
     ];
+    let (insert, parameters) = with_parameters(include_str!("claim.sql"), &parameters);
+    let insert = transaction.prepare_cached(&insert).await?;
     let row = transaction.query_opt(&insert, &parameters).await?;
     Ok(row.map(|row| Claim::of(&row, token, file, false)))
 }
@@ -353,8 +356,12 @@ async fn claim_again(
         let (source, rejects_key) = (row.get("source"), row.get("rejects_key"));
         return Ok(Claimed::Finished { load_id, attempt, dataset, source, reason, error, rejects_key });
     }
-    let take_over = transaction.prepare_cached(include_str!("take_over.sql")).await?;
-    let row = transaction.query_one(&take_over, &[&load_id.0, &terms.lease.as_secs_f64(), &token.0, &ours]).await?;
+    let lease_seconds = terms.lease.as_secs_f64();
+    let parameters: [Parameter<'_>; 4] =
+        [("load", &load_id.0), ("lease_seconds", &lease_seconds), ("token", &token.0), ("ours", &ours)];
+    let (take_over, parameters) = with_parameters(include_str!("take_over.sql"), &parameters);
+    let take_over = transaction.prepare_cached(&take_over).await?;
+    let row = transaction.query_one(&take_over, &parameters).await?;
     Ok(Claimed::Taken(Claim::of(&row, token, file, returned)))
 }
 

@@ -214,26 +214,7 @@ impl Database {
         let most = shown.saturating_add(MOST_COUNTED);
         let all: i64 = connection.query_one(statement, &[&since, &most]).await.map_err(failed)?.get(0);
         // The oldest and the newest are at the ends of indexes.
-        let statement = "with old_reject as materialized ( \
-                select dataset, load_id, record, reject_id, rejected_at from etl.open_reject order by load_id limit $1 \
-            ), new_reject as materialized ( \
-                select dataset, load_id, record, reject_id, rejected_at from etl.open_reject order by load_id desc limit $1 \
-            ), rejects as ( \
-                select dataset, count(distinct (load_id, record)) as open, min(rejected_at) as oldest \
-                from (select * from old_reject union select * from new_reject) r group by 1 \
-            ), old_parked as materialized ( \
-                select load_id, record, dataset, parked_at from etl.parked where released_by is null order by parked_at limit $1 \
-            ), new_parked as materialized ( \
-                select load_id, record, dataset, parked_at from etl.parked where released_by is null order by parked_at desc limit $1 \
-            ), parked as ( \
-                select dataset, count(*) as rows, min(parked_at) as oldest \
-                from (select * from old_parked union select * from new_parked) p group by 1 \
-            ) \
-            select dataset, coalesce(r.open, 0) as open, r.oldest as oldest_reject, coalesce(p.rows, 0) as parked, \
-                p.oldest as oldest_parked, \
-                greatest((select count(*) from old_reject), (select count(*) from old_parked)) < $1 as counted \
-            from rejects r full join parked p using (dataset) order by 1";
-        let waiting = connection.query(statement, &[&MOST_COUNTED]).await.map_err(failed)?;
+        let waiting = connection.query(include_str!("waiting.sql"), &[&MOST_COUNTED]).await.map_err(failed)?;
         Ok(Status {
             more: all - shown,
             counted: all < most && waiting.iter().all(|row| row.get("counted")),
@@ -284,23 +265,7 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn row_attempts(&self, dataset: &Dataset, key: &str) -> Result<Vec<RowAttempt>> {
-        let statement = "with attempt as ( \
-                select i.load_id, n.line, n.outcome::text as outcome, b.committed_at as at, null::timestamptz as parked_at, \
-                    null::bigint as released_by, b.xid::text as transaction, b.tick \
-                from etl.lineage i join etl.load_batch b using (load_id, batch) \
-                    cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
-                where i.dataset = $1 and i.lowest_key <= $2 and i.highest_key >= left($2, 200) and n.key = $2 and n.outcome <> 'parked' \
-                union all \
-                select p.load_id, p.line, coalesce(p.outcome, 'parked'), coalesce(p.released_at, p.parked_at), p.parked_at, \
-                    p.released_by, p.released_xid::text, p.tick \
-                from etl.parked p where p.dataset = $1 and p.key = $2 \
-                union all \
-                select r.load_id, null, 'deleted', r.ended_at, null, null, r.xid::text, null \
-                from etl.replacement r where r.dataset = $1 and $2 = any (r.deleted_keys) \
-            ) \
-            select a.*, l.bucket, l.key, l.version, l.part, l.dataset_version \
-            from attempt a join etl.load l on l.id = a.load_id \
-            order by case when a.outcome = 'deleted' then (select max(b.tick) from attempt b where b.at <= a.at) else a.tick end, a.at, a.load_id";
+        let statement = include_str!("row_attempts.sql");
         let rows = self.connection("row_attempts").await?.query(statement, &[&dataset.name, &key]).await;
         let rows = rows.map_err(|error| query_error("look for a row in the ledger", error))?;
         let attempts = rows.iter().map(|row| RowAttempt {

@@ -14,6 +14,7 @@ use super::claim::{Claim, lease_lost};
 use super::data_keys::sealed;
 use super::mending::{Mending, copy_rejects};
 use super::resolve::link_and_resolve;
+use super::sql_file::{Parameter, with_parameters};
 use super::{Database, query_error};
 use crate::domain::{
     BatchNumber, Counts, Dataset, LoadId, LoadStatus, ObjectKey, ObjectVersion, RejectedChunk, Sequencer,
@@ -241,11 +242,21 @@ async fn end(
     closing: &Closing<'_>,
     deleted: i64,
 ) -> Result<Option<Counts>, PostgresError> {
-    let close = transaction.prepare_cached(include_str!("close.sql")).await?;
     let Closing { status, reason, error, read, statistics, stalled } = closing;
     let (load, token, state, reason) = (claim.load_id, claim.token, status.name(), reason.map(Reason::name));
-    let parameters: [&(dyn ToSql + Sync); 9] =
-        [&load.0, &token.0, &state, &reason, error, read, statistics, stalled, &deleted];
+    let parameters: [Parameter<'_>; 9] = [
+        ("load", &load.0),
+        ("token", &token.0),
+        ("state", &state),
+        ("reason", &reason),
+        ("error", error),
+        ("read", read),
+        ("statistics", statistics),
+        ("stalled", stalled),
+        ("deleted", &deleted),
+    ];
+    let (close, parameters) = with_parameters(include_str!("close.sql"), &parameters);
+    let close = transaction.prepare_cached(&close).await?;
     let row = transaction.query_opt(&close, &parameters).await?;
     if row.is_some() && *status != LoadStatus::Interrupted {
         link_and_resolve(transaction, claim).await?;

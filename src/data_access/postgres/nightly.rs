@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use super::key::Key;
 use super::parked::{Freed, Release, WaitingPage, Whose, free, refused};
 use super::resolve::resolve_released;
+use super::sql_file::filled;
 use super::sql_names::{quoted, table_name};
 use super::{Database, query_error};
 use crate::domain::object::{BUCKETS_WITHOUT_FILES, LOCAL_BUCKET, place_of_part};
@@ -233,25 +234,8 @@ impl Database {
         after: LoadId,
         count: i64,
     ) -> Result<(Vec<LoadId>, usize, Option<LoadId>)> {
-        let statement = format!(
-            "with ended as materialized ({}) select l.id, not ( \
-                l.read = l.inserted + l.updated + l.removed + l.unchanged + l.stale + l.parked + l.rejected + l.withheld \
-                and (l.inserted, l.updated, l.removed, l.unchanged, l.stale, l.parked) \
-                    = (b.inserted, b.updated, b.removed, b.unchanged, b.stale, b.parked) \
-                and (l.state <> 'loaded' or (l.read, l.rejected) = (b.read, b.rejected)) \
-                and l.parked = (select count(*) from etl.parked p where p.load_id = l.id) \
-                and l.released = (select count(*) from etl.parked p where p.released_by = l.id and p.outcome <> 'expired') \
-                and l.expired = (select count(*) from etl.parked p where p.load_id = l.id and p.outcome = 'expired')) as wrong \
-            from ended join etl.load l using (id) cross join lateral ( \
-                select coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated, \
-                    coalesce(sum(removed), 0) as removed, \
-                    coalesce(sum(unchanged), 0) as unchanged, coalesce(sum(stale), 0) as stale, \
-                    coalesce(sum(parked), 0) as parked, coalesce(sum(rejected), 0) as rejected, \
-                    coalesce(sum(last_record - first_record + 1), 0) as read \
-                from etl.load_batch where load_id = l.id) b \
-            order by l.id",
-            recent(since, "(finished_at < (select pruned_before from etl.retention)) is not true")
-        );
+        let ended = recent(since, "(finished_at < (select pruned_before from etl.retention)) is not true");
+        let statement = filled(include_str!("unbalanced.sql"), &[("ended", &ended)]);
         let rows = self.connection("unbalanced_loads").await?.query(&statement, &[&since, &after.0, &count]).await;
         let rows = rows.map_err(|error| query_error("check the balance of the ledger", error))?;
         let wrong = rows.iter().filter(|row| row.get("wrong")).map(|row| LoadId(row.get("id"))).collect();

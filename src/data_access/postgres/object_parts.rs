@@ -2,6 +2,7 @@
 
 use tokio_postgres::types::ToSql;
 
+use super::sql_file::{Parameter, with_parameters};
 use super::{Database, query_error};
 use crate::domain::{LoadId, ObjectVersion};
 use crate::error::Result;
@@ -125,30 +126,17 @@ impl Database {
     /// # Errors
     /// `Connection` or `System`.
     pub async fn known_parts(&self, object: &ObjectVersion) -> Result<Vec<KnownPart>> {
-        let statement = "with known as materialized ( \
-                select * from etl.known_load where bucket = $1 and key = $2 and version = $3 \
-            ), named as ( \
-                select p.part, p.place from (select parts from known order by id desc limit 1) w cross join lateral unnest(w.parts) with ordinality as p (part, place) \
-            ) \
-            select part, n.place is not null as is_listed, l.dataset, l.source, l.finished_at is null as is_open, \
-                exists ( \
-                    select from known k where k.part = coalesce(n.part, l.part) and (k.state = 'loaded' or exists (select from etl.load_batch where load_id = k.id)) and not exists ( \
-                        select from etl.load u where u.bucket = 'undo://' and u.key = k.id::text and u.state = 'loaded')) as is_loaded, \
-                l.state = 'loading' and l.lease_expires_at > clock_timestamp() as is_held, \
-                coalesce($6, 'null') = 'null' and exists ( \
-                    select from etl.known_load o where o.bucket = $1 and o.key = $2 and o.version <> $3 \
-                        and etl.is_later($4, $5, o.sequencer, o.modified_at) \
-                        and etl.is_later(o.sequencer, o.modified_at, l.sequencer, l.modified_at)) as is_returned, \
-                coalesce((l.state = 'superseded' or l.state = 'failed' and l.reason in ('not_found', 'forbidden')) \
-                    and etl.is_later($4, $5, l.sequencer, l.modified_at), false) as is_resent \
-            from named n full join (select distinct on (part) * from known order by part, run desc) l using (part) \
-            order by n.place, l.id";
-        let ObjectVersion { bucket, key, version, modified, version_id, .. } = object;
-        let rows = self
-            .connection("known_parts")
-            .await?
-            .query(statement, &[bucket, &key.as_str(), version, &object.sequencer_text(), modified, version_id])
-            .await;
+        let (key, sequencer) = (object.key.as_str(), object.sequencer_text());
+        let parameters: [Parameter<'_>; 6] = [
+            ("bucket", &object.bucket),
+            ("key", &key),
+            ("version", &object.version),
+            ("version_id", &object.version_id),
+            ("sequencer", &sequencer),
+            ("written", &object.modified),
+        ];
+        let (statement, parameters) = with_parameters(include_str!("known_parts.sql"), &parameters);
+        let rows = self.connection("known_parts").await?.query(&statement, &parameters).await;
         let rows = rows.map_err(|error| query_error("look for the parts of the object in the ledger", error))?;
         let parts = rows.iter().map(|row| KnownPart {
             name: row.get("part"),

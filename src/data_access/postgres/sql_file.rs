@@ -1,5 +1,7 @@
 //! Long SQL stands in files of its own. What differs from dataset to dataset are holes in it, written as variables of psql: `:table`.
 
+use tokio_postgres::types::ToSql;
+
 /// Fills the holes of a file with SQL. A line that is a comment is left out.
 pub(super) fn filled(file: &str, holes: &[(&str, &str)]) -> String {
     let mut sql = String::with_capacity(2 * file.len());
@@ -23,13 +25,29 @@ pub(super) fn filled(file: &str, holes: &[(&str, &str)]) -> String {
     sql
 }
 
+/// A parameter of a statement.
+pub(super) type Parameter<'a> = (&'a str, &'a (dyn ToSql + Sync));
+
+/// Fills the holes of a file with the parameters that have their names. Returns the statement and the parameters in its order.
+pub(super) fn with_parameters<'a>(file: &str, parameters: &[Parameter<'a>]) -> (String, Vec<&'a (dyn ToSql + Sync)>) {
+    let numbers: Vec<String> = (1..=parameters.len()).map(|number| format!("${number}")).collect();
+    let holes: Vec<_> = parameters.iter().zip(&numbers).map(|((name, _), number)| (*name, number.as_str())).collect();
+    (filled(file, &holes), parameters.iter().map(|(_, value)| *value).collect())
+}
+
 fn is_in_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }
 
 #[cfg(test)]
 mod tests {
-    use super::filled;
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_found_by_its_name() {
+        let (statement, parameters) = with_parameters("select :b::text, :a, :b", &[("a", &1_i32), ("b", &"x")]);
+        assert_eq!((statement.as_str(), parameters.len()), ("select $2::text, $1, $2", 2));
+    }
 
     #[test]
     fn a_hole_is_a_whole_name_after_one_colon() {

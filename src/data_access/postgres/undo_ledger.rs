@@ -1,6 +1,7 @@
 //! What undoing a load changes in the ledger besides its own batches, in SQL: tombstones, scopes, parked rows and rejects.
 
 use super::encode::postgres_type;
+use super::sql_file::filled;
 use super::sql_names::version;
 use super::undo_plan::hidden;
 use crate::domain::{Dataset, LoadId};
@@ -50,64 +51,16 @@ pub(super) fn statements(dataset: &Dataset, load: LoadId, undo: LoadId) -> Vec<S
 /// the same line in an earlier run, and what a failed load of the file had left. `resolve.sql` has resolved them for the same reasons.
 /// A row of another load that is undone may have stayed until now.
 fn rejects(dataset: &Dataset, load: LoadId) -> String {
-    let (name, hidden) = (&dataset.name, hidden(dataset, load));
-    format!(
-        "with {hidden}, taken as materialized (select _key from pg_temp.undo_plan where _outcome <> 'stale' union \
-             select key from etl.tombstone where dataset = '{name}' \
-                 and (load_id = {load} or before @> jsonb_build_array(jsonb_build_object('load_id', {load}))) \
-                 and key not in (select _key from pg_temp.undo_plan) \
-         ), gone as materialized ( \
-             select i.load_id, n.key, n.line, i.load_id as by \
-             from etl.lineage i cross join lateral unnest(i.keys, i.lines, i.outcomes) as n (key, line, outcome) \
-             where i.dataset = '{name}' and i.load_id in (select _load from undone) and n.outcome <> 'parked' \
-                 and n.key in (select _key from taken) \
-             union all select p.load_id, p.key, p.line, p.released_by from etl.parked p \
-             where p.load_id in (select _load from undone) and p.released_by is not null and p.key in (select _key from taken) \
-             union all select w.load_id, w.key, w.line, w._by from pg_temp.undo_waiting w \
-         ), chain as materialized ( \
-             select s.first_load_id, s.first_record, g.by from gone g join etl.resubmission s on s.load_id = g.load_id and s.line = g.line \
-             union select r.first_load_id, r.first_record, g.by \
-             from gone g join etl.reject r on r.key = g.key and r.resolved_by = g.by and r.load_id < g.load_id \
-                 join etl.load l on l.id = r.load_id and l.dataset = '{name}' \
-             union select r.first_load_id, r.first_record, g.by \
-             from gone g join etl.load own on own.id = g.load_id \
-                 join etl.load l on l.bucket = own.bucket and l.key = own.key and l.version = own.version and l.part = own.part \
-                     and l.dataset = own.dataset and l.id < own.id \
-                 join etl.reject r on r.load_id = l.id and r.line = g.line and r.resolved_by = g.by \
-             union select r.first_load_id, r.first_record, own.id \
-             from etl.load own join etl.load l on l.bucket = own.bucket and l.key = own.key and l.part = own.part and l.dataset = own.dataset \
-                     and l.id < own.id and l.state = 'failed' \
-                 join etl.reject r on r.load_id = l.id and r.resolved_by = own.id \
-             where own.id = {load} and not exists ( \
-                 select from etl.lineage i cross join lateral unnest(i.keys) as n (key) \
-                 where i.load_id = {load} and n.key = r.key and n.key not in (select _key from taken)) \
-         ) \
-         update etl.reject r set state = 'open', resolved_by = null, resolved_at = null \
-         from chain c where r.first_load_id = c.first_load_id and r.first_record = c.first_record and r.resolved_by = c.by"
-    )
+    let (hidden, name, load) = (hidden(dataset, load), format!("'{}'", dataset.name), load.to_string());
+    filled(include_str!("undo_rejects.sql"), &[("hidden", &hidden), ("dataset", &name), ("load", &load)])
 }
 
 /// Takes the tombstones of the load away. Of the others with a key, the newest is in force.
 fn tombstones(dataset: &Dataset, load: LoadId) -> String {
     let newest = version(dataset)
         .map_or_else(String::new, |column| format!("e.version::{} desc nulls last, ", postgres_type(column)));
-    format!(
-        "with entry as materialized ( \
-             select t.key, e.* from etl.tombstone t cross join lateral ( \
-                 select t.version, t.load_id, t.at union all \
-                 select x.version, x.load_id, x.at from jsonb_to_recordset(t.before) as x (version text, load_id bigint, at timestamptz)) e \
-             where t.dataset = '{name}' and e.load_id <> {load} \
-                 and (t.load_id = {load} or t.before @> jsonb_build_array(jsonb_build_object('load_id', {load}))) \
-         ), ranked as ( \
-             select e.*, row_number() over (partition by e.key order by {newest}coalesce(l.rank, p.rank) desc nulls last, e.load_id desc) as nth \
-             from entry e left join etl.load l on l.id = e.load_id left join etl.pruned p on p.dataset = '{name}' \
-         ), rest as ( \
-             select key, jsonb_agg(jsonb_build_object('version', version, 'load_id', load_id, 'at', at) order by nth desc) as before \
-             from ranked where nth > 1 group by key) \
-         update etl.tombstone t set version = n.version, load_id = n.load_id, at = n.at, before = coalesce(r.before, '[]') \
-         from ranked n left join rest r using (key) where t.dataset = '{name}' and t.key = n.key and n.nth = 1",
-        name = dataset.name,
-    )
+    let (name, load) = (format!("'{}'", dataset.name), load.to_string());
+    filled(include_str!("undo_tombstones.sql"), &[("dataset", &name), ("load", &load), ("newest", &newest)])
 }
 
 /// Takes the tombstones of the load away that were the only ones with their keys.

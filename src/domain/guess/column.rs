@@ -312,7 +312,8 @@ impl Sent<'_> {
         } else {
             (gather(is_mark), gather(is_mark_among_values))
         };
-        let tried = |cells: &[(i64, &str, CellKind)]| what_are(cells, hints);
+        let header = self.header.as_deref().unwrap_or_default();
+        let tried = |cells: &[(i64, &str, CellKind)]| what_are(cells, hints, header);
         let (mut cells, mut used) = (tried(&loose), &loose);
         // A mark such as NA is a text of its own among texts.
         if matches!(cells, Cells::Text(_) | Cells::Zones | Cells::Empty) && loose.len() < strict.len() {
@@ -345,7 +346,7 @@ impl Sent<'_> {
     }
 }
 
-fn what_are(cells: &[(i64, &str, CellKind)], hints: Hints) -> Cells {
+fn what_are(cells: &[(i64, &str, CellKind)], hints: Hints, header: &str) -> Cells {
     let texts: Vec<&str> = cells.iter().map(|(_, text, _)| *text).collect();
     if texts.is_empty() {
         return Cells::Empty;
@@ -363,7 +364,7 @@ fn what_are(cells: &[(i64, &str, CellKind)], hints: Hints) -> Cells {
     {
         return Cells::Json;
     }
-    if are_zones(&texts) {
+    if are_zones(header, &texts) {
         return Cells::Zones;
     }
     let digits = texts.iter().all(|text| text.bytes().all(|byte| byte.is_ascii_digit()));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::column::{Cells, Found, Sent};
 use super::field::{Field, FieldType};
 use super::moments::Order;
-use super::numbers::Mark;
+use super::numbers::{Mark, Numbers};
 use super::place::Line;
 use super::toml_text;
 use crate::domain::source::cell_form::Clean;
@@ -119,6 +119,29 @@ fn has_decimal_comma(header: &str) -> bool {
     lower.split(|c: char| !c.is_alphanumeric()).any(|word| COMMA_WORDS.contains(&word))
 }
 
+/// Words for rates.
+const RATES: &[&str] = &[
+    "rate",
+    "rates",
+    "fx",
+    "kurs",
+    "wechselkurs",
+    "devisenkurs",
+    "umrechnungskurs",
+    "taux",
+    "koers",
+    "wisselkoers",
+    "cambio",
+    "tasa",
+    "tasso",
+];
+
+/// Whether a column has rates each of which has one mark before three digits, which need not be that of the other columns.
+pub(super) fn is_lone_rate(column: &Sent<'_>, numbers: &Numbers) -> bool {
+    let header = column.header.as_deref().unwrap_or_default().to_lowercase();
+    numbers.lone && header.split(|c: char| !c.is_alphanumeric()).any(|word| RATES.contains(&word))
+}
+
 impl Convention {
     pub(super) fn of(sent: &[Sent<'_>], found: &[Found], sheet: bool, semicolons: bool) -> Self {
         let mut convention = Self::default();
@@ -161,8 +184,9 @@ impl Convention {
         convention.point_is_doubtful = (semicolons || comma_language) && needed.is_empty();
         if !convention.conflict {
             let mark = convention.mark.unwrap_or(Mark::Point);
-            for found in found {
+            for (column, found) in sent.iter().zip(found) {
                 if let Cells::Number(numbers) = &found.cells
+                    && !is_lone_rate(column, numbers)
                     && (numbers.mark == Some(mark) || numbers.mark.is_none() && convention.mark.is_some())
                 {
                     convention.thousands.extend(numbers.thousands(mark));

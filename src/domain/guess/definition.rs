@@ -42,7 +42,10 @@ fn write(guessed: &Guessed, marked: bool) -> String {
         Key::Columns(columns, _) => out.line(&format!("key = {}", toml_text::one_or_list(columns))),
         Key::Content(_, of_file) => {
             if !of_file.is_empty() {
-                out.comment(&format!("without {}: another file has others for the same row", of_file.join(", ")));
+                out.comment(&format!(
+                    "without {}, which differs from file to file for the same row",
+                    of_file.join(", ")
+                ));
             }
             out.line("key = \"content\"");
             let covered = covered(guessed).filter(|field| !of_file.contains(&field.name));

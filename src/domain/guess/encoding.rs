@@ -109,8 +109,7 @@ fn doubt(bytes: &[u8], (most, best): (f64, &'static Encoding), scores: &[(f64, &
     if best == WINDOWS_1251 {
         let mut push = |applies: bool, encoding| encodings.extend(applies.then_some(encoding));
         push(has_capitals_within(&text), KOI8_R);
-        // Hebrew has no capitals, and is read as small letters.
-        push(!text.chars().any(|letter| !letter.is_ascii() && letter.is_uppercase()), WINDOWS_1255);
+        push(may_be_hebrew(&text), WINDOWS_1255);
     }
     if encodings.len() == 1 && most >= PLAUSIBLE {
         return None;
@@ -146,6 +145,13 @@ fn has_capitals_within(text: &str) -> bool {
         word.chars().zip(word.chars().skip(1)).any(|(one, next)| one.is_lowercase() && next.is_uppercase())
     };
     words().filter(is_odd).count() * 5 > words().count()
+}
+
+/// Whether text that was read as Cyrillic may be Hebrew, which has no capitals, and whose letters are read as small ones, few of them vowels.
+fn may_be_hebrew(text: &str) -> bool {
+    let letters = || text.chars().filter(|letter| matches!(letter, 'а'..='я' | 'ё'));
+    let vowels = letters().filter(|letter| "аеёиоуыэюя".contains(*letter)).count();
+    !text.chars().any(|letter| !letter.is_ascii() && letter.is_uppercase()) && vowels * 3 < letters().count()
 }
 
 fn wide(bytes: &[u8]) -> Option<&'static Encoding> {
@@ -222,8 +228,12 @@ mod tests {
         ] {
             assert!(find_encoding(&encoding.encode(text).0, true).doubt.is_some(), "{text}");
         }
-        let russian = WINDOWS_1251.encode("id;Имя;ИНН\n1;Иванов Иван;ПАО\n2;Петров Пётр;ООО\n").0;
-        assert_eq!(find_encoding(&russian, true).doubt, None);
+        for russian in [
+            "id;Имя;ИНН\n1;Иванов Иван;ПАО\n2;Петров Пётр;ООО\n",
+            "дата;описание;сумма\n31.01.2025;комиссия банка за январь;3,50\n",
+        ] {
+            assert_eq!(find_encoding(&WINDOWS_1251.encode(russian).0, true).doubt, None);
+        }
         assert_eq!(name_of("a,b\n", UTF_8), "UTF-8");
         let wide: Vec<u8> = "a,价\n1,2\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(find_encoding(&wide, true).encoding, UTF_16LE);

@@ -1,5 +1,6 @@
 //! A column of numbers.
 
+use super::convention::is_lone_rate;
 use super::field::{ColumnOption, Field, FieldType};
 use super::known_table::Table;
 use super::numbers::{Mark, Numbers};
@@ -16,9 +17,6 @@ const SCALES: &[usize] = &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18];
 
 /// How many letters of a name are left where `_unit` follows.
 const MOST_LETTERS: usize = 35;
-/// Parts of words for rates.
-const RATES: &[&str] = &["rate", "kurs", "fx", "taux", "koers", "cambio", "tasa", "tasso"];
-
 pub(super) fn fields(table: &Table<'_>, at: usize, numbers: &Numbers, asked: &mut Vec<Asked>) -> Vec<Field> {
     let (mark, question) = mark_of(table, at, numbers);
     let (percent, percent_question) = percent_of(table, at, numbers);
@@ -92,13 +90,12 @@ fn mark_of(table: &Table<'_>, at: usize, numbers: &Numbers) -> (Mark, Option<Ask
     }
     let answered = table.is_answered(at, "decimal_mark");
     // The rate of a day is often taken from elsewhere, with a mark of its own.
-    let is_rate = |header: &str| RATES.iter().any(|word| header.to_lowercase().contains(word));
-    let is_doubtful_rate = numbers.lone && table.sent[at].header.as_deref().is_some_and(is_rate);
+    let workbook = table.place.sheet && table.found[at].has_numbers;
+    let is_doubtful_rate = is_lone_rate(&table.sent[at], numbers) && !workbook && !table.place.named;
     if let Some(mark) = convention.mark.filter(|_| !answered && !is_doubtful_rate) {
         return (mark, None);
     }
     let point_alone = numbers.thousands(Mark::Point).iter().all(|sign| *sign != ',');
-    let workbook = table.place.sheet && table.found[at].has_numbers;
     let is_doubtful = convention.point_is_doubtful || convention.mark == Some(Mark::Comma) && is_doubtful_rate;
     if point_alone && !answered && (workbook || table.place.named || !is_doubtful) {
         return (Mark::Point, None);

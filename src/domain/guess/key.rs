@@ -170,10 +170,26 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked
         |field: &&&Field| !matches!(field.kind, FieldType::Json | FieldType::Boolean | FieldType::Decimal { .. });
     let candidates: Vec<&Field> = own.iter().filter(whole).filter(can_be_key).copied().collect();
     let unique = |columns: &[&Field]| rows > 0 && is_unique(table, columns, rows);
+    let chosen = chosen(table, asked, |names| {
+        let named = |name: &&str| own.iter().filter(whole).find(|field| field.name == **name).copied();
+        let is_outside = |name: &&str| outside.iter().any(|field| field.name == **name);
+        names.iter().all(|name| named(name).is_some() || is_outside(name))
+            && unique(&names.iter().filter_map(named).collect::<Vec<_>>())
+    });
+    if let Some(columns) = chosen.clone().filter(|columns| !columns.is_empty()) {
+        return Key::Columns(columns, BY_ANSWER.into());
+    }
+    let is_open = chosen.is_none();
     let is_id = |field: &&&Field| table.sent[field.at].hints().id || field.kind == FieldType::Uuid;
     let has = |field: &Field, list: &[&str]| words(&field.name).any(|word| list.contains(&word));
+    // What a payer calls a payment comes again with the next one.
+    let is_of_payer = |field: &Field| {
+        has(field, &["mandate", "customer", "payer", "payee"])
+            || has(field, &["payment", "invoice"]) && has(field, &["ref", "reference"])
+    };
     let is_event_id = |field: &&&Field| {
         is_id(field)
+            && !is_of_payer(field)
             && (has(field, EVENTS) || field.name == "id" || field.kind == FieldType::Uuid)
             && !has(field, ACCOUNTS)
     };
@@ -184,24 +200,7 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked
     };
     let has_status = own.iter().any(|field| has(field, &["status", "state"]));
     let are_fills = !has_status && own.iter().any(|field| is_fill(field));
-    // What a payer or a merchant calls a payment comes again with the next one.
-    let of_others = |field: &Field| {
-        has(
-            field,
-            &[
-                "merchant",
-                "counterparty",
-                "parent",
-                "related",
-                "last",
-                "request",
-                "mandate",
-                "customer",
-                "payer",
-                "payee",
-            ],
-        )
-    };
+    let of_others = |field: &Field| has(field, &["merchant", "counterparty", "parent", "related", "last", "request"]);
     let events: Vec<&Field> = candidates.iter().filter(is_event_id).copied().collect();
     // The next file begins at 1 again.
     let is_running = |field: &Field| {
@@ -216,34 +215,64 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked
     };
     let names_row = |field: &&&Field| unique(&[field]) && !(are_fills && is_order(field)) && !is_running(field);
     let by_rank = events.iter().filter(names_row).min_by_key(|field| of_others(field));
-    if let Some(id) = by_rank {
+    if let Some(id) = by_rank.filter(|_| is_open) {
         let evidence =
             format!("{} is there in each of {rows} rows and never twice, and its name is that of an id", id.name);
         return Key::Columns(vec![id.name.clone()], evidence);
     }
     let changed = version(fields).and_then(|name| candidates.iter().find(|field| field.name == name).copied());
     if let (Some(id), Some(changed)) = (events.iter().find(|field| !of_others(field)), changed)
+        && is_open
         && unique(&[id, changed])
     {
         let evidence = format!("{} comes several times, but never twice with the same {}", id.name, changed.name);
         return Key::Columns(vec![id.name.clone(), changed.name.clone()], evidence);
     }
-    if !are_fills
+    if is_open
+        && !are_fills
         && !is_of_events(&own)
         && let Some(key) = of_positions(&candidates, (&own, outside), rows, &unique, &has)
     {
         return key;
     }
-    // The balance of today stands beside every row of a file, and another one in the next file.
-    let is_of_today = |field: &Field| {
-        let values = &table.found[field.at].values;
-        ["balance", "saldo", "solde"].iter().any(|word| field.name.contains(word))
-            && rows > 1
-            && values.iter().all(|value| value.is_some() && *value == values[0])
+    // The number of a line is another one in a file that overlaps this one.
+    let is_of_line =
+        |field: &&&Field| field.position == 1 && rows > 2 && is_line_number(&field.name) && is_running(field);
+    let of_file = own.iter().filter(is_of_line).map(|field| field.name.clone()).collect();
+    let evidence = match () {
+        () if !is_open => BY_ANSWER,
+        () if are_fills && events.iter().any(|field| is_order(field) && unique(&[field])) => {
+            "an order is filled in any number of rows, even if each has one here, so that its id names no row"
+        }
+        () => "no column, and no set of columns that names something, tells every row from every other",
     };
-    let of_file = own.iter().filter(|field| is_running(field) || is_of_today(field));
-    let of_file = of_file.map(|field| field.name.clone()).collect();
-    content(table, &own, (rows, of_file), asked)
+    content(table, &own, (rows, of_file, evidence), asked)
+}
+
+/// Whether a name is that of a number of lines.
+fn is_line_number(name: &str) -> bool {
+    const WORDS: &[&str] =
+        &["no", "nr", "num", "row", "rownum", "line", "lfd", "seq", "sequence", "index", "pos", "serial"];
+    words(name)
+        .any(|word| WORDS.contains(&word) || ["number", "nummer", "zeile"].iter().any(|part| word.contains(part)))
+}
+
+const BY_ANSWER: &str = "by your answer";
+
+/// The columns that a person wants for the key, none of them for the content; `None` without an answer, and with one that cannot be the key.
+fn chosen(table: &Table<'_>, asked: &mut Vec<Asked>, can_be: impl Fn(&[&str]) -> bool) -> Option<Vec<String>> {
+    let about = About { part: &table.place.part, ..About::default() };
+    table.answers.get("key", about)?;
+    let why = "the columns of a key are there in each row, and no two rows have the same in all of them".to_owned();
+    let names = |answer: &str| answer.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+    let question = table.ask_about(about, "key", why, (Vec::new(), vec!["content".into()]), |answer| {
+        let names = names(answer);
+        let fits = names == ["content"] || can_be(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        fits.then(|| names.join(","))
+    });
+    let answer = question.answer.clone();
+    asked.push(question);
+    answer.map(|answer| if answer == "content" { Vec::new() } else { names(&answer) })
 }
 
 /// Whether the rows of a table are what happened, and not what is.
@@ -253,15 +282,13 @@ fn is_of_events(fields: &[&Field]) -> bool {
     let is_time = |field: &&Field| {
         matches!(field.kind, FieldType::Date | FieldType::Time | FieldType::Timestamp | FieldType::LocalTimestamp)
     };
-    // What happens has a time, and what there is has a quantity and a value.
-    if has_state && !fields.iter().any(is_time) {
-        return false;
-    }
+    // What is held has a quantity or a value and no time. Then its type and description are those of an instrument.
+    let is_held = has_state && !fields.iter().any(is_time);
+    let of_instrument = |word: &str| is_held && ["type", "typ", "description"].contains(&word);
     fields.iter().any(|field| {
-        let all: Vec<&str> = words(&field.name).collect();
+        let all: Vec<&str> = words(&field.name).filter(|word| !of_instrument(word)).collect();
         let instrument = all.iter().any(|word| ["code", "market", "currency", "id", "account"].contains(word));
-        field.name == "type"
-            || field.name == "typ"
+        ["type", "typ"].contains(&field.name.as_str()) && !is_held
             || all.iter().any(|word| OF_EVENTS.contains(word)) && !instrument
             || matches!(field.kind, FieldType::Time)
             || ["amount", "change", "delta"].contains(&field.name.as_str()) && !has_state
@@ -298,7 +325,7 @@ fn of_positions(
             && !has(field, &["currency", "ccy", "type", "name", "status"])
     };
     // Any number of sums of one currency are exchanged or paid in a day.
-    let is_sum = |field: &&Field| field.name == "amount";
+    let is_sum = |field: &&Field| has(field, &["amount", "sum", "bought", "sold", "paid", "received"]);
     let only_currency = account.is_none() && instrument.is_some_and(|field| has(field, &["currency", "ccy"]));
     if columns.is_empty()
         || instrument.is_none() && own.iter().any(is_described)
@@ -363,8 +390,13 @@ fn is_of_a_day(day: &Field, own: &[&Field], has: &impl Fn(&Field, &[&str]) -> bo
     dated && !other && !own.iter().any(|field| has(field, &["percent", "return", "performance", "ytd"]))
 }
 
-fn content(table: &Table<'_>, own: &[&Field], (rows, of_file): (usize, Vec<String>), asked: &mut Vec<Asked>) -> Key {
-    let evidence = "no column, and no set of columns that names something, tells every row from every other".to_owned();
+fn content(
+    table: &Table<'_>,
+    own: &[&Field],
+    (rows, of_file, evidence): (usize, Vec<String>, &str),
+    asked: &mut Vec<Asked>,
+) -> Key {
+    let evidence = evidence.to_owned();
     let repeated = repetitions(table, rows);
     if repeated.is_empty() {
         return Key::Content(evidence, of_file);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::source::number::{Grouping, Negative, NumberForm, Percent};
+use crate::domain::source::unit_pattern::UnitPattern;
 
 /// Signs and codes of currencies that stand beside numbers.
 const CURRENCIES: &[&str] = &[
@@ -322,7 +323,10 @@ impl Numbers {
             grouping: self.indian.then_some(Grouping::Indian),
             currency: units(),
             units: Vec::new(),
-            unit_pattern: self.unit_pattern().and_then(|pattern| regex::Regex::new(&format!("^(?:{pattern})$")).ok()),
+            unit_pattern: self
+                .unit_pattern()
+                .and_then(|pattern| regex::Regex::new(&format!("^(?:{pattern})$")).ok())
+                .map(UnitPattern::new),
             negative: self.negative(),
             plus: self.plus,
             percent: percent.or(self.percent.then_some(Percent::Keep)),

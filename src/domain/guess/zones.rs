@@ -108,11 +108,16 @@ pub(super) fn is_of_times(line: &str) -> bool {
     !has(&["server"]) && has(OF_ZONES) || has(OF_TIMES) && !has(OF_FILES) && !has_moment()
 }
 
-/// Checks whether every cell names a zone.
-pub(super) fn are_zones(cells: &[&str]) -> bool {
-    let are_letters = |cell: &str| (3..=4).contains(&cell.len()) && cell.bytes().all(|byte| byte.is_ascii_uppercase());
+/// Checks whether every cell names a zone. Letters such as `EST` also name shares and countries, unless the header speaks of zones.
+pub(super) fn are_zones(header: &str, cells: &[&str]) -> bool {
+    let header = header.to_lowercase();
+    let of_zones =
+        ["zone", "时区", "時區"].iter().any(|word| header.contains(word)) || ["tz", "utc"].contains(&header.as_str());
     let named = |cell: &&str| {
-        (cell.contains('/') || are_letters(cell) || cell.starts_with(['+', '-']) && cell.contains(':'))
+        (cell.contains('/')
+            || matches!(*cell, "UTC" | "GMT")
+            || of_zones && cell.bytes().all(|byte| byte.is_ascii_uppercase())
+            || cell.starts_with(['+', '-']) && cell.contains(':'))
             && Zone::of_cell(cell).is_some()
     };
     !cells.is_empty() && cells.iter().all(named)
@@ -156,8 +161,9 @@ mod tests {
 
     #[test]
     fn cells_that_name_zones_are_all_zones() {
-        assert!(are_zones(&["Europe/Amsterdam", "UTC"]));
-        assert!(!are_zones(&["Europe/Amsterdam", "EUR"]) && !are_zones(&[]) && !are_zones(&["1/2"]));
+        assert!(are_zones("", &["Europe/Amsterdam", "UTC"]) && are_zones("TimeZone", &["PST", "PDT"]));
+        assert!(!are_zones("Symbol", &["MET"]) && !are_zones("Country", &["EST"]));
+        assert!(!are_zones("Zone", &["Europe/Amsterdam", "EUR"]) && !are_zones("", &[]) && !are_zones("", &["1/2"]));
         assert!(OFFERED.iter().all(|zone| understood(zone).is_some()) && understood("Europe/Nowhere").is_none());
     }
 }

@@ -93,6 +93,7 @@ impl Clean {
         let mut cell = trim(cell);
         if self.excel_text
             && let Some(inner) = cell.strip_prefix("=\"").and_then(|inner| inner.strip_suffix('"'))
+            && !inner.contains('"')
         {
             cell = trim(inner);
         }
@@ -312,6 +313,9 @@ impl CellForm {
         if self.null_values.iter().any(|null| null == text) {
             return Ok(Exact::Null);
         }
+        if self.clean.excel_text && text.starts_with("=\"") {
+            return Err(Fault::Formula);
+        }
         match cell.kind {
             CellKind::Null => return Ok(Exact::Null),
             CellKind::Error => return Err(Fault::ErrorCell),
@@ -320,7 +324,7 @@ impl CellForm {
         if let Some(pattern) = &self.part {
             exactly_kept(Cell { text, ..cell })?;
             let found = pattern.captures(text).ok_or(Fault::NoMatch)?;
-            text = found.get(found.len().min(2) - 1).map_or("", |group| group.as_str());
+            text = found.get(found.len().min(2) - 1).ok_or(Fault::NoMatch)?.as_str();
             if text.is_empty() {
                 return Ok(Exact::Null);
             }

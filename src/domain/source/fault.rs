@@ -44,6 +44,8 @@ pub enum Fault {
     LostDigits,
     /// The cell of a workbook holds an error such as `#N/A`.
     ErrorCell,
+    /// The cell is a formula that is more than a text in quotes.
+    Formula,
     /// The map does not list the value.
     Unmapped,
     /// The cell is not one of the words for true and false.
@@ -77,7 +79,7 @@ impl Fault {
             | Self::Exponent
             | Self::LostDigits => "number",
             Self::Undecodable => "encoding",
-            Self::ErrorCell => "cell",
+            Self::ErrorCell | Self::Formula => "cell",
             Self::Unmapped => "map",
             Self::NoMatch => "part",
             Self::Incomplete => "join",
@@ -123,6 +125,7 @@ impl Fault {
             }
             Self::Undecodable => format!("{shown} has a NUL, or characters that could not be read"),
             Self::ErrorCell => format!("{shown} is an error of the workbook, not a value"),
+            Self::Formula => format!("{shown} is a formula, not a value; write what it shows"),
             Self::Unmapped => format!("{shown} is not a value that the map lists"),
             Self::Word => format!("{shown} is not one of the words {declared}"),
             Self::NoMatch => format!("{shown} does not match {declared}"),

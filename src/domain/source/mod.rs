@@ -20,6 +20,7 @@ pub mod split;
 mod time_definition;
 pub mod time_form;
 mod time_items;
+pub mod unit_pattern;
 mod values;
 pub mod zone;
 

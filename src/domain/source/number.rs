@@ -1,12 +1,12 @@
 //! A number as a sender writes it becomes plain digits: signs, separators, units, percent and exponents are taken off
 //! exactly as they are declared, and anything else is refused.
 
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::exact::Exact;
 use super::fault::Fault;
+use super::unit_pattern::UnitPattern;
 
 /// How a negative number may be written, besides with a `-` before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -62,7 +62,7 @@ pub struct NumberForm {
     /// Units that may stand after a number.
     pub units: Vec<String>,
     /// What a unit after a number looks like, besides those. It matches the whole unit.
-    pub unit_pattern: Option<Regex>,
+    pub unit_pattern: Option<UnitPattern>,
     /// How a negative number may be written.
     pub negative: Vec<Negative>,
     /// Whether a `+` may stand before a number.
@@ -77,21 +77,6 @@ pub struct NumberForm {
     pub whole: bool,
     /// Whether the column holds doubles, as a workbook does.
     pub double: bool,
-}
-
-/// Whether a text that a pattern matches is no part of the number that it follows, such as its sign, further digits or an exponent.
-fn is_unit(text: &str, decimal_mark: char) -> bool {
-    let is_part = |c: char| {
-        c.is_numeric() || c.is_whitespace() || c.is_ascii_punctuation() && !"($[".contains(c) || c == decimal_mark
-    };
-    let is_power = |text: &str| {
-        let digits = text.strip_prefix(['e', 'E', 'x', 'X']).map(|rest| rest.strip_prefix(['+', '-']).unwrap_or(rest));
-        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let ends = text.chars().next().zip(text.chars().next_back());
-    ends.is_some_and(|(first, last)| !is_part(first) && !matches!(last, '+' | '-'))
-        && !is_power(text)
-        && !text.contains('%')
 }
 
 impl Default for NumberForm {
@@ -213,7 +198,7 @@ impl NumberForm {
             said.push(format!("units {}", signs.join(" ")));
         }
         if let Some(pattern) = &self.unit_pattern {
-            said.push(format!("units {pattern}"));
+            said.push(format!("units {}", pattern.as_str()));
         }
         said.join(", ")
     }
@@ -282,6 +267,7 @@ impl NumberForm {
 
     /// Takes the percent sign, unit, currency or sign off that follows the number; what follows it then.
     fn take_after<'c>(&self, text: &'c str, marks: &mut Marks<'c>) -> Result<&'c str, Fault> {
+        let whole = text;
         let text = text.trim_start_matches(is_blank);
         if let Some(rest) = text.strip_prefix('%')
             && self.percent.is_some()
@@ -298,7 +284,7 @@ impl NumberForm {
         // The longest, so that "m" does not hide "mn".
         let known = self.units.iter().chain(&self.currency).filter(|unit| text.starts_with(unit.as_str()));
         let known = known.map(String::len).max();
-        let matches = |pattern: &Regex| pattern.is_match(text) && is_unit(text, self.decimal_mark);
+        let matches = |pattern: &UnitPattern| pattern.matches(text, text.len() < whole.len());
         let unit = if self.unit_pattern.as_ref().is_some_and(matches) { Some(text.len()) } else { known };
         let (unit, rest) = text.split_at(unit.ok_or(Fault::NotNumber)?);
         marks.unit(unit)?;

@@ -328,8 +328,10 @@ impl Found {
             Item::ZoneName => {
                 let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '+' | '-');
                 // A colon stands between the hours and the minutes of an offset.
-                let is_colon =
-                    |at: usize| text[at..].starts_with(':') && text[at + 1..].starts_with(|c: char| c.is_ascii_digit());
+                let is_colon = |at: usize| {
+                    let hours = text[..at].trim_end_matches(|c: char| c.is_ascii_digit());
+                    text[at..].starts_with(':') && hours.len() < at && hours.ends_with(['+', '-'])
+                };
                 let mut ends = text.char_indices().filter(|(at, c)| !is_name(*c) && !is_colon(*at));
                 let length = ends.next().map_or(text.len(), |(at, _)| at);
                 self.zone = Some(Zone::of_cell(&text[..length]).ok_or(Fault::UnknownZone)?);

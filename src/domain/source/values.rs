@@ -8,6 +8,7 @@ use super::cell_form::Clean;
 use super::kind::Kind;
 use super::model::Origin;
 use super::number::{Grouping, Negative, NumberForm, Percent};
+use super::unit_pattern::UnitPattern;
 use super::zone::{Fold, Gap};
 use crate::domain::spanned::Spanned;
 
@@ -252,7 +253,7 @@ impl Values {
             grouping: self.grouping.as_ref().map(|grouping| *grouping.get_ref()),
             currency: texts(&self.currency),
             units: texts(&self.unit),
-            unit_pattern: self.unit_pattern.as_ref().map(whole_pattern).transpose()?,
+            unit_pattern: self.unit_pattern.as_ref().map(whole_pattern).transpose()?.map(UnitPattern::new),
             negative: self.negative.as_ref().map(|ways| ways.get_ref().to_vec()).unwrap_or_default(),
             plus: is(self.plus.as_ref()),
             percent: self.percent.as_ref().map(|percent| *percent.get_ref()),

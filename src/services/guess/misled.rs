@@ -33,7 +33,15 @@ fn a_number_that_begins_at_1_in_each_file_is_no_key() {
 /// The next payment has the same one, and would overwrite this one.
 #[test]
 fn what_a_payer_calls_a_payment_is_no_key() {
-    for header in ["Reference", "Ref No", "Mandate Reference", "Customer Reference", "Référence"] {
+    for header in [
+        "Reference",
+        "Ref No",
+        "Mandate Reference",
+        "Customer Reference",
+        "Référence",
+        "Payment Reference",
+        "Payment Mandate ID",
+    ] {
         let text = format!(
             "Date,{header},Type,Amount\n2025-01-31,850012345678,DEBIT,-85.00\n2025-01-30,NFLX123,CARD,-10.99\n"
         );
@@ -47,19 +55,57 @@ fn what_a_payer_calls_a_payment_is_no_key() {
 }
 
 #[test]
+fn a_person_chooses_another_key_if_that_tells_every_row_from_every_other() {
+    let fills =
+        "Order ID,Fill Price,Filled Qty,Time,Side\n1,1.5,5,2025-01-31 10:00:00,buy\n2,1.5,5,2025-01-31 10:00:01,buy\n";
+    let of = |answer: &str| {
+        let told = look("fills.csv", fills.as_bytes(), &["zone:Time=UTC", answer]);
+        let open: Vec<String> = told.guessed[0].open().map(|question| question.id.clone()).collect();
+        (told.guessed[0].key.columns().join(","), open.join(","))
+    };
+    assert_eq!(of("key=order_id"), ("order_id".into(), String::new()));
+    assert_eq!(of("key=side, order_id"), ("side,order_id".into(), String::new()));
+    assert_eq!(of("key=content"), (String::new(), String::new()));
+    for wrong in ["key=side", "key=nothing", "key=order_id,nothing"] {
+        assert_eq!(of(wrong).1, "key", "{wrong}");
+    }
+}
+
+#[test]
 fn holdings_without_a_day_have_the_key_of_what_is_held() {
     let held = "Account Number,Symbol,Description,Quantity,Last Price,Current Value\nZ1,AAPL,APPLE INC,10,236.00,2360.00\n\
                 Z1,MSFT,MICROSOFT CORP,5,415.06,2075.30\n";
     assert_eq!(key("held.csv", held), ["account_number", "symbol"]);
+    for sold in [
+        "Symbol,Side,Quantity,Price\nAAPL,sell,10,236.00\nMSFT,buy,5,415.06\n",
+        "Account,Ticker,Action,Shares,Price,Commission\nA1,AAPL,sell,10,236.00,1.0\nA1,MSFT,buy,5,415.06,1.0\n",
+        "Account,Fund,Debit,Credit,Balance\nA1,NRVL,10.5,,236.00\nA1,TNDR,,5.5,415.06\n",
+    ] {
+        assert_eq!(key("sold.csv", sold), [] as [&str; 0], "the next file sells the same: {sold}");
+    }
 }
 
-/// A file that overlaps another one has the same rows with other numbers of lines, and with the balance of another day.
+/// A file that overlaps another one has the same rows with other numbers of lines.
 #[test]
 fn what_differs_from_file_to_file_is_no_content_of_a_row() {
-    let text = "Radnummer;Datum;Text;Belopp;Accountbalance\n1;2025-01-31;a;1,50;99,00\n2;2025-01-30;b;2,50;99,00\n3;2025-01-15;c;3,75;99,00\n";
-    let told = look("t.csv", text.as_bytes(), &[]);
-    let Key::Content(_, of_file) = &told.guessed[0].key else { panic!("{:?}", told.guessed[0].key) };
-    assert_eq!(of_file, &["radnummer", "accountbalance"]);
+    let left_out = |text: &str| {
+        let told = look("t.csv", text.as_bytes(), &[]);
+        let Key::Content(_, of_file) = &told.guessed[0].key else { panic!("{:?}", told.guessed[0].key) };
+        of_file.join(",")
+    };
+    let text = "Radnummer;Datum;Text;Belopp\n1;2025-01-31;a;1,50\n2;2025-01-30;b;2,50\n3;2025-01-15;c;3,75\n";
+    assert_eq!(left_out(text), "radnummer");
+    // Values that happen to count.
+    for text in [
+        "Date,Text,Amount\n2025-01-31,Coffee,1\n2025-01-31,Tea,2\n2025-01-31,Milk,3\n",
+        "Amount,Date,Text\n1,2025-01-31,Coffee\n2,2025-01-31,Tea\n3,2025-01-31,Milk\n",
+        "Quantity,Date,Text\n1,2025-01-31,Coffee\n2,2025-01-31,Tea\n3,2025-01-31,Milk\n",
+        "Level,Date,Text\n1,2025-01-31,Coffee\n",
+        "Date,Account,Opening Balance,Fee\n2025-01-31,A,0.00,1.50\n2025-01-31,A,0.00,2.50\n",
+        "Date,Amount\n",
+    ] {
+        assert_eq!(left_out(text), "", "{text}");
+    }
 }
 
 #[test]

@@ -242,20 +242,32 @@ fn unread(head: &[u8]) -> Option<&'static str> {
     )
 }
 
-/// Whether each line begins with the name of a table and what it is there, as in an activity statement.
+/// Whether each line begins with the name of a table and what it is there, from a header on, as in an activity statement.
 fn names_tables(text: &[u8]) -> bool {
-    let second = |line: &[u8]| line.split(|byte| *byte == b',').nth(1).map(<[u8]>::trim_ascii).map(<[u8]>::to_owned);
-    let all: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').take(200).filter_map(second).collect();
-    let count = |wanted: &[u8]| all.iter().filter(|known| known.as_slice() == wanted).count();
-    count(b"Header") > 1 && count(b"Data") > 1 && (count(b"Header") + count(b"Data")) * 2 > all.len()
+    let cells = |line: &'_ [u8]| {
+        let mut cells = line.split(|byte| *byte == b',').map(|cell| cell.trim_ascii().to_vec());
+        cells.next().zip(cells.next())
+    };
+    let lines: Vec<_> = text.split(|byte| *byte == b'\n').take(200).filter_map(cells).collect();
+    let mut named: Vec<&Vec<u8>> = Vec::new();
+    for (table, kind) in &lines {
+        match kind.as_slice() {
+            b"Header" => named.push(table),
+            _ if !named.contains(&table) => return false,
+            _ => {}
+        }
+    }
+    named.dedup();
+    named.len() > 1 && lines.iter().any(|(_, kind)| kind == b"Data")
 }
 
 /// Asks for the encoding if the bytes do not tell it.
 fn ask_encoding(part: &str, found: &FoundEncoding, answers: &Answers) -> Option<Asked> {
     let about = About { part, ..About::default() };
     // What a person says counts, also where the bytes seem to tell.
-    let said = || Doubt { encodings: vec![found.encoding], words: Vec::new() };
-    let doubt = found.doubt.clone().or_else(|| answers.get("encoding", about).map(|_| said()))?;
+    let is_said = !found.marked && answers.get("encoding", about).is_some();
+    let said = is_said.then(|| Doubt { encodings: vec![found.encoding], words: Vec::new() });
+    let doubt = found.doubt.clone().or(said)?;
     let question = Question {
         id: about.id("encoding"),
         why:

@@ -38,6 +38,11 @@ const CASES: &[Case] = &[
          Trades,Total,USD,,,110\nDividends,Header,Currency,Date,Amount\nDividends,Data,USD,2025-01-15,25\n",
         Refuse("each line names the table that it is of"),
     ),
+    (
+        "documents.csv",
+        "doc,kind,note\n1,Header,a\n1,Data,b\n2,Header,c\n2,Data,d\n",
+        Be(&["1|Header|a", "1|Data|b", "2|Header|c", "2|Data|d"]),
+    ),
     // What stands before the table is quoted as cells are.
     (
         "quoted.csv",
@@ -61,6 +66,18 @@ const CASES: &[Case] = &[
         Be(&[
             "2025-01-31|10:00:00|2025-01-31T18:00:00Z|PST|450.00|Dr",
             "2025-07-30|11:00:00|2025-07-30T18:00:00Z|PDT|25000.00|Dr",
+        ]),
+    ),
+    // The first row is not booked yet, and the last line is the balance before all of them.
+    (
+        "pending.csv",
+        "Buchungstag;Vorgang;Umsatz in EUR;\noffen;Lastschrift;-3,50;\n30.01.2025;Lastschrift;-12,50;\n29.01.2025;Gutschrift;100,00;\n\
+         28.01.2025;Lastschrift;-7,25;\n\nAlter Kontostand;4.140,23 EUR;\n",
+        Be(&[
+            "offen|Lastschrift|-3.50",
+            "30.01.2025|Lastschrift|-12.50",
+            "29.01.2025|Gutschrift|100.00",
+            "28.01.2025|Lastschrift|-7.25",
         ]),
     ),
     (

@@ -99,7 +99,7 @@ fn a_sign_stands_once_and_where_it_may() {
 fn a_unit_is_dropped_or_told() {
     let form = NumberForm {
         units: vec!["m".into(), "mn".into()],
-        unit_pattern: Some(Regex::new(r"^(?:[A-Z]{3,4}|\([A-Z]{2}\))$").unwrap()),
+        unit_pattern: Some(UnitPattern::new(regex::Regex::new(r"^(?:[A-Z]{3,4}|\([A-Z]{2}\))$").unwrap())),
         thousands: vec![','],
         ..plain()
     };

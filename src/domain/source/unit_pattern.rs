@@ -1,0 +1,108 @@
+//! What units look like that stand behind numbers.
+
+use regex::Regex;
+
+/// A pattern for units. It matches the whole of one.
+#[derive(Clone, Debug)]
+pub struct UnitPattern {
+    pattern: Regex,
+    /// Whether it matches what a number may go on with as well, so that only what looks like a word is a unit.
+    is_broad: bool,
+}
+
+/// What numbers may go on with: groups, decimals, exponents and signs.
+const GOES_ON: [&str; 8] = [",234.50", ".234,50", "\u{2019}234", " 000", "_000", "E5", "x10", "-"];
+
+impl UnitPattern {
+    /// Units that `pattern` matches, which is anchored at both ends.
+    #[must_use]
+    pub fn new(pattern: Regex) -> Self {
+        let is_broad = GOES_ON.iter().any(|rest| pattern.is_match(rest));
+        Self { pattern, is_broad }
+    }
+
+    /// Whether the text behind a number is a unit; `is_apart` if blanks stand between the two.
+    #[must_use]
+    pub fn matches(&self, text: &str, is_apart: bool) -> bool {
+        self.pattern.is_match(text) && (!self.is_broad || is_word(text, is_apart))
+    }
+
+    /// The pattern as it is declared.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.pattern.as_str()
+    }
+}
+
+/// Whether a text is letters with digits behind them, such as `USD`, `(HK)` or `C98`, and no exponent.
+fn is_word(text: &str, is_apart: bool) -> bool {
+    let is_currency = |c: char| matches!(c, '$' | '¢' | '£' | '¥' | '\u{20a0}'..='\u{20cf}' | '￥');
+    let fits = |c: char| c.is_alphabetic() || c.is_ascii_digit() || is_currency(c) || "()[]. &".contains(c);
+    let begins = text.starts_with(|c: char| c.is_alphabetic() || is_currency(c) || c == '(' || c == '[');
+    // Digits behind a bracket or a sign of a currency are those of the number.
+    let first = text.chars().find(|c| c.is_alphanumeric());
+    let rest = text.strip_prefix(['e', 'E', 'x', 'X']).map(|rest| rest.trim_start_matches(['+', '-', '^']));
+    let is_power = !is_apart && rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    begins && first.is_none_or(char::is_alphabetic) && text.chars().all(fits) && !is_power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broad_pattern_takes_words_alone_and_a_narrow_one_what_it_says() {
+        let of = |pattern: &str| UnitPattern::new(Regex::new(&format!("^(?:{pattern})$")).unwrap());
+        let parts = [
+            ",234.50",
+            ".234,50",
+            "\u{2019}234.50",
+            "٬234",
+            "٫5",
+            "，234",
+            "·5",
+            " 000",
+            "-",
+            "\u{2212}",
+            "–",
+            "△",
+            "USD\u{2212}",
+            "E5",
+            "e+5",
+            "E5USD",
+            "x10",
+            "x10^5",
+            "×10",
+            "(00)",
+            "$00",
+            "/8",
+            ":30",
+            ".0.0",
+            "%",
+            "_000",
+            "#",
+        ];
+        for pattern in [r"\S+", r"\w+", "[A-Z0-9]+", r"[\s\S]+", "[A-Za-z][A-Za-z0-9]*"] {
+            let pattern = of(pattern);
+            for text in parts {
+                assert!(!pattern.matches(text, false), "{} takes {text:?}", pattern.as_str());
+            }
+            assert!(pattern.matches("USD", false) && pattern.matches("C98", false), "{}", pattern.as_str());
+            assert!(pattern.matches("E10", true), "{}: a blank stands before it", pattern.as_str());
+        }
+        assert!(
+            of(r"\S+").matches("(HK)", false) && of(r"\S+").matches("€", false) && of(r"\S+").matches("Stk.", false)
+        );
+        for (pattern, texts) in [
+            (r"%|bps|[A-Z]{3}", &["%", "bps", "USD"][..]),
+            ("/[a-z]+", &["/kg"]),
+            (r"\*|\*\*|#", &["*", "**", "#"]),
+            (r"\d+Y|\d+M", &["10Y"]),
+            (r"[A-Z]+\+", &["AB+"]),
+            (r"\s?kg", &["kg", "\u{3000}kg"]),
+            ("股|份", &["股"]),
+        ] {
+            assert!(texts.iter().all(|text| of(pattern).matches(text, false)), "{pattern}");
+        }
+    }
+}
