@@ -115,7 +115,8 @@ impl ParquetSource {
         // Sixteen bytes that the file does not mark as a UUID may be in another byte order.
         let is_unnamed = matches!(has, DataType::FixedSizeBinary(_))
             && basic.get_basic_info().logical_type_ref() != Some(&LogicalType::Uuid);
-        if is_unnamed || !kind.takes(has) {
+        // Of nothing but nulls, nothing can be lost.
+        if *has != DataType::Null && (is_unnamed || !kind.takes(has)) {
             let has = if has.is_nested() { "nested".to_owned() } else { has.to_string() };
             let (rule, taken) = (kind.rule(), kind.taken());
             let what =
@@ -334,6 +335,7 @@ impl Chunks {
         let cells = self.columns.iter().zip(&batch.columns).map(|(has, column)| {
             let of_int96 = if has.is_int96 { nanoseconds.next() } else { None };
             match of_int96 {
+                _ if *column.data_type() == DataType::Null => Ok(StringArray::new_null(column.len())),
                 Some(nanoseconds) => int96(&has.kind, column, nanoseconds, self.old_calendar),
                 None => has.kind.cells(column),
             }

@@ -1,5 +1,8 @@
 //! What a dataset says of its loads instead of the settings of section `load`.
 
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,6 +25,17 @@ pub struct LoadLimits {
     pub max_parked: Option<i64>,
 }
 
+/// Whether a part is a greater share of a whole than `most`, as its decimals say: 29 of 100 are not more than 0.29.
+#[must_use]
+pub fn is_more(part: i64, most: f64, whole: i64) -> bool {
+    match Decimal::from_str(&most.to_string()).ok().and_then(|most| most.checked_mul(whole.into())) {
+        Some(limit) => Decimal::from(part) > limit,
+        // With more digits than a decimal has.
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+        None => part as f64 > most * whole as f64,
+    }
+}
+
 impl LoadLimits {
     /// Checks that a file of a dataset that refers to another one, or does not, can be loaded under these limits.
     ///
@@ -41,5 +55,23 @@ impl LoadLimits {
             None => Ok(()),
             Some((name, _, bounds)) => Err(format!("{name} must be {bounds}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_share_is_no_more_than_itself(percent in 0_i64..=100, hundreds in 1_i64..1_000_000) {
+            let (most, part, whole) = (format!("0.{percent:02}").replace("0.100", "1.0").parse::<f64>().unwrap(), percent * hundreds, 100 * hundreds);
+            assert!(!is_more(part, most, whole) && is_more(part + 1, most, whole), "{part} of {whole}, {most}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_nothing_is_no_more_than_any_share() {
+        assert!(!is_more(0, 0.0, 0) && is_more(1, 0.0, 1) && !is_more(i64::MAX, 1.0, i64::MAX));
     }
 }

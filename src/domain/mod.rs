@@ -40,7 +40,7 @@ pub use calendar::Calendar;
 pub use column::Column;
 pub use dataset::{Dataset, ManifestRule, Reference};
 pub use datasets::Datasets;
-pub use limits::LoadLimits;
+pub use limits::{LoadLimits, is_more};
 pub use object::{Location, ObjectKey, ObjectVersion};
 pub use outcome::{BatchNumber, Counts, LoadId, LoadReport, LoadStatus};
 pub use progress::Progress;

@@ -19,7 +19,7 @@ use crate::data_access::traces;
 use crate::domain::manifest::manifest_key;
 use crate::domain::object::with_part;
 use crate::domain::source::drift;
-use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk};
+use crate::domain::{Counts, Dataset, Datasets, LoadStatus, ObjectVersion, RejectedChunk, is_more};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::services::content::number_in_ledger;
 use crate::services::{Extracted, LoadWork, Loading, Pipeline, Places, Validated, bad_records, resubmissions};
@@ -403,8 +403,7 @@ impl FileWork<'_> {
         let terms = &self.claim.terms;
         let limit = match (terms.max_rejects, terms.max_reject_rate) {
             (Some(most), _) if rejected > most => format!("load.max_rejects = {most}"),
-            #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-            (_, Some(rate)) if rejected as f64 > rate * read as f64 => format!("load.max_reject_rate = {rate}"),
+            (_, Some(rate)) if is_more(rejected, rate, read) => format!("load.max_reject_rate = {rate}"),
             _ => return None,
         };
         let (file, most) = (self.name(), self.most_kept());

@@ -313,23 +313,27 @@ fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
     }
 }
 
-/// A row rule runs where every column that it reads is present and valid. There, a null or a raised error (`try`
-/// makes it a null) is a violation.
+/// A row rule runs where every column that it reads is valid. Where all of them are present, a null or a raised error (`try`
+/// makes it a null) is a violation; else only what is false is one, as in a constraint of SQL.
 fn row_rule_violated(rule: &RowRule, check: &Expression, dataset: &Dataset) -> String {
     let mut valid: Vec<String> = Vec::new();
+    let mut present: Vec<String> = Vec::new();
     for column in dataset.columns.iter().filter(|column| rule.reads.contains(&column.name)) {
-        valid.push(format!("{} is not null", quoted_name(&column.name)));
+        present.push(format!("{} is not null", quoted_name(&column.name)));
         for (constraint, severity) in &column.constraints {
             if *severity == Severity::Error {
                 valid.push(format!("not coalesce({}, false)", constraint_violated(column, constraint)));
             }
         }
     }
+    let present = if present.is_empty() { "true".to_owned() } else { present.join(" and ") };
+    // In a row that is bad already, a null may be a cell that is no value.
+    valid.push(format!("(_ok or {present})"));
     valid.push(match &rule.when {
-        None => format!("not coalesce(try({check}), false)"),
-        Some(when) => {
-            format!("coalesce(try({when}), true) and not coalesce(case when try({when}) then try({check}) end, false)")
-        }
+        None => format!("not coalesce(try({check}), not ({present}))"),
+        Some(when) => format!(
+            "coalesce(try({when}), {present}) and not coalesce(case when try({when}) then try({check}) end, not ({present}))"
+        ),
     });
     valid.join(" and ")
 }
@@ -337,9 +341,65 @@ fn row_rule_violated(rule: &RowRule, check: &Expression, dataset: &Dataset) -> S
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
+    use std::sync::Arc;
+
+    use arrow::array::AsArray as _;
+    use arrow::datatypes::Int64Type;
 
     use super::*;
+    use crate::data_access::duckdb::{StageOptions, Stages};
     use crate::domain::Datasets;
+
+    #[test]
+    fn a_rule_over_nulls_is_broken_by_what_is_false_alone() {
+        const DEFINITION: &str = r#"
+            name = "o"
+            table = "o"
+            key = "kind"
+            version = "arrival"
+            files = ["in/**"]
+            column = [
+                { name = "kind", type = "text", required = true },
+                { name = "price", type = "decimal", precision = 10, scale = 2 },
+                { name = "bid", type = "decimal", precision = 10, scale = 2, min = 0 },
+            ]
+            rule = [
+                { id = "limit", column = "price", when = "kind = 'LIMIT'", check = "price is not null", message = "m" },
+                { id = "one", column = "price", check = "coalesce(price, bid) is not null", message = "m" },
+                { id = "order", column = "price", check = "price >= bid", message = "m" },
+                { id = "either", column = "price", when = "price > 5 or bid > 5", check = "price < 9", message = "m" },
+            ]
+        "#;
+        let datasets = Datasets::parse([("o.toml", DEFINITION)]).unwrap();
+        let dataset = datasets.get("o").unwrap();
+        let stage = Stages::new(StageOptions { memory_limit_mb: 64, threads: 1, temp_folder: None })
+            .open(Arc::default())
+            .unwrap();
+        for (kind, price, bid, broken) in [
+            ("LIMIT", "null", "null", "limit one"),
+            ("LIMIT", "5", "null", ""),
+            ("MARKET", "null", "null", "one"),
+            ("MARKET", "null", "3", ""),
+            ("MARKET", "2", "3", "order"),
+            ("MARKET", "null", "6", ""),
+            ("MARKET", "9", "null", "either"),
+            ("MARKET", "9", "6", "either"),
+            // Where a column breaks a rule of its own, no rule over it is asked.
+            ("MARKET", "null", "-1", ""),
+        ] {
+            let row = format!(
+                "select true as _ok, '{kind}' as kind, {price}::decimal(10, 2) as price, {bid}::decimal(10, 2) as bid"
+            );
+            let violated = |rule: &&RowRule| {
+                let sql = row_rule_violated(rule, rule.check.as_ref().unwrap(), dataset);
+                let rows =
+                    stage.query(&format!("select coalesce({sql}, false)::integer::bigint from ({row})")).unwrap();
+                rows[0].column(0).as_primitive::<Int64Type>().value(0) == 1
+            };
+            let found: Vec<&str> = dataset.rules.iter().filter(violated).map(|rule| rule.id.as_str()).collect();
+            assert_eq!(found.join(" "), broken, "{row}");
+        }
+    }
 
     #[test]
     fn every_breach_is_known_by_its_number() {

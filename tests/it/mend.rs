@@ -208,6 +208,33 @@ async fn a_mended_row_that_must_wait_closes_its_reject_when_it_is_released() {
     );
 }
 
+/// The file is loaded again meanwhile, so that its bad row is rejected twice.
+#[tokio::test]
+async fn a_mended_row_that_waits_while_its_file_is_loaded_again_closes_both_rejects_when_it_is_released() {
+    let world = World::new().await;
+    world.drop_file("incoming/trades/1.csv", TRADES.replace(",15500.00,", ",15500.01,")).await;
+    let file = world.get(&world.bucket, "rejects/trade/1.csv").await;
+    assert_eq!(
+        world.drop_file("incoming/trades/2.csv", file.replace("15500.01", "15500.00")).await.counts.unwrap().parked,
+        1
+    );
+    let again = Request { again: true, ..world.request("incoming/trades/1.csv") };
+    assert_eq!(world.run(&again).await.unwrap().counts.unwrap().rejected, 1);
+    assert_eq!(world.query("select string_agg(state, ' ') from etl.reject").await, "open open");
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    assert_eq!(
+        world.query("select state, resolved_by from etl.reject order by load_id").await,
+        "resolved | 4\nresolved | 4"
+    );
+    // An attempt of another file that came later is one of its own.
+    let world = World::new().await;
+    world.drop_file("incoming/trades/1.csv", TRADES.replace(",15500.00,", ",15500.01,")).await;
+    world.drop_file("incoming/trades/2.csv", file.replace("15500.01", "15500.00")).await;
+    world.drop_file("incoming/trades/3.csv", file).await;
+    world.drop_file("incoming/assets/1.csv", ASSETS).await;
+    assert_eq!(world.query("select state from etl.reject order by load_id").await, "resolved\nopen");
+}
+
 #[tokio::test]
 async fn rejects_of_a_failed_load_close_only_when_the_whole_file_loads() {
     let world = World::with(&[("LOAD__MAX_REJECTS", "2")]).await;

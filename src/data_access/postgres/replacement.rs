@@ -13,7 +13,7 @@ use super::sql_names::table_name;
 use super::texts::copy_texts;
 use super::tie::batches_of;
 use super::{Database, query_error};
-use crate::domain::Dataset;
+use crate::domain::{Dataset, is_more};
 use crate::error::{Error, Reason, Result};
 
 impl Database {
@@ -108,8 +108,7 @@ async fn check_share(
     parameters.extend(values.iter().map(|values| values as &(dyn ToSql + Sync)));
     let row = transaction.query_one(&statement, &parameters).await.map_err(failed)?;
     let (present, gone): (i64, i64) = (row.get("present"), row.get("gone"));
-    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
-    if gone as f64 > most * present as f64 {
+    if is_more(gone, most, present) {
         return Err(Error::file(
             Reason::TooManyDeletes,
             format!(
