@@ -6,8 +6,8 @@ use super::checked_table::Storage;
 use super::release::{Among, any_ready, expire, incomplete, release};
 use super::tie::{Window, won};
 use super::tombstone::TombstoneStatements;
-use super::undo_plan;
 use super::upsert::UpsertStatements;
+use super::{undo_ledger, undo_plan};
 use crate::domain::{Dataset, Datasets, LoadId};
 
 const PLACE: &str = r#"
@@ -75,6 +75,7 @@ fn statements() -> Vec<String> {
         }
         if dataset.history.is_some() {
             statements.push(undo_plan::statements(&dataset, LoadId(7), &[&dataset]));
+            statements.extend(undo_ledger::statements(&dataset, LoadId(7), LoadId(8)));
         }
     }
     statements

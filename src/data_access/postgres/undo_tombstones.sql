@@ -6,7 +6,7 @@ with entry as materialized (
     where t.dataset = :dataset and e.load_id <> :load
         and (t.load_id = :load or t.before @> jsonb_build_array(jsonb_build_object('load_id', :load)))
 ), ranked as (
-    select e.*, row_number() over (partition by e.key order by :newestcoalesce(l.rank, p.rank) desc nulls last, e.load_id desc) as nth
+    select e.*, row_number() over (partition by e.key order by :newest coalesce(l.rank, p.rank) desc nulls last, e.load_id desc) as nth
     from entry e left join etl.load l on l.id = e.load_id left join etl.pruned p on p.dataset = :dataset
 ), rest as (
     select key, jsonb_agg(jsonb_build_object('version', version, 'load_id', load_id, 'at', at) order by nth desc) as before

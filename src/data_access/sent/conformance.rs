@@ -4,7 +4,7 @@ use std::io::{Cursor, Seek as _, Write as _};
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
-use arrow::array::{ArrayRef, Date32Array, Decimal128Array, StringArray};
+use arrow::array::{ArrayRef, Date32Array, Decimal128Array, NullArray, StringArray};
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use encoding_rs::GB18030;
@@ -107,10 +107,15 @@ fn parquet() -> Vec<u8> {
         ("code", Arc::new(StringArray::from(vec!["007", "价格,\"a\"", "x"]))),
         ("amount", Arc::new(amounts)),
     ];
+    parquet_of(&columns)
+}
+
+fn parquet_of(columns: &[(&str, ArrayRef)]) -> Vec<u8> {
     let fields = columns.iter().map(|(name, values)| Field::new(*name, values.data_type().clone(), true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), None).unwrap();
-    writer.write(&RecordBatch::try_new(schema, columns.map(|(_, values)| values).to_vec()).unwrap()).unwrap();
+    let values = columns.iter().map(|(_, values)| Arc::clone(values)).collect();
+    writer.write(&RecordBatch::try_new(schema, values).unwrap()).unwrap();
     writer.into_inner().unwrap()
 }
 
@@ -289,6 +294,20 @@ fn a_member_that_no_object_has_is_known() {
     })
     .unwrap();
     assert_eq!(absent, ["amuont"]);
+}
+
+/// As pyarrow writes a column without values.
+#[test]
+fn a_parquet_column_of_nothing_but_nulls_fits_every_type() {
+    let file = parquet_of(&[
+        ("code", Arc::new(StringArray::from(vec!["a", "b"]))),
+        ("amount", Arc::new(NullArray::new(2))),
+        ("day", Arc::new(NullArray::new(2))),
+    ]);
+    let dataset = dataset("format = \"parquet\"");
+    let mut found = Vec::new();
+    open(&dataset, &file, &mut |rows| found = records(rows, &dataset.sources[0])).unwrap();
+    assert_eq!(found.into_iter().map(|(_, values)| values).collect::<Vec<_>>(), ["a|-|-", "b|-|-"]);
 }
 
 #[test]
