@@ -102,7 +102,7 @@ pub(super) struct RuleDefinition {
     pub(super) column: Spanned<String>,
     /// An expression that is true or false: the rule applies only to rows for which it is true.
     pub(super) when: Option<Spanned<String>>,
-    /// An expression over the columns of the row that must be true. Where one of them is null, it must not be false, as in a constraint of SQL.
+    /// An expression over the columns of the row that must be true. If one of these columns is null, the expression must not be false, as in a constraint of SQL.
     pub(super) check: Spanned<String>,
     /// What is wrong with a row that breaks the rule, and what to do.
     pub(super) message: String,

@@ -226,6 +226,16 @@ async fn a_mended_row_that_waits_while_its_file_is_loaded_again_closes_both_reje
         world.query("select state, resolved_by from etl.reject order by load_id").await,
         "resolved | 4\nresolved | 4"
     );
+    // The same where the other row was added by hand, and the nightly run finds that.
+    let world = World::new().await;
+    world.drop_file("incoming/trades/1.csv", TRADES.replace(",15500.00,", ",15500.01,")).await;
+    world.drop_file("incoming/trades/2.csv", file.replace("15500.01", "15500.00")).await;
+    world.run(&Request { again: true, ..world.request("incoming/trades/1.csv") }).await.unwrap();
+    let insert = "insert into asset (account_id, account_type, cash, frozen_cash, market_value, total_asset, updated_at) \
+        select '1000000000' || n, 2, 1, 0, 0, 1, now() from generate_series(1, 3) n";
+    world.query(insert).await;
+    crate::nightly::reconcile(&world).await;
+    assert_eq!(world.query("select distinct state from etl.reject").await, "resolved");
     // An attempt of another file that came later is one of its own.
     let world = World::new().await;
     world.drop_file("incoming/trades/1.csv", TRADES.replace(",15500.00,", ",15500.01,")).await;

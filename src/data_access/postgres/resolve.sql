@@ -25,8 +25,8 @@ insert into mended_row
 select o.id, c.mended_by, c.load_id
 from chain_row c join etl.reject o using (first_load_id, first_record) join etl.load l on l.id = o.load_id and l.finished_at is not null
 where o.state = 'open' and :closable and (o.load_id <= c.last_load_id
-    -- The row waited while its file was loaded again.
-    or o.load_id < c.mended_by and exists (
+    -- The row waited, or was not there yet, while its file was loaded again.
+    or o.load_id <> c.load_id and exists (
         select from etl.reject e join etl.load f on f.id = e.load_id
         where e.first_load_id = c.first_load_id and e.first_record = c.first_record and e.load_id <= c.last_load_id
             and (f.bucket, f.key, f.version, f.part) = (l.bucket, l.key, l.version, l.part)))

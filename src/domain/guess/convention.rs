@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::column::{Cells, Found, Sent};
 use super::field::{Field, FieldType};
 use super::moments::Order;
+use super::names::words;
 use super::numbers::{Mark, Numbers};
 use super::place::Line;
 use super::toml_text;
@@ -139,7 +140,9 @@ const RATES: &[&str] = &[
 /// Whether a column has rates each of which has one mark before three digits, which need not be that of the other columns.
 pub(super) fn is_lone_rate(column: &Sent<'_>, numbers: &Numbers) -> bool {
     let header = column.header.as_deref().unwrap_or_default().to_lowercase();
-    numbers.lone && header.split(|c: char| !c.is_alphanumeric()).any(|word| RATES.contains(&word))
+    let is_rate =
+        |word: &str| RATES.contains(&word) || ["kurs", "kurse", "koers"].iter().any(|end| word.ends_with(end));
+    numbers.lone && (header.split(|c: char| !c.is_alphanumeric()).any(is_rate) || words(&column.name).any(is_rate))
 }
 
 impl Convention {

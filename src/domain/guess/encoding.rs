@@ -147,11 +147,9 @@ fn has_capitals_within(text: &str) -> bool {
     words().filter(is_odd).count() * 5 > words().count()
 }
 
-/// Whether text that was read as Cyrillic may be Hebrew, which has no capitals, and whose letters are read as small ones, few of them vowels.
+/// Whether text that was read as Cyrillic may be Hebrew, which has no capitals, and whose letters are read as those up to ъ.
 fn may_be_hebrew(text: &str) -> bool {
-    let letters = || text.chars().filter(|letter| matches!(letter, 'а'..='я' | 'ё'));
-    let vowels = letters().filter(|letter| "аеёиоуыэюя".contains(*letter)).count();
-    !text.chars().any(|letter| !letter.is_ascii() && letter.is_uppercase()) && vowels * 3 < letters().count()
+    text.chars().filter(|letter| letter.is_alphabetic() && !letter.is_ascii()).all(|letter| matches!(letter, 'а'..='ъ'))
 }
 
 fn wide(bytes: &[u8]) -> Option<&'static Encoding> {

@@ -44,11 +44,10 @@ const LAST_WORDS: &[&str] = &[
 impl Usual {
     /// What is usual among records, as those tell it that `may_be` rows.
     pub(super) fn of(body: &[&Record], may_be: impl Fn(&Record) -> bool) -> Self {
-        // In a short table there may be more lines after the rows than rows. The first of them may be one that waits to be booked, without a day.
-        let shape_at = |at: usize| body.get(at).map(|row| shape(row.cell(0)));
-        let is_value = |at: usize| shape_at(at) == Some(Shape::Value);
-        let first = if is_value(1) && is_value(2) { Some(Shape::Value) } else { shape_at(0) };
-        let like_first = |row: &&&Record| body.len() >= 20 || first.is_none_or(|first| shape(row.cell(0)) == first);
+        // In a short table there may be more lines after the rows than rows.
+        let like_first = |row: &&&Record| {
+            body.len() >= 20 || body.first().is_none_or(|first| shape(row.cell(0)) == shape(first.cell(0)))
+        };
         let sample: Vec<&Record> =
             body.iter().filter(|row| may_be(row)).filter(like_first).take(400).copied().collect();
         let mut widths = BTreeMap::new();

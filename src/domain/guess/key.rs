@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::answers::About;
+use super::column::Sent;
 use super::field::{Field, FieldType};
 use super::known_table::Table;
 use super::names::words;
@@ -171,7 +172,8 @@ pub(super) fn find(table: &Table<'_>, fields: &[Field], outside: &[Field], asked
     let candidates: Vec<&Field> = own.iter().filter(whole).filter(can_be_key).copied().collect();
     let unique = |columns: &[&Field]| rows > 0 && is_unique(table, columns, rows);
     let chosen = chosen(table, asked, |names| {
-        let named = |name: &&str| own.iter().filter(whole).find(|field| field.name == **name).copied();
+        let is_plain = |field: &&&Field| field.kind != FieldType::Json;
+        let named = |name: &&str| own.iter().filter(whole).filter(is_plain).find(|field| field.name == **name).copied();
         let is_outside = |name: &&str| outside.iter().any(|field| field.name == **name);
         names.iter().all(|name| named(name).is_some() || is_outside(name))
             && unique(&names.iter().filter_map(named).collect::<Vec<_>>())
@@ -264,10 +266,17 @@ fn chosen(table: &Table<'_>, asked: &mut Vec<Asked>, can_be: impl Fn(&[&str]) ->
     let about = About { part: &table.place.part, ..About::default() };
     table.answers.get("key", about)?;
     let why = "the columns of a key are there in each row, and no two rows have the same in all of them".to_owned();
-    let names = |answer: &str| answer.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
-    let question = table.ask_about(about, "key", why, (Vec::new(), vec!["content".into()]), |answer| {
+    // A column may be named by its header.
+    let name = |given: &str| {
+        let is = |column: &&Sent<'_>| column.header.as_deref().is_some_and(|header| header.trim() == given);
+        table.sent.iter().find(is).map_or_else(|| given.to_owned(), |column| column.name.clone())
+    };
+    let names = |answer: &str| answer.split(',').map(|given| name(given.trim())).collect::<Vec<_>>();
+    let known = table.sent.iter().map(|column| column.name.clone()).chain(["content".into()]).collect();
+    let question = table.ask_about(about, "key", why, (Vec::new(), known), |answer| {
         let names = names(answer);
-        let fits = names == ["content"] || can_be(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let once = names.iter().collect::<BTreeSet<_>>().len() == names.len();
+        let fits = names == ["content"] || once && can_be(&names.iter().map(String::as_str).collect::<Vec<_>>());
         fits.then(|| names.join(","))
     });
     let answer = question.answer.clone();
@@ -282,13 +291,13 @@ fn is_of_events(fields: &[&Field]) -> bool {
     let is_time = |field: &&Field| {
         matches!(field.kind, FieldType::Date | FieldType::Time | FieldType::Timestamp | FieldType::LocalTimestamp)
     };
-    // What is held has a quantity or a value and no time. Then its type and description are those of an instrument.
+    // What is held has a quantity or a value and no time. Then its description is that of an instrument.
     let is_held = has_state && !fields.iter().any(is_time);
-    let of_instrument = |word: &str| is_held && ["type", "typ", "description"].contains(&word);
+    let of_instrument = |word: &str| is_held && word == "description";
     fields.iter().any(|field| {
         let all: Vec<&str> = words(&field.name).filter(|word| !of_instrument(word)).collect();
         let instrument = all.iter().any(|word| ["code", "market", "currency", "id", "account"].contains(word));
-        ["type", "typ"].contains(&field.name.as_str()) && !is_held
+        ["type", "typ"].contains(&field.name.as_str())
             || all.iter().any(|word| OF_EVENTS.contains(word)) && !instrument
             || matches!(field.kind, FieldType::Time)
             || ["amount", "change", "delta"].contains(&field.name.as_str()) && !has_state

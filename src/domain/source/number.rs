@@ -198,7 +198,7 @@ impl NumberForm {
             said.push(format!("units {}", signs.join(" ")));
         }
         if let Some(pattern) = &self.unit_pattern {
-            said.push(format!("units {}", pattern.as_str()));
+            said.push(format!("units {pattern}"));
         }
         said.join(", ")
     }

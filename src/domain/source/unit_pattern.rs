@@ -10,8 +10,8 @@ pub struct UnitPattern {
     is_broad: bool,
 }
 
-/// What numbers may go on with: groups, decimals, exponents and signs.
-const GOES_ON: [&str; 8] = [",234.50", ".234,50", "\u{2019}234", " 000", "_000", "E5", "x10", "-"];
+/// What numbers may go on with: groups, decimals and signs.
+const GOES_ON: [&str; 10] = [",234.50", ".234,50", "\u{2019}234", "000", " 000", "_000", "-", "\u{2212}", "–", "△"];
 
 impl UnitPattern {
     /// Units that `pattern` matches, which is anchored at both ends.
@@ -24,7 +24,8 @@ impl UnitPattern {
     /// Whether the text behind a number is a unit; `is_apart` if blanks stand between the two.
     #[must_use]
     pub fn matches(&self, text: &str, is_apart: bool) -> bool {
-        self.pattern.is_match(text) && (!self.is_broad || is_word(text, is_apart))
+        let is_unit = if self.is_broad { is_word(text) && !is_power(text) } else { is_apart || !is_power(text) };
+        self.pattern.is_match(text) && is_unit
     }
 
     /// The pattern as it is declared.
@@ -34,16 +35,27 @@ impl UnitPattern {
     }
 }
 
-/// Whether a text is letters with digits behind them, such as `USD`, `(HK)` or `C98`, and no exponent.
-fn is_word(text: &str, is_apart: bool) -> bool {
+impl std::fmt::Display for UnitPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = if self.is_broad { ", and only words" } else { "" };
+        write!(f, "{}{words}", self.pattern)
+    }
+}
+
+/// Whether a text is a power of ten, or times a number, rather than a unit: `E5`, `e+10`, `x10`.
+fn is_power(text: &str) -> bool {
+    let rest = text.strip_prefix(['e', 'E', 'x', 'X']).map(|rest| rest.trim_start_matches(['+', '-', '^']));
+    rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether a text is letters with digits behind them, such as `USD`, `(HK)`, `C98`, `m²` or `€/kWh`.
+fn is_word(text: &str) -> bool {
     let is_currency = |c: char| matches!(c, '$' | '¢' | '£' | '¥' | '\u{20a0}'..='\u{20cf}' | '￥');
-    let fits = |c: char| c.is_alphabetic() || c.is_ascii_digit() || is_currency(c) || "()[]. &".contains(c);
-    let begins = text.starts_with(|c: char| c.is_alphabetic() || is_currency(c) || c == '(' || c == '[');
+    let fits = |c: char| c.is_alphabetic() || c.is_ascii_digit() || is_currency(c) || "()[]. &/-_²³°".contains(c);
+    let begins = text.starts_with(|c: char| c.is_alphabetic() || is_currency(c) || "([°".contains(c));
     // Digits behind a bracket or a sign of a currency are those of the number.
     let first = text.chars().find(|c| c.is_alphanumeric());
-    let rest = text.strip_prefix(['e', 'E', 'x', 'X']).map(|rest| rest.trim_start_matches(['+', '-', '^']));
-    let is_power = !is_apart && rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    begins && first.is_none_or(char::is_alphabetic) && text.chars().all(fits) && !is_power
+    begins && first.is_none_or(char::is_alphabetic) && text.chars().all(fits) && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -88,11 +100,27 @@ mod tests {
                 assert!(!pattern.matches(text, false), "{} takes {text:?}", pattern.as_str());
             }
             assert!(pattern.matches("USD", false) && pattern.matches("C98", false), "{}", pattern.as_str());
-            assert!(pattern.matches("E10", true), "{}: a blank stands before it", pattern.as_str());
+            assert_ne!(
+                pattern.matches("E10", true),
+                pattern.is_broad,
+                "{}: a blank stands before it",
+                pattern.as_str()
+            );
         }
         assert!(
             of(r"\S+").matches("(HK)", false) && of(r"\S+").matches("€", false) && of(r"\S+").matches("Stk.", false)
         );
+        for unit in ["m²", "°C", "USD/t", "€/kWh", "元/股", "A-Shares", "BTC_USD"] {
+            assert!(of(r"\D+").matches(unit, true) && of(r"\S+").matches(unit, false), "{unit}");
+        }
+        assert!(!of("[^0-9.,-]+").matches("%", false) && !of("[^0-9.,-]+").matches("\u{2212}", false));
+        // A narrow one may look like an exponent only where it stands apart.
+        for pattern in ["[A-Z0-9]{3}", "[A-Z0-9]{3,5}"] {
+            assert!(!of(pattern).matches("000", true) && !of(pattern).matches("E10", true), "{pattern}");
+        }
+        for pattern in [r"[A-Z]\w{2,}", r"E\d+"] {
+            assert!(!of(pattern).matches("E10", false) && of(pattern).matches("E10", true), "{pattern}");
+        }
         for (pattern, texts) in [
             (r"%|bps|[A-Z]{3}", &["%", "bps", "USD"][..]),
             ("/[a-z]+", &["/kg"]),

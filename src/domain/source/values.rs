@@ -151,7 +151,8 @@ value_options! { $
     Numbers currency: Several<String>,
     /// Units that may stand after a number; they are dropped.
     Numbers unit: Several<String>,
-    /// A regular expression for units that may stand after a number; they are dropped.
+    /// A regular expression for units that may stand after a number; they are dropped. One that would also match what a number goes on with,
+    /// such as `\S+`, takes only words.
     Numbers unit_pattern: String,
     /// How negative numbers may be written, in addition to `-`.
     Numbers negative: Several<Negative>,

@@ -64,9 +64,9 @@ fn a_person_chooses_another_key_if_that_tells_every_row_from_every_other() {
         (told.guessed[0].key.columns().join(","), open.join(","))
     };
     assert_eq!(of("key=order_id"), ("order_id".into(), String::new()));
-    assert_eq!(of("key=side, order_id"), ("side,order_id".into(), String::new()));
+    assert_eq!(of("key=Side, order_id"), ("side,order_id".into(), String::new()), "by header or name");
     assert_eq!(of("key=content"), (String::new(), String::new()));
-    for wrong in ["key=side", "key=nothing", "key=order_id,nothing"] {
+    for wrong in ["key=side", "key=nothing", "key=order_id,nothing", "key=order_id,order_id"] {
         assert_eq!(of(wrong).1, "key", "{wrong}");
     }
 }

@@ -249,16 +249,17 @@ fn names_tables(text: &[u8]) -> bool {
         cells.next().zip(cells.next())
     };
     let lines: Vec<_> = text.split(|byte| *byte == b'\n').take(200).filter_map(cells).collect();
-    let mut named: Vec<&Vec<u8>> = Vec::new();
+    let (mut named, mut others): (Vec<&Vec<u8>>, usize) = (Vec::new(), 0);
     for (table, kind) in &lines {
         match kind.as_slice() {
             b"Header" => named.push(table),
-            _ if !named.contains(&table) => return false,
-            _ => {}
+            // A cell may have several lines.
+            _ => others += usize::from(!named.contains(&table)),
         }
     }
     named.dedup();
-    named.len() > 1 && lines.iter().any(|(_, kind)| kind == b"Data")
+    let begins = lines.first().is_some_and(|(_, kind)| kind == b"Header");
+    begins && named.len() > 1 && others * 4 < lines.len() && lines.iter().any(|(_, kind)| kind == b"Data")
 }
 
 /// Asks for the encoding if the bytes do not tell it.

@@ -35,7 +35,7 @@ const CASES: &[Case] = &[
         "activity.csv",
         "Statement,Header,Field Name,Field Value\nStatement,Data,Title,Activity Statement\n\
          Trades,Header,Currency,Symbol,Date/Time,Quantity\nTrades,Data,USD,NRVL,2025-01-03,100\nTrades,Data,USD,TNDR,2025-01-13,10\n\
-         Trades,Total,USD,,,110\nDividends,Header,Currency,Date,Amount\nDividends,Data,USD,2025-01-15,25\n",
+         Trades,Total,USD,,,110\nNotes,Header,Text\nNotes,Data,\"a long\nnote, of two lines\"\nDividends,Header,Currency,Date,Amount\nDividends,Data,USD,2025-01-15,25\n",
         Refuse("each line names the table that it is of"),
     ),
     (
@@ -68,16 +68,17 @@ const CASES: &[Case] = &[
             "2025-07-30|11:00:00|2025-07-30T18:00:00Z|PDT|25000.00|Dr",
         ]),
     ),
-    // The first row is not booked yet, and the last line is the balance before all of them.
+    // What begins with a text at the end is a row, as the first one does.
     (
-        "pending.csv",
-        "Buchungstag;Vorgang;Umsatz in EUR;\noffen;Lastschrift;-3,50;\n30.01.2025;Lastschrift;-12,50;\n29.01.2025;Gutschrift;100,00;\n\
-         28.01.2025;Lastschrift;-7,25;\n\nAlter Kontostand;4.140,23 EUR;\n",
+        "held.csv",
+        "Symbol,Name,Class,Quantity\nBRK.B,Berkshire,Stock,10\n700,Tencent,Stock,100\n9988,Alibaba,Stock,50\n1299,AIA,Stock,70\n\
+         BF.B,Brown Forman,Stock,\n",
         Be(&[
-            "offen|Lastschrift|-3.50",
-            "30.01.2025|Lastschrift|-12.50",
-            "29.01.2025|Gutschrift|100.00",
-            "28.01.2025|Lastschrift|-7.25",
+            "BRK.B|Berkshire|Stock|10",
+            "700|Tencent|Stock|100",
+            "9988|Alibaba|Stock|50",
+            "1299|AIA|Stock|70",
+            "BF.B|Brown Forman|Stock|",
         ]),
     ),
     (
