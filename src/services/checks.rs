@@ -316,26 +316,33 @@ fn constraint_violated(column: &Column, constraint: &Constraint) -> String {
 /// A row rule runs where every column that it reads is valid. Where all of them are present, a null or a raised error (`try`
 /// makes it a null) is a violation; else only what is false is one, as in a constraint of SQL.
 fn row_rule_violated(rule: &RowRule, check: &Expression, dataset: &Dataset) -> String {
-    let mut valid: Vec<String> = Vec::new();
-    let mut present: Vec<String> = Vec::new();
+    let (mut present, mut missing, mut valid) = (Vec::new(), Vec::new(), Vec::new());
     for column in dataset.columns.iter().filter(|column| rule.reads.contains(&column.name)) {
-        present.push(format!("{} is not null", quoted_name(&column.name)));
+        let name = quoted_name(&column.name);
+        present.push(format!("{name} is not null"));
+        missing.extend((!column.required).then(|| format!("{name} is null")));
         for (constraint, severity) in &column.constraints {
             if *severity == Severity::Error {
                 valid.push(format!("not coalesce({}, false)", constraint_violated(column, constraint)));
             }
         }
     }
-    let present = if present.is_empty() { "true".to_owned() } else { present.join(" and ") };
-    // In a row that is bad already, a null may be a cell that is no value.
-    valid.push(format!("(_ok or {present})"));
-    valid.push(match &rule.when {
-        None => format!("not coalesce(try({check}), not ({present}))"),
-        Some(when) => format!(
-            "coalesce(try({when}), {present}) and not coalesce(case when try({when}) then try({check}) end, not ({present}))"
+    let (always, where_null) = match &rule.when {
+        None => (format!("not coalesce(try({check}), false)"), format!("not coalesce(try({check}), true)")),
+        Some(when) => (
+            format!("coalesce(try({when}), true) and not coalesce(case when try({when}) then try({check}) end, false)"),
+            format!("coalesce(try({when}), false) and not coalesce(try({check}), true)"),
         ),
-    });
-    valid.join(" and ")
+    };
+    let all =
+        |first: Vec<String>, last: String| first.into_iter().chain(valid.clone()).chain([last]).collect::<Vec<_>>();
+    let violated = all(present, always).join(" and ");
+    if missing.is_empty() {
+        return violated;
+    }
+    // In a row that is bad already, a null may be a cell that is no value.
+    let is_null = vec![format!("({})", missing.join(" or ")), "_ok".to_owned()];
+    format!("({violated} or {})", all(is_null, where_null).join(" and "))
 }
 
 #[cfg(test)]
