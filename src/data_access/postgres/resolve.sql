@@ -11,9 +11,9 @@ analyze good_row;
 -- bad row with that key: then it is unclear which of the two rows replaces the old one. Nor does it if its object arrived
 -- before that of the bad row, where arrival decides.
 insert into chain_row
-select first_load_id, first_record, load_id - 1, load_id, mended_by from good_row where first_load_id is not null
+select first_load_id, first_record, load_id - 1, load_id, mended_by, true from good_row where first_load_id is not null
 union
-select o.first_load_id, o.first_record, o.load_id, m.load_id, m.mended_by
+select o.first_load_id, o.first_record, o.load_id, m.load_id, m.mended_by, false
 from good_row m join etl.reject o on o.key = m.key and o.state = 'open' and o.load_id < m.load_id
     join etl.load l on l.id = o.load_id and l.dataset = m.dataset and l.finished_at is not null
     join etl.load own on own.id = m.load_id and (l.arrival is null or own.arrival is null or l.rank < own.rank)
@@ -24,12 +24,14 @@ analyze chain_row;
 insert into mended_row
 select o.id, c.mended_by, c.load_id
 from chain_row c join etl.reject o using (first_load_id, first_record) join etl.load l on l.id = o.load_id and l.finished_at is not null
+    -- Where arrival decides, what the bad row became in an object that arrived later is not mended by its key.
+    join etl.load m on m.id = c.load_id and (c.is_named or l.arrival is null or m.arrival is null or l.rank < m.rank)
 where o.state = 'open' and :closable and (o.load_id <= c.last_load_id
-    -- The row waited, or was not there yet, while its file was loaded again.
-    or o.load_id <> c.load_id and exists (
+    -- A row that names its reject waited while the file of that was loaded again. A content that came back is not the same file.
+    or c.is_named and o.load_id <> c.load_id and exists (
         select from etl.reject e join etl.load f on f.id = e.load_id
         where e.first_load_id = c.first_load_id and e.first_record = c.first_record and e.load_id <= c.last_load_id
-            and (f.bucket, f.key, f.version, f.part) = (l.bucket, l.key, l.version, l.part)))
+            and coalesce(f.origin, f.id) = coalesce(l.origin, l.id)))
 union all
 -- The very line of the same version of a file is good now. Of such a reject nobody need know the key.
 select o.id, g.mended_by, g.load_id

@@ -5,7 +5,7 @@ set client_min_messages = warning;
 create temporary table if not exists good_row (
     load_id bigint, dataset text, key text, line bigint, mended_by bigint, first_load_id bigint, first_record bigint) on commit delete rows;
 create temporary table if not exists chain_row (
-    first_load_id bigint, first_record bigint, last_load_id bigint, load_id bigint, mended_by bigint) on commit delete rows;
+    first_load_id bigint, first_record bigint, last_load_id bigint, load_id bigint, mended_by bigint, is_named boolean) on commit delete rows;
 create temporary table if not exists mended_row (id bigint, mended_by bigint, load_id bigint) on commit delete rows;
 create temporary table if not exists again_line (load_id bigint, line bigint) on commit delete rows;
 create temporary table if not exists open_key (key text) on commit delete rows;
