@@ -126,7 +126,7 @@ pub fn parse(event: Value) -> Result<Event> {
 enum Sender {
     /// A queue, into which this program puts ranks.
     Queue,
-    /// Anyone who may call the function, or a schedule.
+    /// A direct call of the function, or a schedule.
     Anyone,
 }
 

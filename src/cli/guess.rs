@@ -16,7 +16,7 @@ use crate::data_access::duckdb::blocking;
 use crate::data_access::postgres::newest_migration;
 use crate::data_access::s3::ObjectStore;
 use crate::domain::Location;
-use crate::domain::guess::answers::Answers;
+use crate::domain::guess::answers::{About, Answers};
 use crate::domain::guess::dataset::Guessed;
 use crate::domain::guess::field::Field;
 use crate::domain::guess::key::Key;
@@ -339,11 +339,9 @@ fn for_people(all: &[Guessed], written: &[Written]) -> String {
             Key::Content(..) => "the content of the row".to_owned(),
             Key::Columns(columns, _) => columns.join(", "),
         };
-        let _ = writeln!(
-            text,
-            "  key: {key}: {}; --answer key=COLUMN,… or key=content chooses another",
-            guessed.key.evidence()
-        );
+        let id = About { part: &guessed.place.part, ..About::default() }.id("key");
+        let evidence = guessed.key.evidence();
+        let _ = writeln!(text, "  key: {key}: {evidence}; --answer {id}=COLUMN,… or {id}=content chooses another");
     }
     let open = open_in(all.iter());
     text.push_str(&open_questions(&open));

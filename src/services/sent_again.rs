@@ -47,7 +47,7 @@ impl SentRejects {
     }
 }
 
-/// A delimiter for messages. What stands between the first two names of a header may also be a cell, which is not shown.
+/// A delimiter as messages show it. The text between the first two names of a header may be a cell, and is then not shown.
 pub(super) fn shown_delimiter(delimiter: &str) -> String {
     let is_one = delimiter.chars().count() <= 3 && !delimiter.contains(char::is_alphanumeric);
     if is_one { format!("{delimiter:?}") } else { "other text".to_owned() }

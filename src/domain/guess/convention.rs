@@ -121,21 +121,7 @@ fn has_decimal_comma(header: &str) -> bool {
 }
 
 /// Words for rates.
-const RATES: &[&str] = &[
-    "rate",
-    "rates",
-    "fx",
-    "kurs",
-    "wechselkurs",
-    "devisenkurs",
-    "umrechnungskurs",
-    "taux",
-    "koers",
-    "wisselkoers",
-    "cambio",
-    "tasa",
-    "tasso",
-];
+const RATES: &[&str] = &["rate", "rates", "fx", "taux", "cambio", "tasa", "tasso"];
 
 /// Whether a column has rates each of which has one mark before three digits, which need not be that of the other columns.
 pub(super) fn is_lone_rate(column: &Sent<'_>, numbers: &Numbers) -> bool {

@@ -9,7 +9,8 @@ use super::fixed_form::{FixedForm, Part};
 use super::time_items::{Field, Item, Width, items_of};
 use super::zone::{Zone, offset_at};
 
-const MONTHS: [&str; 12] = [
+/// The names of the months in English.
+pub const MONTHS: [&str; 12] = [
     "january",
     "february",
     "march",
@@ -52,8 +53,6 @@ pub struct TimeForm {
     items: Vec<Item>,
     /// The same where most cells have each part at its own place.
     fixed: Option<FixedForm>,
-    /// Whether it ends in a letter for UTC.
-    ends_in_z: bool,
 }
 
 /// What a source says besides the form itself.
@@ -123,8 +122,7 @@ impl TimeForm {
     pub fn parse(text: &str) -> Result<Self, String> {
         let items = items_of(text)?;
         let fixed = FixedForm::of(&items);
-        let ends_in_z = ends_in_z(&items);
-        let form = Self { text: text.to_owned(), items, fixed, ends_in_z };
+        let form = Self { text: text.to_owned(), items, fixed };
         form.check().map_err(|message| format!("form {text:?} {message}"))?;
         Ok(form)
     }
@@ -144,7 +142,7 @@ impl TimeForm {
             year: short_year || self.items.contains(&Item::Year),
             short_year,
             time: self.has(Field::Hour) || self.has(Field::Hour12),
-            zone: self.ends_in_z || self.items.iter().any(|item| matches!(item, Item::Offset(_) | Item::ZoneName)),
+            zone: self.ends_in_z() || self.items.iter().any(|item| matches!(item, Item::Offset(_) | Item::ZoneName)),
         }
     }
 
@@ -174,6 +172,12 @@ impl TimeForm {
 
     fn has(&self, field: Field) -> bool {
         self.items.iter().any(|item| matches!(item, Item::Two(known, _) if *known == field))
+    }
+
+    fn ends_in_z(&self) -> bool {
+        // The Z of MEZ is a letter of a word.
+        let is_zone = |text: &str| text.strip_suffix('Z').is_some_and(|before| !before.ends_with(char::is_alphabetic));
+        matches!(self.items.last(), Some(Item::Literal(text)) if is_zone(text) || text == "TZ")
     }
 
     fn check(&self) -> Result<(), String> {
@@ -224,17 +228,11 @@ impl TimeForm {
         if !rest.is_empty() {
             return Err(Fault::Form);
         }
-        if self.ends_in_z && found.zone.is_none() {
+        if self.ends_in_z() && found.zone.is_none() {
             found.zone = Some(Zone::UTC);
         }
         found.moment(calendar)
     }
-}
-
-fn ends_in_z(items: &[Item]) -> bool {
-    // The Z of MEZ is a letter of a word.
-    let is_zone = |text: &str| text.strip_suffix('Z').is_some_and(|before| !before.ends_with(char::is_alphabetic));
-    matches!(items.last(), Some(Item::Literal(text)) if is_zone(text) || text == "TZ")
 }
 
 /// The numbers of a cell.

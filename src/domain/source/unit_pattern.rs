@@ -48,7 +48,7 @@ fn is_power(text: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Whether a text is letters with digits behind them, such as `USD`, `(HK)`, `C98`, `m²` or `€/kWh`.
+/// Whether a text is a word or an abbreviation, which may end in digits: `USD`, `(HK)`, `C98`, `m²`, `€/kWh`.
 fn is_word(text: &str) -> bool {
     let is_currency = |c: char| matches!(c, '$' | '¢' | '£' | '¥' | '\u{20a0}'..='\u{20cf}' | '￥');
     let fits = |c: char| c.is_alphabetic() || c.is_ascii_digit() || is_currency(c) || "()[]. &/-_²³°".contains(c);

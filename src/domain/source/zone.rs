@@ -1,6 +1,6 @@
 //! Local times of a declared zone become UTC, or are refused: nothing is shifted by a guess.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use chrono::{Datelike, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
@@ -187,29 +187,18 @@ fn within_table(local: NaiveDateTime) -> NaiveDateTime {
 /// How many days are remembered, of all zones: more than there are in a century.
 const MOST_DAYS: usize = 40_000;
 
-/// A day in a zone.
-type Day = (Tz, NaiveDate);
-
 thread_local! {
     /// The offset of each day that was asked for, if it held all day: a file has few days, and many rows of each.
-    static DAYS: RefCell<HashMap<Day, Option<i32>>> = RefCell::default();
-    /// The same of the day that was asked for last.
-    static LAST_DAY: Cell<Option<(Day, Option<i32>)>> = const { Cell::new(None) };
+    static DAYS: RefCell<HashMap<(Tz, NaiveDate), Option<i32>>> = RefCell::default();
 }
 
 /// The offset that held in a zone from the beginning to the end of a day; `None` if the clocks were changed, or if that is not known.
 fn steady_offset(zone: Tz, date: NaiveDate) -> Option<i32> {
-    let day = (zone, date);
-    if let Some((_, offset)) = LAST_DAY.get().filter(|(last, _)| *last == day) {
-        return offset;
-    }
-    let offset = DAYS.with_borrow_mut(|days| match days.get(&day) {
+    DAYS.with_borrow_mut(|days| match days.get(&(zone, date)) {
         Some(offset) => *offset,
-        None if days.len() < MOST_DAYS => *days.entry(day).or_insert_with(|| offset_of_day(zone, date)),
+        None if days.len() < MOST_DAYS => *days.entry((zone, date)).or_insert_with(|| offset_of_day(zone, date)),
         None => None,
-    });
-    LAST_DAY.set(Some((day, offset)));
-    offset
+    })
 }
 
 fn offset_of_day(zone: Tz, date: NaiveDate) -> Option<i32> {

@@ -1,5 +1,7 @@
 //! Names of members and files as patterns of those of other days.
 
+use crate::domain::source::time_form::MONTHS;
+
 /// A glob for the name, in which any number may stand for each number.
 pub(super) fn general(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
@@ -13,7 +15,7 @@ pub(super) fn general(name: &str) -> String {
             at += 1;
             continue;
         }
-        // What stands between two numbers is one as well.
+        // Further numbers and months of the date, with or without a sign between them.
         at += month.unwrap_or(0);
         while at < letters.len() {
             let sign = usize::from(is_between(letters[at]));
@@ -39,21 +41,6 @@ fn begins_number(letters: &[char], at: usize) -> bool {
     let sign = usize::from(letters.get(at).is_some_and(|letter| is_between(*letter)));
     number_at(letters, at + sign).is_some()
 }
-
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
 
 /// How many letters the name of a month has that stands there as a word.
 fn month_at(letters: &[char], at: usize) -> Option<usize> {

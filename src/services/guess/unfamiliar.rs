@@ -43,7 +43,7 @@ const CASES: &[Case] = &[
         "doc,kind,note\n1,Header,a\n1,Data,b\n2,Header,c\n2,Data,d\n",
         Be(&["1|Header|a", "1|Data|b", "2|Header|c", "2|Data|d"]),
     ),
-    // What stands before the table is quoted as cells are.
+    // The lines before the table are quoted like its cells.
     (
         "quoted.csv",
         "\"Account Number:\",\"0012-345 678\"\n\"Currency:\",\"USD\"\n\nDate,Text,Amount\n2025-01-31,a,1.50\n2025-01-30,b,2.50\n",
